@@ -1,0 +1,338 @@
+"""The command line. Reading commands need no service: they read the records."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from socket import AF_UNIX, socket
+from typing import Any
+
+import click
+
+from underlay import __version__, status
+from underlay.errors import NotFound, UnderlayError, did_you_mean
+from underlay.records import Records
+from underlay.settings import Settings, load
+
+# pyroute2, docker, flask and gunicorn take half a second to import: the commands that
+# need them import them themselves.
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+Facts = Mapping[str, Any]
+Columns = Mapping[str, Callable[[Facts], object]]
+
+
+class Refusing(click.Group):
+    """A group whose refusals are one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; show what it refuses."""
+        try:
+            return super().invoke(ctx)
+        except UnderlayError as error:
+            click.echo(error, err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Refusing, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Docker containers on the real network, without NAT.
+
+    \b
+    Make a network and put a container on it:
+      docker network create -d underlay --ipam-driver underlay -o parent=eth0 \\
+          --subnet 192.168.1.0/24 --gateway 192.168.1.1 lan
+      docker run --rm --network lan --ip 192.168.1.50 busybox ip addr
+
+    \b
+    Shell completion (bash; zsh and fish alike):
+      eval "$(_UNDERLAY_COMPLETE=bash_source underlay)"
+    """
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"underlay {__version__}")
+
+
+@main.command()
+def serve() -> None:
+    """Run the service in the foreground, as systemd does.
+
+    \b
+    Settings come from /etc/underlay/underlay.toml and UNDERLAY_* variables:
+      UNDERLAY_LOG_LEVEL=debug underlay serve
+    """
+    from underlay.logs import set_up
+    from underlay.service import serve as run
+
+    settings = load(os.environ)
+    set_up(settings.log_level)
+    run(settings)
+
+
+@main.command("status")
+@JSON
+def status_command(as_json: bool) -> None:
+    """Show networks, endpoints, pools, and what is wrong since when.
+
+    \b
+    Examples:
+      underlay status
+      underlay status --json | jq .troubles
+    """
+    settings = load(os.environ)
+    health = _health(settings)
+    with _records(settings) as records:
+        facts = {"service": health, **status.status(records)}
+    if as_json:
+        _print_json(facts)
+        return
+    since = f"since {_when(health['started'])}" if health else ""
+    pid = f"running, pid {health['pid']}, " if health else "not running"
+    click.echo(f"service   {pid}{since}")
+    for name, columns in _TABLES.items():
+        click.echo(f"\n{name}")
+        _print_table(facts[name], columns)
+    for trouble in facts["troubles"]:
+        click.echo(f"\nwrong since {_when(trouble['since'])}: {trouble['error']}")
+
+
+@main.command()
+@JSON
+def plan(as_json: bool) -> None:
+    """Print the steps that would make the kernel match the records.
+
+    Changes nothing. Exit code 0: nothing to do; 2: there are steps.
+    """
+    with _engine() as engine:
+        steps = [str(step) for step in engine.preview()]
+    if as_json:
+        _print_json({"steps": steps})
+    else:
+        click.echo("\n".join(steps) if steps else "nothing to do")
+    sys.exit(2 if steps else 0)
+
+
+@main.command()
+@click.argument("network", required=False)
+@JSON
+def reconcile(network: str | None, as_json: bool) -> None:
+    """Make the kernel match the records now, for all networks or one.
+
+    Exit code 1 if the kernel refused a step.
+    """
+    with _engine() as engine:
+        only = (
+            _one("network", network, status.networks(engine.records))
+            if network
+            else None
+        )
+        failed = [str(s) for s in engine.reconcile(only["id"] if only else None)]
+    if as_json:
+        _print_json({"failed": failed})
+    else:
+        click.echo("\n".join(f"failed: {s}" for s in failed) if failed else "done")
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("what", metavar="ADDRESS|MAC|NAME")
+@JSON
+def history(what: str, as_json: bool) -> None:
+    """Show who had an address or MAC, or what a container had, from when to when.
+
+    \b
+    Examples:
+      underlay history 192.168.1.50
+      underlay history 02:42:c0:a8:01:32
+      underlay history web
+    """
+    with _records(load(os.environ)) as records:
+        found = status.history(records, what)
+    if as_json:
+        _print_json(found)
+    elif found:
+        _print_table(found, _HISTORY)
+    else:
+        click.echo(f"nothing on record about {what}")
+
+
+def _when(seconds: float | None) -> str:
+    if not seconds:
+        return "now"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _joined(key: str) -> Callable[[Facts], str]:
+    return lambda facts: ", ".join(facts[key]) or "-"
+
+
+_NETWORKS: Columns = {
+    "NAME": lambda f: f["name"] or "-",
+    "ID": lambda f: f["id"][:12],
+    "MODE": lambda f: f["mode"],
+    "PARENT": lambda f: f["parent"] or "-",
+    "SUBNETS": _joined("subnets"),
+    "GATEWAYS": _joined("gateways"),
+    "ENDPOINTS": lambda f: f["endpoints"],
+}
+_ENDPOINTS: Columns = {
+    "ID": lambda f: f["id"][:12],
+    "CONTAINER": lambda f: f["container"] or "-",
+    "NETWORK": lambda f: f["network"],
+    "ADDRESSES": _joined("addresses"),
+    "MAC": lambda f: f["mac"] or "-",
+    "STATE": lambda f: f["state"],
+}
+_POOLS: Columns = {
+    "SUBNET": lambda f: f["subnet"],
+    "DOMAIN": lambda f: f["domain"],
+    "NETWORKS": _joined("networks"),
+    "LIVE": lambda f: f["live"],
+    "GATEWAY": _joined("gateway"),
+    "AUX": _joined("aux"),
+}
+_HISTORY: Columns = {
+    "ADDRESS": lambda f: f["address"],
+    "FOR": lambda f: f["role"],
+    "CONTAINER": lambda f: f["container"] or "-",
+    "MAC": lambda f: f["mac"] or "-",
+    "NETWORK": lambda f: f["network"] or "-",
+    "FROM": lambda f: _when(f["since"]),
+    "UNTIL": lambda f: _when(f["until"]),
+}
+_TABLES: Mapping[str, Columns] = {
+    "networks": _NETWORKS,
+    "endpoints": _ENDPOINTS,
+    "pools": _POOLS,
+}
+
+
+def _browse(
+    kind: str,
+    argument: str,
+    example: str,
+    columns: Columns,
+    read: Callable[[Records], Sequence[Facts]],
+) -> click.Group:
+    """Return the commands `KIND ls` and `KIND show ...`."""
+    group = click.Group(kind, help=f"List {kind}s, or show one of them.")
+
+    @group.command("ls", help=f"List all {kind}s on record.")
+    @JSON
+    def ls(as_json: bool) -> None:
+        with _records(load(os.environ)) as records:
+            found = read(records)
+        _print_json(found) if as_json else _print_table(found, columns)
+
+    @group.command(
+        "show",
+        help=f"Show one {kind} with everything on record about it.\n\n"
+        f"\b\nExample:\n  underlay {kind} show {example}",
+    )
+    @click.argument("name", metavar=argument)
+    @JSON
+    def show(name: str, as_json: bool) -> None:
+        with _records(load(os.environ)) as records:
+            facts = _one(kind, name, read(records))
+        if as_json:
+            _print_json(facts)
+            return
+        width = max(len(key) for key in facts)
+        for key, value in facts.items():
+            click.echo(f"{key.ljust(width)}  {_plain(value)}")
+
+    return group
+
+
+main.add_command(_browse("network", "NAME", "lan", _NETWORKS, status.networks))
+main.add_command(
+    _browse("endpoint", "ID", "3f2a9c01d4e7", _ENDPOINTS, status.endpoints)
+)
+main.add_command(_browse("pool", "SUBNET", "192.168.1.0/24", _POOLS, status.pools))
+
+
+def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
+    """Return the one object of a name, or of the beginning of an id."""
+    names = {"network": "name", "endpoint": "container", "pool": "subnet"}
+    key = names[kind]
+    exact = [f for f in found if name in (f[key], f.get("id"))]
+    begun = [f for f in found if len(name) > 3 and f.get("id", "").startswith(name)]
+    for choice in (exact, begun):
+        if len(choice) == 1:
+            return choice[0]
+    known = [f[key] or f.get("id", "")[:12] for f in found]
+    raise NotFound(
+        kind=kind,
+        name=name,
+        hint=" Several have that name: use the id."
+        if exact
+        else did_you_mean(name, known),
+        known=", ".join(known[:12]) or "none",
+    )
+
+
+@contextmanager
+def _records(settings: Settings) -> Iterator[Records]:
+    records = Records(settings.records, readonly=True)
+    try:
+        yield records
+    finally:
+        records.close()
+
+
+@contextmanager
+def _engine() -> Iterator[Any]:
+    from underlay.wiring import build
+
+    settings = load(os.environ)
+    Records(settings.records, readonly=True).close()  # none: refuse, do not make them
+    parts = build(settings)
+    try:
+        yield parts.engine
+    finally:
+        parts.records.close()
+
+
+def _health(settings: Settings) -> dict[str, Any] | None:
+    """Ask the service how it is; None if it does not answer."""
+    connection = HTTPConnection("underlay", timeout=2)
+    try:
+        connection.sock = socket(AF_UNIX)
+        connection.sock.settimeout(2)
+        connection.sock.connect(str(settings.status_socket))
+        connection.request("GET", "/healthz")
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, HTTPException, ValueError):
+        return None
+    else:
+        return answer
+    finally:
+        connection.close()
+
+
+def _print_json(facts: object) -> None:
+    click.echo(json.dumps(facts, indent=2))
+
+
+def _print_table(found: Iterable[Facts], columns: Columns) -> None:
+    rows = [[str(column(f)) for column in columns.values()] for f in found]
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    for row in [list(columns), *rows]:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return _when(value)
+    if isinstance(value, str):
+        return value or "-"
+    return json.dumps(value)

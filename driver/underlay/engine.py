@@ -1,0 +1,331 @@
+"""Docker's network verbs and the reconciler's pass, over one record and one kernel.
+
+What is built is built before the record is committed, what is dropped is dropped after
+it: death at any point leaves surplus in the kernel, which a pass removes, and never a
+promise that nothing stands behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from underlay import pools, uplink
+from underlay.errors import (
+    BadMac,
+    EndpointDiffers,
+    KernelRefused,
+    MacTaken,
+    NetworkDiffers,
+    NoParent,
+    UnderlayError,
+    UnknownEndpoint,
+    UnknownNetwork,
+)
+from underlay.kernel import Kernel
+from underlay.model import Attachment, Endpoint, Network, Tenure
+from underlay.modes import mode_of
+from underlay.objects import Owner
+from underlay.plan import plan
+from underlay.records import Records
+from underlay.steps import Delete, Step
+from underlay.wanted import Wanted, of_endpoint, of_network, wanted
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Engine:
+    """The only place where network records, plan and kernel meet.
+
+    `machine` is what tells this host from others for good; `clock` gives seconds since
+    1970.
+    """
+
+    records: Records
+    kernel: Kernel
+    machine: str
+    clock: Callable[[], float]
+
+    @cached_property
+    def _identity(self) -> str:
+        return self.records.notes.identity(self.machine)
+
+    # Docker's verbs
+
+    def needs_gateway(self, options: Mapping[str, str], *, internal: bool) -> bool:
+        """Tell whether a network of these options needs the pool's gateway."""
+        return mode_of(options).needs_gateway(options, internal)
+
+    def create_network(self, asked: Network) -> None:
+        """Put a network on record and build what it needs.
+
+        The same network again is success; raises Invalid, Conflict or KernelRefused.
+        """
+        mode = mode_of(asked.options)
+        mode.check(asked)
+        parent = uplink.resolve(mode.parent_of(asked.options), self.kernel)
+        network = replace(asked, parent=parent.name, created=self.clock())
+        with self._building(Owner(network.id)):
+            known = self.records.networks.get(network.id)
+            if known:
+                _check_same(known, network, NetworkDiffers, network=network.id[:12])
+                return
+            others = self.records.networks.on_parent(parent.name)
+            mode.admit(network, parent, others)
+            self.records.networks.add(network)
+            self._bind_claims(network)
+        log.info("network created", extra={"network": network.id[:12]})
+
+    def delete_network(self, identity: str) -> None:
+        """Take a network off the record, then drop what it had; always succeeds."""
+        with self.records.writing():
+            endpoints = self.records.networks.endpoints(identity)
+            for endpoint in endpoints:
+                self._end_own_tenures(endpoint.id)
+            self.records.networks.remove(identity)
+        for endpoint in endpoints:
+            self._drop(Owner(identity, endpoint.id))
+        self._drop(Owner(identity))
+
+    def create_endpoint(self, asked: Endpoint) -> Endpoint:
+        """Put an endpoint on record and build its device; return it with its MAC.
+
+        The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
+        """
+        with self._building(Owner(asked.network, asked.id)):
+            network = self._network(asked.network)
+            known = self.records.networks.endpoint(asked.id)
+            if known:
+                again = replace(asked, mac=asked.mac or known.mac)
+                _check_same(known, again, EndpointDiffers, endpoint=asked.id[:12])
+                return known
+            endpoint = self._admitted(network, asked)
+            self.records.networks.add_endpoint(endpoint)
+            self._begin_tenures(endpoint)
+        return endpoint
+
+    def delete_endpoint(self, network: str, identity: str) -> None:
+        """Take an endpoint off the record, then drop its device; always succeeds."""
+        with self.records.writing():
+            if self.records.networks.remove_endpoint(network, identity):
+                self._end_own_tenures(identity)
+        self._drop(Owner(network, identity))
+
+    def join(self, network: str, identity: str, sandbox: str) -> Attachment:
+        """Note the sandbox; return the device Docker is to move into it."""
+        with self.records.writing():
+            known = self._network(network)
+            endpoint = self.records.networks.endpoint(identity)
+            if endpoint is None or endpoint.network != network:
+                raise UnknownEndpoint(endpoint=identity[:12])
+            self.records.networks.join(identity, sandbox)
+        return mode_of(known.options).attachment(known, endpoint)
+
+    def leave(self, identity: str) -> None:
+        """Note that the device is on its way out; always succeeds."""
+        with self.records.writing():
+            self.records.networks.leave(identity)
+
+    # The pass
+
+    def reconcile(self, only: str | None = None) -> list[Step]:
+        """Put right what differs from the records; return the steps that failed.
+
+        The bulk look only finds who is concerned: each is then settled as a verb would,
+        alone, under the lock, from what the kernel and the records say at that moment.
+        """
+        failed: list[Step] = []
+        for owner, device in self._stirred(only):
+            with self.records.writing():
+                failed += self._settle(owner, device)
+        self._forgive(only)
+        return failed
+
+    def preview(self) -> tuple[Step, ...]:
+        """Return the steps a pass would take now, in order."""
+        seen = self.kernel.observe()
+        return plan(self._wanted_of_all(), seen)
+
+    def _stirred(self, only: str | None) -> list[tuple[Owner, str]]:
+        """Return whose objects differ and their device names, in the plan's order."""
+        found: dict[tuple[Owner, str], None] = {}
+        for step in self.preview():
+            owner = step.object.owner or Owner("", "")
+            if only is None or owner.network == only:
+                found[owner, step.object.name] = None
+        return list(found)
+
+    def _wanted_of_all(self) -> Wanted:
+        return wanted(self.records.networks.all(), self.records.networks.endpoints())
+
+    def _settle(self, owner: Owner, device: str = "") -> list[Step]:
+        """Take the steps for one owner; note those the kernel refuses, and go on."""
+        failed: list[Step] = []
+        refusal = ""
+        for step in self._steps(owner, device):
+            log.info("step", extra={"step": str(step)})
+            try:
+                self.kernel.apply(step)
+            except KernelRefused as error:
+                failed.append(step)
+                refusal = str(error)
+                log.warning("step refused", extra={"error": error})
+        if refusal:
+            self.records.notes.note_trouble(owner.mark, refusal, self.clock())
+        else:
+            self.records.notes.clear_trouble(owner.mark)
+        return failed
+
+    def _forgive(self, only: str | None) -> None:
+        """Clear the troubles of what has come right by itself."""
+        troubled = self.records.notes.troubles()
+        if not troubled:
+            return
+        still = {step.object.key for step in self.preview()}
+        for trouble in troubled:
+            owner = Owner.parse(trouble.mark)
+            if trouble.mark not in still and only in (None, owner.network):
+                self.records.notes.clear_trouble(trouble.mark)
+
+    # One owner's part
+
+    def _steps(self, owner: Owner, device: str = "") -> tuple[Step, ...]:
+        """Plan for one owner: look first, read second."""
+        seen = self.kernel.observe({owner.device, device or owner.device})
+        mine = [o for o in seen if o.owner in (owner, None)]
+        return plan(self._wanted_of(owner), mine)
+
+    def _wanted_of(self, owner: Owner) -> Wanted:
+        network = self.records.networks.get(owner.network)
+        if network is None:
+            return Wanted()
+        if not owner.endpoint:
+            return of_network(network)
+        endpoint = self.records.networks.endpoint(owner.endpoint)
+        if endpoint is None or endpoint.network != owner.network:
+            return Wanted()
+        return of_endpoint(network, endpoint)
+
+    @contextmanager
+    def _building(self, owner: Owner) -> Iterator[None]:
+        """Change the record, build what it now wants, COMMIT; or leave nothing."""
+        try:
+            with self.records.writing():
+                yield
+                for step in self._steps(owner):
+                    log.debug("step", extra={"step": str(step)})
+                    self.kernel.apply(step)
+        except UnderlayError:
+            self._drop(owner)
+            raise
+
+    def _drop(self, owner: Owner) -> None:
+        """Delete what nothing wants any more; what is refused is left to the pass."""
+        for step in self._steps(owner):
+            if not isinstance(step, Delete):
+                continue
+            log.debug("step", extra={"step": str(step)})
+            try:
+                self.kernel.apply(step)
+            except KernelRefused as error:
+                log.warning("step refused", extra={"error": error})
+
+    def _network(self, identity: str) -> Network:
+        network = self.records.networks.get(identity)
+        if network is None:
+            raise UnknownNetwork(network=identity[:12])
+        return network
+
+    def _admitted(self, network: Network, asked: Endpoint) -> Endpoint:
+        mode = mode_of(network.options)
+        mode.check_endpoint(network, asked)
+        parent = self.kernel.device(network.parent)
+        if parent is None:
+            known = ", ".join(d.name for d in self.kernel.devices())
+            raise NoParent(parent=network.parent, hint="", known=known)
+        neighbour = self.records.networks.neighbour(network.id)
+        mode.admit_endpoint(network, asked, parent, neighbour)
+        subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
+        derived = pools.derive_mac(self._identity, network.id, subject)
+        mac = mode.endpoint_mac(network, asked, parent, derived)
+        if asked.mac:
+            self._check_mac(asked.mac, network)
+        return replace(asked, mac=mac, created=self.clock())
+
+    def _check_mac(self, mac: str, network: Network) -> None:
+        if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+            raise BadMac(mac=mac, why="it is not the address of one device")
+        holders = [
+            f"container {e.container or e.id[:12]} of network {n.label} has it"
+            for e, n in self.records.networks.with_mac(mac)
+            if n.parent == network.parent
+        ]
+        if holders:
+            raise MacTaken(mac=mac, parent=network.parent, holder=holders[0])
+
+    # What the network verbs tell the address history
+
+    def _bind_claims(self, network: Network) -> None:
+        """Note which claims this network was created with.
+
+        Docker names no pool here: they are the newest claims on these subnets that no
+        network has yet. Their aux addresses came to IPAM looking like any `--ip`.
+        """
+        addresses = self.records.addresses
+        for segment in network.segments:
+            claims = addresses.unbound_claims(segment.subnet)
+            if not claims:
+                continue
+            addresses.bind(claims[0].id, network.id)
+            for held in addresses.live_of_claim(claims[0].id):
+                role = "aux" if held.address in segment.aux else held.role
+                addresses.settle(
+                    held.id, role=role, network=network.id, endpoint="", mac=""
+                )
+
+    def _begin_tenures(self, endpoint: Endpoint) -> None:
+        addresses = self.records.addresses
+        for interface in endpoint.addresses:
+            given = addresses.waiting(interface.ip, endpoint.network)
+            if given:
+                addresses.settle(
+                    given.id,
+                    role="endpoint",
+                    network=endpoint.network,
+                    endpoint=endpoint.id,
+                    mac=endpoint.mac,
+                )
+                continue
+            addresses.begin(
+                Tenure(
+                    id=0,
+                    address=interface.ip,
+                    role="endpoint",
+                    network=endpoint.network,
+                    endpoint=endpoint.id,
+                    mac=endpoint.mac,
+                    since=endpoint.created,
+                )
+            )
+
+    def _end_own_tenures(self, endpoint: str) -> None:
+        """End the addresses Docker's own IPAM gave: nobody else tells us of it."""
+        for tenure in self.records.addresses.live_of_endpoint(endpoint):
+            if tenure.pool is None:
+                self.records.addresses.end(tenure.id, self.clock())
+
+
+def _check_same(
+    known: Network | Endpoint,
+    asked: Network | Endpoint,
+    refusal: type[UnderlayError],
+    **who: str,
+) -> None:
+    for name in ("options", "internal", "segments", "network", "ipv4", "ipv6", "mac"):
+        was, now = getattr(known, name, None), getattr(asked, name, None)
+        if was != now:
+            raise refusal(field=name, was=was, now=now, **who)

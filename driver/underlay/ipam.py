@@ -1,0 +1,280 @@
+"""The pool and address verbs: every answer comes from the records, in one transaction.
+
+One allocation table per domain. Each RequestPool is a claim of its own with its own
+PoolID, so that what one network gives back never frees what another one holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface
+
+from underlay import pools
+from underlay.errors import (
+    AddressTaken,
+    BadValue,
+    NoSubnet,
+    NotYet,
+    Overlap,
+    PoolExhausted,
+    UnknownOption,
+    UnknownPool,
+    did_you_mean,
+)
+from underlay.model import Address, Claim, Interface, Pool, Role, Subnet, Tenure
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+OPTIONS = ("domain", "probe")
+DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+EXAMPLES = {4: "192.168.1.0/24", 6: "fd00:1::/64"}
+# A claim without a network is one whose `docker network create` still runs, if it is
+# younger than this: only then may a plain address request name another's aux address.
+CREATING_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ipam:
+    """Hands out addresses. `clock` gives seconds since 1970."""
+
+    records: Records
+    clock: Callable[[], float]
+
+    def request_pool(
+        self, subnet: str, span: str, options: Mapping[str, str], family: int
+    ) -> Claim:
+        """Claim the pool of a subnet, drawing from `span` (--ip-range).
+
+        Raises NoSubnet, BadSubnet, BadRange, Overlap, and for the options Invalid.
+        """
+        domain = _domain(options)
+        if not subnet:
+            raise NoSubnet(family=family, example=EXAMPLES[family])
+        wanted = pools.parse_subnet(subnet, family)
+        first, last = pools.parse_range(span, wanted)
+        identity = f"{domain}/{wanted}/{secrets.token_hex(6)}"
+        with self.records.writing():
+            pool = self._pool(domain, wanted)
+            self.records.addresses.add_claim(identity, pool, first, last, self.clock())
+        return Claim(identity, pool, first, last)
+
+    def release_pool(self, identity: str) -> None:
+        """Give up a claim and all it still holds; an unknown one is fine."""
+        with self.records.writing():
+            claim = self.records.addresses.claim(identity)
+            if claim is None:
+                return
+            for tenure in self.records.addresses.live_of_claim(identity):
+                self._end(tenure)
+            self.records.addresses.remove_claim(claim)
+
+    def request_gateway(self, identity: str, address: str) -> Interface:
+        """Keep an address out of use as the gateway; any network may name the same.
+
+        Without an address: the gateway of the pool, else its first address.
+        """
+        with self.records.writing():
+            claim = self._claim(identity)
+            subnet = claim.pool.subnet
+            chosen = (
+                pools.parse_address(address, subnet)
+                if address
+                else self._usual_gateway(claim)
+            )
+            self._reserve(claim, chosen, "gateway")
+        return _interface(chosen, subnet)
+
+    def request_address(self, identity: str, address: str, container: str) -> Interface:
+        """Hand out the address asked for, or the next free one.
+
+        `container` is its name where the engine tells it (29 on). Raises AddressTaken,
+        PoolExhausted, OutsideSubnet, UnusableAddress, UnknownPool.
+        """
+        with self.records.writing():
+            claim = self._claim(identity)
+            if not address:
+                chosen = self.records.addresses.next_free(claim)
+                if chosen is None:
+                    raise self._exhausted(claim)
+                self._begin(claim, chosen, "endpoint", container)
+                return _interface(chosen, claim.pool.subnet)
+            chosen = pools.parse_address(address, claim.pool.subnet)
+            holders = self.records.addresses.live(claim.pool.id, chosen)
+            if not holders:
+                self._begin(claim, chosen, "endpoint", container)
+            elif self._may_be_aux(claim, holders, container):
+                self._reserve(claim, chosen, "aux")
+            else:
+                raise AddressTaken(address=chosen, holder=self._describe(holders[0]))
+        return _interface(chosen, claim.pool.subnet)
+
+    def release_address(self, identity: str, address: str) -> None:
+        """Take back what a claim holds at an address; nothing there is fine."""
+        with self.records.writing():
+            claim = self.records.addresses.claim(identity)
+            for tenure in self._held_at(claim, address) if claim else ():
+                self._end(tenure)
+
+    def _held_at(self, claim: Claim, text: str) -> list[Tenure]:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return []
+        live = self.records.addresses.live(claim.pool.id, address)
+        return [tenure for tenure in live if tenure.claim == claim.id]
+
+    def release_tenure(self, tenure: Tenure) -> None:
+        """Take back one address, if it is still the one that was looked at."""
+        with self.records.writing():
+            live = self.records.addresses.live(tenure.pool or 0, tenure.address)
+            if tenure in live:
+                self._end(tenure)
+
+    def _pool(self, domain: str, subnet: Subnet) -> Pool:
+        known = self.records.addresses.pool(domain, subnet)
+        if known:
+            return known
+        other = self.records.addresses.overlapping(domain, subnet)
+        if other:
+            raise Overlap(
+                subnet=subnet,
+                other=other.subnet,
+                holder=self._holder(other),
+                domain=domain,
+            )
+        return self.records.addresses.add_pool(domain, subnet, *pools.usable(subnet))
+
+    def _holder(self, pool: Pool) -> str:
+        names = list(pool.holders) or [
+            network.label
+            for claim in self.records.addresses.claims_on(pool.id)
+            if (network := self.records.networks.get(claim.network))
+        ]
+        if not names:
+            return "a network Docker has not named yet"
+        return f"network {' and '.join(names)}"
+
+    def _claim(self, identity: str) -> Claim:
+        claim = self.records.addresses.claim(identity)
+        if claim is None:
+            raise UnknownPool(pool=identity, path=self.records.path)
+        return claim
+
+    def _usual_gateway(self, claim: Claim) -> Address:
+        addresses = self.records.addresses
+        first, _ = pools.usable(claim.pool.subnet)
+        named = addresses.gateway_of(claim.pool.id)
+        if named:
+            return named.address
+        held = any(t.role == "endpoint" for t in addresses.live(claim.pool.id, first))
+        free = addresses.next_free(claim) if held else first
+        if free is None:
+            raise self._exhausted(claim)
+        return free
+
+    def _reserve(self, claim: Claim, address: Address, role: Role) -> None:
+        holders = self.records.addresses.live(claim.pool.id, address)
+        used = [t for t in holders if t.role == "endpoint"]
+        if used:
+            raise AddressTaken(address=address, holder=self._describe(used[0]))
+        if not any(t.claim == claim.id and t.role == role for t in holders):
+            self._begin(claim, address, role)
+
+    def _may_be_aux(self, claim: Claim, holders: list[Tenure], container: str) -> bool:
+        """Tell whether a network being created names an aux address others name too.
+
+        Docker asks for an aux address exactly as for a container's --ip.
+        """
+        creating = not claim.network and self.clock() - claim.since < CREATING_SECONDS
+        reserved = all(t.role != "endpoint" for t in holders)
+        mine = any(t.claim == claim.id for t in holders)
+        return creating and reserved and not mine and not container
+
+    def _begin(
+        self, claim: Claim, address: Address, role: Role, container: str = ""
+    ) -> None:
+        addresses = self.records.addresses
+        addresses.take(claim.pool.id, address)
+        addresses.begin(
+            Tenure(
+                id=0,
+                address=address,
+                role=role,
+                pool=claim.pool.id,
+                claim=claim.id,
+                network=claim.network,
+                container=container,
+                since=self.clock(),
+            )
+        )
+
+    def _end(self, tenure: Tenure) -> None:
+        addresses = self.records.addresses
+        addresses.end(tenure.id, self.clock())
+        if tenure.pool and not addresses.live(tenure.pool, tenure.address):
+            addresses.give_back(tenure.pool, tenure.address)
+
+    def _describe(self, tenure: Tenure) -> str:
+        network = self.records.networks.get(tenure.network)
+        where = f" of network {network.label}" if network else ""
+        if tenure.role != "endpoint":
+            what = "the gateway" if tenure.role == "gateway" else "an aux address"
+            return f"it is {what}{where}"
+        who = tenure.container or tenure.endpoint[:12]
+        return f"container {who}{where} has it" if who else f"it is in use{where}"
+
+    def _exhausted(self, claim: Claim) -> PoolExhausted:
+        held = [
+            t
+            for t in self.records.addresses.live_in(claim.pool.id)
+            if int(claim.first) <= int(t.address) <= int(claim.last)
+        ]
+        count = {
+            role: len({t.address for t in held if t.role == role})
+            for role in ("endpoint", "gateway", "aux")
+        }
+        size = int(claim.last) - int(claim.first) + 1
+        whole = (claim.first, claim.last) == pools.usable(claim.pool.subnet)
+        span = "" if whole else f" ({claim.first} to {claim.last})"
+        return PoolExhausted(
+            span=f"{claim.pool.subnet}{span}",
+            live=count["endpoint"],
+            reserved=count["gateway"] + count["aux"],
+            gateway=count["gateway"],
+            aux=count["aux"],
+            size=size,
+        )
+
+
+def _domain(options: Mapping[str, str]) -> str:
+    for key, value in options.items():
+        if key not in OPTIONS:
+            raise UnknownOption(
+                what="IPAM",
+                key=key,
+                hint=did_you_mean(key, OPTIONS),
+                known=", ".join(OPTIONS),
+            )
+        if key == "probe" and value not in ("on", "off"):
+            raise BadValue(
+                key=key,
+                value=value,
+                need="on or off",
+                hint=did_you_mean(value, ("on", "off")),
+            )
+        if key == "probe" and value == "on":
+            raise NotYet(what="--ipam-opt probe=on", instead="Leave it out.")
+    domain = options.get("domain", "default")
+    if not DOMAIN.fullmatch(domain):
+        need = "one word of letters, digits, '_', '.' and '-', at most 63"
+        raise BadValue(key="domain", value=domain, need=need, hint="")
+    return domain
+
+
+def _interface(address: Address, subnet: Subnet) -> Interface:
+    return ip_interface(f"{address}/{subnet.prefixlen}")

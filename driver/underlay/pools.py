@@ -1,0 +1,92 @@
+"""Carve pools, bound ranges, derive MACs. Pure arithmetic on `ipaddress` values."""
+
+from __future__ import annotations
+
+import hashlib
+from ipaddress import IPv4Network, ip_address, ip_network
+
+from underlay.errors import BadRange, BadSubnet, OutsideSubnet, UnusableAddress
+from underlay.model import Address, Subnet
+
+Span = tuple[Address, Address]
+
+
+def parse_subnet(text: str, family: int) -> Subnet:
+    """Read --subnet of the given IP family (4 or 6)."""
+    try:
+        subnet = ip_network(text)
+    except ValueError as error:
+        raise BadSubnet(subnet=text, why=str(error), hint=_masked(text)) from None
+    if subnet.version != family:
+        why = f"it is IPv{subnet.version} where IPv{family} is asked for"
+        raise BadSubnet(subnet=text, why=why, hint="")
+    if subnet.network_address.is_unspecified:
+        why = "it names a size, not a network"
+        raise BadSubnet(subnet=text, why=why, hint="")
+    if subnet.is_multicast or subnet.is_loopback:
+        what = "multicast" if subnet.is_multicast else "loopback"
+        raise BadSubnet(subnet=text, why=f"it is {what} space", hint="")
+    return subnet
+
+
+def _masked(text: str) -> str:
+    try:
+        return f" Did you mean {str(ip_network(text, strict=False))!r}?"
+    except ValueError:
+        return ""
+
+
+def usable(subnet: Subnet) -> Span:
+    """Return the first and last address a host may have.
+
+    IPv4 keeps network and broadcast address out (not in /31 and /32, RFC 3021); IPv6
+    the subnet-router anycast address (not in /127 and /128, RFC 6164).
+    """
+    first, last = subnet[0], subnet[-1]
+    if subnet.max_prefixlen - subnet.prefixlen < 2:
+        return first, last
+    return first + 1, last - 1 if isinstance(subnet, IPv4Network) else last
+
+
+def parse_range(text: str, subnet: Subnet) -> Span:
+    """Read --ip-range: the part of the subnet that automatic addresses come from."""
+    if not text:
+        return usable(subnet)
+    try:
+        inner = ip_network(text, strict=False)
+    except ValueError as error:
+        raise BadRange(range=text, subnet=subnet, why=str(error)) from None
+    first, last = usable(subnet)
+    if inner[0] not in subnet or inner[-1] not in subnet:
+        raise BadRange(range=text, subnet=subnet, why="it is not inside the subnet")
+    low, high = max(inner[0], first, key=int), min(inner[-1], last, key=int)
+    if int(low) > int(high):
+        raise BadRange(range=text, subnet=subnet, why="no host may have its addresses")
+    return low, high
+
+
+def parse_address(text: str, subnet: Subnet) -> Address:
+    """Read one address a host of the subnet may have."""
+    first, last = usable(subnet)
+    facts = {"address": text, "subnet": subnet, "first": first, "last": last}
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise OutsideSubnet(**facts) from None
+    if address not in subnet:
+        raise OutsideSubnet(**facts)
+    if not int(first) <= int(address) <= int(last):
+        last_one = "broadcast" if address == subnet[-1] else "network"
+        raise UnusableAddress(what=last_one, **facts)
+    return address
+
+
+def derive_mac(host: str, network: str, subject: str) -> str:
+    """Return a locally administered unicast MAC for an address of a network.
+
+    The same address gets the same MAC again, so a sticky address is a sticky MAC; the
+    host's identity keeps two hosts from ever deriving the same one.
+    """
+    digest = hashlib.sha256(f"{host}\0{network}\0{subject}".encode()).digest()
+    octets = bytes([digest[0] & 0xFC | 0x02]) + digest[1:6]
+    return octets.hex(":")

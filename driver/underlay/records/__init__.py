@@ -1,0 +1,31 @@
+"""The records in SQLite: one short method a statement, `writing()` the transaction."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from underlay.records.addresses import Addresses
+from underlay.records.database import Database
+from underlay.records.networks import Networks
+from underlay.records.notes import Notes
+
+
+class Records:
+    """All tables of one database file, by what they are about."""
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        """Open the records at `path`; see Database for what it raises."""
+        self._database = Database(path, readonly=readonly)
+        self.path = path
+        self.networks = Networks(self._database)
+        self.addresses = Addresses(self._database)
+        self.notes = Notes(self._database)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the one write transaction; any exception rolls it back."""
+        return self._database.writing()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()

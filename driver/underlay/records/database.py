@@ -1,0 +1,126 @@
+"""The database file: opened, checked, migrated, and written one transaction a time."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from underlay.errors import (
+    NoRecords,
+    NotAllowed,
+    RecordsDamaged,
+    RecordsUnwritable,
+    UnderlayError,
+)
+from underlay.records.migrations import check_version, migrate
+
+BUSY_SECONDS = 10
+
+
+class Database:
+    """One connection for all threads; whoever writes holds the lock until COMMIT.
+
+    A connection per thread would be simpler but has 200 ms tails: sqlite's busy
+    handler sleeps where a lock wakes.
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        """Open the records; raises RecordsDamaged, RecordsTooNew, RecordsUnwritable."""
+        self.path = path
+        self._lock = threading.RLock()
+        if readonly and not path.exists():
+            raise NoRecords(path=path)
+        with self._translated():
+            self._db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}",
+                uri=True,
+                isolation_level=None,
+                timeout=BUSY_SECONDS,
+                check_same_thread=False,
+            )
+            self._db.row_factory = sqlite3.Row
+            try:
+                self._prepare(readonly)
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _prepare(self, readonly: bool) -> None:
+        self._db.execute("PRAGMA foreign_keys = ON")
+        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise RecordsDamaged(path=self.path, why=verdict)
+        check_version(self._db, self.path)
+        if not readonly:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            migrate(self._db, self.path)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the one write transaction; any exception rolls it back.
+
+        It excludes the writers of other processes too. Raises RecordsUnwritable.
+        """
+        with self._lock:
+            self.run("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.run("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def run(self, sql: str, *values: Any) -> int:
+        """Execute one statement; return how many rows it changed."""
+        with self._lock, self._translated():
+            return self._db.execute(sql, values).rowcount
+
+    def rows(self, sql: str, *values: Any) -> Sequence[sqlite3.Row]:
+        """Return all rows of a query."""
+        with self._lock, self._translated():
+            return self._db.execute(sql, values).fetchall()
+
+    def row(self, sql: str, *values: Any) -> sqlite3.Row | None:
+        """Return the first row of a query."""
+        with self._lock, self._translated():
+            found: sqlite3.Row | None = self._db.execute(sql, values).fetchone()
+            return found
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: sqlite3.Error) -> UnderlayError | sqlite3.Error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return RecordsDamaged(path=self.path, why=error)
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            return NotAllowed(what=f"reading {self.path}", why=error)
+        if code in _UNWRITABLE:
+            return RecordsUnwritable(path=self.path, why=error)
+        return error
+
+
+_UNWRITABLE = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
+)

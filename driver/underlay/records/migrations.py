@@ -1,0 +1,182 @@
+"""The schema, as the ordered list of changes that made it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from underlay.errors import RecordsTooNew
+
+Migration = tuple[str, ...]
+
+# Addresses are kept packed (4 or 16 bytes), so that their order is the order of bytes.
+MIGRATIONS: tuple[Migration, ...] = (
+    (
+        "CREATE TABLE host (one INTEGER PRIMARY KEY CHECK (one = 1),"
+        " identity TEXT NOT NULL) STRICT",
+        """
+        CREATE TABLE network (
+            id       TEXT PRIMARY KEY,
+            options  TEXT NOT NULL,
+            internal INTEGER NOT NULL,
+            segments TEXT NOT NULL,
+            parent   TEXT NOT NULL,
+            name     TEXT NOT NULL DEFAULT '',
+            created  REAL NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX network_parent ON network (parent)",
+        """
+        CREATE TABLE endpoint (
+            id        TEXT PRIMARY KEY,
+            network   TEXT NOT NULL REFERENCES network (id) ON DELETE CASCADE,
+            ipv4      TEXT NOT NULL,
+            ipv6      TEXT NOT NULL,
+            mac       TEXT NOT NULL,
+            options   TEXT NOT NULL,
+            container TEXT NOT NULL DEFAULT '',
+            created   REAL NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX endpoint_network ON endpoint (network)",
+        "CREATE INDEX endpoint_mac ON endpoint (mac)",
+        """
+        CREATE TABLE sandbox (
+            endpoint TEXT PRIMARY KEY REFERENCES endpoint (id) ON DELETE CASCADE,
+            path     TEXT NOT NULL,
+            left     INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """,
+        """
+        CREATE TABLE pool (
+            id      INTEGER PRIMARY KEY,
+            domain  TEXT NOT NULL,
+            subnet  TEXT NOT NULL,
+            family  INTEGER NOT NULL,
+            first   BLOB NOT NULL,
+            last    BLOB NOT NULL,
+            holders TEXT NOT NULL DEFAULT '[]',
+            UNIQUE (domain, subnet)
+        ) STRICT
+        """,
+        "CREATE INDEX pool_place ON pool (domain, family, first)",
+        # What automatic addresses are drawn from: the whole pool, or an --ip-range.
+        # Slices are CIDR blocks, hence nested or apart, never half over each other.
+        """
+        CREATE TABLE slice (
+            id    INTEGER PRIMARY KEY,
+            pool  INTEGER NOT NULL REFERENCES pool (id) ON DELETE CASCADE,
+            first BLOB NOT NULL,
+            last  BLOB NOT NULL,
+            UNIQUE (pool, first, last)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE claim (
+            id      TEXT PRIMARY KEY,
+            pool    INTEGER NOT NULL REFERENCES pool (id) ON DELETE CASCADE,
+            slice   INTEGER NOT NULL REFERENCES slice (id),
+            network TEXT NOT NULL DEFAULT '',
+            since   REAL NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX claim_pool ON claim (pool)",
+        "CREATE INDEX claim_network ON claim (network)",
+        # Never handed out yet, as disjoint intervals: a /64 is one row.
+        """
+        CREATE TABLE fresh (
+            pool  INTEGER NOT NULL REFERENCES pool (id) ON DELETE CASCADE,
+            last  BLOB NOT NULL,
+            first BLOB NOT NULL,
+            PRIMARY KEY (pool, last)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # Handed out and given back; `turn` is the queue. Each waits in the narrowest
+        # slice that has it, so that the head of a slice is one index look-up.
+        """
+        CREATE TABLE freed (
+            turn    INTEGER PRIMARY KEY AUTOINCREMENT,
+            pool    INTEGER NOT NULL REFERENCES pool (id) ON DELETE CASCADE,
+            slice   INTEGER NOT NULL REFERENCES slice (id),
+            address BLOB NOT NULL,
+            UNIQUE (pool, address)
+        ) STRICT
+        """,
+        "CREATE INDEX freed_queue ON freed (slice, turn)",
+        """
+        CREATE TABLE tenure (
+            id        INTEGER PRIMARY KEY,
+            address   TEXT NOT NULL,
+            role      TEXT NOT NULL,
+            pool      INTEGER REFERENCES pool (id) ON DELETE SET NULL,
+            claim     TEXT NOT NULL DEFAULT '',
+            network   TEXT NOT NULL DEFAULT '',
+            endpoint  TEXT NOT NULL DEFAULT '',
+            mac       TEXT NOT NULL DEFAULT '',
+            container TEXT NOT NULL DEFAULT '',
+            since     REAL NOT NULL,
+            until     REAL NOT NULL DEFAULT 0
+        ) STRICT
+        """,
+        "CREATE UNIQUE INDEX tenure_one_owner ON tenure (pool, address)"
+        " WHERE until = 0 AND role = 'endpoint'",
+        "CREATE INDEX tenure_live ON tenure (pool, address) WHERE until = 0",
+        "CREATE INDEX tenure_gateway ON tenure (pool)"
+        " WHERE until = 0 AND role = 'gateway'",
+        "CREATE INDEX tenure_claim ON tenure (claim) WHERE until = 0",
+        "CREATE INDEX tenure_endpoint ON tenure (endpoint) WHERE until = 0",
+        "CREATE INDEX tenure_address ON tenure (address)",
+        "CREATE INDEX tenure_mac ON tenure (mac)",
+        "CREATE INDEX tenure_container ON tenure (container)",
+        "CREATE INDEX tenure_until ON tenure (until)",
+        "CREATE TABLE trouble (mark TEXT PRIMARY KEY, text TEXT NOT NULL,"
+        " since REAL NOT NULL) STRICT",
+    ),
+)
+
+
+def migrate(
+    db: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS
+) -> None:
+    """Bring the database to the newest version, each change with its version at once.
+
+    An older database is copied to `<path>.v<version>` first; one that is newer than
+    this program is refused.
+    """
+    found = check_version(db, path, len(migrations))
+    if 0 < found < len(migrations):
+        _back_up(db, path.with_name(f"{path.name}.v{found}"))
+    for number, statements in enumerate(migrations, start=1):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if _version(db) < number:
+                for statement in statements:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {number}")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+
+
+def check_version(
+    db: sqlite3.Connection, path: Path, known: int = len(MIGRATIONS)
+) -> int:
+    """Return the version of the database; refuse one that is newer than `known`."""
+    found = _version(db)
+    if found > known:
+        raise RecordsTooNew(path=path, found=found, known=known)
+    return found
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _back_up(db: sqlite3.Connection, path: Path) -> None:
+    copy = sqlite3.connect(path)
+    try:
+        db.backup(copy)
+    finally:
+        copy.close()

@@ -1,0 +1,179 @@
+"""Networks, endpoints and the sandboxes their devices are in."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from ipaddress import (
+    IPv4Interface,
+    IPv6Interface,
+    ip_address,
+    ip_network,
+)
+
+from underlay.model import Endpoint, Network, Segment
+from underlay.records.database import Database
+
+_ENDPOINT = (
+    "SELECT e.*, s.path AS sandbox, s.left FROM endpoint e"
+    " LEFT JOIN sandbox s ON s.endpoint = e.id"
+)
+
+
+class Networks:
+    """The tables `network`, `endpoint` and `sandbox`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, network: Network) -> None:
+        """Put a network on record."""
+        self._db.run(
+            "INSERT INTO network (id, options, internal, segments, parent, created)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            network.id,
+            json.dumps(dict(network.options), sort_keys=True),
+            int(network.internal),
+            json.dumps([_pack(s) for s in network.segments]),
+            network.parent,
+            network.created,
+        )
+
+    def get(self, identity: str) -> Network | None:
+        """Return a network by its id."""
+        row = self._db.row("SELECT * FROM network WHERE id = ?", identity)
+        return _network(row) if row else None
+
+    def all(self) -> list[Network]:
+        """Return every network, oldest first."""
+        return [_network(r) for r in self._db.rows(_BY_AGE.format("network"))]
+
+    def on_parent(self, parent: str) -> list[Network]:
+        """Return the networks that stand on a device."""
+        rows = self._db.rows("SELECT * FROM network WHERE parent = ?", parent)
+        return [_network(r) for r in rows]
+
+    def rename(self, identity: str, name: str) -> None:
+        """Note the name Docker's API gave a network."""
+        self._db.run("UPDATE network SET name = ? WHERE id = ?", name, identity)
+
+    def remove(self, identity: str) -> None:
+        """Take a network, its endpoints and their sandboxes off the record."""
+        self._db.run("DELETE FROM network WHERE id = ?", identity)
+
+    def add_endpoint(self, endpoint: Endpoint) -> None:
+        """Put an endpoint on record."""
+        self._db.run(
+            "INSERT INTO endpoint"
+            " (id, network, ipv4, ipv6, mac, options, container, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            endpoint.id,
+            endpoint.network,
+            str(endpoint.ipv4 or ""),
+            str(endpoint.ipv6 or ""),
+            endpoint.mac,
+            json.dumps(dict(endpoint.options), sort_keys=True),
+            endpoint.container,
+            endpoint.created,
+        )
+
+    def endpoint(self, identity: str) -> Endpoint | None:
+        """Return an endpoint by its id."""
+        row = self._db.row(f"{_ENDPOINT} WHERE e.id = ?", identity)
+        return _endpoint(row) if row else None
+
+    def endpoints(self, network: str | None = None) -> list[Endpoint]:
+        """Return the endpoints of one network, or of all, oldest first."""
+        where = "" if network is None else " WHERE e.network = ?"
+        given = () if network is None else (network,)
+        rows = self._db.rows(f"{_ENDPOINT}{where} ORDER BY e.created, e.id", *given)
+        return [_endpoint(r) for r in rows]
+
+    def neighbour(self, network: str) -> Endpoint | None:
+        """Return any one endpoint of a network."""
+        row = self._db.row(f"{_ENDPOINT} WHERE e.network = ? LIMIT 1", network)
+        return _endpoint(row) if row else None
+
+    def with_mac(self, mac: str) -> list[tuple[Endpoint, Network]]:
+        """Return the endpoints that have a MAC, with their networks."""
+        rows = self._db.rows(f"{_ENDPOINT} WHERE e.mac = ?", mac)
+        return list(self._with_network(_endpoint(r) for r in rows))
+
+    def _with_network(
+        self, endpoints: Iterator[Endpoint]
+    ) -> Iterator[tuple[Endpoint, Network]]:
+        for endpoint in endpoints:
+            network = self.get(endpoint.network)
+            if network:
+                yield endpoint, network
+
+    def remove_endpoint(self, network: str, identity: str) -> bool:
+        """Take an endpoint and its sandbox off the record, if the network has it."""
+        return bool(
+            self._db.run(
+                "DELETE FROM endpoint WHERE id = ? AND network = ?", identity, network
+            )
+        )
+
+    def name_container(self, endpoint: str, container: str) -> None:
+        """Note the container an endpoint belongs to, as Docker's API told."""
+        self._db.run(
+            "UPDATE endpoint SET container = ? WHERE id = ?", container, endpoint
+        )
+
+    def join(self, endpoint: str, path: str) -> None:
+        """Note the sandbox Docker moves the endpoint's device into."""
+        self._db.run(
+            "INSERT INTO sandbox (endpoint, path) VALUES (?, ?) ON CONFLICT (endpoint)"
+            " DO UPDATE SET path = excluded.path, left = 0",
+            endpoint,
+            path,
+        )
+
+    def leave(self, endpoint: str) -> None:
+        """Note that the device is on its way out of the sandbox."""
+        self._db.run("UPDATE sandbox SET left = 1 WHERE endpoint = ?", endpoint)
+
+
+_BY_AGE = "SELECT * FROM {} ORDER BY created, id"
+
+
+def _pack(segment: Segment) -> list[object]:
+    gateway = str(segment.gateway) if segment.gateway else None
+    return [str(segment.subnet), gateway, [str(a) for a in segment.aux]]
+
+
+def _network(row: sqlite3.Row) -> Network:
+    segments = tuple(
+        Segment(
+            ip_network(subnet),
+            ip_address(gateway) if gateway else None,
+            tuple(ip_address(a) for a in aux),
+        )
+        for subnet, gateway, aux in json.loads(row["segments"])
+    )
+    return Network(
+        id=row["id"],
+        options=json.loads(row["options"]),
+        internal=bool(row["internal"]),
+        segments=segments,
+        parent=row["parent"],
+        name=row["name"],
+        created=row["created"],
+    )
+
+
+def _endpoint(row: sqlite3.Row) -> Endpoint:
+    return Endpoint(
+        id=row["id"],
+        network=row["network"],
+        ipv4=IPv4Interface(row["ipv4"]) if row["ipv4"] else None,
+        ipv6=IPv6Interface(row["ipv6"]) if row["ipv6"] else None,
+        mac=row["mac"],
+        options=json.loads(row["options"]),
+        sandbox=row["sandbox"] or "",
+        left=bool(row["left"]),
+        container=row["container"],
+        created=row["created"],
+    )

@@ -1,0 +1,43 @@
+"""What this host is, and what could not be done on it."""
+
+from __future__ import annotations
+
+import secrets
+
+from underlay.model import Trouble
+from underlay.records.database import Database
+
+
+class Notes:
+    """The tables `host` and `trouble`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def identity(self, machine: str) -> str:
+        """Return this host's identity: the machine's own if it has one, for good."""
+        self._db.run(
+            "INSERT INTO host (one, identity) VALUES (1, ?) ON CONFLICT DO NOTHING",
+            machine or secrets.token_hex(16),
+        )
+        row = self._db.row("SELECT identity FROM host")
+        return str(row["identity"]) if row else machine
+
+    def troubles(self) -> list[Trouble]:
+        """Return what is wrong, oldest first."""
+        rows = self._db.rows("SELECT mark, text, since FROM trouble ORDER BY since")
+        return [Trouble(r["mark"], r["text"], r["since"]) for r in rows]
+
+    def note_trouble(self, mark: str, text: str, now: float) -> None:
+        """Note that an object cannot be put right; `since` stays the first time."""
+        self._db.run(
+            "INSERT INTO trouble (mark, text, since) VALUES (?, ?, ?)"
+            " ON CONFLICT (mark) DO UPDATE SET text = excluded.text",
+            mark,
+            text,
+            now,
+        )
+
+    def clear_trouble(self, mark: str) -> None:
+        """Note that the object is right again, or gone."""
+        self._db.run("DELETE FROM trouble WHERE mark = ?", mark)

@@ -1,0 +1,57 @@
+"""What can be done to an object. A step prints itself in iproute2's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from underlay.objects import Link, Object
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Bring an object into being."""
+
+    object: Object
+
+    def __str__(self) -> str:
+        link = self.object
+        words = ["ip link add", *(["link", link.parent] if link.parent else [])]
+        words += ["name", link.name, *_attributes(link), "type", link.kind]
+        return " ".join([*words, *_flavour(link)])
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """Change an object in place."""
+
+    seen: Object
+    object: Object
+
+    def __str__(self) -> str:
+        link = self.object
+        words = ["ip link set", self.seen.name, *_attributes(link)]
+        if link.flavour not in (None, self.seen.flavour):
+            words += ["type", link.kind, *_flavour(link)]
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove an object of ours that nothing wants."""
+
+    object: Object
+
+    def __str__(self) -> str:
+        return f"ip link del {self.object.name}"
+
+
+Step = Create | Amend | Delete
+
+
+def _attributes(link: Link) -> list[str]:
+    words = ["address", link.mac] if link.mac else []
+    return words + (["mtu", str(link.mtu)] if link.mtu else [])
+
+
+def _flavour(link: Link) -> list[str]:
+    return ["mode", link.flavour] if link.flavour else []

@@ -1,0 +1,1 @@
+"""The plugin protocol: messages, what they do, and the HTTP around them."""

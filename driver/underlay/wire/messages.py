@@ -1,0 +1,312 @@
+"""Docker's messages, one class each, with Docker's own names written once.
+
+Go sends every key, `null` for empty maps and "" for empty addresses; keys this file
+does not name are ignored, for Docker adds some with each version.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from typing import Annotated, Any
+
+import msgspec
+
+from underlay.model import Endpoint, Network, Segment
+
+Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,127}$")]
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+
+GENERIC = "com.docker.network.generic"
+INTERNAL = "com.docker.network.internal"
+MAC_OPTION = "com.docker.network.endpoint.macaddress"
+PORTS_OPTION = "com.docker.network.portmap"
+NAME_OPTION = "com.docker.network.endpoint.name"
+GATEWAY_TYPE = ("RequestAddressType", "com.docker.network.gateway")
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+class Empty(msgspec.Struct):
+    """A message without content, asked or answered."""
+
+
+class Manifest(msgspec.Struct):
+    """Plugin.Activate: what this plugin is."""
+
+    Implements: tuple[str, ...] = ("NetworkDriver", "IpamDriver")
+
+
+class NetworkCapabilities(msgspec.Struct):
+    """NetworkDriver.GetCapabilities."""
+
+    Scope: str = "local"
+    ConnectivityScope: str = "global"
+    GwAllocChecker: bool = True
+
+
+class IpamCapabilities(msgspec.Struct):
+    """IpamDriver.GetCapabilities. The records are ours, so nothing is replayed."""
+
+    RequiresMACAddress: bool = False
+    RequiresRequestReplay: bool = False
+
+
+class AddressSpaces(msgspec.Struct):
+    """IpamDriver.GetDefaultAddressSpaces.
+
+    Two equal names tell engines from 27 on not to search for a pool beside the host's
+    own networks: the host's own network is what a container joins.
+    """
+
+    LocalDefaultAddressSpace: str = "underlay"
+    GlobalDefaultAddressSpace: str = "underlay"
+
+
+class Failed(msgspec.Struct):
+    """What went wrong, under both keys: libnetwork reads one, its IPAM the other."""
+
+    Err: str
+    Error: str
+
+
+class IpamData(msgspec.Struct):
+    """One subnet of a network."""
+
+    Pool: Text = ""
+    Gateway: Text = ""
+    AuxAddresses: dict[str, Text] | None = None
+
+    def segment(self) -> Segment | None:
+        """Return the subnet; None for the 0.0.0.0/0 of the null IPAM driver."""
+        pool = ip_interface(self.Pool).network if self.Pool else None
+        if pool is None or pool.prefixlen == 0:
+            return None
+        aux = (self.AuxAddresses or {}).values()
+        return Segment(
+            pool,
+            ip_interface(self.Gateway).ip if self.Gateway else None,
+            tuple(sorted({ip_interface(a).ip for a in aux}, key=int)),
+        )
+
+
+class GwAllocCheck(msgspec.Struct):
+    """NetworkDriver.GwAllocCheck, asked by engines from 28 on before IPAM."""
+
+    Options: dict[str, Any] | None = None
+
+
+class GwAllocAnswer(msgspec.Struct):
+    """Whether Docker is to spare the gateway address."""
+
+    SkipIPv4: bool
+    SkipIPv6: bool
+
+
+class CreateNetwork(msgspec.Struct):
+    """NetworkDriver.CreateNetwork."""
+
+    NetworkID: Id
+    Options: dict[str, Any] | None = None
+    IPv4Data: list[IpamData] | None = None
+    IPv6Data: list[IpamData] | None = None
+
+    def network(self) -> Network:
+        """Return the network as asked; raises ValidationError."""
+        data = [*(self.IPv4Data or ()), *(self.IPv6Data or ())]
+        with reading():
+            return Network(
+                id=self.NetworkID,
+                options=driver_options(self.Options),
+                internal=is_internal(self.Options),
+                segments=tuple(s for d in data if (s := d.segment())),
+            )
+
+
+class NetworkId(msgspec.Struct):
+    """DeleteNetwork, FreeNetwork."""
+
+    NetworkID: Id
+
+
+class AllocateNetwork(msgspec.Struct):
+    """NetworkDriver.AllocateNetwork, by a swarm manager."""
+
+    NetworkID: Id
+    Options: dict[str, Any] | None = None
+
+
+class Allocated(msgspec.Struct):
+    """The options each node's CreateNetwork then gets: they are not added to."""
+
+    Options: dict[str, Any]
+
+
+class EndpointInterface(msgspec.Struct):
+    """Addresses with prefix length, or empty."""
+
+    Address: Text = ""
+    AddressIPv6: Text = ""
+    MacAddress: Text = ""
+
+
+class CreateEndpoint(msgspec.Struct):
+    """NetworkDriver.CreateEndpoint."""
+
+    NetworkID: Id
+    EndpointID: Id
+    Interface: EndpointInterface | None = None
+    Options: dict[str, Any] | None = None
+
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint as asked; raises ValidationError."""
+        asked = self.Interface or EndpointInterface()
+        options = self.Options or {}
+        with reading():
+            return Endpoint(
+                id=self.EndpointID,
+                network=self.NetworkID,
+                ipv4=IPv4Interface(asked.Address) if asked.Address else None,
+                ipv6=IPv6Interface(asked.AddressIPv6) if asked.AddressIPv6 else None,
+                mac=_mac(asked.MacAddress, options.get(MAC_OPTION)),
+                options={k: v for k, v in options.items() if isinstance(v, str)},
+            )
+
+    @property
+    def publishes(self) -> bool:
+        """Tell whether ports are published (-p)."""
+        return bool((self.Options or {}).get(PORTS_OPTION))
+
+
+class EndpointCreated(msgspec.Struct):
+    """Only what was not asked for: Docker refuses even the same value back."""
+
+    Interface: EndpointInterface
+
+
+class EndpointId(msgspec.Struct):
+    """DeleteEndpoint, Leave, EndpointOperInfo, Program- and RevokeExternal..."""
+
+    NetworkID: Id
+    EndpointID: Id
+
+
+class Join(msgspec.Struct):
+    """NetworkDriver.Join."""
+
+    NetworkID: Id
+    EndpointID: Id
+    SandboxKey: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class InterfaceName(msgspec.Struct):
+    """The device Docker moves, and how its new name begins."""
+
+    SrcName: str
+    DstPrefix: str
+
+
+class Joined(msgspec.Struct):
+    """Join's answer. Without DisableGatewayService Docker adds a bridge with NAT."""
+
+    InterfaceName: InterfaceName
+    Gateway: str = ""
+    GatewayIPv6: str = ""
+    DisableGatewayService: bool = True
+
+
+class OperInfo(msgspec.Struct):
+    """EndpointOperInfo's answer."""
+
+    Value: dict[str, str] = {}
+
+
+class RequestPool(msgspec.Struct):
+    """IpamDriver.RequestPool."""
+
+    Pool: Text = ""
+    SubPool: Text = ""
+    Options: dict[str, str] | None = None
+    V6: bool = False
+
+
+class PoolGiven(msgspec.Struct):
+    """RequestPool's answer."""
+
+    PoolID: str
+    Pool: str
+    Data: dict[str, str] = {}
+
+
+class PoolId(msgspec.Struct):
+    """IpamDriver.ReleasePool."""
+
+    PoolID: Text
+
+
+class RequestAddress(msgspec.Struct):
+    """IpamDriver.RequestAddress."""
+
+    PoolID: Text
+    Address: Text = ""
+    Options: dict[str, str] | None = None
+
+    @property
+    def for_gateway(self) -> bool:
+        """Tell whether the address is to be kept for the gateway."""
+        key, value = GATEWAY_TYPE
+        return (self.Options or {}).get(key) == value
+
+    @property
+    def container(self) -> str:
+        """Return the container's name, which engines tell from 29 on."""
+        return (self.Options or {}).get(NAME_OPTION, "")
+
+
+class AddressGiven(msgspec.Struct):
+    """RequestAddress's answer: the address with the pool's prefix length."""
+
+    Address: str
+    Data: dict[str, str] = {}
+
+
+class ReleaseAddress(msgspec.Struct):
+    """IpamDriver.ReleaseAddress."""
+
+    PoolID: Text
+    Address: Text
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn a value that is no address, MAC or prefix into a ValidationError."""
+    try:
+        yield
+    except ValueError as error:
+        raise msgspec.ValidationError(str(error)) from error
+
+
+def driver_options(options: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what the user gave with -o; raises ValidationError unless all is text."""
+    return msgspec.convert((options or {}).get(GENERIC) or {}, dict[str, str])
+
+
+def is_internal(options: Mapping[str, Any] | None) -> bool:
+    """Tell whether the network is --internal."""
+    return (options or {}).get(INTERNAL) is True
+
+
+def _mac(given: str, option: object) -> str:
+    """Return the MAC asked for; in options it is base64 of the six bytes."""
+    text = given.lower()
+    if not text and isinstance(option, str) and option:
+        try:
+            text = base64.b64decode(option, validate=True).hex(":")
+        except binascii.Error:
+            text = option.lower()
+    if text and not MAC.fullmatch(text):
+        raise ValueError(f"{text!r} is not a MAC address")
+    return text

@@ -1,0 +1,56 @@
+"""The composition root: the only file that knows every concrete part."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from underlay.cleanup import Cleanup
+from underlay.dockerd import Dockerd
+from underlay.engine import Engine
+from underlay.ipam import Ipam
+from underlay.kernel import Kernel
+from underlay.kernel.netlink import Netlink
+from underlay.records import Records
+from underlay.settings import Settings
+
+MACHINE_ID = Path("/etc/machine-id")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a process of this host works with."""
+
+    records: Records
+    engine: Engine
+    ipam: Ipam
+    cleanup: Cleanup
+    dockerd: Dockerd
+
+
+def build(settings: Settings, kernel: Kernel | None = None) -> Parts:
+    """Open the records and put the parts together; raises UnderlayError."""
+    records = Records(settings.records)
+    kernel = kernel or Netlink()
+    engine = Engine(records, kernel, _machine(), time.time)
+    ipam = Ipam(records, time.time)
+    cleanup = Cleanup(
+        records=records,
+        kernel=kernel,
+        engine=engine,
+        ipam=ipam,
+        clock=time.time,
+        monotonic=time.monotonic,
+        grace=settings.grace,
+        history_days=settings.history_days,
+    )
+    dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
+    return Parts(records, engine, ipam, cleanup, dockerd)
+
+
+def _machine() -> str:
+    try:
+        return MACHINE_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""

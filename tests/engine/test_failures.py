@@ -1,0 +1,211 @@
+"""Refusals and deaths at every step of every verb: one pass always mends."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from tests.engine.test_verbs import DEVICE, LAN, WEB
+from tests.fakes import Death, FakeKernel, engine_on
+from underlay.errors import KernelRefused, UnderlayError
+from underlay.model import Endpoint
+from underlay.objects import Link, Owner
+from underlay.records import Records
+
+SECOND = replace(WEB, id="e2", ipv4=None)
+
+
+def life(engine):
+    """Every verb that touches the kernel, in the order of two containers' life."""
+    return [
+        lambda: engine.create_network(LAN),
+        lambda: engine.create_endpoint(WEB),
+        lambda: engine.create_endpoint(SECOND),
+        lambda: engine.delete_endpoint("n1", "e1"),
+        engine.reconcile,
+        lambda: engine.delete_network("n1"),
+        engine.reconcile,
+    ]
+
+
+def agree(engine):
+    """One calm pass, then: nothing to do, and every device has its record."""
+    engine.kernel.calm()
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+    known = {
+        Owner(e.network, e.id).mark
+        for e in engine.records.networks.endpoints()
+        if not e.sandbox
+    }
+    assert {link.key for link in engine.kernel.links.values()} == known
+    assert engine.records.notes.troubles() == []
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_a_refusal_at_any_step_is_told_and_leaves_nothing_behind(records, step):
+    kernel = FakeKernel()
+    kernel.refuse_at = step
+    engine = engine_on(records, kernel)
+    for verb in life(engine):
+        before = engine.records.networks.endpoints()
+        try:
+            verb()
+        except KernelRefused as error:
+            assert "ip link" in str(error)
+            assert engine.records.networks.endpoints() == before
+    agree(engine)
+
+
+@pytest.mark.parametrize("moment", ["die_before", "die_half_way", "die_after"])
+@pytest.mark.parametrize("step", range(1, 9))
+def test_death_at_any_step_leaves_surplus_that_a_pass_removes(tmp_path, moment, step):
+    path = tmp_path / "underlay.db"
+    kernel = FakeKernel()
+    setattr(kernel, moment, step)
+    records = Records(path)
+    answered = []
+    try:
+        for number, verb in enumerate(life(engine_on(records, kernel))):
+            verb()
+            answered.append(number)
+    except Death:
+        records.close()
+        records = Records(path)
+    engine = engine_on(records, kernel)
+    on_record = {e.id for e in records.networks.endpoints()}
+    # What Docker was told of is on record; what it was not told of is not, or was
+    # being taken away.
+    assert ("e1" in on_record) == (1 in answered and 3 not in answered) or (
+        len(answered) == 3
+    )
+    agree(engine)
+    records.close()
+
+
+def test_a_step_the_kernel_refuses_is_noted_and_the_others_go_on(records):
+    kernel = FakeKernel()
+    engine = engine_on(records, kernel)
+    for verb in life(engine)[:3]:
+        verb()
+    kernel.links.clear()
+    kernel.refuse_at = kernel.steps + 1
+    failed = engine.reconcile()
+    assert len(failed) == 1
+    assert len(kernel.links) == 1
+    (trouble,) = records.notes.troubles()
+    assert trouble.text.startswith("E-400 the kernel refused `ip link add")
+    agree(engine)
+
+
+def test_a_pass_never_touches_what_docker_moves(records):
+    kernel = FakeKernel()
+    engine = engine_on(records, kernel)
+    for verb in life(engine)[:2]:
+        verb()
+    engine.join("n1", "e1", "/run/a")
+    del kernel.links[DEVICE]  # moved into the sandbox
+    assert engine.preview() == ()
+    engine.leave("e1")
+    assert engine.preview() == ()
+
+
+def test_a_pass_never_sweeps_the_newborn(records):
+    kernel = FakeKernel()
+    engine = engine_on(records, kernel)
+    engine.create_network(LAN)
+    look = kernel.observe
+
+    def look_while_docker_calls(names=None):
+        seen = look(names)
+        kernel.observe = look
+        engine.create_endpoint(WEB)
+        return seen
+
+    kernel.observe = look_while_docker_calls
+    assert engine.reconcile() == []
+    assert DEVICE in kernel.links
+    agree(engine)
+
+
+def test_a_pass_for_one_network_leaves_the_others_alone(records):
+    kernel = FakeKernel()
+    engine = engine_on(records, kernel)
+    engine.create_network(LAN)
+    engine.create_network(replace(LAN, id="n2"))
+    engine.create_endpoint(WEB)
+    engine.create_endpoint(replace(WEB, id="e2", network="n2", ipv4=None))
+    kernel.links.clear()
+    engine.reconcile("n2")
+    assert list(kernel.links) == [Owner("n2", "e2").device]
+
+
+def test_a_link_of_nobody_that_is_marked_is_removed(records):
+    kernel = FakeKernel()
+    owner = Owner("gone", "gone")
+    kernel.links["ul-x"] = Link("ul-x", "macvlan", owner, parent="eth0")
+    kernel.links["ul-y"] = Link("ul-y", "macvlan", None, parent="eth0")
+    engine = engine_on(records, kernel)
+    assert engine.reconcile() == []
+    assert kernel.links == {}
+
+
+class Moody(FakeKernel):
+    """Refuses and dies by the dice, until it is calm."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__()
+        self.rng = rng
+        self.moody = True
+
+    def apply(self, step):
+        mood = self.rng.random() if self.moody else 1.0
+        if mood < 0.10:
+            raise KernelRefused(step=step, why="refused before", hint="")
+        self.die_half_way = self.steps + 1 if mood < 0.14 else None
+        super().apply(step)
+        if mood < 0.20:
+            raise KernelRefused(step=step, why="refused after", hint="")
+        if mood < 0.25:
+            raise Death
+
+    def calm(self):
+        super().calm()
+        self.moody = False
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_random_walk_of_verbs_ends_with_one_pass_and_an_empty_plan(tmp_path, seed):
+    rng = random.Random(seed)
+    kernel = Moody(rng)
+    records = Records(tmp_path / "underlay.db")
+    for _ in range(60):
+        engine = engine_on(records, kernel)
+        network, endpoint = rng.choice("ab"), rng.choice("uvwxyz")
+        verb = rng.choice(
+            [
+                lambda n=network: engine.create_network(replace(LAN, id=n)),
+                lambda n=network, e=endpoint: engine.create_endpoint(Endpoint(e, n)),
+                lambda n=network, e=endpoint: engine.create_endpoint(Endpoint(e, n)),
+                lambda n=network, e=endpoint: engine.join(n, e, "/run/a"),
+                lambda e=endpoint: engine.leave(e),
+                lambda n=network, e=endpoint: engine.delete_endpoint(n, e),
+                lambda n=network: engine.delete_network(n),
+                engine.reconcile,
+            ]
+        )
+        try:
+            verb()
+        except UnderlayError:
+            continue
+        except Death:
+            records.close()
+            records = Records(tmp_path / "underlay.db")
+    joined = {e.id for e in records.networks.endpoints() if e.sandbox}
+    for name, link in list(kernel.links.items()):
+        if link.owner and link.owner.endpoint in joined:
+            del kernel.links[name]  # in a sandbox, out of sight
+    agree(engine_on(records, kernel))
+    records.close()

@@ -1,0 +1,310 @@
+"""IPAM: who gets which address, and who does not."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
+from underlay.errors import (
+    AddressTaken,
+    BadSubnet,
+    BadValue,
+    NoSubnet,
+    NotYet,
+    OutsideSubnet,
+    Overlap,
+    PoolExhausted,
+    UnknownOption,
+    UnknownPool,
+)
+from underlay.model import Network, Segment
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def ipam(records, clock):
+    return ipam_on(records, clock)
+
+
+def claim(ipam, subnet="10.0.0.0/29", span="", **options):
+    family = 6 if ":" in subnet else 4
+    return ipam.request_pool(subnet, span, options, family).id
+
+
+def address(ipam, pool, wish="", container=""):
+    return str(ipam.request_address(pool, wish, container))
+
+
+def test_addresses_come_in_order_and_with_the_length_of_the_pool(ipam):
+    pool = claim(ipam)
+    assert address(ipam, pool) == "10.0.0.1/29"
+    assert address(ipam, pool) == "10.0.0.2/29"
+
+
+def test_a_freed_address_goes_to_the_back_of_the_queue(ipam):
+    pool = claim(ipam)
+    for _ in range(3):
+        address(ipam, pool)
+    ipam.release_address(pool, "10.0.0.2")
+    ipam.release_address(pool, "10.0.0.1")
+    order = [address(ipam, pool) for _ in range(5)]
+    assert [a.split("/")[0][-1] for a in order] == ["4", "5", "6", "2", "1"]
+
+
+def test_an_ip_range_bounds_what_is_given_but_not_what_is_asked_for(ipam):
+    pool = claim(ipam, "10.0.0.0/24", "10.0.0.128/30")
+    given = [address(ipam, pool) for _ in range(4)]
+    assert given == [f"10.0.0.{n}/24" for n in (128, 129, 130, 131)]
+    assert address(ipam, pool, "10.0.0.9") == "10.0.0.9/24"
+    with pytest.raises(PoolExhausted, match=r"\(10.0.0.128 to 10.0.0.131\): 4 live"):
+        address(ipam, pool)
+
+
+def test_all_128_bits_of_an_ipv6_address_are_kept(ipam):
+    pool = claim(ipam, "fd00:1:2:3::/64")
+    wish = "fd00:1:2:3:ffff:eeee:dddd:cccb"
+    assert address(ipam, pool, wish) == f"{wish}/64"
+    wide = claim(ipam, "fd00:9::/42")
+    assert address(ipam, wide, "fd00:9:3f:ffff:ffff::1").startswith("fd00:9:3f:ffff:f")
+
+
+def test_an_exhausted_pool_says_what_is_live_and_what_is_reserved(ipam):
+    pool = claim(ipam)
+    ipam.request_gateway(pool, "10.0.0.1")
+    for _ in range(5):
+        address(ipam, pool)
+    with pytest.raises(PoolExhausted) as refusal:
+        address(ipam, pool)
+    assert str(refusal.value).startswith(
+        "E-141 no address is left in 10.0.0.0/29: 5 live, 1 reserved (1 gateway, 0 aux)"
+        " of 6."
+    )
+
+
+def test_an_address_has_one_owner(ipam):
+    pool = claim(ipam)
+    address(ipam, pool, "10.0.0.3", "web")
+    with pytest.raises(AddressTaken, match="container web has it"):
+        address(ipam, pool, "10.0.0.3")
+    with pytest.raises(AddressTaken):
+        ipam.request_gateway(pool, "10.0.0.3")
+
+
+def test_what_is_released_twice_or_was_never_there_is_fine(ipam):
+    pool = claim(ipam)
+    ipam.request_gateway(pool, "10.0.0.1")
+    for _ in range(2):
+        ipam.release_address(pool, "10.0.0.1")
+        ipam.release_address(pool, "10.0.0.5")
+        ipam.release_address(pool, "not an address")
+        ipam.release_address("nobody", "10.0.0.1")
+    ipam.release_pool(pool)
+    ipam.release_pool(pool)
+    ipam.release_pool("nobody")
+
+
+def test_the_gateway_again_is_the_same_gateway(ipam):
+    pool = claim(ipam)
+    assert str(ipam.request_gateway(pool, "")) == "10.0.0.1/29"
+    assert str(ipam.request_gateway(pool, "10.0.0.1")) == "10.0.0.1/29"
+    ipam.release_address(pool, "10.0.0.1")
+    assert address(ipam, pool) == "10.0.0.2/29"
+
+
+def test_two_networks_of_one_subnet_share_it_and_never_an_address(ipam):
+    one, two = claim(ipam), claim(ipam)
+    assert one != two
+    given = [address(ipam, pool) for pool in (one, two, one, two)]
+    assert len(set(given)) == 4
+    with pytest.raises(AddressTaken):
+        address(ipam, two, "10.0.0.1")
+
+
+def test_a_gateway_two_networks_named_is_kept_until_both_gave_it_back(ipam):
+    one, two = claim(ipam), claim(ipam)
+    ipam.request_gateway(one, "10.0.0.6")
+    assert str(ipam.request_gateway(two, "")) == "10.0.0.6/29"
+    for _ in range(2):
+        ipam.release_address(one, "10.0.0.6")
+    with pytest.raises(AddressTaken, match="it is the gateway"):
+        address(ipam, two, "10.0.0.6")
+    ipam.release_address(two, "10.0.0.6")
+    assert address(ipam, two, "10.0.0.6")
+
+
+def test_what_one_network_gives_back_never_frees_what_another_holds(ipam):
+    one, two = claim(ipam), claim(ipam)
+    held = address(ipam, one, "10.0.0.3").split("/")[0]
+    ipam.release_address(two, held)
+    ipam.release_pool(two)
+    with pytest.raises(AddressTaken):
+        address(ipam, one, held)
+
+
+def created(records, identity, subnet, *aux):
+    """Tell the network driver that `docker network create` got through."""
+    segment = Segment(ip_network(subnet), None, tuple(ip_address(a) for a in aux))
+    engine_on(records, FakeKernel()).create_network(
+        Network(identity, {"parent": "eth0"}, False, (segment,))
+    )
+
+
+def test_aux_addresses_may_be_named_by_each_network_but_not_taken(ipam, records):
+    one = claim(ipam)
+    address(ipam, one, "10.0.0.4")  # Docker asks for aux and --ip in one form
+    created(records, "n1", "10.0.0.0/29", "10.0.0.4")
+    with pytest.raises(AddressTaken, match="it is an aux address of network n1"):
+        address(ipam, one, "10.0.0.4")
+    two = claim(ipam)
+    assert address(ipam, two, "10.0.0.4") == "10.0.0.4/29"
+    created(records, "n2", "10.0.0.0/29", "10.0.0.4")
+    with pytest.raises(AddressTaken):
+        address(ipam, two, "10.0.0.4")
+
+
+def test_a_container_is_never_given_the_aux_address_of_another_network(
+    ipam, records, clock
+):
+    one = claim(ipam)
+    address(ipam, one, "10.0.0.4")
+    created(records, "n1", "10.0.0.0/29", "10.0.0.4")
+    two = claim(ipam)
+    with pytest.raises(AddressTaken):
+        address(ipam, two, "10.0.0.4", container="web")
+    clock.now += 60  # a network of another driver: no CreateNetwork ever comes here
+    with pytest.raises(AddressTaken):
+        address(ipam, two, "10.0.0.4")
+
+
+def test_an_overlap_is_refused_with_the_holder_s_name_and_only_in_its_domain(
+    ipam, records
+):
+    claim(ipam, "10.0.0.0/24")
+    created(records, "abc", "10.0.0.0/24")
+    records.networks.rename("abc", "lan")
+    for other in ("10.0.0.0/16", "10.0.0.128/25", "10.0.0.0/25", "0.0.0.0/1"):
+        with pytest.raises((Overlap, BadSubnet)):
+            claim(ipam, other)
+    with pytest.raises(Overlap, match="held by network lan in domain 'default'"):
+        claim(ipam, "10.0.0.0/23")
+    assert address(ipam, claim(ipam, "10.0.0.0/23", domain="lab")) == "10.0.0.1/23"
+    claim(ipam, "10.0.1.0/24")
+    claim(ipam, "9.255.255.0/24")
+
+
+def test_a_pool_goes_with_its_last_claim(ipam):
+    one, two = claim(ipam, "10.0.0.0/24"), claim(ipam, "10.0.0.0/24")
+    ipam.release_pool(one)
+    with pytest.raises(Overlap):
+        claim(ipam, "10.0.0.0/25")
+    with pytest.raises(UnknownPool):
+        address(ipam, one)
+    ipam.release_pool(two)
+    claim(ipam, "10.0.0.0/25")
+
+
+def test_a_pool_without_subnet_is_refused_and_so_never_asked_for_again(ipam):
+    for family in (4, 6):
+        with pytest.raises(NoSubnet, match="--subnet"):
+            ipam.request_pool("", "", {}, family)
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ({"domian": "x"}, UnknownOption),
+        ({"domain": ""}, BadValue),
+        ({"domain": "two words"}, BadValue),
+        ({"probe": "maybe"}, BadValue),
+        ({"probe": "on"}, NotYet),
+    ],
+)
+def test_an_ipam_option_that_cannot_be_is_refused(ipam, options, refusal):
+    with pytest.raises(refusal):
+        claim(ipam, **options)
+
+
+def test_an_address_outside_the_subnet_is_refused(ipam):
+    with pytest.raises(OutsideSubnet):
+        address(ipam, claim(ipam), "10.0.1.1")
+
+
+def test_an_address_is_told_its_endpoint_and_keeps_its_history(ipam, records, clock):
+    pool = claim(ipam, "10.0.0.0/24")
+    created(records, "n1", "10.0.0.0/24")
+    address(ipam, pool, "10.0.0.5", "web")
+    clock.now += 10
+    ipam.release_address(pool, "10.0.0.5")
+    address(ipam, pool, "10.0.0.5", "db")
+    ipam.release_pool(pool)
+    found = records.addresses.history("10.0.0.5", 9)
+    assert [t.container for t in found] == ["db", "web"]
+    assert all(t.until for t in found)
+    assert found[1].until - found[1].since == 10
+
+
+def test_ranges_inside_each_other_draw_from_one_table(ipam):
+    whole = claim(ipam, "10.0.0.0/24")
+    for _ in range(20):
+        address(ipam, whole)
+    for n in (3, 9, 10, 4):
+        ipam.release_address(whole, f"10.0.0.{n}")
+    low = claim(ipam, "10.0.0.0/24", "10.0.0.8/29")
+    assert address(ipam, low) == "10.0.0.9/24"
+    ipam.release_address(low, "10.0.0.9")
+    assert address(ipam, low) == "10.0.0.10/24"
+    assert address(ipam, low) == "10.0.0.9/24"
+    with pytest.raises(PoolExhausted):
+        address(ipam, low)
+
+
+@pytest.mark.parametrize("subnet", ["10.0.0.0/8", "fd00::/64"])
+def test_a_pick_costs_the_same_however_many_addresses_are_in_use(records, subnet):
+    """Rows read by sqlite, not seconds: the plan uses indexes only."""
+    for sql in QUERIES_OF_A_PICK:
+        plan = records._database.rows(f"EXPLAIN QUERY PLAN {sql}", 1, b"\0", b"\1")
+        scans = [r["detail"] for r in plan if r["detail"].startswith("SCAN")]
+        assert scans in ([], ["SCAN CONSTANT ROW"]), (sql, scans)
+    ipam = ipam_on(records)
+    pool = claim(ipam, subnet)
+    started = time.perf_counter()
+    taken = {address(ipam, pool) for _ in range(300)}
+    assert len(taken) == 300
+    assert time.perf_counter() - started < 30
+
+
+QUERIES_OF_A_PICK = (
+    "SELECT first FROM fresh WHERE pool = ?1 AND last >= ?2 AND first <= ?3"
+    " ORDER BY last LIMIT 1",
+    "SELECT address FROM freed WHERE turn = (SELECT min((SELECT min(turn) FROM freed"
+    " WHERE slice = s.id)) FROM slice s WHERE s.pool = ?1 AND s.first >= ?2"
+    " AND s.last <= ?3)",
+)
+
+
+def test_replacing_the_clock_never_reorders_the_queue(ipam, clock):
+    pool = claim(ipam, "10.0.0.0/30")
+    address(ipam, pool)
+    address(ipam, pool)
+    ipam.release_address(pool, "10.0.0.2")
+    clock.now -= 3600  # the host's clock was set back
+    ipam.release_address(pool, "10.0.0.1")
+    assert [address(ipam, pool) for _ in range(2)] == ["10.0.0.2/30", "10.0.0.1/30"]
+
+
+def test_the_lost_address_is_only_freed_if_it_is_still_the_one_looked_at(ipam, records):
+    pool = claim(ipam)
+    address(ipam, pool, "10.0.0.2")
+    (seen,) = records.addresses.unattended()
+    ipam.release_tenure(replace(seen, endpoint="other"))
+    assert len(records.addresses.unattended()) == 1
+    ipam.release_tenure(seen)
+    assert records.addresses.unattended() == []

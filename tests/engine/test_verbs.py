@@ -1,0 +1,146 @@
+"""The network verbs on a kernel that does as it is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Interface, ip_address, ip_network
+
+import pytest
+
+from tests.fakes import ETH0, Clock, FakeKernel, engine_on
+from underlay.errors import (
+    BadMac,
+    EndpointDiffers,
+    MacTaken,
+    NetworkDiffers,
+    NoParent,
+    UnknownEndpoint,
+    UnknownNetwork,
+)
+from underlay.model import Endpoint, Network, Segment
+from underlay.objects import Owner
+
+LAN = Network(
+    "n1", {"parent": "eth0"}, False, (Segment(ip_network("10.0.0.0/24"), None),)
+)
+WEB = Endpoint("e1", "n1", IPv4Interface("10.0.0.5/24"))
+DEVICE = Owner("n1", "e1").device
+
+
+@pytest.fixture
+def kernel():
+    return FakeKernel()
+
+
+@pytest.fixture
+def engine(records, kernel):
+    return engine_on(records, kernel)
+
+
+def test_an_endpoint_has_its_device_from_creation_to_deletion(engine, kernel):
+    engine.create_network(LAN)
+    assert kernel.links == {}
+    made = engine.create_endpoint(WEB)
+    assert kernel.links[DEVICE].mac == made.mac != ""
+    assert engine.join("n1", "e1", "/run/sandbox").device == DEVICE
+    engine.leave("e1")
+    engine.delete_endpoint("n1", "e1")
+    assert kernel.links == {}
+    engine.delete_network("n1")
+    assert engine.records.networks.all() == []
+
+
+def test_the_same_request_again_is_the_same_answer(engine, kernel):
+    engine.create_network(LAN)
+    engine.create_network(LAN)
+    first = engine.create_endpoint(WEB)
+    steps = kernel.steps
+    assert engine.create_endpoint(WEB).mac == first.mac
+    assert kernel.steps == steps
+    engine.join("n1", "e1", "/run/a")
+    assert engine.join("n1", "e1", "/run/a").device == DEVICE
+
+
+def test_the_same_id_with_other_settings_is_refused(engine):
+    engine.create_network(LAN)
+    with pytest.raises(NetworkDiffers, match="internal was False, now True"):
+        engine.create_network(replace(LAN, internal=True))
+    engine.create_endpoint(WEB)
+    with pytest.raises(EndpointDiffers, match="ipv4 was"):
+        engine.create_endpoint(replace(WEB, ipv4=IPv4Interface("10.0.0.6/24")))
+
+
+def test_what_is_not_on_record_is_refused_by_builders(engine):
+    with pytest.raises(UnknownNetwork):
+        engine.create_endpoint(WEB)
+    engine.create_network(LAN)
+    with pytest.raises(UnknownEndpoint):
+        engine.join("n1", "e1", "/run/a")
+
+
+def test_teardown_of_the_unknown_succeeds(engine):
+    engine.leave("e9")
+    engine.delete_endpoint("n9", "e9")
+    engine.delete_network("n9")
+
+
+def test_a_network_removed_with_endpoints_leaves_no_device(engine, kernel):
+    engine.create_network(LAN)
+    engine.create_endpoint(WEB)
+    engine.delete_network("n1")
+    assert kernel.links == {}
+
+
+def test_the_parent_is_resolved_once_and_kept(engine, kernel):
+    engine.create_network(replace(LAN, options={"parent": "auto"}))
+    assert engine.records.networks.get("n1").parent == "eth0"
+
+
+def test_a_parent_that_went_away_is_named(engine, kernel):
+    engine.create_network(LAN)
+    del kernel.strangers["eth0"]
+    with pytest.raises(NoParent, match="parent 'eth0' is not a device"):
+        engine.create_endpoint(WEB)
+
+
+def test_a_mac_is_refused_where_another_container_of_the_parent_has_it(engine):
+    engine.create_network(LAN)
+    engine.create_network(replace(LAN, id="n2"))
+    engine.create_endpoint(replace(WEB, mac="02:00:00:00:00:07", container="web"))
+    other = Endpoint("e2", "n2", mac="02:00:00:00:00:07")
+    with pytest.raises(MacTaken, match="container web of network n1"):
+        engine.create_endpoint(other)
+    with pytest.raises(BadMac):
+        engine.create_endpoint(replace(other, mac="01:00:5e:00:00:01"))
+
+
+def test_one_address_has_one_mac_over_restarts_and_two_have_two(engine):
+    engine.create_network(LAN)
+    first = engine.create_endpoint(WEB).mac
+    engine.delete_endpoint("n1", "e1")
+    assert engine.create_endpoint(replace(WEB, id="e2")).mac == first
+    other = replace(WEB, id="e3", ipv4=IPv4Interface("10.0.0.6/24"))
+    assert engine.create_endpoint(other).mac != first
+
+
+def test_an_endpoint_without_address_has_a_mac_too(engine):
+    engine.create_network(replace(LAN, segments=()))
+    assert engine.create_endpoint(Endpoint("e1", "n1")).mac
+
+
+def test_addresses_of_docker_s_own_ipam_have_a_history(records, kernel):
+    clock = Clock()
+    engine = engine_on(records, kernel, clock)
+    engine.create_network(LAN)
+    engine.create_endpoint(WEB)
+    clock.now += 60
+    engine.delete_endpoint("n1", "e1")
+    (tenure,) = records.addresses.history("10.0.0.5", 9)
+    assert (tenure.address, tenure.endpoint) == (ip_address("10.0.0.5"), "e1")
+    assert tenure.until - tenure.since == 60
+
+
+def test_a_parent_mac_in_use_is_no_mac_for_a_container(engine):
+    engine.create_network(LAN)
+    with pytest.raises(MacTaken, match="eth0 itself"):
+        engine.create_endpoint(replace(WEB, mac=ETH0.mac))

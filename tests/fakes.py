@@ -1,0 +1,103 @@
+"""A kernel in memory that refuses or dies on demand. Never the only proof."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection
+
+from underlay.engine import Engine
+from underlay.errors import KernelRefused
+from underlay.ipam import Ipam
+from underlay.model import Device
+from underlay.objects import UNFINISHED_GROUP, Link
+from underlay.records import Records
+from underlay.steps import Amend, Create, Delete, Step
+
+assert UNFINISHED_GROUP  # the fake's half-made links stand for this group
+
+ETH0 = Device("eth0", 2, "", "52:54:00:00:00:01", 1500)
+LO = Device("lo", 1, "", "00:00:00:00:00:00", 65536, loopback=True)
+
+
+class Death(BaseException):
+    """The process is gone: nobody catches this, nobody cleans up."""
+
+
+class FakeKernel:
+    """Links by name. Steps are counted; the n-th may be refused or the last one."""
+
+    def __init__(self, *devices: Device, default: str | None = "eth0") -> None:
+        self.links: dict[str, Link] = {}
+        self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
+        self.default = default
+        self.sandboxes: set[str] = set()
+        self.steps = 0
+        self.refuse_at: int | None = None
+        self.die_before: int | None = None
+        self.die_half_way: int | None = None
+        self.die_after: int | None = None
+
+    def observe(self, names: Collection[str] | None = None) -> frozenset[Link]:
+        return frozenset(
+            link for name, link in self.links.items() if names is None or name in names
+        )
+
+    def apply(self, step: Step) -> None:
+        self.steps += 1
+        if self.steps == self.die_before:
+            raise Death
+        if self.steps == self.refuse_at:
+            raise KernelRefused(step=step, why="Device or resource busy", hint="")
+        self._carry_out(step)
+        if self.steps == self.die_after:
+            raise Death
+
+    def _carry_out(self, step: Step) -> None:
+        match step:
+            case Create(link):
+                if link.name in self.links:
+                    raise KernelRefused(step=step, why=errno.errorcode[17], hint="")
+                if self.steps == self.die_half_way:
+                    self.links[link.name] = Link(link.name, link.kind, None)
+                    raise Death
+                self.links[link.name] = link
+            case Amend(seen, link):
+                self.links[seen.name] = link
+            case Delete(link):
+                self.links.pop(link.name, None)
+
+    def device(self, name: str) -> Device | None:
+        return self.strangers.get(name)
+
+    def devices(self) -> tuple[Device, ...]:
+        return tuple(self.strangers.values())
+
+    def default_device(self) -> str | None:
+        return self.default
+
+    def sandbox_lives(self, path: str) -> bool:
+        return path in self.sandboxes
+
+    def calm(self) -> None:
+        """Be a kernel that does what it is asked from now on."""
+        self.refuse_at = self.die_before = self.die_half_way = self.die_after = None
+
+
+class Clock:
+    """Time that goes on when told to."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def engine_on(
+    records: Records, kernel: FakeKernel, clock: Clock | None = None
+) -> Engine:
+    return Engine(records, kernel, "machine-1", clock or Clock())
+
+
+def ipam_on(records: Records, clock: Clock | None = None) -> Ipam:
+    return Ipam(records, clock or Clock())
