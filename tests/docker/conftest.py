@@ -1,0 +1,159 @@
+"""Real engines on lab hosts, the service on each; every test must leave nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from tests.lab.host import Host
+from tests.lab.net import Lan
+from tests.lab.roots import ENGINES, root
+from tests.lab.service import Service, wait_until
+
+LAN4, LAN6 = "10.77.0.0/24", "fd77::/64"
+GATEWAY4, GATEWAY6 = "10.77.0.1", "fd77::1"
+IPAM = ("--ipam-driver", "underlay")
+
+
+class Site:
+    """One Docker host with the service on it, and what tests do there."""
+
+    def __init__(self, host: Host, service: Service) -> None:
+        self.host, self.service, self.lan = host, service, host.lan
+
+    def docker(self, *words, check=True):
+        return self.host.docker(*words, check=check)
+
+    def network(self, name, *words, subnet=LAN4, gateway=GATEWAY4, ipam=True):
+        self.docker(
+            "network", "create", "-d", "underlay", *(IPAM if ipam else ()),
+            "-o", "parent=eth0", "--subnet", subnet, "--gateway", gateway,
+            *words, name,
+        )  # fmt: skip
+
+    def dual(self, name, *words):
+        self.network(name, "--ipv6", "--subnet", LAN6, "--gateway", GATEWAY6, *words)
+
+    def run(self, name, network, *words):
+        self.docker(
+            "run", "-d", "--name", name, "--network", network, *words,
+            "bb", "sleep", "1000",
+        )  # fmt: skip
+
+    def inspect(self, container, form):
+        return self.docker("inspect", "-f", form, container).stdout.strip()
+
+    def attached(self, container, network):
+        """Return address, IPv6 address and MAC as docker inspect tells them."""
+        form = (
+            f'{{{{with index .NetworkSettings.Networks "{network}"}}}}{{{{.IPAddress}}}}'
+            "|{{.GlobalIPv6Address}}|{{.MacAddress}}{{end}}"
+        )
+        return self.inspect(container, form).split("|")
+
+    def in_container(self, container, *words):
+        return self.host.exec(container, *words).stdout
+
+    def ping_from(self, container, address):
+        family = "-6" if ":" in address else "-4"
+        self.host.exec(container, "ping", family, "-c1", "-W3", address)
+
+    def ping_from_lan(self, address):
+        from_root = ("chroot", str(root("28.5")))
+        self.lan.run(*from_root, "ping", "-c1", "-W3", address)
+
+    def mac_on_lan(self, address):
+        shown = self.lan.run("ip", "neigh", "show", address).stdout
+        return re.search(r"lladdr (\S+)", shown)[1]
+
+    def our_links(self):
+        shown = self.host.run("ip", "-o", "link").stdout
+        return re.findall(r"(ul-[0-9a-f]+)", shown)
+
+    def live(self):
+        """Return what is on record: networks, endpoints, and addresses in use."""
+        facts = self.service.facts("status")
+        return (
+            [n["id"] for n in facts["networks"]],
+            [e["id"] for e in facts["endpoints"]],
+            sum(p["live"] for p in facts["pools"]),
+        )
+
+    def clear(self):
+        """Remove every container and every network of ours, as a user would."""
+        containers = self.docker("ps", "-aq").stdout.split()
+        if containers:
+            self.docker("rm", "-f", *containers)
+        found = self.docker("network", "ls", "-q", "--filter", "type=custom").stdout
+        for network in found.split():
+            self.docker("network", "rm", network)
+        # The next test may give the same address to another MAC at once.
+        self.lan.run("ip", "neigh", "flush", "all")
+
+    def assert_nothing_left(self):
+        wait_until(lambda: self.live() == ([], [], 0), 10, self.live)
+        assert self.service.facts("status")["pools"] == []
+        assert self.our_links() == []
+        plan = self.service.run("plan", check=False)
+        assert (plan.returncode, plan.stdout) == (0, "nothing to do\n")
+
+
+@pytest.fixture(scope="session")
+def lan():
+    with Lan() as lan:
+        yield lan
+
+
+def make_site(lan, name, engine, index, **settings):
+    host = Host(lan, name, engine, index)
+    try:
+        host.start()
+        site = Site(host, Service(host, **settings))
+        site.service.start()
+        host.start_dockerd()
+        host.load_image()
+    except BaseException:
+        host.close()
+        raise
+    return site
+
+
+@pytest.fixture(scope="session")
+def sites(lan):
+    """One site for each engine, made when first asked for."""
+    made = {}
+
+    def get(engine):
+        if engine not in made:
+            index = list(ENGINES).index(engine) + 1
+            made[engine] = make_site(lan, f"d{engine.replace('.', '')}", engine, index)
+        return made[engine]
+
+    yield get
+    for site in made.values():
+        site.host.close()
+
+
+@pytest.fixture(params=ENGINES)
+def site(request, sites):
+    """A site with nothing on it, that must be left so."""
+    found = sites(request.param)
+    yield found
+    found.clear()
+    found.assert_nothing_left()
+    assert "level=error" not in found.service.log, found.service.log
+
+
+@pytest.fixture
+def newest(sites):
+    found = sites("28.5")
+    yield found
+    found.clear()
+    found.assert_nothing_left()
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode != 0, done.stdout
+    return done.stderr.strip()

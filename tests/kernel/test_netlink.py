@@ -1,0 +1,167 @@
+"""What only the real kernel can tell."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.engine.test_verbs import LAN, WEB
+from tests.fakes import engine_on
+from tests.kernel.conftest import ip
+from tests.kernel.test_contract import CHILD, OWNER
+from underlay.errors import KernelRefused
+from underlay.kernel import links
+from underlay.kernel.events import listen
+from underlay.kernel.netlink import Netlink
+from underlay.objects import UNFINISHED_GROUP
+from underlay.steps import Create, Delete
+
+pytestmark = pytest.mark.usefixtures("namespace")
+
+
+def test_what_carries_no_mark_is_neither_seen_nor_touched(records):
+    ip("link", "add", "link", "eth0", "name", "ul-foreign", "type", "macvlan")
+    ip("link", "add", "link", "eth0", "name", "theirs", "type", "macvlan")
+    ip("link", "set", "theirs", "alias", "underlaid: no mark")
+    before = ip("-d", "link")
+    kernel = Netlink()
+    assert kernel.observe() == frozenset()
+    engine = engine_on(records, kernel)
+    assert engine.reconcile() == []
+    engine.create_network(LAN)
+    engine.create_endpoint(WEB)
+    engine.delete_network("n1")
+    assert ip("-d", "link") == before
+
+
+def test_a_stranger_under_our_name_is_refused_and_left_alone():
+    ip("link", "add", "link", "eth0", "name", OWNER.device, "type", "macvlan")
+    with pytest.raises(KernelRefused, match="File exists"):
+        Netlink().apply(Create(CHILD))
+    Netlink().apply(Delete(CHILD))
+    assert OWNER.device in ip("-br", "link")
+
+
+def test_a_link_that_died_before_its_mark_was_set_is_removed(records):
+    ip(
+        "link", "add", "link", "eth0", "name", "ul-half", "group",
+        str(UNFINISHED_GROUP), "type", "macvlan",
+    )  # fmt: skip
+    engine = engine_on(records, Netlink())
+    assert [str(s) for s in engine.preview()] == ["ip link del ul-half"]
+    assert engine.reconcile() == []
+    assert "ul-half" not in ip("-br", "link")
+
+
+def test_a_finished_link_is_in_no_group_and_carries_its_owner():
+    Netlink().apply(Create(CHILD))
+    shown = ip("-d", "link", "show", OWNER.device)
+    assert f"alias {OWNER.mark}" in shown
+    assert "group default" in shown
+    assert "state DOWN" in shown
+
+
+def test_a_passthru_child_has_the_mac_of_its_parent(records):
+    mac = Netlink().device("eth0").mac
+    engine = engine_on(records, Netlink())
+    whole = {"parent": "eth0", "macvlan_mode": "passthru"}
+    engine.create_network(LAN.__class__("n1", whole))
+    assert engine.create_endpoint(WEB).mac == mac
+    assert engine.preview() == ()
+    engine.delete_network("n1")
+    assert Netlink().device("eth0").mac == mac
+
+
+def test_a_mac_that_a_sibling_has_is_refused_in_the_kernel_s_words():
+    with pytest.raises(KernelRefused, match="mtu 9000 type macvlan"):
+        Netlink().apply(Create(CHILD.__class__(**_fields(CHILD), mtu=9000)))
+    assert Netlink().observe() == frozenset()
+
+
+def _fields(link):
+    return {"name": link.name, "kind": link.kind, "owner": link.owner, "parent": "eth0"}
+
+
+def test_a_parent_that_is_gone_is_named():
+    ip("link", "del", "eth0")
+    with pytest.raises(KernelRefused, match="no device eth0"):
+        Netlink().apply(Create(CHILD))
+
+
+def test_the_default_route_with_the_best_metric_names_the_device():
+    assert Netlink().default_device() is None
+    ip("addr", "add", "10.0.0.2/24", "dev", "eth0")
+    ip("addr", "add", "10.1.0.2/24", "dev", "wire0")
+    ip("route", "add", "default", "via", "10.1.0.1", "metric", "200")
+    assert Netlink().default_device() == "wire0"
+    ip("route", "add", "default", "via", "10.0.0.1", "metric", "100")
+    assert Netlink().default_device() == "eth0"
+
+
+def test_an_ipv6_default_route_counts_where_there_is_no_other():
+    ip("addr", "add", "fd00::2/64", "dev", "eth0", "nodad")
+    ip("route", "add", "default", "via", "fd00::1")
+    assert Netlink().default_device() == "eth0"
+
+
+def test_alternative_names_name_a_device():
+    ip("link", "property", "add", "dev", "eth0", "altname", "enx525400000001000")
+    found = Netlink().device("enx525400000001000")
+    assert found.name == "eth0"
+    assert found.altnames == ("enx525400000001000",)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 200, "a/b", "a b", "\0", "é" * 9, "eth0\n"])
+def test_an_odd_name_names_no_device(name):
+    assert Netlink().device(name) is None
+
+
+def test_two_thousand_links_are_read_in_one_bulk_look_and_files_stay_closed():
+    for n in range(100):
+        ip("link", "add", "link", "eth0", "name", f"m{n}", "type", "macvlan")
+    fds = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        assert len(links.all_links()) == 103
+    assert len(os.listdir("/proc/self/fd")) == fds
+
+
+def test_a_change_of_links_wakes_the_listener_and_it_stops_when_told():
+    woken = threading.Event()
+    ours, theirs = socket.socketpair()
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+
+    def hear():
+        from tests.kernel.conftest import CLONE_NEWNET, LIBC
+
+        assert LIBC.setns(home, CLONE_NEWNET) == 0
+        listen(woken.set, theirs)
+
+    thread = threading.Thread(target=hear)
+    thread.start()
+    deadline = time.monotonic() + 5
+    while not woken.is_set() and time.monotonic() < deadline:
+        ip("link", "set", "eth0", "mtu", "1499")
+        ip("link", "set", "eth0", "mtu", "1500")
+        woken.wait(0.05)
+    ours.close()
+    thread.join(timeout=5)
+    os.close(home)
+    theirs.close()
+    assert woken.is_set()
+    assert not thread.is_alive()
+
+
+def test_a_sandbox_lives_as_long_as_its_namespace_is_mounted(tmp_path):
+    path = tmp_path / "sandbox"
+    path.touch()
+    assert not Netlink().sandbox_lives(str(path))
+    ip("netns", "add", "underlay-test")
+    try:
+        assert Netlink().sandbox_lives("/run/netns/underlay-test")
+    finally:
+        ip("netns", "del", "underlay-test")
+    assert not Netlink().sandbox_lives("/run/netns/underlay-test")

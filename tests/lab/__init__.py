@@ -1,0 +1,1 @@
+"""Real Docker engines in isolated hosts on one LAN, all on a single machine."""

@@ -1,0 +1,115 @@
+"""The service under test, run from this checkout's environment on a lab host."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+from pathlib import Path
+from socket import AF_UNIX, socket
+from typing import Any
+
+from tests.lab.host import Host
+
+PERIOD_SECONDS, GRACE_SECONDS = 1, 2
+
+
+class Service:
+    """`underlay serve` on a host, with a short period and grace time."""
+
+    def __init__(self, host: Host, **settings: object) -> None:
+        self.host = host
+        given = {"period": PERIOD_SECONDS, "grace": GRACE_SECONDS, **settings}
+        self.env = {
+            "UNDERLAY_STATE_DIR": str(host.dir / "state"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **{f"UNDERLAY_{key.upper()}": str(value) for key, value in given.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log_file(self) -> Path:
+        return self.host.dir / "underlay.log"
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with self.log_file.open("ab") as log:
+            self._process = self.host.outer(
+                *self.command("serve"), env=self.env, stderr=log
+            )
+        wait_until(lambda: self.healthz() is not None, 20, lambda: self.log)
+
+    def stop(self) -> int:
+        """TERM; return the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """KILL the master and its worker at once."""
+        for pid in self.pids():
+            os.kill(pid, signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def pids(self) -> list[int]:
+        """The machine's pids of the service, master first."""
+        assert self._process
+        master = self._process.pid
+        children = Path(f"/proc/{master}/task/{master}/children").read_text()
+        return [master, *map(int, children.split())]
+
+    def _end(self, how: signal.Signals) -> int:
+        assert self._process
+        self._process.send_signal(how)
+        return self._process.wait(timeout=30)
+
+    @staticmethod
+    def command(*words: str) -> list[str]:
+        return [sys.executable, "-m", "underlay", *words]
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line on the host."""
+        return self.host.outer_run(*self.command(*words), env=self.env, check=check)
+
+    def facts(self, *words: str) -> Any:
+        """What a command says in JSON."""
+        return json.loads(self.run(*words, "--json").stdout)
+
+    def healthz(self) -> Any:
+        """What the status socket says of its health; None if nothing answers."""
+        return self._get("/run/underlay/status.sock", "/healthz")
+
+    def metrics(self) -> str:
+        return str(self._get("/run/underlay/status.sock", "/metrics", parse=str))
+
+    def _get(self, path: str, url: str, parse: Callable[..., Any] = json.loads) -> Any:
+        connection = HTTPConnection("underlay", timeout=5)
+        try:
+            connection.sock = socket(AF_UNIX)
+            connection.sock.connect(f"/proc/{self.host.pid}/root{path}")
+            connection.request("GET", url)
+            answer = connection.getresponse().read()
+        except OSError:
+            return None
+        else:
+            return parse(answer.decode())
+        finally:
+            connection.close()
+
+
+def wait_until(
+    true: Callable[[], object], seconds: float, why: Callable[[], object] = str
+) -> None:
+    """Wait for something to become true; fail with what `why` says."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {why()}")
+        time.sleep(0.05)

@@ -1,0 +1,39 @@
+"""The plugin's application over real records and a fake kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes import FakeKernel, engine_on, ipam_on
+from underlay.wire.app import create_app
+from underlay.wire.calls import methods
+
+
+class Plugin:
+    """Posts as Docker does: no Content-Type, the body as bytes."""
+
+    def __init__(self, records):
+        self.kernel = FakeKernel()
+        self.engine = engine_on(records, self.kernel)
+        self.ipam = ipam_on(records)
+        self.outcomes = []
+        app = create_app(
+            methods(self.engine, self.ipam, lambda: None),
+            lambda *facts: self.outcomes.append(facts),
+        )
+        self.client = app.test_client()
+
+    def post(self, method, body=b"", host="plugin.moby.localhost"):
+        return self.client.post(
+            f"/{method}",
+            data=body,
+            headers={
+                "Host": host,
+                "Accept": "application/vnd.docker.plugins.v1.2+json",
+            },
+        )
+
+
+@pytest.fixture
+def plugin(records):
+    return Plugin(records)

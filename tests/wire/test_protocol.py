@@ -1,0 +1,202 @@
+"""The protocol's rules, one by one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+NETWORK = {
+    "NetworkID": "n" * 64,
+    "Options": {
+        "com.docker.network.enable_ipv6": False,
+        "com.docker.network.generic": {"parent": "eth0"},
+    },
+    "IPv4Data": [
+        {"AddressSpace": "x", "Pool": "10.0.0.0/24", "Gateway": "10.0.0.1/24"}
+    ],
+    "IPv6Data": [],
+}
+ENDPOINT = {
+    "NetworkID": "n" * 64,
+    "EndpointID": "e" * 64,
+    "Interface": {"Address": "10.0.0.5/24", "AddressIPv6": "", "MacAddress": ""},
+    "Options": {"com.docker.network.portmap": []},
+}
+IDS = {"NetworkID": "n" * 64, "EndpointID": "e" * 64}
+JOIN = {**IDS, "SandboxKey": "/var/run/docker/netns/x", "Options": None}
+
+
+def ask(plugin, method, body=None, **options):
+    data = b"" if body is None else json.dumps(body)
+    answer = plugin.post(method, data, **options)
+    return answer.status_code, json.loads(answer.data)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("Plugin.Activate", {"Implements": ["NetworkDriver", "IpamDriver"]}),
+        (
+            "NetworkDriver.GetCapabilities",
+            {"Scope": "local", "ConnectivityScope": "global", "GwAllocChecker": True},
+        ),
+        (
+            "IpamDriver.GetCapabilities",
+            {"RequiresMACAddress": False, "RequiresRequestReplay": False},
+        ),
+        (
+            "IpamDriver.GetDefaultAddressSpaces",
+            {
+                "LocalDefaultAddressSpace": "underlay",
+                "GlobalDefaultAddressSpace": "underlay",
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "host", ["", "plugin.moby.localhost", "/run/docker/plugins/underlay.sock"]
+)
+def test_what_docker_asks_first_is_answered_without_body_for_any_host(
+    plugin, method, answer, host
+):
+    assert ask(plugin, method, host=host) == (200, answer)
+    assert ask(plugin, method, {"any": "thing"}) == (200, answer)
+
+
+def test_a_container_s_life_over_the_wire(plugin):
+    assert ask(plugin, "NetworkDriver.CreateNetwork", NETWORK) == (200, {})
+    code, made = ask(plugin, "NetworkDriver.CreateEndpoint", ENDPOINT)
+    assert code == 200
+    assert made["Interface"]["MacAddress"]
+    assert made["Interface"]["Address"] == ""
+    code, joined = ask(plugin, "NetworkDriver.Join", JOIN)
+    assert joined["Gateway"] == "10.0.0.1"
+    assert joined["DisableGatewayService"] is True
+    assert joined["InterfaceName"]["DstPrefix"] == "eth"
+    assert joined["InterfaceName"]["SrcName"].startswith("ul-")
+    for method, body in (
+        ("ProgramExternalConnectivity", {**IDS, "Options": {}}),
+        ("RevokeExternalConnectivity", IDS),
+        ("Leave", IDS),
+        ("Leave", IDS),
+        ("DeleteEndpoint", IDS),
+        ("DeleteEndpoint", IDS),
+        ("DeleteNetwork", {"NetworkID": "n" * 64}),
+        ("DeleteNetwork", {"NetworkID": "n" * 64}),
+        ("FreeNetwork", {"NetworkID": "n" * 64}),
+    ):
+        assert ask(plugin, f"NetworkDriver.{method}", body) == (200, {})
+    assert plugin.kernel.links == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "option", "told"),
+    [
+        ("", None, True),
+        ("02:42:AA:BB:CC:DD", None, False),
+        ("", "AkKqu8zd", True),
+        ("02:42:aa:bb:cc:dd", "AkKqu8zd", False),
+    ],
+)
+def test_a_mac_is_told_only_where_none_was_given(plugin, given, option, told):
+    ask(plugin, "NetworkDriver.CreateNetwork", NETWORK)
+    asked = {
+        **ENDPOINT,
+        "Interface": {**ENDPOINT["Interface"], "MacAddress": given},
+        "Options": {"com.docker.network.endpoint.macaddress": option}
+        if option
+        else None,
+    }
+    code, made = ask(plugin, "NetworkDriver.CreateEndpoint", asked)
+    assert code == 200
+    assert bool(made["Interface"]["MacAddress"]) is told
+    (link,) = plugin.kernel.links.values()
+    if given or option:
+        assert link.mac == "02:42:aa:bb:cc:dd"
+
+
+def test_null_maps_and_missing_keys_are_empty_ones(plugin):
+    asked = {"NetworkID": "n", "Options": None, "IPv4Data": None, "IPv6Data": None}
+    code, told = ask(plugin, "NetworkDriver.CreateNetwork", asked)
+    assert (code, told["Err"][:5]) == (400, "E-103")  # no parent: understood, refused
+    assert ask(plugin, "NetworkDriver.GwAllocCheck", {"Options": None}) == (
+        200,
+        {"SkipIPv4": False, "SkipIPv6": False},
+    )
+
+
+def test_an_internal_network_spares_the_gateway(plugin):
+    asked = {"Options": {"com.docker.network.internal": True}}
+    assert ask(plugin, "NetworkDriver.GwAllocCheck", asked) == (
+        200,
+        {"SkipIPv4": True, "SkipIPv6": True},
+    )
+
+
+def test_an_empty_body_is_docker_s_retry_and_has_its_own_error(plugin):
+    for method in ("NetworkDriver.CreateNetwork", "IpamDriver.RequestAddress"):
+        code, told = ask(plugin, method)
+        assert code == 400
+        assert told["Err"].startswith(f"E-301 {method}: the request has no body.")
+    assert [outcome for _, outcome, _ in plugin.outcomes] == ["E-301", "E-301"]
+
+
+def test_a_failure_has_both_keys_and_never_status_200(plugin):
+    code, told = ask(plugin, "IpamDriver.RequestAddress", {"PoolID": "none"})
+    assert code == 409
+    assert told["Err"] == told["Error"]
+    assert told["Err"].startswith("E-114 ")
+
+
+def test_only_an_unknown_method_is_404(plugin):
+    assert ask(plugin, "NetworkDriver.Nope", {})[0] == 404
+    assert ask(plugin, "VolumeDriver.Create", {})[0] == 404
+    assert plugin.client.get("/Plugin.Activate").status_code == 405
+
+
+def test_a_body_over_one_mebibyte_is_refused(plugin):
+    answer = plugin.post("NetworkDriver.CreateNetwork", b" " * ((1 << 20) + 1))
+    assert answer.status_code == 413
+    assert json.loads(answer.data)["Err"].startswith("E-304 ")
+
+
+def test_a_bug_is_told_by_reference_and_logged_with_its_traceback(
+    plugin, monkeypatch, caplog
+):
+    monkeypatch.setattr(plugin.engine, "leave", lambda _: 1 / 0)
+    code, told = ask(plugin, "NetworkDriver.Leave", IDS)
+    assert code == 500
+    assert told["Err"].startswith("E-500 ")
+    assert "Traceback" not in told["Err"]
+    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert record.ref in told["Err"]
+    assert record.exc_info
+
+
+def test_published_ports_are_accepted_and_explained_once(plugin, caplog):
+    caplog.set_level("INFO")
+    ask(plugin, "NetworkDriver.CreateNetwork", NETWORK)
+    ports = {"com.docker.network.portmap": [{"Proto": 6, "Port": 80, "HostPort": 8080}]}
+    ask(plugin, "NetworkDriver.CreateEndpoint", {**ENDPOINT, "Options": ports})
+    ask(plugin, "NetworkDriver.ProgramExternalConnectivity", {**IDS, "Options": ports})
+    assert sum("ports need no publishing" in r.message for r in caplog.records) == 1
+
+
+def test_the_null_ipam_driver_gives_a_network_without_addresses(plugin):
+    asked = {**NETWORK, "IPv4Data": [{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]}
+    assert ask(plugin, "NetworkDriver.CreateNetwork", asked) == (200, {})
+    bare = {
+        **ENDPOINT,
+        "Interface": {"Address": "", "AddressIPv6": "", "MacAddress": ""},
+    }
+    assert ask(plugin, "NetworkDriver.CreateEndpoint", bare)[0] == 200
+    assert ask(plugin, "NetworkDriver.Join", JOIN)[1]["Gateway"] == ""
+
+
+def test_swarm_s_allocation_echoes_the_options(plugin):
+    asked = {"NetworkID": "abc", "Options": {"parent": "eth0"}, "IPv6Data": None}
+    assert ask(plugin, "NetworkDriver.AllocateNetwork", asked) == (
+        200,
+        {"Options": {"parent": "eth0"}},
+    )
