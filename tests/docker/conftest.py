@@ -12,6 +12,16 @@ from tests.lab.net import Lan
 from tests.lab.roots import ENGINES, root
 from tests.lab.service import Service, wait_until
 
+
+def pytest_collection_modifyitems(items):
+    """Keep the tests of one file and engine on one worker: a host boots once."""
+    for item in items:
+        if "tests/docker" in item.path.as_posix():
+            params = getattr(getattr(item, "callspec", None), "params", {})
+            engine = params.get("site", params.get("engine", "28.5"))
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
+
+
 LAN4, LAN6 = "10.77.0.0/24", "fd77::/64"
 GATEWAY4, GATEWAY6 = "10.77.0.1", "fd77::1"
 IPAM = ("--ipam-driver", "underlay")
@@ -63,6 +73,11 @@ class Site:
     def ping_from_lan(self, address):
         from_root = ("chroot", str(root("28.5")))
         self.lan.run(*from_root, "ping", "-c1", "-W3", address)
+
+    def reached_from_lan(self, address):
+        from_root = ("chroot", str(root("28.5")))
+        command = (*from_root, "ping", "-c1", "-W1", address)
+        return self.lan.run(*command, check=False).returncode == 0
 
     def mac_on_lan(self, address):
         shown = self.lan.run("ip", "neigh", "show", address).stdout

@@ -1,0 +1,149 @@
+"""Deaths of the service, of dockerd and of the host: traffic goes on, nothing leaks."""
+
+from __future__ import annotations
+
+from tests.docker.conftest import GATEWAY4
+from tests.lab.service import GRACE_SECONDS, wait_until
+
+RANGE = ("--ip-range", "10.77.0.64/27")
+SETTLED_SECONDS = 5 * GRACE_SECONDS + 10
+
+
+def test_the_next_calls_work_when_the_service_is_killed_and_started_again(site):
+    site.network("lan", *RANGE)
+    site.run("c1", "lan", "--ip", "10.77.0.77")
+    site.service.kill()
+    site.service.start()
+    site.run("c2", "lan")
+    site.ping_from("c2", "10.77.0.77")
+    site.docker("network", "disconnect", "lan", "c1")
+    site.docker("network", "connect", "--ip", "10.77.0.77", "lan", "c1")
+    site.ping_from_lan("10.77.0.77")
+
+
+def test_no_packet_is_lost_while_the_service_is_away(site):
+    site.network("lan", *RANGE)
+    site.run("c1", "lan")
+    sandbox = f"/proc/{site.host.pid_of('c1')}/ns/net"
+    ping = f"nsenter --net={sandbox} ping -q -i0.05 -c120 {GATEWAY4}"
+    site.host.run("sh", "-c", f"{ping} >/run/flow 2>&1 </dev/null &")
+    assert site.service.stop() == 0
+    site.service.start()
+    site.service.kill()
+    site.service.start()
+    assert "transmitted" not in site.host.run("cat", "/run/flow").stdout
+    wait_until(lambda: "loss" in site.host.run("cat", "/run/flow").stdout, 10)
+    assert " 0% packet loss" in site.host.run("cat", "/run/flow").stdout
+
+
+def test_what_docker_did_while_the_service_was_dead_is_cleaned_up(newest):
+    site = newest
+    site.network("lan", *RANGE)
+    for name in ("c1", "c2"):
+        site.run(name, "lan")
+    kept = site.attached("c2", "lan")[0]
+    site.service.kill()
+    site.docker("kill", "c1", check=False)  # takes the engine's 15 s of retries
+    site.service.start()
+    wait_until(lambda: len(site.live()[1]) == 1, SETTLED_SECONDS, site.live)
+    wait_until(lambda: site.live()[2] == 1, SETTLED_SECONDS, site.live)
+    assert site.attached("c2", "lan")[0] == kept
+    site.ping_from_lan(kept)
+
+
+def test_dockerd_restarted_leaks_nothing_and_containers_come_back(site):
+    site.network("lan", *RANGE)
+    site.run("back", "lan", "--restart", "always")
+    site.run("gone", "lan")
+    site.host.stop_dockerd()
+    assert site.live()[1:] == ([], 0)
+    site.host.start_dockerd()
+    wait_until(lambda: len(site.live()[1]) == 1, 10, site.live)
+    address = site.attached("back", "lan")[0]
+    wait_until(lambda: site.reached_from_lan(address), 10)
+
+
+def killed_and_back(site):
+    """Two containers, one of which comes back; dockerd dies in between."""
+    site.run("back", "lan", "--restart", "always")
+    site.run("gone", "lan")
+    before = set(site.live()[1])
+    site.host.kill_dockerd()
+    site.host.start_dockerd()
+    wait_until(
+        lambda: len(site.live()[1]) == 1 and not before & set(site.live()[1]),
+        SETTLED_SECONDS,
+        site.live,
+    )
+    address = site.attached("back", "lan")[0]
+    wait_until(lambda: site.reached_from_lan(address), 10)
+    return address
+
+
+def test_dockerd_killed_leaks_no_endpoint_and_no_address(site):
+    site.network("lan", *RANGE)
+    killed_and_back(site)
+    wait_until(lambda: site.live()[2] == 1, SETTLED_SECONDS, site.live)
+
+
+def test_dockerd_killed_leaks_nothing_with_docker_s_own_ipam_either(site):
+    # Here dockerd forgets its stale endpoints without a word to the driver.
+    site.network("lan", *RANGE, ipam=False)
+    killed_and_back(site)
+
+
+def test_live_restored_containers_are_never_freed(sites):
+    site = sites("28.5")
+    site.host.stop_dockerd()
+    site.host.start_dockerd("--live-restore")
+    try:
+        site.network("lan", *RANGE)
+        site.run("c1", "lan")
+        address = site.attached("c1", "lan")[0]
+        before = site.live()
+        site.host.kill_dockerd()
+        site.service.kill()
+        site.service.start()
+        # Longer than it takes to free what is dead: dockerd cannot be asked.
+        site.host.run("sleep", str(3 * GRACE_SECONDS))
+        assert site.live() == before
+        site.host.start_dockerd("--live-restore")
+        site.host.run("sleep", str(3 * GRACE_SECONDS))
+        assert site.live() == before
+        site.ping_from_lan(address)
+    finally:
+        site.clear()
+        site.host.stop_dockerd()
+        site.host.start_dockerd()
+    site.assert_nothing_left()
+
+
+def test_a_power_cut_leaves_networks_and_frees_what_ran(sites):
+    site = sites("28.5")
+    site.network("lan", *RANGE)
+    site.run("back", "lan", "--restart", "always")
+    site.run("gone", "lan")
+    site.host.power_cut()
+    site.host.start()
+    site.service.start()
+    site.host.start_dockerd()
+    wait_until(lambda: len(site.live()[1]) == 1, SETTLED_SECONDS, site.live)
+    wait_until(lambda: site.live()[2] == 1, SETTLED_SECONDS, site.live)
+    address = site.attached("back", "lan")[0]
+    wait_until(lambda: site.reached_from_lan(address), 10)
+    site.clear()
+    site.assert_nothing_left()
+
+
+def test_a_link_deleted_by_hand_and_one_of_the_dead_are_put_right(newest):
+    newest.network("lan", *RANGE)
+    newest.host.run(
+        "ip", "link", "add", "link", "eth0", "name", "ul-dead", "type", "macvlan"
+    )
+    newest.host.run("ip", "link", "set", "ul-dead", "alias", "underlay:gone:gone")
+    newest.host.run(
+        "ip", "link", "add", "link", "eth0", "name", "ul-theirs", "type", "macvlan"
+    )
+    wait_until(lambda: "ul-dead" not in newest.host.run("ip", "-o", "link").stdout, 5)
+    assert "ul-theirs" in newest.host.run("ip", "-o", "link").stdout
+    newest.host.run("ip", "link", "del", "ul-theirs")
