@@ -58,8 +58,8 @@ class Site:
     def attached(self, container, network):
         """Return address, IPv6 address and MAC as docker inspect tells them."""
         form = (
-            f'{{{{with index .NetworkSettings.Networks "{network}"}}}}{{{{.IPAddress}}}}'
-            "|{{.GlobalIPv6Address}}|{{.MacAddress}}{{end}}"
+            f'{{{{with index .NetworkSettings.Networks "{network}"}}}}'
+            "{{.IPAddress}}|{{.GlobalIPv6Address}}|{{.MacAddress}}{{end}}"
         )
         return self.inspect(container, form).split("|")
 

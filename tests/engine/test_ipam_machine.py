@@ -142,7 +142,7 @@ class IpamMachine(RuleBasedStateMachine):
         if claim not in self.claims:
             self.ipam.release_address(claim, "10.0.0.1")
             return
-        domain, subnet, _, _ = self.claims[claim]
+        _domain, subnet, _, _ = self.claims[claim]
         address = subnet.network_address + max(offset, 0)
         self.ipam.release_address(claim, str(address))
         self._let_go(claim, address)
@@ -152,7 +152,7 @@ class IpamMachine(RuleBasedStateMachine):
         self.ipam.release_pool(claim)
         if claim not in self.claims:
             return
-        domain, subnet, _, _ = self.claims[claim]
+        domain, _subnet, _, _ = self.claims[claim]
         for held_domain, address in list(self.holds):
             if held_domain == domain:
                 self._let_go(claim, address)

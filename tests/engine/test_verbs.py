@@ -91,7 +91,7 @@ def test_a_network_removed_with_endpoints_leaves_no_device(engine, kernel):
     assert kernel.links == {}
 
 
-def test_the_parent_is_resolved_once_and_kept(engine, kernel):
+def test_the_parent_is_resolved_once_and_kept(engine):
     engine.create_network(replace(LAN, options={"parent": "auto"}))
     assert engine.records.networks.get("n1").parent == "eth0"
 

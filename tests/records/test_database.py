@@ -114,10 +114,10 @@ def test_a_full_disk_is_refused_and_nothing_is_changed(path):
     records = Records(path)
     pages = records._database.row("PRAGMA page_count")[0]
     records._database.run(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(RecordsUnwritable, match="E-504 .* Free disk space"):
-        with records.writing():
-            for n in range(500):
-                records.networks.add(Network(f"x{n}", {"k": "v" * 500}))
+    refusal = pytest.raises(RecordsUnwritable, match=r"E-504 .* Free disk space")
+    with refusal, records.writing():
+        for n in range(500):
+            records.networks.add(Network(f"x{n}", {"k": "v" * 500}))
     assert [n.id for n in records.networks.all()] == ["n0"]
     records._database.run("PRAGMA max_page_count = 1000000")
     with records.writing():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from underlay.errors import Contradiction, UnknownMode, did_you_mean
+from underlay.errors import Contradiction, NotYet, UnknownMode, did_you_mean
 from underlay.model import Attachment, Device, Endpoint, Network
 from underlay.modes import macvlan
 from underlay.objects import Object
@@ -59,6 +59,9 @@ class Mode(Protocol):
 
 MODES: dict[str, Mode] = {"macvlan": macvlan}
 
+# The product's other modes, which this version does not have yet.
+LATER_MODES = ("ipvlan", "routed", "bridge")
+
 # The option of Docker's own driver that names a mode when `mode` itself is not given.
 IMPLIED_BY = {
     "macvlan_mode": "macvlan",
@@ -71,6 +74,8 @@ IMPLIED_BY = {
 def mode_of(options: Mapping[str, str]) -> Mode:
     """Return the mode a network's options ask for; macvlan if they do not say."""
     name = mode_name(options)
+    if name in LATER_MODES:
+        raise NotYet(what=f"mode {name}", instead="Use mode=macvlan.")
     if name not in MODES:
         raise UnknownMode(
             mode=name, hint=did_you_mean(name, MODES), known=", ".join(sorted(MODES))

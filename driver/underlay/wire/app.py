@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 MAX_BYTES = 1 << 20
+DRAIN_BYTES = 1 << 26
 # Told after each call: method, outcome ("ok" or the id of the refusal), seconds.
 Observe = Callable[[str, str, float], None]
 
@@ -63,6 +64,9 @@ def _answer(name: str, methods: Mapping[str, Method]) -> msgspec.Struct:
         raise UnknownMethod(method=name[:80])
     if method.takes is None:
         return method.answer(None)
+    if (request.content_length or 0) > MAX_BYTES:
+        _drain()
+        raise TooLarge(method=name, limit=MAX_BYTES)
     body = request.get_data()
     if not body:
         raise EmptyBody(method=name)
@@ -70,6 +74,13 @@ def _answer(name: str, methods: Mapping[str, Method]) -> msgspec.Struct:
         return method.answer(msgspec.json.decode(body, type=method.takes))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise Malformed(method=name, why=error) from error
+
+
+def _drain() -> None:
+    """Read a body that is refused: a reset connection would look like a lost reply."""
+    left = min(request.content_length or 0, DRAIN_BYTES)
+    while left > 0 and (chunk := request.environ["wsgi.input"].read(1 << 16)):
+        left -= len(chunk)
 
 
 def translate(error: Exception, method: str) -> UnderlayError:

@@ -1,0 +1,156 @@
+"""The rules of docs/architecture.md as tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from underlay import errors
+from underlay.cli import main
+from underlay.modes import LATER_MODES, MODES, macvlan
+from underlay.modes.options import LATER
+from underlay.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "driver/underlay").rglob("*.py"))
+TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
+DOCS = ROOT / "docs"
+
+
+def refusals():
+    found, todo = [], [errors.UnderlayError]
+    while todo:
+        kind = todo.pop()
+        todo += kind.__subclasses__()
+        if kind.id:
+            found.append(kind)
+    return found
+
+
+def named(path):
+    return str(path.relative_to(ROOT / "driver"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_every_module_says_in_its_docstring_what_it_is(path):
+    assert ast.get_docstring(TREES[path])
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_modules_and_functions_stay_short(path):
+    assert len(path.read_text().splitlines()) <= 400
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.FunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= 40, f"{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_nothing_happens_at_import(path):
+    allowed = (
+        ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef, ast.Assign,
+        ast.AnnAssign,
+    )  # fmt: skip
+    for node in TREES[path].body:
+        doc = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        add = isinstance(node, ast.Expr) and "add_command" in ast.unparse(node)
+        command = path.name == "__main__.py"
+        assert isinstance(node, allowed) or doc or add or command, ast.unparse(node)
+
+
+def test_modes_are_short():
+    for path in SOURCES:
+        if path.parent.name == "modes":
+            assert len(path.read_text().splitlines()) <= 150, path
+
+
+def test_one_file_creates_and_deletes_kernel_objects():
+    pattern = re.compile(r"\.link\(\s*\"(add|del|set)\"")
+    touching = [named(p) for p in SOURCES if pattern.search(p.read_text())]
+    assert touching == ["underlay/kernel/netlink.py"]
+
+
+def test_no_name_is_a_manager_helper_or_utility():
+    for path, tree in TREES.items():
+        names = [path.stem]
+        names += [
+            n.name
+            for n in ast.walk(tree)
+            if isinstance(n, (ast.ClassDef, ast.FunctionDef))
+        ]
+        for name in names:
+            assert not re.search(r"manager|helper|util", name, re.IGNORECASE), name
+
+
+def test_every_error_has_an_id_of_its_own():
+    ids = [kind.id for kind in refusals()]
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch(r"E-\d{3}", i) for i in ids)
+
+
+def test_every_error_id_has_its_paragraph_and_no_other_has():
+    text = (DOCS / "errors.md").read_text()
+    sections = dict(
+        re.findall(
+            r"^## (E-\d{3})\b[^\n]*\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL
+        )
+    )
+    assert set(sections) == {kind.id for kind in refusals()}
+    for identity, body in sections.items():
+        assert len(body.split()) >= 20, f"{identity} is explained in too few words"
+
+
+def test_every_mode_and_option_is_documented():
+    text = (DOCS / "modes.md").read_text()
+    for word in (
+        *MODES,
+        *macvlan.NETWORK_KEYS,
+        *macvlan.FLAVOURS,
+        *LATER,
+        *LATER_MODES,
+    ):
+        assert f"`{word}`" in text, word
+
+
+def test_every_setting_is_in_the_sample_file_with_its_default():
+    text = (DOCS / "underlay.toml").read_text()
+    for field in fields(Settings):
+        default = (
+            f'"{field.default}"' if isinstance(field.default, str) else field.default
+        )
+        assert f"# {field.name} = {default}" in text, field.name
+        assert f"`{field.name}`" in (DOCS / "settings.md").read_text(), field.name
+
+
+def commands(group, *path):
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from commands(command, *path, name)
+
+
+def test_every_command_has_help_and_a_place_in_the_docs():
+    text = (DOCS / "cli.md").read_text()
+    for path, command in commands(main):
+        assert command.help, path
+        assert f"underlay {' '.join(path)}" in text, path
+
+
+def test_links_between_documents_lead_somewhere():
+    for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_names_both_commands():
+    text = (ROOT / "README.md").read_text()
+    assert "sudo script/server" in text
+    assert "sudo script/test" in text
+
+
+def test_ci_runs_the_readme_s_test_command():
+    assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec script/test")

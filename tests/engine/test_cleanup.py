@@ -1,0 +1,157 @@
+"""Freeing the dead on the second strike, and never the living."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from tests.engine.test_verbs import LAN, WEB
+from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
+from underlay.cleanup import Cleanup
+from underlay.dockerd import view
+from underlay.model import DockerNetwork, DockerView
+
+GRACE = 60.0
+NOBODY = DockerView((), {}, frozenset())
+ALIVE = DockerView((), {"e1": "web"}, frozenset())
+
+
+class House:
+    """Engine, IPAM and clean-up over one record, with time in hand."""
+
+    def __init__(self, records):
+        self.records, self.kernel, self.time = records, FakeKernel(), Clock()
+        self.engine = engine_on(records, self.kernel, self.time)
+        self.ipam = ipam_on(records, self.time)
+        self.cleanup = Cleanup(
+            records,
+            self.kernel,
+            self.engine,
+            self.ipam,
+            self.time,
+            self.time,
+            GRACE,
+            30,
+        )
+        self.engine.create_network(LAN)
+
+    def heed(self, view, after=0.0):
+        self.time.now += after
+        self.cleanup.heed(view)
+
+    @property
+    def endpoints(self):
+        return [e.id for e in self.records.networks.endpoints()]
+
+
+@pytest.fixture
+def house(records):
+    found = House(records)
+    found.engine.create_endpoint(WEB)
+    found.engine.join("n1", "e1", "/run/sandbox")
+    return found
+
+
+def test_an_endpoint_is_freed_when_seen_dead_twice_a_grace_time_apart(house):
+    house.heed(NOBODY)
+    house.heed(NOBODY, after=GRACE - 1)
+    assert house.endpoints == ["e1"]
+    house.heed(NOBODY, after=1)
+    assert house.endpoints == []
+    assert house.kernel.links == {}
+
+
+def test_one_sign_of_life_in_between_clears_the_first_strike(house):
+    house.heed(NOBODY)
+    house.heed(ALIVE, after=GRACE)
+    house.heed(NOBODY, after=GRACE)
+    assert house.endpoints == ["e1"]
+    house.heed(NOBODY, after=GRACE)
+    assert house.endpoints == []
+
+
+def test_what_dockerd_lists_is_never_freed(house):
+    for _ in range(5):
+        house.heed(ALIVE, after=10 * GRACE)
+    assert house.endpoints == ["e1"]
+
+
+def test_a_sandbox_that_lives_keeps_its_endpoint_whatever_dockerd_says(house):
+    house.kernel.sandboxes.add("/run/sandbox")
+    for _ in range(5):
+        house.heed(NOBODY, after=10 * GRACE)
+    assert house.endpoints == ["e1"]
+
+
+def test_an_address_without_endpoint_is_freed_unless_dockerd_knows_it(house):
+    pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
+    house.ipam.request_gateway(pool, "10.0.0.1")
+    for wish in ("10.0.0.8", "10.0.0.9"):
+        house.ipam.request_address(pool, wish, "")
+    known = replace(ALIVE, addresses=frozenset({ip_address("10.0.0.9")}))
+    house.heed(known)
+    house.heed(known, after=GRACE)
+    (claim,) = [house.records.addresses.claim(pool)]
+    live = house.records.addresses.live_in(claim.pool.id)
+    assert {str(t.address) for t in live} == {"10.0.0.1", "10.0.0.9"}
+
+
+def test_an_address_taken_anew_meanwhile_is_another_one(house):
+    pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
+    house.ipam.request_address(pool, "10.0.0.8", "")
+    house.heed(ALIVE)
+    house.ipam.release_address(pool, "10.0.0.8")
+    house.ipam.request_address(pool, "10.0.0.8", "")
+    house.heed(ALIVE, after=GRACE)
+    assert len(house.records.addresses.unattended()) == 1
+
+
+def test_names_are_learned_and_kept(house):
+    house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    lan = DockerNetwork("n1", "lan", "default", (ip_network("10.0.0.0/24"),))
+    house.heed(replace(ALIVE, networks=(lan,)))
+    assert house.records.networks.get("n1").name == "lan"
+    assert house.records.networks.endpoint("e1").container == "web"
+    assert house.records.addresses.pools()[0].holders == ("lan",)
+    house.engine.delete_endpoint("n1", "e1")
+    assert house.records.addresses.history("web", 9)[0].endpoint == "e1"
+
+
+def test_old_history_is_forgotten(house):
+    house.engine.delete_endpoint("n1", "e1")
+    house.heed(NOBODY, after=29 * 86400)
+    assert house.records.addresses.history("10.0.0.5", 9)
+    house.heed(NOBODY, after=2 * 86400)
+    assert house.records.addresses.history("10.0.0.5", 9) == []
+
+
+def test_docker_s_description_is_read_with_all_that_may_be_missing():
+    seen = view(
+        [
+            {
+                "Id": "n1",
+                "Name": "lan",
+                "Driver": "underlay",
+                "IPAM": {
+                    "Driver": "underlay",
+                    "Options": {"domain": "lab"},
+                    "Config": [{"Subnet": "10.0.0.0/24"}, {"Gateway": "10.0.0.1"}],
+                },
+                "Containers": {
+                    "c": {
+                        "Name": "web",
+                        "EndpointID": "e1",
+                        "IPv4Address": "10.0.0.5/24",
+                        "IPv6Address": "",
+                    }
+                },
+            },
+            {"Id": "n2", "Name": "x", "IPAM": {"Driver": "default", "Config": None}},
+        ]
+    )
+    assert seen.networks[0].domain == "lab"
+    assert seen.networks[1] == DockerNetwork("n2", "x", "", ())
+    assert seen.endpoints == {"e1": "web"}
+    assert seen.addresses == {ip_address("10.0.0.5")}

@@ -1,0 +1,121 @@
+"""The real service in a namespace of its own, without any Docker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from socket import AF_UNIX, socket
+
+import pytest
+
+SETUP = (
+    "ip link set lo up && ip link add eth0 type veth peer name wire0 &&"
+    ' ip link set eth0 up && exec "$@"'
+)
+
+
+class Daemon:
+    """`underlay serve` in a new network namespace, and its two sockets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        self.plugin = folder / "plugins" / "underlay.sock"
+        self.status = folder / "run" / "status.sock"
+        self.env = {
+            **os.environ,
+            "UNDERLAY_STATE_DIR": str(self.state),
+            "UNDERLAY_RUN_DIR": str(folder / "run"),
+            "UNDERLAY_PLUGIN_DIR": str(folder / "plugins"),
+            "UNDERLAY_DOCKER_HOST": f"unix://{folder}/no-docker.sock",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log_file = folder / "log"
+
+    def start(self, *before: str, wait: bool = True) -> None:
+        command = [
+            "unshare", "--net", "sh", "-ec", SETUP, "sh",
+            *before, sys.executable, "-m", "underlay", "serve",
+        ]  # fmt: skip
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.env, stderr=log)
+        if not wait:
+            return
+        deadline = time.monotonic() + 20
+        while self.try_post("Plugin.Activate") is None:
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.01)
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def children(self) -> list[int]:
+        master = self.process.pid
+        found = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        return [int(pid) for pid in found]
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        if how == signal.SIGKILL:
+            for pid in self.children():
+                os.kill(pid, how)
+        self.process.send_signal(how)
+        return self.process.wait(timeout=30)
+
+    def request(self, verb, path, body=None, *, on=None, headers=None):
+        connection = HTTPConnection("plugin.moby.localhost", timeout=30)
+        try:
+            connection.sock = socket(AF_UNIX)
+            connection.sock.settimeout(30)
+            connection.sock.connect(str(on or self.plugin))
+            connection.request(verb, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read(), dict(answer.getheaders())
+        finally:
+            connection.close()
+
+    def post(self, method, body=None):
+        data = None if body is None else json.dumps(body)
+        status, told, _ = self.request("POST", f"/{method}", data)
+        return status, json.loads(told)
+
+    def try_post(self, method):
+        try:
+            return self.post(method)
+        except OSError:
+            return None
+
+    def run(self, *words):
+        return subprocess.run(
+            [sys.executable, "-m", "underlay", *words],
+            env=self.env, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    def in_namespace(self, *words):
+        namespace = f"--net=/proc/{self.process.pid}/ns/net"
+        return subprocess.run(
+            ["nsenter", namespace, *words],
+            env=self.env, capture_output=True, text=True, check=True, timeout=60,
+        ).stdout  # fmt: skip
+
+
+@pytest.fixture
+def idle(tmp_path):
+    """A daemon that is not started."""
+    daemon = Daemon(tmp_path)
+    yield daemon
+    if daemon.process and daemon.process.poll() is None:
+        daemon.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def daemon(idle):
+    idle.start()
+    return idle

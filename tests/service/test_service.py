@@ -1,0 +1,247 @@
+"""The process: sockets, signals, threads, and what it refuses to start on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.wire.test_protocol import ENDPOINT, IDS, JOIN, NETWORK
+
+
+def test_it_answers_and_ends_with_zero_on_term(daemon):
+    assert daemon.post("Plugin.Activate")[0] == 200
+    assert daemon.stop() == 0
+    assert not daemon.plugin.exists()
+
+
+def test_the_sockets_are_for_root_and_its_group(daemon):
+    for path in (daemon.plugin, daemon.status):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_every_answer_closes_its_connection(daemon):
+    # A kept connection that dies makes Docker repeat a call with an empty body.
+    _, _, headers = daemon.request("POST", "/Plugin.Activate")
+    assert headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize("host", ["", "%2Frun%2Fx.sock", "/run/docker/plugins/x.sock"])
+def test_an_odd_host_header_is_no_reason_to_refuse(daemon, host):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(daemon.plugin))
+        request = f"POST /Plugin.Activate HTTP/1.1\r\nHost: {host}\r\n"
+        s.sendall(f"{request}Content-Length: 0\r\n\r\n".encode())
+        assert s.recv(4096).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_request_in_flight_is_answered_before_the_end(daemon):
+    body = json.dumps(NETWORK).encode()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(daemon.plugin))
+        head = f"Host: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        s.sendall(b"POST /NetworkDriver.CreateNetwork HTTP/1.1\r\n" + head + body[:10])
+        time.sleep(0.3)
+        daemon.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        s.sendall(body[10:])
+        answer = b""
+        while chunk := s.recv(4096):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert daemon.process.wait(timeout=30) == 0
+
+
+def test_sixteen_calls_are_served_in_parallel(daemon):
+    held = []
+    for _ in range(15):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(str(daemon.plugin))
+        s.sendall(
+            b"POST /IpamDriver.RequestPool HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"
+        )
+        held.append(s)
+    time.sleep(0.3)
+    started = time.monotonic()
+    assert daemon.post("Plugin.Activate")[0] == 200
+    assert time.monotonic() - started < 2
+    for s in held:
+        s.close()
+
+
+def test_parallel_lives_leave_nothing(daemon):
+    assert daemon.post("NetworkDriver.CreateNetwork", NETWORK)[0] == 200
+    code, pool = daemon.post(
+        "IpamDriver.RequestPool", {"Pool": "10.0.0.0/24", "Options": None, "V6": False}
+    )
+    assert code == 200
+
+    def live(n):
+        ids = {**IDS, "EndpointID": f"{n:064x}"}
+        asked = {"PoolID": pool["PoolID"], "Address": "", "Options": None}
+        code, given = daemon.post("IpamDriver.RequestAddress", asked)
+        assert code == 200
+        address = given["Address"]
+        endpoint = {**ENDPOINT, **ids, "Interface": {"Address": address}}
+        code, made = daemon.post("NetworkDriver.CreateEndpoint", endpoint)
+        assert code == 200
+        assert daemon.post("NetworkDriver.Join", {**JOIN, **ids})[0] == 200
+        for method in ("Leave", "DeleteEndpoint"):
+            assert daemon.post(f"NetworkDriver.{method}", ids) == (200, {})
+        bare = {"PoolID": pool["PoolID"], "Address": address.split("/")[0]}
+        assert daemon.post("IpamDriver.ReleaseAddress", bare) == (200, {})
+        return address, made["Interface"]["MacAddress"]
+
+    with ThreadPoolExecutor(16) as threads:
+        lives = list(threads.map(live, range(64)))
+    assert len({mac for _, mac in lives}) == len({address for address, _ in lives})
+    assert "ul-" not in daemon.in_namespace("ip", "-br", "link")
+    facts = json.loads(daemon.run("status", "--json").stdout)
+    assert (facts["endpoints"], facts["pools"][0]["live"]) == ([], 0)
+
+
+def test_a_link_deleted_by_hand_is_back_at_once(daemon):
+    daemon.post("NetworkDriver.CreateNetwork", NETWORK)
+    daemon.post("NetworkDriver.CreateEndpoint", ENDPOINT)
+    before = daemon.in_namespace("ip", "-br", "link")
+    name = next(w.split("@")[0] for w in before.split() if w.startswith("ul-"))
+    daemon.in_namespace("ip", "link", "del", name)
+    deadline = time.monotonic() + 5
+    while name not in daemon.in_namespace("ip", "-br", "link"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_status_socket_tells_health_status_and_metrics(daemon):
+    daemon.post("NetworkDriver.CreateNetwork")
+    code, told, _ = daemon.request("GET", "/healthz", on=daemon.status)
+    assert (code, json.loads(told)["ok"]) == (200, True)
+    assert json.loads(told)["pid"] in daemon.children()
+    code, told, _ = daemon.request("GET", "/status", on=daemon.status)
+    assert json.loads(told)["networks"] == []
+    code, told, _ = daemon.request("GET", "/metrics", on=daemon.status)
+    refusal = (
+        b'underlay_refusals_total{id="E-301",method="NetworkDriver.CreateNetwork"}'
+    )
+    assert refusal + b" 1.0" in told
+    assert daemon.request("GET", "/nothing", on=daemon.status)[0] == 404
+    assert daemon.request("POST", "/healthz", on=daemon.status)[0] == 405
+
+
+def test_neither_application_answers_on_the_other_s_socket(daemon):
+    assert daemon.request("POST", "/Plugin.Activate", on=daemon.status)[0] == 405
+    code, told, _ = daemon.request("GET", "/healthz")
+    assert (code, told[:13]) == (405, b'{"Err":"E-303')
+
+
+def test_a_second_one_refuses_and_the_first_keeps_its_socket(daemon):
+    second = daemon.run("serve")
+    assert second.returncode == 1
+    assert second.stderr.startswith("E-503 another underlay (pid ")
+    assert str(daemon.state) in second.stderr
+    assert daemon.post("Plugin.Activate")[0] == 200
+
+
+def test_it_comes_back_after_being_killed_over_its_stale_socket(daemon):
+    daemon.post("NetworkDriver.CreateNetwork", NETWORK)
+    daemon.stop(signal.SIGKILL)
+    assert daemon.plugin.exists()
+    daemon.start()
+    assert daemon.post("NetworkDriver.CreateNetwork", NETWORK) == (200, {})
+    facts = json.loads(daemon.run("network", "ls", "--json").stdout)
+    assert [n["id"] for n in facts] == [NETWORK["NetworkID"]]
+
+
+def test_a_worker_that_dies_is_replaced(daemon):
+    (worker,) = daemon.children()
+    os.kill(worker, signal.SIGKILL)
+    deadline = time.monotonic() + 15
+    while daemon.children() in ([], [worker]) or not daemon.try_post("Plugin.Activate"):
+        assert time.monotonic() < deadline, daemon.log
+        time.sleep(0.1)
+
+
+def test_sockets_of_systemd_are_used_and_left_in_place(idle):
+    sockets = []
+    for path in (idle.plugin, idle.status):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        s = socket.socket(socket.AF_UNIX)
+        s.bind(str(path))
+        s.listen(64)
+        os.set_inheritable(s.fileno(), True)
+        sockets.append(s)
+    first, second = (s.fileno() for s in sockets)
+    # As systemd does it: descriptors 3 and 4, and the pid of the one they are for.
+    starter = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4);"
+        "os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()));"
+        "os.execvp(sys.argv[3], sys.argv[3:])"
+    )
+    command = [
+        "unshare", "--net", sys.executable, "-c", starter, str(first), str(second),
+        sys.executable, "-m", "underlay", "serve",
+    ]  # fmt: skip
+    with idle.log_file.open("ab") as log:
+        idle.process = subprocess.Popen(
+            command, env=idle.env, stderr=log, pass_fds=(first, second)
+        )
+    assert idle.post("Plugin.Activate")[0] == 200
+    assert idle.request("GET", "/healthz", on=idle.status)[0] == 200
+    assert idle.stop() == 0
+    assert idle.plugin.exists()
+    for s in sockets:
+        s.close()
+
+
+def test_damaged_records_are_refused_by_path_and_kept(idle):
+    idle.state.mkdir()
+    records = idle.state / "underlay.db"
+    records.write_bytes(b"garbage" * 1000)
+    done = idle.run("serve")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"E-501 the records in {records} are damaged")
+    assert "Traceback" not in done.stderr
+    assert records.read_bytes() == b"garbage" * 1000
+
+
+def test_a_body_over_the_limit_is_refused_and_the_service_lives(daemon):
+    code, told, _ = daemon.request(
+        "POST", "/NetworkDriver.CreateNetwork", b" " * (2 << 20)
+    )
+    assert code == 413
+    assert json.loads(told)["Err"].startswith("E-304 ")
+    assert daemon.post("Plugin.Activate")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\0" * 300, b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", b"\xff" * 20000, b"{}\n"],
+    ids=["zeros", "no path", "version", "bytes", "json"],
+)
+def test_what_is_no_http_at_all_does_no_harm(daemon, garbage):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(10)
+        s.connect(str(daemon.plugin))
+        s.sendall(garbage)
+        s.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            s.recv(4096)
+    assert daemon.post("Plugin.Activate")[0] == 200
+    assert "Traceback" not in daemon.log
+
+
+def test_the_log_is_one_line_a_record_of_keys_and_values(daemon):
+    daemon.post("NetworkDriver.CreateNetwork", {"NetworkID": "x"})
+    for line in daemon.log.splitlines():
+        assert " level=" in line
+        assert " msg=" in line
+    assert 'error="E-103 ' in daemon.log

@@ -1,0 +1,26 @@
+"""The log's lines."""
+
+from __future__ import annotations
+
+import logging
+
+from underlay.logs import KeyValue
+
+
+def line(journal=False, **extra):
+    record = logging.makeLogRecord(
+        {"msg": "step refused", "levelname": "WARNING", **extra}
+    )
+    return KeyValue(journal=journal).format(record)
+
+
+def test_a_record_is_one_line_of_keys_and_values():
+    shown = line(error='E-400 "no"\nway', network="abc")
+    assert shown.startswith("time=")
+    assert shown.endswith(
+        'level=warning msg="step refused" error="E-400 \\"no\\"\\nway" network=abc'
+    )
+
+
+def test_the_journal_is_told_the_priority():
+    assert line(journal=True).startswith("<4>level=warning ")

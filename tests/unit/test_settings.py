@@ -1,0 +1,41 @@
+"""The settings: file, environment, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from underlay.errors import BadSettings
+from underlay.settings import Settings, load
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "underlay.toml"
+
+
+def test_without_a_file_the_defaults_hold(file):
+    assert load({}, file) == Settings()
+
+
+def test_the_environment_goes_before_the_file(file):
+    file.write_text('period = 5\ngrace = 7.5\nlog_level = "debug"\n')
+    found = load({"UNDERLAY_PERIOD": "9", "UNDERLAY_OTHER": "ignored"}, file)
+    assert (found.period, found.grace, found.log_level) == (9.0, 7.5, "debug")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("perod = 5", "unknown key 'perod'. Did you mean 'period'"),
+        ("period = 'x'", "'x' is no number"),
+        ("period = -1", "out of range"),
+        ("state_dir = 5", "5 is no text"),
+        ("state_dir = ''", "is no text"),
+        ("log_level = 'loud'", "not one of debug, info"),
+        ("period = ", "underlay.toml"),
+    ],
+)
+def test_a_wrong_setting_is_refused_where_it_stands(file, text, words):
+    file.write_text(text)
+    with pytest.raises(BadSettings, match=words):
+        load({}, file)
