@@ -39,10 +39,11 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
         if key in known or key.startswith("com.docker."):
             continue
         if key not in LATER:
+            near = [*known, *LATER] if what == "network" else known
             raise UnknownOption(
                 what=what,
                 key=key,
-                hint=did_you_mean(key, [*known, *LATER]),
+                hint=did_you_mean(key, near),
                 known=", ".join(sorted(known)),
             )
         if value != LATER[key] or not value:

@@ -1,0 +1,353 @@
+"""What users read when something cannot be: exact texts, through the docker CLI."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docker.conftest import IPAM, Site
+from tests.lab.service import wait_until
+
+CREATE = ("network", "create", "-d", "underlay")
+ON_LAN = (*CREATE, *IPAM, "-o", "parent=eth0", "--subnet", "10.77.0.0/24")
+SIX = ("--ipv6", "--subnet", "fd77::/64")
+RUN = ("run", "--rm", "--network")
+
+# Made once for all cases: networks and containers that are in the way.
+SCENE = (
+    (*ON_LAN, "--gateway", "10.77.0.1", "--aux-address", "nas=10.77.0.9", "lan"),
+    (*CREATE, *IPAM, "-o", "parent=eth0", "--subnet", "10.78.0.0/30", "small"),
+    (*CREATE, *IPAM, "-o", "parent=eth0", *SIX, "--subnet", "10.76.0.0/24", "six"),
+    ("run", "-d", "--name", "web", "--network", "lan", "--ip", "10.77.0.5",
+     "--mac-address", "02:00:00:00:00:05", "bb", "sleep", "1000"),
+    ("run", "-d", "--name", "full", "--network", "small", "bb", "sleep", "1000"),
+)  # fmt: skip
+
+
+def net(*words):
+    return (*ON_LAN, *words, "no")
+
+
+def on(network, *words):
+    return (*RUN, network, *words, "bb", "true")
+
+
+def told(done) -> str:
+    """The driver's own sentence within what the CLI prints around it."""
+    assert done.returncode != 0, done.stdout
+    found = re.search(r"E-\d{3} .*", done.stderr)
+    assert found, done.stderr
+    return found[0].removesuffix(".; rolled back")
+
+
+OPTIONS = "Known here: com.docker.network.driver.mtu, macvlan_mode, mode, mtu, parent."
+ENDPOINT_OPTIONS = "Known here: com.docker.network.driver.mtu, mtu."
+MTU = "is not valid: a number of bytes from 68 to 65535."
+HERE = "Devices: docker0, eth0."
+TOO_BIG = (
+    "E-105 mtu 9000 is more than the 1500 of parent eth0: frames that big cannot leave"
+    " it. Use at most 1500, or raise the MTU of eth0 first."
+)
+TOO_SMALL = (
+    "E-106 mtu 1000 is too small for IPv6, which needs 1280: the kernel would switch"
+    " IPv6 off. Use 1280 or more, or a network without IPv6."
+)
+LATER = "is not part of this version."
+NO_SUBNET = (
+    "subnet given: a container on the real network needs the subnet of that network, and"
+    " Docker tells an IPAM driver nothing it could be guessed from. Add --subnet, for"
+    " example --subnet"
+)
+OVERLAP = (
+    "overlaps 10.77.0.0/24, held by network lan in domain 'default'. Ask for"
+    " 10.77.0.0/24 itself to share it, or name another wire with --ipam-opt"
+    " domain=<word>."
+)
+WEB = "container web of network lan has it"
+TWO_MACS = (
+    "Two devices with one MAC on a wire lose each other's frames; choose another"
+    " --mac-address, or none."
+)
+NO_MAC = "cannot be used: it is not the address of one device."
+ISOLATED = (
+    f"E-103 a network without a parent (isolated from every wire) {LATER} Name a device:"
+    f" -o parent=<device>. {HERE}"
+)
+
+
+def bare(*words):
+    return (*CREATE, *IPAM, *words, "no")
+
+
+def taken(address, holder):
+    return (
+        f"E-140 {address} is taken: {holder}. Choose another address, or free that one"
+        f" first (underlay history {address} shows who had it)."
+    )
+
+
+def unusable(address, what):
+    return (
+        f"E-143 {address} is the {what} address of 10.77.0.0/24. Choose an address from"
+        " 10.77.0.1 to 10.77.0.254."
+    )
+
+
+def unknown(key, known, *, what="network", near=""):
+    hint = f" Did you mean '{near}'?" if near else ""
+    return f"E-100 unknown {what} option '{key}'.{hint} {known}"
+
+
+TEN5 = ("--subnet", "10.5.0.0/24")
+CASES = [
+    (net("-o", "paren=eth1"), unknown("paren", OPTIONS, near="parent")),
+    (net("-o", "foo=bar"), unknown("foo", OPTIONS)),
+    (net("-o", "macvlan_mod=vepa"), unknown("macvlan_mod", OPTIONS, near="macvlan_mode")),
+    (net("-o", "host_acces=on"), unknown("host_acces", OPTIONS, near="host_access")),
+    (
+        net("-o", "mode=macvlam"),
+        "E-102 mode 'macvlam' is not one this version has. Did you mean 'macvlan'?"
+        " Modes: macvlan.",
+    ),
+    (net("-o", "mode=ipvlan"), f"E-103 mode ipvlan {LATER} Use mode=macvlan."),
+    (net("-o", "mode=routed"), f"E-103 mode routed {LATER} Use mode=macvlan."),
+    (net("-o", "mode=bridge"), f"E-103 mode bridge {LATER} Use mode=macvlan."),
+    (net("-o", "ipvlan_mode=l3"), f"E-103 mode ipvlan {LATER} Use mode=macvlan."),
+    (
+        net("-o", "mode=macvlan", "-o", "ipvlan_mode=l2"),
+        "E-104 mode=macvlan and ipvlan_mode=l2 contradict each other. Keep one of them.",
+    ),
+    (
+        net("-o", "macvlan_mode=bridge", "-o", "ipvlan_flag=vepa"),
+        "E-104 macvlan_mode=bridge and ipvlan_flag=vepa contradict each other. Keep one"
+        " of them.",
+    ),
+    (
+        net("-o", "macvlan_mode=brdge"),
+        "E-101 macvlan_mode='brdge' is not valid: one of bridge, private, vepa,"
+        " passthru. Did you mean 'bridge'?",
+    ),
+    (
+        net("-o", "macvlan_mode=x"),
+        "E-101 macvlan_mode='x' is not valid: one of bridge, private, vepa, passthru.",
+    ),
+    (net("-o", "mtu=big"), f"E-101 mtu='big' {MTU}"),
+    (net("-o", "mtu=0"), f"E-101 mtu='0' {MTU}"),
+    (net("-o", "mtu=-5"), f"E-101 mtu='-5' {MTU}"),
+    (
+        net("-o", "com.docker.network.driver.mtu=70000"),
+        f"E-101 com.docker.network.driver.mtu='70000' {MTU}",
+    ),
+    (net("-o", "mtu=9000"), TOO_BIG),
+    (net(*SIX, "-o", "mtu=1000"), TOO_SMALL),
+    (
+        bare("-o", "parent=eth9", *TEN5),
+        f"E-123 parent 'eth9' is not a device of this host. Did you mean 'eth0'? {HERE}",
+    ),
+    (
+        bare("-o", "parent=eth9.7", *TEN5),
+        "E-123 parent 'eth9.7' is not a device of this host. Did you mean 'eth0'?"
+        f" {HERE}",
+    ),
+    (
+        bare("-o", "parent=lo", *TEN5),
+        "E-124 parent 'lo' cannot carry containers: it is the loopback device."
+        f" {HERE}",
+    ),
+    (
+        bare("-o", "parent=mac:zz", *TEN5),
+        "E-124 parent 'mac:zz' cannot carry containers: it is not"
+        f" mac:aa:bb:cc:dd:ee:ff. {HERE}",
+    ),
+    (
+        bare("-o", "parent=mac:02:00:00:00:00:99", *TEN5),
+        "E-123 parent 'mac:02:00:00:00:00:99' is not a device of this host."
+        f" {HERE}",
+    ),
+    (
+        bare("-o", "parent=eth0.50", *TEN5),
+        f"E-103 making VLAN 50 on eth0 {LATER} Make it yourself: ip link add link eth0"
+        " name eth0.50 type vlan id 50 && ip link set eth0.50 up.",
+    ),
+    (bare(*TEN5), ISOLATED),
+    (bare("--internal", *TEN5), ISOLATED),
+    *[
+        (net("-o", option), f"E-103 option {option} {LATER} Leave it out.")
+        for option in (
+            "host_access=on", "vlan=50", "table=5", "gateway=none", "proxy=eth0",
+            "default_route=no", "missing_parent=wait", "masquerade=on", "repair=on",
+        )
+    ],
+    (bare("-o", "parent=eth0"), f"E-111 no IPv4 {NO_SUBNET} 192.168.1.0/24."),
+    (bare("-o", "parent=eth0", "--ipv6", *TEN5), f"E-111 no IPv6 {NO_SUBNET} fd00:1::/64."),
+    (
+        bare("-o", "parent=eth0", "--subnet", "10.77.0.0/16"),
+        f"E-110 subnet 10.77.0.0/16 {OVERLAP}",
+    ),
+    (
+        bare("-o", "parent=eth0", "--subnet", "10.77.0.128/25"),
+        f"E-110 subnet 10.77.0.128/25 {OVERLAP}",
+    ),
+    (
+        bare("-o", "parent=eth0", "--subnet", "224.0.0.0/24"),
+        "E-112 subnet '224.0.0.0/24' cannot be used: it is multicast space.",
+    ),
+    (
+        bare("-o", "parent=eth0", "--subnet", "127.0.0.0/24"),
+        "E-112 subnet '127.0.0.0/24' cannot be used: it is loopback space.",
+    ),
+    (
+        net("--ipam-opt", "domian=x"),
+        unknown("domian", "Known here: domain, probe.", what="IPAM", near="domain"),
+    ),
+    (net("--ipam-opt", "probe=maybe"), "E-101 probe='maybe' is not valid: on or off."),
+    (
+        net("--ipam-opt", "probe=on"),
+        f"E-103 --ipam-opt probe=on {LATER} Leave it out.",
+    ),
+    (
+        net("--ipam-opt", "domain=two words"),
+        "E-101 domain='two words' is not valid: one word of letters, digits, '_', '.'"
+        " and '-', at most 63.",
+    ),
+    (
+        net("--gateway", "10.77.0.1", "--aux-address", "a=10.77.0.1"),
+        taken("10.77.0.1", "it is the gateway of network lan"),
+    ),
+    (net("--gateway", "10.77.0.5"), taken("10.77.0.5", WEB)),
+    (net("--aux-address", "a=10.77.0.5"), taken("10.77.0.5", WEB)),
+    (net("--gateway", "10.77.0.255"), unusable("10.77.0.255", "broadcast")),
+    (
+        net("-o", "macvlan_mode=passthru"),
+        "E-121 macvlan_mode=passthru gives all of eth0 to one network, and network lan"
+        " is on it. Use another parent, or macvlan_mode=bridge for both.",
+    ),
+    (on("lan", "--ip", "10.77.0.5"), taken("10.77.0.5", WEB)),
+    (
+        on("lan", "--ip", "10.77.0.1"),
+        taken("10.77.0.1", "it is the gateway of network lan"),
+    ),
+    (
+        on("lan", "--ip", "10.77.0.9"),
+        taken("10.77.0.9", "it is an aux address of network lan"),
+    ),
+    (on("lan", "--ip", "10.77.0.255"), unusable("10.77.0.255", "broadcast")),
+    (on("lan", "--ip", "10.77.0.0"), unusable("10.77.0.0", "network")),
+    (
+        on("small"),
+        "E-141 no address is left in 10.78.0.0/30: 1 live, 1 reserved (1 gateway, 0 aux)"
+        " of 2. Stop a container, or use a larger --ip-range or --subnet.",
+    ),
+    (
+        on("lan", "--mac-address", "02:00:00:00:00:05"),
+        f"E-144 MAC 02:00:00:00:00:05 is taken on eth0: {WEB}. {TWO_MACS}",
+    ),
+    (
+        on("lan", "--mac-address", "01:00:5e:00:00:05"),
+        f"E-145 MAC '01:00:5e:00:00:05' {NO_MAC}",
+    ),
+    (
+        on("lan", "--mac-address", "00:00:00:00:00:00"),
+        f"E-145 MAC '00:00:00:00:00:00' {NO_MAC}",
+    ),
+    (
+        on("name=lan,driver-opt=mtuu=1400"),
+        unknown("mtuu", ENDPOINT_OPTIONS, what="endpoint", near="mtu"),
+    ),
+    (
+        on("name=lan,driver-opt=parent=eth0"),
+        unknown("parent", ENDPOINT_OPTIONS, what="endpoint"),
+    ),
+    (on("name=lan,driver-opt=mtu=9000"), TOO_BIG),
+    (on("name=lan,driver-opt=mtu=abc"), f"E-101 mtu='abc' {MTU}"),
+    (on("name=six,driver-opt=mtu=1000"), TOO_SMALL),
+    (on("name=lan,driver-opt=vlan=5"), f"E-103 option vlan=5 {LATER} Leave it out."),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scene(sites) -> Site:
+    site = sites("28.5")
+    for command in SCENE:
+        site.docker(*command)
+
+    def named():
+        facts = site.service.facts("status")
+        return [n["name"] for n in facts["networks"]] == ["lan", "small", "six"] and [
+            e["container"] for e in facts["endpoints"]
+        ] == ["web", "full"]
+
+    wait_until(named, 10)
+    yield site
+    site.clear()
+    site.assert_nothing_left()
+
+
+def _label(value):
+    return value[:40] if isinstance(value, str) else " ".join(value[-3:])
+
+
+def test_there_are_refusals_enough():
+    assert len(CASES) >= 40
+
+
+@pytest.mark.parametrize(("command", "text"), CASES, ids=_label)
+def test_a_refusal_reads_exactly(scene, command, text):
+    before = scene.live(), scene.our_links()
+    assert told(scene.docker(*command, check=False)) == text
+    assert (scene.live(), scene.our_links()) == before
+    assert text[:60].split("'")[0] in scene.service.log
+
+
+def test_the_parent_s_own_mac_is_refused(scene):
+    mac = scene.host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
+    done = scene.docker(*on("lan", "--mac-address", mac), check=False)
+    assert told(done).startswith(
+        f"E-144 MAC {mac} is taken on eth0: eth0 itself has it."
+    )
+
+
+def test_a_host_without_default_route_has_no_auto_parent(scene):
+    routes = [
+        ("default", "via", "10.77.0.1"),
+        ("-6", "default", "via", "fd77::1"),
+    ]
+    for route in routes:
+        family = route[:1] if route[0] == "-6" else ()
+        scene.host.run("ip", *family, "route", "del", "default")
+    try:
+        done = scene.docker(*bare("-o", "parent=auto", *TEN5), check=False)
+        assert told(done) == (
+            "E-125 parent=auto means the device of the default route, and this host has"
+            f" no default route. Name the device: -o parent=<device>. {HERE}"
+        )
+    finally:
+        for route in routes:
+            family = route[:1] if route[0] == "-6" else ()
+            words = route[1:] if family else route
+            scene.host.run("ip", *family, "route", "add", *words, "dev", "eth0")
+
+
+def test_lost_records_are_named_when_a_container_starts(sites):
+    site = sites("28.5")
+    site.network("memory")
+    site.service.stop()
+    state = site.host.dir / "state"
+    kept = state.rename(state.with_name("kept"))
+    site.service.start()
+    done = site.docker(*on("memory"), check=False)
+    assert re.fullmatch(
+        r"E-114 pool 'default/10\.77\.0\.0/24/[0-9a-f]{12}' is not on record\. Docker"
+        r" remembers a network whose records are gone from this host: remove the network"
+        rf" and create it again, or restore {state}/underlay\.db\.",
+        told(done),
+    )
+    site.service.stop()
+    for file in state.iterdir():
+        file.unlink()
+    state.rmdir()
+    kept.rename(state)
+    site.service.start()
+    site.clear()
+    site.assert_nothing_left()
