@@ -77,23 +77,21 @@ class Cleanup:
         ]
 
     def _learn_names(self, view: DockerView) -> None:
-        known = {n.id: n for n in self.records.networks.all()}
-        holders: dict[int, list[str]] = {}
-        with self.records.writing():
-            for network in view.networks:
-                if network.id in known and known[network.id].name != network.name:
-                    self.records.networks.rename(network.id, network.name)
-                for subnet in network.subnets:
-                    pool = self.records.addresses.pool(network.domain, subnet)
-                    if pool:
-                        holders.setdefault(pool.id, []).append(network.name)
-            for identity, names in holders.items():
-                self.records.addresses.name_holders(identity, sorted(names))
-            self._name_containers(view)
-
-    def _name_containers(self, view: DockerView) -> None:
+        for known in self.records.networks.all():
+            name = next((n.name for n in view.networks if n.id == known.id), known.name)
+            if name != known.name:
+                self.records.networks.rename(known.id, name)
+        for pool in self.records.addresses.pools():
+            names = sorted(
+                network.name
+                for network in view.networks
+                if network.domain == pool.domain and pool.subnet in network.subnets
+            )
+            if names != list(pool.holders):
+                self.records.addresses.name_holders(pool.id, names)
         for endpoint in self.records.networks.endpoints():
-            name = view.endpoints.get(endpoint.id, "")
-            if name and name != endpoint.container:
-                self.records.networks.name_container(endpoint.id, name)
-                self.records.addresses.name_container(endpoint.id, name)
+            name = view.endpoints.get(endpoint.id, endpoint.container)
+            if name != endpoint.container:
+                with self.records.writing():
+                    self.records.networks.name_container(endpoint.id, name)
+                    self.records.addresses.name_container(endpoint.id, name)

@@ -33,6 +33,7 @@ THREADS = 16
 KEEPALIVE = 0
 GRACEFUL_SECONDS = 20
 EVENTS_SETTLE_SECONDS = 0.25
+EVENTS_RETRY_SECONDS = 1.0
 # Names are asked for when Docker has finished what it called us for.
 NAMES_SETTLE_SECONDS = 1.0
 
@@ -122,7 +123,7 @@ class Watchers:
         jobs = {
             "pass": self._pass.run,
             "names": self.names.run,
-            "events": lambda: listen(self._pass.wake, self._events_stopped),
+            "events": self._hear,
         }
         self._threads = [
             threading.Thread(target=job, name=name, daemon=True)
@@ -133,6 +134,18 @@ class Watchers:
         """Start watching."""
         for thread in self._threads:
             thread.start()
+
+    def _hear(self) -> None:
+        """Listen to the kernel; what is missed while that fails, a pass finds."""
+        while True:
+            try:
+                listen(self._pass.wake, self._events_stopped)
+            except OSError as error:
+                log.warning("kernel events lost, trying on", extra={"error": error})
+                self._pass.wake()
+                time.sleep(EVENTS_RETRY_SECONDS)
+            else:
+                return
 
     def stop(self) -> None:
         """Stop watching; a Docker API that hangs is not waited for."""

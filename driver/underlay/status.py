@@ -47,8 +47,11 @@ def endpoints(records: Records) -> list[Facts]:
     wrong = {t.mark.split(":")[-1]: t for t in records.notes.troubles()}
     found = []
     for endpoint in records.networks.endpoints():
+        network = known.get(endpoint.network)
+        if network is None:
+            continue  # made while this was read
         trouble = wrong.get(endpoint.id)
-        facts = _endpoint(endpoint, known[endpoint.network])
+        facts = _endpoint(endpoint, network)
         facts["state"] = "failing" if trouble else facts["state"]
         facts["error"] = trouble.text if trouble else ""
         facts["since"] = trouble.since if trouble else endpoint.created
