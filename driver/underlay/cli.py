@@ -56,9 +56,13 @@ def main() -> None:
 
 
 @main.command()
-def version() -> None:
+@JSON
+def version(as_json: bool) -> None:
     """Print the version."""
-    click.echo(f"underlay {__version__}")
+    if as_json:
+        _print_json({"version": __version__})
+    else:
+        click.echo(f"underlay {__version__}")
 
 
 @main.command()

@@ -111,6 +111,8 @@ class Site:
         wait_until(lambda: self.live() == ([], [], 0), 10, self.live)
         assert self.service.facts("status")["pools"] == []
         assert self.our_links() == []
+        sandboxes = self.host.run("ls", "/run/docker/netns").stdout.split()
+        assert [s for s in sandboxes if s != "default"] == []
         plan = self.service.run("plan", check=False)
         assert (plan.returncode, plan.stdout) == (0, "nothing to do\n")
 

@@ -62,10 +62,9 @@ def test_the_router_reaches_a_host(host: Host, lan: Lan) -> None:
         lan.run("chroot", str(root(host.engine)), "ping", "-c", "1", "-W", "2", address)
 
 
-def test_compose_is_there_where_the_client_is_a_package_of_its_own(host: Host) -> None:
-    if host.engine == "20.10":
-        pytest.skip("bookworm has no compose plugin")
-    host.docker("compose", "version")
+def test_compose_is_there_where_debian_has_it(host: Host) -> None:
+    found = host.docker("compose", "version", check=False).returncode == 0
+    assert found is (host.engine != "20.10")
 
 
 def test_a_program_of_the_machine_sees_the_hosts_containers(host: Host) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -264,30 +263,6 @@ def test_ranges_inside_each_other_draw_from_one_table(ipam):
     assert address(ipam, low) == "10.0.0.9/24"
     with pytest.raises(PoolExhausted):
         address(ipam, low)
-
-
-@pytest.mark.parametrize("subnet", ["10.0.0.0/8", "fd00::/64"])
-def test_a_pick_costs_the_same_however_many_addresses_are_in_use(records, subnet):
-    """Rows read by sqlite, not seconds: the plan uses indexes only."""
-    for sql in QUERIES_OF_A_PICK:
-        plan = records._database.rows(f"EXPLAIN QUERY PLAN {sql}", 1, b"\0", b"\1")
-        scans = [r["detail"] for r in plan if r["detail"].startswith("SCAN")]
-        assert scans in ([], ["SCAN CONSTANT ROW"]), (sql, scans)
-    ipam = ipam_on(records)
-    pool = claim(ipam, subnet)
-    started = time.perf_counter()
-    taken = {address(ipam, pool) for _ in range(300)}
-    assert len(taken) == 300
-    assert time.perf_counter() - started < 30
-
-
-QUERIES_OF_A_PICK = (
-    "SELECT first FROM fresh WHERE pool = ?1 AND last >= ?2 AND first <= ?3"
-    " ORDER BY last LIMIT 1",
-    "SELECT address FROM freed WHERE turn = (SELECT min((SELECT min(turn) FROM freed"
-    " WHERE slice = s.id)) FROM slice s WHERE s.pool = ?1 AND s.first >= ?2"
-    " AND s.last <= ?3)",
-)
 
 
 def test_replacing_the_clock_never_reorders_the_queue(ipam, clock):

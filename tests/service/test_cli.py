@@ -146,3 +146,4 @@ def test_the_version_is_the_package_s(idle):
     from underlay import __version__
 
     assert idle.run("version").stdout == f"underlay {__version__}\n"
+    assert facts(idle, "version") == {"version": __version__}

@@ -50,7 +50,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         """,
         """
         CREATE TABLE pool (
-            id      INTEGER PRIMARY KEY,
+            id      INTEGER PRIMARY KEY AUTOINCREMENT,
             domain  TEXT NOT NULL,
             subnet  TEXT NOT NULL,
             family  INTEGER NOT NULL,
@@ -82,6 +82,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT
         """,
         "CREATE INDEX claim_pool ON claim (pool)",
+        "CREATE INDEX claim_slice ON claim (slice)",
         "CREATE INDEX claim_network ON claim (network)",
         # Never handed out yet, as disjoint intervals: a /64 is one row.
         """
@@ -104,12 +105,13 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT
         """,
         "CREATE INDEX freed_queue ON freed (slice, turn)",
+        # `pool` is no foreign key: history outlives its pool, whose id never comes back.
         """
         CREATE TABLE tenure (
             id        INTEGER PRIMARY KEY,
             address   TEXT NOT NULL,
             role      TEXT NOT NULL,
-            pool      INTEGER REFERENCES pool (id) ON DELETE SET NULL,
+            pool      INTEGER,
             claim     TEXT NOT NULL DEFAULT '',
             network   TEXT NOT NULL DEFAULT '',
             endpoint  TEXT NOT NULL DEFAULT '',

@@ -1,0 +1,60 @@
+"""No verb's cost grows with what is on record: every statement uses an index."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from tests.fakes import FakeKernel, engine_on, ipam_on
+from underlay.model import Endpoint, Network, Segment
+
+# Small by nature: one row, or only what is wrong.
+EXEMPT = {"host", "trouble"}
+
+
+def statements(records, work):
+    """Return every statement sqlite is given while `work` runs."""
+    seen = []
+    records._database._db.set_trace_callback(seen.append)
+    try:
+        work()
+    finally:
+        records._database._db.set_trace_callback(None)
+    verbs = ("SELECT", "INSERT", "UPDATE", "DELETE")
+    return [s for s in seen if s.lstrip().startswith(verbs)]
+
+
+def scans(records, statement):
+    rows = records._database.rows(f"EXPLAIN QUERY PLAN {statement}")
+    found = [row["detail"] for row in rows if row["detail"].startswith("SCAN")]
+    return [d for d in found if d.split()[1] not in {"CONSTANT", *EXEMPT}]
+
+
+@pytest.mark.parametrize("subnet", ["10.0.0.0/8", "fd00::/64"])
+def test_no_verb_reads_a_whole_table(records, subnet):
+    engine, ipam = engine_on(records, FakeKernel()), ipam_on(records)
+    lan = ip_network(subnet)
+    network = Network("n1", {"parent": "eth0"}, False, (Segment(lan),))
+
+    def life():
+        pool = ipam.request_pool(subnet, "", {}, lan.version).id
+        ipam.request_gateway(pool, "")
+        engine.create_network(network)
+        given = [ipam.request_address(pool, "", "") for _ in range(4)]
+        ipam.release_address(pool, str(given[1].ip))
+        ipam.request_address(pool, str(given[1].ip), "web")
+        family = "ipv4" if lan.version == 4 else "ipv6"
+        asked = Endpoint("e1", "n1", mac="02:00:00:00:00:07")
+        engine.create_endpoint(replace(asked, **{family: given[0]}))
+        engine.join("n1", "e1", "/run/a")
+        engine.leave("e1")
+        engine.delete_endpoint("n1", "e1")
+        ipam.release_address(pool, str(given[0].ip))
+        engine.delete_network("n1")
+        ipam.release_pool(pool)
+
+    seen = statements(records, life)
+    assert len(seen) > 60
+    assert {s: scans(records, s) for s in seen if scans(records, s)} == {}
