@@ -84,7 +84,7 @@ def serve() -> None:
 @main.command("status")
 @JSON
 def status_command(as_json: bool) -> None:
-    """Show networks, endpoints, pools, and what is wrong since when.
+    """Show parents, networks, endpoints, pools, and what is wrong since when.
 
     \b
     Examples:
@@ -178,6 +178,11 @@ def _joined(key: str) -> Callable[[Facts], str]:
     return lambda facts: ", ".join(facts[key]) or "-"
 
 
+_PARENTS: Columns = {
+    "PARENT": lambda f: f["name"],
+    "NETWORKS": _joined("networks"),
+    "ENDPOINTS": lambda f: f["endpoints"],
+}
 _NETWORKS: Columns = {
     "NAME": lambda f: f["name"] or "-",
     "ID": lambda f: f["id"][:12],
@@ -213,6 +218,7 @@ _HISTORY: Columns = {
     "UNTIL": lambda f: _when(f["until"]),
 }
 _TABLES: Mapping[str, Columns] = {
+    "parents": _PARENTS,
     "networks": _NETWORKS,
     "endpoints": _ENDPOINTS,
     "pools": _POOLS,

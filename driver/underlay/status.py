@@ -6,6 +6,7 @@ The shapes are stable and documented in docs/cli.md. Times are seconds since 197
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
@@ -24,6 +25,7 @@ def status(records: Records) -> Facts:
     troubles = records.notes.troubles()
     return {
         "version": __version__,
+        "parents": parents(records),
         "networks": networks(records),
         "endpoints": endpoints(records),
         "pools": pools(records),
@@ -33,12 +35,22 @@ def status(records: Records) -> Facts:
     }
 
 
+def parents(records: Records) -> list[Facts]:
+    """Return every device that networks stand on, with who does."""
+    found: dict[str, Facts] = {}
+    count = Counter(e.network for e in records.networks.endpoints())
+    for network in records.networks.all():
+        fresh = {"name": network.parent, "networks": [], "endpoints": 0}
+        facts = found.setdefault(network.parent, fresh)
+        facts["networks"].append(network.label)
+        facts["endpoints"] += count[network.id]
+    return list(found.values())
+
+
 def networks(records: Records) -> list[Facts]:
     """Return every network, with the number of its endpoints."""
-    count: dict[str, int] = {}
-    for endpoint in records.networks.endpoints():
-        count[endpoint.network] = count.get(endpoint.network, 0) + 1
-    return [_network(n, count.get(n.id, 0)) for n in records.networks.all()]
+    count = Counter(e.network for e in records.networks.endpoints())
+    return [_network(n, count[n.id]) for n in records.networks.all()]
 
 
 def endpoints(records: Records) -> list[Facts]:

@@ -105,7 +105,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT
         """,
         "CREATE INDEX freed_queue ON freed (slice, turn)",
-        # `pool` is no foreign key: history outlives its pool, whose id never comes back.
+        # `pool` is no foreign key: history outlives the pool, and its id never returns.
         """
         CREATE TABLE tenure (
             id        INTEGER PRIMARY KEY,
