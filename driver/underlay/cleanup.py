@@ -8,13 +8,14 @@ again after the grace time is freed, by the verb Docker would have used.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from underlay.engine import Engine
 from underlay.ipam import Ipam
 from underlay.kernel import Kernel
-from underlay.model import DockerView, Endpoint, Tenure
+from underlay.model import Claim, DockerView, Endpoint
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -39,27 +40,39 @@ class Cleanup:
     def heed(self, view: DockerView) -> None:
         """Learn names from Docker's view, and free what was seen dead twice."""
         self._learn_names(view)
-        dead = {f"endpoint {e.id}": e for e in self._dead_endpoints(view)}
-        lost = {f"address {t.id}": t for t in self._lost_addresses(view)}
-        for key in self._condemned({*dead, *lost}):
-            if key in dead:
-                endpoint = dead[key]
-                log.warning("endpoint freed", extra={"endpoint": endpoint.id[:12]})
-                self.engine.delete_endpoint(endpoint.network, endpoint.id)
-            else:
-                log.warning("address freed", extra={"address": lost[key].address})
-                self.ipam.release_tenure(lost[key])
-        self.records.addresses.forget_before(
-            self.clock() - self.history_days * DAY_SECONDS
-        )
+        dead = dict(self._dead(view))
+        for key in self._condemned(set(dead)):
+            log.warning("freed", extra={"what": key})
+            dead[key]()
+
+    def forget(self) -> None:
+        """Drop the history that is older than it is to be kept."""
+        age = self.history_days * DAY_SECONDS
+        self.records.addresses.forget_before(self.clock() - age)
+
+    def _dead(self, view: DockerView) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Return who seems dead now, and the verb that frees each."""
+        for endpoint in self._dead_endpoints(view):
+            free = partial(self.engine.delete_endpoint, endpoint.network, endpoint.id)
+            yield f"endpoint {endpoint.id}", free
+        for tenure in self.records.addresses.unattended():
+            if tenure.address not in view.addresses:
+                key = f"address {tenure.address} since {tenure.id}"
+                yield key, partial(self.ipam.release_tenure, tenure)
+        listed = {network.id for network in view.networks}
+        for network in self.records.networks.all():
+            busy = self.records.networks.neighbour(network.id)
+            if network.id not in listed and not busy:
+                free = partial(self.engine.delete_network, network.id)
+                yield f"network {network.id}", free
+        for claim in self._dead_claims(view):
+            yield f"pool {claim.id}", partial(self.ipam.release_pool, claim.id)
 
     def _condemned(self, suspects: set[str]) -> list[str]:
         """Return who is a suspect again, the grace time after the first time."""
         now = self.monotonic()
         self._suspects = {key: self._suspects.get(key, now) for key in suspects}
-        return [
-            k for k, since in self._suspects.items() if now - since >= self.grace > 0
-        ]
+        return [k for k, since in self._suspects.items() if now - since >= self.grace]
 
     def _dead_endpoints(self, view: DockerView) -> list[Endpoint]:
         return [
@@ -69,12 +82,24 @@ class Cleanup:
             and not (endpoint.sandbox and self.kernel.sandbox_lives(endpoint.sandbox))
         ]
 
-    def _lost_addresses(self, view: DockerView) -> list[Tenure]:
-        return [
-            tenure
-            for tenure in self.records.addresses.unattended()
-            if tenure.address not in view.addresses
-        ]
+    def _dead_claims(self, view: DockerView) -> Iterator[Claim]:
+        """Return the claims of networks that are gone from Docker and from the records.
+
+        One that no network was bound to is Docker's own driver's, or a half-made one:
+        it lives as long as Docker lists any network of its subnet and domain.
+        """
+        for pool in self.records.addresses.pools():
+            used = any(
+                network.domain == pool.domain and pool.subnet in network.subnets
+                for network in view.networks
+            )
+            for claim in self.records.addresses.claims_on(pool.id):
+                if claim.network:
+                    gone = self.records.networks.get(claim.network) is None
+                else:
+                    gone = not used
+                if gone:
+                    yield claim
 
     def _learn_names(self, view: DockerView) -> None:
         for known in self.records.networks.all():

@@ -115,7 +115,7 @@ def plan(as_json: bool) -> None:
 
     Changes nothing. Exit code 0: nothing to do; 2: there are steps.
     """
-    with _engine() as engine:
+    with _engine(readonly=True) as engine:
         steps = [str(step) for step in engine.preview()]
     if as_json:
         _print_json({"steps": steps})
@@ -299,12 +299,12 @@ def _records(settings: Settings) -> Iterator[Records]:
 
 
 @contextmanager
-def _engine() -> Iterator[Any]:
+def _engine(*, readonly: bool = False) -> Iterator[Any]:
     from underlay.wiring import build
 
     settings = load(os.environ)
     Records(settings.records, readonly=True).close()  # none: refuse, do not make them
-    parts = build(settings)
+    parts = build(settings, readonly=readonly)
     try:
         yield parts.engine
     finally:

@@ -278,7 +278,7 @@ class Engine:
         addresses = self.records.addresses
         for segment in network.segments:
             claims = addresses.unbound_claims(segment.subnet)
-            if not claims:
+            if not (segment.pooled and claims):
                 continue
             addresses.bind(claims[0].id, network.id)
             for held in addresses.live_of_claim(claims[0].id):

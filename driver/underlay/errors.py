@@ -303,7 +303,7 @@ class AlreadyRunning(Unavailable):
     id = "E-503"
     text = (
         "another underlay{pid} works on {path}: two would take each other's socket."
-        " Stop it first: systemctl stop underlay."
+        " Stop that one first."
     )
 
 

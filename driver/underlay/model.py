@@ -22,11 +22,15 @@ Role = Literal["endpoint", "gateway", "aux"]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One subnet of a network, with the addresses Docker keeps out of its use."""
+    """One subnet of a network, with the addresses Docker keeps out of its use.
+
+    `pooled`: its addresses come from our IPAM, not from Docker's.
+    """
 
     subnet: Subnet
     gateway: Address | None = None
     aux: tuple[Address, ...] = ()
+    pooled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ class Watchers:
             settle=EVENTS_SETTLE_SECONDS,
         )
         self.names = Loop(
-            lambda: parts.cleanup.heed(parts.dockerd.look()),
+            lambda: _tidy(parts),
             period=settings.period,
             settle=NAMES_SETTLE_SECONDS,
         )
@@ -155,6 +155,11 @@ class Watchers:
         for thread in self._threads:
             thread.join(timeout=2)
         self._records.close()
+
+
+def _tidy(parts: Parts) -> None:
+    parts.cleanup.forget()
+    parts.cleanup.heed(parts.dockerd.look())
 
 
 def _by_socket(plugin: Wsgi, told: Wsgi, plugin_name: str) -> Wsgi:

@@ -56,6 +56,7 @@ def load(environment: Mapping[str, str], path: Path = FILE) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]
 
 
+_LEAST = {"period": 0.1, "grace": 1.0, "docker_timeout": 1.0}
 _KINDS = {f.name: type(f.default) for f in fields(Settings)}
 
 
@@ -81,8 +82,10 @@ def _value(key: str, value: object, where: str) -> object:
             raise BadSettings(
                 where=where, why=f"{value!r} is no number", hint=""
             ) from None
-        if not 0 <= number < 1e9:
-            raise BadSettings(where=where, why=f"{value!r} is out of range", hint="")
+        least = _LEAST.get(key, 0.0)
+        if not least <= number < 1e9:
+            why = f"{value!r} is out of range, the least is {least:g}"
+            raise BadSettings(where=where, why=why, hint="")
         return number
     if not isinstance(value, str) or (not value and key != "status_listen"):
         raise BadSettings(where=where, why=f"{value!r} is no text", hint="")

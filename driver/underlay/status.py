@@ -6,6 +6,7 @@ The shapes are stable and documented in docs/cli.md. Times are seconds since 197
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
@@ -14,8 +15,10 @@ from typing import Any
 from underlay import __version__
 from underlay.model import Endpoint, Network, Pool, Tenure
 from underlay.modes import mode_name
+from underlay.pools import usable
 from underlay.records import Records
 
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 Facts = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
@@ -87,7 +90,8 @@ def _canonical(word: str) -> str:
     try:
         return str(ip_address(word))
     except ValueError:
-        return word.lower().replace("-", ":") if word.count("-") == 5 else word
+        mac = word.lower().replace("-", ":")
+        return mac if MAC.fullmatch(mac) else word
 
 
 def _network(network: Network, count: int) -> Facts:
@@ -122,7 +126,9 @@ def _endpoint(endpoint: Endpoint, network: Network) -> Facts:
 def _pool(records: Records, pool: Pool) -> Facts:
     live = records.addresses.live_in(pool.id)
     claims = records.addresses.claims_on(pool.id)
+    first, last = usable(pool.subnet)
     return {
+        "id": f"{pool.domain}/{pool.subnet}",
         "domain": pool.domain,
         "subnet": str(pool.subnet),
         "networks": list(pool.holders),
@@ -132,7 +138,7 @@ def _pool(records: Records, pool: Pool) -> Facts:
         "live": sum(t.role == "endpoint" for t in live),
         "gateway": sorted({str(t.address) for t in live if t.role == "gateway"}),
         "aux": sorted({str(t.address) for t in live if t.role == "aux"}),
-        "size": pool.subnet.num_addresses,
+        "size": int(last) - int(first) + 1,
     }
 
 

@@ -10,7 +10,6 @@ from underlay.cleanup import Cleanup
 from underlay.dockerd import Dockerd
 from underlay.engine import Engine
 from underlay.ipam import Ipam
-from underlay.kernel import Kernel
 from underlay.kernel.netlink import Netlink
 from underlay.records import Records
 from underlay.settings import Settings
@@ -29,10 +28,10 @@ class Parts:
     dockerd: Dockerd
 
 
-def build(settings: Settings, kernel: Kernel | None = None) -> Parts:
+def build(settings: Settings, *, readonly: bool = False) -> Parts:
     """Open the records and put the parts together; raises UnderlayError."""
-    records = Records(settings.records)
-    kernel = kernel or Netlink()
+    records = Records(settings.records, readonly=readonly)
+    kernel = Netlink()
     engine = Engine(records, kernel, _machine(), time.time)
     ipam = Ipam(records, time.time)
     cleanup = Cleanup(

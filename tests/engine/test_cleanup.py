@@ -14,8 +14,9 @@ from underlay.dockerd import view
 from underlay.model import DockerNetwork, DockerView
 
 GRACE = 60.0
-NOBODY = DockerView((), {}, frozenset())
-ALIVE = DockerView((), {"e1": "web"}, frozenset())
+LISTED = DockerNetwork("n1", "lan", "default", (ip_network("10.0.0.0/24"),))
+NOBODY = DockerView((LISTED,), {}, frozenset())
+ALIVE = DockerView((LISTED,), {"e1": "web"}, frozenset())
 
 
 class House:
@@ -110,8 +111,7 @@ def test_an_address_taken_anew_meanwhile_is_another_one(house):
 
 def test_names_are_learned_and_kept(house):
     house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
-    lan = DockerNetwork("n1", "lan", "default", (ip_network("10.0.0.0/24"),))
-    house.heed(replace(ALIVE, networks=(lan,)))
+    house.heed(ALIVE)
     assert house.records.networks.get("n1").name == "lan"
     assert house.records.networks.endpoint("e1").container == "web"
     assert house.records.addresses.pools()[0].holders == ("lan",)
@@ -119,11 +119,48 @@ def test_names_are_learned_and_kept(house):
     assert house.records.addresses.history("web", 9)[0].endpoint == "e1"
 
 
+def test_a_network_removed_while_we_were_away_goes_after_its_endpoints(house):
+    house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    gone = replace(NOBODY, networks=())
+    house.heed(gone)
+    house.heed(gone, after=GRACE)  # the endpoint
+    assert house.endpoints == []
+    assert house.records.networks.get("n1")
+    house.heed(gone)  # now that nobody is on it, a first strike for the network
+    house.heed(gone, after=GRACE)
+    assert house.records.networks.all() == []
+    assert house.records.addresses.pools() == []
+
+
+def test_a_claim_that_no_network_came_of_is_given_up(house):
+    house.ipam.request_pool("10.5.0.0/24", "", {}, 4)
+    house.ipam.request_pool("10.0.0.0/24", "", {"domain": "lab"}, 4)
+    house.ipam.request_pool("10.0.0.0/24", "", {}, 4)  # of Docker's own driver
+    house.heed(ALIVE)
+    assert len(house.records.addresses.pools()) == 3
+    house.heed(ALIVE, after=GRACE)
+    (left,) = house.records.addresses.pools()
+    assert (left.domain, str(left.subnet)) == ("default", "10.0.0.0/24")
+
+
+def test_a_claim_goes_with_its_network_while_another_keeps_the_pool(house):
+    one = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    two = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    house.records.addresses.bind(one.id, "n1")
+    house.records.addresses.bind(two.id, "n-gone")
+    house.heed(ALIVE)
+    house.heed(ALIVE, after=GRACE)
+    assert house.records.addresses.claim(one.id)
+    assert house.records.addresses.claim(two.id) is None
+
+
 def test_old_history_is_forgotten(house):
     house.engine.delete_endpoint("n1", "e1")
-    house.heed(NOBODY, after=29 * 86400)
+    house.time.now += 29 * 86400
+    house.cleanup.forget()
     assert house.records.addresses.history("10.0.0.5", 9)
-    house.heed(NOBODY, after=2 * 86400)
+    house.time.now += 2 * 86400
+    house.cleanup.forget()
     assert house.records.addresses.history("10.0.0.5", 9) == []
 
 

@@ -36,7 +36,7 @@ def scans(records, statement):
 def test_no_verb_reads_a_whole_table(records, subnet):
     engine, ipam = engine_on(records, FakeKernel()), ipam_on(records)
     lan = ip_network(subnet)
-    network = Network("n1", {"parent": "eth0"}, False, (Segment(lan),))
+    network = Network("n1", {"parent": "eth0"}, False, (Segment(lan, pooled=True),))
 
     def life():
         pool = ipam.request_pool(subnet, "", {}, lan.version).id

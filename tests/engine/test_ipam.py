@@ -150,7 +150,8 @@ def test_what_one_network_gives_back_never_frees_what_another_holds(ipam):
 
 def created(records, identity, subnet, *aux):
     """Tell the network driver that `docker network create` got through."""
-    segment = Segment(ip_network(subnet), None, tuple(ip_address(a) for a in aux))
+    reserved = tuple(ip_address(a) for a in aux)
+    segment = Segment(ip_network(subnet), None, reserved, pooled=True)
     engine_on(records, FakeKernel()).create_network(
         Network(identity, {"parent": "eth0"}, False, (segment,))
     )
@@ -181,6 +182,15 @@ def test_a_container_is_never_given_the_aux_address_of_another_network(
     clock.now += 60  # a network of another driver: no CreateNetwork ever comes here
     with pytest.raises(AddressTaken):
         address(ipam, two, "10.0.0.4")
+
+
+def test_a_network_of_docker_s_own_ipam_binds_no_claim(ipam, records):
+    pool = claim(ipam, "10.0.0.0/24")
+    segment = Segment(ip_network("10.0.0.0/24"))
+    engine_on(records, FakeKernel()).create_network(
+        Network("n1", {"parent": "eth0"}, False, (segment,))
+    )
+    assert records.addresses.claim(pool).network == ""
 
 
 def test_an_overlap_is_refused_with_the_holder_s_name_and_only_in_its_domain(

@@ -37,6 +37,7 @@ def test_reading_commands_say_the_same_whether_the_service_runs_or_not(used):
         ("endpoint", "show", "e" * 12),
         ("pool", "ls"),
         ("pool", "show", "10.0.0.0/24"),
+        ("pool", "show", "default/10.0.0.0/24"),
         ("history", "10.0.0.5"),
     )
     running = [facts(used, *words) for words in commands]
@@ -68,6 +69,7 @@ def test_an_address_a_mac_and_a_name_lead_to_the_same_history(used):
     assert facts(used, "history", mac.upper().replace(":", "-")) == facts(
         used, "history", mac
     )
+    assert facts(used, "history", mac.upper()) == facts(used, "history", mac)
 
 
 def test_plan_exits_with_two_where_there_are_steps_and_reconcile_takes_them(used):

@@ -63,6 +63,11 @@ def test_a_mode_that_cannot_be_is_refused(options, refusal, words):
         ({"macvlan_mode": "brdge"}, BadValue, "Did you mean 'bridge'"),
         ({"mtu": "big"}, BadValue, "a number of bytes from 68 to 65535"),
         ({"mtu": "67"}, BadValue, "from 68"),
+        (
+            {"mtu": "1400", "com.docker.network.driver.mtu": "1300"},
+            Contradiction,
+            "mtu=1400 and com.docker.network.driver.mtu=1300",
+        ),
         ({"mtu": "65536"}, BadValue, "to 65535"),
         ({"mtu": "-1"}, BadValue, "number"),
         ({"mtu": "\u0661500"}, BadValue, "number"),

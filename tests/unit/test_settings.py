@@ -29,6 +29,8 @@ def test_the_environment_goes_before_the_file(file):
         ("perod = 5", "unknown key 'perod'. Did you mean 'period'"),
         ("period = 'x'", "'x' is no number"),
         ("period = -1", "out of range"),
+        ("period = 0", "out of range, the least is 0.1"),
+        ("docker_timeout = 0.5", "the least is 1"),
         ("state_dir = 5", "5 is no text"),
         ("state_dir = ''", "is no text"),
         ("log_level = 'loud'", "not one of debug, info"),

@@ -13,7 +13,7 @@ NETWORK = {
         "com.docker.network.generic": {"parent": "eth0"},
     },
     "IPv4Data": [
-        {"AddressSpace": "x", "Pool": "10.0.0.0/24", "Gateway": "10.0.0.1/24"}
+        {"AddressSpace": "underlay", "Pool": "10.0.0.0/24", "Gateway": "10.0.0.1/24"}
     ],
     "IPv6Data": [],
 }

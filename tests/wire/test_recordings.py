@@ -44,7 +44,8 @@ class Translation:
         self.words = {}
 
     def learn(self, recorded, ours):
-        for key in ("PoolID", "Address"):
+        spaces = ("LocalDefaultAddressSpace", "GlobalDefaultAddressSpace")
+        for key in ("PoolID", "Address", *spaces):
             if recorded.get(key) and ours.get(key):
                 self.words[recorded[key]] = ours[key]
                 bare = recorded[key].split("/")[0], ours[key].split("/")[0]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from underlay.errors import BadValue, MtuTooSmall, NotYet, UnknownOption, did_you_mean
+from underlay.errors import (
+    BadValue,
+    Contradiction,
+    MtuTooSmall,
+    NotYet,
+    UnknownOption,
+    did_you_mean,
+)
 from underlay.model import Network
 
 MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
@@ -67,6 +74,9 @@ def mtu(options: Mapping[str, str]) -> int | None:
             raise BadValue(key=key, value=value, need=_MTU_NEED, hint="")
         if not MTU_LEAST <= int(value) <= MTU_MOST:
             raise BadValue(key=key, value=value, need=_MTU_NEED, hint="")
+    if len(set(asked.values())) > 1:
+        first, second = (f"{key}={value}" for key, value in asked.items())
+        raise Contradiction(first=first, second=second)
     return int(next(iter(asked.values()))) if asked else None
 
 

@@ -31,6 +31,7 @@ class Database:
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         """Open the records; raises RecordsDamaged, RecordsTooNew, RecordsUnwritable."""
         self.path = path
+        self._readonly = readonly
         self._lock = threading.RLock()
         if readonly and not path.exists():
             raise NoRecords(path=path)
@@ -108,7 +109,8 @@ class Database:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return RecordsDamaged(path=self.path, why=error)
-        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        denied = code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+        if denied or (self._readonly and code == sqlite3.SQLITE_READONLY):
             return NotAllowed(what=f"reading {self.path}", why=error)
         if code in _UNWRITABLE:
             return RecordsUnwritable(path=self.path, why=error)

@@ -141,7 +141,8 @@ _BY_AGE = "SELECT * FROM {} ORDER BY created, id"
 
 def _pack(segment: Segment) -> list[object]:
     gateway = str(segment.gateway) if segment.gateway else None
-    return [str(segment.subnet), gateway, [str(a) for a in segment.aux]]
+    aux = [str(a) for a in segment.aux]
+    return [str(segment.subnet), gateway, aux, segment.pooled]
 
 
 def _network(row: sqlite3.Row) -> Network:
@@ -150,8 +151,9 @@ def _network(row: sqlite3.Row) -> Network:
             ip_network(subnet),
             ip_address(gateway) if gateway else None,
             tuple(ip_address(a) for a in aux),
+            pooled,
         )
-        for subnet, gateway, aux in json.loads(row["segments"])
+        for subnet, gateway, aux, pooled in json.loads(row["segments"])
     )
     return Network(
         id=row["id"],

@@ -21,6 +21,7 @@ from underlay.model import Endpoint, Network, Segment
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,127}$")]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 
+ADDRESS_SPACE = "underlay"
 GENERIC = "com.docker.network.generic"
 INTERNAL = "com.docker.network.internal"
 MAC_OPTION = "com.docker.network.endpoint.macaddress"
@@ -62,8 +63,8 @@ class AddressSpaces(msgspec.Struct):
     own networks: the host's own network is what a container joins.
     """
 
-    LocalDefaultAddressSpace: str = "underlay"
-    GlobalDefaultAddressSpace: str = "underlay"
+    LocalDefaultAddressSpace: str = ADDRESS_SPACE
+    GlobalDefaultAddressSpace: str = ADDRESS_SPACE
 
 
 class Failed(msgspec.Struct):
@@ -76,6 +77,7 @@ class Failed(msgspec.Struct):
 class IpamData(msgspec.Struct):
     """One subnet of a network."""
 
+    AddressSpace: Text = ""
     Pool: Text = ""
     Gateway: Text = ""
     AuxAddresses: dict[str, Text] | None = None
@@ -90,6 +92,7 @@ class IpamData(msgspec.Struct):
             pool,
             ip_interface(self.Gateway).ip if self.Gateway else None,
             tuple(sorted({ip_interface(a).ip for a in aux}, key=int)),
+            pooled=self.AddressSpace == ADDRESS_SPACE,
         )
 
 
