@@ -9,14 +9,12 @@ from underlay.engine import Engine
 from underlay.errors import KernelRefused
 from underlay.ipam import Ipam
 from underlay.model import Device
-from underlay.objects import UNFINISHED_GROUP, Link
+from underlay.objects import Link
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
 
-assert UNFINISHED_GROUP  # the fake's half-made links stand for this group
-
-ETH0 = Device("eth0", 2, "", "52:54:00:00:00:01", 1500)
-LO = Device("lo", 1, "", "00:00:00:00:00:00", 65536, loopback=True)
+ETH0 = Device("eth0", "", "52:54:00:00:00:01", 1500)
+LO = Device("lo", "", "00:00:00:00:00:00", 65536, loopback=True)
 
 
 class Death(BaseException):
@@ -33,6 +31,7 @@ class FakeKernel:
         self.sandboxes: set[str] = set()
         self.steps = 0
         self.refuse_at: int | None = None
+        self.refuse_after: int | None = None
         self.die_before: int | None = None
         self.die_half_way: int | None = None
         self.die_after: int | None = None
@@ -49,6 +48,8 @@ class FakeKernel:
         if self.steps == self.refuse_at:
             raise KernelRefused(step=step, why="Device or resource busy", hint="")
         self._carry_out(step)
+        if self.steps == self.refuse_after:
+            raise KernelRefused(step=step, why="Numerical result out of range", hint="")
         if self.steps == self.die_after:
             raise Death
 
@@ -80,7 +81,8 @@ class FakeKernel:
 
     def calm(self) -> None:
         """Be a kernel that does what it is asked from now on."""
-        self.refuse_at = self.die_before = self.die_half_way = self.die_after = None
+        self.refuse_at = self.refuse_after = None
+        self.die_before = self.die_half_way = self.die_after = None
 
 
 class Clock:
@@ -99,5 +101,8 @@ def engine_on(
     return Engine(records, kernel, "machine-1", clock or Clock())
 
 
-def ipam_on(records: Records, clock: Clock | None = None) -> Ipam:
-    return Ipam(records, clock or Clock())
+def ipam_on(
+    records: Records, clock: Clock | None = None, kernel: FakeKernel | None = None
+) -> Ipam:
+    engine = engine_on(records, kernel or FakeKernel(), clock)
+    return Ipam(records, clock or Clock(), engine.reap)

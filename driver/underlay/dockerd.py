@@ -49,12 +49,21 @@ def view(networks: Iterable[Mapping[str, Any]]) -> DockerView:
     addresses: set[Address] = set()
     for network in networks:
         known.append(_network(network))
+        addresses.update(_reserved(network))
         for container in (network.get("Containers") or {}).values():
             endpoints[container.get("EndpointID", "")] = container.get("Name", "")
             for key in ("IPv4Address", "IPv6Address"):
                 if container.get(key):
                     addresses.add(ip_interface(container[key]).ip)
     return DockerView(tuple(known), endpoints, frozenset(addresses))
+
+
+def _reserved(network: Mapping[str, Any]) -> Iterator[Address]:
+    for part in (network.get("IPAM") or {}).get("Config") or ():
+        aux = (part.get("AuxiliaryAddresses") or {}).values()
+        for text in (part.get("Gateway"), *aux):
+            if text:
+                yield ip_interface(text).ip
 
 
 def _is_ours(network: Mapping[str, Any]) -> bool:

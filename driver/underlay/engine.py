@@ -21,6 +21,8 @@ from underlay.errors import (
     MacTaken,
     NetworkDiffers,
     NoParent,
+    NotGiven,
+    RecordsUnwritable,
     UnderlayError,
     UnknownEndpoint,
     UnknownNetwork,
@@ -105,15 +107,23 @@ class Engine:
                 return known
             endpoint = self._admitted(network, asked)
             self.records.networks.add_endpoint(endpoint)
-            self._begin_tenures(endpoint)
+            self._begin_tenures(network, endpoint)
         return endpoint
 
     def delete_endpoint(self, network: str, identity: str) -> None:
         """Take an endpoint off the record, then drop its device; always succeeds."""
-        with self.records.writing():
-            if self.records.networks.remove_endpoint(network, identity):
-                self._end_own_tenures(identity)
-        self._drop(Owner(network, identity))
+        owner = Owner(network, identity)
+        try:
+            with self.records.writing():
+                if self.records.networks.remove_endpoint(network, identity):
+                    self._end_own_tenures(identity)
+        except RecordsUnwritable as error:
+            # Docker forgets the endpoint whatever we answer, so its device goes; the
+            # clean-up takes it off the record when there is room again.
+            log.warning("not recorded", extra={"error": error})
+            self._drop(owner, Wanted())
+        else:
+            self._drop(owner)
 
     def join(self, network: str, identity: str, sandbox: str) -> Attachment:
         """Note the sandbox; return the device Docker is to move into it."""
@@ -127,8 +137,33 @@ class Engine:
 
     def leave(self, identity: str) -> None:
         """Note that the device is on its way out; always succeeds."""
-        with self.records.writing():
-            self.records.networks.leave(identity)
+        try:
+            with self.records.writing():
+                self.records.networks.leave(identity)
+        except RecordsUnwritable as error:
+            log.warning("not recorded", extra={"error": error})
+
+    def reap(self, identity: str) -> bool:
+        """Take an endpoint off the record if it is dead already; tell whether it was.
+
+        Its sandbox is gone, and its device did not come back to the host: dockerd was
+        killed, and what starts now may be the same container. Part of the caller's
+        transaction.
+        """
+        endpoint = self.records.networks.endpoint(identity)
+        if endpoint is None:
+            return True
+        owner = Owner(endpoint.network, endpoint.id)
+        if (
+            not endpoint.sandbox
+            or self.kernel.sandbox_lives(endpoint.sandbox)
+            or self.kernel.observe({owner.device})
+        ):
+            return False
+        log.warning("endpoint freed", extra={"endpoint": identity[:12]})
+        self._end_own_tenures(identity)
+        self.records.networks.remove_endpoint(endpoint.network, identity)
+        return True
 
     # The pass
 
@@ -193,11 +228,13 @@ class Engine:
 
     # One owner's part
 
-    def _steps(self, owner: Owner, device: str = "") -> tuple[Step, ...]:
+    def _steps(
+        self, owner: Owner, device: str = "", want: Wanted | None = None
+    ) -> tuple[Step, ...]:
         """Plan for one owner: look first, read second."""
         seen = self.kernel.observe({owner.device, device or owner.device})
         mine = [o for o in seen if o.owner in (owner, None)]
-        return plan(self._wanted_of(owner), mine)
+        return plan(self._wanted_of(owner) if want is None else want, mine)
 
     def _wanted_of(self, owner: Owner) -> Wanted:
         network = self.records.networks.get(owner.network)
@@ -214,6 +251,7 @@ class Engine:
     def _building(self, owner: Owner) -> Iterator[None]:
         """Change the record, build what it now wants, COMMIT; or leave nothing."""
         try:
+            self.records.check_there()
             with self.records.writing():
                 yield
                 for step in self._steps(owner):
@@ -223,9 +261,9 @@ class Engine:
             self._drop(owner)
             raise
 
-    def _drop(self, owner: Owner) -> None:
+    def _drop(self, owner: Owner, want: Wanted | None = None) -> None:
         """Delete what nothing wants any more; what is refused is left to the pass."""
-        for step in self._steps(owner):
+        for step in self._steps(owner, want=want):
             if not isinstance(step, Delete):
                 continue
             log.debug("step", extra={"step": str(step)})
@@ -248,6 +286,8 @@ class Engine:
             known = ", ".join(d.name for d in self.kernel.devices())
             raise NoParent(parent=network.parent, hint="", known=known)
         neighbour = self.records.networks.neighbour(network.id)
+        if neighbour and self.reap(neighbour.id):
+            neighbour = self.records.networks.neighbour(network.id)
         mode.admit_endpoint(network, asked, parent, neighbour)
         subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
         derived = pools.derive_mac(self._identity, network.id, subject)
@@ -262,7 +302,7 @@ class Engine:
         holders = [
             f"container {e.container or e.id[:12]} of network {n.label} has it"
             for e, n in self.records.networks.with_mac(mac)
-            if n.parent == network.parent
+            if n.parent == network.parent and not self.reap(e.id)
         ]
         if holders:
             raise MacTaken(mac=mac, parent=network.parent, holder=holders[0])
@@ -272,26 +312,30 @@ class Engine:
     def _bind_claims(self, network: Network) -> None:
         """Note which claims this network was created with.
 
-        Docker names no pool here: they are the newest claims on these subnets that no
-        network has yet. Their aux addresses came to IPAM looking like any `--ip`.
+        Docker names no pool here. A claim without network that holds just what this
+        network reserves is the one, or as good as it: aux addresses came to IPAM
+        looking like any `--ip`, and are told apart from now on.
         """
         addresses = self.records.addresses
         for segment in network.segments:
-            claims = addresses.unbound_claims(segment.subnet)
-            if not (segment.pooled and claims):
-                continue
-            addresses.bind(claims[0].id, network.id)
-            for held in addresses.live_of_claim(claims[0].id):
-                role = "aux" if held.address in segment.aux else held.role
-                addresses.settle(
-                    held.id, role=role, network=network.id, endpoint="", mac=""
-                )
+            reserved = {segment.gateway, *segment.aux} - {None}
+            for claim in addresses.unbound_claims(segment.subnet):
+                held = addresses.live_of_claim(claim.id)
+                if segment.pooled and {t.address for t in held} == reserved:
+                    addresses.bind(claim.id, network.id)
+                    for tenure in held:
+                        role = tenure.role if tenure.role == "gateway" else "aux"
+                        addresses.settle(tenure.id, role=role, network=network.id)
+                    break
 
-    def _begin_tenures(self, endpoint: Endpoint) -> None:
+    def _begin_tenures(self, network: Network, endpoint: Endpoint) -> None:
         addresses = self.records.addresses
         for interface in endpoint.addresses:
-            given = addresses.waiting(interface.ip, endpoint.network)
-            if given:
+            segment = network.segment_of(interface.ip)
+            if segment and segment.pooled:
+                given = addresses.waiting(interface.ip, segment.subnet)
+                if given is None:
+                    raise NotGiven(address=interface.ip, network=network.label)
                 addresses.settle(
                     given.id,
                     role="endpoint",
@@ -328,4 +372,13 @@ def _check_same(
     for name in ("options", "internal", "segments", "network", "ipv4", "ipv6", "mac"):
         was, now = getattr(known, name, None), getattr(asked, name, None)
         if was != now:
-            raise refusal(field=name, was=was, now=now, **who)
+            raise refusal(field=name, was=_plain(was), now=_plain(now), **who)
+
+
+def _plain(value: object) -> str:
+    """Return a record's field as people write it."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{k}={v}" for k, v in sorted(value.items())) or "none"
+    if isinstance(value, tuple):
+        return ", ".join(f"{s.subnet} via {s.gateway}" for s in value) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value or "none")

@@ -237,6 +237,15 @@ class BadMac(Invalid):
     text = "MAC {mac!r} cannot be used: {why}."
 
 
+class NotGiven(Conflict):
+    id = "E-146"
+    text = (
+        "{address} was not given out for a new container of network {network}: the"
+        " records were lost or restored while Docker remembered it. Start the container"
+        " again; if that does not help, create the network again."
+    )
+
+
 class Malformed(Invalid):
     id = "E-300"
     text = "{method}: the request cannot be understood: {why}."
@@ -266,6 +275,12 @@ class TooLarge(UnderlayError):
     id = "E-304"
     status = 413
     text = "{method}: the request is larger than {limit} bytes."
+
+
+class Unfinished(UnderlayError):
+    id = "E-305"
+    status = 408
+    text = "{method}: the request stopped half-way ({why}); nothing was done."
 
 
 class KernelRefused(Unavailable):

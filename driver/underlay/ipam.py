@@ -40,10 +40,14 @@ CREATING_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Ipam:
-    """Hands out addresses. `clock` gives seconds since 1970."""
+    """Hands out addresses. `clock` gives seconds since 1970.
+
+    `reap` takes a dead endpoint off the record, and tells whether it was dead.
+    """
 
     records: Records
     clock: Callable[[], float]
+    reap: Callable[[str], bool]
 
     def request_pool(
         self, subnet: str, span: str, options: Mapping[str, str], family: int
@@ -58,6 +62,7 @@ class Ipam:
         wanted = pools.parse_subnet(subnet, family)
         first, last = pools.parse_range(span, wanted)
         identity = f"{domain}/{wanted}/{secrets.token_hex(6)}"
+        self.records.check_there()
         with self.records.writing():
             pool = self._pool(domain, wanted)
             self.records.addresses.add_claim(identity, pool, first, last, self.clock())
@@ -95,6 +100,7 @@ class Ipam:
         `container` is its name where the engine tells it (29 on). Raises AddressTaken,
         PoolExhausted, OutsideSubnet, UnusableAddress, UnknownPool.
         """
+        self.records.check_there()
         with self.records.writing():
             claim = self._claim(identity)
             if not address:
@@ -104,7 +110,7 @@ class Ipam:
                 self._begin(claim, chosen, "endpoint", container)
                 return _interface(chosen, claim.pool.subnet)
             chosen = pools.parse_address(address, claim.pool.subnet)
-            holders = self.records.addresses.live(claim.pool.id, chosen)
+            holders = self._living(claim.pool, chosen)
             if not holders:
                 self._begin(claim, chosen, "endpoint", container)
             elif self._may_be_aux(claim, holders, container):
@@ -118,7 +124,9 @@ class Ipam:
         with self.records.writing():
             claim = self.records.addresses.claim(identity)
             for tenure in self._held_at(claim, address) if claim else ():
-                self._end(tenure)
+                # It follows DeleteEndpoint: a repeated one must not free the living.
+                if not self.records.networks.endpoint(tenure.endpoint):
+                    self._end(tenure)
 
     def _held_at(self, claim: Claim, text: str) -> list[Tenure]:
         try:
@@ -171,7 +179,7 @@ class Ipam:
         named = addresses.gateway_of(claim.pool.id)
         if named:
             return named.address
-        held = any(t.role == "endpoint" for t in addresses.live(claim.pool.id, first))
+        held = addresses.live(claim.pool.id, first)
         free = addresses.next_free(claim) if held else first
         if free is None:
             raise self._exhausted(claim)
@@ -185,13 +193,21 @@ class Ipam:
         if not any(t.claim == claim.id and t.role == role for t in holders):
             self._begin(claim, address, role)
 
+    def _living(self, pool: Pool, address: Address) -> list[Tenure]:
+        """Return who has an address, after the dead have given it back."""
+        holders = self.records.addresses.live(pool.id, address)
+        for tenure in holders:
+            if tenure.endpoint and self.reap(tenure.endpoint):
+                self._end(tenure)
+        return self.records.addresses.live(pool.id, address) if holders else []
+
     def _may_be_aux(self, claim: Claim, holders: list[Tenure], container: str) -> bool:
         """Tell whether a network being created names an aux address others name too.
 
         Docker asks for an aux address exactly as for a container's --ip.
         """
         creating = not claim.network and self.clock() - claim.since < CREATING_SECONDS
-        reserved = all(t.role != "endpoint" for t in holders)
+        reserved = all(t.role == "aux" for t in holders)
         mine = any(t.claim == claim.id for t in holders)
         return creating and reserved and not mine and not container
 

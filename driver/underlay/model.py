@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import (
@@ -14,6 +15,7 @@ from ipaddress import (
 )
 from typing import Literal
 
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Subnet = IPv4Network | IPv6Network
@@ -99,7 +101,6 @@ class Attachment:
     device: str
     gateway4: IPv4Address | None = None
     gateway6: IPv6Address | None = None
-    prefix: str = "eth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +160,10 @@ class Device:
     """A device of this host as the kernel lists it; nothing of it is ours."""
 
     name: str
-    index: int
     kind: str
     mac: str
     mtu: int
     loopback: bool = False
-    altnames: tuple[str, ...] = ()
     permanent_mac: str = ""
 
 
@@ -182,7 +181,8 @@ class DockerNetwork:
 class DockerView:
     """What dockerd said of the networks that use this driver or its IPAM.
 
-    `endpoints` maps endpoint ids to container names; `addresses` are all in use.
+    `endpoints` maps endpoint ids to container names; `addresses` are all that
+    containers have or that are kept out of use (gateway, aux).
     """
 
     networks: tuple[DockerNetwork, ...]

@@ -14,7 +14,7 @@ Span = tuple[Address, Address]
 def parse_subnet(text: str, family: int) -> Subnet:
     """Read --subnet of the given IP family (4 or 6)."""
     try:
-        subnet = ip_network(text)
+        subnet = ip_network(_zoneless(text))
     except ValueError as error:
         raise BadSubnet(subnet=text, why=str(error), hint=_masked(text)) from None
     if subnet.version != family:
@@ -27,6 +27,13 @@ def parse_subnet(text: str, family: int) -> Subnet:
         what = "multicast" if subnet.is_multicast else "loopback"
         raise BadSubnet(subnet=text, why=f"it is {what} space", hint="")
     return subnet
+
+
+def _zoneless(text: str) -> str:
+    """Refuse a zone: fd00::5 and fd00::5%eth0 are one address on the wire."""
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone, which means something on one host only")
+    return text
 
 
 def _masked(text: str) -> str:
@@ -70,7 +77,7 @@ def parse_address(text: str, subnet: Subnet) -> Address:
     first, last = usable(subnet)
     facts = {"address": text, "subnet": subnet, "first": first, "last": last}
     try:
-        address = ip_address(text)
+        address = ip_address(_zoneless(text))
     except ValueError:
         raise OutsideSubnet(**facts) from None
     if address not in subnet:

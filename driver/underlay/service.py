@@ -15,7 +15,7 @@ from typing import IO, Any
 from gunicorn.app.base import BaseApplication
 
 from underlay import __version__, status
-from underlay.errors import AlreadyRunning, NotAllowed
+from underlay.errors import AlreadyRunning, NotAllowed, UnderlayError
 from underlay.kernel.events import listen
 from underlay.metrics import Metrics
 from underlay.reconciler import Loop
@@ -46,7 +46,7 @@ def serve(settings: Settings) -> None:
         _make(Path(folder))
     with _only_one(Path(settings.state_dir)):
         # Opened here first, where a refusal can still be shown and end the program.
-        Records(settings.records).close()
+        Records(settings.records, verify=True).close()
         Service(settings).run()
 
 
@@ -63,7 +63,7 @@ class Service(BaseApplication):  # type: ignore[misc]
         chosen = {
             "bind": self._addresses(),
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": "underlay.worker.Worker",
             "threads": THREADS,
             "keepalive": KEEPALIVE,
             "umask": 0o117,
@@ -86,7 +86,9 @@ class Service(BaseApplication):  # type: ignore[misc]
         plugin = create_app(
             methods(parts.engine, parts.ipam, self._watchers.names.wake), metrics.call
         )
-        told = status.create_app(parts.records, _health(time.time()), metrics.text)
+        told = status.create_app(
+            parts.records, _health(parts.records, time.time()), metrics.text
+        )
         self._watchers.start()
         log.info("ready", extra={"version": __version__, "pid": os.getpid()})
         return _by_socket(plugin, told, self._settings.plugin_socket.name)
@@ -173,13 +175,17 @@ def _by_socket(plugin: Wsgi, told: Wsgi, plugin_name: str) -> Wsgi:
     return application
 
 
-def _health(started: float) -> Callable[[], dict[str, Any]]:
-    return lambda: {
-        "ok": True,
-        "version": __version__,
-        "pid": os.getpid(),
-        "started": started,
-    }
+def _health(records: Records, started: float) -> Callable[[], dict[str, Any]]:
+    facts = {"version": __version__, "pid": os.getpid(), "started": started}
+
+    def health() -> dict[str, Any]:
+        try:
+            records.check_there()
+        except UnderlayError as error:
+            return {"ok": False, "error": str(error), **facts}
+        return {"ok": True, "error": "", **facts}
+
+    return health
 
 
 def _make(folder: Path) -> None:

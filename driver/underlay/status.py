@@ -6,19 +6,18 @@ The shapes are stable and documented in docs/cli.md. Times are seconds since 197
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
 from underlay import __version__
-from underlay.model import Endpoint, Network, Pool, Tenure
+from underlay.model import MAC, Endpoint, Network, Pool, Tenure
 from underlay.modes import mode_name
+from underlay.objects import Owner
 from underlay.pools import usable
 from underlay.records import Records
 
-MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 Facts = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
@@ -59,7 +58,7 @@ def networks(records: Records) -> list[Facts]:
 def endpoints(records: Records) -> list[Facts]:
     """Return every endpoint, with the state of its device."""
     known = {n.id: n for n in records.networks.all()}
-    wrong = {t.mark.split(":")[-1]: t for t in records.notes.troubles()}
+    wrong = {Owner.parse(t.mark).endpoint: t for t in records.notes.troubles()}
     found = []
     for endpoint in records.networks.endpoints():
         network = known.get(endpoint.network)
@@ -163,7 +162,9 @@ def create_app(
     def answer(path: str) -> tuple[str, str, bytes]:
         match path:
             case "/healthz":
-                return "200 OK", "application/json", _json(health())
+                facts = health()
+                state = "200 OK" if facts["ok"] else "503 Service Unavailable"
+                return state, "application/json", _json(facts)
             case "/status":
                 return "200 OK", "application/json", _json(status(records))
             case "/metrics":

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from underlay.errors import BadParent, NoDefaultDevice, NoParent, NotYet, did_you_mean
-from underlay.model import Device
+from underlay.model import MAC, Device
 from underlay.objects import PREFIX
 
-MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 VLAN = re.compile(r"(?P<base>.+)\.(?P<vlan>\d+)")
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6
-from tests.lab.service import wait_until
+from tests.lab.service import GRACE_SECONDS, wait_until
 
 RANGE = ("--ip-range", "10.77.0.64/27")
 
@@ -108,7 +108,20 @@ def test_our_ipam_works_with_docker_s_own_driver(site):
     site.run("c1", "lan")
     address = site.attached("c1", "lan")[0]
     site.ping_from_lan(address)
-    assert site.live()[2] == 1
+
+
+def test_aux_addresses_of_another_driver_s_network_outlive_the_clean_up(newest):
+    # No CreateNetwork ever tells us that they are not a container's.
+    newest.docker(
+        "network", "create", "-d", "bridge", *IPAM, "--subnet", "10.99.0.0/29",
+        "--aux-address", "router=10.99.0.2", "lan",
+    )  # fmt: skip
+    newest.host.run("sleep", str(4 * GRACE_SECONDS))
+    given = []
+    for name in ("c1", "c2", "c3", "c4"):
+        newest.run(name, "lan")
+        given.append(newest.attached(name, "lan")[0])
+    assert given == [f"10.99.0.{n}" for n in (3, 4, 5, 6)]
 
 
 def test_gateway_and_aux_addresses_are_never_given_to_a_container(site):

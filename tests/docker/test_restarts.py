@@ -63,9 +63,9 @@ def test_dockerd_restarted_leaks_nothing_and_containers_come_back(site):
     wait_until(lambda: site.reached_from_lan(address), 10)
 
 
-def killed_and_back(site):
+def killed_and_back(site, *words):
     """Two containers, one of which comes back; dockerd dies in between."""
-    site.run("back", "lan", "--restart", "always")
+    site.run("back", "lan", "--restart", "always", *words)
     site.run("gone", "lan")
     before = set(site.live()[1])
     site.host.kill_dockerd()
@@ -89,7 +89,8 @@ def test_dockerd_killed_leaks_no_endpoint_and_no_address(site):
 def test_dockerd_killed_leaks_nothing_with_docker_s_own_ipam_either(site):
     # Here dockerd forgets its stale endpoints without a word to the driver.
     site.network("lan", *RANGE, ipam=False)
-    killed_and_back(site)
+    # What it forgot must not refuse its successor the same MAC.
+    killed_and_back(site, "--mac-address", "02:42:0a:4d:00:63")
 
 
 def test_live_restored_containers_are_never_freed(sites):

@@ -174,7 +174,13 @@ def test_docker_s_description_is_read_with_all_that_may_be_missing():
                 "IPAM": {
                     "Driver": "underlay",
                     "Options": {"domain": "lab"},
-                    "Config": [{"Subnet": "10.0.0.0/24"}, {"Gateway": "10.0.0.1"}],
+                    "Config": [
+                        {"Subnet": "10.0.0.0/24"},
+                        {
+                            "Gateway": "10.0.0.1",
+                            "AuxiliaryAddresses": {"x": "10.0.0.9"},
+                        },
+                    ],
                 },
                 "Containers": {
                     "c": {
@@ -191,4 +197,6 @@ def test_docker_s_description_is_read_with_all_that_may_be_missing():
     assert seen.networks[0].domain == "lab"
     assert seen.networks[1] == DockerNetwork("n2", "x", "", ())
     assert seen.endpoints == {"e1": "web"}
-    assert seen.addresses == {ip_address("10.0.0.5")}
+    assert seen.addresses == {
+        ip_address(a) for a in ("10.0.0.5", "10.0.0.1", "10.0.0.9")
+    }

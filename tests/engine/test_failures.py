@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.test_verbs import DEVICE, LAN, WEB
 from tests.fakes import Death, FakeKernel, engine_on
-from underlay.errors import KernelRefused, UnderlayError
+from underlay.errors import KernelRefused, RecordsUnwritable, UnderlayError
 from underlay.model import Endpoint
 from underlay.objects import Link, Owner
 from underlay.records import Records
@@ -44,45 +44,104 @@ def agree(engine):
     assert engine.records.notes.troubles() == []
 
 
-@pytest.mark.parametrize("step", range(1, 9))
-def test_a_refusal_at_any_step_is_told_and_leaves_nothing_behind(records, step):
+STEPS = range(1, 5)  # what the life above takes; a test below counts them
+
+
+def test_the_life_takes_as_many_steps_as_are_made_to_fail(records):
     kernel = FakeKernel()
-    kernel.refuse_at = step
+    for verb in life(engine_on(records, kernel)):
+        verb()
+    assert kernel.steps == max(STEPS)
+
+
+@pytest.mark.parametrize("moment", ["refuse_at", "refuse_after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_refusal_at_any_step_is_told_and_leaves_nothing_behind(records, step, moment):
+    kernel = FakeKernel()
+    setattr(kernel, moment, step)
     engine = engine_on(records, kernel)
     for verb in life(engine):
-        before = engine.records.networks.endpoints()
+        before, built = engine.records.networks.endpoints(), dict(kernel.links)
         try:
             verb()
         except KernelRefused as error:
             assert "ip link" in str(error)
             assert engine.records.networks.endpoints() == before
+            assert kernel.links == built  # without waiting for a pass
+    assert kernel.steps >= step
     agree(engine)
 
 
 @pytest.mark.parametrize("moment", ["die_before", "die_half_way", "die_after"])
-@pytest.mark.parametrize("step", range(1, 9))
+@pytest.mark.parametrize("step", STEPS)
 def test_death_at_any_step_leaves_surplus_that_a_pass_removes(tmp_path, moment, step):
     path = tmp_path / "underlay.db"
     kernel = FakeKernel()
     setattr(kernel, moment, step)
     records = Records(path)
-    answered = []
-    try:
-        for number, verb in enumerate(life(engine_on(records, kernel))):
+    died_in = None
+    for number, verb in enumerate(life(engine_on(records, kernel))):
+        try:
             verb()
-            answered.append(number)
-    except Death:
-        records.close()
-        records = Records(path)
-    engine = engine_on(records, kernel)
-    on_record = {e.id for e in records.networks.endpoints()}
-    # What Docker was told of is on record; what it was not told of is not, or was
-    # being taken away.
-    assert ("e1" in on_record) == (1 in answered and 3 not in answered) or (
-        len(answered) == 3
-    )
-    agree(engine)
+        except Death:
+            died_in = number
+            break
+    deletes = (3, 4)  # the steps that delete do nothing half-way
+    assert died_in is not None or (moment == "die_half_way" and step in deletes)
     records.close()
+    records = Records(path)
+    on_record = {e.id for e in records.networks.endpoints()}
+    # Docker was told of what is on record, or it was being taken away.
+    if died_in == 1:
+        assert on_record == set()
+    if died_in == 2:
+        assert on_record == {"e1"}
+    agree(engine_on(records, kernel))
+    records.close()
+
+
+def test_a_pass_settles_each_owner_inside_the_transaction(records):
+    kernel = FakeKernel()
+    engine = engine_on(records, kernel)
+    for verb in life(engine)[:2]:
+        verb()
+    kernel.links.clear()
+    seen = []
+    carry_out = kernel.apply
+
+    def apply(step):
+        seen.append(records._database._db.in_transaction)
+        carry_out(step)
+
+    kernel.apply = apply
+    engine.reconcile()
+    assert seen == [True]
+
+
+def test_a_full_disk_stops_no_teardown(records):
+    kernel = FakeKernel()
+    engine = engine_on(records, kernel)
+    for verb in life(engine)[:2]:
+        verb()
+    records._database._db.execute("PRAGMA query_only = ON")  # as unwritable as full
+    engine.leave("e1")
+    engine.delete_endpoint("n1", "e1")
+    assert kernel.links == {}
+    records._database._db.execute("PRAGMA query_only = OFF")
+
+
+def test_records_that_are_gone_or_replaced_are_not_written_on(records):
+    engine = engine_on(records, FakeKernel())
+    engine.create_network(LAN)
+    kept = records.path.rename(records.path.with_suffix(".away"))
+    with pytest.raises(RecordsUnwritable):
+        engine.create_endpoint(WEB)
+    records.path.write_bytes(b"another file")
+    with pytest.raises(RecordsUnwritable, match="another file has taken its place"):
+        engine.create_endpoint(WEB)
+    records.path.unlink()
+    kept.rename(records.path)
+    engine.create_endpoint(WEB)
 
 
 def test_a_step_the_kernel_refuses_is_noted_and_the_others_go_on(records):
@@ -95,7 +154,12 @@ def test_a_step_the_kernel_refuses_is_noted_and_the_others_go_on(records):
     failed = engine.reconcile()
     assert len(failed) == 1
     assert len(kernel.links) == 1
+    engine.clock.now += 60
+    kernel.links.clear()
+    kernel.refuse_at = kernel.steps + 1
+    engine.reconcile()
     (trouble,) = records.notes.troubles()
+    assert trouble.since == engine.clock.now - 60
     assert trouble.text.startswith("E-400 the kernel refused `ip link add")
     agree(engine)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Interface, ip_address, ip_network
 
 import pytest
 
@@ -20,7 +20,7 @@ from underlay.errors import (
     UnknownOption,
     UnknownPool,
 )
-from underlay.model import Network, Segment
+from underlay.model import Endpoint, Network, Segment
 
 
 @pytest.fixture
@@ -293,3 +293,90 @@ def test_the_lost_address_is_only_freed_if_it_is_still_the_one_looked_at(ipam, r
     assert len(records.addresses.unattended()) == 1
     ipam.release_tenure(seen)
     assert records.addresses.unattended() == []
+
+
+def test_networks_made_at_once_are_told_apart_by_what_they_reserve(ipam, records):
+    one, two = claim(ipam), claim(ipam)
+    address(ipam, one, "10.0.0.2")
+    address(ipam, two, "10.0.0.3")
+    created(records, "n2", "10.0.0.0/29", "10.0.0.3")
+    created(records, "n1", "10.0.0.0/29", "10.0.0.2")
+    assert records.addresses.claim(one).network == "n1"
+    assert records.addresses.claim(two).network == "n2"
+    assert records.addresses.unattended() == []
+    assert [address(ipam, one)[:8] for _ in range(2)] == ["10.0.0.1", "10.0.0.4"]
+
+
+def test_the_same_subnet_in_two_domains_is_told_apart(ipam, records):
+    one, two = claim(ipam, domain="a"), claim(ipam, domain="b")
+    address(ipam, one, "10.0.0.2")
+    created(records, "n1", "10.0.0.0/29", "10.0.0.2")
+    assert records.addresses.claim(one).network == "n1"
+    assert records.addresses.claim(two).network == ""
+
+
+def test_a_shared_gateway_given_back_by_one_is_not_in_the_queue(ipam):
+    one, two = claim(ipam, "10.0.0.0/30"), claim(ipam, "10.0.0.0/30")
+    for pool in (one, two):
+        ipam.request_gateway(pool, "10.0.0.1")
+    ipam.release_address(one, "10.0.0.1")
+    assert address(ipam, two) == "10.0.0.2/30"
+    with pytest.raises(PoolExhausted):
+        address(ipam, two)
+
+
+def test_the_usual_gateway_is_never_what_another_network_reserved(ipam, records):
+    one = claim(ipam)
+    address(ipam, one, "10.0.0.1")
+    created(records, "n1", "10.0.0.0/29", "10.0.0.1")
+    assert str(ipam.request_gateway(claim(ipam), "")) == "10.0.0.2/29"
+
+
+def test_a_network_being_made_is_not_given_another_s_gateway_as_aux(ipam):
+    ipam.request_gateway(claim(ipam), "10.0.0.1")
+    with pytest.raises(AddressTaken, match="it is the gateway"):
+        address(ipam, claim(ipam), "10.0.0.1")
+
+
+def lived(records, kernel, sandbox="/run/a"):
+    """A container with 10.0.0.5 of our pool, joined."""
+    engine = engine_on(records, kernel)
+    engine.create_endpoint(Endpoint("e1", "n1", IPv4Interface("10.0.0.5/24")))
+    engine.join("n1", "e1", sandbox)
+    kernel.links.clear()
+    return engine
+
+
+def test_a_release_repeated_never_frees_the_living(ipam, records):
+    pool = claim(ipam, "10.0.0.0/24")
+    created(records, "n1", "10.0.0.0/24")
+    address(ipam, pool, "10.0.0.5")
+    engine = lived(records, FakeKernel())
+    ipam.release_address(pool, "10.0.0.5")
+    (held,) = records.addresses.live_of_claim(pool)
+    assert (held.endpoint, held.network) == ("e1", "n1")
+    engine.delete_endpoint("n1", "e1")
+    ipam.release_address(pool, "10.0.0.5")
+    assert records.addresses.live_of_claim(pool) == []
+
+
+def test_a_static_address_is_given_again_when_its_holder_is_dead(records, clock):
+    kernel = FakeKernel()
+    ipam = ipam_on(records, clock, kernel)
+    pool = claim(ipam, "10.0.0.0/24")
+    created(records, "n1", "10.0.0.0/24")
+    address(ipam, pool, "10.0.0.5")
+    lived(records, kernel)
+    kernel.sandboxes.add("/run/a")
+    with pytest.raises(AddressTaken):
+        address(ipam, pool, "10.0.0.5")
+    kernel.sandboxes.clear()
+    assert address(ipam, pool, "10.0.0.5") == "10.0.0.5/24"
+
+
+@pytest.mark.parametrize("wish", ["fd00::5%1", "fd00::5%eth0"])
+def test_a_zone_does_not_make_two_addresses_of_one(ipam, wish):
+    with pytest.raises(OutsideSubnet):
+        address(ipam, claim(ipam, "fd00::/64"), wish)
+    with pytest.raises(BadSubnet, match="zone"):
+        claim(ipam, "fd01::%1/64")

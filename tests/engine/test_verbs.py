@@ -14,6 +14,7 @@ from underlay.errors import (
     MacTaken,
     NetworkDiffers,
     NoParent,
+    NotGiven,
     UnknownEndpoint,
     UnknownNetwork,
 )
@@ -63,7 +64,7 @@ def test_the_same_request_again_is_the_same_answer(engine, kernel):
 
 def test_the_same_id_with_other_settings_is_refused(engine):
     engine.create_network(LAN)
-    with pytest.raises(NetworkDiffers, match="internal was False, now True"):
+    with pytest.raises(NetworkDiffers, match="internal was false, now true"):
         engine.create_network(replace(LAN, internal=True))
     engine.create_endpoint(WEB)
     with pytest.raises(EndpointDiffers, match="ipv4 was"):
@@ -144,3 +145,64 @@ def test_a_parent_mac_in_use_is_no_mac_for_a_container(engine):
     engine.create_network(LAN)
     with pytest.raises(MacTaken, match="eth0 itself"):
         engine.create_endpoint(replace(WEB, mac=ETH0.mac))
+
+
+def died(engine, kernel, sandbox="/run/gone"):
+    """An endpoint whose sandbox dockerd lost without a word."""
+    engine.join("n1", "e1", sandbox)
+    kernel.links.clear()
+
+
+@pytest.mark.parametrize("flavour", ["bridge", "passthru"])
+def test_the_dead_do_not_stand_in_the_way_of_the_same_container(
+    engine, kernel, flavour
+):
+    options = {"parent": "eth0", "macvlan_mode": flavour}
+    engine.create_network(replace(LAN, options=options))
+    mac = ETH0.mac if flavour == "passthru" else "02:00:00:00:00:07"
+    asked = replace(WEB, mac=mac)
+    engine.create_endpoint(asked)
+    died(engine, kernel)
+    engine.create_endpoint(replace(asked, id="e2"))
+    assert [e.id for e in engine.records.networks.endpoints()] == ["e2"]
+
+
+def test_the_living_do(engine, kernel):
+    engine.create_network(LAN)
+    engine.create_endpoint(replace(WEB, mac="02:00:00:00:00:07"))
+    again = replace(WEB, id="e2", mac="02:00:00:00:00:07")
+    with pytest.raises(MacTaken):
+        engine.create_endpoint(again)  # not joined yet
+    engine.join("n1", "e1", "/run/a")
+    with pytest.raises(MacTaken):
+        engine.create_endpoint(again)  # joined, the device is still in the host
+    kernel.links.clear()
+    kernel.sandboxes.add("/run/a")
+    with pytest.raises(MacTaken):
+        engine.create_endpoint(again)  # moved into a sandbox that lives
+
+
+def test_a_join_after_a_leave_is_a_join(engine):
+    engine.create_network(LAN)
+    engine.create_endpoint(WEB)
+    engine.join("n1", "e1", "/run/a")
+    engine.leave("e1")
+    assert engine.records.networks.endpoint("e1").left
+    engine.join("n1", "e1", "/run/b")
+    known = engine.records.networks.endpoint("e1")
+    assert (known.left, known.sandbox) == (False, "/run/b")
+
+
+def test_an_address_our_ipam_did_not_give_is_refused(engine):
+    pooled = Segment(ip_network("10.0.0.0/24"), pooled=True)
+    engine.create_network(replace(LAN, segments=(pooled,)))
+    with pytest.raises(NotGiven, match=r"10\.0\.0\.5 was not given out"):
+        engine.create_endpoint(WEB)
+
+
+def test_one_network_s_mac_may_be_another_parent_s(engine, kernel):
+    kernel.strangers["eth1"] = replace(ETH0, name="eth1", mac="52:54:00:00:00:02")
+    engine.create_network(LAN)
+    engine.create_network(replace(LAN, id="n2", options={"parent": "eth1"}))
+    engine.create_endpoint(replace(WEB, mac="02:00:00:00:00:07"))
+    engine.create_endpoint(Endpoint("e2", "n2", mac="02:00:00:00:00:07"))

@@ -65,7 +65,7 @@ def test_a_damaged_file_is_refused_by_its_path_and_left_as_it_is(path, how):
     with pytest.raises(
         RecordsDamaged, match=f"E-501 the records in {path} are damaged"
     ):
-        Records(path)
+        Records(path, verify=True)
     assert path.read_bytes() == bytes(data)
 
 
@@ -165,3 +165,9 @@ def test_a_host_keeps_its_identity(path):
     assert len(first) == 32
     assert records.notes.identity("another machine id") == first
     records.close()
+
+
+def test_what_was_answered_survives_a_power_cut(records):
+    # FULL: a COMMIT is on the disk before the answer is on the wire.
+    assert records._database.row("PRAGMA synchronous")[0] == 2
+    assert records._database.row("PRAGMA journal_mode")[0] == "wal"

@@ -17,7 +17,8 @@ def used(daemon):
     """A daemon with a network, an endpoint and a pool on record."""
     pool = daemon.post("IpamDriver.RequestPool", {"Pool": "10.0.0.0/24"})[1]["PoolID"]
     asked = {"PoolID": pool, "Address": "10.0.0.5", "Options": None}
-    daemon.post("NetworkDriver.CreateNetwork", NETWORK)
+    pooled = {**NETWORK["IPv4Data"][0], "AddressSpace": "underlay"}
+    daemon.post("NetworkDriver.CreateNetwork", {**NETWORK, "IPv4Data": [pooled]})
     daemon.post("IpamDriver.RequestAddress", asked)
     daemon.post("NetworkDriver.CreateEndpoint", ENDPOINT)
     return daemon

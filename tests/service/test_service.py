@@ -239,6 +239,53 @@ def test_what_is_no_http_at_all_does_no_harm(daemon, garbage):
     assert "Traceback" not in daemon.log
 
 
+@pytest.mark.parametrize("where", ["plugin", "status"])
+def test_clients_that_stop_half_way_do_not_stop_the_others_for_long(daemon, where):
+    stuck = []
+    for _ in range(20):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(str(getattr(daemon, where)))
+        s.sendall(b"POST /NetworkDriver.Join HTTP/1.1\r\nContent-Length: 50\r\n")
+        stuck.append(s)
+    started = time.monotonic()
+    assert daemon.post("Plugin.Activate")[0] == 200
+    assert time.monotonic() - started < 12
+    for s in stuck:
+        s.close()
+
+
+def test_a_body_that_stops_half_way_is_told_so(daemon):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(daemon.plugin))
+        s.sendall(b"POST /NetworkDriver.Join HTTP/1.1\r\nContent-Length: 50\r\n\r\n{")
+        answer = s.recv(4096)
+    assert b" 408 " in answer
+    assert b'"Err":"E-305 NetworkDriver.Join: the request stopped half-way' in answer
+
+
+def test_a_head_that_is_no_http_is_refused_in_docker_s_shape(daemon):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(daemon.plugin))
+        s.sendall(b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: -5\r\n\r\n")
+        answer = s.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert told["Err"] == told["Error"]
+    assert told["Err"].startswith("E-300 HTTP: the request cannot be understood")
+
+
+def test_it_says_so_when_its_records_are_gone(daemon):
+    records = daemon.state / "underlay.db"
+    kept = records.rename(records.with_suffix(".away"))
+    code, told, _ = daemon.request("GET", "/healthz", on=daemon.status)
+    assert (code, json.loads(told)["ok"]) == (503, False)
+    code, told = daemon.post("NetworkDriver.CreateNetwork", NETWORK)
+    assert told["Err"].startswith(f"E-504 the records in {records} cannot be written")
+    kept.rename(records)
+    assert daemon.request("GET", "/healthz", on=daemon.status)[0] == 200
+
+
 def test_the_log_is_one_line_a_record_of_keys_and_values(daemon):
     daemon.post("NetworkDriver.CreateNetwork", {"NetworkID": "x"})
     for line in daemon.log.splitlines():

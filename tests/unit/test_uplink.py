@@ -10,7 +10,7 @@ from tests.fakes import ETH0, LO, FakeKernel
 from underlay import uplink
 from underlay.errors import BadParent, NoDefaultDevice, NoParent, NotYet
 
-ETH1 = replace(ETH0, name="eth1", index=3, mac="52:54:00:00:00:02")
+ETH1 = replace(ETH0, name="eth1", mac="52:54:00:00:00:02")
 
 
 def host(*devices, default="eth0"):
@@ -25,7 +25,7 @@ def test_a_parent_is_named_by_name_mac_or_default_route():
 
 
 def test_the_permanent_address_decides_between_members_of_a_bond():
-    bond = replace(ETH0, name="bond0", index=9, kind="bond")
+    bond = replace(ETH0, name="bond0", kind="bond")
     slave = replace(ETH1, mac=ETH0.mac, permanent_mac=ETH1.mac)
     found = uplink.resolve(f"mac:{ETH1.mac}", host(bond, slave))
     assert found.name == "eth1"

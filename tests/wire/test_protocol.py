@@ -13,7 +13,11 @@ NETWORK = {
         "com.docker.network.generic": {"parent": "eth0"},
     },
     "IPv4Data": [
-        {"AddressSpace": "underlay", "Pool": "10.0.0.0/24", "Gateway": "10.0.0.1/24"}
+        {
+            "AddressSpace": "LocalDefault",
+            "Pool": "10.0.0.0/24",
+            "Gateway": "10.0.0.1/24",
+        }
     ],
     "IPv6Data": [],
 }

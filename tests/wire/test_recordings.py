@@ -16,20 +16,20 @@ from underlay.records import Records
 RECORDINGS = Path(__file__).parent / "recordings"
 ENGINES = ("20.10.24", "26.1.5", "28.5.2", "29.7.2")
 
-# The recorder accepted what we refuse by name: its own options, networks and endpoints
-# it had invented answers for, pools without subnet, and its errors on demand.
+# What the recorder let pass and we refuse, and what follows from it.
 EXPECTED = {
-    "E-100": "options of the recorder",
-    "E-102": "a mode of the recorder",
-    "E-103": "a network without parent",
-    "E-110": "the recorder let subnets overlap",
+    "E-100": "options the recorder had invented",
+    "E-103": "a network without parent, and mode=bridge",
     "E-111": "a pool without subnet",
-    "E-114": "a pool refused before",
-    "E-123": "a parent of another scenario",
-    "E-130": "a network refused before",
-    "E-131": "an endpoint refused before",
-    "E-140": "the recorder gave one address twice",
+    "E-114": "an address of that pool",
+    "E-130": "an endpoint of a network refused before",
+    "E-131": "a Join of an endpoint refused before",
 }
+MOST_REFUSED = 20
+
+
+# The recorder's own IPAM option, in the words of ours.
+OURS = {"site": "domain"}
 
 
 def calls(engine):
@@ -54,7 +54,11 @@ class Translation:
 
     def apply(self, value):
         if isinstance(value, dict):
-            return {k: self.apply(v) for k, v in value.items()}
+            return {
+                OURS.get(k, k): self.apply(v)
+                for k, v in value.items()
+                if not k.startswith("stub.")
+            }
         if isinstance(value, list):
             return [self.apply(v) for v in value]
         return self.words.get(value, value) if isinstance(value, str) else value
@@ -81,9 +85,9 @@ def test_every_recorded_request_is_answered(engine, tmp_path):
                 assert told["Err"][:5] in EXPECTED, (scenario, call, told)
             outcomes[call["method"], answer.status_code == 200] += 1
         records.close()
+    assert sum(n for (_, good), n in outcomes.items() if not good) <= MOST_REFUSED
     for method in {method for method, _ in outcomes}:
-        good, bad = outcomes[method, True], outcomes[method, False]
-        assert good > bad, (method, good, bad)
+        assert outcomes[method, True] > outcomes[method, False], method
 
 
 def test_the_recordings_hold_every_method_and_the_odd_hosts():

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
@@ -26,7 +26,7 @@ _STATISTICS_LEFT_OUT = 1 << 3  # RTEXT_FILTER_SKIP_STATS halves a dump
 _IFF_LOOPBACK = 0x8
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _GROUP = 1, 3, 4, 5, 18, 20, 27
-_EXT_MASK, _PROP_LIST, _ALT_IFNAME, _PERM_ADDRESS = 29, 52, 53, 54
+_EXT_MASK, _ALT_IFNAME, _PERM_ADDRESS = 29, 53, 54
 _INFO_KIND, _INFO_DATA, _MACVLAN_MODE = 1, 2, 1
 _ROUTE_OIF, _ROUTE_PRIORITY, _ROUTE_TABLE, _MAIN_TABLE, _UNICAST = 4, 6, 15, 254, 1
 
@@ -49,7 +49,6 @@ class RawLink:
     group: int = 0
     loopback: bool = False
     macvlan_mode: str = ""
-    altnames: tuple[str, ...] = field(default=())
 
 
 def link_named(name: str) -> RawLink | None:
@@ -144,7 +143,6 @@ def _link(message: bytes) -> RawLink:
     kind = _text(info.get(_INFO_KIND, b""))
     data = dict(_attributes(info.get(_INFO_DATA, b""))) if kind == "macvlan" else {}
     mode = _number(data[_MACVLAN_MODE]) if _MACVLAN_MODE in data else 0
-    alternatives = _attributes(found.get(_PROP_LIST, b""))
     return RawLink(
         index=index,
         name=_text(found.get(_IFNAME, b"")),
@@ -157,7 +155,6 @@ def _link(message: bytes) -> RawLink:
         group=_number(found.get(_GROUP, b"\0\0\0\0")),
         loopback=bool(flags & _IFF_LOOPBACK),
         macvlan_mode=MACVLAN_MODES.get(mode, ""),
-        altnames=tuple(_text(v) for key, v in alternatives if key == _ALT_IFNAME),
     )
 
 

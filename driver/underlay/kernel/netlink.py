@@ -30,6 +30,13 @@ class Netlink:
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         """Return our links: all of them, or those of these names."""
+        try:
+            return self._observe(names)
+        except OSError as error:
+            reason = _reason(error, error.errno)
+            raise KernelRefused(step="ip link show", why=reason, hint="") from error
+
+    def _observe(self, names: Collection[str] | None) -> frozenset[Object]:
         if names is None:
             seen = links.all_links()
             by_index = {link.index: link.name for link in seen}
@@ -176,11 +183,9 @@ def _ours(raw: RawLink, parent: str | None) -> Link:
 def _device(raw: RawLink) -> Device:
     return Device(
         name=raw.name,
-        index=raw.index,
         kind=raw.kind,
         mac=raw.mac,
         mtu=raw.mtu,
         loopback=raw.loopback,
-        altnames=raw.altnames,
         permanent_mac=raw.permanent_mac,
     )

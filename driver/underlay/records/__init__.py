@@ -14,9 +14,11 @@ from underlay.records.notes import Notes
 class Records:
     """All tables of one database file, by what they are about."""
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, readonly: bool = False, verify: bool = False
+    ) -> None:
         """Open the records at `path`; see Database for what it raises."""
-        self._database = Database(path, readonly=readonly)
+        self._database = Database(path, readonly=readonly, verify=verify)
         self.path = path
         self.networks = Networks(self._database)
         self.addresses = Addresses(self._database)
@@ -25,6 +27,10 @@ class Records:
     def writing(self) -> AbstractContextManager[None]:
         """Hold the one write transaction; any exception rolls it back."""
         return self._database.writing()
+
+    def check_there(self) -> None:
+        """Raise RecordsUnwritable if the file is gone or another one."""
+        self._database.check_there()
 
     def close(self) -> None:
         """Close the file."""

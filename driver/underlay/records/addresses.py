@@ -131,8 +131,8 @@ class Addresses:
         """
         bounds = claim.pool.id, claim.first.packed, claim.last.packed
         row = self._db.row(
-            "SELECT max(first, ?2) AS address FROM fresh"
-            " WHERE pool = ?1 AND last >= ?2 AND first <= ?3 ORDER BY last LIMIT 1",
+            "SELECT max(first, ?2) AS address FROM (SELECT first FROM fresh"
+            " WHERE pool = ?1 AND last >= ?2 ORDER BY last LIMIT 1) WHERE first <= ?3",
             *bounds,
         ) or self._db.row(
             "SELECT address FROM freed WHERE turn = (SELECT min("
@@ -149,12 +149,12 @@ class Addresses:
         ):
             return
         row = self._db.row(
-            "SELECT first, last FROM fresh WHERE pool = ?1 AND last >= ?2"
-            " AND first <= ?2 ORDER BY last LIMIT 1",
+            "SELECT first, last FROM fresh WHERE pool = ? AND last >= ?"
+            " ORDER BY last LIMIT 1",
             pool,
             address.packed,
         )
-        if row is None:
+        if row is None or row["first"] > address.packed:
             return
         self._db.run("DELETE FROM fresh WHERE pool = ? AND last = ?", pool, row["last"])
         first, last = ip_address(row["first"]), ip_address(row["last"])
@@ -226,14 +226,13 @@ class Addresses:
         )
         return found[0] if found else None
 
-    def waiting(self, address: Address, network: str) -> Tenure | None:
-        """Return an address that IPAM gave out for an endpoint not made yet."""
+    def waiting(self, address: Address, subnet: Subnet) -> Tenure | None:
+        """Return an address of a subnet given out for an endpoint not made yet."""
         found = self._tenures(
             "until = 0 AND role = 'endpoint' AND endpoint = '' AND (pool, address) IN"
-            " (SELECT pool, ?1 FROM claim WHERE network = ?2) AND claim IN"
-            " (SELECT id FROM claim WHERE network = ?2)",
+            " (SELECT id, ?1 FROM pool WHERE subnet = ?2) ORDER BY id DESC LIMIT 1",
             address,
-            network,
+            str(subnet),
         )
         return found[0] if found else None
 
@@ -245,7 +244,13 @@ class Addresses:
         )
 
     def settle(
-        self, tenure: int, *, role: Role, network: str, endpoint: str, mac: str
+        self,
+        tenure: int,
+        *,
+        role: Role,
+        network: str,
+        endpoint: str = "",
+        mac: str = "",
     ) -> None:
         """Note what became of an address that IPAM gave out."""
         self._db.run(
@@ -261,7 +266,9 @@ class Addresses:
     def name_container(self, endpoint: str, container: str) -> None:
         """Note the container that has the addresses of an endpoint."""
         self._db.run(
-            "UPDATE tenure SET container = ? WHERE endpoint = ?", container, endpoint
+            "UPDATE tenure SET container = ? WHERE endpoint = ? AND until = 0",
+            container,
+            endpoint,
         )
 
     def history(self, word: str, limit: int) -> list[Tenure]:

@@ -28,8 +28,13 @@ class Database:
     handler sleeps where a lock wakes.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
-        """Open the records; raises RecordsDamaged, RecordsTooNew, RecordsUnwritable."""
+    def __init__(
+        self, path: Path, *, readonly: bool = False, verify: bool = False
+    ) -> None:
+        """Open the records; `verify`: read all of them, which takes a while.
+
+        Raises RecordsDamaged, RecordsTooNew, RecordsUnwritable, NoRecords, NotAllowed.
+        """
         self.path = path
         self._readonly = readonly
         self._lock = threading.RLock()
@@ -45,21 +50,33 @@ class Database:
             )
             self._db.row_factory = sqlite3.Row
             try:
-                self._prepare(readonly)
+                self._prepare(readonly, verify)
             except BaseException:
                 self._db.close()
                 raise
+        self._inode = path.stat().st_ino
 
-    def _prepare(self, readonly: bool) -> None:
+    def _prepare(self, readonly: bool, verify: bool) -> None:
         self._db.execute("PRAGMA foreign_keys = ON")
-        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise RecordsDamaged(path=self.path, why=verdict)
+        if verify:
+            verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise RecordsDamaged(path=self.path, why=verdict)
         check_version(self._db, self.path)
         if not readonly:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             migrate(self._db, self.path)
+
+    def check_there(self) -> None:
+        """Raise RecordsUnwritable if the file is no longer the one that was opened."""
+        try:
+            same = self.path.stat().st_ino == self._inode
+        except OSError as error:
+            raise RecordsUnwritable(path=self.path, why=error) from error
+        if not same:
+            why = "another file has taken its place; start the service again"
+            raise RecordsUnwritable(path=self.path, why=why)
 
     def close(self) -> None:
         """Close the file."""

@@ -60,6 +60,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             UNIQUE (domain, subnet)
         ) STRICT
         """,
+        "CREATE INDEX pool_subnet ON pool (subnet)",
         "CREATE INDEX pool_place ON pool (domain, family, first)",
         # What automatic addresses are drawn from: the whole pool, or an --ip-range.
         # Slices are CIDR blocks, hence nested or apart, never half over each other.

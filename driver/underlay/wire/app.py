@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from underlay.errors import (
     Bug,
@@ -17,6 +17,7 @@ from underlay.errors import (
     Malformed,
     TooLarge,
     UnderlayError,
+    Unfinished,
     UnknownMethod,
     WrongVerb,
 )
@@ -67,7 +68,10 @@ def _answer(name: str, methods: Mapping[str, Method]) -> msgspec.Struct:
     if (request.content_length or 0) > MAX_BYTES:
         _drain()
         raise TooLarge(method=name, limit=MAX_BYTES)
-    body = request.get_data()
+    try:
+        body = request.get_data()
+    except (ClientDisconnected, OSError) as error:
+        raise Unfinished(method=name, why=error) from error
     if not body:
         raise EmptyBody(method=name)
     try:

@@ -117,7 +117,7 @@ class NetworkCalls:
         found = self.engine.join(asked.NetworkID, asked.EndpointID, asked.SandboxKey)
         self.stirred()
         return m.Joined(
-            m.InterfaceName(found.device, found.prefix),
+            m.InterfaceName(found.device),
             Gateway=str(found.gateway4 or ""),
             GatewayIPv6=str(found.gateway6 or ""),
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
@@ -16,10 +15,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from underlay.model import Endpoint, Network, Segment
+from underlay.model import MAC, Endpoint, Network, Segment
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,127}$")]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
+# No zone: fd00::5%eth0 is fd00::5 on the wire, and must not be two.
+AddressText = Annotated[str, msgspec.Meta(max_length=64, pattern="^[^%]*$")]
 
 ADDRESS_SPACE = "underlay"
 GENERIC = "com.docker.network.generic"
@@ -28,7 +29,6 @@ MAC_OPTION = "com.docker.network.endpoint.macaddress"
 PORTS_OPTION = "com.docker.network.portmap"
 NAME_OPTION = "com.docker.network.endpoint.name"
 GATEWAY_TYPE = ("RequestAddressType", "com.docker.network.gateway")
-MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class Empty(msgspec.Struct):
@@ -78,9 +78,9 @@ class IpamData(msgspec.Struct):
     """One subnet of a network."""
 
     AddressSpace: Text = ""
-    Pool: Text = ""
-    Gateway: Text = ""
-    AuxAddresses: dict[str, Text] | None = None
+    Pool: AddressText = ""
+    Gateway: AddressText = ""
+    AuxAddresses: dict[str, AddressText] | None = None
 
     def segment(self) -> Segment | None:
         """Return the subnet; None for the 0.0.0.0/0 of the null IPAM driver."""
@@ -151,8 +151,8 @@ class Allocated(msgspec.Struct):
 class EndpointInterface(msgspec.Struct):
     """Addresses with prefix length, or empty."""
 
-    Address: Text = ""
-    AddressIPv6: Text = ""
+    Address: AddressText = ""
+    AddressIPv6: AddressText = ""
     MacAddress: Text = ""
 
 
@@ -209,7 +209,7 @@ class InterfaceName(msgspec.Struct):
     """The device Docker moves, and how its new name begins."""
 
     SrcName: str
-    DstPrefix: str
+    DstPrefix: str = "eth"
 
 
 class Joined(msgspec.Struct):
