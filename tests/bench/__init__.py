@@ -1,0 +1,1 @@
+"""Measurements on lab hosts, by `script/bench`; nothing here is a test."""
