@@ -1,0 +1,129 @@
+"""What the worker runs: both applications over the parts, and the threads beside."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from underlay import __version__, status
+from underlay.errors import UnderlayError
+from underlay.kernel.events import listen
+from underlay.metrics import Metrics
+from underlay.reconciler import Loop
+from underlay.records import Records
+from underlay.settings import Settings
+from underlay.wire.app import create_app
+from underlay.wire.calls import methods
+from underlay.wiring import Parts, build
+
+log = logging.getLogger(__name__)
+
+EVENTS_SETTLE_SECONDS = 0.25
+EVENTS_RETRY_SECONDS = 1.0
+# Names are asked for when Docker has finished what it called us for.
+NAMES_SETTLE_SECONDS = 1.0
+
+Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+def start(settings: Settings) -> tuple[Wsgi, Watchers]:
+    """Build the parts and start watching; return the application and the watchers."""
+    parts = build(settings)
+    metrics = Metrics()
+    watchers = Watchers(parts, settings)
+    plugin = create_app(
+        methods(parts.engine, parts.ipam, watchers.names.wake), metrics.call
+    )
+    health = _health(parts.records, time.time())
+    told = status.create_app(parts.records, health, metrics.text)
+    watchers.start()
+    log.info("ready", extra={"version": __version__, "pid": os.getpid()})
+    return _by_socket(plugin, told, settings.plugin_socket.name), watchers
+
+
+class Watchers:
+    """The threads beside the requests: the pass, kernel events, Docker's view."""
+
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self._records = parts.records
+        self._stop_events, self._events_stopped = socket.socketpair()
+        self._pass = Loop(
+            parts.engine.reconcile,
+            period=settings.period,
+            settle=EVENTS_SETTLE_SECONDS,
+        )
+        self.names = Loop(
+            lambda: _tidy(parts),
+            period=settings.period,
+            settle=NAMES_SETTLE_SECONDS,
+        )
+        jobs = {
+            "pass": self._pass.run,
+            "names": self.names.run,
+            "events": self._hear,
+        }
+        self._threads = [
+            threading.Thread(target=job, name=name, daemon=True)
+            for name, job in jobs.items()
+        ]
+
+    def start(self) -> None:
+        """Start watching."""
+        for thread in self._threads:
+            thread.start()
+
+    def _hear(self) -> None:
+        """Listen to the kernel; what is missed while that fails, a pass finds."""
+        while True:
+            try:
+                listen(self._pass.wake, self._events_stopped)
+            except OSError as error:
+                log.warning("kernel events lost, trying on", extra={"error": error})
+                self._pass.wake()
+                time.sleep(EVENTS_RETRY_SECONDS)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stop watching; a Docker API that hangs is not waited for."""
+        self._pass.stop()
+        self.names.stop()
+        self._stop_events.close()
+        for thread in self._threads:
+            thread.join(timeout=2)
+        self._records.close()
+
+
+def _tidy(parts: Parts) -> None:
+    parts.cleanup.forget()
+    parts.cleanup.heed(parts.dockerd.look())
+
+
+def _by_socket(plugin: Wsgi, told: Wsgi, plugin_name: str) -> Wsgi:
+    """Tell the two applications apart by the listener a request came in on."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        address = environ["gunicorn.socket"].getsockname()
+        here = isinstance(address, str) and Path(address).name == plugin_name
+        return (plugin if here else told)(environ, start_response)
+
+    return application
+
+
+def _health(records: Records, started: float) -> Callable[[], dict[str, Any]]:
+    facts = {"version": __version__, "pid": os.getpid(), "started": started}
+
+    def health() -> dict[str, Any]:
+        try:
+            records.check_there()
+        except UnderlayError as error:
+            return {"ok": False, "error": str(error), **facts}
+        return {"ok": True, "error": "", **facts}
+
+    return health
