@@ -16,6 +16,7 @@ from functools import cached_property
 from underlay import pools, uplink
 from underlay.errors import (
     BadMac,
+    Conflict,
     EndpointDiffers,
     KernelRefused,
     MacTaken,
@@ -286,9 +287,11 @@ class Engine:
             known = ", ".join(d.name for d in self.kernel.devices())
             raise NoParent(parent=network.parent, hint="", known=known)
         neighbour = self.records.networks.neighbour(network.id)
-        if neighbour and self.reap(neighbour.id):
-            neighbour = self.records.networks.neighbour(network.id)
-        mode.admit_endpoint(network, asked, parent, neighbour)
+        try:
+            mode.admit_endpoint(network, asked, parent, neighbour)
+        except Conflict:
+            if not (neighbour and self.reap(neighbour.id)):
+                raise
         subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
         derived = pools.derive_mac(self._identity, network.id, subject)
         mac = mode.endpoint_mac(network, asked, parent, derived)

@@ -167,6 +167,14 @@ def test_the_dead_do_not_stand_in_the_way_of_the_same_container(
     assert [e.id for e in engine.records.networks.endpoints()] == ["e2"]
 
 
+def test_the_dead_that_stand_in_nobody_s_way_wait_for_the_clean_up(engine, kernel):
+    engine.create_network(LAN)
+    engine.create_endpoint(WEB)
+    died(engine, kernel)
+    engine.create_endpoint(replace(WEB, id="e2", ipv4=IPv4Interface("10.0.0.6/24")))
+    assert len(engine.records.networks.endpoints()) == 2
+
+
 def test_the_living_do(engine, kernel):
     engine.create_network(LAN)
     engine.create_endpoint(replace(WEB, mac="02:00:00:00:00:07"))
