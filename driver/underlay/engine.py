@@ -128,7 +128,8 @@ class Engine:
 
     def join(self, network: str, identity: str, sandbox: str) -> Attachment:
         """Note the sandbox; return the device Docker is to move into it."""
-        with self.records.writing():
+        # No flush to the disk: a power cut takes the sandbox itself.
+        with self.records.writing(durable=False):
             known = self._network(network)
             endpoint = self.records.networks.endpoint(identity)
             if endpoint is None or endpoint.network != network:
@@ -139,7 +140,7 @@ class Engine:
     def leave(self, identity: str) -> None:
         """Note that the device is on its way out; always succeeds."""
         try:
-            with self.records.writing():
+            with self.records.writing(durable=False):
                 self.records.networks.leave(identity)
         except RecordsUnwritable as error:
             log.warning("not recorded", extra={"error": error})

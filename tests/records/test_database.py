@@ -171,3 +171,10 @@ def test_what_was_answered_survives_a_power_cut(records):
     # FULL: a COMMIT is on the disk before the answer is on the wire.
     assert records._database.row("PRAGMA synchronous")[0] == 2
     assert records._database.row("PRAGMA journal_mode")[0] == "wal"
+    with records.writing(durable=False):
+        records.networks.add(Network("n1"))
+        assert records._database.row("PRAGMA synchronous")[0] == 1
+    assert records._database.row("PRAGMA synchronous")[0] == 2
+    with pytest.raises(ZeroDivisionError), records.writing(durable=False):
+        raise ZeroDivisionError
+    assert records._database.row("PRAGMA synchronous")[0] == 2

@@ -24,9 +24,9 @@ class Records:
         self.addresses = Addresses(self._database)
         self.notes = Notes(self._database)
 
-    def writing(self) -> AbstractContextManager[None]:
+    def writing(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Hold the one write transaction; any exception rolls it back."""
-        return self._database.writing()
+        return self._database.writing(durable=durable)
 
     def check_there(self) -> None:
         """Raise RecordsUnwritable if the file is gone or another one."""

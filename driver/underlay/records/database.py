@@ -84,12 +84,16 @@ class Database:
             self._db.close()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, durable: bool = True) -> Iterator[None]:
         """Hold the one write transaction; any exception rolls it back.
 
-        It excludes the writers of other processes too. Raises RecordsUnwritable.
+        It excludes the writers of other processes too. What is not `durable` survives
+        any death of a process, and a power cut only with the next write that is.
+        Raises RecordsUnwritable.
         """
         with self._lock:
+            if not durable:
+                self.run("PRAGMA synchronous = NORMAL")
             self.run("BEGIN IMMEDIATE")
             try:
                 yield
@@ -98,6 +102,9 @@ class Database:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+            finally:
+                if not durable:
+                    self.run("PRAGMA synchronous = FULL")
 
     def run(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""
