@@ -15,7 +15,7 @@ from functools import partial
 from underlay.engine import Engine
 from underlay.ipam import Ipam
 from underlay.kernel import Kernel
-from underlay.model import Claim, DockerView, Endpoint
+from underlay.model import Claim, DockerView
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,12 @@ class Cleanup:
 
     def _dead(self, view: DockerView) -> Iterator[tuple[str, Callable[[], None]]]:
         """Return who seems dead now, and the verb that frees each."""
-        for endpoint in self._dead_endpoints(view):
-            free = partial(self.engine.delete_endpoint, endpoint.network, endpoint.id)
-            yield f"endpoint {endpoint.id}", free
+        for endpoint in (
+            self.records.networks.containers().keys() - view.endpoints.keys()
+        ):
+            key = f"endpoint {endpoint}"
+            if self._between_strikes(key) or self._is_dead(endpoint):
+                yield key, partial(self._free_endpoint, endpoint)
         for tenure in self.records.addresses.unattended():
             if tenure.address not in view.addresses:
                 key = f"address {tenure.address} since {tenure.id}"
@@ -74,13 +77,21 @@ class Cleanup:
         self._suspects = {key: self._suspects.get(key, now) for key in suspects}
         return [k for k, since in self._suspects.items() if now - since >= self.grace]
 
-    def _dead_endpoints(self, view: DockerView) -> list[Endpoint]:
-        return [
-            endpoint
-            for endpoint in self.records.networks.endpoints()
-            if endpoint.id not in view.endpoints
-            and not (endpoint.sandbox and self.kernel.sandbox_lives(endpoint.sandbox))
-        ]
+    def _between_strikes(self, key: str) -> bool:
+        """Tell whether its second look is still to come: until then the view will do."""
+        now = self.monotonic()
+        return now - self._suspects.get(key, -self.grace) < self.grace
+
+    def _is_dead(self, identity: str) -> bool:
+        endpoint = self.records.networks.endpoint(identity)
+        return endpoint is not None and not (
+            endpoint.sandbox and self.kernel.sandbox_lives(endpoint.sandbox)
+        )
+
+    def _free_endpoint(self, identity: str) -> None:
+        endpoint = self.records.networks.endpoint(identity)
+        if endpoint:
+            self.engine.delete_endpoint(endpoint.network, endpoint.id)
 
     def _dead_claims(self, view: DockerView) -> Iterator[Claim]:
         """Return the claims of networks that are gone from Docker and from the records.
@@ -114,9 +125,9 @@ class Cleanup:
             )
             if names != list(pool.holders):
                 self.records.addresses.name_holders(pool.id, names)
-        for endpoint in self.records.networks.endpoints():
-            name = view.endpoints.get(endpoint.id, endpoint.container)
-            if name != endpoint.container:
+        for endpoint, known_as in self.records.networks.containers().items():
+            name = view.endpoints.get(endpoint, known_as)
+            if name != known_as:
                 with self.records.writing():
-                    self.records.networks.name_container(endpoint.id, name)
-                    self.records.addresses.name_container(endpoint.id, name)
+                    self.records.networks.name_container(endpoint, name)
+                    self.records.addresses.name_container(endpoint, name)

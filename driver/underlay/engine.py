@@ -8,7 +8,7 @@ promise that nothing stands behind.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +31,7 @@ from underlay.errors import (
 from underlay.kernel import Kernel
 from underlay.model import Attachment, Endpoint, Network, Tenure
 from underlay.modes import mode_of
-from underlay.objects import Owner
+from underlay.objects import Object, Owner
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.steps import Delete, Step
@@ -185,7 +185,7 @@ class Engine:
     def preview(self) -> tuple[Step, ...]:
         """Return the steps a pass would take now, in order."""
         seen = self.kernel.observe()
-        return plan(self._wanted_of_all(), seen)
+        return plan(self._wanted_beside(seen), seen)
 
     def _stirred(self, only: str | None) -> list[tuple[Owner, str]]:
         """Return whose objects differ and their device names, in the plan's order."""
@@ -196,8 +196,20 @@ class Engine:
                 found[owner, step.object.name] = None
         return list(found)
 
-    def _wanted_of_all(self) -> Wanted:
-        return wanted(self.records.networks.all(), self.records.networks.endpoints())
+    def _wanted_beside(self, seen: Iterable[Object]) -> Wanted:
+        """Return what must be in the host, and whose part in it Docker has.
+
+        Of the joined endpoints only those with a device in the host count here: a pass
+        costs what moves, not what is at rest in thousands of sandboxes.
+        """
+        networks = self.records.networks
+        endpoints = {e.id: e for e in networks.not_joined()}
+        for found in seen:
+            identity = found.owner.endpoint if found.owner else ""
+            joined = None if identity in endpoints else networks.endpoint(identity)
+            if joined:
+                endpoints[joined.id] = joined
+        return wanted(networks.all(), endpoints.values())
 
     def _settle(self, owner: Owner, device: str = "") -> list[Step]:
         """Take the steps for one owner; note those the kernel refuses, and go on."""

@@ -18,6 +18,14 @@ import pytest
 from tests.wire.test_protocol import ENDPOINT, IDS, JOIN, NETWORK
 
 
+def whole_answer(connection):
+    """Read until the service closes, as it does after every answer."""
+    answer = b""
+    while chunk := connection.recv(4096):
+        answer += chunk
+    return answer
+
+
 def test_it_answers_and_ends_with_zero_on_term(daemon):
     assert daemon.post("Plugin.Activate")[0] == 200
     assert daemon.stop() == 0
@@ -54,9 +62,7 @@ def test_a_request_in_flight_is_answered_before_the_end(daemon):
         daemon.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         s.sendall(body[10:])
-        answer = b""
-        while chunk := s.recv(4096):
-            answer += chunk
+        answer = whole_answer(s)
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert daemon.process.wait(timeout=30) == 0
 
@@ -259,7 +265,7 @@ def test_a_body_that_stops_half_way_is_told_so(daemon):
         s.settimeout(20)
         s.connect(str(daemon.plugin))
         s.sendall(b"POST /NetworkDriver.Join HTTP/1.1\r\nContent-Length: 50\r\n\r\n{")
-        answer = s.recv(4096)
+        answer = whole_answer(s)
     assert b" 408 " in answer
     assert b'"Err":"E-305 NetworkDriver.Join: the request stopped half-way' in answer
 
@@ -268,7 +274,7 @@ def test_a_head_that_is_no_http_is_refused_in_docker_s_shape(daemon):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(str(daemon.plugin))
         s.sendall(b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: -5\r\n\r\n")
-        answer = s.recv(4096)
+        answer = whole_answer(s)
     assert answer.startswith(b"HTTP/1.1 400 ")
     told = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert told["Err"] == told["Error"]

@@ -90,6 +90,16 @@ class Networks:
         rows = self._db.rows(f"{_ENDPOINT}{where} ORDER BY e.created, e.id", *given)
         return [_endpoint(r) for r in rows]
 
+    def not_joined(self) -> list[Endpoint]:
+        """Return the endpoints whose devices Docker has not been given yet."""
+        return [
+            _endpoint(r) for r in self._db.rows(f"{_ENDPOINT} WHERE s.path IS NULL")
+        ]
+
+    def containers(self) -> dict[str, str]:
+        """Return the name of the container, or "", of every endpoint id."""
+        return {r[0]: r[1] for r in self._db.rows("SELECT id, container FROM endpoint")}
+
     def neighbour(self, network: str) -> Endpoint | None:
         """Return any one endpoint of a network."""
         row = self._db.row(f"{_ENDPOINT} WHERE e.network = ? LIMIT 1", network)
