@@ -8,7 +8,7 @@ from collections.abc import Collection
 from underlay.engine import Engine
 from underlay.errors import KernelRefused
 from underlay.ipam import Ipam
-from underlay.model import Device
+from underlay.model import Address, Device
 from underlay.objects import Link
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
@@ -29,6 +29,7 @@ class FakeKernel:
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
         self.default = default
         self.sandboxes: set[str] = set()
+        self.own: set[str] = set()
         self.steps = 0
         self.refuse_at: int | None = None
         self.refuse_after: int | None = None
@@ -76,6 +77,9 @@ class FakeKernel:
     def default_device(self) -> str | None:
         return self.default
 
+    def is_own(self, address: Address) -> bool:
+        return str(address) in self.own
+
     def sandbox_lives(self, path: str) -> bool:
         return path in self.sandboxes
 
@@ -104,5 +108,6 @@ def engine_on(
 def ipam_on(
     records: Records, clock: Clock | None = None, kernel: FakeKernel | None = None
 ) -> Ipam:
-    engine = engine_on(records, kernel or FakeKernel(), clock)
-    return Ipam(records, clock or Clock(), engine.reap)
+    kernel = kernel or FakeKernel()
+    engine = engine_on(records, kernel, clock)
+    return Ipam(records, clock or Clock(), engine.reap, kernel.is_own)

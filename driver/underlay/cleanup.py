@@ -78,7 +78,7 @@ class Cleanup:
         return [k for k, since in self._suspects.items() if now - since >= self.grace]
 
     def _between_strikes(self, key: str) -> bool:
-        """Tell whether its second look is still to come: until then the view will do."""
+        """Tell whether its second look is to come: until then the view will do."""
         now = self.monotonic()
         return now - self._suspects.get(key, -self.grace) < self.grace
 

@@ -98,9 +98,7 @@ def status_command(as_json: bool) -> None:
     if as_json:
         _print_json(facts)
         return
-    since = f"since {_when(health['started'])}" if health else ""
-    pid = f"running, pid {health['pid']}, " if health else "not running"
-    click.echo(f"service   {pid}{since}")
+    click.echo(f"service   {_in_words(health)}")
     for name, columns in _TABLES.items():
         click.echo(f"\n{name}")
         _print_table(facts[name], columns)
@@ -326,6 +324,14 @@ def _health(settings: Settings) -> dict[str, Any] | None:
         return answer
     finally:
         connection.close()
+
+
+def _in_words(health: Facts | None) -> str:
+    if not health:
+        return "not running, or not to be asked without root"
+    if not health["ok"]:
+        return f"not well, pid {health['pid']}: {health['error']}"
+    return f"running, pid {health['pid']}, since {_when(health['started'])}"
 
 
 def _print_json(facts: object) -> None:

@@ -29,7 +29,7 @@ from underlay.errors import (
     UnknownNetwork,
 )
 from underlay.kernel import Kernel
-from underlay.model import Attachment, Endpoint, Network, Tenure
+from underlay.model import Attachment, Endpoint, Network, Tenure, difference
 from underlay.modes import mode_of
 from underlay.objects import Object, Owner
 from underlay.plan import plan
@@ -38,6 +38,9 @@ from underlay.steps import Delete, Step
 from underlay.wanted import Wanted, of_endpoint, of_network, wanted
 
 log = logging.getLogger(__name__)
+
+# From CreateEndpoint until Docker has moved the device: milliseconds, as a rule.
+STARTING_SECONDS = 30.0
 
 
 @dataclass
@@ -75,7 +78,8 @@ class Engine:
         with self._building(Owner(network.id)):
             known = self.records.networks.get(network.id)
             if known:
-                _check_same(known, network, NetworkDiffers, network=network.id[:12])
+                if other := difference(known, network):
+                    raise NetworkDiffers(network=network.id[:12], **other)
                 return
             others = self.records.networks.on_parent(parent.name)
             mode.admit(network, parent, others)
@@ -104,7 +108,8 @@ class Engine:
             known = self.records.networks.endpoint(asked.id)
             if known:
                 again = replace(asked, mac=asked.mac or known.mac)
-                _check_same(known, again, EndpointDiffers, endpoint=asked.id[:12])
+                if other := difference(known, again):
+                    raise EndpointDiffers(endpoint=asked.id[:12], **other)
                 return known
             endpoint = self._admitted(network, asked)
             self.records.networks.add_endpoint(endpoint)
@@ -148,23 +153,26 @@ class Engine:
     def reap(self, identity: str) -> bool:
         """Take an endpoint off the record if it is dead already; tell whether it was.
 
-        Its sandbox is gone, and its device did not come back to the host: dockerd was
-        killed, and what starts now may be the same container. Part of the caller's
-        transaction.
+        Its sandbox is gone, and Docker is not about to move its device into one (until
+        engine 28 the sandbox comes after Join). It was stopped while this service or
+        dockerd was away, and what starts now may be the same container. Part of the
+        caller's transaction.
         """
         endpoint = self.records.networks.endpoint(identity)
         if endpoint is None:
             return True
         owner = Owner(endpoint.network, endpoint.id)
+        starting = self.clock() - endpoint.created < STARTING_SECONDS
         if (
             not endpoint.sandbox
             or self.kernel.sandbox_lives(endpoint.sandbox)
-            or self.kernel.observe({owner.device})
+            or (starting and self.kernel.observe({owner.device}))
         ):
             return False
         log.warning("endpoint freed", extra={"endpoint": identity[:12]})
         self._end_own_tenures(identity)
         self.records.networks.remove_endpoint(endpoint.network, identity)
+        self._drop(owner)
         return True
 
     # The pass
@@ -377,24 +385,3 @@ class Engine:
         for tenure in self.records.addresses.live_of_endpoint(endpoint):
             if tenure.pool is None:
                 self.records.addresses.end(tenure.id, self.clock())
-
-
-def _check_same(
-    known: Network | Endpoint,
-    asked: Network | Endpoint,
-    refusal: type[UnderlayError],
-    **who: str,
-) -> None:
-    for name in ("options", "internal", "segments", "network", "ipv4", "ipv6", "mac"):
-        was, now = getattr(known, name, None), getattr(asked, name, None)
-        if was != now:
-            raise refusal(field=name, was=_plain(was), now=_plain(now), **who)
-
-
-def _plain(value: object) -> str:
-    """Return a record's field as people write it."""
-    if isinstance(value, Mapping):
-        return " ".join(f"{k}={v}" for k, v in sorted(value.items())) or "none"
-    if isinstance(value, tuple):
-        return ", ".join(f"{s.subnet} via {s.gateway}" for s in value) or "none"
-    return str(value).lower() if isinstance(value, bool) else str(value or "none")

@@ -42,12 +42,14 @@ CREATING_SECONDS = 30.0
 class Ipam:
     """Hands out addresses. `clock` gives seconds since 1970.
 
-    `reap` takes a dead endpoint off the record, and tells whether it was dead.
+    `reap` takes a dead endpoint off the record, and tells whether it was dead;
+    `is_own` tells whether an address is the host's.
     """
 
     records: Records
     clock: Callable[[], float]
     reap: Callable[[str], bool]
+    is_own: Callable[[Address], bool]
 
     def request_pool(
         self, subnet: str, span: str, options: Mapping[str, str], family: int
@@ -104,13 +106,13 @@ class Ipam:
         with self.records.writing():
             claim = self._claim(identity)
             if not address:
-                chosen = self.records.addresses.next_free(claim)
-                if chosen is None:
-                    raise self._exhausted(claim)
+                chosen = self._next_free(claim)
                 self._begin(claim, chosen, "endpoint", container)
                 return _interface(chosen, claim.pool.subnet)
             chosen = pools.parse_address(address, claim.pool.subnet)
             holders = self._living(claim.pool, chosen)
+            if not holders and self.is_own(chosen):
+                raise AddressTaken(address=chosen, holder="it is this host's own")
             if not holders:
                 self._begin(claim, chosen, "endpoint", container)
             elif self._may_be_aux(claim, holders, container):
@@ -192,6 +194,14 @@ class Ipam:
             raise AddressTaken(address=address, holder=self._describe(used[0]))
         if not any(t.claim == claim.id and t.role == role for t in holders):
             self._begin(claim, address, role)
+
+    def _next_free(self, claim: Claim) -> Address:
+        """Return the next free address; the host's own are put aside for good."""
+        while chosen := self.records.addresses.next_free(claim):
+            if not self.is_own(chosen):
+                return chosen
+            self._begin(claim, chosen, "aux")
+        raise self._exhausted(claim)
 
     def _living(self, pool: Pool, address: Address) -> list[Tenure]:
         """Return who has an address, after the dead have given it back."""

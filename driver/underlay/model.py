@@ -188,3 +188,25 @@ class DockerView:
     networks: tuple[DockerNetwork, ...]
     endpoints: Mapping[str, str]
     addresses: frozenset[Address]
+
+
+_AS_ASKED = ("options", "internal", "segments", "network", "ipv4", "ipv6", "mac")
+
+
+def difference(
+    known: Network | Endpoint, asked: Network | Endpoint
+) -> dict[str, str] | None:
+    """Return the first field in which two of one id differ, and both values."""
+    for name in _AS_ASKED:
+        was, now = getattr(known, name, None), getattr(asked, name, None)
+        if was != now:
+            return {"field": name, "was": _in_words(was), "now": _in_words(now)}
+    return None
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{k}={v}" for k, v in sorted(value.items())) or "none"
+    if isinstance(value, tuple):
+        return ", ".join(f"{s.subnet} via {s.gateway}" for s in value) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value or "none")

@@ -117,7 +117,7 @@ def _by_socket(plugin: Wsgi, told: Wsgi, plugin_name: str) -> Wsgi:
 
 
 def _health(records: Records, started: float) -> Callable[[], dict[str, Any]]:
-    facts = {"version": __version__, "pid": os.getpid(), "started": started}
+    facts = {"version": __version__, "pid": os.getppid(), "started": started}
 
     def health() -> dict[str, Any]:
         try:

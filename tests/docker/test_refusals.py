@@ -308,6 +308,11 @@ def test_the_parent_s_own_mac_is_refused(scene):
     )
 
 
+def test_the_host_s_own_address_is_refused(scene):
+    done = scene.docker(*on("lan", "--ip", scene.host.ipv4), check=False)
+    assert told(done) == taken(scene.host.ipv4, "it is this host's own")
+
+
 def test_a_host_without_default_route_has_no_auto_parent(scene):
     routes = [
         ("default", "via", "10.77.0.1"),

@@ -380,3 +380,18 @@ def test_a_zone_does_not_make_two_addresses_of_one(ipam, wish):
         address(ipam, claim(ipam, "fd00::/64"), wish)
     with pytest.raises(BadSubnet, match="zone"):
         claim(ipam, "fd01::%1/64")
+
+
+def test_the_host_s_own_address_is_never_given_to_a_container(records, clock):
+    kernel = FakeKernel()
+    kernel.own = {"10.0.0.2", "10.0.0.3"}
+    ipam = ipam_on(records, clock, kernel)
+    pool = claim(ipam)
+    assert [address(ipam, pool)[-4] for _ in range(4)] == ["1", "4", "5", "6"]
+    with pytest.raises(PoolExhausted, match=r"4 live, 2 reserved"):
+        address(ipam, pool)
+    with pytest.raises(AddressTaken):
+        address(ipam, pool, "10.0.0.2")
+    other = claim(ipam, "10.0.0.0/29", domain="other")
+    with pytest.raises(AddressTaken, match="it is this host's own"):
+        address(ipam, other, "10.0.0.3")

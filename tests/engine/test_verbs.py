@@ -214,3 +214,15 @@ def test_one_network_s_mac_may_be_another_parent_s(engine, kernel):
     engine.create_network(replace(LAN, id="n2", options={"parent": "eth1"}))
     engine.create_endpoint(replace(WEB, mac="02:00:00:00:00:07"))
     engine.create_endpoint(Endpoint("e2", "n2", mac="02:00:00:00:00:07"))
+
+
+def test_a_device_that_came_back_while_we_were_away_goes_with_the_dead(records, kernel):
+    clock = Clock()
+    engine = engine_on(records, kernel, clock)
+    engine.create_network(LAN)
+    asked = replace(WEB, mac="02:00:00:00:00:07")
+    engine.create_endpoint(asked)
+    engine.join("n1", "e1", "/run/gone")  # stopped: Docker moved the device back
+    clock.now += 60
+    engine.create_endpoint(replace(asked, id="e2"))
+    assert list(kernel.links) == [Owner("n1", "e2").device]

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,11 @@ def test_a_sandbox_lives_as_long_as_its_namespace_is_mounted(tmp_path):
     finally:
         ip("netns", "del", "underlay-test")
     assert not Netlink().sandbox_lives("/run/netns/underlay-test")
+
+
+def test_the_host_s_own_addresses_are_known_in_both_families():
+    ip("addr", "add", "10.0.0.2/24", "dev", "eth0")
+    ip("addr", "add", "fd00::2/64", "dev", "eth0", "nodad")
+    own = ("10.0.0.2", "fd00::2", "127.0.0.1", "::1")
+    others = ("10.0.0.3", "10.0.0.255", "fd00::3", "192.0.2.1", "2001:db8::1")
+    assert [a for a in (*own, *others) if Netlink().is_own(ip_address(a))] == list(own)

@@ -49,7 +49,7 @@ def test_reading_commands_say_the_same_whether_the_service_runs_or_not(used):
     used.stop()
     assert [facts(used, *words) for words in commands] == running
     assert facts(used, "status")["service"] is None
-    assert used.run("status").stdout.startswith("service   not running\n")
+    assert used.run("status").stdout.startswith("service   not running, or")
 
 
 def test_tables_show_what_is_on_record(used):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from underlay.model import Device
+from underlay.model import Address, Device
 from underlay.objects import Object
 from underlay.steps import Step
 
@@ -34,6 +34,9 @@ class Kernel(Protocol):
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
+
+    def is_own(self, address: Address) -> bool:
+        """Tell whether an address is the host's own."""
 
     def sandbox_lives(self, path: str) -> bool:
         """Tell whether a sandbox's namespace is still pinned at its path."""

@@ -28,6 +28,7 @@ _IFF_LOOPBACK = 0x8
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _GROUP = 1, 3, 4, 5, 18, 20, 27
 _EXT_MASK, _ALT_IFNAME, _PERM_ADDRESS = 29, 53, 54
 _INFO_KIND, _INFO_DATA, _MACVLAN_MODE = 1, 2, 1
+_ROUTE_DESTINATION, _LOCAL = 1, 2
 _ROUTE_OIF, _ROUTE_PRIORITY, _ROUTE_TABLE, _MAIN_TABLE, _UNICAST = 4, 6, 15, 254, 1
 
 MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
@@ -88,6 +89,19 @@ def default_device_index() -> int | None:
         if best:
             return best[1]
     return None
+
+
+def route_is_local(address: bytes) -> bool:
+    """Tell whether what is sent to a packed address stays on this host."""
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    body = _RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
+    body += _attribute(_ROUTE_DESTINATION, address)
+    try:
+        for message in _exchange(_GETROUTE, _REQUEST, _NEWROUTE, body):
+            return bool(_RTMSG.unpack_from(message)[7] == _LOCAL)
+    except OSError:
+        return False  # no route there at all
+    return False
 
 
 def _get(key: int, name: str) -> RawLink | None:

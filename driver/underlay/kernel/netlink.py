@@ -14,7 +14,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from underlay.errors import KernelRefused
 from underlay.kernel import links
 from underlay.kernel.links import RawLink
-from underlay.model import Device
+from underlay.model import Address, Device
 from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP, Link, Object, Owner
 from underlay.steps import Amend, Create, Delete, Step
 
@@ -77,6 +77,10 @@ class Netlink:
         """Return the name of the device the default route leaves by."""
         index = links.default_device_index()
         return _name_of(index) if index else None
+
+    def is_own(self, address: Address) -> bool:
+        """Tell whether an address is the host's own: whether its route is local."""
+        return links.route_is_local(address.packed)
 
     def sandbox_lives(self, path: str) -> bool:
         """Tell whether a namespace is mounted at the path, not just an empty file."""

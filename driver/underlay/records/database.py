@@ -38,8 +38,11 @@ class Database:
         self.path = path
         self._readonly = readonly
         self._lock = threading.RLock()
-        if readonly and not path.exists():
-            raise NoRecords(path=path)
+        try:
+            if readonly and not path.exists():
+                raise NoRecords(path=path)
+        except PermissionError as error:
+            raise NotAllowed(what=f"reading {path}", why=error) from error
         with self._translated():
             self._db = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}",
