@@ -96,21 +96,26 @@ class Cleanup:
     def _dead_claims(self, view: DockerView) -> Iterator[Claim]:
         """Return the claims of networks that are gone from Docker and from the records.
 
-        One that no network was bound to is Docker's own driver's, or a half-made one:
-        it lives as long as Docker lists any network of its subnet and domain.
+        Which network a claim is for may have been guessed wrong. So none is given up
+        that a container's address came by, and never so many that fewer are left than
+        Docker lists networks of that subnet and domain.
         """
         for pool in self.records.addresses.pools():
-            used = any(
+            listed = sum(
                 network.domain == pool.domain and pool.subnet in network.subnets
                 for network in view.networks
             )
-            for claim in self.records.addresses.claims_on(pool.id):
-                if claim.network:
-                    gone = self.records.networks.get(claim.network) is None
-                else:
-                    gone = not used
-                if gone:
-                    yield claim
+            claims = self.records.addresses.claims_on(pool.id)
+            idle = [c for c in claims if self._is_idle(c, used=listed > 0)]
+            yield from idle[: max(0, len(claims) - listed)]
+
+    def _is_idle(self, claim: Claim, *, used: bool) -> bool:
+        if claim.network and self.records.networks.get(claim.network):
+            return False
+        if used and not claim.network:
+            return False  # of a network of Docker's own driver, as like as not
+        held = self.records.addresses.live_of_claim(claim.id)
+        return all(tenure.role != "endpoint" for tenure in held)
 
     def _learn_names(self, view: DockerView) -> None:
         for known in self.records.networks.all():

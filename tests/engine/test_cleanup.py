@@ -154,6 +154,27 @@ def test_a_claim_goes_with_its_network_while_another_keeps_the_pool(house):
     assert house.records.addresses.claim(two.id) is None
 
 
+def test_a_claim_bound_to_the_wrong_network_is_kept_while_docker_needs_it(house):
+    claim = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    house.ipam.request_gateway(claim.id, "10.0.0.1")
+    house.records.addresses.bind(claim.id, "n-gone")
+    for _ in range(3):
+        house.heed(ALIVE, after=GRACE)  # lists one network of that subnet
+    assert house.records.addresses.claim(claim.id)
+
+
+def test_a_claim_is_kept_while_a_container_s_address_came_by_it(house):
+    one = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    two = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    house.records.addresses.bind(one.id, "n1")
+    house.records.addresses.bind(two.id, "n-gone")
+    given = house.ipam.request_address(two.id, "", "web").ip
+    inhabited = replace(ALIVE, addresses=frozenset({given}))
+    for _ in range(3):
+        house.heed(inhabited, after=GRACE)
+    assert house.records.addresses.claim(two.id)
+
+
 def test_old_history_is_forgotten(house):
     house.engine.delete_endpoint("n1", "e1")
     house.time.now += 29 * 86400
