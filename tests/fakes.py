@@ -29,6 +29,7 @@ class FakeKernel:
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
         self.default = default
         self.sandboxes: set[str] = set()
+        self.lacks: set[str] = set()
         self.own: set[str] = set()
         self.steps = 0
         self.refuse_at: int | None = None
@@ -57,8 +58,13 @@ class FakeKernel:
     def _carry_out(self, step: Step) -> None:
         match step:
             case Create(link):
-                if link.name in self.links:
+                if link.name in self.links or self._vlan_twin(link):
                     raise KernelRefused(step=step, why=errno.errorcode[17], hint="")
+                if link.parent and not self.device(link.parent):
+                    why = f"no device {link.parent} ({errno.errorcode[19]})"
+                    raise KernelRefused(step=step, why=why, hint="")
+                if self._others_on(link) - {link.kind, "vlan"}:
+                    raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
                 if self.steps == self.die_half_way:
                     self.links[link.name] = Link(link.name, link.kind, None)
                     raise Death
@@ -66,13 +72,52 @@ class FakeKernel:
             case Amend(seen, link):
                 self.links[seen.name] = link
             case Delete(link):
-                self.links.pop(link.name, None)
+                self._delete(step, link)
+
+    def _delete(self, step: Step, link: Link) -> None:
+        if any(d.parent == link.name for d in self.strangers.values()):
+            raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
+        self.links.pop(link.name, None)
+        for child in [c for c in self.links.values() if c.parent == link.name]:
+            self._delete(step, child)
+
+    def _vlan_twin(self, link: Link) -> bool:
+        place = (link.parent, link.vlan)
+        return bool(link.vlan) and any(
+            (d.parent, d.vlan) == place for d in self.devices("vlan")
+        )
+
+    def _others_on(self, link: Link) -> set[str]:
+        if link.kind not in ("macvlan", "ipvlan"):
+            return set()
+        return {d.kind for d in self.devices() if d.parent == link.parent}
 
     def device(self, name: str) -> Device | None:
-        return self.strangers.get(name)
+        called = {o.owner.vlan: o for o in self.links.values() if o.owner}
+        link = self.links.get(name) or called.get(name)
+        return self.strangers.get(name) or (self._as_device(link) if link else None)
 
-    def devices(self) -> tuple[Device, ...]:
-        return tuple(self.strangers.values())
+    def devices(self, *kinds: str) -> tuple[Device, ...]:
+        ours = [self._as_device(link) for link in self.links.values()]
+        everything = (*self.strangers.values(), *ours)
+        return tuple(d for d in everything if not kinds or d.kind in kinds)
+
+    def _as_device(self, link: Link) -> Device:
+        under = self.device(link.parent) if link.parent else None
+        return Device(
+            name=link.name,
+            kind=link.kind,
+            mac=link.mac or (under.mac if under else "52:54:00:00:00:99"),
+            mtu=link.mtu or (under.mtu if under else 1500),
+            parent=link.parent or "",
+            flavour=link.flavour or "",
+            flag=link.flag or "",
+            vlan=link.vlan or 0,
+            ours=True,
+        )
+
+    def has_kind(self, kind: str) -> bool:
+        return kind not in self.lacks
 
     def default_device(self) -> str | None:
         return self.default

@@ -8,12 +8,12 @@ promise that nothing stands behind.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from underlay import pools, uplink
+from underlay import pools, tenures, uplink
 from underlay.errors import (
     BadMac,
     Conflict,
@@ -21,16 +21,15 @@ from underlay.errors import (
     KernelRefused,
     MacTaken,
     NetworkDiffers,
-    NoParent,
-    NotGiven,
     RecordsUnwritable,
     UnderlayError,
     UnknownEndpoint,
     UnknownNetwork,
 )
 from underlay.kernel import Kernel
-from underlay.model import Attachment, Endpoint, Network, Tenure, difference
+from underlay.model import Attachment, Device, Endpoint, Network, difference
 from underlay.modes import mode_of
+from underlay.modes.child import check_mtu, is_isolated
 from underlay.objects import Object, Owner
 from underlay.plan import plan
 from underlay.records import Records
@@ -64,39 +63,45 @@ class Engine:
 
     def needs_gateway(self, options: Mapping[str, str], *, internal: bool) -> bool:
         """Tell whether a network of these options needs the pool's gateway."""
-        return mode_of(options).needs_gateway(options, internal)
+        return not (internal or is_isolated(options)) and mode_of(
+            options
+        ).keeps_gateway(options)
 
     def create_network(self, asked: Network) -> None:
         """Put a network on record and build what it needs.
 
         The same network again is success; raises Invalid, Conflict or KernelRefused.
         """
-        mode = mode_of(asked.options)
-        mode.check(asked)
-        parent = uplink.resolve(mode.parent_of(asked.options), self.kernel)
-        network = replace(asked, parent=parent.name, created=self.clock())
+        mode_of(asked.options).check(asked)
+        found = uplink.find(asked, self.kernel)
+        network = replace(
+            asked, parent=found.parent, vlans=found.vlans, created=self.clock()
+        )
+        check_mtu(network.options, found.mtu, network.uplink)
+        uplink.check_kernel(network, self.kernel)
         with self._building(Owner(network.id)):
             known = self.records.networks.get(network.id)
             if known:
                 if other := difference(known, network):
                     raise NetworkDiffers(network=network.id[:12], **other)
                 return
-            others = self.records.networks.on_parent(parent.name)
-            mode.admit(network, parent, others)
+            others = self.records.networks.on_parent(network.parent)
+            uplink.check_company(network, others, self.kernel)
             self.records.networks.add(network)
-            self._bind_claims(network)
+            tenures.bind_claims(self.records, network)
         log.info("network created", extra={"network": network.id[:12]})
 
     def delete_network(self, identity: str) -> None:
         """Take a network off the record, then drop what it had; always succeeds."""
         with self.records.writing():
+            had = {Owner(identity), *self._owners(identity)}
             endpoints = self.records.networks.endpoints(identity)
             for endpoint in endpoints:
-                self._end_own_tenures(endpoint.id)
+                tenures.end_own(self.records, endpoint.id, self.clock())
             self.records.networks.remove(identity)
         for endpoint in endpoints:
-            self._drop(Owner(identity, endpoint.id))
-        self._drop(Owner(identity))
+            self._drop({Owner(identity, endpoint.id)})
+        self._drop(had)
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
         """Put an endpoint on record and build its device; return it with its MAC.
@@ -113,7 +118,7 @@ class Engine:
                 return known
             endpoint = self._admitted(network, asked)
             self.records.networks.add_endpoint(endpoint)
-            self._begin_tenures(network, endpoint)
+            tenures.begin(self.records, network, endpoint)
         return endpoint
 
     def delete_endpoint(self, network: str, identity: str) -> None:
@@ -122,14 +127,14 @@ class Engine:
         try:
             with self.records.writing():
                 if self.records.networks.remove_endpoint(network, identity):
-                    self._end_own_tenures(identity)
+                    tenures.end_own(self.records, identity, self.clock())
         except RecordsUnwritable as error:
             # Docker forgets the endpoint whatever we answer, so its device goes; the
             # clean-up takes it off the record when there is room again.
             log.warning("not recorded", extra={"error": error})
-            self._drop(owner, Wanted())
+            self._drop({owner}, Wanted())
         else:
-            self._drop(owner)
+            self._drop({owner})
 
     def join(self, network: str, identity: str, sandbox: str) -> Attachment:
         """Note the sandbox; return the device Docker is to move into it."""
@@ -170,9 +175,9 @@ class Engine:
         ):
             return False
         log.warning("endpoint freed", extra={"endpoint": identity[:12]})
-        self._end_own_tenures(identity)
+        tenures.end_own(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)
-        self._drop(owner)
+        self._drop({owner})
         return True
 
     # The pass
@@ -198,9 +203,10 @@ class Engine:
     def _stirred(self, only: str | None) -> list[tuple[Owner, str]]:
         """Return whose objects differ and their device names, in the plan's order."""
         found: dict[tuple[Owner, str], None] = {}
+        concerned = self._owners(only) if only else set()
         for step in self.preview():
-            owner = step.object.owner or Owner("", "")
-            if only is None or owner.network == only:
+            owner = step.object.owner or Owner()
+            if only in (None, owner.network) or owner in concerned:
                 found[owner, step.object.name] = None
         return list(found)
 
@@ -223,7 +229,9 @@ class Engine:
         """Take the steps for one owner; note those the kernel refuses, and go on."""
         failed: list[Step] = []
         refusal = ""
-        for step in self._steps(owner, device):
+        for network in self.records.networks.on_vlan(owner.vlan):
+            self._stand_again(network)
+        for step in self._steps({owner}, {device}):
             log.info("step", extra={"step": str(step)})
             try:
                 self.kernel.apply(step)
@@ -251,41 +259,72 @@ class Engine:
     # One owner's part
 
     def _steps(
-        self, owner: Owner, device: str = "", want: Wanted | None = None
+        self,
+        owners: Collection[Owner],
+        devices: Collection[str] = (),
+        want: Wanted | None = None,
     ) -> tuple[Step, ...]:
-        """Plan for one owner: look first, read second."""
-        seen = self.kernel.observe({owner.device, device or owner.device})
-        mine = [o for o in seen if o.owner in (owner, None)]
-        return plan(self._wanted_of(owner) if want is None else want, mine)
+        """Plan for a few owners: look first, read second."""
+        seen = self.kernel.observe({o.device for o in owners}.union(devices) - {""})
+        mine = [o for o in seen if o.owner is None or o.owner in owners]
+        if want is None:
+            want = sum((self._wanted_of(o) for o in owners), Wanted())
+        return plan(want, mine)
 
     def _wanted_of(self, owner: Owner) -> Wanted:
-        network = self.records.networks.get(owner.network)
-        if network is None:
+        if owner.vlan:
+            standing = self.records.networks.on_vlan(owner.vlan)[:1]
+        else:
+            standing = [n for n in [self.records.networks.get(owner.network)] if n]
+        if not standing:
             return Wanted()
         if not owner.endpoint:
-            return of_network(network)
+            return of_network(standing[0]).of(owner)
         endpoint = self.records.networks.endpoint(owner.endpoint)
         if endpoint is None or endpoint.network != owner.network:
             return Wanted()
-        return of_endpoint(network, endpoint)
+        return of_endpoint(standing[0], endpoint)
+
+    def _owners(self, network: str) -> set[Owner]:
+        """Return for whom a network's own objects exist: itself, VLANs it shares."""
+        known = self.records.networks.get(network)
+        objects = of_network(known).objects if known else ()
+        return {o.owner for o in objects if o.owner}
 
     @contextmanager
     def _building(self, owner: Owner) -> Iterator[None]:
         """Change the record, build what it now wants, COMMIT; or leave nothing."""
+        owners = {owner}
         try:
             self.records.check_there()
             with self.records.writing():
                 yield
-                for step in self._steps(owner):
-                    log.debug("step", extra={"step": str(step)})
-                    self.kernel.apply(step)
+                if not owner.endpoint:
+                    owners |= self._owners(owner.network)
+                self._build(owners)
         except UnderlayError:
-            self._drop(owner)
+            self._drop(owners)
             raise
 
-    def _drop(self, owner: Owner, want: Wanted | None = None) -> None:
+    def _build(self, owners: Collection[Owner]) -> None:
+        for step in self._steps(owners):
+            log.debug("step", extra={"step": str(step)})
+            self.kernel.apply(step)
+
+    def _drop(self, owners: Collection[Owner], want: Wanted | None = None) -> None:
         """Delete what nothing wants any more; what is refused is left to the pass."""
-        for step in self._steps(owner, want=want):
+        if not any(owner.vlan for owner in owners):
+            self._delete(owners, want)
+            return
+        # Others may be about to stand on a VLAN: their builds hold the lock.
+        try:
+            with self.records.writing(durable=False):
+                self._delete(owners, want)
+        except RecordsUnwritable as error:
+            log.warning("not dropped", extra={"error": error})
+
+    def _delete(self, owners: Collection[Owner], want: Wanted | None) -> None:
+        for step in self._steps(owners, want=want):
             if not isinstance(step, Delete):
                 continue
             log.debug("step", extra={"step": str(step)})
@@ -303,22 +342,40 @@ class Engine:
     def _admitted(self, network: Network, asked: Endpoint) -> Endpoint:
         mode = mode_of(network.options)
         mode.check_endpoint(network, asked)
-        parent = self.kernel.device(network.parent)
-        if parent is None:
-            known = ", ".join(d.name for d in self.kernel.devices())
-            raise NoParent(parent=network.parent, hint="", known=known)
+        network, parent = self._on_parent(network)
+        check_mtu(asked.options, parent.mtu, network.uplink)
+        if mode.seat(network.options).setting:
+            uplink.check_company(network, (), self.kernel)
         neighbour = self.records.networks.neighbour(network.id)
         try:
-            mode.admit_endpoint(network, asked, parent, neighbour)
+            if neighbour:
+                mode.check_room(network, neighbour)
         except Conflict:
             if not (neighbour and self.reap(neighbour.id)):
                 raise
         subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
         derived = pools.derive_mac(self._identity, network.id, subject)
-        mac = mode.endpoint_mac(network, asked, parent, derived)
+        mac = mode.endpoint_mac(network, asked, parent.mac, derived)
         if asked.mac:
             self._check_mac(asked.mac, network)
         return replace(asked, mac=mac, created=self.clock())
+
+    def _on_parent(self, network: Network) -> tuple[Network, Device]:
+        """Return a network with its parent, made again if it is ours and gone."""
+        ours = network.vlans or is_isolated(network.options)
+        if ours and self.kernel.device(network.parent) is None:
+            network = self._stand_again(network)
+            self._build(self._owners(network.id))
+        return network, uplink.parent_of(network, self.kernel)
+
+    def _stand_again(self, network: Network) -> Network:
+        """Put a network on the VLAN somebody made in the place of ours, if he did."""
+        found = uplink.find_again(network, self.kernel)
+        if found.vlans == network.vlans:
+            return network
+        network = replace(network, parent=found.parent, vlans=found.vlans)
+        self.records.networks.move(network)
+        return network
 
     def _check_mac(self, mac: str, network: Network) -> None:
         if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
@@ -330,58 +387,3 @@ class Engine:
         ]
         if holders:
             raise MacTaken(mac=mac, parent=network.parent, holder=holders[0])
-
-    # What the network verbs tell the address history
-
-    def _bind_claims(self, network: Network) -> None:
-        """Note which claims this network was created with.
-
-        Docker names no pool here. A claim without network that holds just what this
-        network reserves is the one, or as good as it: aux addresses came to IPAM
-        looking like any `--ip`, and are told apart from now on.
-        """
-        addresses = self.records.addresses
-        for segment in network.segments:
-            reserved = {segment.gateway, *segment.aux} - {None}
-            for claim in addresses.unbound_claims(segment.subnet):
-                held = addresses.live_of_claim(claim.id)
-                if segment.pooled and {t.address for t in held} == reserved:
-                    addresses.bind(claim.id, network.id)
-                    for tenure in held:
-                        role = tenure.role if tenure.role == "gateway" else "aux"
-                        addresses.settle(tenure.id, role=role, network=network.id)
-                    break
-
-    def _begin_tenures(self, network: Network, endpoint: Endpoint) -> None:
-        addresses = self.records.addresses
-        for interface in endpoint.addresses:
-            segment = network.segment_of(interface.ip)
-            if segment and segment.pooled:
-                given = addresses.waiting(interface.ip, segment.subnet)
-                if given is None:
-                    raise NotGiven(address=interface.ip, network=network.label)
-                addresses.settle(
-                    given.id,
-                    role="endpoint",
-                    network=endpoint.network,
-                    endpoint=endpoint.id,
-                    mac=endpoint.mac,
-                )
-                continue
-            addresses.begin(
-                Tenure(
-                    id=0,
-                    address=interface.ip,
-                    role="endpoint",
-                    network=endpoint.network,
-                    endpoint=endpoint.id,
-                    mac=endpoint.mac,
-                    since=endpoint.created,
-                )
-            )
-
-    def _end_own_tenures(self, endpoint: str) -> None:
-        """End the addresses Docker's own IPAM gave: nobody else tells us of it."""
-        for tenure in self.records.addresses.live_of_endpoint(endpoint):
-            if tenure.pool is None:
-                self.records.addresses.end(tenure.id, self.clock())

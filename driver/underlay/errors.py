@@ -30,7 +30,7 @@ class UnderlayError(Exception):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known word, or nothing."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
@@ -128,6 +128,14 @@ class UnknownPool(Conflict):
     )
 
 
+class OtherChildren(Conflict):
+    id = "E-120"
+    text = (
+        "{parent} carries {kind} children ({who}): the kernel allows macvlan or ipvlan"
+        " on one parent, not both. Use mode={kind}, or another parent."
+    )
+
+
 class PassthruTaken(Conflict):
     id = "E-121"
     text = (
@@ -159,6 +167,21 @@ class NoDefaultDevice(Invalid):
     text = (
         "parent=auto means the device of the default route, and this host has no"
         " default route. Name the device: -o parent=<device>. Devices: {known}."
+    )
+
+
+class KernelLacks(Invalid):
+    id = "E-126"
+    text = "this kernel has no {module}, which {what} needs: {instead}."
+
+
+class OtherIpvlanMode(Conflict):
+    id = "E-127"
+    text = (
+        "{parent} carries ipvlan children with {theirs} ({who}): the kernel keeps mode"
+        " and flag on the parent, and {mine} would change them for every container"
+        " there. Use {theirs}, or another parent (a VLAN of it is one: -o"
+        " vlan=<number>)."
     )
 
 
@@ -311,6 +334,15 @@ class RecordsTooNew(Unavailable):
     text = (
         "the records in {path} were written by a newer underlay (version {found}, this"
         " one knows {known}). Install that underlay again, or restore {path}.v{known}."
+    )
+
+
+class RecordsTooOld(Unavailable):
+    id = "E-509"
+    text = (
+        "the records in {path} were written by an older underlay (version {found}, this"
+        " one reads {known}). Start the service, which brings them up to date: underlay"
+        " serve."
     )
 
 

@@ -240,10 +240,7 @@ class Ipam:
         )
 
     def _end(self, tenure: Tenure) -> None:
-        addresses = self.records.addresses
-        addresses.end(tenure.id, self.clock())
-        if tenure.pool and not addresses.live(tenure.pool, tenure.address):
-            addresses.give_back(tenure.pool, tenure.address)
+        self.records.addresses.end(tenure, self.clock())
 
     def _describe(self, tenure: Tenure) -> str:
         network = self.records.networks.get(tenure.network)

@@ -37,7 +37,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network as asked; `parent` is the device its wish was resolved to.
+    """A network as asked; `parent` is the device its children stand on.
+
+    `vlans` are the VLANs under it that are ours to make, lowest first, by the names
+    people know them by (eth0.50, eth0.50.7); the parent is then the last of them.
 
     Modes derive the meaning of `options` on every pass, so that a newer version
     that derives better mends old networks. `name` is what Docker's API told later:
@@ -49,8 +52,14 @@ class Network:
     internal: bool = False
     segments: tuple[Segment, ...] = ()
     parent: str = ""
+    vlans: tuple[str, ...] = ()
     name: str = ""
     created: float = 0.0
+
+    @property
+    def uplink(self) -> str:
+        """Return the parent by the name people know it by."""
+        return self.vlans[-1] if self.vlans else self.parent
 
     @property
     def label(self) -> str:
@@ -96,11 +105,15 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What Join answers: the device Docker moves, and the way out through it."""
+    """What Join answers: the device Docker moves, and the way out through it.
+
+    `on_link` are destinations to be sent out as they are, without a next hop.
+    """
 
     device: str
     gateway4: IPv4Address | None = None
     gateway6: IPv6Address | None = None
+    on_link: tuple[Subnet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +170,12 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of this host as the kernel lists it; nothing of it is ours."""
+    """A device of this host as the kernel lists it.
+
+    `parent` is the device it stands on, if that is in the same namespace; `flavour`
+    and `flag` are a child's mode, `vlan` the tag (802.1Q) of a VLAN. `ours`: it has our
+    mark.
+    """
 
     name: str
     kind: str
@@ -165,6 +183,11 @@ class Device:
     mtu: int
     loopback: bool = False
     permanent_mac: str = ""
+    parent: str = ""
+    flavour: str = ""
+    flag: str = ""
+    vlan: int = 0
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

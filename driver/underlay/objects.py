@@ -10,31 +10,37 @@ PREFIX = "ul-"
 # A link is born in this group and leaves it when its alias is set: the kernel takes no
 # alias at creation, and a death in between must not leave a link nobody owns.
 UNFINISHED_GROUP = 157
+_TOP = 1000
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Owner:
-    """The network or endpoint an object exists for."""
+    """The network or endpoint an object exists for.
 
-    network: str
+    A `vlan` (eth0.50) exists for as many networks as stand on it, hence for none of
+    them by name.
+    """
+
+    network: str = ""
     endpoint: str = ""
+    vlan: str = ""
 
     @property
     def mark(self) -> str:
         """Return what the object carries in the kernel; survives move and rename."""
-        return f"{MARK}{self.network}:{self.endpoint}"
+        return f"{MARK}{self.network}:{self.vlan or self.endpoint}"
 
     @property
     def device(self) -> str:
         """Return the host-side device name, stable and within IFNAMSIZ (15)."""
-        identity = f"{self.network}:{self.endpoint}".encode()
+        identity = self.mark.removeprefix(MARK).encode()
         return PREFIX + hashlib.sha256(identity).hexdigest()[:12]
 
     @classmethod
     def parse(cls, mark: str) -> Owner:
         """Read a mark back."""
-        network, _, endpoint = mark.removeprefix(MARK).partition(":")
-        return cls(network, endpoint)
+        network, _, rest = mark.removeprefix(MARK).partition(":")
+        return cls(network, rest) if network else cls(vlan=rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Link:
     """A network device of ours. A field left None is not compared: not our business.
 
     A link seen without an owner was born in a process that died before it could set
-    the mark.
+    the mark. `flavour` and `flag` are the mode of a child; `vlan` is a tag (802.1Q).
     """
 
     name: str
@@ -50,8 +56,11 @@ class Link:
     owner: Owner | None
     parent: str | None = None
     flavour: str | None = None
+    flag: str | None = None
+    vlan: int | None = None
     mac: str | None = None
     mtu: int | None = None
+    up: bool | None = None
 
     @property
     def key(self) -> str:
@@ -61,11 +70,17 @@ class Link:
     @property
     def rank(self) -> int:
         """Return the build order: what others stand on comes first."""
-        return 1 if self.parent else 0
+        if self.kind == "vlan" and self.owner:
+            return self.owner.vlan.count(".")  # a stacked tag has more dots
+        return _TOP if self.parent else 0
 
     def same_device(self, seen: Link) -> bool:
         """Tell whether `seen` can be amended into this, rather than made again."""
-        return seen.kind == self.kind and self.parent in (None, seen.parent)
+        return (
+            seen.kind == self.kind
+            and self.parent in (None, seen.parent)
+            and self.vlan in (None, seen.vlan)
+        )
 
     def satisfied_by(self, seen: Link) -> bool:
         """Tell whether every field we decide has the value we want."""
@@ -73,8 +88,10 @@ class Link:
             ours in (None, theirs)
             for ours, theirs in (
                 (self.flavour, seen.flavour),
+                (self.flag, seen.flag),
                 (self.mac, seen.mac),
                 (self.mtu, seen.mtu),
+                (self.up, seen.up),
             )
         )
 

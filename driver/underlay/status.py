@@ -42,7 +42,12 @@ def parents(records: Records) -> list[Facts]:
     found: dict[str, Facts] = {}
     count = Counter(e.network for e in records.networks.endpoints())
     for network in records.networks.all():
-        fresh = {"name": network.parent, "networks": [], "endpoints": 0}
+        fresh = {
+            "name": network.uplink,
+            "device": network.parent,
+            "networks": [],
+            "endpoints": 0,
+        }
         facts = found.setdefault(network.parent, fresh)
         facts["networks"].append(network.label)
         facts["endpoints"] += count[network.id]
@@ -98,7 +103,8 @@ def _network(network: Network, count: int) -> Facts:
         "id": network.id,
         "name": network.name,
         "mode": mode_name(network.options),
-        "parent": network.parent,
+        "parent": network.uplink,
+        "device": network.parent,
         "internal": network.internal,
         "subnets": [str(s.subnet) for s in network.segments],
         "gateways": [str(s.gateway) for s in network.segments if s.gateway],

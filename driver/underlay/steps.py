@@ -30,7 +30,10 @@ class Amend:
     def __str__(self) -> str:
         link = self.object
         words = ["ip link set", self.seen.name, *_attributes(link)]
-        if link.flavour not in (None, self.seen.flavour):
+        if not (
+            link.flavour in (None, self.seen.flavour)
+            and link.flag in (None, self.seen.flag)
+        ):
             words += ["type", link.kind, *_flavour(link)]
         return " ".join(words)
 
@@ -50,8 +53,11 @@ Step = Create | Amend | Delete
 
 def _attributes(link: Link) -> list[str]:
     words = ["address", link.mac] if link.mac else []
-    return words + (["mtu", str(link.mtu)] if link.mtu else [])
+    words += ["mtu", str(link.mtu)] if link.mtu else []
+    return words + (["up"] if link.up else [])
 
 
 def _flavour(link: Link) -> list[str]:
-    return ["mode", link.flavour] if link.flavour else []
+    words = ["id", str(link.vlan)] if link.vlan else []
+    words += ["mode", link.flavour] if link.flavour else []
+    return words + ([link.flag] if link.flag else [])

@@ -1,16 +1,32 @@
-"""The parent: which device of the host a network stands on, and who may share it."""
+"""The parent: what a network stands on, what of it is ours, who may share it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from underlay.errors import BadParent, NoDefaultDevice, NoParent, NotYet, did_you_mean
-from underlay.model import MAC, Device
-from underlay.objects import PREFIX
+from underlay.errors import (
+    BadParent,
+    KernelLacks,
+    NoDefaultDevice,
+    NoParent,
+    did_you_mean,
+)
+from underlay.model import MAC, Device, Network
+from underlay.modes import MODES, mode_name, mode_of
+from underlay.modes.child import Seat, is_isolated
+from underlay.modes.options import MTU_MOST, VLAN_LEAST, VLAN_MOST, vlan
+from underlay.objects import PREFIX, Owner
 
-VLAN = re.compile(r"(?P<base>.+)\.(?P<vlan>\d+)")
+TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>\d{1,9})")
+CHILD_KINDS = {
+    "macvlan": "macvlan",
+    "macvtap": "macvlan",
+    "ipvlan": "ipvlan",
+    "ipvtap": "ipvlan",
+}
 
 
 class Host(Protocol):
@@ -19,31 +35,151 @@ class Host(Protocol):
     def device(self, name: str) -> Device | None:
         """Return a device by its name or alternative name."""
 
-    def devices(self) -> tuple[Device, ...]:
-        """Return every device of the host namespace."""
+    def devices(self, *kinds: str) -> tuple[Device, ...]:
+        """Return every device of the host namespace, or those of these kinds."""
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
 
+    def has_kind(self, kind: str) -> bool:
+        """Tell whether the kernel can make a kind of device."""
 
-def resolve(wish: str, host: Host) -> Device:
-    """Return the device a `parent=` wish names: a name, `auto`, or `mac:<address>`.
 
-    Raises NoParent, BadParent, NoDefaultDevice; NotYet for what has to be made first.
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """What a network stands on: `parent` is a device that is there or is to be made.
+
+    `vlans` are those under it that are ours, lowest first; `mtu` in bytes is what the
+    parent has, or will have.
     """
-    if not wish:
-        raise NotYet(
-            what="a network without a parent (isolated from every wire)",
-            instead=f"Name a device: -o parent=<device>. Devices: {_known(host)}.",
-        )
-    if wish == "auto":
-        return _usable(_default(host), wish, host)
-    if wish.startswith("mac:"):
-        return _usable(_by_mac(wish, host), wish, host)
-    found = host.device(wish)
+
+    parent: str
+    vlans: tuple[str, ...]
+    mtu: int
+
+
+def find(network: Network, host: Host) -> Uplink:
+    """Return what the options of a network put it on.
+
+    `parent=` is a name, `auto` or `mac:<address>`; each `.<tag>` behind it, and
+    `vlan=`, is a VLAN on that. Raises NoParent, BadParent, NoDefaultDevice.
+    """
+    if is_isolated(network.options):
+        return Uplink(Owner(network.id).device, (), MTU_MOST)
+    base, tags = _base(network.options["parent"], network.options["parent"], host)
+    tag = vlan(network.options)
+    return stack(base, [*tags, tag] if tag else tags, host)
+
+
+def stack(base: Device, tags: Sequence[int], host: Host) -> Uplink:
+    """Return VLAN on VLAN on a device: those of other people as they are, else ours."""
+    existing = host.devices("vlan") if tags else ()
+    name, parent, mtu = base.name, base.name, base.mtu
+    ours: list[str] = []
+    for tag in tags:
+        there = [d for d in existing if (d.parent, d.vlan) == (parent, tag)]
+        mtu = there[0].mtu if there else mtu
+        if there and not there[0].ours:
+            name = parent = there[0].name
+            ours = []
+        else:
+            name = f"{name}.{tag}"
+            parent = Owner(vlan=name).device
+            ours.append(name)
+    return Uplink(parent, tuple(ours), mtu)
+
+
+def find_again(network: Network, host: Host) -> Uplink:
+    """Return what a network on record stands on as things are now.
+
+    Somebody may have made a VLAN of his own in the place of ours.
+    """
+    as_known = Uplink(network.parent, network.vlans, 0)
+    if not network.vlans:
+        return as_known
+    name, *above = network.vlans
+    under, _, tag = name.rpartition(".")
+    base = host.device(under)
+    tags = [int(tag), *(int(upper.rpartition(".")[2]) for upper in above)]
+    return stack(base, tags, host) if base else as_known
+
+
+def parent_of(network: Network, host: Host) -> Device:
+    """Return the device a network's children stand on; raises NoParent."""
+    found = host.device(network.parent)
     if found is None:
-        raise _missing(wish, host)
-    return _usable(found, wish, host)
+        raise _missing(network.uplink, host)
+    return found
+
+
+def check_kernel(network: Network, host: Host) -> None:
+    """Raise KernelLacks if the kernel cannot make what the network needs."""
+    works = [f"mode={name}" for name, mode in MODES.items() if host.has_kind(mode.KIND)]
+    use = f"{works[0]} works here" if works else "none of the modes works here"
+    kind = mode_of(network.options).KIND
+    if not host.has_kind(kind):
+        raise KernelLacks(
+            module=kind,
+            what=f"mode {mode_name(network.options)}",
+            instead=f"{use}, or load the module (modprobe {kind})",
+        )
+    if network.vlans and not host.has_kind("vlan"):
+        raise KernelLacks(
+            module="8021q",
+            what=f"VLAN {network.uplink}",
+            instead=f"{use} on a device that the switch sends that VLAN to untagged"
+            " (-o parent=<device>)",
+        )
+    if is_isolated(network.options) and not host.has_kind("dummy"):
+        raise KernelLacks(
+            module="dummy",
+            what="a network without a parent",
+            instead=f"{use} on a device (-o parent=<device>, with --internal if"
+            " nothing is to leave by it)",
+        )
+
+
+def check_company(network: Network, others: Iterable[Network], host: Host) -> None:
+    """Raise Conflict unless the parent can carry the network beside who is there.
+
+    `others` are networks on the same parent. Of the children that other programs made,
+    those moved into a namespace can be seen by nobody here.
+    """
+    mine = mode_of(network.options).seat(network.options)
+    for other in others:
+        theirs = mode_of(other.options).seat(other.options)
+        mine.check_beside(theirs, f"network {other.label}", network.uplink)
+    for child in host.devices(*CHILD_KINDS):
+        if child.parent == network.parent and not child.ours:
+            who = f"device {child.name}, not of underlay"
+            mine.check_beside(_seat_of(child), who, network.uplink)
+
+
+def _seat_of(child: Device) -> Seat:
+    kind = CHILD_KINDS[child.kind]
+    alone = child.flavour == "passthru"
+    if kind != "ipvlan":
+        return Seat(kind, alone=alone)
+    return Seat(kind, (f"ipvlan_mode={child.flavour}", f"ipvlan_flag={child.flag}"))
+
+
+def _base(wish: str, whole: str, host: Host) -> tuple[Device, list[int]]:
+    """Return the device a wish names, and the VLANs to be on it, lowest first."""
+    if wish == "auto":
+        return _usable(_default(host), whole, host), []
+    if wish.startswith("mac:") and "." not in wish:
+        return _usable(_by_mac(wish, host), whole, host), []
+    found = host.device(wish)
+    tagged = TAGGED.fullmatch(wish)
+    if found and not (found.ours and tagged):
+        return _usable(found, whole, host), []
+    if not tagged:
+        raise _missing(whole, host)
+    base, tags = _base(tagged["base"], whole, host)
+    if not VLAN_LEAST <= int(tagged["tag"]) <= VLAN_MOST:
+        why = f"VLAN {tagged['tag']} is not from {VLAN_LEAST} to {VLAN_MOST}"
+        raise BadParent(parent=whole, why=why, known=_known(host))
+    return base, [*tags, int(tagged["tag"])]
 
 
 def _default(host: Host) -> Device:
@@ -77,14 +213,7 @@ def _by_mac(wish: str, host: Host) -> Device:
     raise NoParent(parent=wish, hint="", known=_known(host))
 
 
-def _missing(wish: str, host: Host) -> Exception:
-    vlan = VLAN.fullmatch(wish)
-    if vlan and host.device(vlan["base"]):
-        return NotYet(
-            what=f"making VLAN {vlan['vlan']} on {vlan['base']}",
-            instead=f"Make it yourself: ip link add link {vlan['base']} name {wish}"
-            f" type vlan id {vlan['vlan']} && ip link set {wish} up.",
-        )
+def _missing(wish: str, host: Host) -> NoParent:
     names = [d.name for d in host.devices()]
     return NoParent(parent=wish, hint=did_you_mean(wish, names), known=_known(host))
 
@@ -96,8 +225,12 @@ def _usable(found: Device, wish: str, host: Host) -> Device:
         )
     if found.name.startswith(PREFIX):
         raise BadParent(
-            parent=wish, why="it belongs to a container of underlay", known=_known(host)
+            parent=wish, why="it belongs to a network of underlay", known=_known(host)
         )
+    if found.kind in CHILD_KINDS:
+        under = f", stand on {found.parent} instead" if found.parent else ""
+        why = f"it is a {found.kind} child itself{under}"
+        raise BadParent(parent=wish, why=why, known=_known(host))
     return found
 
 

@@ -26,6 +26,10 @@ class Wanted:
             self.objects + other.objects, self.handed_over | other.handed_over
         )
 
+    def of(self, owner: Owner) -> Wanted:
+        """Return the part that exists for one owner."""
+        return Wanted(tuple(o for o in self.objects if o.owner == owner))
+
 
 def of_network(network: Network) -> Wanted:
     """Return what the network itself needs, without its endpoints."""

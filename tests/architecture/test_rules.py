@@ -11,7 +11,7 @@ import pytest
 
 from underlay import errors
 from underlay.cli import main
-from underlay.modes import LATER_MODES, MODES, macvlan
+from underlay.modes import LATER_MODES, MODES, child, ipvlan, macvlan
 from underlay.modes.options import LATER
 from underlay.settings import Settings
 
@@ -109,8 +109,12 @@ def test_every_mode_and_option_is_documented():
     text = (DOCS / "modes.md").read_text()
     for word in (
         *MODES,
-        *macvlan.NETWORK_KEYS,
+        *child.NETWORK_KEYS,
+        *macvlan.OWN_KEYS,
         *macvlan.FLAVOURS,
+        *ipvlan.OWN_KEYS,
+        *ipvlan.FLAVOURS,
+        *ipvlan.FLAGS,
         *LATER,
         *LATER_MODES,
     ):

@@ -32,11 +32,12 @@ def scans(records, statement):
     return [d for d in found if d.split()[1] not in EXEMPT]
 
 
+@pytest.mark.parametrize("parent", ["eth0", "eth0.50.7"])
 @pytest.mark.parametrize("subnet", ["10.0.0.0/8", "fd00::/64"])
-def test_no_verb_reads_a_whole_table(records, subnet):
+def test_no_verb_reads_a_whole_table(records, subnet, parent):
     engine, ipam = engine_on(records, FakeKernel()), ipam_on(records)
     lan = ip_network(subnet)
-    network = Network("n1", {"parent": "eth0"}, False, (Segment(lan, pooled=True),))
+    network = Network("n1", {"parent": parent}, False, (Segment(lan, pooled=True),))
 
     def life():
         pool = ipam.request_pool(subnet, "", {}, lan.version).id

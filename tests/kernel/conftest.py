@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from tests.fakes import FakeKernel
+from tests.kinds import needs
 from underlay.kernel.netlink import Netlink
 
 CLONE_NEWNET = 0x40000000
@@ -40,7 +41,17 @@ def namespace():
 
 @pytest.fixture(params=["fake", "real"])
 def kernel(request):
+    """The fake, and the real one if it has the kinds a test is marked to need."""
     if request.param == "fake":
         return FakeKernel()
     request.getfixturevalue("namespace")
     return Netlink()
+
+
+@pytest.fixture(autouse=True)
+def needed_kinds(request):
+    """Skip, and say so, what this kernel cannot run; the fake can run everything."""
+    marker = request.node.get_closest_marker("needs")
+    params = getattr(getattr(request.node, "callspec", None), "params", {})
+    if marker and params.get("kernel") != "fake":
+        needs(*marker.args)

@@ -18,6 +18,12 @@ from underlay.wanted import Wanted
 OWNER = Owner("n1", "e1")
 CHILD = Link(OWNER.device, "macvlan", OWNER, parent="eth0", flavour="bridge")
 OTHER = Owner("n1", "e2")
+SHARED = Link(OWNER.device, "ipvlan", OWNER, parent="eth0", flavour="l2", flag="bridge")
+TAGS = Owner(vlan="eth0.50"), Owner(vlan="eth0.50.7")
+STACK = (
+    Link(TAGS[0].device, "vlan", TAGS[0], parent="eth0", vlan=50, up=True),
+    Link(TAGS[1].device, "vlan", TAGS[1], parent=TAGS[0].device, vlan=7, up=True),
+)
 
 
 def bring_about(kernel, *objects):
@@ -34,6 +40,99 @@ def test_a_child_is_made_as_wanted(kernel, flavour):
     seen = bring_about(kernel, want)[OWNER]
     assert (seen.name, seen.flavour) == (OWNER.device, flavour)
     assert (seen.mac, seen.mtu, seen.parent) == ("02:00:00:00:00:07", 1400, "eth0")
+
+
+@pytest.mark.needs("ipvlan")
+@pytest.mark.parametrize("flavour", ["l2", "l3", "l3s"])
+@pytest.mark.parametrize("flag", ["bridge", "private", "vepa"])
+def test_an_ipvlan_child_is_made_with_the_mode_and_flag_asked_for(
+    kernel, flavour, flag
+):
+    want = replace(SHARED, flavour=flavour, flag=flag, mtu=1400)
+    seen = bring_about(kernel, want)[OWNER]
+    assert (seen.kind, seen.flavour, seen.flag) == ("ipvlan", flavour, flag)
+    assert (seen.mtu, seen.parent) == (1400, "eth0")
+
+
+@pytest.mark.needs("ipvlan")
+def test_macvlan_beside_ipvlan_is_refused_by_the_kernel(kernel):
+    bring_about(kernel, SHARED)
+    beside = replace(CHILD, name=OTHER.device, owner=OTHER)
+    with pytest.raises(KernelRefused, match="EBUSY"):
+        kernel.apply(Create(beside))
+
+
+@pytest.mark.needs("ipvlan")
+def test_a_changed_ipvlan_mode_is_amended_in_place(kernel):
+    bring_about(kernel, SHARED)
+    want = replace(SHARED, flavour="l3", flag="private")
+    seen = bring_about(kernel, want)[OWNER]
+    assert (seen.flavour, seen.flag) == ("l3", "private")
+
+
+@pytest.mark.needs("vlan")
+def test_vlans_are_made_on_vlans_up_and_found_by_the_names_people_know(kernel):
+    seen = bring_about(kernel, *STACK)
+    assert seen[Owner(vlan="eth0.50")].parent == "eth0"
+    assert seen[Owner(vlan="eth0.50.7")].parent == STACK[0].name
+    assert all(link.up for link in seen.values())
+    found = kernel.device("eth0.50.7")
+    assert (found.name, found.vlan, found.ours) == (STACK[1].name, 7, True)
+    assert {d.name for d in kernel.devices("vlan")} == {o.name for o in STACK}
+    assert bring_about(kernel) == {}
+
+
+@pytest.mark.needs("vlan")
+def test_one_vlan_is_on_a_device_once(kernel):
+    bring_about(kernel, STACK[0])
+    twin = Owner(vlan="twin.50")
+    with pytest.raises(KernelRefused, match="EEXIST"):
+        kernel.apply(Create(replace(STACK[0], name=twin.device, owner=twin)))
+
+
+@pytest.mark.needs("vlan")
+def test_a_vlan_with_another_tag_is_made_again(kernel):
+    bring_about(kernel, STACK[0])
+    seen = bring_about(kernel, replace(STACK[0], vlan=51))
+    assert seen[Owner(vlan="eth0.50")].vlan == 51
+
+
+@pytest.mark.needs("vlan")
+def test_children_go_with_the_vlan_they_are_on(kernel):
+    child = replace(CHILD, parent=STACK[0].name)
+    bring_about(kernel, STACK[0], child)
+    kernel.apply(Delete(STACK[0]))
+    assert kernel.observe() == frozenset()
+
+
+@pytest.mark.needs("dummy")
+def test_a_dummy_carries_children_and_is_up(kernel):
+    owner = Owner("n1")
+    dummy = Link(owner.device, "dummy", owner, mtu=9000, up=True)
+    seen = bring_about(kernel, dummy, replace(CHILD, parent=dummy.name))
+    assert (seen[owner].mtu, seen[owner].up) == (9000, True)
+    assert seen[OWNER].parent == dummy.name
+
+
+@pytest.mark.needs("vlan", "ipvlan")
+def test_verbs_on_a_vlan_agree_with_the_kernel(kernel, records):
+    network = replace(LAN, options={"parent": "eth0.50.7", "mode": "ipvlan"})
+    live(engine_on(records, kernel), network)
+
+
+@pytest.mark.needs("dummy")
+def test_verbs_on_an_isolated_network_agree_with_the_kernel(kernel, records):
+    live(engine_on(records, kernel), replace(LAN, options={"mtu": "9000"}))
+
+
+def live(engine, network):
+    engine.create_network(network)
+    engine.create_endpoint(WEB)
+    assert engine.preview() == ()
+    engine.delete_endpoint("n1", "e1")
+    assert engine.preview() == ()
+    engine.delete_network("n1")
+    assert engine.kernel.observe() == frozenset()
 
 
 def test_what_is_wanted_no_more_goes(kernel):

@@ -12,6 +12,7 @@ from underlay.errors import (
     NoRecords,
     RecordsDamaged,
     RecordsTooNew,
+    RecordsTooOld,
     RecordsUnwritable,
 )
 from underlay.model import Network
@@ -85,6 +86,22 @@ def test_no_file_is_told_apart_from_an_empty_one(path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_networks_of_every_older_version_are_there_after_an_upgrade(path, version):
+    db = sqlite3.connect(path, isolation_level=None)
+    migrate(db, path, MIGRATIONS[:version])
+    db.execute(
+        "INSERT INTO network (id, options, internal, segments, parent, created)"
+        " VALUES ('n0', '{}', 0, '[]', 'eth0', 1.0)"
+    )
+    db.close()
+    with pytest.raises(RecordsTooOld, match=f"version {version}.* underlay serve"):
+        Records(path, readonly=True)
+    records = Records(path)
+    assert records.networks.all() == [Network("n0", parent="eth0", created=1.0)]
+    records.close()
+
+
 def test_an_older_file_is_copied_before_it_is_migrated(path):
     fill(path, 2)
     newer = (*MIGRATIONS, ("ALTER TABLE network ADD COLUMN colour TEXT",))
@@ -92,9 +109,9 @@ def test_an_older_file_is_copied_before_it_is_migrated(path):
     migrate(db, path, newer)
     assert db.execute("PRAGMA user_version").fetchone()[0] == len(newer)
     db.close()
-    copy = sqlite3.connect(path.with_name("underlay.db.v1"))
+    copy = sqlite3.connect(path.with_name(f"underlay.db.v{len(MIGRATIONS)}"))
     assert copy.execute("SELECT count(*) FROM network").fetchone()[0] == 2
-    assert copy.execute("PRAGMA user_version").fetchone()[0] == 1
+    assert copy.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
     copy.close()
 
 
@@ -104,7 +121,7 @@ def test_a_migration_that_fails_leaves_neither_its_tables_nor_its_version(path):
     db = sqlite3.connect(path, isolation_level=None)
     with pytest.raises(sqlite3.OperationalError):
         migrate(db, path, broken)
-    assert db.execute("PRAGMA user_version").fetchone()[0] == 1
+    assert db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
     assert not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'half'").fetchall()
     db.close()
 

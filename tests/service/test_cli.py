@@ -44,7 +44,7 @@ def test_reading_commands_say_the_same_whether_the_service_runs_or_not(used):
     running = [facts(used, *words) for words in commands]
     assert facts(used, "status")["service"]["ok"] is True
     assert facts(used, "status")["parents"] == [
-        {"name": "eth0", "networks": ["n" * 12], "endpoints": 1}
+        {"name": "eth0", "device": "eth0", "networks": ["n" * 12], "endpoints": 1}
     ]
     used.stop()
     assert [facts(used, *words) for words in commands] == running

@@ -293,8 +293,12 @@ def test_it_says_so_when_its_records_are_gone(daemon):
 
 
 def test_the_log_is_one_line_a_record_of_keys_and_values(daemon):
-    daemon.post("NetworkDriver.CreateNetwork", {"NetworkID": "x"})
+    refused = {
+        "NetworkID": "x",
+        "Options": {"com.docker.network.generic": {"parent": "eth9"}},
+    }
+    daemon.post("NetworkDriver.CreateNetwork", refused)
     for line in daemon.log.splitlines():
         assert " level=" in line
         assert " msg=" in line
-    assert 'error="E-103 ' in daemon.log
+    assert 'error="E-123 ' in daemon.log

@@ -1,7 +1,8 @@
-"""Options to meaning: what macvlan accepts, refuses and wants."""
+"""Options to meaning: what the modes accept, refuse and want."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 
 import pytest
@@ -12,16 +13,14 @@ from underlay.errors import (
     BadValue,
     Contradiction,
     MacTaken,
-    MtuTooBig,
     MtuTooSmall,
     NotYet,
     PassthruFull,
-    PassthruTaken,
     UnknownMode,
     UnknownOption,
 )
 from underlay.model import Endpoint, Network, Segment
-from underlay.modes import macvlan, mode_name, mode_of
+from underlay.modes import MODES, ipvlan, macvlan, mode_name, mode_of
 from underlay.objects import Owner
 from underlay.steps import Create
 
@@ -72,7 +71,9 @@ def test_a_mode_that_cannot_be_is_refused(options, refusal, words):
         ({"mtu": "-1"}, BadValue, "number"),
         ({"mtu": "\u0661500"}, BadValue, "number"),
         ({"host_access": "on"}, NotYet, "host_access=on"),
-        ({"vlan": "5"}, NotYet, "vlan=5"),
+        ({"vlan": "0"}, BadValue, "a number from 1 to 4094"),
+        ({"vlan": "4095"}, BadValue, "a number from 1 to 4094"),
+        ({"vlan": "5"}, Contradiction, "vlan=5 and a network without a parent"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused(options, refusal, words):
@@ -98,52 +99,26 @@ def test_an_mtu_that_switches_ipv6_off_is_refused_with_ipv6_only():
         macvlan.check(network(V4, V6, mtu="1000"))
 
 
-def test_the_mtu_of_the_parent_is_the_most():
-    macvlan.admit(network(mtu="1500"), ETH0, [])
-    with pytest.raises(MtuTooBig, match="the 1500 of parent eth0"):
-        macvlan.admit(network(mtu="1501"), ETH0, [])
-    with pytest.raises(MtuTooBig):
-        macvlan.admit_endpoint(network(), endpoint(options={"mtu": "9000"}), ETH0, None)
-
-
-@pytest.mark.parametrize(
-    ("asked", "there", "refused"),
-    [
-        ("bridge", "bridge", False),
-        ("private", "vepa", False),
-        ("passthru", "bridge", True),
-        ("bridge", "passthru", True),
-        ("passthru", "passthru", True),
-    ],
-)
-def test_passthru_shares_its_parent_with_nobody(asked, there, refused):
-    other = network(macvlan_mode=there)
-    if not refused:
-        macvlan.admit(network(macvlan_mode=asked), ETH0, [other])
-        return
-    with pytest.raises(PassthruTaken, match="network nnnnnnnnnnnn"):
-        macvlan.admit(network(macvlan_mode=asked), ETH0, [other])
-
-
 def test_passthru_serves_one_container():
     one = endpoint(container="web")
+    macvlan.check_room(network(), one)
     with pytest.raises(PassthruFull, match="endpoint web has it"):
-        macvlan.admit_endpoint(network(macvlan_mode="passthru"), endpoint(), ETH0, one)
+        macvlan.check_room(network(macvlan_mode="passthru"), one)
 
 
 def test_the_mac_is_the_one_asked_for_else_the_derived_one():
     asked = endpoint(mac="02:00:00:00:00:07")
-    assert macvlan.endpoint_mac(network(), asked, ETH0, "d") == "02:00:00:00:00:07"
-    assert macvlan.endpoint_mac(network(), endpoint(), ETH0, "d") == "d"
+    assert macvlan.endpoint_mac(network(), asked, ETH0.mac, "d") == "02:00:00:00:00:07"
+    assert macvlan.endpoint_mac(network(), endpoint(), ETH0.mac, "d") == "d"
     with pytest.raises(MacTaken, match="eth0 itself"):
-        macvlan.endpoint_mac(network(), endpoint(mac=ETH0.mac), ETH0, "d")
+        macvlan.endpoint_mac(network(), endpoint(mac=ETH0.mac), ETH0.mac, "d")
 
 
 def test_passthru_never_changes_the_mac_of_the_parent():
     whole = network(macvlan_mode="passthru")
-    assert macvlan.endpoint_mac(whole, endpoint(), ETH0, "derived") == ETH0.mac
+    assert macvlan.endpoint_mac(whole, endpoint(), ETH0.mac, "derived") == ETH0.mac
     with pytest.raises(BadMac, match="would change the host's device"):
-        macvlan.endpoint_mac(whole, endpoint(mac="02:00:00:00:00:07"), ETH0, "d")
+        macvlan.endpoint_mac(whole, endpoint(mac="02:00:00:00:00:07"), ETH0.mac, "d")
 
 
 def test_an_endpoint_wants_its_child_device():
@@ -166,15 +141,95 @@ def test_the_mtu_of_an_endpoint_goes_before_that_of_its_network():
 
 def test_join_answers_the_gateways_of_the_subnets_the_endpoint_is_in():
     both = endpoint(ipv4=IPv4Interface("10.0.0.5/24"), ipv6=IPv6Interface("fd00::5/64"))
-    found = macvlan.attachment(network(V4, V6), both)
+    found = macvlan.attachment(network(V4, V6, parent="eth0"), both)
     assert (str(found.gateway4), str(found.gateway6)) == ("10.0.0.1", "fd00::1")
     only4 = endpoint(ipv4=IPv4Interface("10.0.0.5/24"))
-    assert macvlan.attachment(network(V4, V6), only4).gateway6 is None
+    assert macvlan.attachment(network(V4, V6, parent="eth0"), only4).gateway6 is None
 
 
-def test_an_internal_network_has_no_way_out():
-    found = macvlan.attachment(
-        network(internal=True), endpoint(ipv4=IPv4Interface("10.0.0.5/24"))
+@pytest.mark.parametrize("mode", ["macvlan", "ipvlan"])
+@pytest.mark.parametrize(
+    "closed", [network(internal=True, parent="eth0"), network()], ids=["internal", "-"]
+)
+@pytest.mark.parametrize("flavour", ["l2", "l3"])
+def test_an_internal_or_isolated_network_has_no_way_out(mode, closed, flavour):
+    asked = {**closed.options, "mode": mode}
+    if mode == "ipvlan":
+        asked["ipvlan_mode"] = flavour
+    found = MODES[mode].attachment(
+        replace(closed, options=asked), endpoint(ipv4=IPv4Interface("10.0.0.5/24"))
     )
-    assert found.gateway4 is None
-    assert not macvlan.needs_gateway({}, internal=True)
+    assert (found.gateway4, found.on_link) == (None, ())
+
+
+def ipvlan_network(*segments, **options):
+    return network(*segments, mode="ipvlan", parent="eth0", **options)
+
+
+def test_ipvlan_l2_has_the_gateway_of_its_subnet():
+    one = endpoint(ipv4=IPv4Interface("10.0.0.5/24"))
+    found = ipvlan.attachment(ipvlan_network(), one)
+    assert (str(found.gateway4), found.on_link) == ("10.0.0.1", ())
+    assert ipvlan.keeps_gateway({"ipvlan_mode": "l2"})
+
+
+@pytest.mark.parametrize("flavour", ["l3", "l3s"])
+def test_ipvlan_l3_sends_everything_to_the_parent_in_the_families_it_has(flavour):
+    routed = ipvlan_network(V4, V6, ipvlan_mode=flavour)
+    both = endpoint(ipv4=IPv4Interface("10.0.0.5/24"), ipv6=IPv6Interface("fd00::5/64"))
+    found = ipvlan.attachment(routed, both)
+    assert [str(n) for n in found.on_link] == ["0.0.0.0/0", "::/0"]
+    assert (found.gateway4, found.gateway6) == (None, None)
+    only6 = endpoint(ipv6=IPv6Interface("fd00::5/64"))
+    assert [str(n) for n in ipvlan.attachment(routed, only6).on_link] == ["::/0"]
+    assert not ipvlan.keeps_gateway(routed.options)
+
+
+def test_an_ipvlan_child_has_mode_and_flag_and_no_mac():
+    asked = ipvlan_network(ipvlan_mode="l3s", ipvlan_flag="private", mtu="1400")
+    (link,) = ipvlan.endpoint_objects(asked, endpoint())
+    name = Owner("n" * 64, "e" * 64).device
+    assert str(Create(link)) == (
+        f"ip link add link eth0 name {name} mtu 1400 type ipvlan mode l3s private"
+    )
+    assert not ipvlan.endpoint_mac(asked, endpoint(), ETH0.mac, "derived")
+    ipvlan.check_room(asked, endpoint())
+
+
+def test_a_mac_for_an_ipvlan_container_is_refused():
+    with pytest.raises(BadMac, match=f"the MAC of eth0, {ETH0.mac}.* mode=macvlan"):
+        ipvlan.endpoint_mac(
+            ipvlan_network(), endpoint(mac="02:00:00:00:00:07"), ETH0.mac, "d"
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "near"),
+    [({"ipvlan_mode": "L3"}, "l3"), ({"ipvlan_flag": "privat"}, "private")],
+)
+def test_an_ipvlan_mode_or_flag_that_cannot_be_is_refused(options, near):
+    with pytest.raises(BadValue, match=f"Did you mean '{near}'"):
+        ipvlan.check(ipvlan_network(**options))
+
+
+def test_an_isolated_network_stands_on_a_dummy_of_its_own():
+    (link,) = macvlan.network_objects(network(mtu="9000"))
+    owner = Owner("n" * 64)
+    assert (
+        str(Create(link)) == f"ip link add name {owner.device} mtu 9000 up type dummy"
+    )
+    assert link.owner == owner
+
+
+def test_vlans_of_ours_are_made_one_on_the_other():
+    lower, upper = Owner(vlan="eth0.50"), Owner(vlan="eth0.50.7")
+    tagged = replace(
+        network(parent="eth0.50.7"),
+        parent=upper.device,
+        vlans=("eth0.50", "eth0.50.7"),
+    )
+    assert [str(Create(link)) for link in macvlan.network_objects(tagged)] == [
+        f"ip link add link eth0 name {lower.device} up type vlan id 50",
+        f"ip link add link {lower.device} name {upper.device} up type vlan id 7",
+    ]
+    assert tagged.uplink == "eth0.50.7"

@@ -1,4 +1,4 @@
-"""Which device a `parent=` wish names."""
+"""What a network's options put it on, and who may share it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import pytest
 
 from tests.fakes import ETH0, LO, FakeKernel
 from underlay import uplink
-from underlay.errors import BadParent, NoDefaultDevice, NoParent, NotYet
+from underlay.errors import (
+    BadParent,
+    KernelLacks,
+    NoDefaultDevice,
+    NoParent,
+    OtherChildren,
+    OtherIpvlanMode,
+    PassthruTaken,
+)
+from underlay.model import Device, Network
+from underlay.objects import Owner
 
 ETH1 = replace(ETH0, name="eth1", mac="52:54:00:00:00:02")
 
@@ -17,18 +27,29 @@ def host(*devices, default="eth0"):
     return FakeKernel(LO, ETH0, *devices, default=default)
 
 
+def found(wish, kernel, **options):
+    return uplink.find(Network("n1", {"parent": wish, **options}), kernel)
+
+
+def vlan(name, parent, tag, *, ours=False, mtu=1500):
+    return Device(name, "vlan", ETH0.mac, mtu, parent=parent, vlan=tag, ours=ours)
+
+
+def on(parent="eth0", identity="n1", **options):
+    return Network(identity, {"parent": parent, **options}, parent=parent)
+
+
 def test_a_parent_is_named_by_name_mac_or_default_route():
-    assert uplink.resolve("eth0", host()).name == "eth0"
-    assert uplink.resolve("auto", host()).name == "eth0"
-    assert uplink.resolve("mac:52:54:00:00:00:02", host(ETH1)).name == "eth1"
-    assert uplink.resolve("mac:52-54-00-00-00-02", host(ETH1)).name == "eth1"
+    assert found("eth0", host()).parent == "eth0"
+    assert found("auto", host()).parent == "eth0"
+    assert found("mac:52:54:00:00:00:02", host(ETH1)).parent == "eth1"
+    assert found("mac:52-54-00-00-00-02", host(ETH1)).parent == "eth1"
 
 
 def test_the_permanent_address_decides_between_members_of_a_bond():
     bond = replace(ETH0, name="bond0", kind="bond")
     slave = replace(ETH1, mac=ETH0.mac, permanent_mac=ETH1.mac)
-    found = uplink.resolve(f"mac:{ETH1.mac}", host(bond, slave))
-    assert found.name == "eth1"
+    assert found(f"mac:{ETH1.mac}", host(bond, slave)).parent == "eth1"
 
 
 @pytest.mark.parametrize(
@@ -36,24 +57,170 @@ def test_the_permanent_address_decides_between_members_of_a_bond():
     [
         ("eth9", NoParent, "Did you mean 'eth1'.* Devices: eth0, eth1"),
         ("lo", BadParent, "loopback"),
-        ("ul-123", BadParent, "belongs to a container"),
+        ("ul-123", BadParent, "belongs to a network"),
         ("mac:zz", BadParent, "it is not mac:"),
         ("mac:52:54:00:00:00:09", NoParent, "Devices: eth0, eth1"),
-        ("", NotYet, "without a parent"),
-        ("eth0.50", NotYet, "ip link add link eth0 name eth0.50 type vlan id 50"),
-        ("wlan7.50", NoParent, "not a device"),
+        ("wlan7.50", NoParent, "'wlan7.50' is not a device"),
+        ("eth0.0", BadParent, "VLAN 0 is not from 1 to 4094"),
+        ("eth0.4095", BadParent, "VLAN 4095 is not"),
+        ("eth0.50.9999", BadParent, "'eth0.50.9999' cannot .* VLAN 9999 is not"),
+        ("lo.5", BadParent, "loopback"),
+        ("mv0", BadParent, "it is a macvlan child itself, stand on eth0 instead"),
     ],
 )
 def test_a_parent_that_cannot_be_is_refused(wish, refusal, words):
+    child = Device("mv0", "macvlan", ETH1.mac, 1500, parent="eth0")
     with pytest.raises(refusal, match=words):
-        uplink.resolve(wish, host(ETH1, replace(ETH1, name="ul-123")))
+        found(wish, host(ETH1, replace(ETH1, name="ul-123"), child))
 
 
 def test_auto_without_a_default_route_is_refused():
     with pytest.raises(NoDefaultDevice):
-        uplink.resolve("auto", host(default=None))
+        found("auto", host(default=None))
 
 
 def test_an_address_that_two_devices_have_is_refused():
     with pytest.raises(BadParent, match="eth0, eth2 all have"):
-        uplink.resolve(f"mac:{ETH0.mac}", host(replace(ETH0, name="eth2")))
+        found(f"mac:{ETH0.mac}", host(replace(ETH0, name="eth2")))
+
+
+@pytest.mark.parametrize(
+    ("wish", "options", "vlans"),
+    [
+        ("eth0.50", {}, ("eth0.50",)),
+        ("eth0", {"vlan": "50"}, ("eth0.50",)),
+        ("eth0.50.7", {}, ("eth0.50", "eth0.50.7")),
+        ("eth0.50", {"vlan": "7"}, ("eth0.50", "eth0.50.7")),
+        ("auto.50", {}, ("eth0.50",)),
+        ("auto", {"vlan": "50"}, ("eth0.50",)),
+        (f"mac:{ETH0.mac}", {"vlan": "50"}, ("eth0.50",)),
+        (f"mac:{ETH0.mac}.50", {}, ("eth0.50",)),
+        ("eth0.050", {}, ("eth0.50",)),
+    ],
+)
+def test_a_vlan_is_spelled_in_the_parent_or_as_an_option(wish, options, vlans):
+    at = found(wish, host(), **options)
+    assert (at.vlans, at.parent) == (vlans, Owner(vlan=vlans[-1]).device)
+
+
+def test_a_vlan_has_the_mtu_of_what_it_is_on():
+    assert found("big0.5", host(replace(ETH0, name="big0", mtu=9000))).mtu == 9000
+    small = vlan("v5", "big0", 5, mtu=1400)
+    big = replace(ETH0, name="big0", mtu=9000)
+    assert found("big0.5.6", host(big, small)).mtu == 1400
+
+
+@pytest.mark.parametrize("name", ["eth0.50", "office"])
+def test_a_vlan_somebody_else_made_is_used_whatever_its_name(name):
+    at = found("eth0.50", host(vlan(name, "eth0", 50)))
+    assert (at.parent, at.vlans) == (name, ())
+
+
+def test_a_vlan_of_ours_on_one_of_somebody_else():
+    at = found("eth0.50.7", host(vlan("office", "eth0", 50)))
+    assert at.vlans == ("office.7",)
+
+
+def test_a_vlan_of_ours_is_used_by_the_next_network():
+    ours = vlan(Owner(vlan="eth0.50").device, "eth0", 50, ours=True)
+    at = found("eth0.50", host(ours))
+    assert (at.parent, at.vlans) == (ours.name, ("eth0.50",))
+
+
+def test_a_device_whose_name_looks_like_a_vlan_is_what_it_is():
+    odd = replace(ETH1, name="eth0.50")
+    at = found("eth0.50", host(odd))
+    assert (at.parent, at.vlans) == ("eth0.50", ())
+
+
+def test_a_network_without_a_parent_stands_on_a_device_of_its_own():
+    at = uplink.find(Network("n1"), host())
+    assert (at.parent, at.vlans) == (Owner("n1").device, ())
+
+
+@pytest.mark.parametrize(
+    ("network", "lacks", "words"),
+    [
+        (on(mode="ipvlan"), {"ipvlan"}, "no ipvlan, which mode ipvlan .* mode=macvlan"),
+        (on(), {"macvlan"}, "no macvlan, which mode macvlan needs: mode=ipvlan works"),
+        (on(), {"macvlan", "ipvlan"}, "no macvlan, .* none of the modes works"),
+        (
+            replace(on(), vlans=("eth0.5",)),
+            {"vlan"},
+            "no 8021q, which VLAN eth0.5 needs: mode=macvlan works here on a device",
+        ),
+        (Network("n1"), {"dummy"}, "no dummy, which a network without a parent needs"),
+    ],
+)
+def test_what_the_kernel_lacks_is_said_with_what_works(network, lacks, words):
+    kernel = host()
+    uplink.check_kernel(network, kernel)
+    kernel.lacks = lacks
+    with pytest.raises(KernelLacks, match=f"E-126 this kernel has {words}"):
+        uplink.check_kernel(network, kernel)
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "refusal", "words"),
+    [
+        ({}, {"macvlan_mode": "private"}, None, ""),
+        ({"macvlan_mode": "passthru"}, {}, PassthruTaken, "network lan is on it"),
+        ({}, {"macvlan_mode": "passthru"}, PassthruTaken, "in mode passthru"),
+        (
+            {"macvlan_mode": "passthru"},
+            {"macvlan_mode": "passthru"},
+            PassthruTaken,
+            "network lan",
+        ),
+        ({"mode": "ipvlan"}, {"mode": "ipvlan", "ipvlan_mode": "l2"}, None, ""),
+        (
+            {"ipvlan_mode": "l3"},
+            {"mode": "ipvlan"},
+            OtherIpvlanMode,
+            "with ipvlan_mode=l2 ipvlan_flag=bridge .network lan.",
+        ),
+        (
+            {"ipvlan_flag": "private"},
+            {"mode": "ipvlan"},
+            OtherIpvlanMode,
+            "ipvlan_mode=l2 ipvlan_flag=private would change them",
+        ),
+        (
+            {},
+            {"mode": "ipvlan"},
+            OtherChildren,
+            "E-120 eth0 carries ipvlan children .network lan.: the kernel allows"
+            " macvlan or ipvlan on one parent, not both. Use mode=ipvlan, or another",
+        ),
+        ({"mode": "ipvlan"}, {}, OtherChildren, "carries macvlan children"),
+    ],
+)
+def test_who_may_share_a_parent(asked, there, refusal, words):
+    other = replace(on(identity="n2", **there), name="lan")
+    if refusal is None:
+        uplink.check_company(on(**asked), [other], host())
+        return
+    with pytest.raises(refusal, match=words):
+        uplink.check_company(on(**asked), [other], host())
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "flavour", "refusal"),
+    [
+        ({}, "macvlan", "bridge", None),
+        ({}, "macvtap", "passthru", PassthruTaken),
+        ({}, "ipvlan", "l2", OtherChildren),
+        ({"mode": "ipvlan"}, "macvtap", "bridge", OtherChildren),
+        ({"mode": "ipvlan"}, "ipvlan", "l2", None),
+        ({"mode": "ipvlan"}, "ipvtap", "l3", OtherIpvlanMode),
+    ],
+)
+def test_children_of_other_programs_count_too(asked, kind, flavour, refusal):
+    child = Device("x0", kind, ETH1.mac, 1500, parent="eth0", flavour=flavour)
+    child = replace(child, flag="bridge") if kind.startswith("ipv") else child
+    uplink.check_company(on("eth1", **asked), [], host(ETH1, child))
+    if refusal is None:
+        uplink.check_company(on(**asked), [], host(child))
+        return
+    with pytest.raises(refusal, match="device x0, not of underlay"):
+        uplink.check_company(on(**asked), [], host(child))

@@ -29,8 +29,11 @@ class Kernel(Protocol):
     def device(self, name: str) -> Device | None:
         """Return any device of the host by its name or alternative name."""
 
-    def devices(self) -> tuple[Device, ...]:
-        """Return every device of the host."""
+    def devices(self, *kinds: str) -> tuple[Device, ...]:
+        """Return every device of the host, or those of these kinds."""
+
+    def has_kind(self, kind: str) -> bool:
+        """Tell whether the kernel can make a kind of device, by a module if need be."""
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
@@ -20,24 +21,35 @@ _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scop
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 
 _DONE, _ERROR = 3, 2
-_REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
+_REQUEST, _ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10
+_CREATE, _EXCLUSIVE = 0x400, 0x200
 _NEWLINK, _GETLINK, _NEWROUTE, _GETROUTE = 16, 18, 24, 26
 _STATISTICS_LEFT_OUT = 1 << 3  # RTEXT_FILTER_SKIP_STATS halves a dump
-_IFF_LOOPBACK = 0x8
+_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _GROUP = 1, 3, 4, 5, 18, 20, 27
-_EXT_MASK, _ALT_IFNAME, _PERM_ADDRESS = 29, 53, 54
-_INFO_KIND, _INFO_DATA, _MACVLAN_MODE = 1, 2, 1
+_EXT_MASK, _LINK_NETNSID, _ALT_IFNAME, _PERM_ADDRESS, _MASTER = 29, 37, 53, 54, 10
+_INFO_KIND, _INFO_DATA = 1, 2
+_MODE, _IPVLAN_FLAGS, _VLAN_ID, _VLAN_PROTOCOL = 1, 2, 1, 5
+_802_1Q = b"\x81\x00"
 _ROUTE_DESTINATION, _LOCAL = 1, 2
 _ROUTE_OIF, _ROUTE_PRIORITY, _ROUTE_TABLE, _MAIN_TABLE, _UNICAST = 4, 6, 15, 254, 1
 
-MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
+_MACVLAN = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
+_IPVLAN = {0: "l2", 1: "l3", 2: "l3s"}
+MODES = {"macvlan": _MACVLAN, "macvtap": _MACVLAN, "ipvlan": _IPVLAN, "ipvtap": _IPVLAN}
+IPVLAN_FLAGS = {0: "bridge", 1: "private", 2: "vepa"}
 _ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class RawLink:
-    """A link as the kernel tells it; `link` is the index of what it stands on."""
+    """A link as the kernel tells it.
+
+    `link` is the index of what it stands on, 0 if that is in another namespace;
+    `master` that of the bridge or bond it is a port of. `flavour` and `flag` are the
+    mode of a macvlan or ipvlan child, `vlan` a tag of 802.1Q.
+    """
 
     index: int
     name: str
@@ -49,7 +61,11 @@ class RawLink:
     alias: str = ""
     group: int = 0
     loopback: bool = False
-    macvlan_mode: str = ""
+    up: bool = False
+    master: int = 0
+    flavour: str = ""
+    flag: str = ""
+    vlan: int = 0
 
 
 def link_named(name: str) -> RawLink | None:
@@ -61,15 +77,35 @@ def link_named(name: str) -> RawLink | None:
     return found or (_get(_ALT_IFNAME, name) if key == _IFNAME else None)
 
 
-def all_links() -> tuple[RawLink, ...]:
-    """Return every link of this namespace.
+def all_links(kind: str = "") -> tuple[RawLink, ...]:
+    """Return every link of this namespace, or those of one kind.
 
-    Raises OSError EINTR if they keep changing while they are read.
+    The kernel picks out a kind itself, if it knows it. Raises OSError EINTR if they
+    keep changing while they are read.
     """
     body = _IFINFO.pack(0, 0, 0, 0, 0) + _attribute(
         _EXT_MASK, struct.pack("=I", _STATISTICS_LEFT_OUT)
     )
-    return tuple(_link(m) for m in _dump(_GETLINK, _NEWLINK, body))
+    if kind:
+        body += _attribute(_LINKINFO, _attribute(_INFO_KIND, kind.encode() + b"\0"))
+    found = (_link(m) for m in _dump(_GETLINK, _NEWLINK, body))
+    return tuple(link for link in found if kind in ("", link.kind))
+
+
+def kind_is_known(kind: str) -> bool:
+    """Tell whether the kernel has a kind of link, or a module of it to load.
+
+    It is asked for one that cannot be: every kind refuses to be on nothing, or to have
+    an address of one byte, with EINVAL.
+    """
+    body = _IFINFO.pack(0, 0, 0, 0, 0) + _attribute(_ADDRESS, b"\0")
+    body += _attribute(_LINKINFO, _attribute(_INFO_KIND, kind.encode() + b"\0"))
+    flags = _REQUEST | _ACK | _CREATE | _EXCLUSIVE
+    try:
+        list(_exchange(_NEWLINK, flags, _NEWLINK, body))
+    except OSError as error:
+        return error.errno != errno.EOPNOTSUPP
+    return True
 
 
 def default_device_index() -> int | None:
@@ -83,7 +119,7 @@ def default_device_index() -> int | None:
             if length or table != _MAIN_TABLE or kind != _UNICAST:
                 continue
             if _ROUTE_OIF in route:
-                metric = _number(route.get(_ROUTE_PRIORITY, b"\0\0\0\0"))
+                metric = _number(route.get(_ROUTE_PRIORITY, b""))
                 candidate = metric, _number(route[_ROUTE_OIF])
                 best = min(best or candidate, candidate)
         if best:
@@ -154,22 +190,36 @@ def _link(message: bytes) -> RawLink:
     _, _, index, flags, _ = _IFINFO.unpack_from(message)
     found = dict(_attributes(message[_IFINFO.size :]))
     info = dict(_attributes(found.get(_LINKINFO, b"")))
-    kind = _text(info.get(_INFO_KIND, b""))
-    data = dict(_attributes(info.get(_INFO_DATA, b""))) if kind == "macvlan" else {}
-    mode = _number(data[_MACVLAN_MODE]) if _MACVLAN_MODE in data else 0
+    elsewhere = _LINK_NETNSID in found
     return RawLink(
         index=index,
         name=_text(found.get(_IFNAME, b"")),
-        kind=kind,
         mac=found.get(_ADDRESS, b"").hex(":"),
         permanent_mac=found.get(_PERM_ADDRESS, b"").hex(":"),
-        mtu=_number(found.get(_MTU, b"\0\0\0\0")),
-        link=_number(found.get(_LINK, b"\0\0\0\0")),
+        mtu=_number(found.get(_MTU, b"")),
+        link=0 if elsewhere else _number(found.get(_LINK, b"")),
         alias=_text(found.get(_ALIAS, b"")),
-        group=_number(found.get(_GROUP, b"\0\0\0\0")),
+        group=_number(found.get(_GROUP, b"")),
         loopback=bool(flags & _IFF_LOOPBACK),
-        macvlan_mode=MACVLAN_MODES.get(mode, ""),
+        up=bool(flags & _IFF_UP),
+        master=_number(found.get(_MASTER, b"")),
+        **_of_kind(info),
     )
+
+
+def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:
+    """Return what the kind of a link adds to it."""
+    kind = _text(info.get(_INFO_KIND, b""))
+    facts: dict[str, Any] = {"kind": kind}
+    data = dict(_attributes(info.get(_INFO_DATA, b"")))
+    if kind in MODES:
+        facts["flavour"] = MODES[kind].get(_number(data.get(_MODE, b"")), "")
+    if kind in ("ipvlan", "ipvtap"):
+        flags = _number(data.get(_IPVLAN_FLAGS, b""))
+        facts["flag"] = IPVLAN_FLAGS.get(flags, "")
+    if kind == "vlan" and data.get(_VLAN_PROTOCOL, _802_1Q) == _802_1Q:
+        facts["vlan"] = _number(data.get(_VLAN_ID, b""))
+    return facts
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

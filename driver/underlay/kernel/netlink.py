@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink import nla
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from underlay.errors import KernelRefused
 from underlay.kernel import links
@@ -19,6 +22,8 @@ from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP, Link, Object, Owner
 from underlay.steps import Amend, Create, Delete, Step
 
 NAMESPACE = Path("/proc/self/ns/net")
+# The kinds that others can put something on, in the host, before we delete them.
+_CARRIERS = ("vlan", "dummy")
 
 
 class Netlink:
@@ -27,6 +32,10 @@ class Netlink:
     Each touch opens a socket of its own: half a millisecond, and nothing to share, to
     leak (a long-lived IPRoute grows) or to be poisoned by an overflow.
     """
+
+    def __init__(self) -> None:
+        # Here and not where it is used: it is not safe while other threads write links.
+        ifinfmsg.ifinfo.register_link_kind(module={"ipvlan": _IpvlanData})
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         """Return our links: all of them, or those of these names."""
@@ -69,9 +78,15 @@ class Netlink:
         raw = links.link_named(name)
         return _device(raw) if raw else None
 
-    def devices(self) -> tuple[Device, ...]:
-        """Return every device."""
-        return tuple(_device(raw) for raw in links.all_links())
+    def devices(self, *kinds: str) -> tuple[Device, ...]:
+        """Return every device, or those of these kinds."""
+        return tuple(
+            _device(raw) for kind in kinds or ("",) for raw in links.all_links(kind)
+        )
+
+    def has_kind(self, kind: str) -> bool:
+        """Tell whether the kernel can make a kind of device, by a module if need be."""
+        return links.kind_is_known(kind)
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
@@ -93,10 +108,11 @@ class Netlink:
 _HINTS = {
     errno.EBUSY: " Another driver may hold the parent: a device carries macvlan or"
     " ipvlan children or is in a bridge or bond, not two of these.",
-    errno.EOPNOTSUPP: " This kernel may lack the kind of device: try `modprobe"
-    " macvlan` on the host.",
+    errno.EOPNOTSUPP: " This kernel may lack the kind of device: try `modprobe` with"
+    " its name on the host.",
     errno.EPERM: " The service needs CAP_NET_ADMIN in the host's network namespace.",
     errno.EADDRINUSE: " Another child of the parent has that MAC.",
+    errno.ENETDOWN: " A VLAN is up only if the device under it is: set that up first.",
 }
 
 
@@ -106,21 +122,53 @@ def _reason(error: Exception, code: int | None) -> str:
     return f"{text} ({name})" if name else str(text)
 
 
+class _IpvlanData(nla):  # type: ignore[misc]  # pyroute2 has no types
+    """What IFLA_INFO_DATA of an ipvlan link carries: pyroute2 drops the flags."""
+
+    prefix = "IFLA_"
+    nla_map = (
+        ("IFLA_IPVLAN_UNSPEC", "none"),
+        ("IFLA_IPVLAN_MODE", "uint16"),
+        ("IFLA_IPVLAN_FLAGS", "uint16"),
+    )
+
+
+def _kind(link: Link) -> dict[str, Any]:
+    """Return what the kind of a link takes, in pyroute2's words."""
+    spec: dict[str, Any] = {"kind": link.kind}
+    if link.vlan:
+        spec["vlan_id"] = link.vlan
+    if link.kind == "ipvlan":
+        spec["ipvlan_mode"] = _code(links.MODES["ipvlan"], link.flavour)
+        spec["ipvlan_flags"] = _code(links.IPVLAN_FLAGS, link.flag)
+    elif link.flavour:
+        spec[f"{link.kind}_mode"] = link.flavour
+    return spec
+
+
+def _code(names: dict[int, str], name: str | None) -> int:
+    return next(code for code, known in names.items() if known == name)
+
+
 def _create(link: Link) -> None:
     if link.owner is None:
         raise OSError(errno.EINVAL, "a link without an owner is never made")
-    spec: dict[str, Any] = {"ifname": link.name, "kind": link.kind}
+    spec = {"ifname": link.name, **_kind(link)}
     if link.parent:
         spec["link"] = _index_of(link.parent)
-    if link.flavour:
-        spec[f"{link.kind}_mode"] = link.flavour
     if link.mac:
         spec["address"] = link.mac
     if link.mtu:
         spec["mtu"] = link.mtu
     with IPRoute() as kernel:
         kernel.link("add", **spec, group=UNFINISHED_GROUP)
-        kernel.link("set", index=_index_of(link.name), ifalias=link.owner.mark, group=0)
+        index = _index_of(link.name)
+        if link.owner.vlan:
+            # What people call it. A courtesy: the name may be taken, the kernel old.
+            with suppress(NetlinkError):
+                kernel.link("property_add", index=index, altname=link.owner.vlan)
+        state = {"state": "up"} if link.up else {}
+        kernel.link("set", index=index, ifalias=link.owner.mark, group=0, **state)
 
 
 def _amend(seen: Link, link: Link) -> None:
@@ -132,8 +180,10 @@ def _amend(seen: Link, link: Link) -> None:
         change["address"] = link.mac
     if link.mtu:
         change["mtu"] = link.mtu
-    if link.flavour not in (None, seen.flavour):
-        change |= {"kind": link.kind, f"{link.kind}_mode": link.flavour}
+    if link.up:
+        change["state"] = "up"
+    if (link.flavour, link.flag) != (seen.flavour, seen.flag) and link.flavour:
+        change |= _kind(link)
     with IPRoute() as kernel:
         kernel.link("set", **change)
 
@@ -143,12 +193,22 @@ def _delete(link: Link) -> None:
     # Looked at again: the name may have gone to a stranger since it was planned.
     if found is None or not _is_ours(found):
         return
+    if link.kind in _CARRIERS and (strangers := _strangers_on(found)):
+        raise OSError(errno.EBUSY, f"{strangers} would go with it, which is not ours")
     try:
         with IPRoute() as kernel:
             kernel.link("del", index=found.index)
     except NetlinkError as error:
         if error.code != errno.ENODEV:
             raise
+
+
+def _strangers_on(carrier: RawLink) -> str:
+    """Return the names of what others have put on a VLAN or dummy of ours."""
+    if carrier.master:
+        return f"a port of {_name_of(carrier.master)}"
+    on_it = [raw for raw in links.all_links() if raw.link == carrier.index]
+    return ", ".join(raw.name for raw in on_it if not _is_ours(raw))
 
 
 def _index_of(name: str) -> int:
@@ -178,9 +238,12 @@ def _ours(raw: RawLink, parent: str | None) -> Link:
         kind=raw.kind,
         owner=Owner.parse(raw.alias) if marked else None,
         parent=parent,
-        flavour=raw.macvlan_mode or None,
+        flavour=raw.flavour or None,
+        flag=raw.flag or None,
+        vlan=raw.vlan or None,
         mac=raw.mac,
         mtu=raw.mtu,
+        up=raw.up,
     )
 
 
@@ -192,4 +255,9 @@ def _device(raw: RawLink) -> Device:
         mtu=raw.mtu,
         loopback=raw.loopback,
         permanent_mac=raw.permanent_mac,
+        parent=(_name_of(raw.link) or "") if raw.link else "",
+        flavour=raw.flavour,
+        flag=raw.flag,
+        vlan=raw.vlan,
+        ours=_is_ours(raw),
     )

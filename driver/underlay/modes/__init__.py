@@ -6,13 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from underlay.errors import Contradiction, NotYet, UnknownMode, did_you_mean
-from underlay.model import Attachment, Device, Endpoint, Network
-from underlay.modes import macvlan
+from underlay.model import Attachment, Endpoint, Network
+from underlay.modes import ipvlan, macvlan
+from underlay.modes.child import Seat
 from underlay.objects import Object
 
 
 class Mode(Protocol):
     """What the rest of the program may ask of a mode. Nothing here does I/O."""
+
+    @property
+    def KIND(self) -> str:  # noqa: N802 - a constant of the module
+        """The kind of the containers' devices, which the kernel must have."""
 
     def check(self, network: Network) -> None:
         """Raise Invalid unless the options of a new network make sense."""
@@ -20,30 +25,22 @@ class Mode(Protocol):
     def check_endpoint(self, network: Network, endpoint: Endpoint) -> None:
         """Raise Invalid unless the options of a new endpoint make sense."""
 
-    def parent_of(self, options: Mapping[str, str]) -> str:
-        """Return the parent as the user named it."""
+    def seat(self, options: Mapping[str, str]) -> Seat:
+        """Return what the network takes of its parent."""
 
-    def admit(
-        self, network: Network, parent: Device, others: Iterable[Network]
-    ) -> None:
-        """Raise unless the parent can carry the network beside `others` on it."""
-
-    def admit_endpoint(
-        self,
-        network: Network,
-        endpoint: Endpoint,
-        parent: Device,
-        neighbour: Endpoint | None,
-    ) -> None:
-        """Raise unless the endpoint fits; `neighbour` is any other on the network."""
+    def check_room(self, network: Network, neighbour: Endpoint) -> None:
+        """Raise Conflict unless the network has room beside any one endpoint on it."""
 
     def endpoint_mac(
-        self, network: Network, endpoint: Endpoint, parent: Device, derived: str
+        self, network: Network, endpoint: Endpoint, parent_mac: str, derived: str
     ) -> str:
-        """Return the MAC of the endpoint's device; raise if the one asked cannot be."""
+        """Return the MAC of the endpoint's device, "" if it is not ours to choose.
 
-    def needs_gateway(self, options: Mapping[str, str], internal: bool) -> bool:
-        """Tell whether the pool's gateway address is of use to the containers."""
+        Raises if the one asked for cannot be.
+        """
+
+    def keeps_gateway(self, options: Mapping[str, str]) -> bool:
+        """Tell whether no container may have the address of the pool's gateway."""
 
     def network_objects(self, network: Network) -> Iterable[Object]:
         """Return what must exist as long as the network does."""
@@ -57,10 +54,10 @@ class Mode(Protocol):
         """Return what Join answers."""
 
 
-MODES: dict[str, Mode] = {"macvlan": macvlan}
+MODES: dict[str, Mode] = {"macvlan": macvlan, "ipvlan": ipvlan}
 
 # The product's other modes, which this version does not have yet.
-LATER_MODES = ("ipvlan", "routed", "bridge")
+LATER_MODES = ("routed", "bridge")
 
 # The option of Docker's own driver that names a mode when `mode` itself is not given.
 IMPLIED_BY = {
@@ -75,7 +72,7 @@ def mode_of(options: Mapping[str, str]) -> Mode:
     """Return the mode a network's options ask for; macvlan if they do not say."""
     name = mode_name(options)
     if name in LATER_MODES:
-        raise NotYet(what=f"mode {name}", instead="Use mode=macvlan.")
+        raise NotYet(what=f"mode {name}", instead="Use mode=macvlan or mode=ipvlan.")
     if name not in MODES:
         raise UnknownMode(
             mode=name, hint=did_you_mean(name, MODES), known=", ".join(sorted(MODES))

@@ -17,13 +17,13 @@ from underlay.model import Network
 MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
 MTU_LEAST, MTU_MOST = 68, 65535
 IPV6_LEAST_MTU = 1280
+# What one mode reads; a network of the other may have misspelt it.
+MODE_KEYS = ("macvlan_mode", "ipvlan_mode", "ipvlan_flag")
+VLAN_LEAST, VLAN_MOST = 1, 4094
 
 # Options the product promises and this version does not serve yet; the value in
 # brackets is the one that asks for nothing and so is accepted.
 LATER: Mapping[str, str] = {
-    "vlan": "",
-    "ipvlan_mode": "",
-    "ipvlan_flag": "",
     "bridge": "",
     "host_access": "off",
     "gateway": "",
@@ -46,7 +46,7 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
         if key in known or key.startswith("com.docker."):
             continue
         if key not in LATER:
-            near = [*known, *LATER] if what == "network" else known
+            near = [*known, *LATER, *MODE_KEYS] if what == "network" else known
             raise UnknownOption(
                 what=what,
                 key=key,
@@ -69,18 +69,31 @@ def choice(options: Mapping[str, str], key: str, words: Collection[str]) -> str:
 def mtu(options: Mapping[str, str]) -> int | None:
     """Return the MTU asked for, in bytes, by either of its two names."""
     asked = {key: options[key] for key in MTU_KEYS if options.get(key)}
-    for key, value in asked.items():
-        if not (value.isascii() and value.isdigit() and len(value) < 6):
-            raise BadValue(key=key, value=value, need=_MTU_NEED, hint="")
-        if not MTU_LEAST <= int(value) <= MTU_MOST:
-            raise BadValue(key=key, value=value, need=_MTU_NEED, hint="")
+    for key in asked:
+        number(options, key, MTU_LEAST, MTU_MOST, "a number of bytes")
     if len(set(asked.values())) > 1:
         first, second = (f"{key}={value}" for key, value in asked.items())
         raise Contradiction(first=first, second=second)
     return int(next(iter(asked.values()))) if asked else None
 
 
-_MTU_NEED = f"a number of bytes from {MTU_LEAST} to {MTU_MOST}"
+def vlan(options: Mapping[str, str]) -> int | None:
+    """Return the VLAN tag asked for by `vlan=`."""
+    if not options.get("vlan"):
+        return None
+    return number(options, "vlan", VLAN_LEAST, VLAN_MOST, "a number")
+
+
+def number(
+    options: Mapping[str, str], key: str, least: int, most: int, what: str
+) -> int:
+    """Return a value that is a number between two others, plain digits only."""
+    value = options[key]
+    plain = value.isascii() and value.isdigit() and len(value) < 12
+    if not (plain and least <= int(value) <= most):
+        need = f"{what} from {least} to {most}"
+        raise BadValue(key=key, value=value, need=need, hint="")
+    return int(value)
 
 
 def check_ipv6_mtu(network: Network, size: int | None) -> None:

@@ -199,9 +199,11 @@ class Addresses:
             tenure.since,
         )
 
-    def end(self, tenure: int, now: float) -> None:
-        """Note that somebody no longer has an address."""
-        self._db.run("UPDATE tenure SET until = ? WHERE id = ?", now, tenure)
+    def end(self, tenure: Tenure, now: float) -> None:
+        """Note that somebody no longer has an address; the last one frees it."""
+        self._db.run("UPDATE tenure SET until = ? WHERE id = ?", now, tenure.id)
+        if tenure.pool and not self.live(tenure.pool, tenure.address):
+            self.give_back(tenure.pool, tenure.address)
 
     def live(self, pool: int, address: Address) -> list[Tenure]:
         """Return who has an address of a pool now."""

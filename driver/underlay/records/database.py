@@ -13,10 +13,11 @@ from underlay.errors import (
     NoRecords,
     NotAllowed,
     RecordsDamaged,
+    RecordsTooOld,
     RecordsUnwritable,
     UnderlayError,
 )
-from underlay.records.migrations import check_version, migrate
+from underlay.records.migrations import MIGRATIONS, check_version, migrate
 
 BUSY_SECONDS = 10
 
@@ -65,7 +66,9 @@ class Database:
             verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise RecordsDamaged(path=self.path, why=verdict)
-        check_version(self._db, self.path)
+        found = check_version(self._db, self.path)
+        if readonly and found < len(MIGRATIONS):
+            raise RecordsTooOld(path=self.path, found=found, known=len(MIGRATIONS))
         if not readonly:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")

@@ -136,6 +136,19 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE TABLE trouble (mark TEXT PRIMARY KEY, text TEXT NOT NULL,"
         " since REAL NOT NULL) STRICT",
     ),
+    (
+        # The VLANs of ours under a network, `height` from the lowest: who is the last
+        # one on a VLAN is one index look-up.
+        """
+        CREATE TABLE vlan (
+            network TEXT NOT NULL REFERENCES network (id) ON DELETE CASCADE,
+            height  INTEGER NOT NULL,
+            name    TEXT NOT NULL,
+            PRIMARY KEY (network, height)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX vlan_name ON vlan (name)",
+    ),
 )
 
 

@@ -15,6 +15,10 @@ from ipaddress import (
 from underlay.model import Endpoint, Network, Segment
 from underlay.records.database import Database
 
+_NETWORK = (
+    "SELECT n.*, (SELECT json_group_array(name) FROM (SELECT name FROM vlan"
+    " WHERE network = n.id ORDER BY height)) AS vlans FROM network n"
+)
 _ENDPOINT = (
     "SELECT e.*, s.path AS sandbox, s.left FROM endpoint e"
     " LEFT JOIN sandbox s ON s.endpoint = e.id"
@@ -22,7 +26,7 @@ _ENDPOINT = (
 
 
 class Networks:
-    """The tables `network`, `endpoint` and `sandbox`."""
+    """The tables `network`, `vlan`, `endpoint` and `sandbox`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -39,19 +43,48 @@ class Networks:
             network.parent,
             network.created,
         )
+        self._add_vlans(network)
+
+    def move(self, network: Network) -> None:
+        """Note the parent and VLANs that a network stands on from now on."""
+        self._db.run(
+            "UPDATE network SET parent = ? WHERE id = ?", network.parent, network.id
+        )
+        self._db.run("DELETE FROM vlan WHERE network = ?", network.id)
+        self._add_vlans(network)
+
+    def _add_vlans(self, network: Network) -> None:
+        for height, name in enumerate(network.vlans):
+            self._db.run(
+                "INSERT INTO vlan (network, height, name) VALUES (?, ?, ?)",
+                network.id,
+                height,
+                name,
+            )
 
     def get(self, identity: str) -> Network | None:
         """Return a network by its id."""
-        row = self._db.row("SELECT * FROM network WHERE id = ?", identity)
+        row = self._db.row(f"{_NETWORK} WHERE n.id = ?", identity)
         return _network(row) if row else None
 
     def all(self) -> list[Network]:
         """Return every network, oldest first."""
-        return [_network(r) for r in self._db.rows(_BY_AGE.format("network"))]
+        return [
+            _network(r) for r in self._db.rows(f"{_NETWORK} ORDER BY n.created, n.id")
+        ]
 
     def on_parent(self, parent: str) -> list[Network]:
-        """Return the networks that stand on a device."""
-        rows = self._db.rows("SELECT * FROM network WHERE parent = ?", parent)
+        """Return the networks whose children stand on a device."""
+        rows = self._db.rows(f"{_NETWORK} WHERE n.parent = ?", parent)
+        return [_network(r) for r in rows]
+
+    def on_vlan(self, name: str) -> list[Network]:
+        """Return the networks that need a VLAN of ours, on it or above it."""
+        rows = self._db.rows(
+            f"{_NETWORK} WHERE n.id IN (SELECT network FROM vlan WHERE name = ?)"
+            " ORDER BY n.created, n.id",
+            name,
+        )
         return [_network(r) for r in rows]
 
     def rename(self, identity: str, name: str) -> None:
@@ -146,9 +179,6 @@ class Networks:
         self._db.run("UPDATE sandbox SET left = 1 WHERE endpoint = ?", endpoint)
 
 
-_BY_AGE = "SELECT * FROM {} ORDER BY created, id"
-
-
 def _pack(segment: Segment) -> list[object]:
     gateway = str(segment.gateway) if segment.gateway else None
     aux = [str(a) for a in segment.aux]
@@ -171,6 +201,7 @@ def _network(row: sqlite3.Row) -> Network:
         internal=bool(row["internal"]),
         segments=segments,
         parent=row["parent"],
+        vlans=tuple(json.loads(row["vlans"])),
         name=row["name"],
         created=row["created"],
     )

@@ -120,6 +120,7 @@ class NetworkCalls:
             m.InterfaceName(found.device),
             Gateway=str(found.gateway4 or ""),
             GatewayIPv6=str(found.gateway6 or ""),
+            StaticRoutes=tuple(m.StaticRoute(str(net)) for net in found.on_link),
         )
 
     def leave(self, asked: m.EndpointId) -> msgspec.Struct:

@@ -212,12 +212,24 @@ class InterfaceName(msgspec.Struct):
     DstPrefix: str = "eth"
 
 
+class StaticRoute(msgspec.Struct):
+    """A route of Join's answer; type 1 (connected) takes no next hop.
+
+    Never without a destination: dockerd 28 panics and keeps the container's lock.
+    """
+
+    Destination: str
+    RouteType: int = 1
+    NextHop: str = ""
+
+
 class Joined(msgspec.Struct):
     """Join's answer. Without DisableGatewayService Docker adds a bridge with NAT."""
 
     InterfaceName: InterfaceName
     Gateway: str = ""
     GatewayIPv6: str = ""
+    StaticRoutes: tuple[StaticRoute, ...] = ()
     DisableGatewayService: bool = True
 
 

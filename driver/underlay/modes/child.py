@@ -1,0 +1,132 @@
+"""What the modes that put a child device on a parent have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from underlay.errors import (
+    Contradiction,
+    MtuTooBig,
+    OtherChildren,
+    OtherIpvlanMode,
+    PassthruTaken,
+)
+from underlay.model import Attachment, Endpoint, Network
+from underlay.modes import options as read
+from underlay.objects import Link, Owner
+
+NETWORK_KEYS = ("mode", "parent", "vlan", *read.MTU_KEYS)
+ENDPOINT_KEYS = read.MTU_KEYS
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """How children sit on a parent, as far as the kernel keeps it for all of them.
+
+    `setting` is what every child of the parent has in common; `alone`: there is no room
+    for a second network.
+    """
+
+    kind: str
+    setting: tuple[str, ...] = ()
+    alone: bool = False
+
+    def check_beside(self, other: Seat, who: str, parent: str) -> None:
+        """Raise unless the other, who is there already, leaves room for this one."""
+        if self.kind != other.kind:
+            raise OtherChildren(parent=parent, kind=other.kind, who=who)
+        if self.setting != other.setting:
+            raise OtherIpvlanMode(
+                parent=parent,
+                who=who,
+                theirs=" ".join(other.setting),
+                mine=" ".join(self.setting),
+            )
+        if self.alone or other.alone:
+            how = " in mode passthru" if other.alone else ""
+            raise PassthruTaken(parent=parent, other=who, how=how)
+
+
+def check(network: Network, keys: Iterable[str]) -> None:
+    """Raise unless the options of a network, `keys` of its mode's own, make sense."""
+    read.check_known(network.options, (*NETWORK_KEYS, *keys), "network")
+    if read.vlan(network.options) and is_isolated(network.options):
+        raise Contradiction(
+            first=f"vlan={network.options['vlan']}", second="a network without a parent"
+        )
+    read.check_ipv6_mtu(network, read.mtu(network.options))
+
+
+def check_endpoint(network: Network, endpoint: Endpoint) -> None:
+    """Raise unless the options of an endpoint make sense."""
+    read.check_known(endpoint.options, ENDPOINT_KEYS, "endpoint")
+    read.check_ipv6_mtu(network, read.mtu(endpoint.options))
+
+
+def check_mtu(options: Mapping[str, str], most: int, parent: str) -> None:
+    """Raise if the MTU asked for does not fit through the parent."""
+    asked = read.mtu(options)
+    if asked and asked > most:
+        raise MtuTooBig(mtu=asked, most=most, parent=parent)
+
+
+def is_isolated(options: Mapping[str, str]) -> bool:
+    """Tell whether the network has no parent, hence leads nowhere."""
+    return not options.get("parent")
+
+
+def has_way_out(network: Network) -> bool:
+    """Tell whether the containers may have a default route by this network."""
+    return not (network.internal or is_isolated(network.options))
+
+
+def network_objects(network: Network) -> Iterable[Link]:
+    """Return what the children stand on, as far as it is ours to make."""
+    if is_isolated(network.options):
+        owner = Owner(network.id)
+        size = read.mtu(network.options)
+        yield Link(owner.device, "dummy", owner, mtu=size, up=True)
+    below = ""
+    for name in network.vlans:
+        owner = Owner(vlan=name)
+        base, _, tag = name.rpartition(".")
+        yield Link(
+            owner.device, "vlan", owner, parent=below or base, vlan=int(tag), up=True
+        )
+        below = owner.device
+
+
+def endpoint_link(
+    network: Network, endpoint: Endpoint, kind: str, flavour: str, flag: str | None
+) -> Link:
+    """Return the child device of an endpoint."""
+    owner = Owner(network.id, endpoint.id)
+    return Link(
+        name=owner.device,
+        kind=kind,
+        owner=owner,
+        parent=network.parent,
+        flavour=flavour,
+        flag=flag,
+        mac=endpoint.mac or None,
+        mtu=read.mtu(endpoint.options) or read.mtu(network.options),
+    )
+
+
+def on_segment(network: Network, endpoint: Endpoint) -> Attachment:
+    """Return the child device and the gateways of the endpoint's subnets."""
+    device = Owner(network.id, endpoint.id).device
+    if not has_way_out(network):
+        return Attachment(device)
+    gateways = [
+        segment.gateway
+        for address in endpoint.addresses
+        if (segment := network.segment_of(address.ip)) is not None
+    ]
+    return Attachment(
+        device,
+        gateway4=next((g for g in gateways if isinstance(g, IPv4Address)), None),
+        gateway6=next((g for g in gateways if isinstance(g, IPv6Address)), None),
+    )

@@ -1,0 +1,88 @@
+"""ipvlan: a child device for each container, all of them behind the parent's MAC.
+
+In l2 the containers are hosts of the parent's segment; in l3 and l3s the parent routes
+for them, without ARP, broadcast or a gateway. l3s lets the host's netfilter see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+
+from underlay.errors import BadMac
+from underlay.model import Attachment, Endpoint, Network
+from underlay.modes import child
+from underlay.modes import options as read
+from underlay.objects import Link, Owner
+
+KIND = "ipvlan"
+FLAVOURS = ("l2", "l3", "l3s")
+FLAGS = ("bridge", "private", "vepa")
+OWN_KEYS = ("ipvlan_mode", "ipvlan_flag")
+EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+
+check_endpoint = child.check_endpoint
+network_objects = child.network_objects
+
+
+def check(network: Network) -> None:
+    """Raise unless the options make sense."""
+    child.check(network, OWN_KEYS)
+    _flavour(network.options)
+    _flag(network.options)
+
+
+def seat(options: Mapping[str, str]) -> child.Seat:
+    """Return how the network sits on its parent: mode and flag are the parent's."""
+    setting = f"ipvlan_mode={_flavour(options)}", f"ipvlan_flag={_flag(options)}"
+    return child.Seat(KIND, setting)
+
+
+def check_room(network: Network, neighbour: Endpoint) -> None:
+    """Raise never: there is room for any number of endpoints."""
+    del network, neighbour
+
+
+def endpoint_mac(
+    network: Network, endpoint: Endpoint, parent_mac: str, derived: str
+) -> str:
+    """Return no MAC: the child has the parent's, and Docker must not set it again."""
+    del derived
+    if endpoint.mac:
+        raise BadMac(
+            mac=endpoint.mac,
+            why=f"an ipvlan container has the MAC of {network.uplink}, {parent_mac},"
+            " and the kernel gives it no other. Leave --mac-address out, or use"
+            " mode=macvlan",
+        )
+    return ""
+
+
+def keeps_gateway(options: Mapping[str, str]) -> bool:
+    """Tell whether the gateway's address is somebody's: in l3 there is no segment."""
+    return _flavour(options) == "l2"
+
+
+def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Link]:
+    """Return the child device."""
+    flavour, flag = _flavour(network.options), _flag(network.options)
+    yield child.endpoint_link(network, endpoint, KIND, flavour, flag)
+
+
+def attachment(network: Network, endpoint: Endpoint) -> Attachment:
+    """Return the child device; in l3, whatever is sent goes to the parent as it is."""
+    if keeps_gateway(network.options):
+        return child.on_segment(network, endpoint)
+    device = Owner(network.id, endpoint.id).device
+    if not child.has_way_out(network):
+        return Attachment(device)
+    families = sorted({a.version for a in endpoint.addresses})
+    return Attachment(device, on_link=tuple(EVERYWHERE[f] for f in families))
+
+
+def _flavour(options: Mapping[str, str]) -> str:
+    return read.choice(options, "ipvlan_mode", FLAVOURS)
+
+
+def _flag(options: Mapping[str, str]) -> str:
+    return read.choice(options, "ipvlan_flag", FLAGS)

@@ -1,0 +1,69 @@
+"""What the network verbs tell the address history. Part of the caller's transaction."""
+
+from __future__ import annotations
+
+from underlay.errors import NotGiven
+from underlay.model import Endpoint, Network, Tenure
+from underlay.modes import mode_of
+from underlay.records import Records
+
+
+def bind_claims(records: Records, network: Network) -> None:
+    """Note which claims a new network was created with.
+
+    Docker names no pool here. A claim without network that holds just what this
+    network reserves is the one, or as good as it: aux addresses came to IPAM
+    looking like any `--ip`, and are told apart from now on. Engines before 28 ask for
+    a gateway before they name the mode; where none is needed, it is given back.
+    """
+    addresses = records.addresses
+    keeps = mode_of(network.options).keeps_gateway(network.options)
+    for segment in network.segments:
+        reserved = {segment.gateway, *segment.aux} - {None}
+        for claim in addresses.unbound_claims(segment.subnet):
+            held = addresses.live_of_claim(claim.id)
+            if not segment.pooled or {t.address for t in held} != reserved:
+                continue
+            addresses.bind(claim.id, network.id)
+            for tenure in held:
+                role = tenure.role if tenure.role == "gateway" else "aux"
+                addresses.settle(tenure.id, role=role, network=network.id)
+                if role == "gateway" and not keeps:
+                    addresses.end(tenure, network.created)
+            break
+
+
+def begin(records: Records, network: Network, endpoint: Endpoint) -> None:
+    """Note who has the endpoint's addresses; raises NotGiven if IPAM gave none."""
+    for interface in endpoint.addresses:
+        segment = network.segment_of(interface.ip)
+        if segment and segment.pooled:
+            given = records.addresses.waiting(interface.ip, segment.subnet)
+            if given is None:
+                raise NotGiven(address=interface.ip, network=network.label)
+            records.addresses.settle(
+                given.id,
+                role="endpoint",
+                network=endpoint.network,
+                endpoint=endpoint.id,
+                mac=endpoint.mac,
+            )
+            continue
+        records.addresses.begin(
+            Tenure(
+                id=0,
+                address=interface.ip,
+                role="endpoint",
+                network=endpoint.network,
+                endpoint=endpoint.id,
+                mac=endpoint.mac,
+                since=endpoint.created,
+            )
+        )
+
+
+def end_own(records: Records, endpoint: str, now: float) -> None:
+    """End the addresses Docker's own IPAM gave: nobody else tells us of it."""
+    for tenure in records.addresses.live_of_endpoint(endpoint):
+        if tenure.pool is None:
+            records.addresses.end(tenure, now)

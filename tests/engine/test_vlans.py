@@ -1,0 +1,320 @@
+"""What networks share: VLANs made on demand, counted, and never taken from others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.engine.test_verbs import LAN, WEB
+from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on
+from underlay.errors import KernelRefused, NoParent, OtherChildren, OtherIpvlanMode
+from underlay.model import Device, Endpoint, Network
+from underlay.objects import Link, Owner
+from underlay.records import Records
+
+OFFICE = replace(LAN, options={"parent": "eth0.50"})
+LOWER, UPPER = Owner(vlan="eth0.50").device, Owner(vlan="eth0.50.7").device
+
+
+@pytest.fixture
+def kernel():
+    return FakeKernel()
+
+
+@pytest.fixture
+def engine(records, kernel):
+    return engine_on(records, kernel)
+
+
+def on(identity, parent="eth0.50", **options):
+    return replace(OFFICE, id=identity, options={"parent": parent, **options})
+
+
+def foreign(name="office", parent="eth0", tag=50):
+    return Device(name, "vlan", ETH0.mac, 1500, parent=parent, vlan=tag)
+
+
+def restarted(engine, kernel):
+    """Return the engine of a new process over the same records and kernel."""
+    path = engine.records.path
+    engine.records.close()
+    kernel.calm()
+    return engine_on(Records(path), kernel)
+
+
+@pytest.mark.parametrize("first", ["n1", "n2"])
+def test_a_vlan_lives_as_long_as_one_of_its_networks(engine, kernel, first):
+    engine.create_network(on("n1"))
+    made = dict(kernel.links)
+    assert set(made) == {LOWER}
+    engine.create_network(on("n2", "eth0", vlan="50"))
+    assert kernel.links == made
+    engine.delete_network(first)
+    assert kernel.links == made
+    assert engine.preview() == ()
+    engine.delete_network({"n1": "n2", "n2": "n1"}[first])
+    assert kernel.links == {}
+
+
+def test_a_stacked_vlan_needs_the_one_below_as_long_as_it_stands(engine, kernel):
+    engine.create_network(on("n1", "eth0.50.7"))
+    engine.create_network(on("n2", "eth0.50"))
+    assert set(kernel.links) == {LOWER, UPPER}
+    engine.delete_network("n2")
+    assert set(kernel.links) == {LOWER, UPPER}
+    assert engine.preview() == ()
+    engine.delete_network("n1")
+    assert kernel.links == {}
+
+
+def test_containers_of_a_vlan_stand_on_it(engine, kernel):
+    engine.create_network(OFFICE)
+    engine.create_endpoint(WEB)
+    assert kernel.links[Owner("n1", "e1").device].parent == LOWER
+
+
+@pytest.mark.parametrize("name", ["eth0.50", "office"])
+def test_a_vlan_that_was_there_is_used_and_left_whatever_its_name(engine, kernel, name):
+    kernel.strangers[name] = foreign(name)
+    engine.create_network(OFFICE)
+    assert kernel.links == {}
+    assert engine.records.networks.get("n1").parent == name
+    engine.create_endpoint(WEB)
+    engine.delete_network("n1")
+    assert name in kernel.strangers
+    assert kernel.links == {}
+
+
+def test_a_vlan_somebody_makes_in_the_place_of_ours_is_used_and_left(engine, kernel):
+    engine.create_network(OFFICE)
+    engine.create_network(on("n2"))
+    kernel.links.clear()  # he deleted ours first
+    kernel.strangers["office"] = foreign()
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+    engine.create_endpoint(WEB)
+    assert kernel.links[Owner("n1", "e1").device].parent == "office"
+    engine.delete_network("n1")
+    engine.delete_network("n2")
+    assert "office" in kernel.strangers
+    assert kernel.links == {}
+
+
+def test_a_start_finds_out_too_that_somebody_made_the_vlan(engine, kernel):
+    engine.create_network(on("n1", "eth0.50.7"))
+    kernel.links.clear()
+    kernel.strangers["office"] = foreign()
+    engine.create_endpoint(WEB)
+    assert engine.records.networks.get("n1").vlans == ("office.7",)
+    assert kernel.links[Owner(vlan="office.7").device].parent == "office"
+    assert engine.preview() == ()
+
+
+def test_after_a_reboot_the_vlans_are_back_with_the_first_pass(engine, kernel):
+    engine.create_network(on("n1", "eth0.50.7"))
+    before = dict(kernel.links)
+    kernel.links.clear()
+    assert engine.reconcile() == []
+    assert kernel.links == before
+
+
+@pytest.mark.parametrize("network", [on("n1", "eth0.50.7"), replace(LAN, options={})])
+def test_a_start_makes_what_it_stands_on_if_that_is_gone(engine, kernel, network):
+    engine.create_network(network)
+    before = dict(kernel.links)
+    kernel.links.clear()
+    engine.create_endpoint(WEB)
+    assert before.items() <= kernel.links.items()
+    assert engine.preview() == ()
+
+
+def test_a_vlan_whose_base_is_gone_is_named_by_its_base(engine, kernel):
+    engine.create_network(OFFICE)
+    kernel.links.clear()
+    del kernel.strangers["eth0"]
+    with pytest.raises(KernelRefused, match="no device eth0"):
+        engine.create_endpoint(WEB)
+    assert len(engine.reconcile()) == 1
+    (trouble,) = engine.records.notes.troubles()
+    assert "no device eth0" in trouble.text
+    kernel.strangers["eth0"] = ETH0
+    assert engine.reconcile() == []
+    assert engine.records.notes.troubles() == []
+
+
+def test_a_foreign_parent_that_went_away_is_named(engine, kernel):
+    kernel.strangers["office"] = foreign()
+    engine.create_network(OFFICE)
+    del kernel.strangers["office"]
+    with pytest.raises(NoParent, match="parent 'office' is not a device"):
+        engine.create_endpoint(WEB)
+
+
+def test_a_pass_for_one_network_makes_the_vlans_under_it_alone(engine, kernel):
+    engine.create_network(on("n1", "eth0.50"))
+    engine.create_network(on("n2", "eth0.60"))
+    kernel.links.clear()
+    engine.reconcile("n1")
+    assert set(kernel.links) == {LOWER}
+
+
+def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, kernel):
+    engine.create_network(OFFICE)
+    kernel.strangers["theirs"] = foreign("theirs", LOWER, 9)
+    engine.delete_network("n1")
+    assert set(kernel.links) == {LOWER}
+    assert len(engine.reconcile()) == 1
+    del kernel.strangers["theirs"]
+    assert engine.reconcile() == []
+    assert kernel.links == {}
+
+
+def test_an_isolated_network_has_its_device_as_long_as_it_lives(engine, kernel):
+    engine.create_network(replace(LAN, options={"mode": "ipvlan"}))
+    dummy = Owner("n1").device
+    assert kernel.links[dummy].kind == "dummy"
+    engine.create_endpoint(WEB)
+    assert kernel.links[Owner("n1", "e1").device].parent == dummy
+    engine.delete_endpoint("n1", "e1")
+    assert set(kernel.links) == {dummy}
+    engine.delete_network("n1")
+    assert kernel.links == {}
+
+
+def life(engine):
+    """Two networks that share a VLAN, one of them on a VLAN in it, and a container."""
+    return [
+        lambda: engine.create_network(on("n1", "eth0.50.7")),
+        lambda: engine.create_network(on("n2", "eth0.50", mode="ipvlan")),
+        lambda: engine.create_endpoint(Endpoint("e1", "n2")),
+        lambda: engine.delete_network("n1"),
+        lambda: engine.delete_endpoint("n2", "e1"),
+        lambda: engine.delete_network("n2"),
+    ]
+
+
+STEPS = range(1, 7)  # what the life above takes; a test below counts them
+
+
+def test_the_life_takes_as_many_steps_as_are_made_to_fail(engine, kernel):
+    for verb in life(engine):
+        verb()
+    assert kernel.steps == max(STEPS)
+    assert kernel.links == {}
+
+
+def wanted_links(engine):
+    networks = engine.records.networks
+    owners = {Owner(vlan=v) for n in networks.all() for v in n.vlans}
+    owners |= {Owner(e.network, e.id) for e in networks.endpoints()}
+    return {o.device for o in owners}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["refuse_at", "refuse_after", "die_before", "die_half_way", "die_after"],
+)
+@pytest.mark.parametrize("step", STEPS)
+def test_failure_at_any_step_leaves_no_orphan(engine, kernel, moment, step):
+    setattr(kernel, moment, step)
+    for verb in life(engine):
+        try:
+            verb()
+        except KernelRefused:
+            assert set(kernel.links) == wanted_links(engine)  # before any pass
+            kernel.calm()
+            verb()
+        except Death:
+            engine = restarted(engine, kernel)
+            break
+    assert engine.reconcile() == []
+    assert set(kernel.links) == wanted_links(engine)
+    for network in engine.records.networks.all():
+        engine.delete_network(network.id)
+    assert kernel.links == {}
+
+
+@pytest.mark.parametrize(
+    ("network", "refusal", "words"),
+    [
+        (
+            on("n2", mode="macvlan"),
+            OtherChildren,
+            "eth0.50 carries ipvlan .* .network lan",
+        ),
+        (on("n2", ipvlan_mode="l3"), OtherIpvlanMode, "eth0.50 carries .*=l2"),
+        (on("n2", mode="ipvlan", ipvlan_flag="vepa"), OtherIpvlanMode, "flag=bridge"),
+    ],
+)
+def test_a_second_way_on_one_parent_is_refused_before_anything_is_touched(
+    engine, kernel, network, refusal, words
+):
+    engine.create_network(on("n1", mode="ipvlan"))
+    engine.records.networks.rename("n1", "lan")
+    steps, before = kernel.steps, dict(kernel.links)
+    with pytest.raises(refusal, match=words):
+        engine.create_network(network)
+    assert (kernel.steps, kernel.links) == (steps, before)
+    assert [n.id for n in engine.records.networks.all()] == ["n1"]
+    engine.create_network(replace(network, options=network.options | {"vlan": "8"}))
+
+
+def test_a_foreign_child_that_came_later_is_not_switched_to_our_mode(engine, kernel):
+    engine.create_network(on("n1", "eth0", mode="ipvlan"))
+    theirs = Device(
+        "ipv0", "ipvlan", ETH0.mac, 1500, parent="eth0", flavour="l3", flag="bridge"
+    )
+    kernel.strangers["ipv0"] = theirs
+    with pytest.raises(OtherIpvlanMode, match="device ipv0, not of underlay"):
+        engine.create_endpoint(WEB)
+    assert kernel.links == {}
+
+
+def test_an_ipvlan_endpoint_has_no_mac(engine, kernel):
+    engine.create_network(on("n1", "eth0", mode="ipvlan"))
+    assert engine.create_endpoint(WEB).mac == ""
+    assert engine.create_endpoint(WEB).mac == ""  # Docker's retry
+    (link,) = kernel.links.values()
+    assert (link.kind, link.flavour, link.flag, link.mac) == (
+        "ipvlan", "l2", "bridge", None,
+    )  # fmt: skip
+
+
+def test_two_networks_created_and_removed_at_once_never_lose_the_vlan(records):
+    from concurrent.futures import ThreadPoolExecutor
+
+    kernel = FakeKernel()
+    engine = engine_on(records, kernel, Clock())
+
+    def churn(number):
+        for turn in range(40):
+            identity = f"n{number}-{turn}"
+            engine.create_network(on(identity))
+            made = engine.create_endpoint(Endpoint(f"e{identity}", identity))
+            assert LOWER in kernel.links, made
+            engine.delete_endpoint(identity, made.id)
+            engine.delete_network(identity)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(churn, range(4)))
+    assert kernel.links == {}
+
+
+def test_records_tell_networks_on_a_vlan_and_what_they_stand_on(records):
+    records.networks.add(
+        Network("n1", {}, parent=UPPER, vlans=("eth0.50", "eth0.50.7"))
+    )
+    records.networks.add(Network("n2", {}, parent=LOWER, vlans=("eth0.50",)))
+    (one, two) = records.networks.on_vlan("eth0.50")
+    assert (one.vlans, two.vlans) == (("eth0.50", "eth0.50.7"), ("eth0.50",))
+    assert [n.id for n in records.networks.on_vlan("eth0.50.7")] == ["n1"]
+    records.networks.move(replace(one, parent="office", vlans=()))
+    assert [n.id for n in records.networks.on_vlan("eth0.50")] == ["n2"]
+    records.networks.remove("n2")
+    assert records.networks.on_vlan("eth0.50") == []
+
+
+def test_an_unmarked_link_under_a_name_of_ours_is_no_vlan_of_ours(engine, kernel):
+    kernel.links["ul-x"] = Link("ul-x", "vlan", None, parent="eth0", vlan=50)
+    assert [str(s) for s in engine.preview()] == ["ip link del ul-x"]

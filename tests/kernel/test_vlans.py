@@ -1,0 +1,207 @@
+"""VLANs of ours beside those of others, on a real kernel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import pytest
+
+from tests.engine.test_verbs import LAN, WEB
+from tests.fakes import engine_on
+from tests.kernel.conftest import ip
+from tests.kernel.test_contract import STACK
+from tests.kernel.test_netlink import DyingBeforeTheMark
+from underlay.errors import KernelRefused
+from underlay.kernel import netlink
+from underlay.kernel.netlink import Netlink
+from underlay.objects import Owner
+from underlay.records import Records
+from underlay.steps import Create
+
+pytestmark = [
+    pytest.mark.usefixtures("namespace"),
+    pytest.mark.needs("vlan"),
+]
+LOWER = STACK[0].name
+
+
+def tagged(identity, parent="eth0.50", **options):
+    return replace(LAN, id=identity, options={"parent": parent, **options})
+
+
+@pytest.fixture
+def engine(records):
+    return engine_on(records, Netlink())
+
+
+def vlan(name, tag, base="eth0"):
+    ip("link", "add", "link", base, "name", name, "type", "vlan", "id", str(tag))
+
+
+@pytest.mark.parametrize("name", ["eth0.10", "office"])
+def test_a_foreign_vlan_survives_the_networks_on_it_whatever_its_name(engine, name):
+    vlan(name, 10)
+    before = ip("-d", "link")
+    engine.create_network(tagged("n1", "eth0.10"))
+    engine.create_network(tagged("n2", "eth0", vlan="10"))
+    engine.create_endpoint(WEB)
+    assert f"@{name}" in ip("-br", "link")
+    for identity in ("n1", "n2"):
+        engine.delete_network(identity)
+    assert engine.reconcile() == []
+    assert ip("-d", "link") == before
+
+
+def test_a_vlan_made_in_the_place_of_ours_survives_too(engine):
+    engine.create_network(tagged("n1"))
+    ip("link", "del", "eth0.50")
+    vlan("office", 50)
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+    engine.create_endpoint(WEB)
+    assert "@office" in ip("-br", "link")
+    engine.delete_network("n1")
+    assert "office" in ip("-br", "link")
+    assert Netlink().observe() == frozenset()
+
+
+def test_a_vlan_has_the_mtu_of_its_base_and_is_up(engine):
+    ip("link", "set", "eth0", "mtu", "9000")
+    engine.create_network(tagged("n1", mtu="9000"))
+    shown = ip("-d", "link", "show", "eth0.50")
+    assert "mtu 9000" in shown
+    assert "vlan protocol 802.1Q id 50" in shown
+    assert ",UP" in shown
+    assert f"alias {Owner(vlan='eth0.50').mark}" in shown
+
+
+def test_a_vlan_taken_down_is_set_up_again(engine):
+    engine.create_network(tagged("n1"))
+    ip("link", "set", "eth0.50", "down")
+    assert [str(s) for s in engine.preview()] == [f"ip link set {LOWER} up"]
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+
+
+def test_a_base_that_is_down_is_refused_with_the_way_out_and_nothing_left(engine):
+    ip("link", "set", "eth0", "down")
+    with pytest.raises(KernelRefused, match=r"ENETDOWN.* set that up first"):
+        engine.create_network(tagged("n1", "eth0.50.7"))
+    assert Netlink().observe() == frozenset()
+    assert engine.records.networks.all() == []
+
+
+def test_a_name_that_is_taken_is_no_reason_to_refuse(engine):
+    ip("link", "add", "eth0.50", "type", "veth", "peer", "name", "other")
+    engine.create_network(tagged("n1", "eth0", vlan="50"))
+    engine.create_network(tagged("n2", "eth0", vlan="50"))
+    assert [o.name for o in Netlink().observe()] == [LOWER]
+
+
+def test_a_name_longer_than_the_kernel_has_room_for_is_no_reason_either(engine):
+    ip("link", "set", "eth0", "down")
+    ip("link", "set", "eth0", "name", "enx525400000001", "up")
+    engine.create_network(tagged("n1", "enx525400000001.4094.4094"))
+    assert Netlink().device("enx525400000001.4094.4094").vlan == 4094
+
+
+def test_a_death_before_the_mark_is_set_leaves_no_vlan(engine, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(netlink, "IPRoute", DyingBeforeTheMark)
+        with pytest.raises(KeyboardInterrupt):
+            Netlink().apply(Create(STACK[0]))
+    assert Netlink().observe() != frozenset()
+    assert engine.reconcile() == []
+    assert Netlink().observe() == frozenset()
+
+
+@pytest.mark.parametrize("how", ["child", "port", "vlan"])
+def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, how):
+    engine.create_network(tagged("n1"))
+    match how:
+        case "child":
+            ip("link", "add", "link", LOWER, "name", "theirs", "type", "macvlan")
+        case "port":
+            ip("link", "add", "theirs", "type", "bridge")
+            ip("link", "set", LOWER, "master", "theirs")
+        case "vlan":
+            vlan("theirs", 9, LOWER)
+    engine.delete_network("n1")
+    assert len(engine.reconcile()) == 1
+    (trouble,) = engine.records.notes.troubles()
+    assert "theirs" in trouble.text
+    ip("link", "del", "theirs")
+    assert engine.reconcile() == []
+    assert Netlink().observe() == frozenset()
+
+
+def test_devices_of_one_kind_are_listed_by_kind():
+    vlan("v1", 1)
+    ip("link", "add", "link", "v1", "name", "m1", "type", "macvlan", "mode", "vepa")
+    (found,) = Netlink().devices("vlan")
+    assert (found.name, found.parent, found.vlan) == ("v1", "eth0", 1)
+    assert not found.ours
+    found = Netlink().devices("macvlan", "vlan")
+    assert [(d.name, d.flavour) for d in found] == [("m1", "vepa"), ("v1", "")]
+    assert Netlink().devices("nothing-such") == ()
+
+
+def test_a_parent_in_another_namespace_is_not_taken_for_one_of_here():
+    """The index of what a link stands on may be that of another namespace."""
+    ip("netns", "add", "underlay-vlan")
+    try:
+        there = ("-n", "underlay-vlan", "link")
+        ip(*there, "add", "base0", "type", "veth", "peer", "name", "base1")
+        ip(*there, "add", "link", "base0", "name", "far", "type", "vlan", "id", "3")
+        ip(*there, "set", "far", "netns", str(threading.get_native_id()))
+        far = Netlink().device("far")
+        assert (far.parent, far.vlan) == ("", 3)
+    finally:
+        ip("netns", "del", "underlay-vlan")
+
+
+def test_a_service_killed_between_the_making_and_the_commit_leaves_no_orphan(tmp_path):
+    killed = subprocess.run(
+        [sys.executable, "-c", DYING, str(tmp_path / "underlay.db")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert LOWER in ip("-br", "link")
+    records = Records(tmp_path / "underlay.db")
+    engine = engine_on(records, Netlink())
+    assert records.networks.all() == []
+    assert engine.reconcile() == []
+    assert LOWER not in ip("-br", "link")
+    records.close()
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from tests.fakes import engine_on
+from underlay.kernel.netlink import Netlink
+from underlay.model import Network
+from underlay.records import Records
+
+class Dying(Netlink):
+    def apply(self, step):
+        super().apply(step)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+engine = engine_on(Records(Path(sys.argv[1])), Dying())
+engine.create_network(Network("n1", {"parent": "eth0.50"}))
+"""
+
+
+def test_an_802_1ad_vlan_is_another_one(engine):
+    ip(
+        "link", "add", "link", "eth0", "name", "s50", "type", "vlan",
+        "proto", "802.1ad", "id", "50",
+    )  # fmt: skip
+    engine.create_network(tagged("n1"))
+    assert engine.records.networks.get("n1").vlans == ("eth0.50",)
