@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.lab import pidns, roots
+from tests.lab import debian, pidns, roots
 from tests.lab.net import NETNS, Lan, enter, ip
 
 BOOT = Path(__file__).with_name("boot.sh")
@@ -39,7 +39,7 @@ class Host:
         self.ipv4, self.ipv6 = f"10.77.0.{10 + index}", f"fd77::{10 + index}"
         self.netns = f"{lan.tag}-{name}"
         self._root = roots.root(engine)
-        disks = roots.cache() / "hosts"
+        disks = debian.cache() / "hosts"
         disks.mkdir(exist_ok=True)
         self.dir = Path(tempfile.mkdtemp(prefix=f"{self.netns}-", dir=disks))
         self._init: subprocess.Popen[str] | None = None
@@ -234,7 +234,9 @@ class Host:
         if self._dockerd and self._dockerd.poll() is None:
             raise RuntimeError(f"dockerd of {self.name} is running already")
         # A cgroup of its own at the top makes cleaning up a matter of rmdir.
-        command = ["dockerd", f"--cgroup-parent=/{self.netns}", *args]
+        # The kernel may lack what dockerd uses by default: tests/lab/uml.py tells.
+        always = os.environ.get("UNDERLAY_LAB_DOCKERD_ARGS", "").split()
+        command = ["dockerd", f"--cgroup-parent=/{self.netns}", *always, *args]
         with self._log.open("a") as log:
             self._dockerd = self._spawn(
                 command, ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -1,0 +1,121 @@
+"""Debian packages of any suite, fetched and unpacked beside this machine's own.
+
+What is made of them is kept in ``$UNDERLAY_LAB_CACHE``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def cache() -> Path:
+    """Where roots, the image and the disks of hosts are; on a real filesystem."""
+    path = Path(os.environ.get("UNDERLAY_LAB_CACHE", "/var/cache/underlay-lab"))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def built(name: str, build: Callable[[Path], Path]) -> Path:
+    """Keep what `build` makes in a scratch directory; one process makes it."""
+    target = cache() / name
+    if not target.exists():
+        with (
+            _lock(cache() / f"{name}.lock"),
+            tempfile.TemporaryDirectory(dir=cache()) as work,
+        ):
+            if not target.exists():
+                build(Path(work)).rename(target)
+    return target
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def unpacked(suite: str, packages: list[str], work: Path) -> Path:
+    """The packages and all they need in a directory of `work`; no script of them ran."""
+    dest = work / "root"
+    _skeleton(dest)
+    for deb in _download(suite, packages, work / "apt"):
+        _unpack(deb, dest)
+    dest.chmod(0o755)
+    return dest
+
+
+def _download(suite: str, packages: list[str], apt: Path) -> list[Path]:
+    """Download the packages with everything they need, as if nothing were installed."""
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (apt / name).mkdir(parents=True)
+    (apt / "state/status").touch()
+    (apt / "sources.list").write_text(
+        f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n"
+    )
+    config = apt / "apt.conf"
+    config.write_text(
+        f'Dir::State "{apt}/state"; Dir::State::status "{apt}/state/status";\n'
+        f'Dir::Cache "{apt}/cache"; Dir::Cache::archives "{apt}/cache/archives";\n'
+        f'Dir::Etc::sourcelist "{apt}/sources.list";\n'
+        'Dir::Etc::sourceparts "/dev/null";\n'
+        'Dir::Etc::preferences "/dev/null"; Dir::Etc::preferencesparts "/dev/null";\n'
+        'APT::Sandbox::User "root"; APT::Install-Recommends "0";\n'
+        'Acquire::Languages "none";\n'
+    )
+    _apt(config, "update")
+    _apt(config, "install", "--yes", "--download-only", *packages)
+    return sorted((apt / "cache/archives").glob("*.deb"))
+
+
+def _apt(config: Path, *argv: str) -> None:
+    env = os.environ | {"APT_CONFIG": str(config)}
+    done = subprocess.run(
+        ["apt-get", "-qq", *argv], env=env, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"apt-get {argv[0]} failed: {done.stderr}")
+
+
+def _mirror() -> str:
+    """The Debian mirror this machine itself uses, or $UNDERLAY_LAB_MIRROR."""
+    if override := os.environ.get("UNDERLAY_LAB_MIRROR"):
+        return override
+    etc = Path("/etc/apt")
+    files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
+    text = "\n".join(
+        f.read_text()
+        for f in files
+        if f.suffix in (".list", ".sources") and f.is_file()
+    )
+    uris = re.findall(r"^(?:deb (?:\[[^]]*\] )?|URIs: *)(\S+)", text, re.MULTILINE)
+    for uri in uris:
+        if "debian" in uri and "security" not in uri:
+            return str(uri)
+    raise RuntimeError("no Debian mirror in the apt sources; set UNDERLAY_LAB_MIRROR")
+
+
+def _skeleton(dest: Path) -> None:
+    """The merged-/usr links must be there first: newer packages ship usr/ only."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (dest / "usr" / name).mkdir(parents=True)
+        (dest / name).symlink_to(f"usr/{name}")
+
+
+def _unpack(deb: Path, dest: Path) -> None:
+    with subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE
+    ) as out:
+        extract = ["tar", "-x", "-C", str(dest), "--keep-directory-symlink"]
+        subprocess.run(extract, stdin=out.stdout, check=True)
+    if out.returncode:
+        raise RuntimeError(f"{deb.name} is damaged")
