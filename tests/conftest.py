@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from tests.kinds import need
 from underlay.records import Records
+
+
+def pytest_runtest_setup(item):
+    """Before any fixture: a lab host need not boot for a test that is skipped.
+
+    The fake kernel has every kind.
+    """
+    if getattr(getattr(item, "callspec", None), "params", {}).get("kernel") == "fake":
+        return
+    for mark in item.iter_markers("needs"):
+        for kind in mark.args:
+            need(kind)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6, refused
-from tests.kinds import needs
 from tests.lab.capture import Capture
 from tests.lab.net import ip
 
@@ -14,9 +13,7 @@ BLUE6 = "fd81::/64"
 FAR = "10.99.0.2"
 
 
-@pytest.fixture(autouse=True)
-def kernel_with_ipvlan():
-    needs("ipvlan")
+pytestmark = pytest.mark.needs("ipvlan")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.conftest import GATEWAY4, IPAM, LAN4
-from tests.kinds import needs
+from tests.kinds import need
 from tests.lab.capture import Capture
 
 MODES = Path(__file__).parents[2] / "docs/modes.md"
@@ -48,7 +48,7 @@ def wide(newest):
     ],
 )
 def test_the_documented_table_is_what_is_measured(newest, wide, mode, flavour):
-    needs(mode)
+    need(mode)
     row = measured(newest, wide, mode, flavour)
     pattern = rf"^\| `{mode}` \| `{flavour}` \|.*$"
     assert re.findall(pattern, MODES.read_text(), re.MULTILINE) == [row]

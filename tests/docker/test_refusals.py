@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.docker.conftest import IPAM, Site
-from tests.kinds import known
+from tests.kinds import has
 from tests.lab.service import wait_until
 
 CREATE = ("network", "create", "-d", "underlay")
@@ -78,7 +78,7 @@ OTHER_MODE = "Use mode=macvlan or mode=ipvlan."
 NO_IPVLAN = (
     "E-120 eth0 carries macvlan children (network lan): the kernel allows macvlan or"
     " ipvlan on one parent, not both. Use mode=macvlan, or another parent."
-    if known("ipvlan")
+    if has("ipvlan")
     else "E-126 this kernel has no ipvlan, which mode ipvlan needs: mode=macvlan works"
     " here, or load the module (modprobe ipvlan)."
 )
@@ -118,10 +118,10 @@ def unknown(key, known, *, what="network", near=""):
 
 TEN5 = ("--subnet", "10.5.0.0/24")
 CASES = [
-    (net("-o", "paren=eth1"), unknown("paren", OPTIONS, near="parent")),
-    (net("-o", "foo=bar"), unknown("foo", OPTIONS)),
-    (net("-o", "macvlan_mod=vepa"), unknown("macvlan_mod", OPTIONS, near="macvlan_mode")),
-    (net("-o", "host_acces=on"), unknown("host_acces", OPTIONS, near="host_access")),
+    (net("-o", "paren=eth1"), unhas("paren", OPTIONS, near="parent")),
+    (net("-o", "foo=bar"), unhas("foo", OPTIONS)),
+    (net("-o", "macvlan_mod=vepa"), unhas("macvlan_mod", OPTIONS, near="macvlan_mode")),
+    (net("-o", "host_acces=on"), unhas("host_acces", OPTIONS, near="host_access")),
     (
         net("-o", "mode=macvlam"),
         "E-102 mode 'macvlam' is not one this version has. Did you mean 'macvlan'?"
@@ -204,10 +204,10 @@ CASES = [
         "E-123 parent 'mac:02:00:00:00:00:99' is not a device of this host."
         f" {HERE}",
     ),
-    *([] if known("vlan") else [(bare("-o", "parent=eth0.50", *TEN5), NO_VLAN)]),
+    *([] if has("vlan") else [(bare("-o", "parent=eth0.50", *TEN5), NO_VLAN)]),
     *(
         []
-        if known("dummy")
+        if has("dummy")
         else [(bare(*TEN5), NO_DUMMY), (bare("--internal", *TEN5), NO_DUMMY)]
     ),
     *[
@@ -237,7 +237,7 @@ CASES = [
     ),
     (
         net("--ipam-opt", "domian=x"),
-        unknown("domian", "Known here: domain, probe.", what="IPAM", near="domain"),
+        unhas("domian", "Known here: domain, probe.", what="IPAM", near="domain"),
     ),
     (net("--ipam-opt", "probe=maybe"), "E-101 probe='maybe' is not valid: on or off."),
     (
@@ -291,18 +291,18 @@ CASES = [
     ),
     (
         on("name=lan,driver-opt=mtuu=1400"),
-        unknown("mtuu", ENDPOINT_OPTIONS, what="endpoint", near="mtu"),
+        unhas("mtuu", ENDPOINT_OPTIONS, what="endpoint", near="mtu"),
     ),
     (
         on("name=lan,driver-opt=parent=eth0"),
-        unknown("parent", ENDPOINT_OPTIONS, what="endpoint"),
+        unhas("parent", ENDPOINT_OPTIONS, what="endpoint"),
     ),
     (on("name=lan,driver-opt=mtu=9000"), TOO_BIG),
     (on("name=lan,driver-opt=mtu=abc"), f"E-101 mtu='abc' {MTU}"),
     (on("name=six,driver-opt=mtu=1000"), TOO_SMALL),
     (
         on("name=lan,driver-opt=vlan=5"),
-        unknown("vlan", ENDPOINT_OPTIONS, what="endpoint"),
+        unhas("vlan", ENDPOINT_OPTIONS, what="endpoint"),
     ),
     (
         on("name=lan,driver-opt=repair=on"),

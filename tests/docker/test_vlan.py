@@ -7,16 +7,14 @@ import re
 import pytest
 
 from tests.docker.conftest import IPAM
-from tests.kinds import needs
+from tests.kinds import need
 from tests.lab.capture import Capture
 from tests.lab.service import wait_until
 
 OFFICE, GATEWAY = "10.50.0.0/24", "10.50.0.1"
 
 
-@pytest.fixture(autouse=True)
-def kernel_with_vlans():
-    needs("vlan", "dummy")
+pytestmark = pytest.mark.needs("vlan", "dummy")
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ def shown(site, device):
 
 @pytest.mark.parametrize("mode", ["macvlan", "ipvlan"])
 def test_the_trunk_sees_the_right_tags(site, trunk, mode):
-    needs(mode)
+    need(mode)
     way = ("-o", f"mode={mode}")
     create(site, "office", *way, "-o", "parent=eth0.50", "--gateway", GATEWAY)
     create(
@@ -138,7 +136,7 @@ def test_after_a_power_cut_the_vlan_is_back_before_the_first_container(site):
 @pytest.mark.parametrize("mode", ["macvlan", "ipvlan"])
 @pytest.mark.parametrize("internal", [(), ("--internal",)], ids=["plain", "internal"])
 def test_a_network_without_a_parent_leads_nowhere(site, mode, internal):
-    needs(mode)
+    need(mode)
     create(site, "alone", "-o", f"mode={mode}", *internal, subnet="10.60.0.0/24")
     with Capture(site.lan.netns, f"p-{site.host.name}") as wire:
         for name in ("c1", "c2"):

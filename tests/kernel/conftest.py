@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import time
 
 import pytest
 
 from tests.fakes import FakeKernel
-from tests.kinds import needs
+from tests.lab import net
 from underlay.kernel.netlink import Netlink
 
 CLONE_NEWNET = 0x40000000
@@ -29,10 +30,15 @@ def namespace():
     home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     assert LIBC.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
     try:
-        ip("link", "set", "lo", "up")
-        ip("link", "add", "eth0", "type", "veth", "peer", "name", "wire0")
-        ip("link", "set", "eth0", "up")
-        ip("link", "set", "wire0", "up")
+        net.ip(
+            "link set lo up",
+            "link add eth0 type veth peer name wire0",
+            "link set eth0 up",
+            "link set wire0 up",
+        )
+        # An IPv6 address works only from then on.
+        while " UP " not in ip("-br", "link", "show", "eth0"):
+            time.sleep(0.01)
         yield
     finally:
         assert LIBC.setns(home, CLONE_NEWNET) == 0
@@ -41,17 +47,7 @@ def namespace():
 
 @pytest.fixture(params=["fake", "real"])
 def kernel(request):
-    """The fake, and the real one if it has the kinds a test is marked to need."""
     if request.param == "fake":
         return FakeKernel()
     request.getfixturevalue("namespace")
     return Netlink()
-
-
-@pytest.fixture(autouse=True)
-def needed_kinds(request):
-    """Skip, and say so, what this kernel cannot run; the fake can run everything."""
-    marker = request.node.get_closest_marker("needs")
-    params = getattr(getattr(request.node, "callspec", None), "params", {})
-    if marker and params.get("kernel") != "fake":
-        needs(*marker.args)

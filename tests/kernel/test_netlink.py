@@ -16,6 +16,7 @@ from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
 from tests.kernel.test_contract import CHILD, OWNER
+from tests.lab import net
 from underlay.errors import KernelRefused
 from underlay.kernel import links, netlink
 from underlay.kernel.events import listen
@@ -153,8 +154,7 @@ def test_an_odd_name_names_no_device(name):
 
 
 def test_a_bulk_look_reads_every_link_and_leaves_no_file_open():
-    for n in range(100):
-        ip("link", "add", "link", "eth0", "name", f"m{n}", "type", "macvlan")
+    net.ip(*(f"link add link eth0 name m{n} type macvlan" for n in range(100)))
     fds = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         assert len(links.all_links()) == 103

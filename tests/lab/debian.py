@@ -45,7 +45,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def unpacked(suite: str, packages: list[str], work: Path) -> Path:
-    """The packages and all they need in a directory of `work`; no script of them ran."""
+    """Packages and all they need, in a directory of `work`; no script of them ran."""
     dest = work / "root"
     _skeleton(dest)
     for deb in _download(suite, packages, work / "apt"):

@@ -1,7 +1,7 @@
 """Unpacked Debian roots, one for each Docker engine the tests run against.
 
-``python -m tests.lab.roots`` fetches all of them beforehand, so that no test
-waits for a download. They are kept in ``$UNDERLAY_LAB_CACHE``.
+``python -m tests.lab.roots`` fetches all of them beforehand, and the kernels of
+uml.py, so that no test waits for a download. They are kept in ``$UNDERLAY_LAB_CACHE``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.lab import uml
 from tests.lab.debian import built, unpacked
 
 ENGINES = {"20.10": "bookworm", "26.1": "trixie", "28.5": "sid"}
@@ -106,9 +107,9 @@ def _add(
 
 
 def fetch_all() -> None:
-    """Fetch every root and the image."""
+    """Fetch every root, the image, and the kernels that tests boot."""
     with ThreadPoolExecutor() as pool:
-        paths = [*pool.map(root, ENGINES)]
+        paths = [*pool.map(root, ENGINES), *pool.map(uml.kernel, uml.KERNELS)]
     sys.stdout.writelines(f"{path}\n" for path in [*paths, image()])
 
 

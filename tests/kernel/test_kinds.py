@@ -1,0 +1,30 @@
+"""Which kinds of link there are: what tests that need one go by."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kernel.conftest import ip
+from tests.kinds import WORDS, has, need
+from underlay.kernel.netlink import Netlink
+
+KINDS = [pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in WORDS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("namespace")
+def test_a_kind_that_is_said_to_be_there_is_there(kind):
+    ip("link", "add", *WORDS[kind].replace("link p", "link eth0").split())
+    assert ip("link", "show", "x")
+    assert Netlink().has_kind(kind)
+
+
+def test_a_kind_that_is_not_there_is_a_skip_unless_it_must_be_there(monkeypatch):
+    monkeypatch.setitem(WORDS, "nosuch", "name x type nosuch")
+    assert not has("nosuch")
+    assert not Netlink().has_kind("nosuch")
+    with pytest.raises(pytest.skip.Exception, match="this kernel has no nosuch"):
+        need("nosuch")
+    monkeypatch.setenv("UNDERLAY_MUST_HAVE", "macvlan,nosuch")
+    with pytest.raises(pytest.fail.Exception, match="this kernel has no nosuch"):
+        need("nosuch")

@@ -1,0 +1,38 @@
+"""Tests of this suite again, inside kernels that have what this machine's may lack.
+
+Here they can neither be skipped nor lost: the kernels have every kind of link, and
+a kernel that does not boot is a failure.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from tests.lab import uml
+
+
+def passed(name, *words, memory="2G", timeout=1200):
+    """Run pytest in a kernel; fail with what it says unless every test passes there."""
+    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words)
+    env = {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = uml.run(name, command, memory=memory, timeout=timeout, env=env)
+    last = done.stdout.rstrip().rpartition("\n")[2]
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\b[1-9]\d* passed", last), done.stdout
+    assert not re.search(r"skipped|xfailed", last), done.stdout
+    return done.stdout
+
+
+@pytest.mark.timeout(1260)
+@pytest.mark.parametrize("name", uml.KERNELS)
+def test_the_kernel_tests_pass(name):
+    passed(name, "tests/kernel")
+
+
+@pytest.mark.timeout(1260)
+def test_a_docker_host_in_a_kernel_is_one_like_any_other():
+    tests = "28.5 and (reach_each_other or both_families or given_by_the_user)"
+    passed("7.2", "tests/docker/test_lan.py", "-k", tests, memory="3G")
