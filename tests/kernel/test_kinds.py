@@ -19,6 +19,7 @@ def test_a_kind_that_is_said_to_be_there_is_there(kind):
     assert Netlink().has_kind(kind)
 
 
+@pytest.mark.usefixtures("namespace")
 def test_a_kind_that_is_not_there_is_a_skip_unless_it_must_be_there(monkeypatch):
     monkeypatch.setitem(WORDS, "nosuch", "name x type nosuch")
     assert not has("nosuch")
