@@ -30,6 +30,7 @@ class FakeKernel:
         self.default = default
         self.sandboxes: set[str] = set()
         self.lacks: set[str] = set()
+        self.carrying: set[str] = set()
         self.own: set[str] = set()
         self.steps = 0
         self.refuse_at: int | None = None
@@ -124,6 +125,9 @@ class FakeKernel:
 
     def is_own(self, address: Address) -> bool:
         return str(address) in self.own
+
+    def carries(self, device: str) -> bool:
+        return device in self.carrying
 
     def sandbox_lives(self, path: str) -> bool:
         return path in self.sandboxes

@@ -22,6 +22,7 @@ from underlay.errors import (
     MacTaken,
     NetworkDiffers,
     RecordsUnwritable,
+    StillCarries,
     UnderlayError,
     UnknownEndpoint,
     UnknownNetwork,
@@ -234,6 +235,7 @@ class Engine:
         for step in self._steps({owner}, {device}):
             log.info("step", extra={"step": str(step)})
             try:
+                self._check_harmless(step)
                 self.kernel.apply(step)
             except KernelRefused as error:
                 failed.append(step)
@@ -244,6 +246,13 @@ class Engine:
         else:
             self.records.notes.clear_trouble(owner.mark)
         return failed
+
+    def _check_harmless(self, step: Step) -> None:
+        """Raise if a deletion would take the network of a container on no record."""
+        link = step.object
+        shared = link.owner is not None and not link.owner.endpoint
+        if isinstance(step, Delete) and shared and self.kernel.carries(link.name):
+            raise StillCarries(step=step, device=link.name)
 
     def _forgive(self, only: str | None) -> None:
         """Clear the troubles of what has come right by itself."""

@@ -311,6 +311,15 @@ class KernelRefused(Unavailable):
     text = "the kernel refused `{step}`: {why}.{hint}"
 
 
+class StillCarries(KernelRefused):
+    id = "E-401"
+    text = (
+        "`{step}` is not done: no network on record needs {device}, but a container"
+        " stands on it. The records may have been lost or replaced by older ones. It"
+        " goes when the container does; restart the container to put it on record."
+    )
+
+
 class Bug(Unavailable):
     id = "E-500"
     text = (

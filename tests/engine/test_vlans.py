@@ -170,6 +170,27 @@ def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, kernel):
     assert kernel.links == {}
 
 
+@pytest.mark.parametrize(
+    ("network", "device"),
+    [(OFFICE, LOWER), (replace(LAN, options={}), Owner("n1").device)],
+)
+def test_what_a_container_stands_on_stays_though_the_records_are_lost(
+    engine, kernel, tmp_path, network, device
+):
+    engine.create_network(network)
+    kernel.carrying.add(device)
+    lost = Records(tmp_path / "new.db")
+    engine = engine_on(lost, kernel)
+    assert [str(s) for s in engine.reconcile()] == [f"ip link del {device}"]
+    assert set(kernel.links) == {device}
+    (trouble,) = lost.notes.troubles()
+    assert trouble.text.startswith("E-401 `ip link del")
+    kernel.carrying.clear()
+    assert engine.reconcile() == []
+    assert kernel.links == {}
+    lost.close()
+
+
 def test_an_isolated_network_has_its_device_as_long_as_it_lives(engine, kernel):
     engine.create_network(replace(LAN, options={"mode": "ipvlan"}))
     dummy = Owner("n1").device

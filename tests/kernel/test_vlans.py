@@ -16,6 +16,7 @@ from tests.fakes import engine_on
 from tests.kernel.conftest import ip
 from tests.kernel.test_contract import STACK
 from tests.kernel.test_netlink import DyingBeforeTheMark
+from tests.lab.service import wait_until
 from underlay.errors import KernelRefused
 from underlay.kernel import netlink
 from underlay.kernel.netlink import Netlink
@@ -136,6 +137,27 @@ def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, how):
     (trouble,) = engine.records.notes.troubles()
     assert "theirs" in trouble.text
     ip("link", "del", "theirs")
+    assert engine.reconcile() == []
+    assert Netlink().observe() == frozenset()
+
+
+@pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
+def test_what_a_container_stands_on_stays_though_the_records_are_lost(engine, kind):
+    ip("netns", "add", "underlay-vlan")
+    try:
+        engine.create_network(tagged("n1"))
+        assert not Netlink().carries(LOWER)
+        ip(
+            "link", "add", "link", LOWER, "name", "c1", "netns", "underlay-vlan",
+            "type", kind,
+        )  # fmt: skip
+        assert Netlink().carries(LOWER)
+        engine.records.networks.remove("n1")
+        assert len(engine.reconcile()) == 1
+        assert "c1" in ip("-n", "underlay-vlan", "-br", "link")
+    finally:
+        ip("netns", "del", "underlay-vlan")
+    wait_until(lambda: not Netlink().carries(LOWER), 5)
     assert engine.reconcile() == []
     assert Netlink().observe() == frozenset()
 

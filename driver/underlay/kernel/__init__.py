@@ -41,5 +41,8 @@ class Kernel(Protocol):
     def is_own(self, address: Address) -> bool:
         """Tell whether an address is the host's own."""
 
+    def carries(self, device: str) -> bool:
+        """Tell whether something in another namespace stands on a device of ours."""
+
     def sandbox_lives(self, path: str) -> bool:
         """Tell whether a sandbox's namespace is still pinned at its path."""

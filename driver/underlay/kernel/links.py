@@ -46,9 +46,9 @@ _ATTEMPTS = 8
 class RawLink:
     """A link as the kernel tells it.
 
-    `link` is the index of what it stands on, 0 if that is in another namespace;
-    `master` that of the bridge or bond it is a port of. `flavour` and `flag` are the
-    mode of a macvlan or ipvlan child, `vlan` a tag of 802.1Q.
+    `link` is the index of what it stands on, in another namespace if that is
+    `elsewhere`; `master` that of the bridge or bond it is a port of. `flavour` and
+    `flag` are the mode of a macvlan or ipvlan child, `vlan` a tag of 802.1Q.
     """
 
     index: int
@@ -58,6 +58,7 @@ class RawLink:
     permanent_mac: str = ""
     mtu: int = 0
     link: int = 0
+    elsewhere: bool = False
     alias: str = ""
     group: int = 0
     loopback: bool = False
@@ -190,14 +191,14 @@ def _link(message: bytes) -> RawLink:
     _, _, index, flags, _ = _IFINFO.unpack_from(message)
     found = dict(_attributes(message[_IFINFO.size :]))
     info = dict(_attributes(found.get(_LINKINFO, b"")))
-    elsewhere = _LINK_NETNSID in found
     return RawLink(
         index=index,
         name=_text(found.get(_IFNAME, b"")),
         mac=found.get(_ADDRESS, b"").hex(":"),
         permanent_mac=found.get(_PERM_ADDRESS, b"").hex(":"),
         mtu=_number(found.get(_MTU, b"")),
-        link=0 if elsewhere else _number(found.get(_LINK, b"")),
+        link=_number(found.get(_LINK, b"")),
+        elsewhere=_LINK_NETNSID in found,
         alias=_text(found.get(_ALIAS, b"")),
         group=_number(found.get(_GROUP, b"")),
         loopback=bool(flags & _IFF_LOOPBACK),

@@ -15,7 +15,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from underlay.errors import KernelRefused
-from underlay.kernel import links
+from underlay.kernel import links, namespaces
 from underlay.kernel.links import RawLink
 from underlay.model import Address, Device
 from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP, Link, Object, Owner
@@ -24,6 +24,7 @@ from underlay.steps import Amend, Create, Delete, Step
 NAMESPACE = Path("/proc/self/ns/net")
 # The kinds that others can put something on, in the host, before we delete them.
 _CARRIERS = ("vlan", "dummy")
+_ON_CARRIERS = ("macvlan", "ipvlan", "macvtap", "ipvtap", "vlan")
 
 
 class Netlink:
@@ -96,6 +97,17 @@ class Netlink:
     def is_own(self, address: Address) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""
         return links.route_is_local(address.packed)
+
+    def carries(self, device: str) -> bool:
+        """Tell whether something in another namespace stands on a device of ours."""
+        carrier = links.link_named(device)
+        if carrier is None:
+            return False
+        for path in namespaces.others():
+            with suppress(OSError):  # a namespace that is gone meanwhile
+                if namespaces.inside(path, lambda: _from_here(carrier)):
+                    return True
+        return False
 
     def sandbox_lives(self, path: str) -> bool:
         """Tell whether a namespace is mounted at the path, not just an empty file."""
@@ -207,8 +219,21 @@ def _strangers_on(carrier: RawLink) -> str:
     """Return the names of what others have put on a VLAN or dummy of ours."""
     if carrier.master:
         return f"a port of {_name_of(carrier.master)}"
-    on_it = [raw for raw in links.all_links() if raw.link == carrier.index]
+    on_it = [raw for raw in links.all_links() if _stands_on(carrier, raw)]
     return ", ".join(raw.name for raw in on_it if not _is_ours(raw))
+
+
+def _stands_on(carrier: RawLink, raw: RawLink) -> bool:
+    return raw.link == carrier.index and not raw.elsewhere
+
+
+def _from_here(carrier: RawLink) -> bool:
+    """Tell whether something in the namespace of this thread stands on the carrier."""
+    return any(
+        raw.link == carrier.index and raw.elsewhere
+        for kind in _ON_CARRIERS
+        for raw in links.all_links(kind)
+    )
 
 
 def _index_of(name: str) -> int:
@@ -237,7 +262,7 @@ def _ours(raw: RawLink, parent: str | None) -> Link:
         name=raw.name,
         kind=raw.kind,
         owner=Owner.parse(raw.alias) if marked else None,
-        parent=parent,
+        parent=None if raw.elsewhere else parent,
         flavour=raw.flavour or None,
         flag=raw.flag or None,
         vlan=raw.vlan or None,
@@ -255,7 +280,7 @@ def _device(raw: RawLink) -> Device:
         mtu=raw.mtu,
         loopback=raw.loopback,
         permanent_mac=raw.permanent_mac,
-        parent=(_name_of(raw.link) or "") if raw.link else "",
+        parent="" if raw.elsewhere else _name_of(raw.link) or "",
         flavour=raw.flavour,
         flag=raw.flag,
         vlan=raw.vlan,
