@@ -26,8 +26,9 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "ld-linux-x86-64.so.2"
 
 # The exchange directory is the machine's, TMPDIR that of the kernel alone: its memory
-# is a file in there, for which /dev/shm may be too small.
-START = 'mount -t tmpfs -o mode=700,size=100% tmpfs "$TMPDIR" && exec "$@"'
+# is a file in there, for which /dev/shm may be too small. The kernel must not be PID 1
+# itself: one that panics ends by aborting, to which a PID 1 is deaf.
+START = 'mount -t tmpfs -o mode=700,size=100% tmpfs "$TMPDIR"; "$@"; exit'
 
 
 def kernel(name: str) -> Path:
@@ -86,10 +87,16 @@ def _boot(
     command += ["con=null", "con0=null,fd:1", "seccomp=auto", "panic=-1"]
     command += [f"kernel={kernel}", f"exchange={directory}", f"disks={cache()}/hosts"]
     env = {"HOME": str(tmp), "TMPDIR": str(tmp), "PATH": os.environ["PATH"]}
-    # A kernel is a tree of processes, which ends with its first.
+    # A kernel is a tree of processes, which in a pid namespace ends with its first.
+    # When it panics it terminates its process group, which must not be ours.
     with console.open("wb") as log, pidns.new():
         process = subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         process.wait(timeout)
