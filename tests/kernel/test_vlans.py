@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,17 @@ def test_a_vlan_has_the_mtu_of_its_base_and_is_up(engine):
     assert f"alias {Owner(vlan='eth0.50').mark}" in shown
 
 
+@pytest.mark.needs("dummy")
+@pytest.mark.parametrize("parent", [{"parent": "eth0.50"}, {}], ids=["vlan", "dummy"])
+def test_the_host_itself_takes_no_part_in_what_is_made_for_containers(engine, parent):
+    engine.create_network(replace(LAN, options=parent))
+    device = engine.records.networks.get("n1").parent
+    assert ip("addr", "show", device).count("inet") == 0
+    settings = Path("/proc/sys/net")
+    assert (settings / f"ipv6/conf/{device}/accept_ra").read_text() == "0\n"
+    assert (settings / f"ipv4/conf/{device}/arp_ignore").read_text() == "1\n"
+
+
 def test_a_vlan_taken_down_is_set_up_again(engine):
     engine.create_network(tagged("n1"))
     ip("link", "set", "eth0.50", "down")
@@ -117,6 +129,19 @@ def test_a_death_before_the_mark_is_set_leaves_no_vlan(engine, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             Netlink().apply(Create(STACK[0]))
     assert Netlink().observe() != frozenset()
+    assert engine.reconcile() == []
+    assert Netlink().observe() == frozenset()
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1/24", "2001:db8::1/64"])
+def test_an_address_somebody_gave_to_a_vlan_of_ours_keeps_it(engine, address):
+    engine.create_network(tagged("n1"))
+    ip("addr", "add", address, "dev", LOWER)
+    engine.delete_network("n1")
+    assert len(engine.reconcile()) == 1
+    (trouble,) = engine.records.notes.troubles()
+    assert address.partition("/")[0] in trouble.text
+    ip("addr", "del", address, "dev", LOWER)
     assert engine.reconcile() == []
     assert Netlink().observe() == frozenset()
 

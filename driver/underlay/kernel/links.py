@@ -13,10 +13,12 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 
@@ -24,6 +26,7 @@ _DONE, _ERROR = 3, 2
 _REQUEST, _ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10
 _CREATE, _EXCLUSIVE = 0x400, 0x200
 _NEWLINK, _GETLINK, _NEWROUTE, _GETROUTE = 16, 18, 24, 26
+_NEWADDR, _GETADDR, _GLOBAL, _PERMANENT, _IFA_ADDRESS = 20, 22, 0, 0x80, 1
 _STATISTICS_LEFT_OUT = 1 << 3  # RTEXT_FILTER_SKIP_STATS halves a dump
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 
@@ -126,6 +129,17 @@ def default_device_index() -> int | None:
         if best:
             return best[1]
     return None
+
+
+def addresses_given_to(index: int) -> list[str]:
+    """Return the addresses that somebody gave to a link: not link-local, not by RA."""
+    found = []
+    for message in _dump(_GETADDR, _NEWADDR, _IFADDR.pack(0, 0, 0, 0, 0)):
+        _, _, flags, scope, link = _IFADDR.unpack_from(message)
+        if link == index and scope == _GLOBAL and flags & _PERMANENT:
+            packed = dict(_attributes(message[_IFADDR.size :]))[_IFA_ADDRESS]
+            found.append(str(ip_address(packed)))
+    return found
 
 
 def route_is_local(address: bytes) -> bool:

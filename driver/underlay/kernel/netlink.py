@@ -24,6 +24,11 @@ from underlay.steps import Amend, Create, Delete, Step
 NAMESPACE = Path("/proc/self/ns/net")
 # The kinds that others can put something on, in the host, before we delete them.
 _CARRIERS = ("vlan", "dummy")
+_QUIET = (
+    ("ipv6", "addr_gen_mode", "1"),
+    ("ipv6", "accept_ra", "0"),
+    ("ipv4", "arp_ignore", "1"),
+)
 _ON_CARRIERS = ("macvlan", "ipvlan", "macvtap", "ipvtap", "vlan")
 
 
@@ -179,8 +184,21 @@ def _create(link: Link) -> None:
             # What people call it. A courtesy: the name may be taken, the kernel old.
             with suppress(NetlinkError):
                 kernel.link("property_add", index=index, altname=link.owner.vlan)
+        if link.kind in _CARRIERS:
+            _keep_host_out(link.name)
         state = {"state": "up"} if link.up else {}
         kernel.link("set", index=index, ifalias=link.owner.mark, group=0, **state)
+
+
+def _keep_host_out(device: str) -> None:
+    """Give the host no address, no route and no voice on a device made for containers.
+
+    Else it would take part in the VLAN by itself: with a link-local address, with one
+    and a default route by router advertisement, and with answers to ARP for all it has.
+    """
+    for family, key, value in _QUIET:
+        with suppress(FileNotFoundError):  # a kernel without IPv6
+            Path(f"/proc/sys/net/{family}/conf/{device}/{key}").write_text(value)
 
 
 def _amend(seen: Link, link: Link) -> None:
@@ -216,11 +234,12 @@ def _delete(link: Link) -> None:
 
 
 def _strangers_on(carrier: RawLink) -> str:
-    """Return the names of what others have put on a VLAN or dummy of ours."""
+    """Return what others have put on a VLAN or dummy of ours: devices, addresses."""
     if carrier.master:
         return f"a port of {_name_of(carrier.master)}"
     on_it = [raw for raw in links.all_links() if _stands_on(carrier, raw)]
-    return ", ".join(raw.name for raw in on_it if not _is_ours(raw))
+    names = [raw.name for raw in on_it if not _is_ours(raw)]
+    return ", ".join([*names, *links.addresses_given_to(carrier.index)])
 
 
 def _stands_on(carrier: RawLink, raw: RawLink) -> bool:
