@@ -30,7 +30,7 @@ from underlay.errors import (
 from underlay.kernel import Kernel
 from underlay.model import Attachment, Device, Endpoint, Network, difference
 from underlay.modes import mode_of
-from underlay.modes.child import check_mtu, is_isolated
+from underlay.modes.child import check_mtu
 from underlay.objects import Object, Owner
 from underlay.plan import plan
 from underlay.records import Records
@@ -64,9 +64,7 @@ class Engine:
 
     def needs_gateway(self, options: Mapping[str, str], *, internal: bool) -> bool:
         """Tell whether a network of these options needs the pool's gateway."""
-        return not (internal or is_isolated(options)) and mode_of(
-            options
-        ).keeps_gateway(options)
+        return not internal and mode_of(options).keeps_gateway(options)
 
     def create_network(self, asked: Network) -> None:
         """Put a network on record and build what it needs.
@@ -281,18 +279,18 @@ class Engine:
         return plan(want, mine)
 
     def _wanted_of(self, owner: Owner) -> Wanted:
+        networks = self.records.networks
+        network = networks.get(owner.network)
         if owner.vlan:
-            standing = self.records.networks.on_vlan(owner.vlan)[:1]
-        else:
-            standing = [n for n in [self.records.networks.get(owner.network)] if n]
-        if not standing:
+            network = next(iter(networks.on_vlan(owner.vlan)), None)
+        if network is None:
             return Wanted()
         if not owner.endpoint:
-            return of_network(standing[0]).of(owner)
-        endpoint = self.records.networks.endpoint(owner.endpoint)
+            return of_network(network).of(owner)
+        endpoint = networks.endpoint(owner.endpoint)
         if endpoint is None or endpoint.network != owner.network:
             return Wanted()
-        return of_endpoint(standing[0], endpoint)
+        return of_endpoint(network, endpoint)
 
     def _owners(self, network: str) -> set[Owner]:
         """Return for whom a network's own objects exist: itself, VLANs it shares."""
@@ -338,6 +336,7 @@ class Engine:
                 continue
             log.debug("step", extra={"step": str(step)})
             try:
+                self._check_harmless(step)
                 self.kernel.apply(step)
             except KernelRefused as error:
                 log.warning("step refused", extra={"error": error})
@@ -355,13 +354,12 @@ class Engine:
         check_mtu(asked.options, parent.mtu, network.uplink)
         if mode.seat(network.options).setting:
             uplink.check_company(network, (), self.kernel)
-        neighbour = self.records.networks.neighbour(network.id)
-        try:
-            if neighbour:
+        if neighbour := self.records.networks.neighbour(network.id):
+            try:
                 mode.check_room(network, neighbour)
-        except Conflict:
-            if not (neighbour and self.reap(neighbour.id)):
-                raise
+            except Conflict:
+                if not self.reap(neighbour.id):
+                    raise
         subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
         derived = pools.derive_mac(self._identity, network.id, subject)
         mac = mode.endpoint_mac(network, asked, parent.mac, derived)
@@ -371,16 +369,20 @@ class Engine:
 
     def _on_parent(self, network: Network) -> tuple[Network, Device]:
         """Return a network with its parent, made again if it is ours and gone."""
-        ours = network.vlans or is_isolated(network.options)
-        if ours and self.kernel.device(network.parent) is None:
-            network = self._stand_again(network)
-            self._build(self._owners(network.id))
+        parent = self.kernel.device(network.parent)
+        if parent and parent.name == network.parent:
+            return network, parent
+        network = self._stand_again(network)
+        others = self.records.networks.on_parent(network.parent)
+        uplink.check_company(network, others, self.kernel)
+        uplink.check_base(network, self.kernel)
+        self._build(self._owners(network.id))
         return network, uplink.parent_of(network, self.kernel)
 
     def _stand_again(self, network: Network) -> Network:
-        """Put a network on the VLAN somebody made in the place of ours, if he did."""
+        """Note what a network stands on if somebody has made it anew or renamed it."""
         found = uplink.find_again(network, self.kernel)
-        if found.vlans == network.vlans:
+        if (found.parent, found.vlans) == (network.parent, network.vlans):
             return network
         network = replace(network, parent=found.parent, vlans=found.vlans)
         self.records.networks.move(network)
@@ -395,4 +397,4 @@ class Engine:
             if n.parent == network.parent and not self.reap(e.id)
         ]
         if holders:
-            raise MacTaken(mac=mac, parent=network.parent, holder=holders[0])
+            raise MacTaken(mac=mac, parent=network.uplink, holder=holders[0])

@@ -314,9 +314,9 @@ class KernelRefused(Unavailable):
 class StillCarries(KernelRefused):
     id = "E-401"
     text = (
-        "`{step}` is not done: no network on record needs {device}, but a container"
-        " stands on it. The records may have been lost or replaced by older ones. It"
-        " goes when the container does; restart the container to put it on record."
+        "`{step}` is not done: a container stands on {device}, and no endpoint on"
+        " record accounts for it. The records may have been lost or replaced by older"
+        " ones. Remove the container; or create the network again and restart it."
     )
 
 
@@ -350,8 +350,8 @@ class RecordsTooOld(Unavailable):
     id = "E-509"
     text = (
         "the records in {path} were written by an older underlay (version {found}, this"
-        " one reads {known}). Start the service, which brings them up to date: underlay"
-        " serve."
+        " one reads {known}). Start the service, or restart it if it runs; it brings"
+        " them up to date."
     )
 
 

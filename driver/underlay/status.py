@@ -14,6 +14,7 @@ from typing import Any
 from underlay import __version__
 from underlay.model import MAC, Endpoint, Network, Pool, Tenure
 from underlay.modes import mode_name
+from underlay.modes.child import is_isolated
 from underlay.objects import Owner
 from underlay.pools import usable
 from underlay.records import Records
@@ -103,7 +104,7 @@ def _network(network: Network, count: int) -> Facts:
         "id": network.id,
         "name": network.name,
         "mode": mode_name(network.options),
-        "parent": network.uplink,
+        "parent": "" if is_isolated(network.options) else network.uplink,
         "device": network.parent,
         "internal": network.internal,
         "subnets": [str(s.subnet) for s in network.segments],

@@ -92,16 +92,28 @@ def stack(base: Device, tags: Sequence[int], host: Host) -> Uplink:
 def find_again(network: Network, host: Host) -> Uplink:
     """Return what a network on record stands on as things are now.
 
-    Somebody may have made a VLAN of his own in the place of ours.
+    Somebody may have made a VLAN of his own in the place of ours, or removed his so
+    that the next network made ours, or renamed a device that answers to its old name.
     """
     as_known = Uplink(network.parent, network.vlans, 0)
     if not network.vlans:
-        return as_known
-    name, *above = network.vlans
-    under, _, tag = name.rpartition(".")
-    base = host.device(under)
-    tags = [int(tag), *(int(upper.rpartition(".")[2]) for upper in above)]
+        found = host.device(network.parent)
+        if found and found.ours and found.name != network.parent:
+            return find(network, host)
+        return Uplink(found.name, (), found.mtu) if found else as_known
+    tags = [int(name.rpartition(".")[2]) for name in network.vlans]
+    base = host.device(_base_name(network))
     return stack(base, tags, host) if base else as_known
+
+
+def check_base(network: Network, host: Host) -> None:
+    """Raise NoParent if the device under the VLANs of a network is gone."""
+    if network.vlans and host.device(_base_name(network)) is None:
+        raise _missing(_base_name(network), host)
+
+
+def _base_name(network: Network) -> str:
+    return network.vlans[0].rpartition(".")[0]
 
 
 def parent_of(network: Network, host: Host) -> Device:
@@ -114,15 +126,16 @@ def parent_of(network: Network, host: Host) -> Device:
 
 def check_kernel(network: Network, host: Host) -> None:
     """Raise KernelLacks if the kernel cannot make what the network needs."""
-    works = [f"mode={name}" for name, mode in MODES.items() if host.has_kind(mode.KIND)]
-    use = f"{works[0]} works here" if works else "none of the modes works here"
     kind = mode_of(network.options).KIND
     if not host.has_kind(kind):
+        works = [name for name, mode in MODES.items() if host.has_kind(mode.KIND)]
+        use = f"mode={works[0]} works here" if works else "no mode works here"
         raise KernelLacks(
             module=kind,
             what=f"mode {mode_name(network.options)}",
             instead=f"{use}, or load the module (modprobe {kind})",
         )
+    use = f"mode={mode_name(network.options)} works here"
     if network.vlans and not host.has_kind("vlan"):
         raise KernelLacks(
             module="8021q",
@@ -147,6 +160,8 @@ def check_company(network: Network, others: Iterable[Network], host: Host) -> No
     """
     mine = mode_of(network.options).seat(network.options)
     for other in others:
+        if other.id == network.id:
+            continue
         theirs = mode_of(other.options).seat(other.options)
         mine.check_beside(theirs, f"network {other.label}", network.uplink)
     for child in host.devices(*CHILD_KINDS):
@@ -214,8 +229,8 @@ def _by_mac(wish: str, host: Host) -> Device:
 
 
 def _missing(wish: str, host: Host) -> NoParent:
-    names = [d.name for d in host.devices()]
-    return NoParent(parent=wish, hint=did_you_mean(wish, names), known=_known(host))
+    hint = did_you_mean(wish, _eligible(host.devices()))
+    return NoParent(parent=wish, hint=hint, known=_known(host))
 
 
 def _usable(found: Device, wish: str, host: Host) -> Device:

@@ -145,8 +145,7 @@ CASES = [
     ),
     (
         bare("-o", "vlan=50", *TEN5),
-        "E-104 vlan=50 and a network without a parent contradict each other. Keep one"
-        " of them.",
+        "E-101 vlan='50' is not valid: a VLAN is on a device, add -o parent=<device>.",
     ),
     (
         bare("-o", "parent=eth0.5000", *TEN5),

@@ -133,7 +133,7 @@ def test_a_vlan_whose_base_is_gone_is_named_by_its_base(engine, kernel):
     engine.create_network(OFFICE)
     kernel.links.clear()
     del kernel.strangers["eth0"]
-    with pytest.raises(KernelRefused, match="no device eth0"):
+    with pytest.raises(NoParent, match="parent 'eth0' is not a device"):
         engine.create_endpoint(WEB)
     assert len(engine.reconcile()) == 1
     (trouble,) = engine.records.notes.troubles()
@@ -149,6 +149,40 @@ def test_a_foreign_parent_that_went_away_is_named(engine, kernel):
     del kernel.strangers["office"]
     with pytest.raises(NoParent, match="parent 'office' is not a device"):
         engine.create_endpoint(WEB)
+
+
+def test_a_network_on_a_foreign_vlan_moves_to_ours_when_that_took_its_place(
+    engine, kernel
+):
+    kernel.strangers["eth0.50"] = foreign("eth0.50")
+    engine.create_network(OFFICE)
+    del kernel.strangers["eth0.50"]
+    engine.create_network(on("n2", mode="macvlan"))
+    engine.create_endpoint(WEB)
+    assert engine.records.networks.get("n1").vlans == ("eth0.50",)
+    engine.delete_network("n2")
+    assert LOWER in kernel.links
+    assert engine.preview() == ()
+
+
+def test_nor_does_it_move_beside_another_ipvlan_mode(engine, kernel):
+    kernel.strangers["eth0.50"] = foreign("eth0.50")
+    engine.create_network(on("n1", mode="ipvlan"))
+    del kernel.strangers["eth0.50"]
+    engine.create_network(on("n2", ipvlan_mode="l3"))
+    with pytest.raises(OtherIpvlanMode, match="network n2"):
+        engine.create_endpoint(WEB)
+    assert engine.records.networks.get("n1").vlans == ()
+
+
+def test_a_parent_renamed_that_answers_to_its_old_name_is_noted(engine, kernel):
+    kernel.strangers["lan0"] = ETH0
+    engine.create_network(on("n1", "lan0"))
+    assert engine.records.networks.get("n1").parent == "eth0"
+    kernel.strangers["eth0"] = kernel.strangers["new0"] = replace(ETH0, name="new0")
+    engine.create_endpoint(WEB)
+    assert engine.records.networks.get("n1").parent == "new0"
+    assert engine.preview() == ()
 
 
 def test_a_pass_for_one_network_makes_the_vlans_under_it_alone(engine, kernel):
@@ -189,6 +223,18 @@ def test_what_a_container_stands_on_stays_though_the_records_are_lost(
     assert engine.reconcile() == []
     assert kernel.links == {}
     lost.close()
+
+
+def test_a_container_of_another_runtime_keeps_a_vlan_whose_network_is_removed(
+    engine, kernel
+):
+    engine.create_network(OFFICE)
+    kernel.carrying.add(LOWER)
+    engine.delete_network("n1")
+    assert set(kernel.links) == {LOWER}
+    kernel.carrying.clear()
+    assert engine.reconcile() == []
+    assert kernel.links == {}
 
 
 def test_an_isolated_network_has_its_device_as_long_as_it_lives(engine, kernel):

@@ -95,7 +95,7 @@ def test_networks_of_every_older_version_are_there_after_an_upgrade(path, versio
         " VALUES ('n0', '{}', 0, '[]', 'eth0', 1.0)"
     )
     db.close()
-    with pytest.raises(RecordsTooOld, match=f"version {version}.* underlay serve"):
+    with pytest.raises(RecordsTooOld, match=f"version {version}.* Start the service"):
         Records(path, readonly=True)
     records = Records(path)
     assert records.networks.all() == [Network("n0", parent="eth0", created=1.0)]

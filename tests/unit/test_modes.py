@@ -73,7 +73,8 @@ def test_a_mode_that_cannot_be_is_refused(options, refusal, words):
         ({"host_access": "on"}, NotYet, "host_access=on"),
         ({"vlan": "0"}, BadValue, "a number from 1 to 4094"),
         ({"vlan": "4095"}, BadValue, "a number from 1 to 4094"),
-        ({"vlan": "5"}, Contradiction, "vlan=5 and a network without a parent"),
+        ({"vlan": "5"}, BadValue, "add -o parent=<device>"),
+        ({"parent": ""}, BadValue, "leave it out for a network that leads nowhere"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused(options, refusal, words):
@@ -170,7 +171,8 @@ def test_ipvlan_l2_has_the_gateway_of_its_subnet():
     one = endpoint(ipv4=IPv4Interface("10.0.0.5/24"))
     found = ipvlan.attachment(ipvlan_network(), one)
     assert (str(found.gateway4), found.on_link) == ("10.0.0.1", ())
-    assert ipvlan.keeps_gateway({"ipvlan_mode": "l2"})
+    assert ipvlan.keeps_gateway(ipvlan_network().options)
+    assert not ipvlan.keeps_gateway({"ipvlan_mode": "l2"})  # isolated
 
 
 @pytest.mark.parametrize("flavour", ["l3", "l3s"])

@@ -143,7 +143,7 @@ def test_a_network_without_a_parent_stands_on_a_device_of_its_own():
     [
         (on(mode="ipvlan"), {"ipvlan"}, "no ipvlan, which mode ipvlan .* mode=macvlan"),
         (on(), {"macvlan"}, "no macvlan, which mode macvlan needs: mode=ipvlan works"),
-        (on(), {"macvlan", "ipvlan"}, "no macvlan, .* none of the modes works"),
+        (on(), {"macvlan", "ipvlan"}, "no macvlan, .* no mode works here"),
         (
             replace(on(), vlans=("eth0.5",)),
             {"vlan"},

@@ -1,4 +1,4 @@
-"""Reading links and the default route: raw netlink, decoded to the few fields we use.
+"""Reading links, addresses, routes: raw netlink, decoded to the few fields we use.
 
 pyroute2 decodes 2,000 links in 780 ms and 121 MB, and leaks 1.5 KB at each single
 look-up; this takes 25 ms and leaves nothing behind. Layouts: linux/netlink.h,
@@ -132,11 +132,15 @@ def default_device_index() -> int | None:
 
 
 def addresses_given_to(index: int) -> list[str]:
-    """Return the addresses that somebody gave to a link: not link-local, not by RA."""
+    """Return the addresses that somebody gave to a link: not link-local, not by RA.
+
+    An IPv4 address with a lifetime is one that a DHCP client on this host gave it.
+    """
     found = []
     for message in _dump(_GETADDR, _NEWADDR, _IFADDR.pack(0, 0, 0, 0, 0)):
-        _, _, flags, scope, link = _IFADDR.unpack_from(message)
-        if link == index and scope == _GLOBAL and flags & _PERMANENT:
+        family, _, flags, scope, link = _IFADDR.unpack_from(message)
+        given = flags & _PERMANENT or family == socket.AF_INET
+        if link == index and scope == _GLOBAL and given:
             packed = dict(_attributes(message[_IFADDR.size :]))[_IFA_ADDRESS]
             found.append(str(ip_address(packed)))
     return found

@@ -29,7 +29,7 @@ _QUIET = (
     ("ipv6", "accept_ra", "0"),
     ("ipv4", "arp_ignore", "1"),
 )
-_ON_CARRIERS = ("macvlan", "ipvlan", "macvtap", "ipvtap", "vlan")
+_ON_CARRIERS = (*links.MODES, "vlan")
 
 
 class Netlink:
@@ -75,8 +75,9 @@ class Netlink:
                     _delete(link)
         except (NetlinkError, OSError) as error:
             code = getattr(error, "code", None) or getattr(error, "errno", None)
+            hint = "" if isinstance(step, Delete) else _HINTS.get(code or 0, "")
             raise KernelRefused(
-                step=step, why=_reason(error, code), hint=_HINTS.get(code or 0, "")
+                step=step, why=_reason(error, code), hint=hint
             ) from error
 
     def device(self, name: str) -> Device | None:
@@ -125,8 +126,8 @@ class Netlink:
 _HINTS = {
     errno.EBUSY: " Another driver may hold the parent: a device carries macvlan or"
     " ipvlan children or is in a bridge or bond, not two of these.",
-    errno.EOPNOTSUPP: " This kernel may lack the kind of device: try `modprobe` with"
-    " its name on the host.",
+    errno.EOPNOTSUPP: " The kernel may lack this kind of device, or the device under"
+    " it take none.",
     errno.EPERM: " The service needs CAP_NET_ADMIN in the host's network namespace.",
     errno.EADDRINUSE: " Another child of the parent has that MAC.",
     errno.ENETDOWN: " A VLAN is up only if the device under it is: set that up first.",
@@ -224,7 +225,7 @@ def _delete(link: Link) -> None:
     if found is None or not _is_ours(found):
         return
     if link.kind in _CARRIERS and (strangers := _strangers_on(found)):
-        raise OSError(errno.EBUSY, f"{strangers} would go with it, which is not ours")
+        raise OSError(errno.EBUSY, f"not ours to cut off: {strangers}")
     try:
         with IPRoute() as kernel:
             kernel.link("del", index=found.index)
@@ -236,7 +237,7 @@ def _delete(link: Link) -> None:
 def _strangers_on(carrier: RawLink) -> str:
     """Return what others have put on a VLAN or dummy of ours: devices, addresses."""
     if carrier.master:
-        return f"a port of {_name_of(carrier.master)}"
+        return f"{_name_of(carrier.master)}, of which it is a port"
     on_it = [raw for raw in links.all_links() if _stands_on(carrier, raw)]
     names = [raw.name for raw in on_it if not _is_ours(raw)]
     return ", ".join([*names, *links.addresses_given_to(carrier.index)])

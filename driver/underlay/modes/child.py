@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from underlay.errors import (
-    Contradiction,
+    BadValue,
     MtuTooBig,
     OtherChildren,
     OtherIpvlanMode,
@@ -53,9 +53,12 @@ def check(network: Network, keys: Iterable[str]) -> None:
     """Raise unless the options of a network, `keys` of its mode's own, make sense."""
     read.check_known(network.options, (*NETWORK_KEYS, *keys), "network")
     if read.vlan(network.options) and is_isolated(network.options):
-        raise Contradiction(
-            first=f"vlan={network.options['vlan']}", second="a network without a parent"
-        )
+        tag = network.options["vlan"]
+        need = "a VLAN is on a device, add -o parent=<device>"
+        raise BadValue(key="vlan", value=tag, need=need, hint="")
+    if network.options.get("parent") == "":
+        need = "a device; leave it out for a network that leads nowhere"
+        raise BadValue(key="parent", value="", need=need, hint="")
     read.check_ipv6_mtu(network, read.mtu(network.options))
 
 

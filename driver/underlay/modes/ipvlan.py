@@ -60,7 +60,7 @@ def endpoint_mac(
 
 def keeps_gateway(options: Mapping[str, str]) -> bool:
     """Tell whether the gateway's address is somebody's: in l3 there is no segment."""
-    return _flavour(options) == "l2"
+    return _flavour(options) == "l2" and not child.is_isolated(options)
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Link]:
@@ -71,7 +71,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Link]:
 
 def attachment(network: Network, endpoint: Endpoint) -> Attachment:
     """Return the child device; in l3, whatever is sent goes to the parent as it is."""
-    if keeps_gateway(network.options):
+    if _flavour(network.options) == "l2":
         return child.on_segment(network, endpoint)
     device = Owner(network.id, endpoint.id).device
     if not child.has_way_out(network):

@@ -61,9 +61,8 @@ def endpoint_mac(
 
 
 def keeps_gateway(options: Mapping[str, str]) -> bool:
-    """Tell whether the gateway's address is somebody's on the segment: it is."""
-    del options
-    return True
+    """Tell whether the gateway's address is somebody's on the segment."""
+    return not child.is_isolated(options)
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Link]:
