@@ -76,11 +76,9 @@ class FakeKernel:
                 self._delete(step, link)
 
     def _delete(self, step: Step, link: Link) -> None:
-        if any(d.parent == link.name for d in self.strangers.values()):
+        if any(d.parent == link.name for d in self.devices()):
             raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
         self.links.pop(link.name, None)
-        for child in [c for c in self.links.values() if c.parent == link.name]:
-            self._delete(step, child)
 
     def _vlan_twin(self, link: Link) -> bool:
         place = (link.parent, link.vlan)

@@ -231,10 +231,11 @@ class Engine:
         for network in self.records.networks.on_vlan(owner.vlan):
             self._stand_again(network)
         for step in self._steps({owner}, {device}):
+            if any(step.object.key == other.object.key for other in failed):
+                continue  # the second half of a replacement
             log.info("step", extra={"step": str(step)})
             try:
-                self._check_harmless(step)
-                self.kernel.apply(step)
+                self._apply(step)
             except KernelRefused as error:
                 failed.append(step)
                 refusal = str(error)
@@ -245,12 +246,13 @@ class Engine:
             self.records.notes.clear_trouble(owner.mark)
         return failed
 
-    def _check_harmless(self, step: Step) -> None:
-        """Raise if a deletion would take the network of a container on no record."""
+    def _apply(self, step: Step) -> None:
+        """Take a step, unless it would cost a container its network."""
         link = step.object
-        shared = link.owner is not None and not link.owner.endpoint
-        if isinstance(step, Delete) and shared and self.kernel.carries(link.name):
+        carrier = isinstance(step, Delete) and link.kind in ("vlan", "dummy")
+        if carrier and self.kernel.carries(link.name):
             raise StillCarries(step=step, device=link.name)
+        self.kernel.apply(step)
 
     def _forgive(self, only: str | None) -> None:
         """Clear the troubles of what has come right by itself."""
@@ -316,7 +318,7 @@ class Engine:
     def _build(self, owners: Collection[Owner]) -> None:
         for step in self._steps(owners):
             log.debug("step", extra={"step": str(step)})
-            self.kernel.apply(step)
+            self._apply(step)
 
     def _drop(self, owners: Collection[Owner], want: Wanted | None = None) -> None:
         """Delete what nothing wants any more; what is refused is left to the pass."""
@@ -336,8 +338,7 @@ class Engine:
                 continue
             log.debug("step", extra={"step": str(step)})
             try:
-                self._check_harmless(step)
-                self.kernel.apply(step)
+                self._apply(step)
             except KernelRefused as error:
                 log.warning("step refused", extra={"error": error})
 
@@ -352,8 +353,9 @@ class Engine:
         mode.check_endpoint(network, asked)
         network, parent = self._on_parent(network)
         check_mtu(asked.options, parent.mtu, network.uplink)
-        if mode.seat(network.options).setting:
-            uplink.check_company(network, (), self.kernel)
+        if mode.seat(network.options).is_strict:
+            others = self.records.networks.on_parent(network.parent)
+            uplink.check_company(network, others, self.kernel)
         if neighbour := self.records.networks.neighbour(network.id):
             try:
                 mode.check_room(network, neighbour)
@@ -370,13 +372,11 @@ class Engine:
     def _on_parent(self, network: Network) -> tuple[Network, Device]:
         """Return a network with its parent, made again if it is ours and gone."""
         parent = self.kernel.device(network.parent)
-        if parent and parent.name == network.parent:
-            return network, parent
-        network = self._stand_again(network)
-        others = self.records.networks.on_parent(network.parent)
-        uplink.check_company(network, others, self.kernel)
-        uplink.check_base(network, self.kernel)
-        self._build(self._owners(network.id))
+        if parent is None or parent.name != network.parent:
+            network = self._stand_again(network)
+        if owners := self._owners(network.id):
+            uplink.check_base(network, self.kernel)
+            self._build(owners)
         return network, uplink.parent_of(network, self.kernel)
 
     def _stand_again(self, network: Network) -> Network:

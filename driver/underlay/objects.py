@@ -83,12 +83,16 @@ class Link:
         )
 
     def satisfied_by(self, seen: Link) -> bool:
-        """Tell whether every field we decide has the value we want."""
+        """Tell whether every field we decide has the value we want.
+
+        The mode of an ipvlan link is no longer ours to decide once it is there: it is
+        that of every child of the parent, other people's too.
+        """
+        modes = [(self.flavour, seen.flavour)] if self.kind != "ipvlan" else []
         return self.same_device(seen) and all(
             ours in (None, theirs)
             for ours, theirs in (
-                (self.flavour, seen.flavour),
-                (self.flag, seen.flag),
+                *modes,
                 (self.mac, seen.mac),
                 (self.mtu, seen.mtu),
                 (self.up, seen.up),

@@ -30,10 +30,7 @@ class Amend:
     def __str__(self) -> str:
         link = self.object
         words = ["ip link set", self.seen.name, *_attributes(link)]
-        if not (
-            link.flavour in (None, self.seen.flavour)
-            and link.flag in (None, self.seen.flag)
-        ):
+        if link.kind != "ipvlan" and link.flavour not in (None, self.seen.flavour):
             words += ["type", link.kind, *_flavour(link)]
         return " ".join(words)
 

@@ -20,17 +20,17 @@ def bind_claims(records: Records, network: Network) -> None:
     keeps = mode_of(network.options).keeps_gateway(network.options)
     for segment in network.segments:
         reserved = {segment.gateway, *segment.aux} - {None}
-        for claim in addresses.unbound_claims(segment.subnet):
-            held = addresses.live_of_claim(claim.id)
-            if not segment.pooled or {t.address for t in held} != reserved:
-                continue
+        claims = addresses.unbound_claims(segment.subnet) if segment.pooled else []
+        held = {claim.id: addresses.live_of_claim(claim.id) for claim in claims}
+        alike = [c for c in claims if {t.address for t in held[c.id]} == reserved]
+        for claim in alike[:1]:
             addresses.bind(claim.id, network.id)
-            for tenure in held:
+            for tenure in held[claim.id]:
                 role = tenure.role if tenure.role == "gateway" else "aux"
                 addresses.settle(tenure.id, role=role, network=network.id)
-                if role == "gateway" and not keeps:
+                # Of several alike it may be the gateway of another network.
+                if role == "gateway" and not keeps and len(alike) == 1:
                     addresses.end(tenure, network.created)
-            break
 
 
 def begin(records: Records, network: Network, endpoint: Endpoint) -> None:

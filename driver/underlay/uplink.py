@@ -20,7 +20,8 @@ from underlay.modes.child import Seat, is_isolated
 from underlay.modes.options import MTU_MOST, VLAN_LEAST, VLAN_MOST, vlan
 from underlay.objects import PREFIX, Owner
 
-TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>\d{1,9})")
+TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>[0-9]{1,9})")
+LONGEST_WISH = 256
 CHILD_KINDS = {
     "macvlan": "macvlan",
     "macvtap": "macvlan",
@@ -66,7 +67,10 @@ def find(network: Network, host: Host) -> Uplink:
     """
     if is_isolated(network.options):
         return Uplink(Owner(network.id).device, (), MTU_MOST)
-    base, tags = _base(network.options["parent"], network.options["parent"], host)
+    wish = network.options["parent"]
+    if len(wish) > LONGEST_WISH:
+        raise BadParent(parent=wish, why="no device has a name so long", known="-")
+    base, tags = _base(wish, wish, host)
     tag = vlan(network.options)
     return stack(base, [*tags, tag] if tag else tags, host)
 
@@ -162,6 +166,9 @@ def check_company(network: Network, others: Iterable[Network], host: Host) -> No
     for other in others:
         if other.id == network.id:
             continue
+        if other.vlans != network.vlans:
+            why = f"network {other.label} has a VLAN of that name on another device"
+            raise BadParent(parent=network.uplink, why=why, known=_known(host))
         theirs = mode_of(other.options).seat(other.options)
         mine.check_beside(theirs, f"network {other.label}", network.uplink)
     for child in host.devices(*CHILD_KINDS):

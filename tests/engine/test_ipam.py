@@ -395,3 +395,25 @@ def test_the_host_s_own_address_is_never_given_to_a_container(records, clock):
     other = claim(ipam, "10.0.0.0/29", domain="other")
     with pytest.raises(AddressTaken, match="it is this host's own"):
         address(ipam, other, "10.0.0.3")
+
+
+@pytest.mark.parametrize("mode", ["l2", "l3"])
+@pytest.mark.parametrize("twins", [1, 2])
+def test_a_gateway_no_mode_needs_is_given_back_if_it_is_surely_this_network_s(
+    records, mode, twins
+):
+    """Engines before 28 ask for a gateway before they name the mode."""
+    ipam, engine = ipam_on(records), engine_on(records, FakeKernel())
+    subnet, aux = ip_network("10.0.0.0/24"), ip_address("10.0.0.9")
+    reserved = (aux,) if twins == 1 else ()
+    for _ in range(twins):
+        pool = ipam.request_pool(str(subnet), "", {}, 4).id
+        gateway = ipam.request_gateway(pool, "").ip
+        for address in reserved:
+            ipam.request_address(pool, str(address), "")
+    segment = Segment(subnet, gateway, reserved, pooled=True)
+    options = {"parent": "eth0", "mode": "ipvlan", "ipvlan_mode": mode}
+    engine.create_network(Network("n1", options, False, (segment,)))
+    assert bool(records.addresses.live(1, aux)) is bool(reserved)
+    given_back = mode == "l3" and twins == 1
+    assert bool(records.addresses.live(1, gateway)) is not given_back

@@ -8,7 +8,13 @@ import pytest
 
 from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on
-from underlay.errors import KernelRefused, NoParent, OtherChildren, OtherIpvlanMode
+from underlay.errors import (
+    BadParent,
+    KernelRefused,
+    NoParent,
+    OtherChildren,
+    OtherIpvlanMode,
+)
 from underlay.model import Device, Endpoint, Network
 from underlay.objects import Link, Owner
 from underlay.records import Records
@@ -183,6 +189,34 @@ def test_a_parent_renamed_that_answers_to_its_old_name_is_noted(engine, kernel):
     engine.create_endpoint(WEB)
     assert engine.records.networks.get("n1").parent == "new0"
     assert engine.preview() == ()
+
+
+def test_a_start_never_stands_on_what_a_death_left_half_made(engine, kernel):
+    engine.create_network(OFFICE)
+    kernel.links[LOWER] = replace(kernel.links[LOWER], owner=None, up=False)
+    engine.create_endpoint(WEB)
+    assert kernel.links[LOWER].owner == Owner(vlan="eth0.50")
+    assert engine.preview() == ()
+
+
+def test_a_verb_replaces_no_vlan_under_running_containers(engine, kernel):
+    engine.create_network(OFFICE)
+    kernel.links[LOWER] = replace(kernel.links[LOWER], parent="lan0")  # renamed
+    kernel.carrying.add(LOWER)
+    with pytest.raises(KernelRefused, match=r"E-401 .* a container stands on"):
+        engine.create_network(on("n2"))
+    assert kernel.links[LOWER].parent == "lan0"
+    assert len(engine.reconcile()) == 1
+    (trouble,) = engine.records.notes.troubles()
+    assert trouble.text.startswith("E-401")
+
+
+def test_two_vlans_of_one_name_on_two_devices_are_not_taken_for_one(engine, kernel):
+    kernel.strangers["br0"] = replace(ETH0, name="br0", mac="52:54:00:00:00:0b")
+    kernel.strangers["br0.5"] = replace(ETH0, name="br0.5", mac="52:54:00:00:00:0c")
+    engine.create_network(on("n1", "br0.5", vlan="7"))
+    with pytest.raises(BadParent, match="network n1 has a VLAN of that name"):
+        engine.create_network(on("n2", "mac:52:54:00:00:00:0b.5", vlan="7"))
 
 
 def test_a_pass_for_one_network_makes_the_vlans_under_it_alone(engine, kernel):

@@ -63,11 +63,12 @@ def test_macvlan_beside_ipvlan_is_refused_by_the_kernel(kernel):
 
 
 @pytest.mark.needs("ipvlan")
-def test_a_changed_ipvlan_mode_is_amended_in_place(kernel):
+def test_a_changed_ipvlan_mode_is_left_alone(kernel):
+    """It is that of every child of the parent, also of those that are not ours."""
     bring_about(kernel, SHARED)
     want = replace(SHARED, flavour="l3", flag="private")
     seen = bring_about(kernel, want)[OWNER]
-    assert (seen.flavour, seen.flag) == ("l3", "private")
+    assert (seen.flavour, seen.flag) == ("l2", "bridge")
 
 
 @pytest.mark.needs("vlan")
@@ -98,11 +99,13 @@ def test_a_vlan_with_another_tag_is_made_again(kernel):
 
 
 @pytest.mark.needs("vlan")
-def test_children_go_with_the_vlan_they_are_on(kernel):
-    child = replace(CHILD, parent=STACK[0].name)
-    bring_about(kernel, STACK[0], child)
-    kernel.apply(Delete(STACK[0]))
-    assert kernel.observe() == frozenset()
+def test_a_vlan_is_not_deleted_under_what_stands_on_it(kernel):
+    seen = bring_about(kernel, *STACK, replace(CHILD, parent=STACK[1].name))
+    for lower in STACK:
+        with pytest.raises(KernelRefused, match="EBUSY"):
+            kernel.apply(Delete(lower))
+    assert kernel.observe() == frozenset(seen.values())
+    assert bring_about(kernel) == {}
 
 
 @pytest.mark.needs("dummy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from tests.kernel.test_contract import STACK
 from tests.kernel.test_netlink import DyingBeforeTheMark
 from tests.lab.service import wait_until
 from underlay.errors import KernelRefused
-from underlay.kernel import netlink
+from underlay.kernel import namespaces, netlink
 from underlay.kernel.netlink import Netlink
 from underlay.objects import Owner
 from underlay.records import Records
@@ -185,6 +186,33 @@ def test_what_a_container_stands_on_stays_though_the_records_are_lost(engine, ki
     wait_until(lambda: not Netlink().carries(LOWER), 5)
     assert engine.reconcile() == []
     assert Netlink().observe() == frozenset()
+
+
+@pytest.mark.parametrize("how", ["verb", "pass"])
+def test_what_others_put_on_a_stacked_vlan_keeps_what_is_under_it(engine, how):
+    engine.create_network(tagged("n1", "eth0.50.7"))
+    vlan("theirs", 9, STACK[1].name)
+    if how == "verb":
+        engine.delete_network("n1")
+    else:
+        engine.records.networks.remove("n1")
+        assert len(engine.reconcile()) == 2
+    assert "theirs" in ip("-br", "link")
+    ip("link", "del", "theirs")
+    assert engine.reconcile() == []
+    assert Netlink().observe() == frozenset()
+
+
+def test_a_namespace_one_may_not_look_into_counts_as_one_that_needs_the_vlan(
+    engine, monkeypatch
+):
+    engine.create_network(tagged("n1"))
+
+    def refused(path):
+        raise PermissionError(errno.EPERM, f"not into {path}")
+
+    monkeypatch.setattr(namespaces, "_enter", refused)
+    assert Netlink().carries(LOWER)
 
 
 def test_devices_of_one_kind_are_listed_by_kind():

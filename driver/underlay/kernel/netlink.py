@@ -110,8 +110,13 @@ class Netlink:
         if carrier is None:
             return False
         for path in namespaces.others():
-            with suppress(OSError):  # a namespace that is gone meanwhile
+            try:
                 if namespaces.inside(path, lambda: _from_here(carrier)):
+                    return True
+            except OSError as error:
+                # Gone meanwhile, or a file where none was mounted. Not to be allowed
+                # to look is no proof that nothing is there.
+                if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ESRCH):
                     return True
         return False
 
@@ -213,7 +218,7 @@ def _amend(seen: Link, link: Link) -> None:
         change["mtu"] = link.mtu
     if link.up:
         change["state"] = "up"
-    if (link.flavour, link.flag) != (seen.flavour, seen.flag) and link.flavour:
+    if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
         change |= _kind(link)
     with IPRoute() as kernel:
         kernel.link("set", **change)
@@ -224,8 +229,8 @@ def _delete(link: Link) -> None:
     # Looked at again: the name may have gone to a stranger since it was planned.
     if found is None or not _is_ours(found):
         return
-    if link.kind in _CARRIERS and (strangers := _strangers_on(found)):
-        raise OSError(errno.EBUSY, f"not ours to cut off: {strangers}")
+    if link.kind in _CARRIERS and (others := _what_stands_on(found)):
+        raise OSError(errno.EBUSY, f"it would take with it what stands on it: {others}")
     try:
         with IPRoute() as kernel:
             kernel.link("del", index=found.index)
@@ -234,12 +239,15 @@ def _delete(link: Link) -> None:
             raise
 
 
-def _strangers_on(carrier: RawLink) -> str:
-    """Return what others have put on a VLAN or dummy of ours: devices, addresses."""
+def _what_stands_on(carrier: RawLink) -> str:
+    """Return what is on a VLAN or dummy of ours in the host: devices, addresses.
+
+    Of ours only what must not go is left: a plan deletes from the top.
+    """
     if carrier.master:
         return f"{_name_of(carrier.master)}, of which it is a port"
     on_it = [raw for raw in links.all_links() if _stands_on(carrier, raw)]
-    names = [raw.name for raw in on_it if not _is_ours(raw)]
+    names = [raw.name for raw in on_it]
     return ", ".join([*names, *links.addresses_given_to(carrier.index)])
 
 

@@ -33,6 +33,11 @@ class Seat:
     setting: tuple[str, ...] = ()
     alone: bool = False
 
+    @property
+    def is_strict(self) -> bool:
+        """Tell whether a wrong neighbour would be changed without a word."""
+        return bool(self.setting) or self.alone
+
     def check_beside(self, other: Seat, who: str, parent: str) -> None:
         """Raise unless the other, who is there already, leaves room for this one."""
         if self.kind != other.kind:
