@@ -284,7 +284,7 @@ class Engine:
         networks = self.records.networks
         network = networks.get(owner.network)
         if owner.vlan:
-            network = next(iter(networks.on_vlan(owner.vlan)), None)
+            network = networks.any_on_vlan(owner.vlan)
         if network is None:
             return Wanted()
         if not owner.endpoint:

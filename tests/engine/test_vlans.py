@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from underlay.errors import (
 from underlay.model import Device, Endpoint, Network
 from underlay.objects import Link, Owner
 from underlay.records import Records
+from underlay.steps import Delete
 
 OFFICE = replace(LAN, options={"parent": "eth0.50"})
 LOWER, UPPER = Owner(vlan="eth0.50").device, Owner(vlan="eth0.50.7").device
@@ -382,24 +384,35 @@ def test_an_ipvlan_endpoint_has_no_mac(engine, kernel):
     )  # fmt: skip
 
 
-def test_two_networks_created_and_removed_at_once_never_lose_the_vlan(records):
-    from concurrent.futures import ThreadPoolExecutor
-
+def test_a_vlan_is_not_dropped_under_a_network_that_is_being_made(records):
+    """Between the look that finds it unneeded and its deletion, nobody may build."""
     kernel = FakeKernel()
     engine = engine_on(records, kernel, Clock())
+    engine.create_network(on("n1"))
+    second = threading.Thread(target=engine.create_network, args=(on("n2"),))
+    carry_out = kernel.apply
 
-    def churn(number):
-        for turn in range(40):
-            identity = f"n{number}-{turn}"
-            engine.create_network(on(identity))
-            made = engine.create_endpoint(Endpoint(f"e{identity}", identity))
-            assert LOWER in kernel.links, made
-            engine.delete_endpoint(identity, made.id)
-            engine.delete_network(identity)
+    def apply(step):
+        if isinstance(step, Delete):
+            second.start()
+            second.join(timeout=0.5)  # it waits for us, or is done already
+        carry_out(step)
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(churn, range(4)))
-    assert kernel.links == {}
+    kernel.apply = apply
+    engine.delete_network("n1")
+    second.join()
+    assert set(kernel.links) == {LOWER}
+    assert engine.preview() == ()
+
+
+def test_a_stack_is_built_from_the_lowest_and_dropped_from_the_highest(engine):
+    engine.create_network(on("n1", "eth0.9.8.7"))
+    made = dict(engine.kernel.links)
+    engine.kernel.links.clear()
+    assert [step.object.vlan for step in engine.preview()] == [9, 8, 7]
+    engine.kernel.links.update(made)
+    engine.records.networks.remove("n1")
+    assert [step.object.vlan for step in engine.preview()] == [7, 8, 9]
 
 
 def test_records_tell_networks_on_a_vlan_and_what_they_stand_on(records):
@@ -407,13 +420,17 @@ def test_records_tell_networks_on_a_vlan_and_what_they_stand_on(records):
         Network("n1", {}, parent=UPPER, vlans=("eth0.50", "eth0.50.7"))
     )
     records.networks.add(Network("n2", {}, parent=LOWER, vlans=("eth0.50",)))
-    (one, two) = records.networks.on_vlan("eth0.50")
-    assert (one.vlans, two.vlans) == (("eth0.50", "eth0.50.7"), ("eth0.50",))
+    found = {n.id: n for n in records.networks.on_vlan("eth0.50")}
+    assert found["n1"].vlans == ("eth0.50", "eth0.50.7")
+    assert found["n2"].vlans == ("eth0.50",)
+    assert records.networks.any_on_vlan("eth0.50.7") == found["n1"]
+    one = found["n1"]
     assert [n.id for n in records.networks.on_vlan("eth0.50.7")] == ["n1"]
     records.networks.move(replace(one, parent="office", vlans=()))
     assert [n.id for n in records.networks.on_vlan("eth0.50")] == ["n2"]
     records.networks.remove("n2")
     assert records.networks.on_vlan("eth0.50") == []
+    assert records.networks.any_on_vlan("eth0.50") is None
 
 
 def test_an_unmarked_link_under_a_name_of_ours_is_no_vlan_of_ours(engine, kernel):

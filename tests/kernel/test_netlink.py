@@ -17,6 +17,7 @@ from tests.fakes import engine_on
 from tests.kernel.conftest import ip
 from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
+from tests.lab.service import wait_until
 from underlay.errors import KernelRefused
 from underlay.kernel import links, netlink
 from underlay.kernel.events import listen
@@ -202,6 +203,8 @@ def test_a_sandbox_lives_as_long_as_its_namespace_is_mounted(tmp_path):
 def test_the_host_s_own_addresses_are_known_in_both_families():
     ip("addr", "add", "10.0.0.2/24", "dev", "eth0")
     ip("addr", "add", "fd00::2/64", "dev", "eth0", "nodad")
+    # The kernel makes it the host's a moment after the device is up.
+    wait_until(lambda: Netlink().is_own(ip_address("fd00::2")), 5)
     own = ("10.0.0.2", "fd00::2", "127.0.0.1", "::1")
     others = ("10.0.0.3", "10.0.0.255", "fd00::3", "192.0.2.1", "2001:db8::1")
     assert [a for a in (*own, *others) if Netlink().is_own(ip_address(a))] == list(own)

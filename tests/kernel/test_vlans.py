@@ -215,6 +215,18 @@ def test_a_namespace_one_may_not_look_into_counts_as_one_that_needs_the_vlan(
     assert Netlink().carries(LOWER)
 
 
+@pytest.mark.needs("dummy")
+def test_what_others_put_on_a_dummy_of_ours_keeps_it(engine):
+    engine.create_network(replace(LAN, options={}))
+    dummy = engine.records.networks.get("n1").parent
+    ip("link", "add", "link", dummy, "name", "theirs", "type", "macvlan")
+    engine.delete_network("n1")
+    assert "theirs" in ip("-br", "link")
+    ip("link", "del", "theirs")
+    assert engine.reconcile() == []
+    assert Netlink().observe() == frozenset()
+
+
 def test_devices_of_one_kind_are_listed_by_kind():
     vlan("v1", 1)
     ip("link", "add", "link", "v1", "name", "m1", "type", "macvlan", "mode", "vepa")

@@ -19,6 +19,7 @@ _NETWORK = (
     "SELECT n.*, (SELECT json_group_array(name) FROM (SELECT name FROM vlan"
     " WHERE network = n.id ORDER BY height)) AS vlans FROM network n"
 )
+_ON_VLAN = f"{_NETWORK} WHERE n.id IN (SELECT network FROM vlan WHERE name = ?)"
 _ENDPOINT = (
     "SELECT e.*, s.path AS sandbox, s.left FROM endpoint e"
     " LEFT JOIN sandbox s ON s.endpoint = e.id"
@@ -80,12 +81,12 @@ class Networks:
 
     def on_vlan(self, name: str) -> list[Network]:
         """Return the networks that need a VLAN of ours, on it or above it."""
-        rows = self._db.rows(
-            f"{_NETWORK} WHERE n.id IN (SELECT network FROM vlan WHERE name = ?)"
-            " ORDER BY n.created, n.id",
-            name,
-        )
-        return [_network(r) for r in rows]
+        return [_network(r) for r in self._db.rows(_ON_VLAN, name)]
+
+    def any_on_vlan(self, name: str) -> Network | None:
+        """Return any one of them: whether it is needed must not cost their number."""
+        row = self._db.row(f"{_ON_VLAN} LIMIT 1", name)
+        return _network(row) if row else None
 
     def rename(self, identity: str, name: str) -> None:
         """Note the name Docker's API gave a network."""
