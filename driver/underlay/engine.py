@@ -62,9 +62,11 @@ class Engine:
 
     # Docker's verbs
 
-    def needs_gateway(self, options: Mapping[str, str], *, internal: bool) -> bool:
-        """Tell whether a network of these options needs the pool's gateway."""
-        return not internal and mode_of(options).keeps_gateway(options)
+    def needs_gateway(
+        self, options: Mapping[str, str], family: int, *, internal: bool
+    ) -> bool:
+        """Tell whether a network of these options needs its pool's gateway."""
+        return not internal and mode_of(options).keeps_gateway(options, family)
 
     def create_network(self, asked: Network) -> None:
         """Put a network on record and build what it needs.
@@ -137,8 +139,7 @@ class Engine:
 
     def join(self, network: str, identity: str, sandbox: str) -> Attachment:
         """Note the sandbox; return the device Docker is to move into it."""
-        # No flush to the disk: a power cut takes the sandbox itself.
-        with self.records.writing(durable=False):
+        with self.records.writing(durable=False):  # a power cut takes the sandbox too
             known = self._network(network)
             endpoint = self.records.networks.endpoint(identity)
             if endpoint is None or endpoint.network != network:
@@ -290,9 +291,8 @@ class Engine:
         if not owner.endpoint:
             return of_network(network).of(owner)
         endpoint = networks.endpoint(owner.endpoint)
-        if endpoint is None or endpoint.network != owner.network:
-            return Wanted()
-        return of_endpoint(network, endpoint)
+        known = endpoint is not None and endpoint.network == owner.network
+        return of_endpoint(network, endpoint) if endpoint and known else Wanted()
 
     def _owners(self, network: str) -> set[Owner]:
         """Return for whom a network's own objects exist: itself, VLANs it shares."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from underlay import __version__
 from underlay.model import MAC, Endpoint, Network, Pool, Tenure
-from underlay.modes import mode_name
+from underlay.modes import gateway, mode_name
 from underlay.modes.child import is_isolated
 from underlay.objects import Owner
 from underlay.pools import usable
@@ -108,7 +108,7 @@ def _network(network: Network, count: int) -> Facts:
         "device": network.parent,
         "internal": network.internal,
         "subnets": [str(s.subnet) for s in network.segments],
-        "gateways": [str(s.gateway) for s in network.segments if s.gateway],
+        "gateways": [str(found) for found in gateway.of(network) if found],
         "options": dict(network.options),
         "endpoints": count,
         "created": network.created,

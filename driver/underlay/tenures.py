@@ -17,8 +17,9 @@ def bind_claims(records: Records, network: Network) -> None:
     a gateway before they name the mode; where none is needed, it is given back.
     """
     addresses = records.addresses
-    keeps = mode_of(network.options).keeps_gateway(network.options)
+    mode = mode_of(network.options)
     for segment in network.segments:
+        keeps = mode.keeps_gateway(network.options, segment.subnet.version)
         reserved = {segment.gateway, *segment.aux} - {None}
         claims = addresses.unbound_claims(segment.subnet) if segment.pooled else []
         held = {claim.id: addresses.live_of_claim(claim.id) for claim in claims}

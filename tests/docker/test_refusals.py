@@ -43,9 +43,10 @@ def told(done) -> str:
 
 
 OPTIONS = (
-    "Known here: com.docker.network.driver.mtu, macvlan_mode, mode, mtu, parent, vlan."
+    "Known here: com.docker.network.driver.mtu, default_route, gateway, macvlan_mode,"
+    " mode, mtu, parent, vlan."
 )
-ENDPOINT_OPTIONS = "Known here: com.docker.network.driver.mtu, mtu."
+ENDPOINT_OPTIONS = "Known here: com.docker.network.driver.mtu, default_route, mtu."
 MTU = "is not valid: a number of bytes from 68 to 65535."
 HERE = "Devices: docker0, eth0."
 TOO_BIG = (
@@ -212,8 +213,8 @@ CASES = [
     *[
         (net("-o", option), f"E-103 option {option} {LATER} Leave it out.")
         for option in (
-            "host_access=on", "table=5", "gateway=none", "proxy=eth0",
-            "default_route=no", "missing_parent=wait", "masquerade=on", "repair=on",
+            "host_access=on", "table=5", "proxy=eth0",
+            "missing_parent=wait", "masquerade=on", "repair=on",
         )
     ],
     (bare("-o", "parent=eth0"), f"E-111 no IPv4 {NO_SUBNET} 192.168.1.0/24."),

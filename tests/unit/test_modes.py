@@ -74,6 +74,14 @@ def test_a_mode_that_cannot_be_is_refused(options, refusal, words):
         ({"vlan": "0"}, BadValue, "a number from 1 to 4094"),
         ({"vlan": "4095"}, BadValue, "a number from 1 to 4094"),
         ({"vlan": "5"}, BadValue, "add -o parent=<device>"),
+        ({"default_route": "off"}, BadValue, "one of yes, no"),
+        ({"gateway": "nobody"}, BadValue, "none, or an address, or one of each"),
+        ({"gateway": "fe80::1%eth0", "parent": "eth0"}, BadValue, "none, or an"),
+        ({"gateway": "10.9.0.1"}, BadValue, "add -o parent=<device>"),
+        ({"gateway": "10.0.0.5", "parent": "eth0"}, BadValue, "--gateway 10.0.0.5"),
+        ({"gateway": "fe80::1", "parent": "eth0"}, BadValue, "no IPv6 subnet for"),
+        ({"gateway": "10.9.0.1,10.9.0.2"}, BadValue, "at most one IPv4 address"),
+        ({"gateway": "224.0.0.1"}, BadValue, "is not the address of a router"),
         ({"parent": ""}, BadValue, "leave it out for a network that leads nowhere"),
     ],
 )
@@ -92,6 +100,64 @@ def test_options_of_docker_and_those_that_ask_for_nothing_are_accepted():
             }
         )
     )
+
+
+BOTH = {
+    "ipv4": IPv4Interface("10.0.0.5/24"),
+    "ipv6": IPv6Interface("fd00::5/64"),
+}
+
+
+@pytest.mark.parametrize("mode", ["macvlan", "ipvlan"])
+@pytest.mark.parametrize(
+    ("said", "gateway4", "gateway6", "on_link", "kept"),
+    [
+        ("none", None, None, [], []),
+        ("10.9.0.1", "10.9.0.1", "fd00::1", ["10.9.0.1/32"], [6]),
+        ("fe80::1", "10.0.0.1", "fe80::1", ["fe80::1/128"], [4]),
+        (
+            "10.9.0.1,fe80::1",
+            "10.9.0.1",
+            "fe80::1",
+            ["10.9.0.1/32", "fe80::1/128"],
+            [],
+        ),
+    ],
+)
+def test_a_gateway_of_the_options_takes_the_place_of_dockers_in_its_family(
+    mode, said, gateway4, gateway6, on_link, kept
+):
+    asked = network(V4, V6, mode=mode, parent="eth0", gateway=said)
+    MODES[mode].check(asked)
+    found = MODES[mode].attachment(asked, endpoint(**BOTH))
+    answered = [str(g) if g else None for g in (found.gateway4, found.gateway6)]
+    assert answered == [gateway4, gateway6]
+    assert [str(n) for n in found.on_link] == on_link
+    assert [f for f in (4, 6) if MODES[mode].keeps_gateway(asked.options, f)] == kept
+
+
+def test_ipvlan_l3_has_no_gateway_to_name():
+    routed = {"ipvlan_mode": "l3", "parent": "eth0"}
+    ipvlan.check(network(**routed, gateway="none"))
+    with pytest.raises(Contradiction, match="ipvlan_mode=l3 and gateway=10"):
+        ipvlan.check(network(**routed, gateway="10.9.0.1"))
+
+
+@pytest.mark.parametrize("options", [{"macvlan_mode": "bridge"}, {"ipvlan_mode": "l3"}])
+def test_a_network_or_endpoint_may_leave_the_default_route_to_others(options):
+    mode = mode_of(options)
+    open_, shut = (
+        network(parent="eth0", default_route=value, **options)
+        for value in ("yes", "no")
+    )
+    plain = endpoint(ipv4=BOTH["ipv4"])
+    assert mode.attachment(open_, plain) != mode.attachment(shut, plain)
+    for asked, said, same in ((open_, "no", shut), (shut, "yes", open_)):
+        one = replace(plain, options={"default_route": said})
+        mode.check_endpoint(asked, one)
+        assert mode.attachment(asked, one) == mode.attachment(same, plain)
+    with pytest.raises(BadValue, match="Did you mean 'yes'"):
+        mode.check_endpoint(open_, replace(plain, options={"default_route": "yess"}))
 
 
 def test_an_mtu_that_switches_ipv6_off_is_refused_with_ipv6_only():
@@ -171,8 +237,8 @@ def test_ipvlan_l2_has_the_gateway_of_its_subnet():
     one = endpoint(ipv4=IPv4Interface("10.0.0.5/24"))
     found = ipvlan.attachment(ipvlan_network(), one)
     assert (str(found.gateway4), found.on_link) == ("10.0.0.1", ())
-    assert ipvlan.keeps_gateway(ipvlan_network().options)
-    assert not ipvlan.keeps_gateway({"ipvlan_mode": "l2"})  # isolated
+    assert ipvlan.keeps_gateway(ipvlan_network().options, 4)
+    assert not ipvlan.keeps_gateway({"ipvlan_mode": "l2"}, 4)  # isolated
 
 
 @pytest.mark.parametrize("flavour", ["l3", "l3s"])
@@ -184,7 +250,7 @@ def test_ipvlan_l3_sends_everything_to_the_parent_in_the_families_it_has(flavour
     assert (found.gateway4, found.gateway6) == (None, None)
     only6 = endpoint(ipv6=IPv6Interface("fd00::5/64"))
     assert [str(n) for n in ipvlan.attachment(routed, only6).on_link] == ["::/0"]
-    assert not ipvlan.keeps_gateway(routed.options)
+    assert not ipvlan.keeps_gateway(routed.options, 4)
 
 
 def test_an_ipvlan_child_has_mode_and_flag_and_no_mac():

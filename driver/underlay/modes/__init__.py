@@ -39,8 +39,11 @@ class Mode(Protocol):
         Raises if the one asked for cannot be.
         """
 
-    def keeps_gateway(self, options: Mapping[str, str]) -> bool:
-        """Tell whether no container may have the address of the pool's gateway."""
+    def keeps_gateway(self, options: Mapping[str, str], family: int) -> bool:
+        """Tell whether no container may have the address of the pool's gateway.
+
+        `family`: the IP family of the pool, 4 or 6.
+        """
 
     def network_objects(self, network: Network) -> Iterable[Object]:
         """Return what must exist as long as the network does."""

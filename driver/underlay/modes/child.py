@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
 from underlay.errors import (
     BadValue,
@@ -14,11 +13,12 @@ from underlay.errors import (
     PassthruTaken,
 )
 from underlay.model import Attachment, Endpoint, Network
+from underlay.modes import gateway
 from underlay.modes import options as read
 from underlay.objects import Link, Owner
 
-NETWORK_KEYS = ("mode", "parent", "vlan", *read.MTU_KEYS)
-ENDPOINT_KEYS = read.MTU_KEYS
+NETWORK_KEYS = ("mode", "parent", "vlan", *gateway.KEYS, *read.MTU_KEYS)
+ENDPOINT_KEYS = (*gateway.ENDPOINT_KEYS, *read.MTU_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,14 @@ def check(network: Network, keys: Iterable[str]) -> None:
     if network.options.get("parent") == "":
         need = "a device; leave it out for a network that leads nowhere"
         raise BadValue(key="parent", value="", need=need, hint="")
+    gateway.check(network, isolated=is_isolated(network.options))
     read.check_ipv6_mtu(network, read.mtu(network.options))
 
 
 def check_endpoint(network: Network, endpoint: Endpoint) -> None:
     """Raise unless the options of an endpoint make sense."""
     read.check_known(endpoint.options, ENDPOINT_KEYS, "endpoint")
+    gateway.check_endpoint(endpoint)
     read.check_ipv6_mtu(network, read.mtu(endpoint.options))
 
 
@@ -85,9 +87,15 @@ def is_isolated(options: Mapping[str, str]) -> bool:
     return not options.get("parent")
 
 
-def has_way_out(network: Network) -> bool:
-    """Tell whether the containers may have a default route by this network."""
-    return not (network.internal or is_isolated(network.options))
+def has_way_out(network: Network, endpoint: Endpoint) -> bool:
+    """Tell whether the container may have a default route by this network."""
+    leads_nowhere = network.internal or is_isolated(network.options)
+    return not leads_nowhere and gateway.gives_default_route(network, endpoint)
+
+
+def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
+    """Tell whether the gateway has an address of the subnet, on a segment."""
+    return not is_isolated(options) and family not in gateway.named(options)
 
 
 def network_objects(network: Network) -> Iterable[Link]:
@@ -126,15 +134,6 @@ def endpoint_link(
 def on_segment(network: Network, endpoint: Endpoint) -> Attachment:
     """Return the child device and the gateways of the endpoint's subnets."""
     device = Owner(network.id, endpoint.id).device
-    if not has_way_out(network):
+    if not has_way_out(network, endpoint):
         return Attachment(device)
-    gateways = [
-        segment.gateway
-        for address in endpoint.addresses
-        if (segment := network.segment_of(address.ip)) is not None
-    ]
-    return Attachment(
-        device,
-        gateway4=next((g for g in gateways if isinstance(g, IPv4Address)), None),
-        gateway6=next((g for g in gateways if isinstance(g, IPv6Address)), None),
-    )
+    return gateway.attachment(device, network, endpoint)

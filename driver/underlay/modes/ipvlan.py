@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
-from underlay.errors import BadMac
+from underlay.errors import BadMac, Contradiction
 from underlay.model import Attachment, Endpoint, Network
-from underlay.modes import child
+from underlay.modes import child, gateway
 from underlay.modes import options as read
 from underlay.objects import Link, Owner
 
@@ -28,7 +28,13 @@ network_objects = child.network_objects
 def check(network: Network) -> None:
     """Raise unless the options make sense."""
     child.check(network, OWN_KEYS)
-    _flavour(network.options)
+    flavour = _flavour(network.options)
+    if flavour != "l2" and any(gateway.named(network.options).values()):
+        # Whatever is sent goes to the parent as it is: there is nobody to ask.
+        raise Contradiction(
+            first=f"ipvlan_mode={flavour}",
+            second=f"gateway={network.options['gateway']}",
+        )
     _flag(network.options)
 
 
@@ -58,9 +64,9 @@ def endpoint_mac(
     return ""
 
 
-def keeps_gateway(options: Mapping[str, str]) -> bool:
+def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
     """Tell whether the gateway's address is somebody's: in l3 there is no segment."""
-    return _flavour(options) == "l2" and not child.is_isolated(options)
+    return _flavour(options) == "l2" and child.keeps_gateway(options, family)
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Link]:
@@ -74,7 +80,7 @@ def attachment(network: Network, endpoint: Endpoint) -> Attachment:
     if _flavour(network.options) == "l2":
         return child.on_segment(network, endpoint)
     device = Owner(network.id, endpoint.id).device
-    if not child.has_way_out(network):
+    if not child.has_way_out(network, endpoint):
         return Attachment(device)
     families = sorted({a.version for a in endpoint.addresses})
     return Attachment(device, on_link=tuple(EVERYWHERE[f] for f in families))

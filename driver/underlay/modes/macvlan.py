@@ -17,6 +17,7 @@ OWN_KEYS = ("macvlan_mode",)
 check_endpoint = child.check_endpoint
 network_objects = child.network_objects
 attachment = child.on_segment
+keeps_gateway = child.keeps_gateway
 
 
 def check(network: Network) -> None:
@@ -58,11 +59,6 @@ def endpoint_mac(
             f" {parent_mac}, and changing it would change the host's device",
         )
     return parent_mac
-
-
-def keeps_gateway(options: Mapping[str, str]) -> bool:
-    """Tell whether the gateway's address is somebody's on the segment."""
-    return not child.is_isolated(options)
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Link]:

@@ -26,8 +26,6 @@ VLAN_LEAST, VLAN_MOST = 1, 4094
 LATER: Mapping[str, str] = {
     "bridge": "",
     "host_access": "off",
-    "gateway": "",
-    "default_route": "yes",
     "masquerade": "off",
     "proxy": "",
     "table": "",

@@ -76,10 +76,13 @@ class NetworkCalls:
 
     def gw_alloc_check(self, asked: m.GwAllocCheck) -> msgspec.Struct:
         """Say whether Docker may spare the gateway address."""
-        needed = self.engine.needs_gateway(
-            m.driver_options(asked.Options), internal=m.is_internal(asked.Options)
-        )
-        return m.GwAllocAnswer(SkipIPv4=not needed, SkipIPv6=not needed)
+        options = m.driver_options(asked.Options)
+        internal = m.is_internal(asked.Options)
+        needed = {
+            family: self.engine.needs_gateway(options, family, internal=internal)
+            for family in (4, 6)
+        }
+        return m.GwAllocAnswer(SkipIPv4=not needed[4], SkipIPv6=not needed[6])
 
     def create(self, asked: m.CreateNetwork) -> msgspec.Struct:
         """Create a network."""

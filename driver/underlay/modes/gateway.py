@@ -1,0 +1,102 @@
+"""The way out of a container: `gateway=` and `default_route=`, alike in every mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from underlay.errors import BadValue
+from underlay.model import Address, Attachment, Endpoint, Network
+from underlay.modes.options import choice
+
+YES_NO = ("yes", "no")
+ENDPOINT_KEYS = ("default_route",)
+KEYS = ("gateway", *ENDPOINT_KEYS)
+
+
+def named(options: Mapping[str, str]) -> dict[int, Address | None]:
+    """Return what `gateway=` says, by IP family (4, 6); None where there is to be none.
+
+    A family that is left out has the gateway that Docker names.
+    """
+    value = options.get("gateway", "")
+    if value == "none":
+        return {4: None, 6: None}
+    found: dict[int, Address | None] = {}
+    for word in value.split(",") if value else ():
+        try:
+            given = ip_address("" if "%" in word else word)
+        except ValueError:
+            need = "none, or an address, or one of each IP family with a comma between"
+            raise _bad(value, need) from None
+        if given.version in found:
+            raise _bad(value, f"at most one IPv{given.version} address")
+        if given.is_multicast or given.is_unspecified or given.is_loopback:
+            raise _bad(value, f"{given} is not the address of a router")
+        found[given.version] = given
+    return found
+
+
+def check(network: Network, *, isolated: bool) -> None:
+    """Raise unless the two options make sense.
+
+    A gateway is outside every subnet, in a family the network has, and the network
+    leads somewhere.
+    """
+    choice(network.options, "default_route", YES_NO)
+    value = network.options.get("gateway", "")
+    if isolated and any(named(network.options).values()):
+        need = "a gateway is reached by a device, add -o parent=<device>"
+        raise _bad(value, need)
+    for family, given in named(network.options).items():
+        if given is None:
+            continue
+        if not any(s.subnet.version == family for s in network.segments):
+            need = f"the network has no IPv{family} subnet for {given} to serve"
+            raise _bad(value, need)
+        if segment := network.segment_of(given):
+            need = (
+                f"{given} is in {segment.subnet}, where a gateway is named by"
+                f" --gateway {given}, which keeps it from containers"
+            )
+            raise _bad(value, need)
+
+
+def check_endpoint(endpoint: Endpoint) -> None:
+    """Raise unless what an endpoint says of its default route makes sense."""
+    choice(endpoint.options, "default_route", YES_NO)
+
+
+def gives_default_route(network: Network, endpoint: Endpoint) -> bool:
+    """Tell whether the container may have its default route by this network."""
+    said = {**network.options, **endpoint.options}
+    return choice(said, "default_route", YES_NO) == "yes"
+
+
+def of(network: Network) -> list[Address | None]:
+    """Return the gateway of each subnet, IPv4 first; None where there is none."""
+    said = named(network.options)
+    return [said.get(s.subnet.version, s.gateway) for s in network.segments]
+
+
+def attachment(device: str, network: Network, endpoint: Endpoint) -> Attachment:
+    """Return a device and the gateways of the subnets an endpoint is in.
+
+    One that is in no subnet is reached by a route of its own.
+    """
+    said = named(network.options)
+    found = [
+        said.get(address.version, segment.gateway)
+        for address in endpoint.addresses
+        if (segment := network.segment_of(address.ip)) is not None
+    ]
+    return Attachment(
+        device,
+        gateway4=next((g for g in found if isinstance(g, IPv4Address)), None),
+        gateway6=next((g for g in found if isinstance(g, IPv6Address)), None),
+        on_link=tuple(ip_network(g) for g in found if g and g in said.values()),
+    )
+
+
+def _bad(value: str, need: str) -> BadValue:
+    return BadValue(key="gateway", value=value, need=need, hint="")

@@ -1,0 +1,123 @@
+"""The way out of a container: gateways outside the subnet, none, and who gives it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docker.conftest import GATEWAY4, GATEWAY6, LAN4, LAN6
+from tests.lab.service import wait_until
+
+OUTSIDE4, OUTSIDE6 = "10.99.9.1", "fe80::99:1"
+BEYOND4, BEYOND6 = "10.88.0.1", "fd88::1"  # what only a router knows the way to
+SIX = ("--ipv6", "--subnet", LAN6, "--ip-range", "fd77::1000/116")
+RANGE = ("--ip-range", "10.77.0.64/27")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def router(lan):
+    """Give the router an address off the subnets, and something behind it."""
+    added = [
+        f"{OUTSIDE4}/32 dev br0",
+        f"{OUTSIDE6}/64 dev br0 nodad",
+        f"{BEYOND4}/32 dev lo",
+        f"{BEYOND6}/128 dev lo",
+    ]
+    for words in added:
+        lan.run("ip", "address", "add", *words.split())
+    yield
+    for words in added:
+        lan.run("ip", "address", "del", *words.removesuffix(" nodad").split())
+
+
+def create(site, name, *words):
+    site.docker(
+        "network", "create", "-d", "underlay", "--ipam-driver", "underlay",
+        "-o", "parent=eth0", *words, name,
+    )  # fmt: skip
+
+
+def defaults(site, container, family="-4"):
+    shown = site.in_container(container, "ip", family, "route", "show", "default")
+    return re.findall(r"^default .*", shown, re.MULTILINE)
+
+
+def answers(site, container, address):
+    words = ("ping", "-6", "-c1", "-W1", address)
+    return site.host.exec(container, *words, check=False).returncode == 0
+
+
+def pool(site, subnet):
+    return site.service.facts("pool", "show", subnet)
+
+
+def test_a_gateway_outside_the_subnet_is_the_way_out_and_costs_no_address(site):
+    create(
+        site, "lan", "--subnet", LAN4, *RANGE, *SIX,
+        "-o", f"gateway={OUTSIDE4},{OUTSIDE6}",
+    )  # fmt: skip
+    assert (pool(site, LAN4)["gateway"], pool(site, LAN6)["gateway"]) == ([], [])
+    site.run("web", "lan")
+    assert [OUTSIDE4 in line for line in defaults(site, "web")] == [True]
+    assert [OUTSIDE6 in line for line in defaults(site, "web", "-6")] == [True]
+    site.ping_from("web", BEYOND4)
+    # Its IPv6 address serves only once duplicate detection has let it.
+    wait_until(lambda: answers(site, "web", BEYOND6), 10)
+
+
+def test_without_a_gateway_the_container_has_its_segment_and_the_pool_every_address(
+    site,
+):
+    create(site, "lan", "--subnet", "10.77.0.64/30", "-o", "gateway=none")
+    assert pool(site, "10.77.0.64/30")["gateway"] == []
+    site.run("one", "lan")
+    site.run("two", "lan")  # the second and last address of a /30
+    assert defaults(site, "one") == []
+    site.ping_from("one", site.attached("two", "lan")[0])
+
+
+def test_one_network_of_several_gives_the_default_route(site):
+    """The one that Docker would have chosen says no."""
+    create(
+        site, "aaa", "--subnet", LAN4, "--gateway", GATEWAY4, *RANGE,
+        *SIX, "--gateway", GATEWAY6, "-o", "default_route=no",
+    )  # fmt: skip
+    create(site, "zzz", "--subnet", "10.79.0.0/24", *(
+        "--ipv6", "--subnet", "fd79::/64", "-o", f"gateway={OUTSIDE4},{OUTSIDE6}",
+    ))  # fmt: skip
+    site.docker("create", "--name", "web", "--network", "aaa", "bb", "sleep", "1000")
+    site.docker("network", "connect", "zzz", "web")
+    site.docker("start", "web")
+    assert [OUTSIDE4 in line for line in defaults(site, "web")] == [True]
+    assert [OUTSIDE6 in line for line in defaults(site, "web", "-6")] == [True]
+    site.ping_from("web", GATEWAY4)
+    site.docker("network", "disconnect", "zzz", "web")
+    assert defaults(site, "web") == defaults(site, "web", "-6") == []
+
+
+def test_networks_that_all_offer_one_leave_exactly_one_default_route(site):
+    for name, own in (("aaa", 79), ("zzz", 80)):
+        create(
+            site, name, "--subnet", f"10.{own}.0.0/24", "--ipv6", "--subnet",
+            f"fd{own}::/64", "-o", f"gateway=10.99.{own}.1,fe80::{own}:1",
+        )  # fmt: skip
+    create(site, "lan", "--subnet", LAN4, "--gateway", GATEWAY4, *RANGE)
+    site.run("web", "aaa")
+    site.docker("network", "connect", "zzz", "web")
+    site.docker("network", "connect", "lan", "web")
+    assert (len(defaults(site, "web")), len(defaults(site, "web", "-6"))) == (1, 1)
+    site.docker("network", "disconnect", "aaa", "web")
+    assert (len(defaults(site, "web")), len(defaults(site, "web", "-6"))) == (1, 1)
+    site.docker("restart", "-t0", "web")
+    assert (len(defaults(site, "web")), len(defaults(site, "web", "-6"))) == (1, 1)
+
+
+def test_an_endpoint_may_refuse_the_default_route_for_itself(newest):
+    create(newest, "lan", "--subnet", LAN4, "--gateway", GATEWAY4, *RANGE)
+    newest.docker(
+        "run", "-d", "--name", "web",
+        "--network", "name=lan,driver-opt=default_route=no", "bb", "sleep", "1000",
+    )  # fmt: skip
+    assert defaults(newest, "web") == []
+    newest.ping_from("web", GATEWAY4)
