@@ -291,7 +291,7 @@ def test_a_parent_is_found_by_default_route_and_by_mac(site):
 
 def test_names_are_learned_from_docker_and_kept_in_the_history(site):
     site.network("lan", *RANGE)
-    site.run("web", "lan", "--ip", "10.77.0.70")
+    site.run("named", "lan", "--ip", "10.77.0.70")
 
     def named():
         facts = site.service.facts("status")
@@ -300,9 +300,9 @@ def test_names_are_learned_from_docker_and_kept_in_the_history(site):
             [e["container"] for e in facts["endpoints"]],
         )
 
-    wait_until(lambda: named() == (["lan"], ["web"]), 10, named)
-    site.docker("rm", "-f", "web")
-    (row,) = site.service.facts("history", "web")
+    wait_until(lambda: named() == (["lan"], ["named"]), 10, named)
+    site.docker("rm", "-f", "named")
+    (row,) = site.service.facts("history", "named")
     assert (row["address"], row["network"]) == ("10.77.0.70", "lan")
     assert row["until"] > row["since"]
     assert "10.77.0.70" in site.service.run("history", row["mac"]).stdout
