@@ -1,19 +1,14 @@
-"""Docker's network verbs and the reconciler's pass, over one record and one kernel.
-
-What is built is built before the record is committed, what is dropped is dropped after
-it: death at any point leaves surplus in the kernel, which a pass removes, and never a
-promise that nothing stands behind.
-"""
+"""Docker's network verbs and the reconciler's pass, over one record and one kernel."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from underlay import pools, tenures, uplink
+from underlay.builder import Builder
 from underlay.errors import (
     BadMac,
     Conflict,
@@ -22,8 +17,6 @@ from underlay.errors import (
     MacTaken,
     NetworkDiffers,
     RecordsUnwritable,
-    StillCarries,
-    UnderlayError,
     UnknownEndpoint,
     UnknownNetwork,
 )
@@ -34,8 +27,8 @@ from underlay.modes.child import check_mtu
 from underlay.objects import Object, Owner
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.steps import Delete, Step
-from underlay.wanted import Wanted, of_endpoint, of_network, wanted
+from underlay.steps import Step
+from underlay.wanted import Wanted, wanted
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +38,7 @@ STARTING_SECONDS = 30.0
 
 @dataclass
 class Engine:
-    """The only place where network records, plan and kernel meet.
+    """What Docker asks of a network driver, and what the reconciler does.
 
     `machine` is what tells this host from others for good; `clock` gives seconds since
     1970.
@@ -55,6 +48,10 @@ class Engine:
     kernel: Kernel
     machine: str
     clock: Callable[[], float]
+
+    @cached_property
+    def _builder(self) -> Builder:
+        return Builder(self.records, self.kernel)
 
     @cached_property
     def _identity(self) -> str:
@@ -80,7 +77,7 @@ class Engine:
         )
         check_mtu(network.options, found.mtu, network.uplink)
         uplink.check_kernel(network, self.kernel)
-        with self._building(Owner(network.id)):
+        with self._builder.building(Owner(network.id)):
             known = self.records.networks.get(network.id)
             if known:
                 if other := difference(known, network):
@@ -95,21 +92,21 @@ class Engine:
     def delete_network(self, identity: str) -> None:
         """Take a network off the record, then drop what it had; always succeeds."""
         with self.records.writing():
-            had = {Owner(identity), *self._owners(identity)}
+            had = {Owner(identity), *self._builder.owners(identity)}
             endpoints = self.records.networks.endpoints(identity)
             for endpoint in endpoints:
                 tenures.end_own(self.records, endpoint.id, self.clock())
             self.records.networks.remove(identity)
         for endpoint in endpoints:
-            self._drop({Owner(identity, endpoint.id)})
-        self._drop(had)
+            self._builder.drop({Owner(identity, endpoint.id)})
+        self._builder.drop(had)
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
         """Put an endpoint on record and build its device; return it with its MAC.
 
         The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
         """
-        with self._building(Owner(asked.network, asked.id)):
+        with self._builder.building(Owner(asked.network, asked.id)):
             network = self._network(asked.network)
             known = self.records.networks.endpoint(asked.id)
             if known:
@@ -133,13 +130,14 @@ class Engine:
             # Docker forgets the endpoint whatever we answer, so its device goes; the
             # clean-up takes it off the record when there is room again.
             log.warning("not recorded", extra={"error": error})
-            self._drop({owner}, Wanted())
+            self._builder.drop({owner}, Wanted())
         else:
-            self._drop({owner})
+            self._builder.drop({owner})
 
     def join(self, network: str, identity: str, sandbox: str) -> Attachment:
         """Note the sandbox; return the device Docker is to move into it."""
-        with self.records.writing(durable=False):  # a power cut takes the sandbox too
+        # No flush to the disk: a power cut takes the sandbox itself.
+        with self.records.writing(durable=False):
             known = self._network(network)
             endpoint = self.records.networks.endpoint(identity)
             if endpoint is None or endpoint.network != network:
@@ -177,7 +175,7 @@ class Engine:
         log.warning("endpoint freed", extra={"endpoint": identity[:12]})
         tenures.end_own(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)
-        self._drop({owner})
+        self._builder.drop({owner})
         return True
 
     # The pass
@@ -203,7 +201,7 @@ class Engine:
     def _stirred(self, only: str | None) -> list[tuple[Owner, str]]:
         """Return whose objects differ and their device names, in the plan's order."""
         found: dict[tuple[Owner, str], None] = {}
-        concerned = self._owners(only) if only else set()
+        concerned = self._builder.owners(only) if only else set()
         for step in self.preview():
             owner = step.object.owner or Owner()
             if only in (None, owner.network) or owner in concerned:
@@ -231,12 +229,12 @@ class Engine:
         refusal = ""
         for network in self.records.networks.on_vlan(owner.vlan):
             self._stand_again(network)
-        for step in self._steps({owner}, {device}):
+        for step in self._builder.steps({owner}, {device}):
             if any(step.object.key == other.object.key for other in failed):
                 continue  # the second half of a replacement
             log.info("step", extra={"step": str(step)})
             try:
-                self._apply(step)
+                self._builder.apply(step)
             except KernelRefused as error:
                 failed.append(step)
                 refusal = str(error)
@@ -246,14 +244,6 @@ class Engine:
         else:
             self.records.notes.clear_trouble(owner.mark)
         return failed
-
-    def _apply(self, step: Step) -> None:
-        """Take a step, unless it would cost a container its network."""
-        link = step.object
-        carrier = isinstance(step, Delete) and link.kind in ("vlan", "dummy")
-        if carrier and self.kernel.carries(link.name):
-            raise StillCarries(step=step, device=link.name)
-        self.kernel.apply(step)
 
     def _forgive(self, only: str | None) -> None:
         """Clear the troubles of what has come right by itself."""
@@ -265,82 +255,6 @@ class Engine:
             owner = Owner.parse(trouble.mark)
             if trouble.mark not in still and only in (None, owner.network):
                 self.records.notes.clear_trouble(trouble.mark)
-
-    # One owner's part
-
-    def _steps(
-        self,
-        owners: Collection[Owner],
-        devices: Collection[str] = (),
-        want: Wanted | None = None,
-    ) -> tuple[Step, ...]:
-        """Plan for a few owners: look first, read second."""
-        seen = self.kernel.observe({o.device for o in owners}.union(devices) - {""})
-        mine = [o for o in seen if o.owner is None or o.owner in owners]
-        if want is None:
-            want = sum((self._wanted_of(o) for o in owners), Wanted())
-        return plan(want, mine)
-
-    def _wanted_of(self, owner: Owner) -> Wanted:
-        networks = self.records.networks
-        network = networks.get(owner.network)
-        if owner.vlan:
-            network = networks.any_on_vlan(owner.vlan)
-        if network is None:
-            return Wanted()
-        if not owner.endpoint:
-            return of_network(network).of(owner)
-        endpoint = networks.endpoint(owner.endpoint)
-        known = endpoint is not None and endpoint.network == owner.network
-        return of_endpoint(network, endpoint) if endpoint and known else Wanted()
-
-    def _owners(self, network: str) -> set[Owner]:
-        """Return for whom a network's own objects exist: itself, VLANs it shares."""
-        known = self.records.networks.get(network)
-        objects = of_network(known).objects if known else ()
-        return {o.owner for o in objects if o.owner}
-
-    @contextmanager
-    def _building(self, owner: Owner) -> Iterator[None]:
-        """Change the record, build what it now wants, COMMIT; or leave nothing."""
-        owners = {owner}
-        try:
-            self.records.check_there()
-            with self.records.writing():
-                yield
-                if not owner.endpoint:
-                    owners |= self._owners(owner.network)
-                self._build(owners)
-        except UnderlayError:
-            self._drop(owners)
-            raise
-
-    def _build(self, owners: Collection[Owner]) -> None:
-        for step in self._steps(owners):
-            log.debug("step", extra={"step": str(step)})
-            self._apply(step)
-
-    def _drop(self, owners: Collection[Owner], want: Wanted | None = None) -> None:
-        """Delete what nothing wants any more; what is refused is left to the pass."""
-        if not any(owner.vlan for owner in owners):
-            self._delete(owners, want)
-            return
-        # Others may be about to stand on a VLAN: their builds hold the lock.
-        try:
-            with self.records.writing(durable=False):
-                self._delete(owners, want)
-        except RecordsUnwritable as error:
-            log.warning("not dropped", extra={"error": error})
-
-    def _delete(self, owners: Collection[Owner], want: Wanted | None) -> None:
-        for step in self._steps(owners, want=want):
-            if not isinstance(step, Delete):
-                continue
-            log.debug("step", extra={"step": str(step)})
-            try:
-                self._apply(step)
-            except KernelRefused as error:
-                log.warning("step refused", extra={"error": error})
 
     def _network(self, identity: str) -> Network:
         network = self.records.networks.get(identity)
@@ -374,9 +288,9 @@ class Engine:
         parent = self.kernel.device(network.parent)
         if parent is None or parent.name != network.parent:
             network = self._stand_again(network)
-        if owners := self._owners(network.id):
+        if owners := self._builder.owners(network.id):
             uplink.check_base(network, self.kernel)
-            self._build(owners)
+            self._builder.build(owners)
         return network, uplink.parent_of(network, self.kernel)
 
     def _stand_again(self, network: Network) -> Network:
