@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection
+from dataclasses import replace
 
 from underlay.engine import Engine
-from underlay.errors import KernelRefused
+from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
-from underlay.model import Address, Device
-from underlay.objects import Link
+from underlay.model import Address, Device, Setting
+from underlay.objects import Link, Object, Sysctl
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
 
@@ -22,10 +23,15 @@ class Death(BaseException):
 
 
 class FakeKernel:
-    """Links by name. Steps are counted; the n-th may be refused or the last one."""
+    """Links by name, other objects by key; a sysctl is 0 until it is set.
+
+    Steps are counted; the n-th may be refused or the last one.
+    """
 
     def __init__(self, *devices: Device, default: str | None = "eth0") -> None:
         self.links: dict[str, Link] = {}
+        self.others: dict[str, Object] = {}
+        self.settings: dict[str, str] = {}
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
         self.default = default
         self.sandboxes: set[str] = set()
@@ -39,10 +45,23 @@ class FakeKernel:
         self.die_half_way: int | None = None
         self.die_after: int | None = None
 
-    def observe(self, names: Collection[str] | None = None) -> frozenset[Link]:
+    def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
+        seen = {
+            replace(link, peer=None, settings=())
+            for name, link in self.links.items()
+            if names is None or name in names
+        }
+        others = () if names is not None else self.others.values()
+        return frozenset(seen | {replace(o, owner=None) for o in others})
+
+    def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         return frozenset(
-            link for name, link in self.links.items() if names is None or name in names
+            replace(s, value=self.settings.get(s.path, "0")) for s in settings
         )
+
+    def needed(self, reason: str) -> list[Setting]:
+        path = f"net/{reason}"
+        return [Setting(reason, path, self.settings.get(path, "0"), "1")]
 
     def apply(self, step: Step) -> None:
         self.steps += 1
@@ -58,27 +77,46 @@ class FakeKernel:
 
     def _carry_out(self, step: Step) -> None:
         match step:
-            case Create(link):
-                if link.name in self.links or self._vlan_twin(link):
-                    raise KernelRefused(step=step, why=errno.errorcode[17], hint="")
-                if link.parent and not self.device(link.parent):
-                    why = f"no device {link.parent} ({errno.errorcode[19]})"
-                    raise KernelRefused(step=step, why=why, hint="")
-                if self._others_on(link) - {link.kind, "vlan"}:
-                    raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
-                if self.steps == self.die_half_way:
-                    self.links[link.name] = Link(link.name, link.kind, None)
-                    raise Death
-                self.links[link.name] = link
-            case Amend(seen, link):
+            case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
+                self.settings[setting.path] = setting.value
+            case Create(Link() as link):
+                self._create(step, link)
+            case Amend(Link() as seen, Link() as link):
                 self.links[seen.name] = link
-            case Delete(link):
+            case Delete(Link() as link):
                 self._delete(step, link)
+            case Create(other):
+                if other.device and not self.device(other.device):
+                    why = f"no device {other.device} ({errno.errorcode[19]})"
+                    raise KernelRefused(step=step, why=why, hint="")
+                self.others[other.key] = other
+            case Delete(other):
+                self.others.pop(other.key, None)
+
+    def _create(self, step: Step, link: Link) -> None:
+        if link.name in self.links or self._vlan_twin(link):
+            raise KernelRefused(step=step, why=errno.errorcode[17], hint="")
+        if link.parent and not self.device(link.parent):
+            why = f"no device {link.parent} ({errno.errorcode[19]})"
+            raise KernelRefused(step=step, why=why, hint="")
+        if self._others_on(link) - {link.kind, "vlan"}:
+            raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
+        if self.steps == self.die_half_way:
+            self.links[link.name] = Link(link.name, link.kind, None)
+            raise Death
+        self.links[link.name] = link
+        if link.peer:
+            self.links[link.peer.name] = link.peer
 
     def _delete(self, step: Step, link: Link) -> None:
         if any(d.parent == link.name for d in self.devices()):
             raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
-        self.links.pop(link.name, None)
+        had = self.links.pop(link.name, None)
+        ends = {link.name, *([had.peer.name] if had and had.peer else ())}
+        ends |= {o.name for o in self.links.values() if o.peer and o.peer.name in ends}
+        for name in ends:
+            self.links.pop(name, None)
+        self.others = {k: o for k, o in self.others.items() if o.device not in ends}
 
     def _vlan_twin(self, link: Link) -> bool:
         place = (link.parent, link.vlan)

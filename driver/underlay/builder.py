@@ -8,24 +8,24 @@ promise that nothing stands behind.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from underlay.errors import (
-    KernelRefused,
-    RecordsUnwritable,
-    StillCarries,
-    UnderlayError,
-)
+from underlay.errors import UnderlayError
+from underlay.failures import KernelRefused, RecordsUnwritable, StillCarries
 from underlay.kernel import Kernel
-from underlay.objects import Owner
+from underlay.model import Network
+from underlay.modes import mode_of
+from underlay.objects import Link, Owner, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.steps import Delete, Step
-from underlay.wanted import Wanted, of_endpoint, of_network
+from underlay.wanted import Wanted, of_endpoint, of_network, of_settings
 
 log = logging.getLogger(__name__)
+
+NOTHING = Wanted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +41,61 @@ class Builder:
 
         The caller changes the record inside; raises KernelRefused, RecordsUnwritable.
         """
-        owners = {owner}
+        owners, had = {owner}, Wanted()
         try:
             self.records.check_there()
             with self.records.writing():
                 yield
-                if not owner.endpoint:
-                    owners |= self.owners(owner.network)
+                had = self.wanted_of(owner)
+                owners |= {o for o in had.shared if not self._is_kept(o, owner)}
                 self.build(owners)
+                self._take(self._setting_steps(had.reasons, had.reasons))
         except UnderlayError:
-            self.drop(owners)
+            self.drop(owners, had)
             raise
+
+    def note_settings(self, reasons: Collection[str]) -> None:
+        """Note how the host is set, before that is changed for new reasons."""
+        known = {s.reason for s in self.records.settings.all()} if reasons else set()
+        if new := [reason for reason in reasons if reason not in known]:
+            with self.records.writing():
+                for reason in new:
+                    self.records.settings.note(self.kernel.needed(reason))
 
     def build(self, owners: Collection[Owner]) -> None:
         """Bring about what the records want for owners; part of a transaction."""
-        for step in self.steps(owners):
-            log.debug("step", extra={"step": str(step)})
-            self.apply(step)
+        self._take(self.steps(owners))
 
-    def drop(self, owners: Collection[Owner], want: Wanted | None = None) -> None:
-        """Delete what nothing wants any more; what is refused is left to the pass."""
-        if not any(owner.vlan for owner in owners):
-            self._delete(owners, want)
+    def drop(
+        self,
+        owners: Collection[Owner],
+        had: Wanted = NOTHING,
+        want: Wanted | None = None,
+    ) -> None:
+        """Delete what nothing wants any more; what is refused is left to the pass.
+
+        `had` is what the owners wanted before: links are found by their names, what
+        stands on other people's devices is not.
+        """
+        if not any(owner.shared for owner in owners):
+            self._delete(owners, had, want)
             return
         # Others may be about to stand on a VLAN: their builds hold the lock.
         try:
             with self.records.writing(durable=False):
-                self._delete(owners, want)
+                self._delete(owners, had, want)
         except RecordsUnwritable as error:
             log.warning("not dropped", extra={"error": error})
 
     def apply(self, step: Step) -> None:
         """Take a step, unless it would cost a container its network."""
         link = step.object
-        carrier = isinstance(step, Delete) and link.kind in ("vlan", "dummy")
-        if carrier and self.kernel.carries(link.name):
+        if (
+            isinstance(step, Delete)
+            and isinstance(link, Link)
+            and link.kind in ("vlan", "dummy")
+            and self.kernel.carries(link.name)
+        ):
             raise StillCarries(step=step, device=link.name)
         self.kernel.apply(step)
 
@@ -83,41 +103,130 @@ class Builder:
         self,
         owners: Collection[Owner],
         devices: Collection[str] = (),
+        had: Wanted = NOTHING,
         want: Wanted | None = None,
     ) -> tuple[Step, ...]:
-        """Plan for a few owners: look first, read second."""
-        seen = self.kernel.observe({o.device for o in owners}.union(devices) - {""})
-        mine = [o for o in seen if o.owner is None or o.owner in owners]
+        """Plan for a few owners: look first, read second.
+
+        Only links are looked at. Whatever else is wanted is made, which is no error if
+        it is there.
+        """
+        names = {d for o in owners for d in (o.device, o.host_end.device)}
+        seen = self.kernel.observe(names.union(devices) - {""})
+        mine = [o for o in seen if o.owner is None or o.owner.whole in owners]
+        mine += [
+            o
+            for o in had.objects
+            if not isinstance(o, Link) and o.owner and o.owner.whole in owners
+        ]
         if want is None:
-            want = sum((self._wanted_of(o) for o in owners), Wanted())
+            want = sum((self.wanted_of(o).of(o) for o in owners), Wanted())
         return plan(want, mine)
 
     def owners(self, network: str) -> set[Owner]:
-        """Return for whom a network's own objects exist: itself, VLANs it shares."""
+        """Return for whom a network's own objects exist: itself, what it shares."""
         known = self.records.networks.get(network)
         objects = of_network(known).objects if known else ()
         return {o.owner for o in objects if o.owner}
 
-    def _wanted_of(self, owner: Owner) -> Wanted:
+    def wanted_of(self, owner: Owner) -> Wanted:
+        """Return what the records want for an owner, shared things included."""
         networks = self.records.networks
+        if owner.shared:
+            return self._wanted_shared(owner)
         network = networks.get(owner.network)
-        if owner.vlan:
-            network = networks.any_on_vlan(owner.vlan)
         if network is None:
             return Wanted()
         if not owner.endpoint:
-            return of_network(network).of(owner)
+            return of_network(network)
         endpoint = networks.endpoint(owner.endpoint)
         if endpoint is None or endpoint.network != owner.network:
             return Wanted()
         return of_endpoint(network, endpoint)
 
-    def _delete(self, owners: Collection[Owner], want: Wanted | None) -> None:
-        for step in self.steps(owners, want=want):
+    def needed(self) -> set[str]:
+        """Return the reasons for which some endpoint needs settings of the host."""
+        networks = self.records.networks.in_use("routed")
+        return {r for n in networks for r in mode_of(n.options).reasons(n)}
+
+    def put_back(self, reason: str) -> None:
+        """Set the host as it was, if nobody needs it otherwise any more.
+
+        Forwarding stays on while Docker has a bridge: it was on when Docker looked, so
+        Docker did not switch it on itself, and needs it.
+        """
+        if reason in self.needed():
+            return
+        if reason.startswith("forwarding/") and self._docker_has_bridges():
+            log.info("forwarding stays on, for Docker's bridges")
+        else:
+            self._take(self._setting_steps({reason}, ()))
+        self.records.settings.forget(reason)
+
+    def _docker_has_bridges(self) -> bool:
+        bridges = self.kernel.devices("bridge")
+        return any(b.name.startswith(("docker", "br-")) for b in bridges)
+
+    def _setting_steps(
+        self, reasons: Collection[str], needed: Collection[str]
+    ) -> tuple[Step, ...]:
+        if not reasons:
+            return ()
+        noted = [s for s in self.records.settings.all() if s.reason in reasons]
+        return self.setting_steps(of_settings(noted, needed))
+
+    def setting_steps(self, settings: Wanted) -> tuple[Step, ...]:
+        """Plan for settings of the host, as far as the kernel has them."""
+        asked = [o for o in settings.objects if isinstance(o, Sysctl)]
+        seen = self.kernel.sysctls(asked)
+        there = {o.key for o in seen}
+        return plan(Wanted(tuple(o for o in asked if o.key in there)), seen)
+
+    def _is_kept(self, shared: Owner, owner: Owner) -> bool:
+        """Tell whether another endpoint has it already: then a pass looks after it."""
+        if not owner.endpoint or shared.vlan:
+            return False
+        return bool(self._wanted_shared(shared, besides=owner.endpoint))
+
+    def _wanted_shared(self, owner: Owner, besides: str = "") -> Wanted:
+        """Return what any one of those who share something wants of it."""
+        for network in self._sharing(owner.shared):
+            if not besides and (found := of_network(network).of(owner)):
+                return found
+            neighbour = self.records.networks.neighbour(network.id, besides)
+            if neighbour and (found := of_endpoint(network, neighbour).of(owner)):
+                return found
+        return Wanted()
+
+    def _sharing(self, shared: str) -> Iterable[Network]:
+        networks = self.records.networks
+        what, _, name = shared.partition("/")
+        match what:
+            case "pool":
+                return networks.with_subnet(name)
+            case "forwarding":
+                return networks.in_use("routed")
+        found = networks.any_on_vlan(shared)
+        return [found] if found else []
+
+    def _take(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            log.debug("step", extra={"step": str(step)})
+            self.apply(step)
+
+    def _delete(
+        self, owners: Collection[Owner], had: Wanted, want: Wanted | None
+    ) -> None:
+        for step in self.steps(owners, had=had, want=want):
             if not isinstance(step, Delete):
                 continue
             log.debug("step", extra={"step": str(step)})
             try:
                 self.apply(step)
+            except KernelRefused as error:
+                log.warning("step refused", extra={"error": error})
+        for reason in had.reasons:
+            try:
+                self.put_back(reason)
             except KernelRefused as error:
                 log.warning("step refused", extra={"error": error})

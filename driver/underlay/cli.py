@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from underlay import __version__, status
-from underlay.errors import NotFound, UnderlayError, did_you_mean
+from underlay.errors import UnderlayError, did_you_mean
+from underlay.failures import NotFound
 from underlay.records import Records
 from underlay.settings import Settings, load
 

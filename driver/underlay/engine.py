@@ -13,22 +13,21 @@ from underlay.errors import (
     BadMac,
     Conflict,
     EndpointDiffers,
-    KernelRefused,
     MacTaken,
     NetworkDiffers,
-    RecordsUnwritable,
     UnknownEndpoint,
     UnknownNetwork,
 )
+from underlay.failures import KernelRefused, RecordsUnwritable
 from underlay.kernel import Kernel
 from underlay.model import Attachment, Device, Endpoint, Network, difference
 from underlay.modes import mode_of
 from underlay.modes.child import check_mtu
-from underlay.objects import Object, Owner
+from underlay.objects import Link, Object, Owner, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.steps import Step
-from underlay.wanted import Wanted, wanted
+from underlay.wanted import Wanted, of_settings, wanted
 
 log = logging.getLogger(__name__)
 
@@ -92,20 +91,22 @@ class Engine:
     def delete_network(self, identity: str) -> None:
         """Take a network off the record, then drop what it had; always succeeds."""
         with self.records.writing():
-            had = {Owner(identity), *self._builder.owners(identity)}
             endpoints = self.records.networks.endpoints(identity)
+            owners = [Owner(identity, e.id) for e in endpoints] + [Owner(identity)]
+            had = {owner: self._builder.wanted_of(owner) for owner in owners}
             for endpoint in endpoints:
                 tenures.end_own(self.records, endpoint.id, self.clock())
             self.records.networks.remove(identity)
-        for endpoint in endpoints:
-            self._builder.drop({Owner(identity, endpoint.id)})
-        self._builder.drop(had)
+        for owner, what in had.items():
+            self._builder.drop({owner, *what.shared}, what)
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
         """Put an endpoint on record and build its device; return it with its MAC.
 
         The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
         """
+        network = self._network(asked.network)
+        self._builder.note_settings(set(mode_of(network.options).reasons(network)))
         with self._builder.building(Owner(asked.network, asked.id)):
             network = self._network(asked.network)
             known = self.records.networks.endpoint(asked.id)
@@ -121,18 +122,19 @@ class Engine:
 
     def delete_endpoint(self, network: str, identity: str) -> None:
         """Take an endpoint off the record, then drop its device; always succeeds."""
-        owner = Owner(network, identity)
+        owner, had = Owner(network, identity), Wanted()
         try:
             with self.records.writing():
+                had = self._builder.wanted_of(owner)
                 if self.records.networks.remove_endpoint(network, identity):
                     tenures.end_own(self.records, identity, self.clock())
         except RecordsUnwritable as error:
             # Docker forgets the endpoint whatever we answer, so its device goes; the
             # clean-up takes it off the record when there is room again.
             log.warning("not recorded", extra={"error": error})
-            self._builder.drop({owner}, Wanted())
+            self._builder.drop({owner, *had.shared}, had, Wanted())
         else:
-            self._builder.drop({owner})
+            self._builder.drop({owner, *had.shared}, had)
 
     def join(self, network: str, identity: str, sandbox: str) -> Attachment:
         """Note the sandbox; return the device Docker is to move into it."""
@@ -173,9 +175,10 @@ class Engine:
         ):
             return False
         log.warning("endpoint freed", extra={"endpoint": identity[:12]})
+        had = self._builder.wanted_of(owner)
         tenures.end_own(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)
-        self._builder.drop({owner})
+        self._builder.drop({owner, *had.shared}, had)
         return True
 
     # The pass
@@ -187,49 +190,56 @@ class Engine:
         alone, under the lock, from what the kernel and the records say at that moment.
         """
         failed: list[Step] = []
-        for owner, device in self._stirred(only):
+        self._settle_settings()
+        for owner, steps in self._stirred(only).items():
             with self.records.writing():
-                failed += self._settle(owner, device)
+                failed += self._settle(owner, steps)
         self._forgive(only)
         return failed
 
     def preview(self) -> tuple[Step, ...]:
         """Return the steps a pass would take now, in order."""
         seen = self.kernel.observe()
-        return plan(self._wanted_beside(seen), seen)
+        want = self._wanted_beside(seen)
+        settings = of_settings(self.records.settings.all(), want.reasons)
+        return plan(want, seen) + self._builder.setting_steps(settings)
 
-    def _stirred(self, only: str | None) -> list[tuple[Owner, str]]:
-        """Return whose objects differ and their device names, in the plan's order."""
-        found: dict[tuple[Owner, str], None] = {}
+    def _stirred(self, only: str | None) -> dict[Owner, list[Step]]:
+        """Return whose objects differ with the steps, in the plan's order."""
+        found: dict[Owner, list[Step]] = {}
         concerned = self._builder.owners(only) if only else set()
         for step in self.preview():
-            owner = step.object.owner or Owner()
+            owner = (step.object.owner or Owner()).whole
             if only in (None, owner.network) or owner in concerned:
-                found[owner, step.object.name] = None
-        return list(found)
+                found.setdefault(owner, []).append(step)
+        return found
 
     def _wanted_beside(self, seen: Iterable[Object]) -> Wanted:
         """Return what must be in the host, and whose part in it Docker has.
 
-        Of the joined endpoints only those with a device in the host count here: a pass
-        costs what moves, not what is at rest in thousands of sandboxes.
+        Of the joined endpoints only those that have something in the host count here: a
+        pass costs what moves, not what is at rest in thousands of sandboxes.
         """
-        networks = self.records.networks
-        endpoints = {e.id: e for e in networks.not_joined()}
+        records = self.records.networks
+        networks = records.all()
+        endpoints = {e.id: e for e in records.not_joined()}
+        for network in networks:
+            if mode_of(network.options).has_host_part(network.options):
+                endpoints |= {e.id: e for e in records.endpoints(network.id)}
         for found in seen:
             identity = found.owner.endpoint if found.owner else ""
-            joined = None if identity in endpoints else networks.endpoint(identity)
+            joined = None if identity in endpoints else records.endpoint(identity)
             if joined:
                 endpoints[joined.id] = joined
-        return wanted(networks.all(), endpoints.values())
+        return wanted(networks, endpoints.values())
 
-    def _settle(self, owner: Owner, device: str = "") -> list[Step]:
+    def _settle(self, owner: Owner, stirred: list[Step]) -> list[Step]:
         """Take the steps for one owner; note those the kernel refuses, and go on."""
         failed: list[Step] = []
         refusal = ""
         for network in self.records.networks.on_vlan(owner.vlan):
             self._stand_again(network)
-        for step in self._builder.steps({owner}, {device}):
+        for step in self._steps_again(owner, stirred):
             if any(step.object.key == other.object.key for other in failed):
                 continue  # the second half of a replacement
             log.info("step", extra={"step": str(step)})
@@ -244,6 +254,33 @@ class Engine:
         else:
             self.records.notes.clear_trouble(owner.mark)
         return failed
+
+    def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
+        """Plan once more for one owner, now that nobody else is writing.
+
+        What carries no owner in the kernel (a route, say) and nobody wanted is compared
+        with everything once more before it is deleted.
+        """
+        if owner == Owner() and any(not isinstance(s.object, Link) for s in stirred):
+            again = set(self.preview())
+            return [step for step in stirred if step in again]
+        if any(isinstance(s.object, Sysctl) for s in stirred):
+            return [s for s in self.preview() if s.object.owner == owner]
+        keys = {step.object.key for step in stirred}
+        devices = {step.object.device or "" for step in stirred}
+        return [
+            step
+            for step in self._builder.steps({owner}, devices)
+            if isinstance(step.object, Link) or step.object.key in keys
+        ]
+
+    def _settle_settings(self) -> None:
+        """Note settings that are needed and were lost; put back those nobody needs."""
+        needed = self._builder.needed()
+        self._builder.note_settings(needed)
+        for reason in {s.reason for s in self.records.settings.all()} - needed:
+            with self.records.writing():
+                self._builder.put_back(reason)
 
     def _forgive(self, only: str | None) -> None:
         """Clear the troubles of what has come right by itself."""
@@ -265,9 +302,13 @@ class Engine:
     def _admitted(self, network: Network, asked: Endpoint) -> Endpoint:
         mode = mode_of(network.options)
         mode.check_endpoint(network, asked)
-        network, parent = self._on_parent(network)
-        check_mtu(asked.options, parent.mtu, network.uplink)
-        if mode.seat(network.options).is_strict:
+        parent_mac = ""
+        seat = mode.seat(network.options)
+        if seat:
+            network, parent = self._on_parent(network)
+            check_mtu(asked.options, parent.mtu, network.uplink)
+            parent_mac = parent.mac
+        if seat and seat.is_strict:
             others = self.records.networks.on_parent(network.parent)
             uplink.check_company(network, others, self.kernel)
         if neighbour := self.records.networks.neighbour(network.id):
@@ -278,7 +319,7 @@ class Engine:
                     raise
         subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
         derived = pools.derive_mac(self._identity, network.id, subject)
-        mac = mode.endpoint_mac(network, asked, parent.mac, derived)
+        mac = mode.endpoint_mac(network, asked, parent_mac, derived)
         if asked.mac:
             self._check_mac(asked.mac, network)
         return replace(asked, mac=mac, created=self.clock())

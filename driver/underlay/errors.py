@@ -91,6 +91,15 @@ class MtuTooSmall(Invalid):
     )
 
 
+class NeedsOurIpam(Invalid):
+    id = "E-107"
+    text = (
+        "mode routed gives each container an address that stands alone (a /32 or"
+        " /128), and the IPAM that manages {subnet} gives it the length of the subnet."
+        " Add --ipam-driver underlay."
+    )
+
+
 class Overlap(Conflict):
     id = "E-110"
     text = (
@@ -267,128 +276,3 @@ class NotGiven(Conflict):
         " records were lost or restored while Docker remembered it. Start the container"
         " again; if that does not help, create the network again."
     )
-
-
-class Malformed(Invalid):
-    id = "E-300"
-    text = "{method}: the request cannot be understood: {why}."
-
-
-class EmptyBody(Invalid):
-    id = "E-301"
-    text = (
-        "{method}: the request has no body. Docker sends this when the reply to its"
-        " first try was lost; nothing was done this time. Try the command again."
-    )
-
-
-class UnknownMethod(UnderlayError):
-    id = "E-302"
-    status = 404
-    text = "{method!r} is not a method of this plugin."
-
-
-class WrongVerb(UnderlayError):
-    id = "E-303"
-    status = 405
-    text = "{method!r} takes {allowed} requests only."
-
-
-class TooLarge(UnderlayError):
-    id = "E-304"
-    status = 413
-    text = "{method}: the request is larger than {limit} bytes."
-
-
-class Unfinished(UnderlayError):
-    id = "E-305"
-    status = 408
-    text = "{method}: the request stopped half-way ({why}); nothing was done."
-
-
-class KernelRefused(Unavailable):
-    id = "E-400"
-    text = "the kernel refused `{step}`: {why}.{hint}"
-
-
-class StillCarries(KernelRefused):
-    id = "E-401"
-    text = (
-        "`{step}` is not done: a container stands on {device}, and no endpoint on"
-        " record accounts for it. The records may have been lost or replaced by older"
-        " ones. Remove the container; or create the network again and restart it."
-    )
-
-
-class Bug(Unavailable):
-    id = "E-500"
-    text = (
-        "an error inside underlay ({kind}), which is a bug. The log has it under"
-        " ref={ref}; please report it with those lines."
-    )
-
-
-class RecordsDamaged(Unavailable):
-    id = "E-501"
-    text = (
-        "the records in {path} are damaged ({why}). The file is left as it is, and"
-        " running containers keep their network. Restore a copy of it (the newest is"
-        " beside it if there was an upgrade: {path}.v*), or move it away to start with"
-        " none: mv {path} {path}.damaged"
-    )
-
-
-class RecordsTooNew(Unavailable):
-    id = "E-502"
-    text = (
-        "the records in {path} were written by a newer underlay (version {found}, this"
-        " one knows {known}). Install that underlay again, or restore {path}.v{known}."
-    )
-
-
-class RecordsTooOld(Unavailable):
-    id = "E-509"
-    text = (
-        "the records in {path} were written by an older underlay (version {found}, this"
-        " one reads {known}). Start the service, or restart it if it runs; it brings"
-        " them up to date."
-    )
-
-
-class AlreadyRunning(Unavailable):
-    id = "E-503"
-    text = (
-        "another underlay{pid} works on {path}: two would take each other's socket."
-        " Stop that one first."
-    )
-
-
-class RecordsUnwritable(Unavailable):
-    id = "E-504"
-    text = (
-        "the records in {path} cannot be written ({why}). Nothing was changed. Free"
-        " disk space or mend the file system, then try again."
-    )
-
-
-class BadSettings(Invalid):
-    id = "E-505"
-    text = "{where}: {why}.{hint}"
-
-
-class NoRecords(Unavailable):
-    id = "E-506"
-    text = (
-        "there are no records in {path}: underlay has not run with this state"
-        " directory. Start it (underlay serve), or set UNDERLAY_STATE_DIR."
-    )
-
-
-class NotFound(Invalid):
-    id = "E-507"
-    text = "no {kind} {name!r} on record.{hint} On record: {known}."
-
-
-class NotAllowed(Unavailable):
-    id = "E-508"
-    text = "{what} needs more rights ({why}). Run it as root: sudo underlay ..."

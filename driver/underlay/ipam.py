@@ -26,6 +26,7 @@ from underlay.errors import (
     did_you_mean,
 )
 from underlay.model import Address, Claim, Interface, Pool, Role, Subnet, Tenure
+from underlay.modes import mode_of
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class Ipam:
             if not address:
                 chosen = self._next_free(claim)
                 self._begin(claim, chosen, "endpoint", container)
-                return _interface(chosen, claim.pool.subnet)
+                return self._endpoint_interface(claim, chosen)
             chosen = pools.parse_address(address, claim.pool.subnet)
             holders = self._living(claim.pool, chosen)
             if not holders and self.is_own(chosen):
@@ -119,7 +120,14 @@ class Ipam:
                 self._reserve(claim, chosen, "aux")
             else:
                 raise AddressTaken(address=chosen, holder=self._describe(holders[0]))
-        return _interface(chosen, claim.pool.subnet)
+            return self._endpoint_interface(claim, chosen)
+
+    def _endpoint_interface(self, claim: Claim, address: Address) -> Interface:
+        """Return an address with the pool's length, or its own in a routed network."""
+        network = self.records.networks.get(claim.network)
+        if network and mode_of(network.options).HOST_LENGTH:
+            return ip_interface(address)
+        return _interface(address, claim.pool.subnet)
 
     def release_address(self, identity: str, address: str) -> None:
         """Take back what a claim holds at an address; nothing there is fine."""

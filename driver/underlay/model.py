@@ -19,6 +19,7 @@ MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Subnet = IPv4Network | IPv6Network
+Family = Literal[4, 6]
 Role = Literal["endpoint", "gateway", "aux"]
 
 
@@ -73,9 +74,14 @@ class Network:
                 return segment
         return None
 
-    def speaks(self, family: Literal[4, 6]) -> bool:
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Return the IP families it has a subnet of."""
+        return tuple(sorted({s.subnet.version for s in self.segments}))
+
+    def speaks(self, family: Family) -> bool:
         """Tell whether the network has a subnet of this IP family."""
-        return any(s.subnet.version == family for s in self.segments)
+        return family in self.families
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +113,15 @@ class Endpoint:
 class Attachment:
     """What Join answers: the device Docker moves, and the way out through it.
 
-    `on_link` are destinations to be sent out as they are, without a next hop.
+    `on_link` are destinations to be sent out as they are, without a next hop; `via` are
+    those with one.
     """
 
     device: str
     gateway4: IPv4Address | None = None
     gateway6: IPv6Address | None = None
     on_link: tuple[Subnet, ...] = ()
+    via: tuple[tuple[Subnet, Address], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +165,21 @@ class Tenure:
     container: str = ""
     since: float = 0.0
     until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A sysctl of the host that is `value` as long as somebody needs it for a reason.
+
+    `path` is under /proc/sys, `before` what it was; without a `value` it is only to be
+    put back. `turn` is its place in the order of writing, and backwards afterwards.
+    """
+
+    reason: str
+    path: str
+    before: str
+    value: str
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from underlay.objects import Object
+from underlay.objects import Address, Link, Object, Sysctl
 from underlay.steps import Amend, Create, Delete, Step
 from underlay.wanted import Wanted
 
@@ -16,18 +16,43 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
     Then builds, bottom up. What Docker has in its hands is left alone.
     """
     want = {o.key: o for o in wanted.objects}
-    have = {o.key: o for o in seen if o.key not in wanted.handed_over}
-    replaced = {
-        key for key, o in have.items() if key in want and not want[key].same_device(o)
+    spared = wanted.handed_over | {
+        o.peer.key for o in wanted.objects if isinstance(o, Link) and o.peer
     }
-    doomed = [o for key, o in have.items() if key not in want or key in replaced]
+    have = {o.key: o for o in seen if o.key not in spared}
+    replaced = {k for k, o in have.items() if k in want and not want[k].same(o)}
+    doomed = [o for k, o in have.items() if k not in want or k in replaced]
+    gone = {o.name for o in doomed if isinstance(o, Link)}
     steps: list[Step] = [
-        Delete(o) for o in sorted(doomed, key=lambda o: (-o.rank, o.key))
+        Delete(o)
+        for o in sorted(doomed, key=lambda o: (-o.rank, o.key))
+        if _is_deleted(o, gone)
     ]
+    out_of_reach = {
+        o.device
+        for o in want.values()
+        if _is_half_away(o, wanted) and o.key not in have
+    }
     for o in sorted(want.values(), key=lambda o: (o.rank, o.key)):
-        found = None if o.key in replaced else have.get(o.key)
-        if found is None:
+        found = None if o.key in replaced or o.device in gone else have.get(o.key)
+        if found is None and o.device not in out_of_reach:
             steps.append(Create(o))
-        elif not o.satisfied_by(found):
+        elif found is not None and not o.satisfied_by(found):
             steps.append(Amend(found, o))
     return tuple(steps)
+
+
+def _is_deleted(doomed: Object, gone: set[str]) -> bool:
+    """Tell whether it takes a step: what stands on a link goes with it."""
+    if isinstance(doomed, Link):
+        return True
+    return doomed.device not in gone and not isinstance(doomed, Address | Sysctl)
+
+
+def _is_half_away(wanted: Object, whole: Wanted) -> bool:
+    """Tell whether the other end of a pair is Docker's, so that none can be made."""
+    return (
+        isinstance(wanted, Link)
+        and wanted.peer is not None
+        and wanted.peer.key in whole.handed_over
+    )

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 
-from underlay.errors import AlreadyRunning, NotAllowed
+from underlay.failures import AlreadyRunning, NotAllowed
 from underlay.records import Records
 from underlay.settings import Settings
 

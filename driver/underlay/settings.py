@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from underlay.errors import BadSettings, did_you_mean
+from underlay.errors import did_you_mean
+from underlay.failures import BadSettings
 
 FILE = Path("/etc/underlay/underlay.toml")
 PREFIX = "UNDERLAY_"

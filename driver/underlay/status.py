@@ -43,6 +43,8 @@ def parents(records: Records) -> list[Facts]:
     found: dict[str, Facts] = {}
     count = Counter(e.network for e in records.networks.endpoints())
     for network in records.networks.all():
+        if not network.parent:
+            continue  # routed: by whichever device the host's routes say
         fresh = {
             "name": network.uplink,
             "device": network.parent,

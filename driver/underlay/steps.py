@@ -14,10 +14,15 @@ class Create:
     object: Object
 
     def __str__(self) -> str:
+        if not isinstance(self.object, Link):
+            return self.object.words("add")
         link = self.object
         words = ["ip link add", *(["link", link.parent] if link.parent else [])]
         words += ["name", link.name, *_attributes(link), "type", link.kind]
-        return " ".join([*words, *_flavour(link)])
+        words += _flavour(link)
+        if link.peer:
+            words += ["peer name", link.peer.name, *_attributes(link.peer)]
+        return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,11 @@ class Amend:
     object: Object
 
     def __str__(self) -> str:
-        link = self.object
-        words = ["ip link set", self.seen.name, *_attributes(link)]
-        if link.kind != "ipvlan" and link.flavour not in (None, self.seen.flavour):
+        link, seen = self.object, self.seen
+        if not isinstance(link, Link) or not isinstance(seen, Link):
+            return str(Create(link))
+        words = ["ip link set", seen.name, *_attributes(link)]
+        if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
             words += ["type", link.kind, *_flavour(link)]
         return " ".join(words)
 
@@ -42,7 +49,9 @@ class Delete:
     object: Object
 
     def __str__(self) -> str:
-        return f"ip link del {self.object.name}"
+        if isinstance(self.object, Link):
+            return f"ip link del {self.object.name}"
+        return self.object.words("del")
 
 
 Step = Create | Amend | Delete
@@ -51,6 +60,7 @@ Step = Create | Amend | Delete
 def _attributes(link: Link) -> list[str]:
     words = ["address", link.mac] if link.mac else []
     words += ["mtu", str(link.mtu)] if link.mtu else []
+    words += ["master", link.master] if link.master else []
     return words + (["up"] if link.up else [])
 
 

@@ -16,8 +16,9 @@ from underlay.errors import (
 )
 from underlay.model import MAC, Device, Network
 from underlay.modes import MODES, mode_name, mode_of
-from underlay.modes.child import Seat, is_isolated
+from underlay.modes.child import is_isolated
 from underlay.modes.options import MTU_MOST, VLAN_LEAST, VLAN_MOST, vlan
+from underlay.modes.seat import Seat
 from underlay.objects import PREFIX, Owner
 
 TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>[0-9]{1,9})")
@@ -65,6 +66,10 @@ def find(network: Network, host: Host) -> Uplink:
     `parent=` is a name, `auto` or `mac:<address>`; each `.<tag>` behind it, and
     `vlan=`, is a VLAN on that. Raises NoParent, BadParent, NoDefaultDevice.
     """
+    if mode_of(network.options).seat(network.options) is None:
+        if proxy := network.options.get("proxy"):
+            _named(proxy, host)
+        return Uplink("", (), MTU_MOST)
     if is_isolated(network.options):
         return Uplink(Owner(network.id).device, (), MTU_MOST)
     wish = network.options["parent"]
@@ -88,7 +93,7 @@ def stack(base: Device, tags: Sequence[int], host: Host) -> Uplink:
             ours = []
         else:
             name = f"{name}.{tag}"
-            parent = Owner(vlan=name).device
+            parent = Owner(shared=name).device
             ours.append(name)
     return Uplink(parent, tuple(ours), mtu)
 
@@ -147,7 +152,10 @@ def check_kernel(network: Network, host: Host) -> None:
             instead=f"{use} on a device that the switch sends that VLAN to untagged"
             " (-o parent=<device>)",
         )
-    if is_isolated(network.options) and not host.has_kind("dummy"):
+    isolated = mode_of(network.options).seat(network.options) and is_isolated(
+        network.options
+    )
+    if isolated and not host.has_kind("dummy"):
         raise KernelLacks(
             module="dummy",
             what="a network without a parent",
@@ -163,14 +171,16 @@ def check_company(network: Network, others: Iterable[Network], host: Host) -> No
     those moved into a namespace can be seen by nobody here.
     """
     mine = mode_of(network.options).seat(network.options)
+    if mine is None:
+        return
     for other in others:
         if other.id == network.id:
             continue
         if other.vlans != network.vlans:
             why = f"network {other.label} has a VLAN of that name on another device"
             raise BadParent(parent=network.uplink, why=why, known=_known(host))
-        theirs = mode_of(other.options).seat(other.options)
-        mine.check_beside(theirs, f"network {other.label}", network.uplink)
+        if theirs := mode_of(other.options).seat(other.options):
+            mine.check_beside(theirs, f"network {other.label}", network.uplink)
     for child in host.devices(*CHILD_KINDS):
         if child.parent == network.parent and not child.ours:
             who = f"device {child.name}, not of underlay"
@@ -202,6 +212,13 @@ def _base(wish: str, whole: str, host: Host) -> tuple[Device, list[int]]:
         why = f"VLAN {tagged['tag']} is not from {VLAN_LEAST} to {VLAN_MOST}"
         raise BadParent(parent=whole, why=why, known=_known(host))
     return base, [*tags, int(tagged["tag"])]
+
+
+def _named(name: str, host: Host) -> Device:
+    found = host.device(name)
+    if found is None:
+        raise _missing(name, host)
+    return _usable(found, name, host)
 
 
 def _default(host: Host) -> Device:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from underlay.model import Endpoint, Network
+from underlay.model import Endpoint, Network, Setting
 from underlay.modes import mode_of
-from underlay.objects import Object, Owner
+from underlay.objects import Link, Object, Owner, Sysctl
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,20 +15,33 @@ class Wanted:
     """Every object that must exist here, and the marks Docker has in its hands.
 
     A handed-over object is somewhere between host and sandbox, where Docker moves and
-    renames it: it is neither made, changed nor deleted in the host.
+    renames it: it is neither made, changed nor deleted in the host. `reasons` are those
+    for which the host itself must be set (`forwarding/4`).
     """
 
     objects: tuple[Object, ...] = ()
     handed_over: frozenset[str] = frozenset()
+    reasons: frozenset[str] = frozenset()
 
     def __add__(self, other: Wanted) -> Wanted:
         return Wanted(
-            self.objects + other.objects, self.handed_over | other.handed_over
+            self.objects + other.objects,
+            self.handed_over | other.handed_over,
+            self.reasons | other.reasons,
         )
+
+    def __bool__(self) -> bool:
+        return bool(self.objects)
 
     def of(self, owner: Owner) -> Wanted:
         """Return the part that exists for one owner."""
-        return Wanted(tuple(o for o in self.objects if o.owner == owner))
+        mine = (o for o in self.objects if o.owner and o.owner.whole == owner)
+        return Wanted(tuple(mine), self.handed_over & {owner.mark})
+
+    @property
+    def shared(self) -> set[Owner]:
+        """Return the owners of what others may need as well."""
+        return {o.owner for o in self.objects if o.owner and o.owner.shared}
 
 
 def of_network(network: Network) -> Wanted:
@@ -37,10 +50,28 @@ def of_network(network: Network) -> Wanted:
 
 
 def of_endpoint(network: Network, endpoint: Endpoint) -> Wanted:
-    """Return what one endpoint needs."""
-    if endpoint.sandbox:
-        return Wanted(handed_over=frozenset({Owner(network.id, endpoint.id).mark}))
-    return Wanted(tuple(mode_of(network.options).endpoint_objects(network, endpoint)))
+    """Return what one endpoint needs, in the host and shared with others."""
+    mode = mode_of(network.options)
+    objects = tuple(mode.endpoint_objects(network, endpoint))
+    reasons = frozenset(mode.reasons(network))
+    if not endpoint.sandbox:
+        return Wanted(objects, reasons=reasons)
+    mark = Owner(network.id, endpoint.id).mark
+    here = (o for o in objects if not (isinstance(o, Link) and o.key == mark))
+    return Wanted(tuple(here), frozenset({mark}), reasons)
+
+
+def of_settings(settings: Iterable[Setting], needed: Collection[str]) -> Wanted:
+    """Return the sysctls of the host: as somebody needs them, else as they were."""
+    return Wanted(
+        tuple(
+            Sysctl(s.path, s.value, s.turn, Owner(shared=s.reason))
+            if s.reason in needed
+            else Sysctl(s.path, s.before, -s.turn, Owner(shared=s.reason))
+            for s in settings
+            if s.value or s.reason not in needed
+        )
+    )
 
 
 def wanted(networks: Iterable[Network], endpoints: Iterable[Endpoint]) -> Wanted:
@@ -48,10 +79,12 @@ def wanted(networks: Iterable[Network], endpoints: Iterable[Endpoint]) -> Wanted
     known = {network.id: network for network in networks}
     objects: list[Object] = []
     handed_over: set[str] = set()
+    reasons: set[str] = set()
     for part in (
         *(of_network(n) for n in known.values()),
         *(of_endpoint(known[e.network], e) for e in endpoints if e.network in known),
     ):
         objects += part.objects
         handed_over |= part.handed_over
-    return Wanted(tuple(objects), frozenset(handed_over))
+        reasons |= part.reasons
+    return Wanted(tuple(objects), frozenset(handed_over), frozenset(reasons))

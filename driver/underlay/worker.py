@@ -9,7 +9,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from underlay.errors import Malformed
+from underlay.failures import Malformed
 
 # A client that began a request and does not go on keeps a thread this long, not for
 # ever: sixteen of them would otherwise stop every container start of the host.

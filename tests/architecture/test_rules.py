@@ -11,7 +11,7 @@ import pytest
 
 from underlay import errors
 from underlay.cli import main
-from underlay.modes import LATER_MODES, MODES, child, ipvlan, macvlan
+from underlay.modes import LATER_MODES, MODES, child, ipvlan, macvlan, routed
 from underlay.modes.options import LATER
 from underlay.settings import Settings
 
@@ -115,6 +115,7 @@ def test_every_mode_and_option_is_documented():
         *ipvlan.OWN_KEYS,
         *ipvlan.FLAVOURS,
         *ipvlan.FLAGS,
+        *routed.OWN_KEYS,
         *LATER,
         *LATER_MODES,
     ):

@@ -10,8 +10,8 @@ import pytest
 from tests.fakes import FakeKernel, engine_on, ipam_on
 from underlay.model import Endpoint, Network, Segment
 
-# Small by nature: one row, or only what is wrong.
-EXEMPT = {"CONSTANT", "(subquery-1)", "host", "trouble"}
+# Small by nature: one row, only what is wrong, a few settings of the host.
+EXEMPT = {"CONSTANT", "(subquery-1)", "host", "trouble", "setting"}
 
 
 def statements(records, work):
@@ -32,12 +32,17 @@ def scans(records, statement):
     return [d for d in found if d.split()[1] not in EXEMPT]
 
 
-@pytest.mark.parametrize("parent", ["eth0", "eth0.50.7"])
+@pytest.mark.parametrize(
+    "options",
+    [{"parent": "eth0"}, {"parent": "eth0.50.7"}, {"mode": "routed"}],
+    ids=["macvlan", "vlan", "routed"],
+)
 @pytest.mark.parametrize("subnet", ["10.0.0.0/8", "fd00::/64"])
-def test_no_verb_reads_a_whole_table(records, subnet, parent):
+def test_no_verb_reads_a_whole_table(records, subnet, options):
     engine, ipam = engine_on(records, FakeKernel()), ipam_on(records)
     lan = ip_network(subnet)
-    network = Network("n1", {"parent": parent}, False, (Segment(lan, pooled=True),))
+    segment = Segment(lan, lan[1], pooled=True)
+    network = Network("n1", options, False, (segment,))
 
     def life():
         pool = ipam.request_pool(subnet, "", {}, lan.version).id

@@ -9,7 +9,8 @@ import pytest
 
 from tests.engine.test_verbs import DEVICE, LAN, WEB
 from tests.fakes import Death, FakeKernel, engine_on
-from underlay.errors import KernelRefused, RecordsUnwritable, UnderlayError
+from underlay.errors import UnderlayError
+from underlay.failures import KernelRefused, RecordsUnwritable
 from underlay.model import Endpoint
 from underlay.objects import Link, Owner
 from underlay.records import Records

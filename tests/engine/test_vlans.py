@@ -9,20 +9,15 @@ import pytest
 
 from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on
-from underlay.errors import (
-    BadParent,
-    KernelRefused,
-    NoParent,
-    OtherChildren,
-    OtherIpvlanMode,
-)
+from underlay.errors import BadParent, NoParent, OtherChildren, OtherIpvlanMode
+from underlay.failures import KernelRefused
 from underlay.model import Device, Endpoint, Network
 from underlay.objects import Link, Owner
 from underlay.records import Records
 from underlay.steps import Delete
 
 OFFICE = replace(LAN, options={"parent": "eth0.50"})
-LOWER, UPPER = Owner(vlan="eth0.50").device, Owner(vlan="eth0.50.7").device
+LOWER, UPPER = Owner(shared="eth0.50").device, Owner(shared="eth0.50.7").device
 
 
 @pytest.fixture
@@ -115,7 +110,7 @@ def test_a_start_finds_out_too_that_somebody_made_the_vlan(engine, kernel):
     kernel.strangers["office"] = foreign()
     engine.create_endpoint(WEB)
     assert engine.records.networks.get("n1").vlans == ("office.7",)
-    assert kernel.links[Owner(vlan="office.7").device].parent == "office"
+    assert kernel.links[Owner(shared="office.7").device].parent == "office"
     assert engine.preview() == ()
 
 
@@ -197,7 +192,7 @@ def test_a_start_never_stands_on_what_a_death_left_half_made(engine, kernel):
     engine.create_network(OFFICE)
     kernel.links[LOWER] = replace(kernel.links[LOWER], owner=None, up=False)
     engine.create_endpoint(WEB)
-    assert kernel.links[LOWER].owner == Owner(vlan="eth0.50")
+    assert kernel.links[LOWER].owner == Owner(shared="eth0.50")
     assert engine.preview() == ()
 
 
@@ -309,7 +304,7 @@ def test_the_life_takes_as_many_steps_as_are_made_to_fail(engine, kernel):
 
 def wanted_links(engine):
     networks = engine.records.networks
-    owners = {Owner(vlan=v) for n in networks.all() for v in n.vlans}
+    owners = {Owner(shared=v) for n in networks.all() for v in n.vlans}
     owners |= {Owner(e.network, e.id) for e in networks.endpoints()}
     return {o.device for o in owners}
 

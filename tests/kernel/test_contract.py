@@ -9,7 +9,7 @@ import pytest
 from tests.engine.test_failures import agree
 from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
-from underlay.errors import KernelRefused
+from underlay.failures import KernelRefused
 from underlay.objects import Link, Owner
 from underlay.plan import plan
 from underlay.steps import Create, Delete
@@ -19,7 +19,7 @@ OWNER = Owner("n1", "e1")
 CHILD = Link(OWNER.device, "macvlan", OWNER, parent="eth0", flavour="bridge")
 OTHER = Owner("n1", "e2")
 SHARED = Link(OWNER.device, "ipvlan", OWNER, parent="eth0", flavour="l2", flag="bridge")
-TAGS = Owner(vlan="eth0.50"), Owner(vlan="eth0.50.7")
+TAGS = Owner(shared="eth0.50"), Owner(shared="eth0.50.7")
 STACK = (
     Link(TAGS[0].device, "vlan", TAGS[0], parent="eth0", vlan=50, up=True),
     Link(TAGS[1].device, "vlan", TAGS[1], parent=TAGS[0].device, vlan=7, up=True),
@@ -74,8 +74,8 @@ def test_a_changed_ipvlan_mode_is_left_alone(kernel):
 @pytest.mark.needs("vlan")
 def test_vlans_are_made_on_vlans_up_and_found_by_the_names_people_know(kernel):
     seen = bring_about(kernel, *STACK)
-    assert seen[Owner(vlan="eth0.50")].parent == "eth0"
-    assert seen[Owner(vlan="eth0.50.7")].parent == STACK[0].name
+    assert seen[Owner(shared="eth0.50")].parent == "eth0"
+    assert seen[Owner(shared="eth0.50.7")].parent == STACK[0].name
     assert all(link.up for link in seen.values())
     found = kernel.device("eth0.50.7")
     assert (found.name, found.vlan, found.ours) == (STACK[1].name, 7, True)
@@ -86,7 +86,7 @@ def test_vlans_are_made_on_vlans_up_and_found_by_the_names_people_know(kernel):
 @pytest.mark.needs("vlan")
 def test_one_vlan_is_on_a_device_once(kernel):
     bring_about(kernel, STACK[0])
-    twin = Owner(vlan="twin.50")
+    twin = Owner(shared="twin.50")
     with pytest.raises(KernelRefused, match="EEXIST"):
         kernel.apply(Create(replace(STACK[0], name=twin.device, owner=twin)))
 
@@ -95,7 +95,7 @@ def test_one_vlan_is_on_a_device_once(kernel):
 def test_a_vlan_with_another_tag_is_made_again(kernel):
     bring_about(kernel, STACK[0])
     seen = bring_about(kernel, replace(STACK[0], vlan=51))
-    assert seen[Owner(vlan="eth0.50")].vlan == 51
+    assert seen[Owner(shared="eth0.50")].vlan == 51
 
 
 @pytest.mark.needs("vlan")

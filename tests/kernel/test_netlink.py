@@ -18,7 +18,7 @@ from tests.kernel.conftest import ip
 from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.errors import KernelRefused
+from underlay.failures import KernelRefused
 from underlay.kernel import links, netlink
 from underlay.kernel.events import listen
 from underlay.kernel.netlink import Netlink

@@ -19,7 +19,7 @@ from tests.kernel.conftest import ip
 from tests.kernel.test_contract import STACK
 from tests.kernel.test_netlink import DyingBeforeTheMark
 from tests.lab.service import wait_until
-from underlay.errors import KernelRefused
+from underlay.failures import KernelRefused
 from underlay.kernel import namespaces, netlink
 from underlay.kernel.netlink import Netlink
 from underlay.objects import Owner
@@ -80,7 +80,7 @@ def test_a_vlan_has_the_mtu_of_its_base_and_is_up(engine):
     assert "mtu 9000" in shown
     assert "vlan protocol 802.1Q id 50" in shown
     assert ",UP" in shown
-    assert f"alias {Owner(vlan='eth0.50').mark}" in shown
+    assert f"alias {Owner(shared='eth0.50').mark}" in shown
 
 
 @pytest.mark.needs("dummy")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from underlay.errors import (
+from underlay.failures import (
     NoRecords,
     RecordsDamaged,
     RecordsTooNew,

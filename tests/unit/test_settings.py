@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from underlay.errors import BadSettings
+from underlay.failures import BadSettings
 from underlay.settings import Settings, load
 
 

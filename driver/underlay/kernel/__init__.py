@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from underlay.model import Address, Device
-from underlay.objects import Object
+from underlay.model import Address, Device, Setting
+from underlay.objects import Object, Sysctl
 from underlay.steps import Step
 
 
@@ -18,7 +18,13 @@ class Kernel(Protocol):
     """
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
-        """Return our objects: all of them, or those of these device names."""
+        """Return our objects: all of them, or the links of these names."""
+
+    def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
+        """Return what these settings are now, as far as the kernel has them."""
+
+    def needed(self, reason: str) -> list[Setting]:
+        """Return what to set for a reason (`forwarding/4`), with how it is now."""
 
     def apply(self, step: Step) -> None:
         """Carry out one step; a step already done is not an error.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,30 @@ from pyroute2.netlink import nla
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from underlay.errors import KernelRefused
-from underlay.kernel import links, namespaces
+from underlay import model
+from underlay.failures import KernelRefused
+from underlay.kernel import ip, iptables, links, namespaces, sysctl
 from underlay.kernel.links import RawLink
-from underlay.model import Address, Device
-from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP, Link, Object, Owner
+from underlay.model import Device, Setting
+from underlay.objects import (
+    MARK,
+    PREFIX,
+    UNFINISHED_GROUP,
+    Address,
+    Link,
+    Neighbour,
+    Object,
+    Owner,
+    Permit,
+    Route,
+    Sysctl,
+)
 from underlay.steps import Amend, Create, Delete, Step
 
 NAMESPACE = Path("/proc/self/ns/net")
 # The kinds that others can put something on, in the host, before we delete them.
 _CARRIERS = ("vlan", "dummy")
-_QUIET = (
-    ("ipv6", "addr_gen_mode", "1"),
-    ("ipv6", "accept_ra", "0"),
-    ("ipv4", "arp_ignore", "1"),
-)
+_QUIET = ("ipv6/addr_gen_mode=1", "ipv6/accept_ra=0", "ipv4/arp_ignore=1")
 _ON_CARRIERS = (*links.MODES, "vlan")
 
 
@@ -42,9 +51,12 @@ class Netlink:
     def __init__(self) -> None:
         # Here and not where it is used: it is not safe while other threads write links.
         ifinfmsg.ifinfo.register_link_kind(module={"ipvlan": _IpvlanData})
+        # Asking iptables takes two processes, so it is asked for leftovers only as long
+        # as there may be any: at first, and after a rule was made.
+        self._may_permit = True
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
-        """Return our links: all of them, or those of these names."""
+        """Return our objects: all of them, or the links of these names."""
         try:
             return self._observe(names)
         except OSError as error:
@@ -53,26 +65,55 @@ class Netlink:
 
     def _observe(self, names: Collection[str] | None) -> frozenset[Object]:
         if names is None:
-            seen = links.all_links()
-            by_index = {link.index: link.name for link in seen}
-            return frozenset(
-                _ours(raw, by_index.get(raw.link)) for raw in seen if _is_ours(raw)
-            )
+            return self._observe_all()
         found = (links.link_named(name) for name in names)
+        return frozenset(_ours(raw, _name_of) for raw in found if raw and _is_ours(raw))
+
+    def _observe_all(self) -> frozenset[Object]:
+        seen = links.all_links()
+        names = {raw.index: raw.name for raw in seen}
+        ours = [raw for raw in seen if _is_ours(raw)]
+        permits = frozenset(iptables.permits()) if self._may_permit else frozenset()
+        self._may_permit = bool(permits)
         return frozenset(
-            _ours(raw, _name_of(raw.link)) for raw in found if raw and _is_ours(raw)
+            (
+                *(_ours(raw, names.get) for raw in ours),
+                *ip.addresses({raw.index: raw.name for raw in ours}),
+                *ip.routes(names),
+                *ip.neighbours(names),
+                *permits,
+            )
         )
+
+    def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
+        """Return what these settings are now, as far as the kernel has them."""
+        return frozenset(sysctl.read(settings))
+
+    def needed(self, reason: str) -> list[Setting]:
+        """Return what is to be set for a reason, with how it is now."""
+        return sysctl.needed(reason)
 
     def apply(self, step: Step) -> None:
         """Carry out one step."""
         try:
             match step:
-                case Create(link):
+                case Create(Link() as link):
                     _create(link)
-                case Amend(seen, link):
+                case Amend(Link() as seen, Link() as link):
                     _amend(seen, link)
-                case Delete(link):
+                case Delete(Link() as link):
                     _delete(link)
+                case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
+                    sysctl.write(setting)
+                case Create(Permit() as permit):
+                    self._may_permit = True
+                    iptables.create(permit)
+                case Delete(Permit() as permit):
+                    iptables.delete(permit)
+                case Create(Address() | Route() | Neighbour() as thing):
+                    ip.create(thing)
+                case Delete(Address() | Route() | Neighbour() as thing):
+                    ip.delete(thing)
         except (NetlinkError, OSError) as error:
             code = getattr(error, "code", None) or getattr(error, "errno", None)
             hint = "" if isinstance(step, Delete) else _HINTS.get(code or 0, "")
@@ -97,12 +138,12 @@ class Netlink:
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
-        index = links.default_device_index()
+        index = ip.default_device_index()
         return _name_of(index) if index else None
 
-    def is_own(self, address: Address) -> bool:
+    def is_own(self, address: model.Address) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""
-        return links.route_is_local(address.packed)
+        return ip.route_is_local(address.packed)
 
     def carries(self, device: str) -> bool:
         """Tell whether something in another namespace stands on a device of ours."""
@@ -176,35 +217,52 @@ def _code(names: dict[int, str], name: str | None) -> int:
 def _create(link: Link) -> None:
     if link.owner is None:
         raise OSError(errno.EINVAL, "a link without an owner is never made")
-    spec = {"ifname": link.name, **_kind(link)}
+    spec = {**_named(link), **_kind(link)}
     if link.parent:
         spec["link"] = _index_of(link.parent)
-    if link.mac:
-        spec["address"] = link.mac
-    if link.mtu:
-        spec["mtu"] = link.mtu
+    if link.peer:
+        spec["peer"] = _named(link.peer)
     with IPRoute() as kernel:
-        kernel.link("add", **spec, group=UNFINISHED_GROUP)
+        kernel.link("add", **spec)
         index = _index_of(link.name)
         if link.owner.vlan:
             # What people call it. A courtesy: the name may be taken, the kernel old.
             with suppress(NetlinkError):
                 kernel.link("property_add", index=index, altname=link.owner.vlan)
-        if link.kind in _CARRIERS:
-            _keep_host_out(link.name)
-        state = {"state": "up"} if link.up else {}
-        kernel.link("set", index=index, ifalias=link.owner.mark, group=0, **state)
+        _set_up(link)
+        if link.peer and link.peer.owner:
+            _finish(kernel, link.peer, link.peer.owner)
+        _finish(kernel, link, link.owner)
 
 
-def _keep_host_out(device: str) -> None:
-    """Give the host no address, no route and no voice on a device made for containers.
+def _named(link: Link) -> dict[str, Any]:
+    spec: dict[str, Any] = {"ifname": link.name, "group": UNFINISHED_GROUP}
+    if link.mac:
+        spec["address"] = link.mac
+    return {**spec, "mtu": link.mtu} if link.mtu else spec
 
-    Else it would take part in the VLAN by itself: with a link-local address, with one
-    and a default route by router advertisement, and with answers to ARP for all it has.
+
+def _finish(kernel: IPRoute, link: Link, owner: Owner) -> None:
+    change: dict[str, Any] = {"ifalias": owner.mark, "group": 0}
+    if link.master:
+        change["master"] = _index_of(link.master)
+    if link.up:
+        change["state"] = "up"
+    kernel.link("set", index=_index_of(link.name), **change)
+
+
+def _set_up(link: Link) -> None:
+    """Write a link's own settings before it is up.
+
+    On what others stand on, the host would else take part in the VLAN by itself: with a
+    link-local address, with one and a default route by router advertisement, and with
+    answers to ARP for all it has.
     """
-    for family, key, value in _QUIET:
+    for setting in (*link.settings, *(_QUIET if link.kind in _CARRIERS else ())):
+        name, value = setting.split("=")
+        family, key = name.split("/")
         with suppress(FileNotFoundError):  # a kernel without IPv6
-            Path(f"/proc/sys/net/{family}/conf/{device}/{key}").write_text(value)
+            (sysctl.SYSCTLS / f"net/{family}/conf/{link.name}/{key}").write_text(value)
 
 
 def _amend(seen: Link, link: Link) -> None:
@@ -216,6 +274,8 @@ def _amend(seen: Link, link: Link) -> None:
         change["address"] = link.mac
     if link.mtu:
         change["mtu"] = link.mtu
+    if link.master:
+        change["master"] = _index_of(link.master)
     if link.up:
         change["state"] = "up"
     if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
@@ -248,7 +308,7 @@ def _what_stands_on(carrier: RawLink) -> str:
         return f"{_name_of(carrier.master)}, of which it is a port"
     on_it = [raw for raw in links.all_links() if _stands_on(carrier, raw)]
     names = [raw.name for raw in on_it]
-    return ", ".join([*names, *links.addresses_given_to(carrier.index)])
+    return ", ".join([*names, *ip.addresses_given_to(carrier.index)])
 
 
 def _stands_on(carrier: RawLink, raw: RawLink) -> bool:
@@ -284,19 +344,21 @@ def _is_ours(raw: RawLink) -> bool:
     )
 
 
-def _ours(raw: RawLink, parent: str | None) -> Link:
+def _ours(raw: RawLink, name_of: Callable[[int], str | None]) -> Link:
     marked = raw.alias.startswith(MARK)
+    below = raw.kind != "veth" and not raw.elsewhere
     return Link(
         name=raw.name,
         kind=raw.kind,
         owner=Owner.parse(raw.alias) if marked else None,
-        parent=None if raw.elsewhere else parent,
+        parent=name_of(raw.link) if below and raw.link else None,
         flavour=raw.flavour or None,
         flag=raw.flag or None,
         vlan=raw.vlan or None,
         mac=raw.mac,
         mtu=raw.mtu,
         up=raw.up,
+        master=name_of(raw.master) if raw.master else None,
     )
 
 

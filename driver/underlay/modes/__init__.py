@@ -7,8 +7,8 @@ from typing import Protocol
 
 from underlay.errors import Contradiction, NotYet, UnknownMode, did_you_mean
 from underlay.model import Attachment, Endpoint, Network
-from underlay.modes import ipvlan, macvlan
-from underlay.modes.child import Seat
+from underlay.modes import ipvlan, macvlan, routed
+from underlay.modes.seat import Seat
 from underlay.objects import Object
 
 
@@ -19,14 +19,18 @@ class Mode(Protocol):
     def KIND(self) -> str:  # noqa: N802 - a constant of the module
         """The kind of the containers' devices, which the kernel must have."""
 
+    @property
+    def HOST_LENGTH(self) -> bool:  # noqa: N802
+        """Whether a container's address stands alone, without its subnet."""
+
     def check(self, network: Network) -> None:
         """Raise Invalid unless the options of a new network make sense."""
 
     def check_endpoint(self, network: Network, endpoint: Endpoint) -> None:
         """Raise Invalid unless the options of a new endpoint make sense."""
 
-    def seat(self, options: Mapping[str, str]) -> Seat:
-        """Return what the network takes of its parent."""
+    def seat(self, options: Mapping[str, str]) -> Seat | None:
+        """Return what the network takes of its parent; None if it needs none."""
 
     def check_room(self, network: Network, neighbour: Endpoint) -> None:
         """Raise Conflict unless the network has room beside any one endpoint on it."""
@@ -45,22 +49,28 @@ class Mode(Protocol):
         `family`: the IP family of the pool, 4 or 6.
         """
 
+    def has_host_part(self, options: Mapping[str, str]) -> bool:
+        """Tell whether something of an endpoint is in the host after Docker took it."""
+
+    def reasons(self, network: Network) -> Iterable[str]:
+        """Return for what its endpoints need settings of the host: `forwarding/4`."""
+
     def network_objects(self, network: Network) -> Iterable[Object]:
         """Return what must exist as long as the network does."""
 
     def endpoint_objects(
         self, network: Network, endpoint: Endpoint
     ) -> Iterable[Object]:
-        """Return what must exist in the host until Docker takes it."""
+        """Return what must exist; Docker takes the link of the endpoint's own mark."""
 
     def attachment(self, network: Network, endpoint: Endpoint) -> Attachment:
         """Return what Join answers."""
 
 
-MODES: dict[str, Mode] = {"macvlan": macvlan, "ipvlan": ipvlan}
+MODES: dict[str, Mode] = {"macvlan": macvlan, "ipvlan": ipvlan, "routed": routed}
 
 # The product's other modes, which this version does not have yet.
-LATER_MODES = ("routed", "bridge")
+LATER_MODES = ("bridge",)
 
 # The option of Docker's own driver that names a mode when `mode` itself is not given.
 IMPLIED_BY = {
@@ -75,7 +85,7 @@ def mode_of(options: Mapping[str, str]) -> Mode:
     """Return the mode a network's options ask for; macvlan if they do not say."""
     name = mode_name(options)
     if name in LATER_MODES:
-        raise NotYet(what=f"mode {name}", instead="Use mode=macvlan or mode=ipvlan.")
+        raise NotYet(what=f"mode {name}", instead="Use another mode.")
     if name not in MODES:
         raise UnknownMode(
             mode=name, hint=did_you_mean(name, MODES), known=", ".join(sorted(MODES))

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from underlay.errors import (
     BadValue,
     MtuTooBig,
-    OtherChildren,
-    OtherIpvlanMode,
-    PassthruTaken,
 )
 from underlay.model import Attachment, Endpoint, Network
 from underlay.modes import gateway
@@ -19,39 +15,6 @@ from underlay.objects import Link, Owner
 
 NETWORK_KEYS = ("mode", "parent", "vlan", *gateway.KEYS, *read.MTU_KEYS)
 ENDPOINT_KEYS = (*gateway.ENDPOINT_KEYS, *read.MTU_KEYS)
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """How children sit on a parent, as far as the kernel keeps it for all of them.
-
-    `setting` is what every child of the parent has in common; `alone`: there is no room
-    for a second network.
-    """
-
-    kind: str
-    setting: tuple[str, ...] = ()
-    alone: bool = False
-
-    @property
-    def is_strict(self) -> bool:
-        """Tell whether a wrong neighbour would be changed without a word."""
-        return bool(self.setting) or self.alone
-
-    def check_beside(self, other: Seat, who: str, parent: str) -> None:
-        """Raise unless the other, who is there already, leaves room for this one."""
-        if self.kind != other.kind:
-            raise OtherChildren(parent=parent, kind=other.kind, who=who)
-        if self.setting != other.setting:
-            raise OtherIpvlanMode(
-                parent=parent,
-                who=who,
-                theirs=" ".join(other.setting),
-                mine=" ".join(self.setting),
-            )
-        if self.alone or other.alone:
-            how = " in mode passthru" if other.alone else ""
-            raise PassthruTaken(parent=parent, other=who, how=how)
 
 
 def check(network: Network, keys: Iterable[str]) -> None:
@@ -98,6 +61,18 @@ def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
     return not is_isolated(options) and family not in gateway.named(options)
 
 
+def has_host_part(options: Mapping[str, str]) -> bool:
+    """Tell whether something of an endpoint is in the host after Docker took it."""
+    del options
+    return False
+
+
+def reasons(network: Network) -> Iterable[str]:
+    """Return for what its endpoints need settings of the host: nothing."""
+    del network
+    return ()
+
+
 def network_objects(network: Network) -> Iterable[Link]:
     """Return what the children stand on, as far as it is ours to make."""
     if is_isolated(network.options):
@@ -106,7 +81,7 @@ def network_objects(network: Network) -> Iterable[Link]:
         yield Link(owner.device, "dummy", owner, mtu=size, up=True)
     below = ""
     for name in network.vlans:
-        owner = Owner(vlan=name)
+        owner = Owner(shared=name)
         base, _, tag = name.rpartition(".")
         yield Link(
             owner.device, "vlan", owner, parent=below or base, vlan=int(tag), up=True

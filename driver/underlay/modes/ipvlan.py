@@ -13,9 +13,11 @@ from underlay.errors import BadMac, Contradiction
 from underlay.model import Attachment, Endpoint, Network
 from underlay.modes import child, gateway
 from underlay.modes import options as read
+from underlay.modes.seat import Seat
 from underlay.objects import Link, Owner
 
 KIND = "ipvlan"
+HOST_LENGTH = False
 FLAVOURS = ("l2", "l3", "l3s")
 FLAGS = ("bridge", "private", "vepa")
 OWN_KEYS = ("ipvlan_mode", "ipvlan_flag")
@@ -23,6 +25,8 @@ EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 check_endpoint = child.check_endpoint
 network_objects = child.network_objects
+has_host_part = child.has_host_part
+reasons = child.reasons
 
 
 def check(network: Network) -> None:
@@ -38,10 +42,10 @@ def check(network: Network) -> None:
     _flag(network.options)
 
 
-def seat(options: Mapping[str, str]) -> child.Seat:
+def seat(options: Mapping[str, str]) -> Seat:
     """Return how the network sits on its parent: mode and flag are the parent's."""
     setting = f"ipvlan_mode={_flavour(options)}", f"ipvlan_flag={_flag(options)}"
-    return child.Seat(KIND, setting)
+    return Seat(KIND, setting)
 
 
 def check_room(network: Network, neighbour: Endpoint) -> None:

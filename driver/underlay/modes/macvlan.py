@@ -8,14 +8,18 @@ from underlay.errors import BadMac, MacTaken, PassthruFull
 from underlay.model import Endpoint, Network
 from underlay.modes import child
 from underlay.modes import options as read
+from underlay.modes.seat import Seat
 from underlay.objects import Link
 
 KIND = "macvlan"
+HOST_LENGTH = False
 FLAVOURS = ("bridge", "private", "vepa", "passthru")
 OWN_KEYS = ("macvlan_mode",)
 
 check_endpoint = child.check_endpoint
 network_objects = child.network_objects
+has_host_part = child.has_host_part
+reasons = child.reasons
 attachment = child.on_segment
 keeps_gateway = child.keeps_gateway
 
@@ -26,9 +30,9 @@ def check(network: Network) -> None:
     _flavour(network.options)
 
 
-def seat(options: Mapping[str, str]) -> child.Seat:
+def seat(options: Mapping[str, str]) -> Seat:
     """Return how the network sits on its parent."""
-    return child.Seat(KIND, alone=_flavour(options) == "passthru")
+    return Seat(KIND, alone=_flavour(options) == "passthru")
 
 
 def check_room(network: Network, neighbour: Endpoint) -> None:

@@ -18,7 +18,14 @@ MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
 MTU_LEAST, MTU_MOST = 68, 65535
 IPV6_LEAST_MTU = 1280
 # What one mode reads; a network of the other may have misspelt it.
-MODE_KEYS = ("macvlan_mode", "ipvlan_mode", "ipvlan_flag")
+MODE_KEYS = (
+    "macvlan_mode",
+    "ipvlan_mode",
+    "ipvlan_flag",
+    "masquerade",
+    "proxy",
+    "table",
+)
 VLAN_LEAST, VLAN_MOST = 1, 4094
 
 # Options the product promises and this version does not serve yet; the value in
@@ -26,9 +33,6 @@ VLAN_LEAST, VLAN_MOST = 1, 4094
 LATER: Mapping[str, str] = {
     "bridge": "",
     "host_access": "off",
-    "masquerade": "off",
-    "proxy": "",
-    "table": "",
     "repair": "off",
     "missing_parent": "fail",
 }
@@ -62,6 +66,12 @@ def choice(options: Mapping[str, str], key: str, words: Collection[str]) -> str:
         need = f"one of {', '.join(words)}"
         raise BadValue(key=key, value=value, need=need, hint=did_you_mean(value, words))
     return value
+
+
+def always_on(options: Mapping[str, str], key: str, why: str) -> None:
+    """Raise if something is to be switched off that cannot be."""
+    if options.get(key, "on") != "on":
+        raise BadValue(key=key, value=options[key], need=f"on: {why}", hint="")
 
 
 def mtu(options: Mapping[str, str]) -> int | None:

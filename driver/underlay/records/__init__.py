@@ -9,6 +9,7 @@ from underlay.records.addresses import Addresses
 from underlay.records.database import Database
 from underlay.records.networks import Networks
 from underlay.records.notes import Notes
+from underlay.records.settings import HostSettings
 
 
 class Records:
@@ -23,6 +24,7 @@ class Records:
         self.networks = Networks(self._database)
         self.addresses = Addresses(self._database)
         self.notes = Notes(self._database)
+        self.settings = HostSettings(self._database)
 
     def writing(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Hold the one write transaction; any exception rolls it back."""

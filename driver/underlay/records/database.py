@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from underlay.errors import (
+from underlay.errors import UnderlayError
+from underlay.failures import (
     NoRecords,
     NotAllowed,
     RecordsDamaged,
     RecordsTooOld,
     RecordsUnwritable,
-    UnderlayError,
 )
 from underlay.records.migrations import MIGRATIONS, check_version, migrate
 

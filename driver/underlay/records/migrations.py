@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from underlay.errors import RecordsTooNew
+from underlay.failures import RecordsTooNew
 
 Migration = tuple[str, ...]
 
@@ -148,6 +148,20 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX vlan_name ON vlan (name)",
+    ),
+    (
+        # Settings of the host that were changed, with what they were, until they are
+        # put back.
+        """
+        CREATE TABLE setting (
+            path   TEXT PRIMARY KEY,
+            reason TEXT NOT NULL,
+            before TEXT NOT NULL,
+            value  TEXT NOT NULL,
+            turn   INTEGER NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX network_mode ON network (json_extract(options, '$.mode'))",
     ),
 )
 

@@ -79,6 +79,24 @@ class Networks:
         rows = self._db.rows(f"{_NETWORK} WHERE n.parent = ?", parent)
         return [_network(r) for r in rows]
 
+    def with_subnet(self, subnet: str) -> list[Network]:
+        """Return the networks that have a pool of ours for a subnet."""
+        rows = self._db.rows(
+            f"{_NETWORK} WHERE n.id IN (SELECT c.network FROM claim c"
+            " JOIN pool p ON p.id = c.pool WHERE p.subnet = ?)",
+            subnet,
+        )
+        return [_network(r) for r in rows]
+
+    def in_use(self, mode: str) -> list[Network]:
+        """Return the networks of a mode, given by that name, that have an endpoint."""
+        rows = self._db.rows(
+            f"{_NETWORK} WHERE json_extract(n.options, '$.mode') = ?"
+            " AND EXISTS (SELECT 1 FROM endpoint e WHERE e.network = n.id)",
+            mode,
+        )
+        return [_network(r) for r in rows]
+
     def on_vlan(self, name: str) -> list[Network]:
         """Return the networks that need a VLAN of ours, on it or above it."""
         return [_network(r) for r in self._db.rows(_ON_VLAN, name)]
@@ -134,9 +152,10 @@ class Networks:
         """Return the name of the container, or "", of every endpoint id."""
         return {r[0]: r[1] for r in self._db.rows("SELECT id, container FROM endpoint")}
 
-    def neighbour(self, network: str) -> Endpoint | None:
-        """Return any one endpoint of a network."""
-        row = self._db.row(f"{_ENDPOINT} WHERE e.network = ? LIMIT 1", network)
+    def neighbour(self, network: str, besides: str = "") -> Endpoint | None:
+        """Return any one endpoint of a network, but one."""
+        where = "WHERE e.network = ? AND e.id != ? LIMIT 1"
+        row = self._db.row(f"{_ENDPOINT} {where}", network, besides)
         return _endpoint(row) if row else None
 
     def with_mac(self, mac: str) -> list[tuple[Endpoint, Network]]:

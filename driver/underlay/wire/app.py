@@ -11,12 +11,12 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
-from underlay.errors import (
+from underlay.errors import UnderlayError
+from underlay.failures import (
     Bug,
     EmptyBody,
     Malformed,
     TooLarge,
-    UnderlayError,
     Unfinished,
     UnknownMethod,
     WrongVerb,

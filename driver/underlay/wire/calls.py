@@ -123,7 +123,10 @@ class NetworkCalls:
             m.InterfaceName(found.device),
             Gateway=str(found.gateway4 or ""),
             GatewayIPv6=str(found.gateway6 or ""),
-            StaticRoutes=tuple(m.StaticRoute(str(net)) for net in found.on_link),
+            StaticRoutes=(
+                *(m.StaticRoute(str(net)) for net in found.on_link),
+                *(m.StaticRoute(str(net), 0, str(hop)) for net, hop in found.via),
+            ),
         )
 
     def leave(self, asked: m.EndpointId) -> msgspec.Struct:

@@ -213,7 +213,7 @@ class InterfaceName(msgspec.Struct):
 
 
 class StaticRoute(msgspec.Struct):
-    """A route of Join's answer; type 1 (connected) takes no next hop.
+    """A route of Join's answer; type 0 has a next hop, type 1 (connected) none.
 
     Never without a destination: dockerd 28 panics and keeps the container's lock.
     """

@@ -1,0 +1,81 @@
+"""Settings of the host under /proc/sys: what has to be changed, and how it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from underlay.kernel import links
+from underlay.kernel.links import RawLink
+from underlay.model import Setting
+from underlay.objects import PREFIX, Sysctl
+
+SYSCTLS = Path("/proc/sys")
+_FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+_REDIRECTS = "net/ipv4/conf/all/accept_redirects"
+
+
+def read(settings: Iterable[Sysctl]) -> Iterator[Sysctl]:
+    """Return what these settings are now; those the kernel does not have are left out.
+
+    Of a device that is gone there is nothing to set or to put back.
+    """
+    for wanted in settings:
+        value = _value(wanted.path)
+        if value is not None:
+            yield Sysctl(wanted.path, value, wanted.turn, wanted.owner)
+
+
+def write(setting: Sysctl) -> None:
+    """Set it; raises OSError."""
+    (SYSCTLS / setting.path).write_text(setting.value)
+
+
+def needed(reason: str) -> list[Setting]:
+    """Return what is to be set for a reason, in order, with how it is now.
+
+    `forwarding/<family>`: forwarding by this host, IP family 4 or 6. Switching it on
+    makes the kernel deaf to router advertisements, so a host that gets its default
+    route by them is told to hear them all the same first; switching it off sets whether
+    redirects are heeded, which is put back after it. `proxy/<device>/<family>`: answers
+    on a device for others, without the delay that leaves them the first word.
+    """
+    what, *rest = reason.split("/")
+    family = int(rest[-1])
+    wanted = _forwarding(family) if what == "forwarding" else _proxy(rest[0], family)
+    found = ((path, _value(path), value) for path, value in wanted)
+    return [
+        Setting(reason, path, before, value, turn)
+        for turn, (path, before, value) in enumerate(found)
+        if before is not None
+    ]
+
+
+def _forwarding(family: int) -> Iterator[tuple[str, str]]:
+    if family == 4:
+        yield _REDIRECTS, ""  # first in order, so last when it is put back
+    else:
+        for link in links.all_links():
+            path = f"net/ipv6/conf/{link.name}/accept_ra"
+            if _hears_routers(link) and _value(path) == "1":
+                yield path, "2"
+    yield _FORWARDING[family], "1"
+
+
+def _proxy(device: str, family: int) -> Iterator[tuple[str, str]]:
+    if family == 6:
+        yield f"net/ipv6/conf/{device}/proxy_ndp", "1"
+    yield f"net/ipv{family}/neigh/{device}/proxy_delay", "0"
+
+
+def _hears_routers(link: RawLink) -> bool:
+    """Tell whether a device may lead to a router: not to containers, ours or others."""
+    inward = link.loopback or link.master or link.name.startswith((PREFIX, "docker"))
+    return not (inward or (link.kind == "bridge" and link.name.startswith("br-")))
+
+
+def _value(path: str) -> str | None:
+    try:
+        return (SYSCTLS / path).read_text(encoding="ascii").strip()
+    except OSError:
+        return None

@@ -1,0 +1,68 @@
+"""What the modes have in common that connect a container by a pair of devices.
+
+The container's end is what Docker moves; the host's end stays, and carries the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from underlay.model import Endpoint, Network
+from underlay.modes import gateway
+from underlay.modes import options as read
+from underlay.objects import Link, Owner
+
+KIND = "veth"
+NETWORK_KEYS = ("mode", "host_access", *gateway.KEYS, *read.MTU_KEYS)
+ENDPOINT_KEYS = (*gateway.ENDPOINT_KEYS, *read.MTU_KEYS)
+
+
+def check_endpoint(network: Network, endpoint: Endpoint) -> None:
+    """Raise unless the options of an endpoint make sense."""
+    read.check_known(endpoint.options, ENDPOINT_KEYS, "endpoint")
+    gateway.check_endpoint(endpoint)
+    read.check_ipv6_mtu(network, read.mtu(endpoint.options))
+
+
+def check_room(network: Network, neighbour: Endpoint) -> None:
+    """Raise never: there is room for any number of endpoints."""
+    del network, neighbour
+
+
+def endpoint_mac(
+    network: Network, endpoint: Endpoint, parent_mac: str, derived: str
+) -> str:
+    """Return the MAC asked for, else the derived one."""
+    del network, parent_mac
+    return endpoint.mac or derived
+
+
+def has_host_part(options: Mapping[str, str]) -> bool:
+    """Tell that something of an endpoint stays in the host when it is joined."""
+    del options
+    return True
+
+
+def links(
+    network: Network,
+    endpoint: Endpoint,
+    *,
+    master: str | None = None,
+    mac: str | None = None,
+    settings: tuple[str, ...] = (),
+) -> Link:
+    """Return the host's end, `mac` its address, with the container's as its peer."""
+    owner = Owner(network.id, endpoint.id)
+    mtu = read.mtu(endpoint.options) or read.mtu(network.options)
+    container = Link(owner.device, KIND, owner, mac=endpoint.mac or None, mtu=mtu)
+    return Link(
+        owner.host_end.device,
+        KIND,
+        owner.host_end,
+        mac=mac,
+        mtu=mtu,
+        up=True,
+        master=master,
+        peer=container,
+        settings=settings,
+    )

@@ -1,0 +1,142 @@
+"""routed: a pair of devices and a host route for each container; the host routes.
+
+No bridge, nothing flooded, no MAC but the host's towards the network. The pool's
+gateway stands on the host's end of every pair: each container finds it next to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_interface, ip_network
+
+from underlay.errors import BadValue, Contradiction, NeedsOurIpam
+from underlay.model import Attachment, Endpoint, Network
+from underlay.modes import gateway, pair
+from underlay.modes import options as read
+from underlay.modes.seat import Seat
+from underlay.objects import (
+    MAIN_TABLE,
+    Address,
+    Neighbour,
+    Object,
+    Owner,
+    Permit,
+    Route,
+)
+
+KIND = pair.KIND
+HOST_LENGTH = True
+OWN_KEYS = ("masquerade", "proxy", "table")
+# The rest of a pool leads nowhere; routing daemons announce what has this metric.
+ANNOUNCED = 10
+TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
+KERNELS_TABLES = (253, 255)
+# No duplicate detection: a container speaks at once, and nobody else is on the link.
+HOST_END = ("ipv4/rp_filter=2", "ipv6/accept_dad=0", "ipv6/accept_ra=0")
+FORWARDED = ("-i ul-+", "-o ul-+")
+
+check_endpoint = pair.check_endpoint
+check_room = pair.check_room
+endpoint_mac = pair.endpoint_mac
+has_host_part = pair.has_host_part
+
+
+def check(network: Network) -> None:
+    """Raise unless the options make sense."""
+    options = network.options
+    for key in ("parent", "vlan"):
+        if options.get(key):
+            raise Contradiction(first="mode=routed", second=f"{key}={options[key]}")
+    read.check_known(options, (*pair.NETWORK_KEYS, *OWN_KEYS), "network")
+    if network.internal:
+        raise Contradiction(first="mode=routed", second="--internal")
+    read.always_on(options, "host_access", "the host is the router of its containers")
+    gateway.check(network, isolated=False)
+    for segment, found in zip(network.segments, gateway.of(network), strict=True):
+        if not segment.pooled:
+            raise NeedsOurIpam(subnet=segment.subnet)
+        if found is None:
+            raise Contradiction(first="mode=routed", second="gateway=none")
+    read.choice(options, "masquerade", ("off", "on"))
+    _table(options)
+    read.check_ipv6_mtu(network, read.mtu(options))
+
+
+def seat(options: Mapping[str, str]) -> Seat | None:
+    """Return nothing: the network takes no device for itself."""
+    del options
+    return None
+
+
+def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
+    """Tell whether the gateway has an address of the subnet: ours to answer for."""
+    return family not in gateway.named(options)
+
+
+def reasons(network: Network) -> Iterable[str]:
+    """Return what the host must be set to do."""
+    proxy = network.options.get("proxy")
+    for family in network.families:
+        yield f"forwarding/{family}"
+        if proxy:
+            yield f"proxy/{proxy}/{family}"
+
+
+def network_objects(network: Network) -> Iterable[Object]:
+    """Return the end of whatever is sent to an address of a pool that nobody has."""
+    table = _table(network.options)
+    for segment in network.segments:
+        owner = Owner(shared=f"pool/{segment.subnet}")
+        yield Route(segment.subnet, None, ANNOUNCED, table, owner=owner)
+
+
+def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
+    """Return the pair, the gateway on the host's end, and the way to the container."""
+    owner = Owner(network.id, endpoint.id)
+    device = owner.host_end.device
+    proxy, table = network.options.get("proxy"), _table(network.options)
+    yield pair.links(network, endpoint, settings=HOST_END)
+    for found in _beside(network, endpoint).on_link:
+        yield Address(ip_interface(found), device, owner)
+    for address in endpoint.addresses:
+        yield Route(ip_network(address.ip), device, table=table, owner=owner)
+        if proxy:
+            yield Neighbour(address.ip, proxy, owner=owner)
+    for family in network.families:
+        for match in FORWARDED:
+            yield Permit(family, match, Owner(shared=f"forwarding/{family}"))
+
+
+def attachment(network: Network, endpoint: Endpoint) -> Attachment:
+    """Return the container's end; its own pools are behind the gateway in any case."""
+    found = _beside(network, endpoint)
+    if gateway.gives_default_route(network, endpoint):
+        return found
+    return Attachment(found.device, on_link=found.on_link, via=found.via)
+
+
+def _beside(network: Network, endpoint: Endpoint) -> Attachment:
+    device = Owner(network.id, endpoint.id).device
+    found = gateway.attachment(device, network, endpoint)
+    gateways = {g.version: g for g in (found.gateway4, found.gateway6) if g}
+    return Attachment(
+        device,
+        found.gateway4,
+        found.gateway6,
+        on_link=tuple(ip_network(g) for g in gateways.values()),
+        via=tuple(
+            (segment.subnet, gateways[address.version])
+            for address in endpoint.addresses
+            if (segment := network.segment_of(address.ip))
+        ),
+    )
+
+
+def _table(options: Mapping[str, str]) -> int:
+    if not options.get("table"):
+        return MAIN_TABLE
+    found = read.number(options, "table", TABLE_LEAST, TABLE_MOST, "a routing table")
+    if found in KERNELS_TABLES:
+        need = f"a routing table; {found} is the kernel's own"
+        raise BadValue(key="table", value=options["table"], need=need, hint="")
+    return found

@@ -1,0 +1,42 @@
+"""Settings of the host that were changed, so that they can be put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from underlay.model import Setting
+from underlay.records.database import Database
+
+
+class HostSettings:
+    """The table `setting`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def all(self, reason: str | None = None) -> list[Setting]:
+        """Return the settings changed for one reason, or for all, in order."""
+        where = "" if reason is None else " WHERE reason = ?"
+        given = () if reason is None else (reason,)
+        rows = self._db.rows(f"SELECT * FROM setting{where} ORDER BY turn", *given)
+        return [
+            Setting(r["reason"], r["path"], r["before"], r["value"], r["turn"])
+            for r in rows
+        ]
+
+    def note(self, settings: Iterable[Setting]) -> None:
+        """Note what settings are now; what is noted already stays as it was."""
+        for s in settings:
+            self._db.run(
+                "INSERT INTO setting (path, reason, before, value, turn)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                s.path,
+                s.reason,
+                s.before,
+                s.value,
+                s.turn,
+            )
+
+    def forget(self, reason: str) -> None:
+        """Note that the settings of a reason have been put back."""
+        self._db.run("DELETE FROM setting WHERE reason = ?", reason)
