@@ -23,6 +23,9 @@ PROTOCOL = 157
 # Stands on links; routes may need the addresses as their source.
 _TOP, _ADDRESSES, _ROUTES = 1000, 2000, 3000
 MAIN_TABLE = 254
+# The metric of a route to one container; the kernel has no lower one for IPv6 without
+# one being given.
+HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}
 Verb = Literal["add", "del"]
 
 

@@ -15,6 +15,7 @@ from underlay.modes import gateway, pair
 from underlay.modes import options as read
 from underlay.modes.seat import Seat
 from underlay.objects import (
+    HOST_METRIC,
     MAIN_TABLE,
     Address,
     Neighbour,
@@ -99,7 +100,8 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     for found in _beside(network, endpoint).on_link:
         yield Address(ip_interface(found), device, owner)
     for address in endpoint.addresses:
-        yield Route(ip_network(address.ip), device, table=table, owner=owner)
+        metric = HOST_METRIC[address.version]
+        yield Route(ip_network(address.ip), device, metric, table, owner=owner)
         if proxy:
             yield Neighbour(address.ip, proxy, owner=owner)
     for family in network.families:
