@@ -15,6 +15,7 @@ from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
 
 ETH0 = Device("eth0", "", "52:54:00:00:00:01", 1500)
+BR0 = Device("br0", "bridge", "52:54:00:00:00:0b", 1500)
 LO = Device("lo", "", "00:00:00:00:00:00", 65536, loopback=True)
 
 
@@ -38,6 +39,7 @@ class FakeKernel:
         self.lacks: set[str] = set()
         self.carrying: set[str] = set()
         self.own: set[str] = set()
+        self.dropping: dict[tuple[str, int], str] = {}
         self.steps = 0
         self.refuse_at: int | None = None
         self.refuse_after: int | None = None
@@ -47,7 +49,7 @@ class FakeKernel:
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         seen = {
-            replace(link, peer=None, settings=())
+            replace(link, peer=None, settings=(), like=None)
             for name, link in self.links.items()
             if names is None or name in names
         }
@@ -98,6 +100,9 @@ class FakeKernel:
             raise KernelRefused(step=step, why=errno.errorcode[17], hint="")
         if link.parent and not self.device(link.parent):
             why = f"no device {link.parent} ({errno.errorcode[19]})"
+            raise KernelRefused(step=step, why=why, hint="")
+        if link.master and not self.device(link.master):
+            why = f"no device {link.master} ({errno.errorcode[19]})"
             raise KernelRefused(step=step, why=why, hint="")
         if self._others_on(link) - {link.kind, "vlan"}:
             raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
@@ -158,6 +163,9 @@ class FakeKernel:
 
     def default_device(self) -> str | None:
         return self.default
+
+    def drops_bridged(self, bridge: str, family: int) -> str:
+        return self.dropping.get((bridge, family), "")
 
     def is_own(self, address: Address) -> bool:
         return str(address) in self.own

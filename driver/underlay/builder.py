@@ -16,7 +16,7 @@ from underlay.errors import UnderlayError
 from underlay.failures import KernelRefused, RecordsUnwritable, StillCarries
 from underlay.kernel import Kernel
 from underlay.model import Network
-from underlay.modes import mode_of
+from underlay.modes import mode_name, mode_of
 from underlay.objects import Link, Owner, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
@@ -204,6 +204,9 @@ class Builder:
         match what:
             case "pool":
                 return networks.with_subnet(name)
+            case "port":
+                beside = networks.on_parent(name)
+                return [n for n in beside if mode_name(n.options) == "bridge"]
             case "forwarding":
                 return networks.in_use("routed")
         found = networks.any_on_vlan(shared)

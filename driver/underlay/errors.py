@@ -194,6 +194,20 @@ class OtherIpvlanMode(Conflict):
     )
 
 
+class BadBridge(Invalid):
+    id = "E-128"
+    text = "bridge {bridge!r} cannot be plugged into: {why}.{hint} Bridges: {known}."
+
+
+class BridgeFiltered(Invalid):
+    id = "E-129"
+    text = (
+        "bridge {bridge} drops what containers send across it: {why}, and no rule lets"
+        " it pass. Add one ({tool} -I FORWARD -i {bridge} -o {bridge} -j ACCEPT), or"
+        " keep bridged frames from it (sysctl -w {setting}=0)."
+    )
+
+
 class UnknownNetwork(Conflict):
     id = "E-130"
     text = (

@@ -87,8 +87,9 @@ class Link:
     A link seen without an owner was born in a process that died before it could set
     the mark. `flavour` and `flag` are the mode of a child; `vlan` is a tag (802.1Q).
     `peer` is the container's end of a pair, made in the same breath as this one.
-    `master` is the bridge it is a port of. `settings` are sysctls of the device, such
-    as ipv4/rp_filter=2, set at its birth before it is up.
+    `master` is the bridge it is a port of. `like` is a device whose MTU and MAC it has
+    from its birth, and from becoming a port, where none are given. `settings` are
+    sysctls of the device, such as ipv4/rp_filter=2, set at its birth before it is up.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Link:
     mtu: int | None = None
     up: bool | None = None
     master: str | None = None
+    like: str | None = None
     peer: Link | None = None
     settings: tuple[str, ...] = ()
 

@@ -58,10 +58,17 @@ Step = Create | Amend | Delete
 
 
 def _attributes(link: Link) -> list[str]:
-    words = ["address", link.mac] if link.mac else []
-    words += ["mtu", str(link.mtu)] if link.mtu else []
+    mac, mtu = link.mac, str(link.mtu or "")
+    if link.like:
+        mac, mtu = mac or _said(link.like, "address"), mtu or _said(link.like, "mtu")
+    words = ["address", mac] if mac else []
+    words += ["mtu", mtu] if mtu else []
     words += ["master", link.master] if link.master else []
     return words + (["up"] if link.up else [])
+
+
+def _said(device: str, fact: str) -> str:
+    return f"$(cat /sys/class/net/{device}/{fact})"
 
 
 def _flavour(link: Link) -> list[str]:

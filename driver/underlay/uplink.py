@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from underlay.errors import (
+    BadBridge,
     BadParent,
+    BridgeFiltered,
     KernelLacks,
     NoDefaultDevice,
     NoParent,
     did_you_mean,
 )
-from underlay.model import MAC, Device, Network
+from underlay.model import MAC, Device, Family, Network
 from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child import is_isolated
 from underlay.modes.options import MTU_MOST, VLAN_LEAST, VLAN_MOST, vlan
@@ -23,6 +25,10 @@ from underlay.objects import PREFIX, Owner
 
 TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>[0-9]{1,9})")
 LONGEST_WISH = 256
+# What Docker calls its bridges, unless told otherwise.
+DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
+IPTABLES = {4: "iptables", 6: "ip6tables"}
+NF_SETTING = {f: f"net.bridge.bridge-nf-call-{tool}" for f, tool in IPTABLES.items()}
 CHILD_KINDS = {
     "macvlan": "macvlan",
     "macvtap": "macvlan",
@@ -45,6 +51,9 @@ class Host(Protocol):
 
     def has_kind(self, kind: str) -> bool:
         """Tell whether the kernel can make a kind of device."""
+
+    def drops_bridged(self, bridge: str, family: Family) -> str:
+        """Return why frames of an IP family do not cross a bridge, "" if they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,8 @@ def find(network: Network, host: Host) -> Uplink:
         if proxy := network.options.get("proxy"):
             _named(proxy, host)
         return Uplink("", (), MTU_MOST)
+    if bridge := network.options.get("bridge"):
+        return _bridge(bridge, network, host)
     if is_isolated(network.options):
         return Uplink(Owner(network.id).device, (), MTU_MOST)
     wish = network.options["parent"]
@@ -219,6 +230,36 @@ def _named(name: str, host: Host) -> Device:
     if found is None:
         raise _missing(name, host)
     return _usable(found, name, host)
+
+
+def _bridge(wish: str, network: Network, host: Host) -> Uplink:
+    found = host.device(wish) if len(wish) <= LONGEST_WISH else None
+    bridges = [
+        d.name
+        for d in host.devices("bridge")
+        if not (d.ours or DOCKERS_BRIDGE.fullmatch(d.name))
+    ]
+    known = ", ".join(sorted(bridges)) or "none"
+    if found is None:
+        why, hint = "this host has no device of that name", did_you_mean(wish, bridges)
+    elif found.kind != "bridge":
+        why = f"it is a {found.kind} device" if found.kind else "it is no bridge"
+        hint = " To put containers on it without a bridge, use -o parent= instead."
+    elif found.ours:
+        why, hint = "it belongs to a network of underlay", ""
+    elif found.name not in bridges:
+        why, hint = "Docker made it, and sets its addresses and firewall", ""
+    else:
+        _check_crossing(found.name, network, host)
+        return Uplink(found.name, (), found.mtu)
+    raise BadBridge(bridge=wish, why=why, hint=hint, known=known)
+
+
+def _check_crossing(bridge: str, network: Network, host: Host) -> None:
+    for family in network.families:
+        if why := host.drops_bridged(bridge, family):
+            tool, setting = IPTABLES[family], NF_SETTING[family]
+            raise BridgeFiltered(bridge=bridge, why=why, tool=tool, setting=setting)
 
 
 def _default(host: Host) -> Device:

@@ -11,7 +11,7 @@ import pytest
 
 from underlay import errors
 from underlay.cli import main
-from underlay.modes import LATER_MODES, MODES, child, ipvlan, macvlan, routed
+from underlay.modes import MODES, bridge, child, ipvlan, macvlan, routed
 from underlay.modes.options import LATER
 from underlay.settings import Settings
 
@@ -117,7 +117,7 @@ def test_every_mode_and_option_is_documented():
         *ipvlan.FLAGS,
         *routed.OWN_KEYS,
         *LATER,
-        *LATER_MODES,
+        *bridge.OWN_KEYS,
     ):
         assert f"`{word}`" in text, word
 

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from tests.fakes import FakeKernel, engine_on, ipam_on
+from tests.fakes import BR0, ETH0, LO, FakeKernel, engine_on, ipam_on
 from underlay.model import Endpoint, Network, Segment
 
 # Small by nature: one row, only what is wrong, a few settings of the host.
@@ -34,12 +34,18 @@ def scans(records, statement):
 
 @pytest.mark.parametrize(
     "options",
-    [{"parent": "eth0"}, {"parent": "eth0.50.7"}, {"mode": "routed"}],
-    ids=["macvlan", "vlan", "routed"],
+    [
+        {"parent": "eth0"},
+        {"parent": "eth0.50.7"},
+        {"mode": "routed"},
+        {"bridge": "br0"},
+    ],
+    ids=["macvlan", "vlan", "routed", "bridge"],
 )
 @pytest.mark.parametrize("subnet", ["10.0.0.0/8", "fd00::/64"])
 def test_no_verb_reads_a_whole_table(records, subnet, options):
-    engine, ipam = engine_on(records, FakeKernel()), ipam_on(records)
+    kernel = FakeKernel(LO, ETH0, BR0)
+    engine, ipam = engine_on(records, kernel), ipam_on(records)
     lan = ip_network(subnet)
     segment = Segment(lan, lan[1], pooled=True)
     network = Network("n1", options, False, (segment,))

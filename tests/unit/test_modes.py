@@ -20,7 +20,7 @@ from underlay.errors import (
     UnknownOption,
 )
 from underlay.model import Endpoint, Network, Segment
-from underlay.modes import MODES, ipvlan, macvlan, mode_name, mode_of
+from underlay.modes import MODES, bridge, ipvlan, macvlan, mode_name, mode_of
 from underlay.objects import Owner
 from underlay.steps import Create
 
@@ -301,3 +301,37 @@ def test_vlans_of_ours_are_made_one_on_the_other():
         f"ip link add link {lower.device} name {upper.device} up type vlan id 7",
     ]
     assert tagged.uplink == "eth0.50.7"
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal", "words"),
+    [
+        ({"mode": "bridge"}, BadValue, "the name of a bridge of this host"),
+        ({"bridge": ""}, BadValue, "the name of a bridge of this host"),
+        ({"bridge": "br0", "parent": "eth0"}, Contradiction, "bridge=br0 and parent="),
+        ({"bridge": "br0", "vlan": "5"}, Contradiction, "bridge=br0 and vlan=5"),
+        ({"bridge": "br0", "host_access": "off"}, BadValue, "the host is on the"),
+        ({"bridge": "br0", "proxy": "eth0"}, UnknownOption, "proxy"),
+        ({"bridge": "br0", "gateway": "10.0.0.5"}, BadValue, "--gateway 10.0.0.5"),
+        ({"bridge": "br0", "mtu": "67"}, BadValue, "from 68"),
+    ],
+)
+def test_an_option_that_cannot_be_on_a_bridge_is_refused(options, refusal, words):
+    with pytest.raises(refusal, match=words):
+        bridge.check(network(**options))
+
+
+def test_naming_a_bridge_names_the_mode():
+    assert mode_of({"bridge": "br0"}) is bridge
+    with pytest.raises(Contradiction, match="mode=macvlan and bridge=br0"):
+        mode_of({"mode": "macvlan", "bridge": "br0"})
+
+
+def test_a_container_on_a_bridge_goes_out_by_its_subnet_s_gateway():
+    on = replace(network(V4, V6, bridge="br0", host_access="on"), parent="br0")
+    bridge.check(on)
+    found = bridge.attachment(on, endpoint(**BOTH))
+    assert (str(found.gateway4), str(found.gateway6)) == ("10.0.0.1", "fd00::1")
+    inside = bridge.attachment(replace(on, internal=True), endpoint(**BOTH))
+    assert (inside.gateway4, inside.gateway6) == (None, None)
+    assert bridge.keeps_gateway(on.options, 4)

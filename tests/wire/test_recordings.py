@@ -20,7 +20,7 @@ ENGINES = ("20.10.24", "26.1.5", "28.5.2", "29.7.2")
 # What the recorder let pass and we refuse, and what follows from it.
 EXPECTED = {
     "E-100": "options the recorder had invented",
-    "E-103": "mode=bridge",
+    "E-101": "mode=bridge without a bridge",
     "E-111": "a pool without subnet",
     "E-114": "an address of that pool",
     "E-130": "an endpoint of a network refused before",

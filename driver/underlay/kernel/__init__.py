@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from underlay.model import Address, Device, Setting
+from underlay.model import Address, Device, Family, Setting
 from underlay.objects import Object, Sysctl
 from underlay.steps import Step
 
@@ -43,6 +43,12 @@ class Kernel(Protocol):
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
+
+    def drops_bridged(self, bridge: str, family: Family) -> str:
+        """Return why frames of an IP family do not cross a bridge, "" if they do.
+
+        Docker's chain DOCKER-USER, where a Permit stands, counts as letting them pass.
+        """
 
     def is_own(self, address: Address) -> bool:
         """Tell whether an address is the host's own."""

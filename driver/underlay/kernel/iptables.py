@@ -54,6 +54,32 @@ def delete(doomed: Permit) -> None:
         _run(found[0], "-D", CHAIN, *_words(doomed))
 
 
+def drops_bridged(bridge: str, family: Family) -> str:
+    """Return why a frame that iptables gets to see does not cross a bridge, or "".
+
+    Only the policy of FORWARD is judged. Where rules accept something of the bridge,
+    or of whatever is bridged, they are the administrator's and held to be right.
+    """
+    for back_end in _BACK_ENDS:
+        tool = _NAMES[family] + back_end
+        lines = _table(tool) if shutil.which(tool) else []
+        accepts = [line for line in lines if line.endswith("-j ACCEPT")]
+        if "-P FORWARD DROP" in lines and not (
+            f"-N {CHAIN}" in lines
+            or "-A FORWARD -j ACCEPT" in accepts
+            or any(f" {bridge} " in x or "--physdev" in x for x in accepts)
+        ):
+            return f"{tool} gets to see it, and the policy of its FORWARD is DROP"
+    return ""
+
+
+def _table(tool: str) -> list[str]:
+    try:
+        return _run(tool, "-S").splitlines()
+    except OSError:
+        return []  # a back end the kernel has not
+
+
 def _words(permit: Permit) -> list[str]:
     comment = ["-m", "comment", "--comment", MARK]
     return [*permit.match.split(), *comment, "-j", "ACCEPT"]

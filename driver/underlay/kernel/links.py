@@ -19,6 +19,7 @@ _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _GROUP = 1, 3, 4, 5, 18, 20, 
 _EXT_MASK, _LINK_NETNSID, _ALT_IFNAME, _PERM_ADDRESS, _MASTER = 29, 37, 53, 54, 10
 _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _IPVLAN_FLAGS, _VLAN_ID, _VLAN_PROTOCOL = 1, 2, 1, 5
+_BR_NF_CALL = {4: 36, 6: 37}
 _802_1Q = b"\x81\x00"
 
 _MACVLAN = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
@@ -34,6 +35,7 @@ class RawLink:
     `link` is the index of what it stands on, in another namespace if that is
     `elsewhere`; `master` that of the bridge or bond it is a port of. `flavour` and
     `flag` are the mode of a macvlan or ipvlan child, `vlan` a tag of 802.1Q.
+    `filtered` are the IP families that a bridge, of its own, shows to iptables.
     """
 
     index: int
@@ -52,6 +54,7 @@ class RawLink:
     flavour: str = ""
     flag: str = ""
     vlan: int = 0
+    filtered: tuple[int, ...] = ()
 
 
 def link_named(name: str) -> RawLink | None:
@@ -145,4 +148,7 @@ def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:
         facts["flag"] = IPVLAN_FLAGS.get(flags, "")
     if kind == "vlan" and data.get(_VLAN_PROTOCOL, _802_1Q) == _802_1Q:
         facts["vlan"] = raw.number(data.get(_VLAN_ID, b""))
+    if kind == "bridge":
+        shown = (f for f, key in _BR_NF_CALL.items() if data.get(key, b"\0") != b"\0")
+        facts["filtered"] = tuple(shown)
     return facts

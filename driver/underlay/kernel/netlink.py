@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from underlay import model
 from underlay.failures import KernelRefused
 from underlay.kernel import ip, iptables, links, namespaces, sysctl
 from underlay.kernel.links import RawLink
-from underlay.model import Device, Setting
+from underlay.kernel.reasons import HINTS, reason
+from underlay.model import Device, Family, Setting
 from underlay.objects import (
     MARK,
     PREFIX,
@@ -60,8 +62,8 @@ class Netlink:
         try:
             return self._observe(names)
         except OSError as error:
-            reason = _reason(error, error.errno)
-            raise KernelRefused(step="ip link show", why=reason, hint="") from error
+            why = reason(error, error.errno)
+            raise KernelRefused(step="ip link show", why=why, hint="") from error
 
     def _observe(self, names: Collection[str] | None) -> frozenset[Object]:
         if names is None:
@@ -116,9 +118,9 @@ class Netlink:
                     ip.delete(thing)
         except (NetlinkError, OSError) as error:
             code = getattr(error, "code", None) or getattr(error, "errno", None)
-            hint = "" if isinstance(step, Delete) else _HINTS.get(code or 0, "")
+            hint = "" if isinstance(step, Delete) else HINTS.get(code or 0, "")
             raise KernelRefused(
-                step=step, why=_reason(error, code), hint=hint
+                step=step, why=reason(error, code), hint=hint
             ) from error
 
     def device(self, name: str) -> Device | None:
@@ -140,6 +142,13 @@ class Netlink:
         """Return the name of the device the default route leaves by."""
         index = ip.default_device_index()
         return _name_of(index) if index else None
+
+    def drops_bridged(self, bridge: str, family: Family) -> str:
+        """Return why frames of an IP family do not cross a bridge, "" if they do."""
+        found = links.link_named(bridge)
+        if sysctl.shows_bridged(family) or (found and family in found.filtered):
+            return iptables.drops_bridged(bridge, family)
+        return ""
 
     def is_own(self, address: model.Address) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""
@@ -167,23 +176,6 @@ class Netlink:
             return Path(path).stat().st_dev == NAMESPACE.stat().st_dev
         except OSError:
             return False
-
-
-_HINTS = {
-    errno.EBUSY: " Another driver may hold the parent: a device carries macvlan or"
-    " ipvlan children or is in a bridge or bond, not two of these.",
-    errno.EOPNOTSUPP: " The kernel may lack this kind of device, or the device under"
-    " it take none.",
-    errno.EPERM: " The service needs CAP_NET_ADMIN in the host's network namespace.",
-    errno.EADDRINUSE: " Another child of the parent has that MAC.",
-    errno.ENETDOWN: " A VLAN is up only if the device under it is: set that up first.",
-}
-
-
-def _reason(error: Exception, code: int | None) -> str:
-    text = error.args[1] if len(error.args) > 1 else str(error)
-    name = errno.errorcode.get(code or 0, "")
-    return f"{text} ({name})" if name else str(text)
 
 
 class _IpvlanData(nla):  # type: ignore[misc]  # pyroute2 has no types
@@ -217,6 +209,7 @@ def _code(names: dict[int, str], name: str | None) -> int:
 def _create(link: Link) -> None:
     if link.owner is None:
         raise OSError(errno.EINVAL, "a link without an owner is never made")
+    owner, link = link.owner, _alike(link)
     spec = {**_named(link), **_kind(link)}
     if link.parent:
         spec["link"] = _index_of(link.parent)
@@ -225,14 +218,14 @@ def _create(link: Link) -> None:
     with IPRoute() as kernel:
         kernel.link("add", **spec)
         index = _index_of(link.name)
-        if link.owner.vlan:
+        if owner.vlan:
             # What people call it. A courtesy: the name may be taken, the kernel old.
             with suppress(NetlinkError):
-                kernel.link("property_add", index=index, altname=link.owner.vlan)
+                kernel.link("property_add", index=index, altname=owner.vlan)
         _set_up(link)
         if link.peer and link.peer.owner:
             _finish(kernel, link.peer, link.peer.owner)
-        _finish(kernel, link, link.owner)
+        _finish(kernel, link, owner)
 
 
 def _named(link: Link) -> dict[str, Any]:
@@ -265,7 +258,22 @@ def _set_up(link: Link) -> None:
             (sysctl.SYSCTLS / f"net/{family}/conf/{link.name}/{key}").write_text(value)
 
 
+def _alike(link: Link) -> Link:
+    """Return a link with the MAC and MTU of the one it is like, where it says none.
+
+    A bridge without a port has no MAC, unless somebody gave it one.
+    """
+    model = links.link_named(link.like) if link.like else None
+    if model is None:
+        return link
+    mac = link.mac or (model.mac if model.mac.strip("0:") else None)
+    peer = _alike(link.peer) if link.peer else None
+    return replace(link, mac=mac, mtu=link.mtu or model.mtu, peer=peer)
+
+
 def _amend(seen: Link, link: Link) -> None:
+    if link.master != seen.master:
+        link = _alike(link)
     found = links.link_named(seen.name)
     if found is None or not _is_ours(found):
         raise OSError(errno.ENODEV, f"{seen.name} is gone")

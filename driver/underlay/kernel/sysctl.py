@@ -51,6 +51,12 @@ def needed(reason: str) -> list[Setting]:
     ]
 
 
+def shows_bridged(family: int) -> bool:
+    """Tell whether iptables gets to see what crosses any bridge (br_netfilter)."""
+    tool = "iptables" if family == 4 else "ip6tables"
+    return _value(f"net/bridge/bridge-nf-call-{tool}") == "1"
+
+
 def _forwarding(family: int) -> Iterator[tuple[str, str]]:
     if family == 4:
         yield _REDIRECTS, ""  # first in order, so last when it is put back

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from underlay.errors import Contradiction, NotYet, UnknownMode, did_you_mean
+from underlay.errors import Contradiction, UnknownMode, did_you_mean
 from underlay.model import Attachment, Endpoint, Network
-from underlay.modes import ipvlan, macvlan, routed
+from underlay.modes import bridge, ipvlan, macvlan, routed
 from underlay.modes.seat import Seat
 from underlay.objects import Object
 
@@ -67,10 +67,12 @@ class Mode(Protocol):
         """Return what Join answers."""
 
 
-MODES: dict[str, Mode] = {"macvlan": macvlan, "ipvlan": ipvlan, "routed": routed}
-
-# The product's other modes, which this version does not have yet.
-LATER_MODES = ("bridge",)
+MODES: dict[str, Mode] = {
+    "macvlan": macvlan,
+    "ipvlan": ipvlan,
+    "routed": routed,
+    "bridge": bridge,
+}
 
 # The option of Docker's own driver that names a mode when `mode` itself is not given.
 IMPLIED_BY = {
@@ -84,8 +86,6 @@ IMPLIED_BY = {
 def mode_of(options: Mapping[str, str]) -> Mode:
     """Return the mode a network's options ask for; macvlan if they do not say."""
     name = mode_name(options)
-    if name in LATER_MODES:
-        raise NotYet(what=f"mode {name}", instead="Use another mode.")
     if name not in MODES:
         raise UnknownMode(
             mode=name, hint=did_you_mean(name, MODES), known=", ".join(sorted(MODES))

@@ -47,7 +47,7 @@ def check_mtu(options: Mapping[str, str], most: int, parent: str) -> None:
 
 def is_isolated(options: Mapping[str, str]) -> bool:
     """Tell whether the network has no parent, hence leads nowhere."""
-    return not options.get("parent")
+    return not (options.get("parent") or options.get("bridge"))
 
 
 def has_way_out(network: Network, endpoint: Endpoint) -> bool:

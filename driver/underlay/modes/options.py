@@ -25,13 +25,13 @@ MODE_KEYS = (
     "masquerade",
     "proxy",
     "table",
+    "bridge",
 )
 VLAN_LEAST, VLAN_MOST = 1, 4094
 
 # Options the product promises and this version does not serve yet; the value in
 # brackets is the one that asks for nothing and so is accepted.
 LATER: Mapping[str, str] = {
-    "bridge": "",
     "host_access": "off",
     "repair": "off",
     "missing_parent": "fail",

@@ -48,21 +48,27 @@ def links(
     endpoint: Endpoint,
     *,
     master: str | None = None,
-    mac: str | None = None,
+    like: str | None = None,
     settings: tuple[str, ...] = (),
 ) -> Link:
-    """Return the host's end, `mac` its address, with the container's as its peer."""
+    """Return the host's end, with the container's as its peer.
+
+    `like` is a device that has the MTU, and the host's end its MAC as well. The MTU
+    asked for is then the container's alone: a bridge takes the least one of its ports.
+    """
     owner = Owner(network.id, endpoint.id)
     mtu = read.mtu(endpoint.options) or read.mtu(network.options)
-    container = Link(owner.device, KIND, owner, mac=endpoint.mac or None, mtu=mtu)
+    container = Link(
+        owner.device, KIND, owner, mac=endpoint.mac or None, mtu=mtu, like=like
+    )
     return Link(
         owner.host_end.device,
         KIND,
         owner.host_end,
-        mac=mac,
-        mtu=mtu,
+        mtu=None if like else mtu,
         up=True,
         master=master,
+        like=like,
         peer=container,
         settings=settings,
     )

@@ -11,8 +11,9 @@ from underlay.errors import OtherChildren, OtherIpvlanMode, PassthruTaken
 class Seat:
     """How children sit on a parent, as far as the kernel keeps it for all of them.
 
-    `setting` is what every child of the parent has in common; `alone`: there is no room
-    for a second network.
+    `kind` is that of the children, "" for ports of a bridge, which children do not
+    mind. `setting` is what every child of the parent has in common; `alone`: there is
+    no room for a second network.
     """
 
     kind: str
@@ -26,6 +27,8 @@ class Seat:
 
     def check_beside(self, other: Seat, who: str, parent: str) -> None:
         """Raise unless the other, who is there already, leaves room for this one."""
+        if not (self.kind and other.kind):
+            return
         if self.kind != other.kind:
             raise OtherChildren(parent=parent, kind=other.kind, who=who)
         if self.setting != other.setting:

@@ -1,0 +1,77 @@
+"""bridge: a pair of devices for each container, the host's end a port of a bridge.
+
+The bridge is somebody else's, and stays as it is: the port has the bridge's own MAC
+and MTU, so that the bridge never takes those of a port of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from underlay.errors import BadValue, Contradiction, MacTaken
+from underlay.model import Endpoint, Network
+from underlay.modes import child, gateway, pair
+from underlay.modes import options as read
+from underlay.modes.seat import Seat
+from underlay.objects import Object, Owner, Permit
+
+KIND = pair.KIND
+HOST_LENGTH = False
+OWN_KEYS = ("bridge",)
+# No link-local address on the port: the host is on the bridge, not on it.
+HOST_END = ("ipv6/addr_gen_mode=1",)
+
+check_endpoint = pair.check_endpoint
+check_room = pair.check_room
+has_host_part = pair.has_host_part
+keeps_gateway = child.keeps_gateway
+reasons = child.reasons
+attachment = child.on_segment
+
+
+def check(network: Network) -> None:
+    """Raise unless the options make sense."""
+    options = network.options
+    given = options.get("bridge")
+    for key in ("parent", "vlan"):
+        if options.get(key):
+            first = f"bridge={given}" if given else "mode=bridge"
+            raise Contradiction(first=first, second=f"{key}={options[key]}")
+    if not given:
+        need = "the name of a bridge of this host"
+        raise BadValue(key="bridge", value="", need=need, hint="")
+    read.check_known(options, (*pair.NETWORK_KEYS, *OWN_KEYS), "network")
+    read.always_on(options, "host_access", "the host is on the bridge itself")
+    gateway.check(network, isolated=False)
+    read.check_ipv6_mtu(network, read.mtu(options))
+
+
+def seat(options: Mapping[str, str]) -> Seat:
+    """Return how the network sits on the bridge: a port is in nobody's way."""
+    del options
+    return Seat("")
+
+
+def endpoint_mac(
+    network: Network, endpoint: Endpoint, parent_mac: str, derived: str
+) -> str:
+    """Return the MAC asked for, else the derived one; raises MacTaken."""
+    if endpoint.mac == parent_mac:
+        holder = f"{network.uplink} itself has it"
+        raise MacTaken(mac=endpoint.mac, parent=network.uplink, holder=holder)
+    return endpoint.mac or derived
+
+
+def network_objects(network: Network) -> Iterable[Object]:
+    """Return nothing: the bridge is there."""
+    del network
+    return ()
+
+
+def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
+    """Return the pair, and leave for frames that iptables gets to see on their way."""
+    bridge = network.parent
+    yield pair.links(network, endpoint, master=bridge, like=bridge, settings=HOST_END)
+    for family in network.families:
+        owner = Owner(shared=f"port/{bridge}")
+        yield Permit(family, f"-i {bridge} -o {bridge}", owner)

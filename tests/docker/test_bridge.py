@@ -1,0 +1,253 @@
+"""Mode bridge on real engines: containers are ports of a bridge that stays as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+
+import pytest
+
+from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6, refused
+from tests.lab.service import wait_until
+
+FOUR = ("--subnet", LAN4, "--gateway", GATEWAY4, "--ip-range", "10.77.0.128/25")
+SIX = ("--ipv6", "--subnet", LAN6, "--gateway", GATEWAY6)
+TIMERS = ("timer", "ifindex", "link_index", "stats", "operstate", "carrier")
+# What the machine counts by itself, whatever a test does.
+COUNTED = r"conntrack_count|fib_multipath_hash_seed|/udp_mem|random"
+
+
+pytestmark = pytest.mark.usefixtures("bridged")
+
+
+def plugged(site, name, *words, bridge="br0"):
+    site.docker(
+        "network", "create", "-d", "underlay", *IPAM, "-o", f"bridge={bridge}",
+        *FOUR, *words, name,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def bridged(request):
+    """Make eth0 of a site a port of br0, which has the host's addresses."""
+    name = next(n for n in ("site", "newest") if n in request.fixturenames)
+    site = request.getfixturevalue(name)
+    host = site.host
+    move = f"""
+        ip link add br0 type bridge
+        ip link set br0 up
+        ip -6 route del default
+        ip addr flush dev eth0 scope global
+        ip link set eth0 master br0
+        ip addr add {host.ipv4}/24 dev br0
+        ip addr add {host.ipv6}/64 dev br0 nodad
+        ip route add default via 10.77.0.1
+        ip -6 route add default via fd77::1
+    """
+    back = f"""
+        ip link del br0
+        ip addr add {host.ipv4}/24 dev eth0
+        ip addr add {host.ipv6}/64 dev eth0 nodad
+        ip route add default via 10.77.0.1
+        ip -6 route add default via fd77::1
+    """
+    host.outer_run("sh", "-ec", move)
+    site.lan.run("ip", "neigh", "flush", "all")
+    yield site
+    site.clear()
+    host.outer_run("sh", "-ec", back)
+
+
+def links(site):
+    """Every link of the host but ours, with all its details that time does not move."""
+    found = json.loads(site.host.outer_run("ip", "-j", "-d", "link").stdout)
+    return {
+        link["ifname"]: still(link) for link in found if not is_ours(link["ifname"])
+    }
+
+
+def still(value):
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if not any(t in k for t in TIMERS)}
+        return {k: still(v) for k, v in kept.items()}
+    return value
+
+
+def is_ours(line):
+    return "ul-" in line
+
+
+def lines(site, *words, unless="$^"):
+    shown = site.host.outer_run(*words, check=False).stdout  # some have no reader
+    shown = re.sub(
+        r"\[\d+:\d+\]|packets \d+ bytes \d+|^#.*$", "", shown, flags=re.MULTILINE
+    )
+    return sorted(
+        x for x in shown.splitlines() if not is_ours(x) and not re.search(unless, x)
+    )
+
+
+def bridge_state(site):
+    """What attaching containers must not change."""
+    found = {
+        "links": links(site),
+        "ports": lines(site, "bridge", "link"),
+        "vlans": lines(site, "bridge", "vlan"),
+        "addresses": lines(site, "ip", "-o", "addr", unless=r"scope link"),
+        "routes": lines(site, "ip", "route", "show", "table", "all"),
+        "rules": lines(site, "ip", "rule"),
+        "routes6": lines(site, "ip", "-6", "route", "show", "table", "all"),
+        "sysctls": lines(site, "grep", "-rs", ".", "/proc/sys/net", unless=COUNTED),
+    }
+    fdb = lines(site, "bridge", "fdb", "show", "br", "br0")
+    return {**found, "fdb": [x for x in fdb if "permanent" in x]}
+
+
+def whole_state(site):
+    """What must be as before when everything is removed."""
+    return {
+        **bridge_state(site),
+        "iptables": site_iptables(site),
+        "nft": lines(site, "nft", "list", "ruleset"),
+    }
+
+
+def changes(before, after):
+    """What is in one and not in the other, by what was looked at."""
+    found = {}
+    for what, now in after.items():
+        was = before[what]
+        if isinstance(was, dict):
+            was, now = ([f"{k} {v}" for k, v in x.items()] for x in (was, now))
+        if difference := set(was) ^ set(now):
+            found[what] = sorted(difference)
+    return found
+
+
+def site_iptables(site):
+    shown = "".join(
+        site.host.run(f"{t}-save").stdout for t in ("iptables", "ip6tables")
+    )
+    return re.sub(r"\[\d+:\d+\]|#.*", "", shown).splitlines()
+
+
+def fetch(run, address, port):
+    """Take a page by TCP, with the words of `run`; it fails if there is none."""
+    shown = f"[{address}]" if ":" in address else address
+    return run(f"http://{shown}:{port}/")
+
+
+def by_busybox(site, container):
+    return lambda url: site.host.exec(container, "wget", "-qO-", "-T", "3", url)
+
+
+def by_curl(site):
+    return lambda url: site.host.run("curl", "-gsSf", "--max-time", "3", url)
+
+
+@pytest.fixture
+def page(bridged):
+    """A page at port 8080 of the host."""
+    server = bridged.host.outer(sys.executable, "-m", "http.server", "8080", "-b", "::")
+    bridged.host.run("sh", "-c", "until curl -s localhost:8080 >/dev/null; do :; done")
+    yield 8080
+    server.kill()
+    server.wait()
+
+
+def test_containers_of_a_bridge_lan_and_host_reach_each_other_and_it_stays_as_it_is(
+    site, page
+):
+    before = whole_state(site)
+    plugged(site, "b", *SIX)
+    site.run("web", "b")
+    site.run("db", "b", "--ip", "10.77.0.200")
+    assert changes(before, bridge_state(site)) == {}
+    site.host.exec("web", "sh", "-c", "mkdir /w && echo hi >/w/index.html")
+    site.host.exec("web", "httpd", "-p", "80", "-h", "/w")
+    four, six, mac = site.attached("web", "b")
+    for address in (four, six):
+        site.ping_from_lan(address)
+        assert site.mac_on_lan(address) == mac.lower()
+        site.host.outer_run(*site.ping, "-c1", "-W3", address)
+        fetch(by_curl(site), address, 80)
+        fetch(by_busybox(site, "db"), address, 80)
+    for address in (GATEWAY4, GATEWAY6, site.host.ipv4, site.host.ipv6, "10.77.0.200"):
+        site.ping_from("web", address)
+    for address in (site.host.ipv4, site.host.ipv6):
+        fetch(by_busybox(site, "web"), address, page)
+    site.docker("rm", "-f", "web", "db")
+    site.docker("network", "rm", "b")
+    assert changes(before, whole_state(site)) == {}
+
+
+def test_a_rule_in_docker_s_chain_is_what_lets_frames_cross_where_iptables_sees_them(
+    newest,
+):
+    shown = newest.host.run("sysctl", "-n", "net.bridge.bridge-nf-call-iptables").stdout
+    policy = newest.host.run("iptables", "-S", "FORWARD").stdout
+    assert (shown, "-P FORWARD DROP" in policy) == ("1\n", True)
+    plugged(newest, "b")
+    newest.run("web", "b")
+    address, _, _ = newest.attached("web", "b")
+    newest.ping_from_lan(address)
+    rules = newest.host.run("iptables", "-S", "DOCKER-USER").stdout
+    ours = next(x for x in rules.splitlines() if "-i br0 -o br0" in x)
+    newest.service.stop()
+    newest.host.run("iptables", *shlex.split(ours.replace("-A", "-D", 1)))
+    assert not newest.reached_from_lan(address)
+    newest.service.start()  # whose first pass puts it back
+    wait_until(lambda: newest.reached_from_lan(address), 5)
+
+
+def test_an_internal_network_on_a_bridge_gives_no_way_out_and_an_mtu_is_its_own(
+    newest,
+):
+    plugged(newest, "b", "--internal", "-o", "mtu=1400")
+    newest.run("web", "b")
+    assert "default" not in newest.in_container("web", "ip", "route")
+    assert "mtu 1400" in newest.in_container("web", "ip", "link", "show", "eth0")
+    newest.ping_from("web", GATEWAY4)
+    found = links(newest)
+    assert (found["br0"]["mtu"], found["eth0"]["mtu"]) == (1500, 1500)
+
+
+def test_containers_on_a_bridge_outlive_the_service_and_are_plugged_in_again(
+    newest,
+):
+    plugged(newest, "b")
+    newest.run("web", "b")
+    address, _, _ = newest.attached("web", "b")
+    newest.service.kill()
+    newest.ping_from_lan(address)
+    newest.service.start()
+    newest.ping_from_lan(address)
+    port = newest.our_links()[0]
+    newest.host.run("ip", "link", "set", port, "nomaster")
+    wait_until(lambda: newest.reached_from_lan(address), 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bridge": "br00"}, "E-128 bridge 'br00' cannot be plugged into: this host has"
+         " no device of that name. Did you mean 'br0'? Bridges: br0."),
+        ({"bridge": "eth0"}, "E-128 bridge 'eth0' cannot be plugged into: it is a veth"
+         " device. To put containers on it without a bridge, use -o parent= instead."),
+        ({"bridge": "docker0"}, "E-128 bridge 'docker0' cannot be plugged into: Docker"
+         " made it, and sets its addresses and firewall. Bridges: br0."),
+        ({"bridge": "br0", "parent": "eth0"}, "E-104 bridge=br0 and parent=eth0"),
+        ({"bridge": "br0", "mtu": "1501"}, "E-105 mtu 1501 is more than the 1500 of"),
+        ({"bridge": "br0", "host_access": "off"}, "E-101 host_access='off' is not"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_plugged_into_is_refused_when_the_network_is_made(
+    newest, options, words
+):
+    said = [w for key, value in options.items() for w in ("-o", f"{key}={value}")]
+    done = newest.docker(
+        "network", "create", "-d", "underlay", *IPAM, *said, *FOUR, "no", check=False
+    )
+    assert words in refused(done)

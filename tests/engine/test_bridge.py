@@ -1,0 +1,202 @@
+"""Ports of other people's bridges: what is made, refused, and mended after deaths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from tests.engine.test_verbs import WEB
+from tests.fakes import BR0, ETH0, LO, Death, FakeKernel, engine_on
+from underlay.errors import (
+    BadBridge,
+    BridgeFiltered,
+    Contradiction,
+    MacTaken,
+    MtuTooBig,
+    NoParent,
+)
+from underlay.failures import KernelRefused
+from underlay.model import Network, Segment
+from underlay.objects import Owner
+from underlay.records import Records
+
+ON = Network("n1", {"bridge": "br0"}, False, (Segment(ip_network("10.0.0.0/24")),))
+PAIR = Owner("n1", "e1")
+HOST, CONTAINER = PAIR.host_end.device, PAIR.device
+PERMIT = "permit 4 -i br0 -o br0"
+
+
+@pytest.fixture
+def kernel():
+    return FakeKernel(LO, ETH0, BR0)
+
+
+@pytest.fixture
+def engine(records, kernel):
+    return engine_on(records, kernel)
+
+
+def test_a_container_has_one_end_of_a_pair_and_the_bridge_the_other(engine, kernel):
+    engine.create_network(ON)
+    assert kernel.links == {}
+    made = engine.create_endpoint(WEB)
+    host, container = kernel.links[HOST], kernel.links[CONTAINER]
+    assert (host.master, host.up, host.mac, host.like) == ("br0", True, None, "br0")
+    assert (container.mac, container.master) == (made.mac, None)
+    assert set(kernel.others) == {PERMIT}
+    engine.delete_endpoint("n1", "e1")
+    assert kernel.links == {}
+    assert kernel.others == {}
+
+
+def test_the_step_takes_mac_and_mtu_from_the_bridge_in_words_a_shell_understands(
+    engine, kernel
+):
+    engine.create_network(replace(ON, options={"bridge": "br0", "mtu": "1400"}))
+    made = engine.create_endpoint(WEB)
+    kernel.links.clear()
+    br0 = "/sys/class/net/br0"
+    assert str(engine.preview()[0]) == (
+        f"ip link add name {HOST} address $(cat {br0}/address) mtu $(cat {br0}/mtu)"
+        f" master br0 up type veth peer name {CONTAINER} address {made.mac} mtu 1400"
+    )
+
+
+def test_leave_for_a_bridge_stays_until_its_last_container_goes(engine, kernel):
+    other = replace(ON, id="n2")
+    for network in (ON, other):
+        engine.create_network(network)
+        engine.create_endpoint(replace(WEB, id=f"e-{network.id}", network=network.id))
+    engine.delete_endpoint("n1", "e-n1")
+    assert set(kernel.others) == {PERMIT}
+    assert engine.preview() == ()
+    engine.delete_endpoint("n2", "e-n2")
+    assert kernel.others == {}
+
+
+def test_a_port_that_somebody_unplugged_is_plugged_in_again(engine, kernel):
+    engine.create_network(ON)
+    engine.create_endpoint(WEB)
+    engine.join("n1", "e1", "/run/a")
+    kernel.links.pop(CONTAINER)
+    kernel.links[HOST] = replace(kernel.links[HOST], master=None)
+    assert engine.reconcile() == []
+    assert kernel.links[HOST].master == "br0"
+    assert engine.preview() == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("br1", "no device of that name. Did you mean 'br0'.* Bridges: br0[.]"),
+        ("eth0", "it is no bridge. To put containers on it .* -o parent="),
+        ("bond0", "it is a bond device"),
+        ("docker0", "Docker made it"),
+        ("br-0123456789ab", "Docker made it"),
+        ("ul-0", "belongs to a network of underlay"),
+        ("x" * 300, "no device of that name"),
+    ],
+)
+def test_what_is_no_bridge_of_the_administrator_is_refused(engine, kernel, name, words):
+    for device in (
+        replace(BR0, name="docker0"),
+        replace(BR0, name="br-0123456789ab"),
+        replace(BR0, name="ul-0", ours=True),
+        replace(BR0, name="bond0", kind="bond"),
+    ):
+        kernel.strangers[device.name] = device
+    with pytest.raises(BadBridge, match=words):
+        engine.create_network(replace(ON, options={"bridge": name}))
+    assert engine.records.networks.all() == []
+
+
+def test_a_bridge_that_lets_nothing_pass_is_refused_with_the_way_out(engine, kernel):
+    kernel.dropping["br0", 6] = "ip6tables says no"
+    engine.create_network(ON)  # IPv4 alone
+    both = (*ON.segments, Segment(ip_network("fd00::/64")))
+    with pytest.raises(BridgeFiltered, match=r"says no.*ip6tables -I FORWARD"):
+        engine.create_network(replace(ON, id="n2", segments=both))
+    assert [n.id for n in engine.records.networks.all()] == ["n1"]
+
+
+def test_a_bridge_goes_with_neither_parent_nor_vlan(engine):
+    for key, value in (("parent", "eth0"), ("vlan", "5")):
+        with pytest.raises(Contradiction, match=f"bridge=br0 and {key}={value}"):
+            engine.create_network(replace(ON, options={"bridge": "br0", key: value}))
+
+
+def test_an_mtu_above_the_bridge_s_is_refused(engine):
+    with pytest.raises(MtuTooBig, match="1501 is more than the 1500 of parent br0"):
+        engine.create_network(replace(ON, options={"bridge": "br0", "mtu": "1501"}))
+    engine.create_network(ON)
+    with pytest.raises(MtuTooBig):
+        engine.create_endpoint(replace(WEB, options={"mtu": "1501"}))
+
+
+def test_a_mac_of_the_bridge_or_of_a_neighbour_is_refused(engine):
+    engine.create_network(ON)
+    engine.create_network(replace(ON, id="n2", options={"parent": "br0"}))
+    with pytest.raises(MacTaken, match="br0 itself has it"):
+        engine.create_endpoint(replace(WEB, mac=BR0.mac))
+    engine.create_endpoint(replace(WEB, mac="02:00:00:00:00:07"))
+    twin = replace(WEB, id="e2", network="n2", mac="02:00:00:00:00:07")
+    with pytest.raises(MacTaken, match="container e1"):
+        engine.create_endpoint(twin)
+
+
+def test_macvlan_networks_on_a_bridge_and_its_ports_do_not_mind_each_other(engine):
+    engine.create_network(replace(ON, options={"parent": "br0"}))
+    engine.create_network(replace(ON, id="n2"))
+    engine.create_network(
+        replace(ON, id="n3", options={"parent": "br0", "macvlan_mode": "vepa"})
+    )
+
+
+def test_a_container_does_not_start_on_a_bridge_that_is_gone(engine, kernel):
+    engine.create_network(ON)
+    del kernel.strangers["br0"]
+    with pytest.raises(NoParent, match="'br0'"):
+        engine.create_endpoint(WEB)
+    assert engine.records.networks.endpoints() == []
+
+
+def life(engine):
+    return [
+        lambda: engine.create_network(ON),
+        lambda: engine.create_endpoint(WEB),
+        lambda: engine.create_endpoint(replace(WEB, id="e2", ipv4=None)),
+        lambda: engine.delete_endpoint("n1", "e1"),
+        engine.reconcile,
+        lambda: engine.delete_network("n1"),
+        engine.reconcile,
+    ]
+
+
+@pytest.mark.parametrize("moment", ["refuse_at", "die_before", "die_after"])
+@pytest.mark.parametrize("step", range(1, 7))
+def test_whatever_happens_at_a_step_one_pass_makes_it_right(tmp_path, moment, step):
+    kernel = FakeKernel(LO, ETH0, BR0)
+    setattr(kernel, moment, step)
+    records = Records(tmp_path / "underlay.db")
+    for verb in life(engine_on(records, kernel)):
+        try:
+            verb()
+        except (KernelRefused, Death):
+            break
+    assert kernel.steps >= step
+    records.close()
+    records = Records(tmp_path / "underlay.db")
+    kernel.calm()
+    engine = engine_on(records, kernel)
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+    ends = {
+        end
+        for e in records.networks.endpoints()
+        for end in (Owner("n1", e.id).device, Owner("n1", e.id).host_end.device)
+    }
+    assert set(kernel.links) == ends
+    assert set(kernel.others) == ({PERMIT} if ends else set())
+    records.close()

@@ -1,0 +1,119 @@
+"""Ports on a real bridge: it keeps its MAC and MTU; who stops its frames is seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from ipaddress import ip_network
+
+import pytest
+
+from tests.fakes import Clock
+from tests.kernel.conftest import ip
+from tests.lab import net
+from underlay.engine import Engine
+from underlay.kernel.netlink import Netlink
+from underlay.model import Endpoint, Network, Segment
+from underlay.objects import Owner
+
+pytestmark = pytest.mark.usefixtures("namespace")
+ON = Network("n1", {"bridge": "br0"}, False, (Segment(ip_network("10.0.0.0/24")),))
+
+
+def fact(device, name):
+    return json.loads(ip("-j", "-d", "link", "show", device))[0][name]
+
+
+def identity(device="br0"):
+    return fact(device, "address"), fact(device, "mtu")
+
+
+@pytest.fixture
+def engine(records):
+    return Engine(records, Netlink(), "machine-1", Clock())
+
+
+@pytest.mark.parametrize("port", ["eth0 mtu 9000", "eth0 mtu 1400", ""])
+def test_a_bridge_keeps_its_mac_and_mtu_whichever_containers_come_and_go(engine, port):
+    net.ip("link add br0 type bridge", "link set br0 up")
+    if port:
+        net.ip(f"link set {port}", "link set eth0 master br0")
+    had = identity()
+    engine.create_network(ON)
+    for number in range(100):
+        engine.create_endpoint(Endpoint(f"e{number}", "n1", options={"mtu": "1300"}))
+        assert identity() == had
+    assert identity(Owner("n1", "e7").host_end.device) == had
+    assert fact(Owner("n1", "e7").device, "mtu") == 1300
+    for number in range(0, 100, 7):
+        engine.delete_endpoint("n1", f"e{number}")
+        assert identity() == had
+    engine.delete_network("n1")
+    if port:  # else it has none without a port: the kernel takes it away
+        assert identity() == had
+
+
+def test_a_bridge_without_a_mac_gets_the_first_port_s_and_keeps_one_it_was_given(
+    engine,
+):
+    net.ip("link add br0 type bridge", "link set br0 up")
+    engine.create_network(ON)
+    for number in range(3):
+        engine.create_endpoint(Endpoint(f"e{number}", "n1"))
+        engine.delete_endpoint("n1", f"e{number}")
+    net.ip("link set br0 address 02:00:00:00:00:0b")
+    engine.create_endpoint(Endpoint("e4", "n1"))
+    engine.delete_network("n1")
+    assert identity()[0] == "02:00:00:00:00:0b"
+
+
+def test_a_port_is_plugged_into_a_bridge_that_was_made_again_without_changing_it(
+    engine,
+):
+    net.ip("link add br0 type bridge", "link set br0 up")
+    engine.create_network(ON)
+    engine.create_endpoint(Endpoint("e1", "n1"))
+    net.ip("link del br0", "link add br0 type bridge", "link set br0 up")
+    net.ip("link set eth0 mtu 1400 master br0")
+    had = identity()
+    assert engine.reconcile() == []
+    assert fact(Owner("n1", "e1").host_end.device, "master") == "br0"
+    assert identity() == had
+
+
+def test_the_host_end_of_a_port_has_no_address_of_its_own(engine):
+    net.ip("link add br0 type bridge", "link set br0 up")
+    engine.create_network(ON)
+    engine.create_endpoint(Endpoint("e1", "n1"))
+    net.ip(f"link set {Owner('n1', 'e1').device} up")
+    assert ip("-o", "addr", "show", "dev", Owner("n1", "e1").host_end.device) == ""
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_frames_that_iptables_would_drop_are_known_before_they_are(own):
+    setting = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+    kernel = Netlink()
+    net.ip("link add br0 type bridge")
+    shell("iptables -P FORWARD DROP")
+    shell(f"echo 0 > {setting}")
+    assert kernel.drops_bridged("br0", 4) == ""
+    of_its_own = "ip link set br0 type bridge nf_call_iptables 1"
+    shell(of_its_own if own else f"echo 1 > {setting}")
+    assert "policy of its FORWARD is DROP" in kernel.drops_bridged("br0", 4)
+    assert kernel.drops_bridged("br0", 6) == ""
+    for way in (
+        "-A FORWARD -i br0 -o br0 -j ACCEPT",
+        "-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT",
+        "-A FORWARD -j ACCEPT",
+    ):
+        shell(f"iptables {way}")
+        assert kernel.drops_bridged("br0", 4) == ""
+        shell(f"iptables {way.replace('-A', '-D', 1)}")
+    shell("iptables -A FORWARD -i br01 -o br01 -j ACCEPT")
+    assert kernel.drops_bridged("br0", 4) != ""
+    shell("iptables -N DOCKER-USER")
+    assert kernel.drops_bridged("br0", 4) == ""
+
+
+def shell(command):
+    subprocess.run(["sh", "-ec", command], check=True, capture_output=True)
