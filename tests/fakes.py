@@ -9,8 +9,8 @@ from dataclasses import replace
 from underlay.engine import Engine
 from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
-from underlay.model import Address, Device, Setting
-from underlay.objects import Link, Object, Sysctl
+from underlay.model import Address, Device, Setting, Standing
+from underlay.objects import Held, Link, Object, Port, Sysctl
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
 
@@ -39,6 +39,9 @@ class FakeKernel:
         self.lacks: set[str] = set()
         self.carrying: set[str] = set()
         self.own: set[str] = set()
+        self.on_devices: dict[str, list[Standing]] = {}
+        self.silent: set[str] = set()
+        self.wireless: set[str] = set()
         self.dropping: dict[tuple[str, int], str] = {}
         self.steps = 0
         self.refuse_at: int | None = None
@@ -53,8 +56,15 @@ class FakeKernel:
             for name, link in self.links.items()
             if names is None or name in names
         }
-        others = () if names is not None else self.others.values()
-        return frozenset(seen | {replace(o, owner=None) for o in others})
+        others = [
+            o
+            for o in self.others.values()
+            if names is None or (isinstance(o, Port) and o.master in names)
+        ]
+        unmarked = {
+            o if isinstance(o, Port) else replace(o, owner=None) for o in others
+        }
+        return frozenset(seen | unmarked)
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         return frozenset(
@@ -87,11 +97,15 @@ class FakeKernel:
                 self.links[seen.name] = link
             case Delete(Link() as link):
                 self._delete(step, link)
+            case Create(Held() | Port()) | Amend(_, Held() | Port()):
+                self._take_over(step)
             case Create(other):
                 if other.device and not self.device(other.device):
                     why = f"no device {other.device} ({errno.errorcode[19]})"
                     raise KernelRefused(step=step, why=why, hint="")
                 self.others[other.key] = other
+            case Delete(Port() as port):
+                self._unplug(port)
             case Delete(other):
                 self.others.pop(other.key, None)
 
@@ -113,6 +127,56 @@ class FakeKernel:
         if link.peer:
             self.links[link.peer.name] = link.peer
 
+    def _take_over(self, step: Step) -> None:
+        if isinstance(step.object, Held):
+            self._move(step, step.object)
+        else:
+            self._plug(step, step.object)
+
+    def _unplug(self, port: Port) -> None:
+        self.others.pop(port.key, None)
+        device = self.strangers[port.name]
+        self.strangers[port.name] = replace(device, master="")
+
+    def _move(self, step: Step, held: Held) -> None:
+        if not self.device(held.device):
+            why = f"no device {held.device} ({errno.errorcode[19]})"
+            raise KernelRefused(step=step, why=why, hint="")
+        for device in (held.apart, held.device):
+            had = self.on_devices.setdefault(device, [])
+            had[:] = [s for s in had if s.words != held.standing.words]
+        self.on_devices[held.device].append(held.standing)
+
+    def _plug(self, step: Step, port: Port) -> None:
+        if port.name not in self.strangers or port.master not in self.links:
+            raise KernelRefused(step=step, why=errno.errorcode[19], hint="")
+        self.others[port.key] = port
+        device = self.strangers[port.name]
+        self.strangers[port.name] = replace(device, master=port.master)
+
+    def standing(self, device: str) -> tuple[Standing, ...]:
+        return tuple(self.on_devices.get(device, ()))
+
+    def held(self, wanted: Collection[Held]) -> frozenset[Object]:
+        found = set()
+        for h in wanted:
+            for device in (h.device, h.apart):
+                if h.standing in self.standing(device):
+                    found.add(replace(h, device=device))
+                    break
+        return frozenset(found)
+
+    def answering(
+        self, device: str, addresses: Collection[Address]
+    ) -> frozenset[Address]:
+        return frozenset(a for a in addresses if device not in self.silent)
+
+    def is_wireless(self, device: str) -> bool:
+        return device in self.wireless
+
+    def settings_of(self, device: str) -> tuple[str, ...]:
+        return () if device in self.strangers else ("ipv4/rp_filter=1",)
+
     def _delete(self, step: Step, link: Link) -> None:
         if any(d.parent == link.name for d in self.devices()):
             raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
@@ -121,6 +185,9 @@ class FakeKernel:
         ends |= {o.name for o in self.links.values() if o.peer and o.peer.name in ends}
         for name in ends:
             self.links.pop(name, None)
+            self.on_devices.pop(name, None)
+            for plugged in [d for d in self.strangers.values() if d.master == name]:
+                self.strangers[plugged.name] = replace(plugged, master="")
         self.others = {k: o for k, o in self.others.items() if o.device not in ends}
 
     def _vlan_twin(self, link: Link) -> bool:
@@ -166,6 +233,9 @@ class FakeKernel:
 
     def drops_bridged(self, bridge: str, family: int) -> str:
         return self.dropping.get((bridge, family), "")
+
+    def has_chain(self, family: int) -> bool:
+        return family in (4, 6)
 
     def is_own(self, address: Address) -> bool:
         return str(address) in self.own

@@ -15,18 +15,20 @@ from underlay.errors import (
     EndpointDiffers,
     MacTaken,
     NetworkDiffers,
+    UnderlayError,
     UnknownEndpoint,
     UnknownNetwork,
 )
 from underlay.failures import KernelRefused, RecordsUnwritable
 from underlay.kernel import Kernel
-from underlay.model import Attachment, Device, Endpoint, Network, difference
+from underlay.model import Address, Attachment, Device, Endpoint, Network, difference
 from underlay.modes import mode_of
 from underlay.modes.child import check_mtu
-from underlay.objects import Link, Object, Owner, Sysctl
+from underlay.objects import Link, Object, Owner, Permit, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.steps import Step
+from underlay.steps import Create, Step
+from underlay.takeovers import Takeovers
 from underlay.wanted import Wanted, of_settings, wanted
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,10 @@ class Engine:
     def _identity(self) -> str:
         return self.records.notes.identity(self.machine)
 
+    @cached_property
+    def _takeovers(self) -> Takeovers:
+        return Takeovers(self.records, self.kernel)
+
     # Docker's verbs
 
     def needs_gateway(
@@ -76,6 +82,17 @@ class Engine:
         )
         check_mtu(network.options, found.mtu, network.uplink)
         uplink.check_kernel(network, self.kernel)
+        hops = self._takeovers.prepare(found)
+        try:
+            self._add_network(network, found, hops)
+        except UnderlayError:
+            self._takeovers.settle()
+            raise
+        log.info("network created", extra={"network": network.id[:12]})
+
+    def _add_network(
+        self, network: Network, found: uplink.Uplink, hops: frozenset[Address]
+    ) -> None:
         with self._builder.building(Owner(network.id)):
             known = self.records.networks.get(network.id)
             if known:
@@ -84,9 +101,9 @@ class Engine:
                 return
             others = self.records.networks.on_parent(network.parent)
             uplink.check_company(network, others, self.kernel)
+            self._takeovers.carry_out(found, hops)
             self.records.networks.add(network)
             tenures.bind_claims(self.records, network)
-        log.info("network created", extra={"network": network.id[:12]})
 
     def delete_network(self, identity: str) -> None:
         """Take a network off the record, then drop what it had; always succeeds."""
@@ -99,6 +116,7 @@ class Engine:
             self.records.networks.remove(identity)
         for owner, what in had.items():
             self._builder.drop({owner, *what.shared}, what)
+        self._takeovers.settle()
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
         """Put an endpoint on record and build its device; return it with its MAC.
@@ -107,6 +125,7 @@ class Engine:
         """
         network = self._network(asked.network)
         self._builder.note_settings(set(mode_of(network.options).reasons(network)))
+        self._takeovers.stand(network)
         with self._builder.building(Owner(asked.network, asked.id)):
             network = self._network(asked.network)
             known = self.records.networks.endpoint(asked.id)
@@ -190,6 +209,7 @@ class Engine:
         alone, under the lock, from what the kernel and the records say at that moment.
         """
         failed: list[Step] = []
+        self._takeovers.settle()
         self._settle_settings()
         for owner, steps in self._stirred(only).items():
             with self.records.writing():
@@ -199,10 +219,17 @@ class Engine:
 
     def preview(self) -> tuple[Step, ...]:
         """Return the steps a pass would take now, in order."""
-        seen = self.kernel.observe()
-        want = self._wanted_beside(seen)
+        taken, held = self._takeovers.wanted()
+        seen = self.kernel.observe() | held
+        want = self._wanted_beside(seen) + taken
         settings = of_settings(self.records.settings.all(), want.reasons)
-        return plan(want, seen) + self._builder.setting_steps(settings)
+        steps = plan(want, seen) + self._builder.setting_steps(settings)
+        return tuple(step for step in steps if not self._is_in_vain(step))
+
+    def _is_in_vain(self, step: Step) -> bool:
+        """Tell whether it is leave to pass where nobody could refuse it."""
+        permit = step.object if isinstance(step, Create) else None
+        return isinstance(permit, Permit) and not self.kernel.has_chain(permit.family)
 
     def _stirred(self, only: str | None) -> dict[Owner, list[Step]]:
         """Return whose objects differ with the steps, in the plan's order."""

@@ -208,6 +208,24 @@ class BridgeFiltered(Invalid):
     )
 
 
+class NoTakeover(Conflict):
+    id = "E-150"
+    text = (
+        "{parent} cannot become a port of a bridge made by underlay: {why}. Let the"
+        " host's own network configuration make a bridge with {parent} in it, and use"
+        " -o bridge=<name>; or use mode=macvlan."
+    )
+
+
+class GatewaySilent(Unavailable):
+    id = "E-151"
+    text = (
+        "{parent} was not taken over: {why}. Addresses and routes are back on {parent},"
+        " as they were. Try again; if it stays so, something on the wire minds the"
+        " bridge: use -o bridge=<name> with a bridge of your own, or mode=macvlan."
+    )
+
+
 class UnknownNetwork(Conflict):
     id = "E-130"
     text = (

@@ -60,6 +60,8 @@ class Network:
     @property
     def uplink(self) -> str:
         """Return the parent by the name people know it by."""
+        if self.options.get("mode") == "bridge" and self.options.get("parent"):
+            return self.options["parent"]
         return self.vlans[-1] if self.vlans else self.parent
 
     @property
@@ -183,6 +185,37 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """An address or route on a device, with all it has: the kernel's message in hex.
+
+    `words` tell it from others, in iproute2's words; `via` is a next hop, `why` what
+    speaks against moving it to another device.
+    """
+
+    what: Literal["address", "route"]
+    words: str
+    payload: str
+    via: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A bridge of ours that has, or is to have, what stood on its parent.
+
+    `facts` are on their way: to the bridge while it is `on`, else back to the parent,
+    because it is not proven yet (`trying`) or not needed any more (`back`). `settings`
+    are sysctls of the parent (`ipv4/rp_filter=1`), for the bridge to be born with.
+    """
+
+    parent: str
+    bridge: str
+    state: Literal["trying", "on", "back"]
+    facts: tuple[Standing, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """What could not be done about one object, and since when."""
 
@@ -195,7 +228,8 @@ class Trouble:
 class Device:
     """A device of this host as the kernel lists it.
 
-    `parent` is the device it stands on, if that is in the same namespace; `flavour`
+    `parent` is the device it stands on, if that is in the same namespace, `master` the
+    bridge or bond it is a port of; `flavour`
     and `flag` are a child's mode, `vlan` the tag (802.1Q) of a VLAN. `ours`: it has our
     mark.
     """
@@ -211,6 +245,7 @@ class Device:
     flag: str = ""
     vlan: int = 0
     ours: bool = False
+    master: str = ""
 
 
 @dataclass(frozen=True, slots=True)

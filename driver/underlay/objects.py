@@ -7,77 +7,26 @@ whatever else differs is made again.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from underlay import model
+from underlay.owners import MARK as MARK
+from underlay.owners import PREFIX as PREFIX
+from underlay.owners import Owner as Owner
 
-MARK = "underlay:"
-PREFIX = "ul-"
 # A link is born in this group and leaves it when its alias is set: the kernel takes no
 # alias at creation, and a death in between must not leave a link nobody owns.
 UNFINISHED_GROUP = 157
 # What routes and neighbours of ours carry, and addresses on them.
 PROTOCOL = 157
 # Stands on links; routes may need the addresses as their source.
-_TOP, _ADDRESSES, _ROUTES = 1000, 2000, 3000
+_PORT, _TOP, _ADDRESSES, _ROUTES = 500, 1000, 2000, 3000
 MAIN_TABLE = 254
 # The metric of a route to one container; the kernel has no lower one for IPv6 without
 # one being given.
 HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}
 Verb = Literal["add", "del"]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Owner:
-    """The network or endpoint an object exists for.
-
-    What several of them need (a VLAN, a shim, forwarding) exists for none of them by
-    name: `shared` says what it is instead. `end` tells the host's end of an endpoint's
-    pair of devices from the container's, which has "".
-    """
-
-    network: str = ""
-    endpoint: str = ""
-    shared: str = ""
-    end: str = ""
-
-    @property
-    def mark(self) -> str:
-        """Return what the object carries in the kernel; survives move and rename."""
-        end = f"/{self.end}" if self.end else ""
-        return f"{MARK}{self.network}:{self.shared or self.endpoint}{end}"
-
-    @property
-    def device(self) -> str:
-        """Return the host-side device name, stable and within IFNAMSIZ (15)."""
-        identity = self.mark.removeprefix(MARK).encode()
-        return PREFIX + hashlib.sha256(identity).hexdigest()[:12]
-
-    @property
-    def host_end(self) -> Owner:
-        """Return the owner of the host's end of an endpoint's pair."""
-        return replace(self, end="host")
-
-    @property
-    def whole(self) -> Owner:
-        """Return for whom both ends of a pair exist."""
-        return replace(self, end="") if self.end else self
-
-    @property
-    def vlan(self) -> str:
-        """Return the name (eth0.50) if this is a VLAN; other shared things have a /."""
-        return "" if "/" in self.shared else self.shared
-
-    @classmethod
-    def parse(cls, mark: str) -> Owner:
-        """Read a mark back."""
-        network, _, rest = mark.removeprefix(MARK).partition(":")
-        if not network:
-            return cls(shared=rest)
-        endpoint, _, end = rest.partition("/")
-        return cls(network, endpoint, end=end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,4 +274,83 @@ class Permit:
         return f"{tool} {how} DOCKER-USER {self.match} {comment} -j ACCEPT"
 
 
-Object = Link | Address | Route | Neighbour | Sysctl | Permit
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A device of the host as a port of a bridge of ours in its place."""
+
+    name: str
+    master: str
+    owner: Owner | None = None
+
+    rank = _PORT
+
+    @property
+    def key(self) -> str:
+        """Return its identity."""
+        return f"port {self.name}"
+
+    @property
+    def device(self) -> str:
+        """Return what it stands on."""
+        return self.master
+
+    def same(self, seen: Any) -> bool:
+        """Tell that it can be amended."""
+        return bool(seen.key == self.key)
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Tell whether it is a port of that bridge."""
+        return bool(seen.master == self.master)
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iproute2's words."""
+        how = f"master {self.master}" if verb == "add" else "nomaster"
+        return f"ip link set {self.name} {how}"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An address or route of the host's own that is to be on a device of two.
+
+    It is the administrator's: moved, never deleted. `apart` is the other device; `turn`
+    its place among those that are moved together.
+    """
+
+    standing: model.Standing
+    device: str
+    apart: str = ""
+    turn: int = 0
+    owner: Owner | None = None
+
+    @property
+    def rank(self) -> int:
+        """Return the build order: the addresses, then the routes that need them."""
+        return self.turn + (_ADDRESSES if self.standing.what == "address" else _ROUTES)
+
+    @property
+    def key(self) -> str:
+        """Return its identity."""
+        return f"{self.standing.what} {self.standing.words} of the host"
+
+    def same(self, seen: Any) -> bool:
+        """Tell that it can be moved."""
+        return bool(seen.key == self.key)
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Tell whether it is on the right device, and on no other."""
+        return bool(seen.device == self.device)
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iproute2's words."""
+        del verb
+        family = " -6" if ":" in self.standing.words else ""
+        what = "addr" if self.standing.what == "address" else "route"
+        one = f"ip{family} {what}"
+        words = self.standing.words
+        return (
+            f"{one} replace {words} dev {self.device};"
+            f" {one} del {words} dev {self.apart}"
+        )
+
+
+Object = Link | Address | Route | Neighbour | Sysctl | Permit | Port | Held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from underlay.objects import Address, Link, Object, Sysctl
+from underlay.objects import Address, Held, Link, Object, Port, Sysctl
 from underlay.steps import Amend, Create, Delete, Step
 from underlay.wanted import Wanted
 
@@ -13,7 +13,8 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
     """Return the steps that turn `seen` into `wanted`.
 
     Deletions come first and top down: a new device may need the name of an old one.
-    Then builds, bottom up. What Docker has in its hands is left alone.
+    Then builds, bottom up. What Docker has in its hands is left alone. A bridge of ours
+    goes last of all, when what stood on it has moved.
     """
     want = {o.key: o for o in wanted.objects}
     spared = wanted.handed_over | {
@@ -39,14 +40,19 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
             steps.append(Create(o))
         elif found is not None and not o.satisfied_by(found):
             steps.append(Amend(found, o))
-    return tuple(steps)
+    return tuple(sorted(steps, key=_is_bridge_deleted))
 
 
 def _is_deleted(doomed: Object, gone: set[str]) -> bool:
     """Tell whether it takes a step: what stands on a link goes with it."""
-    if isinstance(doomed, Link):
-        return True
-    return doomed.device not in gone and not isinstance(doomed, Address | Sysctl)
+    if isinstance(doomed, Link | Port):
+        return True  # a port is free before anything moves back to it
+    return doomed.device not in gone and not isinstance(doomed, Address | Sysctl | Held)
+
+
+def _is_bridge_deleted(step: Step) -> bool:
+    link = step.object
+    return isinstance(step, Delete) and isinstance(link, Link) and link.kind == "bridge"
 
 
 def _is_half_away(wanted: Object, whole: Wanted) -> bool:

@@ -61,12 +61,14 @@ class Uplink:
     """What a network stands on: `parent` is a device that is there or is to be made.
 
     `vlans` are those under it that are ours, lowest first; `mtu` in bytes is what the
-    parent has, or will have.
+    parent has, or will have. `bridged` is the device that a bridge of ours, which is
+    then the parent, stands in the place of.
     """
 
     parent: str
     vlans: tuple[str, ...]
     mtu: int
+    bridged: str = ""
 
 
 def find(network: Network, host: Host) -> Uplink:
@@ -86,7 +88,14 @@ def find(network: Network, host: Host) -> Uplink:
     wish = network.options["parent"]
     if len(wish) > LONGEST_WISH:
         raise BadParent(parent=wish, why="no device has a name so long", known="-")
+    if mode_name(network.options) == "bridge":
+        return _bridged(wish, network, host)
     base, tags = _base(wish, wish, host)
+    if base.master.startswith(PREFIX):
+        why = (
+            "it is a port of a bridge of underlay. Use mode=bridge with the same parent"
+        )
+        raise BadParent(parent=wish, why=why, known=_known(host))
     tag = vlan(network.options)
     return stack(base, [*tags, tag] if tag else tags, host)
 
@@ -253,6 +262,26 @@ def _bridge(wish: str, network: Network, host: Host) -> Uplink:
         _check_crossing(found.name, network, host)
         return Uplink(found.name, (), found.mtu)
     raise BadBridge(bridge=wish, why=why, hint=hint, known=known)
+
+
+def _bridged(wish: str, network: Network, host: Host) -> Uplink:
+    """Return a bridge of ours in the place of the device that a wish names."""
+    if wish == "auto":
+        way = _default(host)
+        if way.ours and way.kind == "bridge":
+            return Uplink(way.name, (), way.mtu)
+    base, tags = _base(wish, wish, host)
+    tag = vlan(network.options)
+    found = stack(base, [*tags, tag] if tag else tags, host)
+    why = ""
+    if found.vlans:
+        why = f"there is no VLAN {found.vlans[-1]}, and mode bridge makes none"
+    elif base.kind == "bridge" and found.parent == base.name:
+        why = f"it is a bridge itself. Use -o bridge={base.name}"
+    if why:
+        raise BadParent(parent=wish, why=why, known=_known(host))
+    bridge = Owner(shared=f"bridge/{found.parent}").device
+    return Uplink(bridge, (), found.mtu, found.parent)
 
 
 def _check_crossing(bridge: str, network: Network, host: Host) -> None:

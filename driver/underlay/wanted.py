@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from underlay.model import Endpoint, Network, Setting
+from underlay.model import Endpoint, Network, Setting, Takeover
 from underlay.modes import mode_of
-from underlay.objects import Link, Object, Owner, Sysctl
+from underlay.objects import Held, Link, Object, Owner, Port, Sysctl
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,25 @@ def of_endpoint(network: Network, endpoint: Endpoint) -> Wanted:
     mark = Owner(network.id, endpoint.id).mark
     here = (o for o in objects if not (isinstance(o, Link) and o.key == mark))
     return Wanted(tuple(here), frozenset({mark}), reasons)
+
+
+def of_takeover(found: Takeover) -> Wanted:
+    """Return a bridge with its parent as a port and what stands on it; or all back."""
+    owner = Owner(shared=f"bridge/{found.parent}")
+    ends = found.bridge, found.parent
+    here, apart = ends if found.state == "on" else ends[::-1]
+    held = [Held(f, here, apart, turn, owner) for turn, f in enumerate(found.facts)]
+    if found.state != "on":
+        return Wanted(tuple(held))
+    bridge = Link(
+        found.bridge,
+        "bridge",
+        owner,
+        like=found.parent,
+        up=True,
+        settings=found.settings,
+    )
+    return Wanted((bridge, Port(found.parent, found.bridge, owner), *held))
 
 
 def of_settings(settings: Iterable[Setting], needed: Collection[str]) -> Wanted:

@@ -306,8 +306,8 @@ def test_vlans_of_ours_are_made_one_on_the_other():
 @pytest.mark.parametrize(
     ("options", "refusal", "words"),
     [
-        ({"mode": "bridge"}, BadValue, "the name of a bridge of this host"),
-        ({"bridge": ""}, BadValue, "the name of a bridge of this host"),
+        ({"mode": "bridge"}, BadValue, "a bridge of this host; or name a device"),
+        ({"bridge": ""}, BadValue, "a bridge of this host; or name a device"),
         ({"bridge": "br0", "parent": "eth0"}, Contradiction, "bridge=br0 and parent="),
         ({"bridge": "br0", "vlan": "5"}, Contradiction, "bridge=br0 and vlan=5"),
         ({"bridge": "br0", "host_access": "off"}, BadValue, "the host is on the"),

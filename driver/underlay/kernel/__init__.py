@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from underlay.model import Address, Device, Family, Setting
-from underlay.objects import Object, Sysctl
+from underlay.model import Address, Device, Family, Setting, Standing
+from underlay.objects import Held, Object, Sysctl
 from underlay.steps import Step
 
 
@@ -25,6 +25,23 @@ class Kernel(Protocol):
 
     def needed(self, reason: str) -> list[Setting]:
         """Return what to set for a reason (`forwarding/4`), with how it is now."""
+
+    def standing(self, device: str) -> tuple[Standing, ...]:
+        """Return what somebody put on a device of the host: addresses and routes."""
+
+    def held(self, wanted: Collection[Held]) -> frozenset[Object]:
+        """Return where these are now; what is on both devices, as on the wrong one."""
+
+    def answering(
+        self, device: str, addresses: Collection[Address]
+    ) -> frozenset[Address]:
+        """Return which addresses answer on a device, asked anew; for seconds."""
+
+    def is_wireless(self, device: str) -> bool:
+        """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
+
+    def settings_of(self, device: str) -> tuple[str, ...]:
+        """Return the sysctls that a device in the place of this one is born with."""
 
     def apply(self, step: Step) -> None:
         """Carry out one step; a step already done is not an error.
@@ -49,6 +66,9 @@ class Kernel(Protocol):
 
         Docker's chain DOCKER-USER, where a Permit stands, counts as letting them pass.
         """
+
+    def has_chain(self, family: Family) -> bool:
+        """Tell whether there is Docker's chain, without which a Permit is nothing."""
 
     def is_own(self, address: Address) -> bool:
         """Tell whether an address is the host's own."""

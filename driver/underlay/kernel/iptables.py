@@ -54,6 +54,11 @@ def delete(doomed: Permit) -> None:
         _run(found[0], "-D", CHAIN, *_words(doomed))
 
 
+def has_chain(family: Family) -> bool:
+    """Tell whether there is Docker's chain, in either back end."""
+    return _chain(family) is not None
+
+
 def drops_bridged(bridge: str, family: Family) -> str:
     """Return why a frame that iptables gets to see does not cross a bridge, or "".
 

@@ -11,36 +11,43 @@ from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink import nla
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from underlay import model
 from underlay.failures import KernelRefused
-from underlay.kernel import ip, iptables, links, namespaces, sysctl
+from underlay.kernel import (
+    asking,
+    carriers,
+    ip,
+    iptables,
+    kinds,
+    links,
+    namespaces,
+    standing,
+    sysctl,
+)
 from underlay.kernel.links import RawLink
 from underlay.kernel.reasons import HINTS, reason
-from underlay.model import Device, Family, Setting
+from underlay.model import Device, Family, Setting, Standing
 from underlay.objects import (
     MARK,
     PREFIX,
     UNFINISHED_GROUP,
     Address,
+    Held,
     Link,
     Neighbour,
     Object,
     Owner,
     Permit,
+    Port,
     Route,
     Sysctl,
 )
 from underlay.steps import Amend, Create, Delete, Step
 
 NAMESPACE = Path("/proc/self/ns/net")
-# The kinds that others can put something on, in the host, before we delete them.
-_CARRIERS = ("vlan", "dummy")
 _QUIET = ("ipv6/addr_gen_mode=1", "ipv6/accept_ra=0", "ipv4/arp_ignore=1")
-_ON_CARRIERS = (*links.MODES, "vlan")
 
 
 class Netlink:
@@ -52,7 +59,7 @@ class Netlink:
 
     def __init__(self) -> None:
         # Here and not where it is used: it is not safe while other threads write links.
-        ifinfmsg.ifinfo.register_link_kind(module={"ipvlan": _IpvlanData})
+        kinds.register()
         # Asking iptables takes two processes, so it is asked for leftovers only as long
         # as there may be any: at first, and after a rule was made.
         self._may_permit = True
@@ -69,7 +76,9 @@ class Netlink:
         if names is None:
             return self._observe_all()
         found = (links.link_named(name) for name in names)
-        return frozenset(_ours(raw, _name_of) for raw in found if raw and _is_ours(raw))
+        ours = [raw for raw in found if raw and _is_ours(raw)]
+        seen = (_ours(raw, _name_of) for raw in ours)
+        return frozenset((*seen, *carriers.ports(ours)))
 
     def _observe_all(self) -> frozenset[Object]:
         seen = links.all_links()
@@ -80,6 +89,7 @@ class Netlink:
         return frozenset(
             (
                 *(_ours(raw, names.get) for raw in ours),
+                *carriers.ports(ours),
                 *ip.addresses({raw.index: raw.name for raw in ours}),
                 *ip.routes(names),
                 *ip.neighbours(names),
@@ -94,6 +104,28 @@ class Netlink:
     def needed(self, reason: str) -> list[Setting]:
         """Return what is to be set for a reason, with how it is now."""
         return sysctl.needed(reason)
+
+    def standing(self, device: str) -> tuple[Standing, ...]:
+        """Return what somebody put on a device of the host: addresses and routes."""
+        return tuple(standing.on(device))
+
+    def held(self, wanted: Collection[Held]) -> frozenset[Object]:
+        """Return where these are now, on which of their two devices."""
+        return frozenset(standing.held(wanted))
+
+    def answering(
+        self, device: str, addresses: Collection[model.Address]
+    ) -> frozenset[model.Address]:
+        """Return which addresses answer on a device to ARP or neighbour discovery."""
+        return asking.answering(_index_of(device), addresses)
+
+    def is_wireless(self, device: str) -> bool:
+        """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
+        return Path(f"/sys/class/net/{device}/phy80211").exists()
+
+    def settings_of(self, device: str) -> tuple[str, ...]:
+        """Return the sysctls of a device that one in its place is to be born with."""
+        return tuple(sysctl.of_device(device))
 
     def apply(self, step: Step) -> None:
         """Carry out one step."""
@@ -112,10 +144,8 @@ class Netlink:
                     iptables.create(permit)
                 case Delete(Permit() as permit):
                     iptables.delete(permit)
-                case Create(Address() | Route() | Neighbour() as thing):
-                    ip.create(thing)
-                case Delete(Address() | Route() | Neighbour() as thing):
-                    ip.delete(thing)
+                case _:
+                    _touch(step)
         except (NetlinkError, OSError) as error:
             code = getattr(error, "code", None) or getattr(error, "errno", None)
             hint = "" if isinstance(step, Delete) else HINTS.get(code or 0, "")
@@ -150,6 +180,10 @@ class Netlink:
             return iptables.drops_bridged(bridge, family)
         return ""
 
+    def has_chain(self, family: Family) -> bool:
+        """Tell whether there is Docker's chain DOCKER-USER."""
+        return iptables.has_chain(family)
+
     def is_own(self, address: model.Address) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""
         return ip.route_is_local(address.packed)
@@ -161,7 +195,7 @@ class Netlink:
             return False
         for path in namespaces.others():
             try:
-                if namespaces.inside(path, lambda: _from_here(carrier)):
+                if namespaces.inside(path, lambda: carriers.bears_here(carrier)):
                     return True
             except OSError as error:
                 # Gone meanwhile, or a file where none was mounted. Not to be allowed
@@ -178,39 +212,11 @@ class Netlink:
             return False
 
 
-class _IpvlanData(nla):  # type: ignore[misc]  # pyroute2 has no types
-    """What IFLA_INFO_DATA of an ipvlan link carries: pyroute2 drops the flags."""
-
-    prefix = "IFLA_"
-    nla_map = (
-        ("IFLA_IPVLAN_UNSPEC", "none"),
-        ("IFLA_IPVLAN_MODE", "uint16"),
-        ("IFLA_IPVLAN_FLAGS", "uint16"),
-    )
-
-
-def _kind(link: Link) -> dict[str, Any]:
-    """Return what the kind of a link takes, in pyroute2's words."""
-    spec: dict[str, Any] = {"kind": link.kind}
-    if link.vlan:
-        spec["vlan_id"] = link.vlan
-    if link.kind == "ipvlan":
-        spec["ipvlan_mode"] = _code(links.MODES["ipvlan"], link.flavour)
-        spec["ipvlan_flags"] = _code(links.IPVLAN_FLAGS, link.flag)
-    elif link.flavour:
-        spec[f"{link.kind}_mode"] = link.flavour
-    return spec
-
-
-def _code(names: dict[int, str], name: str | None) -> int:
-    return next(code for code, known in names.items() if known == name)
-
-
 def _create(link: Link) -> None:
     if link.owner is None:
         raise OSError(errno.EINVAL, "a link without an owner is never made")
     owner, link = link.owner, _alike(link)
-    spec = {**_named(link), **_kind(link)}
+    spec = {**_named(link), **kinds.spec(link)}
     if link.parent:
         spec["link"] = _index_of(link.parent)
     if link.peer:
@@ -218,10 +224,10 @@ def _create(link: Link) -> None:
     with IPRoute() as kernel:
         kernel.link("add", **spec)
         index = _index_of(link.name)
-        if owner.vlan:
+        if owner.alias:
             # What people call it. A courtesy: the name may be taken, the kernel old.
             with suppress(NetlinkError):
-                kernel.link("property_add", index=index, altname=owner.vlan)
+                kernel.link("property_add", index=index, altname=owner.alias)
         _set_up(link)
         if link.peer and link.peer.owner:
             _finish(kernel, link.peer, link.peer.owner)
@@ -251,7 +257,7 @@ def _set_up(link: Link) -> None:
     link-local address, with one and a default route by router advertisement, and with
     answers to ARP for all it has.
     """
-    for setting in (*link.settings, *(_QUIET if link.kind in _CARRIERS else ())):
+    for setting in (*link.settings, *(_QUIET if link.kind in carriers.KINDS else ())):
         name, value = setting.split("=")
         family, key = name.split("/")
         with suppress(FileNotFoundError):  # a kernel without IPv6
@@ -263,9 +269,11 @@ def _alike(link: Link) -> Link:
 
     A bridge without a port has no MAC, unless somebody gave it one.
     """
-    model = links.link_named(link.like) if link.like else None
-    if model is None:
+    if not link.like:
         return link
+    model = links.link_named(link.like)
+    if model is None:
+        raise OSError(errno.ENODEV, f"no device {link.like}")
     mac = link.mac or (model.mac if model.mac.strip("0:") else None)
     peer = _alike(link.peer) if link.peer else None
     return replace(link, mac=mac, mtu=link.mtu or model.mtu, peer=peer)
@@ -287,7 +295,7 @@ def _amend(seen: Link, link: Link) -> None:
     if link.up:
         change["state"] = "up"
     if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
-        change |= _kind(link)
+        change |= kinds.spec(link)
     with IPRoute() as kernel:
         kernel.link("set", **change)
 
@@ -297,7 +305,7 @@ def _delete(link: Link) -> None:
     # Looked at again: the name may have gone to a stranger since it was planned.
     if found is None or not _is_ours(found):
         return
-    if link.kind in _CARRIERS and (others := _what_stands_on(found)):
+    if others := carriers.what_stands_on(found):
         raise OSError(errno.EBUSY, f"it would take with it what stands on it: {others}")
     try:
         with IPRoute() as kernel:
@@ -307,29 +315,25 @@ def _delete(link: Link) -> None:
             raise
 
 
-def _what_stands_on(carrier: RawLink) -> str:
-    """Return what is on a VLAN or dummy of ours in the host: devices, addresses.
+def _touch(step: Step) -> None:
+    match step:
+        case Create(Port() as port) | Amend(_, Port() as port):
+            _plug(port, _index_of(port.master))
+            standing.forget_routers(_index_of(port.name))
+        case Delete(Port() as port):
+            _plug(port, 0)
+            asking.ask_routers(port.name)
+        case Create(Held() as held) | Amend(_, Held() as held):
+            standing.move(held)
+        case Create(Address() | Route() | Neighbour() as thing):
+            ip.create(thing)
+        case Delete(Address() | Route() | Neighbour() as thing):
+            ip.delete(thing)
 
-    Of ours only what must not go is left: a plan deletes from the top.
-    """
-    if carrier.master:
-        return f"{_name_of(carrier.master)}, of which it is a port"
-    on_it = [raw for raw in links.all_links() if _stands_on(carrier, raw)]
-    names = [raw.name for raw in on_it]
-    return ", ".join([*names, *ip.addresses_given_to(carrier.index)])
 
-
-def _stands_on(carrier: RawLink, raw: RawLink) -> bool:
-    return raw.link == carrier.index and not raw.elsewhere
-
-
-def _from_here(carrier: RawLink) -> bool:
-    """Tell whether something in the namespace of this thread stands on the carrier."""
-    return any(
-        raw.link == carrier.index and raw.elsewhere
-        for kind in _ON_CARRIERS
-        for raw in links.all_links(kind)
-    )
+def _plug(port: Port, bridge: int) -> None:
+    with IPRoute() as kernel:
+        kernel.link("set", index=_index_of(port.name), master=bridge)
 
 
 def _index_of(name: str) -> int:
@@ -383,4 +387,5 @@ def _device(raw: RawLink) -> Device:
         flag=raw.flag,
         vlan=raw.vlan,
         ours=_is_ours(raw),
+        master=(_name_of(raw.master) or "") if raw.master else "",
     )

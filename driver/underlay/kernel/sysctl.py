@@ -12,6 +12,13 @@ from underlay.objects import PREFIX, Sysctl
 
 SYSCTLS = Path("/proc/sys")
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+_OF_DEVICE = {
+    "ipv4": "accept_local accept_redirects accept_source_route arp_announce arp_filter"
+    " arp_ignore forwarding log_martians promote_secondaries proxy_arp route_localnet"
+    " rp_filter secure_redirects send_redirects shared_media",
+    "ipv6": "disable_ipv6 accept_ra accept_ra_defrtr accept_ra_pinfo accept_redirects"
+    " autoconf forwarding proxy_ndp use_tempaddr",
+}
 _REDIRECTS = "net/ipv4/conf/all/accept_redirects"
 
 
@@ -51,6 +58,21 @@ def needed(reason: str) -> list[Setting]:
     ]
 
 
+def of_device(device: str) -> Iterator[str]:
+    """Return how a device is set, as `ipv4/rp_filter=1`, where that makes a difference.
+
+    Without the wait for others that have its addresses: they are this host's already.
+    """
+    yield "ipv6/accept_dad=0"
+    for family, keys in _OF_DEVICE.items():
+        for key in keys.split():
+            value = _value(f"net/{family}/conf/{device}/{key}")
+            if value is not None and value != _value(
+                f"net/{family}/conf/default/{key}"
+            ):
+                yield f"{family}/{key}={value}"
+
+
 def shows_bridged(family: int) -> bool:
     """Tell whether iptables gets to see what crosses any bridge (br_netfilter)."""
     tool = "iptables" if family == 4 else "ip6tables"
@@ -76,7 +98,8 @@ def _proxy(device: str, family: int) -> Iterator[tuple[str, str]]:
 
 def _hears_routers(link: RawLink) -> bool:
     """Tell whether a device may lead to a router: not to containers, ours or others."""
-    inward = link.loopback or link.master or link.name.startswith((PREFIX, "docker"))
+    ours = link.name.startswith(PREFIX) and link.kind != "bridge"
+    inward = link.loopback or link.master or ours or link.name.startswith("docker")
     return not (inward or (link.kind == "bridge" and link.name.startswith("br-")))
 
 

@@ -1,7 +1,8 @@
 """bridge: a pair of devices for each container, the host's end a port of a bridge.
 
-The bridge is somebody else's, and stays as it is: the port has the bridge's own MAC
-and MTU, so that the bridge never takes those of a port of ours.
+The bridge is somebody else's, and stays as it is; or it is one of ours in the place of
+a device, which is a port of it. The port has the bridge's own MAC and MTU, so that the
+bridge never takes those of a port of ours.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from underlay.objects import Object, Owner, Permit
 KIND = pair.KIND
 HOST_LENGTH = False
 OWN_KEYS = ("bridge",)
+PARENT_KEYS = ("parent", "vlan")
 # No link-local address on the port: the host is on the bridge, not on it.
 HOST_END = ("ipv6/addr_gen_mode=1",)
 
@@ -32,15 +34,15 @@ attachment = child.on_segment
 def check(network: Network) -> None:
     """Raise unless the options make sense."""
     options = network.options
+    keys = (*pair.NETWORK_KEYS, *PARENT_KEYS, *OWN_KEYS)
+    read.check_known(options, keys, "network")
     given = options.get("bridge")
-    for key in ("parent", "vlan"):
-        if options.get(key):
-            first = f"bridge={given}" if given else "mode=bridge"
-            raise Contradiction(first=first, second=f"{key}={options[key]}")
-    if not given:
-        need = "the name of a bridge of this host"
+    for key in PARENT_KEYS:
+        if given and options.get(key):
+            raise Contradiction(first=f"bridge={given}", second=f"{key}={options[key]}")
+    if not (given or options.get("parent")):
+        need = "a bridge of this host; or name a device to be made one with parent="
         raise BadValue(key="bridge", value="", need=need, hint="")
-    read.check_known(options, (*pair.NETWORK_KEYS, *OWN_KEYS), "network")
     read.always_on(options, "host_access", "the host is on the bridge itself")
     gateway.check(network, isolated=False)
     read.check_ipv6_mtu(network, read.mtu(options))

@@ -26,6 +26,8 @@ MODE_KEYS = (
     "proxy",
     "table",
     "bridge",
+    "parent",
+    "vlan",
 )
 VLAN_LEAST, VLAN_MOST = 1, 4094
 

@@ -10,6 +10,7 @@ from underlay.records.database import Database
 from underlay.records.networks import Networks
 from underlay.records.notes import Notes
 from underlay.records.settings import HostSettings
+from underlay.records.takeovers import Takeovers
 
 
 class Records:
@@ -25,6 +26,7 @@ class Records:
         self.addresses = Addresses(self._database)
         self.notes = Notes(self._database)
         self.settings = HostSettings(self._database)
+        self.takeovers = Takeovers(self._database)
 
     def writing(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Hold the one write transaction; any exception rolls it back."""

@@ -163,6 +163,19 @@ MIGRATIONS: tuple[Migration, ...] = (
         """,
         "CREATE INDEX network_mode ON network (json_extract(options, '$.mode'))",
     ),
+    (
+        # Bridges of ours on a device of the host, with what is on its way between the
+        # two: written before anything is moved.
+        """
+        CREATE TABLE takeover (
+            parent   TEXT PRIMARY KEY,
+            bridge   TEXT NOT NULL UNIQUE,
+            state    TEXT NOT NULL,
+            facts    TEXT NOT NULL,
+            settings TEXT NOT NULL
+        ) STRICT
+        """,
+    ),
 )
 
 

@@ -1,0 +1,79 @@
+"""Asking a wire who answers: the kernel's own ARP and neighbour discovery, from anew.
+
+Layouts: linux/neighbour.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from ipaddress import ip_address
+
+from underlay import model
+from underlay.kernel import raw
+
+_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
+_NDA_DST, _USE = 1, 0x01
+_REACHABLE, _FAILED, _SET_BY_HAND = 0x02, 0x20, 0x80
+_ICMPV6, _SOLICITATION, _ALL_ROUTERS = 58, b"\x85" + b"\0" * 7, "ff02::2"
+_FAMILIES = {4: 2, 6: 10}
+# The kernel asks three times, a second apart; the answer is there in milliseconds.
+PATIENCE_SECONDS, _PAUSE_SECONDS = 3.0, 0.01
+
+
+def answering(
+    index: int, addresses: Collection[model.Address], seconds: float = PATIENCE_SECONDS
+) -> frozenset[model.Address]:
+    """Return who of them answers on a device; one set by hand is not asked."""
+    if not addresses:
+        return frozenset()
+    states = _states(index)
+    asked = {a for a in addresses if not states.get(a, 0) & _SET_BY_HAND}
+    for address in asked:
+        _tell(_DELNEIGH, 0, address, index, 0)
+        _tell(_NEWNEIGH, raw.CREATE, address, index, _USE)
+    deadline = time.monotonic() + seconds
+    answered: set[model.Address] = set()
+    while time.monotonic() < deadline:
+        states = _states(index)
+        answered = {a for a in asked if states.get(a, 0) & _REACHABLE}
+        if answered == asked or all(states.get(a) == _FAILED for a in asked - answered):
+            break
+        time.sleep(_PAUSE_SECONDS)
+    return frozenset(answered)
+
+
+def ask_routers(device: str) -> None:
+    """Ask the routers behind a device to tell what they tell; answers are not awaited.
+
+    The kernel asks when a device gets a link, not when it leaves a bridge.
+    """
+    kind = socket.SOCK_RAW
+    with suppress(OSError), socket.socket(socket.AF_INET6, kind, _ICMPV6) as s:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        s.sendto(_SOLICITATION, (_ALL_ROUTERS, 0, 0, socket.if_nametoindex(device)))
+
+
+def _states(index: int) -> dict[model.Address, int]:
+    found = {}
+    for message in raw.dump(_GETNEIGH, _NEWNEIGH, _NDMSG.pack(0, 0, 0, 0, 0)):
+        _, link, state, _, _ = _NDMSG.unpack_from(message)
+        attributes = dict(raw.attributes(message[_NDMSG.size :]))
+        if link == index and _NDA_DST in attributes:
+            found[ip_address(attributes[_NDA_DST])] = state
+    return found
+
+
+def _tell(kind: int, how: int, address: model.Address, index: int, flags: int) -> None:
+    body = _NDMSG.pack(_FAMILIES[address.version], index, 0, flags, 0)
+    body += raw.attribute(_NDA_DST, address.packed)
+    try:
+        list(raw.exchange(kind, raw.REQUEST | raw.ACK | how, kind, body))
+    except OSError as error:
+        if error.errno not in (0, errno.ENOENT):
+            raise
