@@ -1,0 +1,210 @@
+"""A bridge of ours in the place of eth0, on real engines, and eth0 given back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from threading import Thread
+
+import pytest
+
+from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, refused
+from tests.docker.test_bridge import (
+    COUNTED,
+    FOUR,
+    SIX,
+    changes,
+    lines,
+    links,
+    site_iptables,
+)
+from tests.lab.net import enter
+from tests.lab.service import wait_until
+from underlay.objects import Owner
+
+BRIDGE = Owner(shared="bridge/eth0").device
+TAKE = ("-o", "mode=bridge", "-o", "parent=eth0")
+# Asks 200 times a second, and tells the longest time without an answer so far.
+ASK = """
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], 7), 2)
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+last = longest = 0.0
+while True:
+    s.sendall(b"x")
+    assert s.recv(1)
+    now = time.monotonic()
+    longest = max(longest, now - (last or now))
+    last = now
+    print(longest, flush=True)
+    time.sleep(0.005)
+"""
+ECHO = """
+import socket
+for s in iter(lambda: server.accept()[0], None):
+    while data := s.recv(9):
+        s.sendall(data)
+"""
+ECHO = f"import socket; server = socket.create_server(('', 7)){ECHO}"
+
+
+def taken(site, name, *words, check=True):
+    return site.docker(
+        "network", "create", "-d", "underlay", *IPAM, *TAKE, *FOUR, *words, name,
+        check=check,
+    )  # fmt: skip
+
+
+def state(site):
+    wait_until(lambda: "tentative" not in site.host.run("ip", "addr").stdout, 5)
+    return {
+        "links": links(site),
+        "addresses": lines(site, "ip", "-o", "addr"),
+        "routes": lines(site, "ip", "route", "show", "table", "all"),
+        "routes6": lines(site, "ip", "-6", "route", "show", "table", "all"),
+        "rules": lines(site, "ip", "rule"),
+        "neighbours": lines(site, "ip", "neigh", "show", "nud", "permanent"),
+        "sysctls": lines(site, "grep", "-rs", ".", "/proc/sys/net", unless=COUNTED),
+        "iptables": site_iptables(site),
+        "nft": lines(site, "nft", "list", "ruleset"),
+    }
+
+
+@pytest.fixture
+def unharmed(request):
+    """Whatever a test does, the host is afterwards as it was."""
+    site = request.getfixturevalue("newest")
+    before = state(site)
+    yield
+    site.clear()
+    wait_until(lambda: changes(before, state(site)) == {}, 5,
+               lambda: changes(before, state(site)))  # fmt: skip
+
+
+@pytest.fixture
+def longest_silence(newest, tmp_path):
+    """Tell how long a TCP connection of the LAN to the host was without an answer."""
+    echo = newest.host.outer(sys.executable, "-c", ECHO)
+    seen = tmp_path / "seen"
+    wait_until(lambda: newest.host.run("ss", "-Hltn", "sport = 7").stdout, 5)
+    with seen.open("wb") as out:
+        command = [
+            *enter(newest.lan.netns),
+            sys.executable,
+            "-c",
+            ASK,
+            newest.host.ipv4,
+        ]
+        ask = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    wait_until(lambda: seen.stat().st_size, 5)
+
+    def read():
+        had = seen.stat().st_size
+        wait_until(lambda: seen.stat().st_size > had + 40, 5, seen.read_text)
+        return float(seen.read_text().split()[-2])
+
+    yield read
+    for process in (ask, echo):
+        process.kill()
+        process.wait()
+
+
+def test_eth0_is_taken_over_and_given_back_on_every_engine(site):
+    before = state(site)
+    taken(site, "b", *SIX)
+    site.run("web", "b")
+    four, six, mac = site.attached("web", "b")
+    for address in (four, six):
+        site.ping_from_lan(address)
+        assert site.mac_on_lan(address) == mac.lower()
+        site.host.outer_run(*site.ping, "-c1", "-W3", address)
+    for address in (GATEWAY4, GATEWAY6, site.host.ipv4, site.host.ipv6):
+        site.ping_from("web", address)
+    eth0 = site.host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
+    for address in (site.host.ipv4, site.host.ipv6):
+        site.ping_from_lan(address)
+        assert site.mac_on_lan(address) == eth0
+    assert site.service.facts("status")["networks"][0]["parent"] == "eth0"
+    assert site.service.run("plan", check=False).stdout == "nothing to do\n"
+    site.docker("rm", "-f", "web")
+    site.docker("network", "rm", "b")
+    assert changes(before, state(site)) == {}
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_a_connection_to_the_host_lives_through_it_all(newest, longest_silence):
+    taken(newest, "b")
+    newest.run("web", "b")
+    address, _, _ = newest.attached("web", "b")
+    newest.ping_from_lan(address)
+    newest.service.kill()
+    newest.ping_from_lan(address)
+    newest.service.start()
+    newest.ping_from_lan(address)
+    newest.docker("rm", "-f", "web")
+    newest.docker("network", "rm", "b")
+    assert longest_silence() < 1
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_only_one_machine_answers_for_the_host_s_address(newest):
+    taken(newest, "b")
+    newest.run("web", "b")
+    found = newest.lan.run(
+        "arping", "-c3", "-w2", "-I", "br0", newest.host.ipv4, check=False
+    ).stdout.lower()
+    owners = {word.strip("[]()") for word in found.split() if word.count(":") == 5}
+    assert len(owners) == 1
+
+
+@pytest.fixture
+def deaf(newest):
+    """A router that answers no ARP once there is a bridge, until the test is over."""
+    command = (
+        f"until ip link show {BRIDGE} >/dev/null 2>&1; do :; done;"
+        f" nsenter --net=/var/run/netns/{newest.lan.netns} ip link set br0 arp off"
+    )
+    waiting = subprocess.Popen([*enter(newest.host.netns), "sh", "-c", command])
+    yield
+    waiting.kill()
+    waiting.wait()
+    newest.lan.run("ip", "link", "set", "br0", "arp", "on")
+
+
+@pytest.mark.usefixtures("unharmed", "deaf")
+def test_a_gateway_that_falls_silent_is_told_and_everything_is_back(newest):
+    done = taken(newest, "b", check=False)
+    assert "E-151 eth0 was not taken over: 10.77.0.1, fd77::1 did not" in refused(done)
+    assert newest.host.ipv4 in newest.host.run("ip", "addr", "show", "eth0").stdout
+
+
+@pytest.mark.usefixtures("unharmed", "deaf")
+def test_a_service_killed_in_the_midst_of_it_puts_the_host_right_when_it_is_back(
+    newest,
+):
+    creating = Thread(target=taken, args=(newest, "b"), kwargs={"check": False})
+    creating.start()
+    look = ("ip", "addr", "show", "dev", BRIDGE)
+    wait_until(
+        lambda: newest.host.ipv4 in newest.host.run(*look, check=False).stdout, 10
+    )
+    # It waits for the gateway now, with everything moved.
+    newest.service.kill()
+    newest.lan.run("ip", "link", "set", "br0", "arp", "on")
+    newest.service.start()
+    wait_until(lambda: newest.reached_from_lan(newest.host.ipv4), 5)
+    wait_until(lambda: newest.host.run(*look, check=False).returncode, 5)
+    creating.join()
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_an_address_from_dhcp_is_a_reason_to_refuse(newest):
+    def lives(how):
+        address = f"{newest.host.ipv4}/24"
+        newest.host.run("ip", "addr", "change", address, "dev", "eth0", *how)
+
+    lives(("valid_lft", "600", "preferred_lft", "600"))
+    done = taken(newest, "b", check=False)
+    lives(("valid_lft", "forever", "preferred_lft", "forever"))
+    assert "E-150 eth0 cannot become a port of a bridge" in refused(done)
+    assert "it has a lifetime, as one from a DHCP server" in done.stderr
