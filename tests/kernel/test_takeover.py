@@ -16,6 +16,7 @@ import pytest
 from tests.fakes import Clock, Death
 from tests.kernel.conftest import ip
 from tests.lab import net
+from tests.lab.service import wait_until
 from underlay.engine import Engine
 from underlay.errors import BadParent, GatewaySilent, NoTakeover
 from underlay.kernel.netlink import Netlink
@@ -340,6 +341,45 @@ def test_what_is_configured_on_the_device_later_goes_to_the_bridge(engine):
     engine.delete_network("n1")
     assert "10.0.0.9/24" in ip("addr", "show", "eth0")
     assert "10.0.0.6/24" not in ip("addr")
+
+
+ROUTER_SPEAKS = """
+import socket, struct, time
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+prefix = socket.inet_pton(socket.AF_INET6, "fd05::")
+said = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+said += struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0) + prefix
+while True:
+    try:
+        s.sendto(said, ("ff02::1", 0, 0, socket.if_nametoindex("wire0")))
+    except OSError:
+        pass  # no address of its own yet
+    time.sleep(0.05)
+"""
+
+
+def test_what_routers_tell_is_heard_on_the_bridge_and_then_on_the_device_again(
+    wire, engine
+):
+    def hears(device):
+        told = "fd05::" in ip("-6", "addr", "show", device)
+        return told and "proto ra" in ip("-6", "route", "show", "dev", device)
+
+    command = ["nsenter", f"--net=/var/run/netns/{wire}", sys.executable, "-c"]
+    router = subprocess.Popen([*command, ROUTER_SPEAKS])
+    try:
+        wait_until(lambda: hears("eth0"), 10)
+        engine.create_network(ON)
+        wait_until(lambda: hears(BRIDGE), 10)
+        assert "fd05::" not in ip("-6", "addr", "show", "eth0")
+        assert "proto ra" not in ip("-6", "route", "show", "dev", "eth0")
+        assert engine.preview() == ()
+        engine.delete_network("n1")
+        wait_until(lambda: hears("eth0"), 10)
+    finally:
+        router.kill()
+        router.wait()
 
 
 def test_a_bridge_that_others_plugged_into_stays_until_they_go(engine, caplog):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterable, Iterator
 
-from underlay.kernel import ip, links
+from underlay.kernel import ip, links, namespaces
 from underlay.kernel.links import RawLink
 from underlay.objects import PREFIX, Owner, Port
 
@@ -58,7 +59,21 @@ def _stands_on(carrier: RawLink, raw: RawLink) -> bool:
     return raw.link == carrier.index and not raw.elsewhere
 
 
-def bears_here(carrier: RawLink) -> bool:
+def bear_elsewhere(carrier: RawLink) -> bool:
+    """Tell whether something in another namespace stands on the carrier."""
+    for path in namespaces.others():
+        try:
+            if namespaces.inside(path, lambda: _bears_here(carrier)):
+                return True
+        except OSError as error:
+            # Gone meanwhile, or a file where none was mounted. Not to be allowed to
+            # look is no proof that nothing is there.
+            if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ESRCH):
+                return True
+    return False
+
+
+def _bears_here(carrier: RawLink) -> bool:
     """Tell whether something in the namespace of this thread stands on the carrier."""
     return any(
         raw.link == carrier.index and raw.elsewhere

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from underlay.kernel import (
     iptables,
     kinds,
     links,
-    namespaces,
     standing,
     sysctl,
 )
@@ -66,11 +65,8 @@ class Netlink:
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         """Return our objects: all of them, or the links of these names."""
-        try:
+        with _looking("ip link show"):
             return self._observe(names)
-        except OSError as error:
-            why = reason(error, error.errno)
-            raise KernelRefused(step="ip link show", why=why, hint="") from error
 
     def _observe(self, names: Collection[str] | None) -> frozenset[Object]:
         if names is None:
@@ -107,17 +103,20 @@ class Netlink:
 
     def standing(self, device: str) -> tuple[Standing, ...]:
         """Return what somebody put on a device of the host: addresses and routes."""
-        return tuple(standing.on(device))
+        with _looking(f"ip addr show dev {device}"):
+            return tuple(standing.on(device))
 
     def held(self, wanted: Collection[Held]) -> frozenset[Object]:
         """Return where these are now, on which of their two devices."""
-        return frozenset(standing.held(wanted))
+        with _looking("ip route show table all"):
+            return frozenset(standing.held(wanted))
 
     def answering(
         self, device: str, addresses: Collection[model.Address]
     ) -> frozenset[model.Address]:
         """Return which addresses answer on a device to ARP or neighbour discovery."""
-        return asking.answering(_index_of(device), addresses)
+        with _looking(f"ip neigh show dev {device}"):
+            return asking.answering(_index_of(device), addresses)
 
     def is_wireless(self, device: str) -> bool:
         """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
@@ -191,18 +190,7 @@ class Netlink:
     def carries(self, device: str) -> bool:
         """Tell whether something in another namespace stands on a device of ours."""
         carrier = links.link_named(device)
-        if carrier is None:
-            return False
-        for path in namespaces.others():
-            try:
-                if namespaces.inside(path, lambda: carriers.bears_here(carrier)):
-                    return True
-            except OSError as error:
-                # Gone meanwhile, or a file where none was mounted. Not to be allowed
-                # to look is no proof that nothing is there.
-                if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ESRCH):
-                    return True
-        return False
+        return carrier is not None and carriers.bear_elsewhere(carrier)
 
     def sandbox_lives(self, path: str) -> bool:
         """Tell whether a namespace is mounted at the path, not just an empty file."""
@@ -210,6 +198,16 @@ class Netlink:
             return Path(path).stat().st_dev == NAMESPACE.stat().st_dev
         except OSError:
             return False
+
+
+@contextmanager
+def _looking(words: str) -> Iterator[None]:
+    """Say what was looked at, in iproute2's words, if the kernel refuses to tell."""
+    try:
+        yield
+    except OSError as error:
+        why = reason(error, error.errno)
+        raise KernelRefused(step=words, why=why, hint="") from error
 
 
 def _create(link: Link) -> None:
