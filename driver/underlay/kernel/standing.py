@@ -66,14 +66,18 @@ def on(device: str) -> list[Standing]:
 
 
 def held(wanted: Collection[Held]) -> Iterator[Held]:
-    """Return where these are now; what is on both devices, as on the wrong one."""
+    """Return where these are now; what is on both devices, as on the wrong one.
+
+    What is not whole counts as being nowhere: older kernels take the source out of
+    an IPv6 route when that address leaves the device.
+    """
     devices = {d for h in wanted for d in (h.device, h.apart)}
-    found = {d: {(s.what, s.words) for s in on(d)} for d in devices}
+    found = {d: {(s.what, s.words): s.payload for s in on(d)} for d in devices}
     for h in wanted:
         key = h.standing.what, h.standing.words
         if key in found[h.apart]:
             yield replace(h, device=h.apart)
-        elif key in found[h.device]:
+        elif found[h.device].get(key) == h.standing.payload:
             yield h
 
 
