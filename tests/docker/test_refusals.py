@@ -132,10 +132,6 @@ CASES = [
     (net("-o", "ipvlan_mode=l3"), NO_IPVLAN),
     (net("-o", "mode=routed"), f"E-103 mode routed {LATER} {OTHER_MODE}"),
     (
-        net("-o", "mode=bridge"),
-        "E-104 mode=bridge and parent=eth0 contradict each other. Keep one of them.",
-    ),
-    (
         net("-o", "ipvlan_mode=L3"),
         "E-101 ipvlan_mode='L3' is not valid: one of l2, l3, l3s. Did you mean 'l3'?",
     ),

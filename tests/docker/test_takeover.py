@@ -169,16 +169,16 @@ def test_only_one_machine_answers_for_the_host_s_address(newest):
 
 @pytest.fixture
 def deaf(newest):
-    """A router that answers no ARP once there is a bridge, until the test is over."""
-    command = (
-        f"until ip link show {BRIDGE} >/dev/null 2>&1; do :; done;"
-        f" nsenter --net=/var/run/netns/{newest.lan.netns} ip link set br0 arp off"
-    )
-    waiting = subprocess.Popen([*enter(newest.host.netns), "sh", "-c", command])
-    yield
-    waiting.kill()
-    waiting.wait()
-    newest.lan.run("ip", "link", "set", "br0", "arp", "on")
+    """A host that hears nothing by way of a bridge, until `hear` or the test's end."""
+    chain = "{ type filter hook input priority 0; policy drop; }"
+    newest.host.outer_run("nft", "add", "table", "bridge", "deaf")
+    newest.host.outer_run("nft", "add", "chain", "bridge", "deaf", "silence", chain)
+
+    def hear():
+        newest.host.outer_run("nft", "delete", "table", "bridge", "deaf", check=False)
+
+    yield hear
+    hear()
 
 
 @pytest.mark.usefixtures("unharmed", "deaf")
@@ -188,9 +188,9 @@ def test_a_gateway_that_falls_silent_is_told_and_everything_is_back(newest):
     assert newest.host.ipv4 in newest.host.run("ip", "addr", "show", "eth0").stdout
 
 
-@pytest.mark.usefixtures("unharmed", "deaf")
+@pytest.mark.usefixtures("unharmed")
 def test_a_service_killed_in_the_midst_of_it_puts_the_host_right_when_it_is_back(
-    newest,
+    newest, deaf
 ):
     creating = Thread(target=taken, args=(newest, "b"), kwargs={"check": False})
     creating.start()
@@ -200,7 +200,7 @@ def test_a_service_killed_in_the_midst_of_it_puts_the_host_right_when_it_is_back
     )
     # It waits for the gateway now, with everything moved.
     newest.service.kill()
-    newest.lan.run("ip", "link", "set", "br0", "arp", "on")
+    deaf()
     newest.service.start()
     wait_until(lambda: newest.reached_from_lan(newest.host.ipv4), 5)
     wait_until(lambda: newest.host.run(*look, check=False).returncode, 5)

@@ -80,7 +80,7 @@ def state():
         ("-6", "route", "show", "table", "all"), ("rule",),
     )  # fmt: skip
     shown = {words: ip(*words) for words in looks}
-    volatile = r"^\d+: |@if\d+|expires \d+sec|link-netns\S* \S+"
+    volatile = r"^\d+: |@if\d+|\b\d+sec|link-netns\S* \S+"
     return {
         f"{words} {line}"
         for words, text in shown.items()
