@@ -9,7 +9,7 @@ from dataclasses import replace
 from underlay.engine import Engine
 from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
-from underlay.model import Address, Device, Setting
+from underlay.model import Address, Device, Interface, Setting
 from underlay.objects import Link, Object, Sysctl
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
@@ -34,10 +34,12 @@ class FakeKernel:
         self.settings: dict[str, str] = {}
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
         self.default = default
+        self.can_filter = True
         self.sandboxes: set[str] = set()
         self.lacks: set[str] = set()
         self.carrying: set[str] = set()
         self.own: set[str] = set()
+        self.here: dict[str, tuple[Interface, ...]] = {}
         self.steps = 0
         self.refuse_at: int | None = None
         self.refuse_after: int | None = None
@@ -158,6 +160,9 @@ class FakeKernel:
 
     def default_device(self) -> str | None:
         return self.default
+
+    def addresses_of(self, device: str) -> tuple[Interface, ...]:
+        return self.here.get(device, ())
 
     def is_own(self, address: Address) -> bool:
         return str(address) in self.own

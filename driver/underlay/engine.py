@@ -105,7 +105,7 @@ class Engine:
 
         The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
         """
-        network = self._network(asked.network)
+        network = self._placed(self._network(asked.network))
         self._builder.note_settings(set(mode_of(network.options).reasons(network)))
         with self._builder.building(Owner(asked.network, asked.id)):
             network = self._network(asked.network)
@@ -190,6 +190,8 @@ class Engine:
         alone, under the lock, from what the kernel and the records say at that moment.
         """
         failed: list[Step] = []
+        for network in self.records.networks.all():
+            self._placed(network)
         self._settle_settings()
         for owner, steps in self._stirred(only).items():
             with self.records.writing():
@@ -333,6 +335,23 @@ class Engine:
             uplink.check_base(network, self.kernel)
             self._builder.build(owners)
         return network, uplink.parent_of(network, self.kernel)
+
+    def _placed(self, network: Network) -> Network:
+        """Note the host's own place on a parent, if the mode goes by it, and may."""
+        mode = mode_of(network.options)
+        unguarded = mode.filters(network.options) and not self.kernel.can_filter
+        seat = mode.seat(network.options)
+        if unguarded or not seat or not mode.has_host_part(network.options):
+            return network
+        parent = self.kernel.device(network.parent)
+        if parent is None:
+            return network
+        here = self.kernel.addresses_of(parent.name)
+        if (network.here, network.mac) == (here, parent.mac):
+            return network
+        with self.records.writing(durable=False):
+            self.records.networks.place(network.id, here, parent.mac)
+        return replace(network, here=here, mac=parent.mac)
 
     def _stand_again(self, network: Network) -> Network:
         """Note what a network stands on if somebody has made it anew or renamed it."""

@@ -43,6 +43,9 @@ class Network:
     `vlans` are the VLANs under it that are ours to make, lowest first, by the names
     people know them by (eth0.50, eth0.50.7); the parent is then the last of them.
 
+    `here` are the host's own addresses on the parent and `mac` is the parent's, as last
+    seen, for modes that ask.
+
     Modes derive the meaning of `options` on every pass, so that a newer version
     that derives better mends old networks. `name` is what Docker's API told later:
     no driver call carries it.
@@ -54,6 +57,8 @@ class Network:
     segments: tuple[Segment, ...] = ()
     parent: str = ""
     vlans: tuple[str, ...] = ()
+    here: tuple[Interface, ...] = ()
+    mac: str = ""
     name: str = ""
     created: float = 0.0
 

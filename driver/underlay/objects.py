@@ -15,13 +15,15 @@ from underlay import model
 
 MARK = "underlay:"
 PREFIX = "ul-"
+TABLE = "underlay"
 # A link is born in this group and leaves it when its alias is set: the kernel takes no
 # alias at creation, and a death in between must not leave a link nobody owns.
 UNFINISHED_GROUP = 157
 # What routes and neighbours of ours carry, and addresses on them.
 PROTOCOL = 157
-# Stands on links; routes may need the addresses as their source.
-_TOP, _ADDRESSES, _ROUTES = 1000, 2000, 3000
+# What stands on links: filters before those are up, addresses before the routes that
+# may need them as their source.
+_TOP, _FILTERS, _ADDRESSES, _ROUTES = 1000, 1500, 2000, 3000
 MAIN_TABLE = 254
 # The metric of a route to one container; the kernel has no lower one for IPv6 without
 # one being given.
@@ -88,7 +90,8 @@ class Link:
     the mark. `flavour` and `flag` are the mode of a child; `vlan` is a tag (802.1Q).
     `peer` is the container's end of a pair, made in the same breath as this one.
     `master` is the bridge it is a port of. `settings` are sysctls of the device, such
-    as ipv4/rp_filter=2, set at its birth before it is up.
+    as net/ipv4/conf/*/rp_filter=2, set at its birth before it is up; a `guarded` one is
+    up only after the filters on it are made.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Link:
     master: str | None = None
     peer: Link | None = None
     settings: tuple[str, ...] = ()
+    guarded: bool = False
 
     @property
     def key(self) -> str:
@@ -323,4 +327,41 @@ class Permit:
         return f"{tool} {how} DOCKER-USER {self.match} {comment} -j ACCEPT"
 
 
-Object = Link | Address | Route | Neighbour | Sysctl | Permit
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain of the nftables table `underlay` of a family, with its rules.
+
+    `hook` is the place in the kernel it hangs on; `device` the one it is bound to, if
+    it is. Its rules are compared by their number: nft prints them in its own words.
+    """
+
+    family: Literal["ip", "netdev"]
+    name: str
+    hook: str
+    rules: tuple[str, ...]
+    device: str = ""
+    owner: Owner | None = None
+
+    rank = _FILTERS
+
+    @property
+    def key(self) -> str:
+        """Return its identity."""
+        return f"chain {self.family} {self.name}"
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` has as many rules."""
+        return bool(len(seen.rules) == len(self.rules))
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in nft's words."""
+        chain = f"{self.family} {TABLE} {self.name}"
+        if verb == "del":
+            return f"nft delete chain {chain}"
+        rules = "; ".join(self.rules)
+        return f"nft add chain {chain} {{ type {self.hook}; {rules} }}"
+
+
+Object = Link | Address | Route | Neighbour | Sysctl | Permit | Chain

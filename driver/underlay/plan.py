@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from underlay.objects import Address, Link, Object, Sysctl
+from underlay.objects import Address, Chain, Link, Object, Sysctl
 from underlay.steps import Amend, Create, Delete, Step
 from underlay.wanted import Wanted
 
@@ -33,19 +34,33 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
         for o in want.values()
         if _is_half_away(o, wanted) and o.key not in have
     }
+    late: list[Link] = []
     for o in sorted(want.values(), key=lambda o: (o.rank, o.key)):
+        if late and not isinstance(o, Link | Chain):
+            steps += _set_up(late)
         found = None if o.key in replaced or o.device in gone else have.get(o.key)
         if found is None and o.device not in out_of_reach:
             steps.append(Create(o))
+            if isinstance(o, Link) and o.guarded:
+                late.append(o)
         elif found is not None and not o.satisfied_by(found):
             steps.append(Amend(found, o))
-    return tuple(steps)
+    return (*steps, *_set_up(late))
+
+
+def _set_up(late: list[Link]) -> list[Step]:
+    """Return the steps that set links up whose filters are there by now."""
+    steps: list[Step] = [Amend(replace(link, up=False), link) for link in late]
+    late.clear()
+    return steps
 
 
 def _is_deleted(doomed: Object, gone: set[str]) -> bool:
     """Tell whether it takes a step: what stands on a link goes with it."""
     if isinstance(doomed, Link):
         return True
+    if isinstance(doomed, Chain):
+        return True  # its binding goes with the device, it does not
     return doomed.device not in gone and not isinstance(doomed, Address | Sysctl)
 
 

@@ -40,6 +40,7 @@ def test_the_kernel_tests_pass(name):
         ("tests/docker/test_vlan.py",),
         ("tests/docker/test_mode_table.py",),
         ("tests/docker/test_macs.py", "-k", "ipvlan"),
+        ("tests/docker/test_host_access.py", "-k", "28.5 and (l2 or l3)"),
     ],
     ids=lambda words: words[0],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from underlay.model import Address, Device, Setting
+from underlay.model import Address, Device, Interface, Setting
 from underlay.objects import Object, Sysctl
 from underlay.steps import Step
 
@@ -41,8 +41,15 @@ class Kernel(Protocol):
     def has_kind(self, kind: str) -> bool:
         """Tell whether the kernel can make a kind of device, by a module if need be."""
 
+    @property
+    def can_filter(self) -> bool:
+        """Whether there are nftables."""
+
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
+
+    def addresses_of(self, device: str) -> tuple[Interface, ...]:
+        """Return the host's own addresses on a device that it can speak from."""
 
     def is_own(self, address: Address) -> bool:
         """Tell whether an address is the host's own."""

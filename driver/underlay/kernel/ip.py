@@ -28,6 +28,7 @@ FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _NEWADDR, _GETADDR, _NEWROUTE, _GETROUTE, _NEWNEIGH, _GETNEIGH = 20, 22, 24, 26, 28, 30
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _GLOBAL, _LINK, _PERMANENT = 0, 253, 0x80
+_UNFIT = 0x40 | 0x20 | 0x08 | 0x01  # tentative, deprecated, found elsewhere, temporary
 _NODAD, _NO_PREFIX_ROUTE = 0x02, 0x200
 _DESTINATION, _OIF, _PRIORITY, _SOURCE, _TABLE = 1, 4, 6, 7, 15
 _UNICAST, _LOCAL, _BLACKHOLE = 1, 2, 6
@@ -67,6 +68,20 @@ def addresses_given_to(index: int) -> list[str]:
         and scope == _GLOBAL
         and (flags & _PERMANENT or interface.version == 4)
     ]
+
+
+def usable_on(index: int) -> tuple[model.Interface, ...]:
+    """Return the addresses on a link that the host can speak from, and keeps.
+
+    Not those that are still being checked, going out of use, or made for privacy.
+    """
+    return tuple(
+        interface
+        for found, interface, flags, scope in _addresses(index)
+        if found == index
+        and scope == _GLOBAL
+        and not flags & (_UNFIT if interface.version == 6 else 0)
+    )
 
 
 def route_is_local(address: bytes) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from underlay.kernel import raw
+from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 
@@ -52,6 +53,12 @@ class RawLink:
     flavour: str = ""
     flag: str = ""
     vlan: int = 0
+
+    @property
+    def ours(self) -> bool:
+        """Whether it has our mark, or was born to have it."""
+        unfinished = self.group == UNFINISHED_GROUP and self.name.startswith(PREFIX)
+        return self.alias.startswith(MARK) or unfinished
 
 
 def link_named(name: str) -> RawLink | None:

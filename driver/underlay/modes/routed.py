@@ -11,9 +11,8 @@ from ipaddress import ip_interface, ip_network
 
 from underlay.errors import BadValue, Contradiction, NeedsOurIpam
 from underlay.model import Attachment, Endpoint, Network
-from underlay.modes import gateway, pair
+from underlay.modes import gateway, masquerade, pair
 from underlay.modes import options as read
-from underlay.modes.seat import Seat
 from underlay.objects import (
     HOST_METRIC,
     MAIN_TABLE,
@@ -27,17 +26,22 @@ from underlay.objects import (
 
 KIND = pair.KIND
 HOST_LENGTH = True
-OWN_KEYS = ("masquerade", "proxy", "table")
+OWN_KEYS = read.ROUTED_KEYS
 # The rest of a pool leads nowhere; routing daemons announce what has this metric.
 ANNOUNCED = 10
 TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
 KERNELS_TABLES = (253, 255)
 # No duplicate detection: a container speaks at once, and nobody else is on the link.
-HOST_END = ("ipv4/rp_filter=2", "ipv6/accept_dad=0", "ipv6/accept_ra=0")
+HOST_END = (
+    "net/ipv4/conf/*/rp_filter=2",
+    "net/ipv6/conf/*/accept_dad=0",
+    "net/ipv6/conf/*/accept_ra=0",
+)
 FORWARDED = ("-i ul-+", "-o ul-+")
 
 check_endpoint = pair.check_endpoint
 check_room = pair.check_room
+seat = pair.seat
 endpoint_mac = pair.endpoint_mac
 has_host_part = pair.has_host_part
 
@@ -58,15 +62,14 @@ def check(network: Network) -> None:
             raise NeedsOurIpam(subnet=segment.subnet)
         if found is None:
             raise Contradiction(first="mode=routed", second="gateway=none")
-    read.choice(options, "masquerade", ("off", "on"))
+    masquerade.is_on(options)
     _table(options)
     read.check_ipv6_mtu(network, read.mtu(options))
 
 
-def seat(options: Mapping[str, str]) -> Seat | None:
-    """Return nothing: the network takes no device for itself."""
-    del options
-    return None
+def filters(options: Mapping[str, str]) -> str:
+    """Return the option that needs nftables."""
+    return "masquerade" if masquerade.is_on(options) else ""
 
 
 def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
@@ -89,6 +92,7 @@ def network_objects(network: Network) -> Iterable[Object]:
     for segment in network.segments:
         owner = Owner(shared=f"pool/{segment.subnet}")
         yield Route(segment.subnet, None, ANNOUNCED, table, owner=owner)
+    yield from masquerade.objects(network)
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
