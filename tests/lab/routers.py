@@ -33,14 +33,16 @@ class Router:
     """What runs with one configuration, from start() or entering to close().
 
     `start` starts a command where the router is to be: Host.outer for a host,
-    Namespace.start for any other namespace.
+    Namespace.start for any other namespace. `options` are those of its daemon.
     """
 
     CONFIG: ClassVar[str]
     """Where the configuration belongs, in the daemon's own /run."""
 
-    def __init__(self, start: Callable[..., Process], config: str) -> None:
-        self._where = start
+    def __init__(
+        self, start: Callable[..., Process], config: str, *options: str
+    ) -> None:
+        self._where, self._options = start, options
         self._processes: list[Process] = []
         self.dir = Path(tempfile.mkdtemp(prefix="router-", dir=debian.cache()))
         self._log = self.dir / "log"
@@ -61,9 +63,12 @@ class Router:
         self._end(signal.SIGKILL)
 
     def close(self) -> None:
-        """Remove it; routes that it made may stay."""
-        self.kill()
-        shutil.rmtree(self.dir)
+        """Stop and remove it; routes that its configuration keeps are still there."""
+        try:
+            self.stop()
+        finally:
+            self.kill()
+            shutil.rmtree(self.dir)
 
     @property
     def log(self) -> str:
@@ -98,9 +103,9 @@ class Router:
 
     def _end(self, how: signal.Signals) -> None:
         while self._processes:
-            process = self._processes.pop()
-            process.send_signal(how)
-            process.wait(timeout=20)
+            self._processes[-1].send_signal(how)
+            self._processes[-1].wait(timeout=20)
+            self._processes.pop()
 
     def __enter__(self) -> Self:
         try:
@@ -120,7 +125,7 @@ class Router:
 
 
 class Frr(Router):
-    """zebra and bgpd, started as Debian's service does with what routing.md says."""
+    """zebra, with options, and bgpd, started as Debian's service starts them."""
 
     CONFIG = "frr/frr.conf"
     ZEBRA, BGPD = "/usr/lib/frr/zebra", "/usr/lib/frr/bgpd"
@@ -130,10 +135,10 @@ class Frr(Router):
         for old in (self.dir / "frr").glob("*.vty"):
             old.unlink()
         (self.dir / "frr/vtysh.conf").touch()
-        common = ("--log", "stdout", "-A", "127.0.0.1", "-P", "0")
-        self._run(self.ZEBRA, *common, "--retain", "-K", "60")
+        log = ("--log", "stdout")
+        self._run(self.ZEBRA, *log, *self._options)
         self._wait_for("frr/zserv.api", "frr/zebra.vty")
-        self._run(self.BGPD, *common)
+        self._run(self.BGPD, *log, "-A", "127.0.0.1")
         self._wait_for("frr/bgpd.vty")
         self.ask("vtysh", "--config_dir", "/run/frr", "-b")
 
@@ -146,7 +151,8 @@ class Bird(Router):
     def start(self) -> None:
         """Start it; with a mistake in its configuration it ends at once."""
         (self.dir / "bird.ctl").unlink(missing_ok=True)
-        self._run("bird", "-d", "-c", "/run/bird.conf", "-s", "/run/bird.ctl")
+        files = ("-c", "/run/bird.conf", "-s", "/run/bird.ctl")
+        self._run("bird", "-d", *files, *self._options)
         self._wait_for("bird.ctl")
 
 
