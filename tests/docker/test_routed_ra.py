@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from tests.docker.conftest import GATEWAY6, make_site
+from tests.docker.conftest import GATEWAY6, Site
+from tests.lab.host import Host
 from tests.lab.net import Lan
 from tests.lab.routers import Radvd
-from tests.lab.service import wait_until
+from tests.lab.service import Service, wait_until
 
 LIFETIME_SECONDS = 8
 # As short as radvd does it.
@@ -43,18 +44,21 @@ def default_route(host):
 
 @pytest.fixture
 def advertised():
-    """A site of its own: advertisements are for everybody on a LAN."""
-    with Lan() as lan:
-        site = make_site(lan, "ra", "28.5", 3)
-        try:
-            site.host.run("ip", "-6", "route", "del", "default")
-            with Radvd(lan.start, ADVERTISEMENTS) as radvd:
-                wait_until(lambda: default_route(site.host), 10, lambda: radvd.log)
-                yield site
-                site.clear()
-                site.assert_nothing_left()
-        finally:
-            site.host.close()
+    """A site of its own: advertisements are for everybody on a LAN.
+
+    Docker has no bridge there, for which forwarding would have to stay on.
+    """
+    with Lan() as lan, Host(lan, "ra", "28.5", 3) as host:
+        host.run("ip", "-6", "route", "del", "default")
+        with Radvd(lan.start, ADVERTISEMENTS) as radvd:
+            wait_until(lambda: default_route(host), 10, lambda: radvd.log)
+            site = Site(host, Service(host))
+            site.service.start()
+            host.start_dockerd("--bridge=none")
+            host.load_image()
+            yield site
+            site.clear()
+            site.assert_nothing_left()
 
 
 def test_a_default_route_from_advertisements_outlives_the_forwarding_that_we_switch_on(
