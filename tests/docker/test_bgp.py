@@ -73,6 +73,12 @@ def bird(start):
 DAEMONS = {"frr": frr, "bird": bird}
 
 
+def test_every_block_of_the_page_is_run_by_a_test_here():
+    titles = re.findall(r"^```\w*\n[#!] (.*)$", PAGE.read_text(), re.MULTILINE)
+    assert len(titles) == PAGE.read_text().count("```") / 2
+    assert not [t for t in titles if f'"{t}"' not in Path(__file__).read_text()]
+
+
 class Fabric:
     """The daemon on the host, the LAN's router, and a machine behind that."""
 

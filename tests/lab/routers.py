@@ -43,7 +43,7 @@ class Router:
         self, start: Callable[..., Process], config: str, *options: str
     ) -> None:
         self._where, self._options = start, options
-        self._processes: list[Process] = []
+        self.processes: list[Process] = []
         self.dir = Path(tempfile.mkdtemp(prefix="router-", dir=debian.cache()))
         self._log = self.dir / "log"
         file = self.dir / self.CONFIG
@@ -77,7 +77,7 @@ class Router:
 
     def ask(self, *command: str) -> str:
         """Run a command of the daemons' root beside them; return what it says."""
-        target = f"--target={self._processes[0].pid}"
+        target = f"--target={self.processes[0].pid}"
         done = subprocess.run(
             ["nsenter", target, "--mount", "--net", "--root", "--wd=/", *command],
             check=False, timeout=30, text=True,
@@ -93,7 +93,7 @@ class Router:
             process = self._where(
                 *view, str(self.dir), *command, stdout=log, stderr=log
             )
-        self._processes.append(process)
+        self.processes.append(process)
 
     def _wait_for(self, *sockets: str) -> None:
         def served() -> bool:
@@ -102,10 +102,10 @@ class Router:
         wait_until(served, 10, lambda: self.log)
 
     def _end(self, how: signal.Signals) -> None:
-        while self._processes:
-            self._processes[-1].send_signal(how)
-            self._processes[-1].wait(timeout=20)
-            self._processes.pop()
+        while self.processes:
+            self.processes[-1].send_signal(how)
+            self.processes[-1].wait(timeout=20)
+            self.processes.pop()
 
     def __enter__(self) -> Self:
         try:
