@@ -46,6 +46,7 @@ class Router:
         self.processes: list[Process] = []
         self.dir = Path(tempfile.mkdtemp(prefix="router-", dir=debian.cache()))
         self._log = self.dir / "log"
+        self._log.touch()
         file = self.dir / self.CONFIG
         file.parent.mkdir(exist_ok=True)
         file.write_text(config)
