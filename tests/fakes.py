@@ -10,7 +10,7 @@ from underlay.engine import Engine
 from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
 from underlay.model import Address, Device, Interface, Setting
-from underlay.objects import Link, Object, Sysctl
+from underlay.objects import Link, Object, Permit, Sysctl
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
 
@@ -53,13 +53,19 @@ class FakeKernel:
             for name, link in self.links.items()
             if names is None or name in names
         }
-        others = () if names is not None else self.others.values()
+        others = [o for o in self.others.values() if not isinstance(o, Permit)]
+        others = others if names is None else []
         return frozenset(seen | {replace(o, owner=None) for o in others})
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         return frozenset(
             replace(s, value=self.settings.get(s.path, "0")) for s in settings
         )
+
+    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+        del wanted  # Docker's chain is always there
+        found = {o for o in self.others.values() if isinstance(o, Permit)}
+        return frozenset(replace(o, owner=None) for o in found)
 
     def needed(self, reason: str) -> list[Setting]:
         path = f"net/{reason}"

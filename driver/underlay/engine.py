@@ -23,7 +23,7 @@ from underlay.kernel import Kernel
 from underlay.model import Attachment, Device, Endpoint, Network, difference
 from underlay.modes import mode_of
 from underlay.modes.child import check_mtu
-from underlay.objects import Link, Object, Owner, Sysctl
+from underlay.objects import Link, Object, Owner, Permit, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.steps import Step
@@ -203,6 +203,7 @@ class Engine:
         """Return the steps a pass would take now, in order."""
         seen = self.kernel.observe()
         want = self._wanted_beside(seen)
+        seen |= self.kernel.permits([o for o in want.objects if isinstance(o, Permit)])
         settings = of_settings(self.records.settings.all(), want.reasons)
         return plan(want, seen) + self._builder.setting_steps(settings)
 

@@ -105,13 +105,16 @@ class Site:
                 " /proc/sys/net/ipv?/neigh | grep -v secret | sort"
             ),
         }
+        tentative = ("ip", "-o", "addr", "show", "tentative")
+        wait_until(lambda: not self.host.run(*tentative).stdout, 10)
         found = {k: self.host.run("sh", "-c", c).stdout for k, c in commands.items()}
         # By the machine's programs, as the service: those of the host may lack nft.
         for tool in ("iptables", "ip6tables"):
             saved = self.host.outer_run(f"{tool}-save", check=False).stdout
             found[tool] = re.sub(r"^#.*\n|\[\d+:\d+\]", "", saved, flags=re.MULTILINE)
         tables = self.host.outer_run("nft", "list", "tables", check=False).stdout
-        return {**found, "tables": [x for x in tables.splitlines() if "underlay" in x]}
+        found["tables"] = "".join(x for x in tables.splitlines(True) if "underlay" in x)
+        return found
 
     def live(self):
         """Return what is on record: networks, endpoints, and addresses in use."""

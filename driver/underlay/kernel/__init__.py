@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from underlay.model import Address, Device, Interface, Setting
-from underlay.objects import Object, Sysctl
+from underlay.objects import Object, Permit, Sysctl
 from underlay.steps import Step
 
 
@@ -18,10 +18,13 @@ class Kernel(Protocol):
     """
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
-        """Return our objects: all of them, or the links of these names."""
+        """Return our objects, but permits: all of them, or the links of these names."""
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         """Return what these settings are now, as far as the kernel has them."""
+
+    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+        """Return the rules of ours, and those wanted that nothing makes necessary."""
 
     def needed(self, reason: str) -> list[Setting]:
         """Return what to set for a reason (`forwarding/4`), with how it is now."""

@@ -66,8 +66,6 @@ class Netlink:
         seen = links.all_links()
         names = {raw.index: raw.name for raw in seen}
         ours = [raw for raw in seen if raw.ours]
-        permits = frozenset(iptables.permits()) if self._may_permit else frozenset()
-        self._may_permit = bool(permits)
         chains = frozenset(nftables.chains()) if self._may_filter else frozenset()
         self._may_filter = bool(chains)
         return frozenset(
@@ -76,7 +74,6 @@ class Netlink:
                 *ip.addresses({raw.index: raw.name for raw in ours}),
                 *ip.routes(names),
                 *ip.neighbours(names),
-                *permits,
                 *chains,
             )
         )
@@ -84,6 +81,13 @@ class Netlink:
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         """Return what these settings are now, as far as the kernel has them."""
         return frozenset(sysctl.read(settings))
+
+    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+        """Return the rules of ours, and those wanted that nothing makes necessary."""
+        if not (wanted or self._may_permit):
+            return frozenset()
+        self._may_permit = bool(wanted)
+        return frozenset(iptables.permits(wanted))
 
     def needed(self, reason: str) -> list[Setting]:
         """Return what is to be set for a reason, with how it is now."""
