@@ -1,0 +1,255 @@
+"""The data path: what a byte, and a byte's answer, cost on each way to the LAN."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+
+from tests.bench.load import (
+    PING_PORT,
+    STREAM_PORT,
+    Command,
+    on_host,
+    on_lan,
+    serve,
+    stream,
+    trips,
+)
+from tests.bench.tables import Aim, Series, paired, say, spread, table, tell
+from tests.bench.ways import BRIDGED, HOST, OTHER_KERNEL_WAYS, WAYS, Way
+from tests.docker.conftest import GATEWAY4, Site, make_site
+from tests.lab import uml
+from tests.lab.net import Lan
+from tests.lab.service import wait_until
+
+OTHER_KERNEL = "7.2"
+# As a shell on the host would do it: eth0 becomes a port, its addresses are br0's.
+TO_BRIDGE = f"""
+    ip link add br0 address $(cat /sys/class/net/eth0/address) type bridge
+    ip addr flush dev eth0
+    ip link set eth0 master br0
+    ip link set br0 up
+    ip addr add $0/24 dev br0
+    ip route add default via {GATEWAY4}
+"""
+
+# One figure of every round, by what it is; and that of each way, by its name.
+Figures = dict[str, Series]
+Found = dict[str, Figures]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a way's servers run and its client is started, and how the LAN asks it."""
+
+    way: Way
+    start: Command
+    address: str
+
+
+def datapath(engine: str, rounds: int, seconds: int, other_kernel: bool) -> bool:
+    """Measure everything and print it; tell whether every aim was met."""
+    began = time.monotonic()
+    found, refused = measured(engine, WAYS, rounds, seconds)
+    _tell_machine(rounds, seconds)
+    tables("this machine's kernel", found)
+    for name, why in refused.items():
+        say(f"\nNot measured: {name}. {why}")
+    aims = [*judged(WAYS, found)]
+    if other_kernel:
+        inside = in_other_kernel(engine, rounds, seconds)
+        where = f"user-mode Linux {OTHER_KERNEL}"
+        tables(where, inside)
+        aims += [
+            (f"{what} ({where})", *rest)
+            for what, *rest in judged(OTHER_KERNEL_WAYS, inside)
+        ]
+    verdicts = [(what, found, "met" if met else "NOT met") for what, found, met in aims]
+    table("Aims", ("asked of the median of paired ratios", "measured", ""), verdicts)
+    tell(f"{time.monotonic() - began:.0f} s in all")
+    return not refused and all(met for *_, met in aims)
+
+
+def _tell_machine(rounds: int, seconds: int) -> None:
+    say(
+        f"{os.cpu_count()} cores, Linux {platform.release()},"
+        f" load average at the end {os.getloadavg()[0]:.2f},"
+        f" {rounds} rounds, {seconds} s for each figure"
+    )
+
+
+# --- measuring ---
+
+
+def measured(
+    engine: str, ways: Sequence[Way], rounds: int, seconds: int
+) -> tuple[Found, dict[str, str]]:
+    """Return the figures of each way, and why others have none."""
+    with Lan() as lan, ExitStack() as until_then:
+        serve(on_lan(lan))
+        sites = {}
+        for index, name in enumerate(dict.fromkeys(way.on for way in ways), start=1):
+            sites[name] = until_then.enter_context(_site(lan, name, engine, index))
+        places, refused = [], {}
+        for number, way in enumerate(ways):
+            try:
+                places.append(_place(sites[way.on], way, f"way{number}"))
+            except subprocess.CalledProcessError as error:
+                refused[way.name] = str(error.stderr).strip()
+        found = _rounds(on_lan(lan), places, rounds, seconds)
+    return found, refused
+
+
+@contextmanager
+def _site(lan: Lan, name: str, engine: str, index: int) -> Iterator[Site]:
+    tell(f"host {name}")
+    site = make_site(lan, name, engine, index, period=30, grace=60)
+    try:
+        if name == BRIDGED:
+            site.host.run("sh", "-ec", TO_BRIDGE, site.host.ipv4)
+        yield site
+    finally:
+        site.host.close()
+
+
+def _place(site: Site, way: Way, name: str) -> Place:
+    """Make the way's network and container, and start the servers in there.
+
+    The programs are the machine's, in the container's network namespace: what a
+    packet passes is what it passes for the container's own processes.
+    """
+    host, inside = site.host, ()
+    if way.network:
+        site.docker("network", "create", *way.network, name)
+    if way.run:
+        network = name if way.network else "bridge"
+        site.run(name, network, *way.run)
+        inside = ("nsenter", f"--net=/proc/{host.pid_of(name)}/ns/net")
+    if way.routed:
+        site.lan.run("ip", "route", "add", way.routed, "via", host.ipv4)
+    place = Place(way, on_host(host, *inside), way.address or host.ipv4)
+    serve(place.start)
+    _wait_for_servers(site.lan, place)
+    return place
+
+
+def _wait_for_servers(lan: Lan, place: Place) -> None:
+    """Wait until both servers answer the LAN: from then on it is only traffic."""
+    for port in (STREAM_PORT, PING_PORT):
+        code = f"import socket; socket.create_connection(('{place.address}', "
+        code += f"{port + place.way.published}), 1)"
+        command = (sys.executable, "-c", code)
+        wait_until(
+            lambda: lan.run(*command, check=False).returncode == 0,
+            10,
+            lambda: f"{place.way.name}: no answer on {place.address}",
+        )
+
+
+def _rounds(lan: Command, places: Sequence[Place], rounds: int, seconds: int) -> Found:
+    found: Found = {place.way.name: {} for place in places}
+    for turn in range(rounds):
+        first = turn % len(places)
+        for place in (*places[first:], *places[:first]):
+            tell(f"{place.way.name}, {turn + 1} of {rounds}")
+            for what, figure in _figures(lan, place, seconds):
+                found[place.way.name].setdefault(what, []).append(figure)
+    return found
+
+
+def _figures(lan: Command, place: Place, seconds: int) -> Iterator[tuple[str, float]]:
+    """Yield what one round measures of a way, by what it is."""
+    out = stream(place.start, GATEWAY4, STREAM_PORT, seconds)
+    port = place.way.published
+    into = stream(lan, place.address, STREAM_PORT + port, seconds)
+    back = trips(lan, place.address, PING_PORT + port, seconds)
+    for prefix, values in (("out", out), ("in", into), ("trips", back)):
+        for what, value in asdict(values).items():
+            yield f"{prefix} {what}", value
+
+
+def in_other_kernel(engine: str, rounds: int, seconds: int) -> Found:
+    """Measure what this machine's kernel may lack, in one that has it."""
+    tell(f"kernel {OTHER_KERNEL}")
+    words = (sys.executable, "-m", "tests.bench.datapath", engine, rounds, seconds)
+    done = uml.run(
+        OTHER_KERNEL,
+        [str(word) for word in words],
+        memory="3G",
+        timeout=120 + 30 * rounds * seconds,
+        env={"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    if done.returncode:
+        raise RuntimeError(f"kernel {OTHER_KERNEL}: {done.stdout[-4000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+# --- telling ---
+
+
+def tables(where: str, found: Found) -> None:
+    """Print the figures of one kernel."""
+    base = found[HOST.name]
+    for title, prefix in (("from the way to the LAN", "out"), ("from the LAN", "in")):
+        table(
+            f"One TCP stream {title} ({where})",
+            ("", "Gbit/s: median (min to max)", "of the host's",
+             "CPU s per GB, its own", "of the host's", "CPU s per GB, whole machine"),
+            _stream_rows(prefix, base, found),
+        )  # fmt: skip
+    table(
+        f"One byte there and back ({where})",
+        ("", "round trips per s: median (min to max)", "of the host's",
+         "p50 µs", "of the host's", "p99 µs"),
+        [
+            (name, spread(of["trips rate"], 0), share(of, base, "trips rate"),
+             spread(of["trips p50"]), share(of, base, "trips p50"),
+             spread(of["trips p99"]))
+            for name, of in found.items()
+        ],
+    )  # fmt: skip
+
+
+def _stream_rows(prefix: str, base: Figures, found: Found) -> Iterable[tuple[str, ...]]:
+    rate, own, machine = f"{prefix} rate", f"{prefix} own", f"{prefix} machine"
+    for name, of in found.items():
+        yield (
+            name, spread(of[rate]), share(of, base, rate),
+            spread(of[own], 3), share(of, base, own), spread(of[machine], 3),
+        )  # fmt: skip
+
+
+def share(of: Figures, base: Figures, what: str) -> str:
+    """Return the median of the ratios to the host namespace in the same round."""
+    return f"{paired(of[what], base[what]):.2f}"
+
+
+def judged(ways: Iterable[Way], found: Found) -> Iterator[Aim]:
+    """Yield how the rates of each way with an aim compare with it."""
+    named = {
+        "out rate": "throughput to the LAN",
+        "in rate": "throughput from the LAN",
+        "trips rate": "round trips",
+    }
+    for way in ways:
+        if way.aim is None or way.name not in found:
+            continue
+        for what, words in named.items():
+            times = paired(found[way.name][what], found[HOST.name][what])
+            asked = f"{way.name}: {words} at least {way.aim} of the host namespace's"
+            yield asked, f"{times:.3f}", times >= way.aim
+
+
+if __name__ == "__main__":
+    given, *numbers = sys.argv[1:]
+    inside, without = measured(given, OTHER_KERNEL_WAYS, *map(int, numbers))
+    if without:
+        raise SystemExit(str(without))
+    sys.stdout.write(f"\n{json.dumps(inside)}\n")
