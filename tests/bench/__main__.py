@@ -7,7 +7,7 @@ import signal
 import sys
 
 from tests.bench.control import control
-from tests.bench.datapath import datapath
+from tests.bench.datapath import Asked, datapath
 from tests.lab.roots import ENGINES
 
 
@@ -17,8 +17,10 @@ def main() -> None:
     one = paths.add_parser("control", help="what containers cost")
     one.add_argument("--runs", type=int, default=15, help="at least 10")
     other = paths.add_parser("datapath", help="what their traffic costs")
-    other.add_argument("--rounds", type=int, default=5, help="at least 3")
+    other.add_argument("--rounds", type=int, default=7, help="at least 3")
     other.add_argument("--seconds", type=int, default=1, help="for each figure")
+    other.add_argument("--spread", action="store_true", help="over all cores")
+    other.add_argument("--single", action="store_true", help="no packets joined")
     other.add_argument("--no-uml", action="store_true", help="without ipvlan")
     for path in (one, other):
         path.add_argument("--engine", choices=ENGINES, default="28.5")
@@ -41,7 +43,8 @@ def main() -> None:
 def measure(given: argparse.Namespace) -> bool:
     if given.what == "control":
         return control(given.engine, given.runs)
-    return datapath(given.engine, given.rounds, given.seconds, not given.no_uml)
+    asked = Asked(given.engine, given.rounds, given.seconds, given.spread, given.single)
+    return datapath(asked, not given.no_uml)
 
 
 if __name__ == "__main__":

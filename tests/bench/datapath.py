@@ -30,6 +30,8 @@ from tests.lab.net import Lan
 from tests.lab.service import wait_until
 
 OTHER_KERNEL = "7.2"
+# What a device must be given in packets of the wire's size: as many NICs want it.
+SINGLE = ("gso_max_segs", "1")
 # As a shell on the host would do it: eth0 becomes a port, its addresses are br0's.
 TO_BRIDGE = f"""
     ip link add br0 address $(cat /sys/class/net/eth0/address) type bridge
@@ -46,6 +48,30 @@ Found = dict[str, Figures]
 
 
 @dataclass(frozen=True)
+class Asked:
+    """How to measure. `spread`: on any core, `single`: no packets joined (no GSO)."""
+
+    engine: str
+    rounds: int
+    seconds: int
+    spread: bool
+    single: bool
+
+    @property
+    def pin(self) -> tuple[str, ...]:
+        """The words that keep both ends of a measurement on the last core."""
+        return () if self.spread else ("taskset", "-c", str(os.cpu_count() - 1))
+
+    def __str__(self) -> str:
+        cores = "on any core" if self.spread else "on one core"
+        packets = ", no packets joined" if self.single else ""
+        return (
+            f"{self.rounds} rounds, {self.seconds} s for each figure,"
+            f" both ends {cores}{packets}"
+        )
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a way's servers run and its client is started, and how the LAN asks it."""
 
@@ -54,72 +80,66 @@ class Place:
     address: str
 
 
-def datapath(engine: str, rounds: int, seconds: int, other_kernel: bool) -> bool:
+def datapath(asked: Asked, other_kernel: bool) -> bool:
     """Measure everything and print it; tell whether every aim was met."""
     began = time.monotonic()
-    found, refused = measured(engine, WAYS, rounds, seconds)
-    _tell_machine(rounds, seconds)
+    load = os.getloadavg()[0]
+    found, refused = measured(asked, WAYS)
+    say(
+        f"{os.cpu_count()} cores, Linux {platform.release()},"
+        f" load average before {load:.2f}; {asked}"
+    )
     tables("this machine's kernel", found)
     for name, why in refused.items():
         say(f"\nNot measured: {name}. {why}")
-    aims = [*judged(WAYS, found)]
+    aims = [*judged(WAYS, found, "")]
     if other_kernel:
-        inside = in_other_kernel(engine, rounds, seconds)
-        where = f"user-mode Linux {OTHER_KERNEL}"
+        inside, where = in_other_kernel(asked), f"user-mode Linux {OTHER_KERNEL}"
         tables(where, inside)
-        aims += [
-            (f"{what} ({where})", *rest)
-            for what, *rest in judged(OTHER_KERNEL_WAYS, inside)
-        ]
+        aims += judged(OTHER_KERNEL_WAYS, inside, f" ({where})")
     verdicts = [(what, found, "met" if met else "NOT met") for what, found, met in aims]
     table("Aims", ("asked of the median of paired ratios", "measured", ""), verdicts)
     tell(f"{time.monotonic() - began:.0f} s in all")
     return not refused and all(met for *_, met in aims)
 
 
-def _tell_machine(rounds: int, seconds: int) -> None:
-    say(
-        f"{os.cpu_count()} cores, Linux {platform.release()},"
-        f" load average at the end {os.getloadavg()[0]:.2f},"
-        f" {rounds} rounds, {seconds} s for each figure"
-    )
-
-
 # --- measuring ---
 
 
-def measured(
-    engine: str, ways: Sequence[Way], rounds: int, seconds: int
-) -> tuple[Found, dict[str, str]]:
+def measured(asked: Asked, ways: Sequence[Way]) -> tuple[Found, dict[str, str]]:
     """Return the figures of each way, and why others have none."""
     with Lan() as lan, ExitStack() as until_then:
-        serve(on_lan(lan))
-        sites = {}
-        for index, name in enumerate(dict.fromkeys(way.on for way in ways), start=1):
-            sites[name] = until_then.enter_context(_site(lan, name, engine, index))
+        peer = on_lan(lan, *asked.pin)
+        serve(peer)
+        sites = {
+            name: until_then.enter_context(_site(lan, name, asked, index))
+            for index, name in enumerate(dict.fromkeys(way.on for way in ways), start=1)
+        }
         places, refused = [], {}
         for number, way in enumerate(ways):
             try:
-                places.append(_place(sites[way.on], way, f"way{number}"))
+                places.append(_place(sites[way.on], way, f"way{number}", asked.pin))
             except subprocess.CalledProcessError as error:
                 refused[way.name] = str(error.stderr).strip()
-        found = _rounds(on_lan(lan), places, rounds, seconds)
-    return found, refused
+        return _rounds(peer, places, asked), refused
 
 
 @contextmanager
-def _site(lan: Lan, name: str, engine: str, index: int) -> Iterator[Site]:
+def _site(lan: Lan, name: str, asked: Asked, index: int) -> Iterator[Site]:
     tell(f"host {name}")
-    site = make_site(lan, name, engine, index, period=30, grace=60)
+    site = make_site(lan, name, asked.engine, index, period=30, grace=60)
     try:
         if name == BRIDGED:
             site.host.run("sh", "-ec", TO_BRIDGE, site.host.ipv4)
+        if asked.single:
+            site.host.run("ip", "link", "set", "eth0", *SINGLE)
+            lan.run("ip", "link", "set", f"p-{name}", *SINGLE)
         yield site
     finally:
         site.host.close()
 
 
-def _place(site: Site, way: Way, name: str) -> Place:
+def _place(site: Site, way: Way, name: str, pin: tuple[str, ...]) -> Place:
     """Make the way's network and container, and start the servers in there.
 
     The programs are the machine's, in the container's network namespace: what a
@@ -134,7 +154,7 @@ def _place(site: Site, way: Way, name: str) -> Place:
         inside = ("nsenter", f"--net=/proc/{host.pid_of(name)}/ns/net")
     if way.routed:
         site.lan.run("ip", "route", "add", way.routed, "via", host.ipv4)
-    place = Place(way, on_host(host, *inside), way.address or host.ipv4)
+    place = Place(way, on_host(host, *pin, *inside), way.address or host.ipv4)
     serve(place.start)
     _wait_for_servers(site.lan, place)
     return place
@@ -153,37 +173,37 @@ def _wait_for_servers(lan: Lan, place: Place) -> None:
         )
 
 
-def _rounds(lan: Command, places: Sequence[Place], rounds: int, seconds: int) -> Found:
+def _rounds(peer: Command, places: Sequence[Place], asked: Asked) -> Found:
+    """Measure each place once in every round; each comes first in turn."""
     found: Found = {place.way.name: {} for place in places}
-    for turn in range(rounds):
+    for turn in range(asked.rounds):
         first = turn % len(places)
         for place in (*places[first:], *places[:first]):
-            tell(f"{place.way.name}, {turn + 1} of {rounds}")
-            for what, figure in _figures(lan, place, seconds):
+            tell(f"{place.way.name}, {turn + 1} of {asked.rounds}")
+            for what, figure in _figures(peer, place, asked.seconds):
                 found[place.way.name].setdefault(what, []).append(figure)
     return found
 
 
-def _figures(lan: Command, place: Place, seconds: int) -> Iterator[tuple[str, float]]:
+def _figures(peer: Command, place: Place, seconds: int) -> Iterator[tuple[str, float]]:
     """Yield what one round measures of a way, by what it is."""
     out = stream(place.start, GATEWAY4, STREAM_PORT, seconds)
     port = place.way.published
-    into = stream(lan, place.address, STREAM_PORT + port, seconds)
-    back = trips(lan, place.address, PING_PORT + port, seconds)
+    into = stream(peer, place.address, STREAM_PORT + port, seconds)
+    back = trips(peer, place.address, PING_PORT + port, seconds)
     for prefix, values in (("out", out), ("in", into), ("trips", back)):
         for what, value in asdict(values).items():
             yield f"{prefix} {what}", value
 
 
-def in_other_kernel(engine: str, rounds: int, seconds: int) -> Found:
+def in_other_kernel(asked: Asked) -> Found:
     """Measure what this machine's kernel may lack, in one that has it."""
     tell(f"kernel {OTHER_KERNEL}")
-    words = (sys.executable, "-m", "tests.bench.datapath", engine, rounds, seconds)
     done = uml.run(
         OTHER_KERNEL,
-        [str(word) for word in words],
+        (sys.executable, "-m", "tests.bench.datapath", json.dumps(asdict(asked))),
         memory="3G",
-        timeout=120 + 30 * rounds * seconds,
+        timeout=200 + 30 * asked.rounds * asked.seconds,
         env={"PYTHONDONTWRITEBYTECODE": "1"},
     )
     if done.returncode:
@@ -231,7 +251,7 @@ def share(of: Figures, base: Figures, what: str) -> str:
     return f"{paired(of[what], base[what]):.2f}"
 
 
-def judged(ways: Iterable[Way], found: Found) -> Iterator[Aim]:
+def judged(ways: Iterable[Way], found: Found, where: str) -> Iterator[Aim]:
     """Yield how the rates of each way with an aim compare with it."""
     named = {
         "out rate": "throughput to the LAN",
@@ -243,13 +263,15 @@ def judged(ways: Iterable[Way], found: Found) -> Iterator[Aim]:
             continue
         for what, words in named.items():
             times = paired(found[way.name][what], found[HOST.name][what])
-            asked = f"{way.name}: {words} at least {way.aim} of the host namespace's"
+            asked = (
+                f"{way.name}: {words} at least {way.aim} of the host namespace's{where}"
+            )
             yield asked, f"{times:.3f}", times >= way.aim
 
 
 if __name__ == "__main__":
-    given, *numbers = sys.argv[1:]
-    inside, without = measured(given, OTHER_KERNEL_WAYS, *map(int, numbers))
+    told = Asked(**json.loads(sys.argv[1]))
+    inside, without = measured(told, OTHER_KERNEL_WAYS)
     if without:
         raise SystemExit(str(without))
     sys.stdout.write(f"\n{json.dumps(inside)}\n")

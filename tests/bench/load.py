@@ -45,14 +45,14 @@ class Trips:
     p99: float
 
 
-def on_host(host: Host, *inside: str) -> Command:
+def on_host(host: Host, *before: str) -> Command:
     """Return what starts a command of the machine on a host, after these words."""
-    return lambda *argv, **options: host.outer(*inside, *argv, **options)
+    return lambda *argv, **options: host.outer(*before, *argv, **options)
 
 
-def on_lan(lan: Lan) -> Command:
-    """Return what starts a command on the router side."""
-    return lan.start
+def on_lan(lan: Lan, *before: str) -> Command:
+    """Return what starts a command on the router side, after these words."""
+    return lambda *argv, **options: lan.start(*before, *argv, **options)
 
 
 def serve(start: Command) -> None:

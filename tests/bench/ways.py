@@ -74,7 +74,7 @@ WAYS = (
 # and on a host of its own, for a parent has one or the other.
 OTHER_KERNEL_WAYS = (
     HOST,
-    replace(MACVLAN, on="other"),
+    replace(MACVLAN, on="other", aim=None),
     Way(
         "ipvlan",
         network=(*OURS, "-o", "ipvlan_mode=l2", "-o", "parent=eth0", *LAN),
