@@ -19,8 +19,8 @@ def main() -> None:
     other = paths.add_parser("datapath", help="what their traffic costs")
     other.add_argument("--rounds", type=int, default=7, help="at least 3")
     other.add_argument("--seconds", type=int, default=1, help="for each figure")
-    other.add_argument("--spread", action="store_true", help="over all cores")
-    other.add_argument("--single", action="store_true", help="no packets joined")
+    other.add_argument("--spread", action="store_true", help="not on one core")
+    other.add_argument("--single", action="store_true", help="no TSO on the wire")
     other.add_argument("--no-uml", action="store_true", help="without ipvlan")
     for path in (one, other):
         path.add_argument("--engine", choices=ENGINES, default="28.5")
