@@ -47,7 +47,10 @@ Found = dict[str, Figures]
 
 @dataclass(frozen=True)
 class Asked:
-    """How to measure. `spread`: on any core; `single`: each packet alone on the wire."""
+    """How to measure.
+
+    `spread` leaves the choice of cores to the kernel, `single` sends each packet alone.
+    """
 
     engine: str
     rounds: int
@@ -56,9 +59,11 @@ class Asked:
     single: bool
 
     @property
-    def pin(self) -> tuple[str, ...]:
-        """The words that keep both ends of a measurement on the last core."""
-        return () if self.spread else ("taskset", "-c", str(os.cpu_count() - 1))
+    def before(self) -> tuple[str, ...]:
+        """The words before both ends: ahead of other work, and on the last core."""
+        nice = ("nice", "-n", "-10")
+        last = str(os.cpu_count() - 1)
+        return nice if self.spread else (*nice, "taskset", "-c", last)
 
     def __str__(self) -> str:
         cores = "on any core" if self.spread else "on one core"
@@ -107,7 +112,7 @@ def datapath(asked: Asked, other_kernel: bool) -> bool:
 def measured(asked: Asked, ways: Sequence[Way]) -> tuple[Found, dict[str, str]]:
     """Return the figures of each way, and why others have none."""
     with Lan() as lan, ExitStack() as until_then:
-        peer = on_lan(lan, *asked.pin)
+        peer = on_lan(lan, *asked.before)
         serve(peer)
         sites = {
             name: until_then.enter_context(_site(lan, name, asked, index))
@@ -116,7 +121,7 @@ def measured(asked: Asked, ways: Sequence[Way]) -> tuple[Found, dict[str, str]]:
         places, refused = [], {}
         for number, way in enumerate(ways):
             try:
-                places.append(_place(sites[way.on], way, f"way{number}", asked.pin))
+                places.append(_place(sites[way.on], way, f"way{number}", asked.before))
             except subprocess.CalledProcessError as error:
                 refused[way.name] = str(error.stderr).strip()
         return _rounds(peer, places, asked), refused
@@ -137,7 +142,7 @@ def _site(lan: Lan, name: str, asked: Asked, index: int) -> Iterator[Site]:
         site.host.close()
 
 
-def _place(site: Site, way: Way, name: str, pin: tuple[str, ...]) -> Place:
+def _place(site: Site, way: Way, name: str, before: tuple[str, ...]) -> Place:
     """Make the way's network and container, and start the servers in there.
 
     The programs are the machine's, in the container's network namespace: what a
@@ -152,7 +157,7 @@ def _place(site: Site, way: Way, name: str, pin: tuple[str, ...]) -> Place:
         inside = ("nsenter", f"--net=/proc/{host.pid_of(name)}/ns/net")
     if way.routed:
         site.lan.run("ip", "route", "add", way.routed, "via", host.ipv4)
-    place = Place(way, on_host(host, *pin, *inside), way.address or host.ipv4)
+    place = Place(way, on_host(host, *before, *inside), way.address or host.ipv4)
     serve(place.start)
     _wait_for_servers(site.lan, place)
     return place
