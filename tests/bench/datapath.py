@@ -30,7 +30,7 @@ from tests.lab.net import Lan
 from tests.lab.service import wait_until
 
 OTHER_KERNEL = "7.2"
-NICE = -10
+NICE = -20
 # As a shell on the host would do it: eth0 becomes a port, its addresses are br0's.
 TO_BRIDGE = f"""
     ip link add br0 address $(cat /sys/class/net/eth0/address) type bridge
