@@ -125,6 +125,8 @@ def measured(asked: Asked, ways: Sequence[Way]) -> tuple[Found, dict[str, str]]:
                 places.append(_place(sites[way.on], way, f"way{number}", asked.before))
             except subprocess.CalledProcessError as error:
                 refused[way.name] = str(error.stderr).strip()
+            except AssertionError as silent:
+                refused[way.name] = str(silent)
         return _rounds(peer, places, asked), refused
 
 
