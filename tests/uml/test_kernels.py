@@ -29,7 +29,8 @@ def passed(name, *words, memory="2G", timeout=1200):
 @pytest.mark.timeout(1260)
 @pytest.mark.parametrize("name", uml.KERNELS)
 def test_the_kernel_tests_pass(name):
-    passed(name, "tests/kernel")
+    # Of nftables these kernels have only the core, without a family of tables.
+    passed(name, "tests/kernel", "--ignore=tests/kernel/test_filters.py")
 
 
 @pytest.mark.timeout(1260)

@@ -69,12 +69,12 @@ def _create(link: Link) -> None:
         raise OSError(errno.EINVAL, "a link without an owner is never made")
     spec = {**_named(link), **_kind(link)}
     if link.parent:
-        spec["link"] = _index_of(link.parent)
+        spec["link"] = links.index_of(link.parent)
     if link.peer:
         spec["peer"] = _named(link.peer)
     with IPRoute() as kernel:
         kernel.link("add", **spec)
-        index = _index_of(link.name)
+        index = links.index_of(link.name)
         if link.owner.vlan:
             # What people call it. A courtesy: the name may be taken, the kernel old.
             with suppress(NetlinkError):
@@ -95,10 +95,10 @@ def _named(link: Link) -> dict[str, Any]:
 def _finish(kernel: IPRoute, link: Link, owner: Owner) -> None:
     change: dict[str, Any] = {"ifalias": owner.mark, "group": 0}
     if link.master:
-        change["master"] = _index_of(link.master)
+        change["master"] = links.index_of(link.master)
     if link.up and not link.guarded:
         change["state"] = "up"
-    kernel.link("set", index=_index_of(link.name), **change)
+    kernel.link("set", index=links.index_of(link.name), **change)
 
 
 def _set_up(link: Link) -> None:
@@ -124,7 +124,7 @@ def _amend(seen: Link, link: Link) -> None:
     if link.mtu:
         change["mtu"] = link.mtu
     if link.master:
-        change["master"] = _index_of(link.master)
+        change["master"] = links.index_of(link.master)
     if link.up:
         change["state"] = "up"
     if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
@@ -162,10 +162,3 @@ def _what_stands_on(carrier: RawLink) -> str:
 
 def _stands_on(carrier: RawLink, raw: RawLink) -> bool:
     return raw.link == carrier.index and not raw.elsewhere
-
-
-def _index_of(name: str) -> int:
-    found = links.link_named(name)
-    if found is None:
-        raise OSError(errno.ENODEV, f"no device {name}")
-    return found.index

@@ -17,7 +17,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from underlay import model
-from underlay.kernel import raw
+from underlay.kernel import links, raw
 from underlay.objects import MAIN_TABLE, PROTOCOL, Address, Neighbour, Route
 
 _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
@@ -205,7 +205,7 @@ def _of_address(address: Address) -> dict[str, Any]:
     interface = address.interface
     flags = _NODAD | _NO_PREFIX_ROUTE if interface.version == 6 else 0
     return {
-        "index": socket.if_nametoindex(address.device),
+        "index": links.index_of(address.device),
         "address": str(interface.ip),
         "prefixlen": interface.network.prefixlen,
         "scope": _LINK if interface.version == 4 else _GLOBAL,
@@ -223,7 +223,7 @@ def _of_route(route: Route) -> dict[str, Any]:
     }
     if route.device is None:
         return {**spec, "type": "blackhole"}
-    spec |= {"oif": socket.if_nametoindex(route.device), "scope": _LINK}
+    spec |= {"oif": links.index_of(route.device), "scope": _LINK}
     return {**spec, "prefsrc": str(route.source)} if route.source else spec
 
 
@@ -231,7 +231,7 @@ def _of_neighbour(neighbour: Neighbour) -> dict[str, Any]:
     spec = {
         "family": FAMILIES[neighbour.address.version],
         "dst": str(neighbour.address),
-        "ifindex": socket.if_nametoindex(neighbour.device),
+        "ifindex": links.index_of(neighbour.device),
         "protocol": PROTOCOL,
     }
     if not neighbour.mac:

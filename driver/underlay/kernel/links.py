@@ -70,6 +70,14 @@ def link_named(name: str) -> RawLink | None:
     return found or (_get(_ALT_IFNAME, name) if key == _IFNAME else None)
 
 
+def index_of(name: str) -> int:
+    """Return the index of a link; raises OSError ENODEV."""
+    found = link_named(name)
+    if found is None:
+        raise OSError(errno.ENODEV, f"no device {name}")
+    return found.index
+
+
 def all_links(kind: str = "") -> tuple[RawLink, ...]:
     """Return every link of this namespace, or those of one kind.
 
