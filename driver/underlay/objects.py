@@ -8,6 +8,7 @@ whatever else differs is made again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ UNFINISHED_GROUP = 157
 PROTOCOL = 157
 # What stands on links: filters before those are up, addresses before the routes that
 # may need them as their source.
-_TOP, _FILTERS, _ADDRESSES, _ROUTES = 1000, 1500, 2000, 3000
+_SHARED, _TOP, _FILTERS, _ADDRESSES, _ROUTES = 500, 1000, 1500, 2000, 3000
 MAIN_TABLE = 254
 # The metric of a route to one container; the kernel has no lower one for IPv6 without
 # one being given.
@@ -124,6 +125,8 @@ class Link:
         """Return the build order: what others stand on comes first."""
         if self.kind == "vlan" and self.owner:
             return self.owner.vlan.count(".")  # a stacked tag has more dots
+        if self.owner and self.owner.shared:
+            return _SHARED
         return _TOP if self.parent or self.master else 0
 
     def same(self, seen: Any) -> bool:
@@ -168,9 +171,9 @@ class Address:
     rank = _ADDRESSES
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity."""
-        return f"address {self.interface} {self.device}"
+        return Address, self.interface, self.device
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` is this one."""
@@ -204,9 +207,9 @@ class Route:
     rank = _ROUTES
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity; a destination has one route of ours at a metric."""
-        return f"route {self.table} {self.destination} {self.metric}"
+        return Route, self.table, self.destination, self.metric
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` leads where this one does."""
@@ -237,9 +240,9 @@ class Neighbour:
     rank = _ROUTES
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity: a device has one entry of a sort for an address."""
-        return f"{'neighbour' if self.mac else 'proxy'} {self.address} {self.device}"
+        return Neighbour, bool(self.mac), self.address, self.device
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` says the same."""
@@ -275,9 +278,9 @@ class Sysctl:
         return 2 * _ROUTES + self.turn
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity."""
-        return f"sysctl {self.path}"
+        return Sysctl, self.path
 
     def same(self, seen: Any) -> bool:
         """Tell that it can be amended."""
@@ -309,9 +312,9 @@ class Permit:
     rank = _ROUTES
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity."""
-        return f"permit {self.family} {self.match}"
+        return Permit, self.family, self.match
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` is this one."""
@@ -345,9 +348,9 @@ class Chain:
     rank = _FILTERS
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity."""
-        return f"chain {self.family} {self.name}"
+        return Chain, self.family, self.name
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` has as many rules."""

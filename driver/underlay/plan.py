@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
 from underlay.objects import Address, Chain, Link, Object, Sysctl
@@ -16,17 +16,17 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
     Deletions come first and top down: a new device may need the name of an old one.
     Then builds, bottom up. What Docker has in its hands is left alone.
     """
-    want = {o.key: o for o in wanted.objects}
-    spared = wanted.handed_over | {
+    want: dict[Hashable, Object] = {o.key: o for o in wanted.objects}
+    spared: set[Hashable] = set(wanted.handed_over) | {
         o.peer.key for o in wanted.objects if isinstance(o, Link) and o.peer
     }
-    have = {o.key: o for o in seen if o.key not in spared}
+    have = {key: o for o in seen if (key := o.key) not in spared}
     replaced = {k for k, o in have.items() if k in want and not want[k].same(o)}
     doomed = [o for k, o in have.items() if k not in want or k in replaced]
     gone = {o.name for o in doomed if isinstance(o, Link)}
     steps: list[Step] = [
         Delete(o)
-        for o in sorted(doomed, key=lambda o: (-o.rank, o.key))
+        for o in sorted(doomed, key=lambda o: (-o.rank, str(Delete(o))))
         if _is_deleted(o, gone)
     ]
     out_of_reach = {
@@ -35,10 +35,10 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
         if _is_half_away(o, wanted) and o.key not in have
     }
     late: list[Link] = []
-    for o in sorted(want.values(), key=lambda o: (o.rank, o.key)):
+    for key, o in sorted(want.items(), key=lambda item: item[1].rank):
         if late and not isinstance(o, Link | Chain):
             steps += _set_up(late)
-        found = None if o.key in replaced or o.device in gone else have.get(o.key)
+        found = None if key in replaced or o.device in gone else have.get(key)
         if found is None and o.device not in out_of_reach:
             steps.append(Create(o))
             if isinstance(o, Link) and o.guarded:

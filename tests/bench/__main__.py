@@ -1,4 +1,4 @@
-"""Measure the control path, or the data path, on lab hosts."""
+"""Measure the control path, the data path, or many routed endpoints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 from tests.bench.control import control
 from tests.bench.datapath import Asked, datapath
+from tests.bench.routed import routed
 from tests.lab.roots import ENGINES
 
 
@@ -22,6 +23,8 @@ def main() -> None:
     other.add_argument("--spread", action="store_true", help="not on one core")
     other.add_argument("--single", action="store_true", help="no TSO on the wire")
     other.add_argument("--no-uml", action="store_true", help="without ipvlan")
+    many = paths.add_parser("routed", help="what many routed endpoints cost")
+    many.add_argument("--count", type=int, default=1000, help="at least 200")
     for path in (one, other):
         path.add_argument("--engine", choices=ENGINES, default="28.5")
     given = parser.parse_args()
@@ -29,6 +32,8 @@ def main() -> None:
         parser.error("--runs: a median of fewer than 10 says little")
     if given.what == "datapath" and (given.rounds < 3 or given.seconds < 1):
         parser.error("a median of fewer than 3 rounds, or of no time, says little")
+    if given.what == "routed" and given.count < 200:
+        parser.error("--count: a fifth of fewer than 200 says little")
     # Both unwind, and what was made is removed on the way out. A shell lets what it
     # starts in the background ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -43,6 +48,8 @@ def main() -> None:
 def measure(given: argparse.Namespace) -> bool:
     if given.what == "control":
         return control(given.engine, given.runs)
+    if given.what == "routed":
+        return routed(given.count)
     asked = Asked(given.engine, given.rounds, given.seconds, given.spread, given.single)
     return datapath(asked, not given.no_uml)
 

@@ -39,7 +39,8 @@ def test_the_kernel_tests_pass(name):
     [
         ("tests/docker/test_ipvlan.py",),
         ("tests/docker/test_vlan.py",),
-        ("tests/docker/test_mode_table.py",),
+        # Without nftables the host has no way to macvlan containers there.
+        ("tests/docker/test_mode_table.py", "-k", "ipvlan"),
         ("tests/docker/test_macs.py", "-k", "ipvlan"),
         ("tests/docker/test_host_access.py", "-k", "28.5 and (l2 or l3)"),
     ],

@@ -7,10 +7,10 @@ gateway stands on the host's end of every pair: each container finds it next to 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_interface
 
 from underlay.errors import BadValue, Contradiction, NeedsOurIpam
-from underlay.model import Attachment, Endpoint, Network
+from underlay.model import Attachment, Endpoint, Network, alone
 from underlay.modes import gateway, masquerade, pair
 from underlay.modes import options as read
 from underlay.objects import (
@@ -102,10 +102,12 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     proxy, table = network.options.get("proxy"), _table(network.options)
     yield pair.links(network, endpoint, settings=HOST_END)
     for found in _beside(network, endpoint).on_link:
-        yield Address(ip_interface(found), device, owner)
+        yield Address(
+            ip_interface((found.network_address.packed, found.prefixlen)), device, owner
+        )
     for address in endpoint.addresses:
         metric = HOST_METRIC[address.version]
-        yield Route(ip_network(address.ip), device, metric, table, owner=owner)
+        yield Route(alone(address.ip), device, metric, table, owner=owner)
         if proxy:
             yield Neighbour(address.ip, proxy, owner=owner)
     for family in network.families:
@@ -129,7 +131,7 @@ def _beside(network: Network, endpoint: Endpoint) -> Attachment:
         device,
         found.gateway4,
         found.gateway6,
-        on_link=tuple(ip_network(g) for g in gateways.values()),
+        on_link=tuple(alone(g) for g in gateways.values()),
         via=tuple(
             (segment.subnet, gateways[address.version])
             for address in endpoint.addresses

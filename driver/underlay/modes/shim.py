@@ -9,10 +9,9 @@ Nothing of it may be seen on the LAN, where the host's address has an owner alre
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_network
 
 from underlay.errors import BadValue
-from underlay.model import Address, Endpoint, Network
+from underlay.model import Address, Endpoint, Network, alone
 from underlay.modes.options import choice
 from underlay.objects import (
     HOST_METRIC,
@@ -98,7 +97,7 @@ def objects(
     mine = Owner(network.id, endpoint.id)
     for there, here in ways:
         metric = HOST_METRIC[there.version]
-        yield Route(ip_network(there), owner.device, metric, source=here, owner=mine)
+        yield Route(alone(there), owner.device, metric, source=here, owner=mine)
         if mac:
             yield Neighbour(there, owner.device, mac, owner=mine)
 
