@@ -9,8 +9,8 @@ from dataclasses import replace
 from underlay.engine import Engine
 from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
-from underlay.model import Address, Device, Setting, Standing
-from underlay.objects import Held, Link, Object, Port, Sysctl
+from underlay.model import Address, Device, Interface, Setting, Standing
+from underlay.objects import Held, Link, Object, Permit, Port, Sysctl
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
 
@@ -35,6 +35,7 @@ class FakeKernel:
         self.settings: dict[str, str] = {}
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
         self.default = default
+        self.can_filter = True
         self.sandboxes: set[str] = set()
         self.lacks: set[str] = set()
         self.carrying: set[str] = set()
@@ -43,6 +44,7 @@ class FakeKernel:
         self.silent: set[str] = set()
         self.wireless: set[str] = set()
         self.dropping: dict[tuple[str, int], str] = {}
+        self.here: dict[str, tuple[Interface, ...]] = {}
         self.steps = 0
         self.refuse_at: int | None = None
         self.refuse_after: int | None = None
@@ -59,7 +61,8 @@ class FakeKernel:
         others = [
             o
             for o in self.others.values()
-            if names is None or (isinstance(o, Port) and o.master in names)
+            if (names is None and not isinstance(o, Permit))
+            or (isinstance(o, Port) and o.master in (names or ()))
         ]
         unmarked = {
             o if isinstance(o, Port) else replace(o, owner=None) for o in others
@@ -70,6 +73,11 @@ class FakeKernel:
         return frozenset(
             replace(s, value=self.settings.get(s.path, "0")) for s in settings
         )
+
+    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+        del wanted  # Docker's chain is always there
+        found = {o for o in self.others.values() if isinstance(o, Permit)}
+        return frozenset(replace(o, owner=None) for o in found)
 
     def needed(self, reason: str) -> list[Setting]:
         path = f"net/{reason}"
@@ -234,8 +242,8 @@ class FakeKernel:
     def drops_bridged(self, bridge: str, family: int) -> str:
         return self.dropping.get((bridge, family), "")
 
-    def has_chain(self, family: int) -> bool:
-        return family in (4, 6)
+    def addresses_of(self, device: str) -> tuple[Interface, ...]:
+        return self.here.get(device, ())
 
     def is_own(self, address: Address) -> bool:
         return str(address) in self.own

@@ -155,8 +155,19 @@ class Builder:
 
     def needed(self) -> set[str]:
         """Return the reasons for which some endpoint needs settings of the host."""
-        networks = self.records.networks.in_use("routed")
-        return {r for n in networks for r in mode_of(n.options).reasons(n)}
+        return {
+            reason
+            for network in self.records.networks.all()
+            for reason in mode_of(network.options).reasons(network)
+            if self.records.networks.neighbour(network.id)
+        }
+
+    def _is_needed(self, reason: str) -> bool:
+        return any(
+            reason in mode_of(network.options).reasons(network)
+            and self.records.networks.neighbour(network.id)
+            for network in self._sharing(reason)
+        )
 
     def put_back(self, reason: str) -> None:
         """Set the host as it was, if nobody needs it otherwise any more.
@@ -164,17 +175,23 @@ class Builder:
         Forwarding stays on while Docker has a bridge: it was on when Docker looked, so
         Docker did not switch it on itself, and needs it.
         """
-        if reason in self.needed():
+        if self._is_needed(reason):
             return
-        if reason.startswith("forwarding/") and self._docker_has_bridges():
-            log.info("forwarding stays on, for Docker's bridges")
+        what, *_, family = reason.split("/")
+        if what == "forwarding" and self._docker_forwards(int(family)):
+            log.info("forwarding stays on, for Docker", extra={"family": family})
         else:
             self._take(self._setting_steps({reason}, ()))
         self.records.settings.forget(reason)
 
-    def _docker_has_bridges(self) -> bool:
-        bridges = self.kernel.devices("bridge")
-        return any(b.name.startswith(("docker", "br-")) for b in bridges)
+    def _docker_forwards(self, family: int) -> bool:
+        """Tell whether Docker has a bridge with an address of an IP family."""
+        return any(
+            address.version == family
+            for bridge in self.kernel.devices("bridge")
+            if bridge.name.startswith(("docker", "br-"))
+            for address in self.kernel.addresses_of(bridge.name)
+        )
 
     def _setting_steps(
         self, reasons: Collection[str], needed: Collection[str]
@@ -216,8 +233,10 @@ class Builder:
             case "port":
                 beside = networks.on_parent(name)
                 return [n for n in beside if mode_name(n.options) == "bridge"]
-            case "forwarding":
+            case "forwarding" | "proxy":
                 return networks.in_use("routed")
+            case "shim" | "loose":
+                return networks.on_parent(name.removesuffix("/4"))
         found = networks.any_on_vlan(shared)
         return [found] if found else []
 

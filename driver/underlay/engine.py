@@ -27,7 +27,7 @@ from underlay.modes.child import check_mtu
 from underlay.objects import Link, Object, Owner, Permit, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.steps import Create, Step
+from underlay.steps import Step
 from underlay.takeovers import Takeovers
 from underlay.wanted import Wanted, of_settings, wanted
 
@@ -123,7 +123,7 @@ class Engine:
 
         The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
         """
-        network = self._network(asked.network)
+        network = self._placed(self._network(asked.network))
         self._builder.note_settings(set(mode_of(network.options).reasons(network)))
         self._takeovers.stand(network)
         with self._builder.building(Owner(asked.network, asked.id)):
@@ -210,6 +210,8 @@ class Engine:
         """
         failed: list[Step] = []
         self._takeovers.settle()
+        for network in self.records.networks.all():
+            self._placed(network)
         self._settle_settings()
         for owner, steps in self._stirred(only).items():
             with self.records.writing():
@@ -222,14 +224,9 @@ class Engine:
         taken, held = self._takeovers.wanted()
         seen = self.kernel.observe() | held
         want = self._wanted_beside(seen) + taken
+        seen |= self.kernel.permits([o for o in want.objects if isinstance(o, Permit)])
         settings = of_settings(self.records.settings.all(), want.reasons)
-        steps = plan(want, seen) + self._builder.setting_steps(settings)
-        return tuple(step for step in steps if not self._is_in_vain(step))
-
-    def _is_in_vain(self, step: Step) -> bool:
-        """Tell whether it is leave to pass where nobody could refuse it."""
-        permit = step.object if isinstance(step, Create) else None
-        return isinstance(permit, Permit) and not self.kernel.has_chain(permit.family)
+        return plan(want, seen) + self._builder.setting_steps(settings)
 
     def _stirred(self, only: str | None) -> dict[Owner, list[Step]]:
         """Return whose objects differ with the steps, in the plan's order."""
@@ -360,6 +357,23 @@ class Engine:
             uplink.check_base(network, self.kernel)
             self._builder.build(owners)
         return network, uplink.parent_of(network, self.kernel)
+
+    def _placed(self, network: Network) -> Network:
+        """Note the host's own place on a parent, if the mode goes by it, and may."""
+        mode = mode_of(network.options)
+        unguarded = mode.filters(network.options) and not self.kernel.can_filter
+        seat = mode.seat(network.options)
+        if unguarded or not seat or not mode.has_host_part(network.options):
+            return network
+        parent = self.kernel.device(network.parent)
+        if parent is None:
+            return network
+        here = self.kernel.addresses_of(parent.name)
+        if (network.here, network.mac) == (here, parent.mac):
+            return network
+        with self.records.writing(durable=False):
+            self.records.networks.place(network.id, here, parent.mac)
+        return replace(network, here=here, mac=parent.mac)
 
     def _stand_again(self, network: Network) -> Network:
         """Note what a network stands on if somebody has made it anew or renamed it."""

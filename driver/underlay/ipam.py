@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 OPTIONS = ("domain", "probe")
 DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 EXAMPLES = {4: "192.168.1.0/24", 6: "fd00:1::/64"}
+OWN = "it is this host's own"
 # A claim without a network is one whose `docker network create` still runs, if it is
 # younger than this: only then may a plain address request name another's aux address.
 CREATING_SECONDS = 30.0
@@ -113,13 +114,15 @@ class Ipam:
             chosen = pools.parse_address(address, claim.pool.subnet)
             holders = self._living(claim.pool, chosen)
             if not holders and self.is_own(chosen):
-                raise AddressTaken(address=chosen, holder="it is this host's own")
+                raise AddressTaken(address=chosen, holder=OWN)
             if not holders:
                 self._begin(claim, chosen, "endpoint", container)
             elif self._may_be_aux(claim, holders, container):
                 self._reserve(claim, chosen, "aux")
             else:
-                raise AddressTaken(address=chosen, holder=self._describe(holders[0]))
+                own = holders[0].role == "aux" and self.is_own(chosen)
+                holder = OWN if own else self._describe(holders[0])
+                raise AddressTaken(address=chosen, holder=holder)
             return self._endpoint_interface(claim, chosen)
 
     def _endpoint_interface(self, claim: Claim, address: Address) -> Interface:

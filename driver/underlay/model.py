@@ -12,6 +12,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
+    ip_network,
 )
 from typing import Literal
 
@@ -21,6 +22,12 @@ Interface = IPv4Interface | IPv6Interface
 Subnet = IPv4Network | IPv6Network
 Family = Literal[4, 6]
 Role = Literal["endpoint", "gateway", "aux"]
+
+
+def alone(address: Address) -> Subnet:
+    """Return an address as a subnet of its own: a /32 or /128."""
+    # From bytes: from an address, the library makes text first, ten times as slow.
+    return ip_network((address.packed, address.max_prefixlen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,9 @@ class Network:
     `vlans` are the VLANs under it that are ours to make, lowest first, by the names
     people know them by (eth0.50, eth0.50.7); the parent is then the last of them.
 
+    `here` are the host's own addresses on the parent and `mac` is the parent's, as last
+    seen, for modes that ask.
+
     Modes derive the meaning of `options` on every pass, so that a newer version
     that derives better mends old networks. `name` is what Docker's API told later:
     no driver call carries it.
@@ -54,6 +64,8 @@ class Network:
     segments: tuple[Segment, ...] = ()
     parent: str = ""
     vlans: tuple[str, ...] = ()
+    here: tuple[Interface, ...] = ()
+    mac: str = ""
     name: str = ""
     created: float = 0.0
 
@@ -205,7 +217,8 @@ class Takeover:
 
     `facts` are on their way: to the bridge while it is `on`, else back to the parent,
     because it is not proven yet (`trying`) or not needed any more (`back`). `settings`
-    are sysctls of the parent (`ipv4/rp_filter=1`), for the bridge to be born with.
+    are sysctls of the parent (`net/ipv4/conf/*/rp_filter=1`), for the bridge to be born
+    with.
     """
 
     parent: str

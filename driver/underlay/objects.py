@@ -7,6 +7,7 @@ whatever else differs is made again.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,13 +16,15 @@ from underlay.owners import MARK as MARK
 from underlay.owners import PREFIX as PREFIX
 from underlay.owners import Owner as Owner
 
+TABLE = "underlay"
 # A link is born in this group and leaves it when its alias is set: the kernel takes no
 # alias at creation, and a death in between must not leave a link nobody owns.
 UNFINISHED_GROUP = 157
 # What routes and neighbours of ours carry, and addresses on them.
 PROTOCOL = 157
-# Stands on links; routes may need the addresses as their source.
-_PORT, _TOP, _ADDRESSES, _ROUTES = 500, 1000, 2000, 3000
+# What stands on links: filters before those are up, addresses before the routes that
+# may need them as their source.
+_SHARED, _TOP, _FILTERS, _ADDRESSES, _ROUTES = 500, 1000, 1500, 2000, 3000
 MAIN_TABLE = 254
 # The metric of a route to one container; the kernel has no lower one for IPv6 without
 # one being given.
@@ -38,7 +41,8 @@ class Link:
     `peer` is the container's end of a pair, made in the same breath as this one.
     `master` is the bridge it is a port of. `like` is a device whose MTU and MAC it has
     from its birth, and from becoming a port, where none are given. `settings` are
-    sysctls of the device, such as ipv4/rp_filter=2, set at its birth before it is up.
+    sysctls of the device, such as net/ipv4/conf/*/rp_filter=2, set at its birth before
+    it is up; a `guarded` one is up only after the filters on it are made.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Link:
     like: str | None = None
     peer: Link | None = None
     settings: tuple[str, ...] = ()
+    guarded: bool = False
 
     @property
     def key(self) -> str:
@@ -71,6 +76,8 @@ class Link:
         """Return the build order: what others stand on comes first."""
         if self.kind == "vlan" and self.owner:
             return self.owner.vlan.count(".")  # a stacked tag has more dots
+        if self.owner and self.owner.shared:
+            return _SHARED
         return _TOP if self.parent or self.master else 0
 
     def same(self, seen: Any) -> bool:
@@ -115,9 +122,9 @@ class Address:
     rank = _ADDRESSES
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity."""
-        return f"address {self.interface} {self.device}"
+        return Address, self.interface, self.device
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` is this one."""
@@ -151,9 +158,9 @@ class Route:
     rank = _ROUTES
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity; a destination has one route of ours at a metric."""
-        return f"route {self.table} {self.destination} {self.metric}"
+        return Route, self.table, self.destination, self.metric
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` leads where this one does."""
@@ -184,9 +191,9 @@ class Neighbour:
     rank = _ROUTES
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity: a device has one entry of a sort for an address."""
-        return f"{'neighbour' if self.mac else 'proxy'} {self.address} {self.device}"
+        return Neighbour, bool(self.mac), self.address, self.device
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` says the same."""
@@ -222,9 +229,9 @@ class Sysctl:
         return 2 * _ROUTES + self.turn
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity."""
-        return f"sysctl {self.path}"
+        return Sysctl, self.path
 
     def same(self, seen: Any) -> bool:
         """Tell that it can be amended."""
@@ -256,9 +263,9 @@ class Permit:
     rank = _ROUTES
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity."""
-        return f"permit {self.family} {self.match}"
+        return Permit, self.family, self.match
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` is this one."""
@@ -282,12 +289,12 @@ class Port:
     master: str
     owner: Owner | None = None
 
-    rank = _PORT
+    rank = _SHARED
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity."""
-        return f"port {self.name}"
+        return Port, self.name
 
     @property
     def device(self) -> str:
@@ -328,9 +335,9 @@ class Held:
         return self.turn + (_ADDRESSES if self.standing.what == "address" else _ROUTES)
 
     @property
-    def key(self) -> str:
+    def key(self) -> Hashable:
         """Return its identity."""
-        return f"{self.standing.what} {self.standing.words} of the host"
+        return Held, self.standing.what, self.standing.words
 
     def same(self, seen: Any) -> bool:
         """Tell that it can be moved."""
@@ -353,4 +360,41 @@ class Held:
         )
 
 
-Object = Link | Address | Route | Neighbour | Sysctl | Permit | Port | Held
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain of the nftables table `underlay` of a family, with its rules.
+
+    `hook` is the place in the kernel it hangs on; `device` the one it is bound to, if
+    it is. Its rules are compared by their number: nft prints them in its own words.
+    """
+
+    family: Literal["ip", "netdev"]
+    name: str
+    hook: str
+    rules: tuple[str, ...]
+    device: str = ""
+    owner: Owner | None = None
+
+    rank = _FILTERS
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return Chain, self.family, self.name
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` has as many rules."""
+        return bool(len(seen.rules) == len(self.rules))
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in nft's words."""
+        chain = f"{self.family} {TABLE} {self.name}"
+        if verb == "del":
+            return f"nft delete chain {chain}"
+        rules = "; ".join(self.rules)
+        return f"nft add chain {chain} {{ type {self.hook}; {rules} }}"
+
+
+Object = Link | Address | Route | Neighbour | Sysctl | Permit | Chain | Port | Held

@@ -46,6 +46,10 @@ class Host(Protocol):
     def devices(self, *kinds: str) -> tuple[Device, ...]:
         """Return every device of the host namespace, or those of these kinds."""
 
+    @property
+    def can_filter(self) -> bool:
+        """Whether there are nftables."""
+
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
 
@@ -163,6 +167,13 @@ def check_kernel(network: Network, host: Host) -> None:
             module=kind,
             what=f"mode {mode_name(network.options)}",
             instead=f"{use}, or load the module (modprobe {kind})",
+        )
+    needs = mode_of(network.options).filters(network.options)
+    if needs in network.options and not host.can_filter:
+        raise KernelLacks(
+            module="nftables (or this host no nft)",
+            what=f"{needs}={network.options[needs]}",
+            instead=f"leave {needs} out, or install the package nftables",
         )
     use = f"mode={mode_name(network.options)} works here"
     if network.vlans and not host.has_kind("vlan"):

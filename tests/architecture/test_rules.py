@@ -72,7 +72,7 @@ def test_modes_are_short():
 def test_one_file_creates_and_deletes_kernel_objects():
     pattern = re.compile(r"\.link\(\s*\"(add|del|set)\"")
     touching = [named(p) for p in SOURCES if pattern.search(p.read_text())]
-    assert touching == ["underlay/kernel/netlink.py"]
+    assert touching == ["underlay/kernel/devices.py"]
 
 
 def test_no_name_is_a_manager_helper_or_utility():

@@ -1,4 +1,4 @@
-"""`python -m tests.bench control`: the control path, measured."""
+"""Measure the control path, the data path, or many routed endpoints."""
 
 from __future__ import annotations
 
@@ -7,26 +7,51 @@ import signal
 import sys
 
 from tests.bench.control import control
+from tests.bench.datapath import Asked, datapath
+from tests.bench.routed import routed
 from tests.lab.roots import ENGINES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
-    parser.add_argument("what", choices=["control"])
-    parser.add_argument("--engine", choices=ENGINES, default="28.5")
-    parser.add_argument("--runs", type=int, default=15, help="at least 10")
+    paths = parser.add_subparsers(dest="what", required=True)
+    one = paths.add_parser("control", help="what containers cost")
+    one.add_argument("--runs", type=int, default=15, help="at least 10")
+    other = paths.add_parser("datapath", help="what their traffic costs")
+    other.add_argument("--rounds", type=int, default=7, help="at least 3")
+    other.add_argument("--seconds", type=int, default=1, help="for each figure")
+    other.add_argument("--spread", action="store_true", help="not on one core")
+    other.add_argument("--single", action="store_true", help="no TSO on the wire")
+    other.add_argument("--no-uml", action="store_true", help="without ipvlan")
+    many = paths.add_parser("routed", help="what many routed endpoints cost")
+    many.add_argument("--count", type=int, default=1000, help="at least 200")
+    for path in (one, other):
+        path.add_argument("--engine", choices=ENGINES, default="28.5")
     given = parser.parse_args()
-    if given.runs < 10:
+    if given.what == "control" and given.runs < 10:
         parser.error("--runs: a median of fewer than 10 says little")
+    if given.what == "datapath" and (given.rounds < 3 or given.seconds < 1):
+        parser.error("a median of fewer than 3 rounds, or of no time, says little")
+    if given.what == "routed" and given.count < 200:
+        parser.error("--count: a fifth of fewer than 200 says little")
     # Both unwind, and what was made is removed on the way out. A shell lets what it
     # starts in the background ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        met = control(given.engine, given.runs)
+        met = measure(given)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0 if met else 1)
+
+
+def measure(given: argparse.Namespace) -> bool:
+    if given.what == "control":
+        return control(given.engine, given.runs)
+    if given.what == "routed":
+        return routed(given.count)
+    asked = Asked(given.engine, given.rounds, given.seconds, given.spread, given.single)
+    return datapath(asked, not given.no_uml)
 
 
 if __name__ == "__main__":

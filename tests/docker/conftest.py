@@ -13,13 +13,15 @@ from tests.lab.roots import ENGINES, root
 from tests.lab.service import Service, wait_until
 
 
-def pytest_collection_modifyitems(items):
-    """Keep the tests of one file and engine on one worker: a host boots once."""
-    for item in items:
-        if "tests/docker" in item.path.as_posix():
-            params = getattr(getattr(item, "callspec", None), "params", {})
-            engine = params.get("site", params.get("engine", "28.5"))
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
+def pytest_itemcollected(item):
+    """Keep the tests of one file and engine on one worker: a host boots once.
+
+    Said as soon as it is collected: xdist looks before collection is modified here.
+    """
+    if "tests/docker" in item.path.as_posix():
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        engine = params.get("site", params.get("engine", "28.5"))
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
 
 
 LAN4, LAN6 = "10.77.0.0/24", "fd77::/64"
@@ -89,6 +91,30 @@ class Site:
     def our_links(self):
         shown = self.host.run("ip", "-o", "link").stdout
         return re.findall(r"(ul-[0-9a-f]+)", shown)
+
+    def dump(self):
+        """Return all of the host's network that a driver could change, as text."""
+        commands = {
+            "links": "ip -d -o link | sed 's/ promiscuity.*//; s/@[^:]*:/:/'",
+            "addresses": "ip -o addr | sed 's/valid_lft.*//'",
+            "routes": "ip route show table all; ip -6 route show table all",
+            "neighbours": "ip neigh show nud permanent; ip neigh show proxy",
+            "rules": "ip rule; ip -6 rule",
+            "sysctls": (
+                "grep -rs '' /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv?/conf"
+                " /proc/sys/net/ipv?/neigh | grep -v secret | sort"
+            ),
+        }
+        tentative = ("ip", "-o", "addr", "show", "tentative")
+        wait_until(lambda: not self.host.run(*tentative).stdout, 10)
+        found = {k: self.host.run("sh", "-c", c).stdout for k, c in commands.items()}
+        # By the machine's programs, as the service: those of the host may lack nft.
+        for tool in ("iptables", "ip6tables"):
+            saved = self.host.outer_run(f"{tool}-save", check=False).stdout
+            found[tool] = re.sub(r"^#.*\n|\[\d+:\d+\]", "", saved, flags=re.MULTILINE)
+        tables = self.host.outer_run("nft", "list", "tables", check=False).stdout
+        found["tables"] = "".join(x for x in tables.splitlines(True) if "underlay" in x)
+        return found
 
     def live(self):
         """Return what is on record: networks, endpoints, and addresses in use."""

@@ -12,7 +12,8 @@ import pytest
 
 from tests.lab.host import Host
 from tests.lab.net import NETNS, Lan
-from tests.lab.roots import ENGINES, root
+from tests.lab.roots import ENGINES, root, routing
+from tests.lab.routers import Bird, Frr, Radvd, Router
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +166,17 @@ def test_nothing_is_left_of_a_closed_host(engine: str) -> None:
         assert not host.dir.exists()
         assert "p-gone" not in lan.run("ip", "-brief", "link").stdout
     assert not (NETNS / lan.netns).exists()
+
+
+@pytest.mark.parametrize("kind", [Frr, Bird, Radvd])
+def test_nothing_is_left_of_a_closed_router(kind: type[Router]) -> None:
+    config = "interface br0 {};\n" if kind is Radvd else ""
+    with Lan() as lan:
+        with kind(lan.start, config) as router:
+            pids = [process.pid for process in router.processes]
+            assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+            # Its view of the mounts is its own.
+            assert str(routing()) not in Path("/proc/self/mountinfo").read_text()
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+        assert not router.dir.exists()
+        assert list((routing() / "run").iterdir()) == []

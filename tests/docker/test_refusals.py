@@ -43,8 +43,8 @@ def told(done) -> str:
 
 
 OPTIONS = (
-    "Known here: com.docker.network.driver.mtu, default_route, gateway, macvlan_mode,"
-    " mode, mtu, parent, vlan."
+    "Known here: com.docker.network.driver.mtu, default_route, gateway, host_access,"
+    " macvlan_mode, mode, mtu, parent, vlan."
 )
 ENDPOINT_OPTIONS = "Known here: com.docker.network.driver.mtu, default_route, mtu."
 MTU = "is not valid: a number of bytes from 68 to 65535."
@@ -74,7 +74,7 @@ TWO_MACS = (
     " --mac-address, or none."
 )
 NO_MAC = "cannot be used: it is not the address of one device."
-OTHER_MODE = "Use mode=macvlan or mode=ipvlan."
+OTHER_MODE = "Use another mode."
 # Kernels differ: what this one lacks is said before what is in the way.
 NO_IPVLAN = (
     "E-120 eth0 carries macvlan children (network lan): the kernel allows macvlan or"
@@ -118,6 +118,7 @@ def unknown(key, known, *, what="network", near=""):
 
 
 TEN5 = ("--subnet", "10.5.0.0/24")
+ROUTED = ("-o", "mode=routed", *TEN5)
 CASES = [
     (net("-o", "paren=eth1"), unknown("paren", OPTIONS, near="parent")),
     (net("-o", "foo=bar"), unknown("foo", OPTIONS)),
@@ -126,11 +127,35 @@ CASES = [
     (
         net("-o", "mode=macvlam"),
         "E-102 mode 'macvlam' is not one this version has. Did you mean 'macvlan'?"
-        " Modes: ipvlan, macvlan.",
+        " Modes: ipvlan, macvlan, routed.",
     ),
     (net("-o", "mode=ipvlan"), NO_IPVLAN),
     (net("-o", "ipvlan_mode=l3"), NO_IPVLAN),
-    (net("-o", "mode=routed"), f"E-103 mode routed {LATER} {OTHER_MODE}"),
+    (
+        net("-o", "mode=routed"),
+        "E-104 mode=routed and parent=eth0 contradict each other. Keep one of them.",
+    ),
+    (bare(*ROUTED, "-o", "table=255"), "E-101 table='255' is not valid: a routing table;"
+     " 255 is the kernel's own."),
+    (bare(*ROUTED, "--internal"), "E-104 mode=routed and --internal contradict each"
+     " other. Keep one of them."),
+    (bare(*ROUTED, "-o", "gateway=none"), "E-104 mode=routed and gateway=none contradict"
+     " each other. Keep one of them."),
+    (bare(*ROUTED, "-o", "host_access=off"), "E-101 host_access='off' is not valid: on:"
+     " the host is the router of its containers."),
+    (bare(*ROUTED, "-o", "proxy=eth1"), f"E-123 parent 'eth1' is not a device of this"
+     f" host. Did you mean 'eth0'? {HERE}"),
+    ((*CREATE, *ROUTED, "no"), "E-107 mode routed gives each container an address that"
+     " stands alone (a /32 or /128), and the IPAM that manages 10.5.0.0/24 gives it the"
+     " length of the subnet. Add --ipam-driver underlay."),
+    *[
+        (net("-o", option), "E-104 mode=macvlan (the default) and"
+         f" {option} contradict each other. Keep one of them.")
+        for option in ("table=5", "proxy=eth0", "masquerade=on")
+    ],
+    (net("-o", "macvlan_mode=vepa", "-o", "host_access=on"), "E-101 host_access='on' is"
+     " not valid: off: with macvlan_mode=vepa the host is kept apart as its containers"
+     " are."),
     (
         net("-o", "ipvlan_mode=L3"),
         "E-101 ipvlan_mode='L3' is not valid: one of l2, l3, l3s. Did you mean 'l3'?",
@@ -212,8 +237,7 @@ CASES = [
     *[
         (net("-o", option), f"E-103 option {option} {LATER} Leave it out.")
         for option in (
-            "host_access=on", "table=5", "proxy=eth0",
-            "missing_parent=wait", "masquerade=on", "repair=on",
+            "missing_parent=wait", "repair=on",
         )
     ],
     (bare("-o", "parent=eth0"), f"E-111 no IPv4 {NO_SUBNET} 192.168.1.0/24."),

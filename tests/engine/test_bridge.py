@@ -19,13 +19,13 @@ from underlay.errors import (
 )
 from underlay.failures import KernelRefused
 from underlay.model import Network, Segment
-from underlay.objects import Owner
+from underlay.objects import Owner, Permit
 from underlay.records import Records
 
 ON = Network("n1", {"bridge": "br0"}, False, (Segment(ip_network("10.0.0.0/24")),))
 PAIR = Owner("n1", "e1")
 HOST, CONTAINER = PAIR.host_end.device, PAIR.device
-PERMIT = "permit 4 -i br0 -o br0"
+PERMIT = Permit(4, "-i br0 -o br0").key
 
 
 @pytest.fixture

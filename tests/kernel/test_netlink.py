@@ -19,7 +19,7 @@ from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.failures import KernelRefused
-from underlay.kernel import links, netlink
+from underlay.kernel import devices, links
 from underlay.kernel.events import listen
 from underlay.kernel.netlink import Netlink
 from underlay.objects import UNFINISHED_GROUP
@@ -75,7 +75,7 @@ def test_a_death_before_the_mark_is_set_leaves_a_link_that_is_known_as_ours(
     records, monkeypatch
 ):
     with monkeypatch.context() as patched:
-        patched.setattr(netlink, "IPRoute", DyingBeforeTheMark)
+        patched.setattr(devices, "IPRoute", DyingBeforeTheMark)
         with pytest.raises(KeyboardInterrupt):
             Netlink().apply(Create(CHILD))
     (seen,) = Netlink().observe()

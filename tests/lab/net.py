@@ -7,7 +7,7 @@ import secrets
 import subprocess
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 NETNS = Path("/var/run/netns")
 
@@ -28,38 +28,23 @@ def enter(netns: str) -> list[str]:
     return ["nsenter", f"--net={NETNS / netns}"]
 
 
-class Lan:
-    """A namespace with bridge br0, 10.77.0.1/24 and fd77::1/64, that forwards."""
+class Namespace:
+    """A network namespace, and what runs in it until it is closed."""
 
-    def __init__(self) -> None:
-        # Of the process and random: neither a second run on this machine nor the
-        # leftovers of a killed one with the same pid can have these names.
-        self.tag = f"ul{os.getpid():x}{secrets.token_hex(2)}"
-        self.netns = f"{self.tag}-lan"
+    def __init__(self, netns: str, commands: str) -> None:
+        self.netns = netns
         self._started: list[subprocess.Popen[Any]] = []
-        ip(f"netns add {self.netns}")
+        ip(f"netns add {netns}")
         try:
-            self._configure()
+            self.run("sh", "-ec", f"ip link set lo up\n{commands}")
         except BaseException:
             self.close()
             raise
 
-    def _configure(self) -> None:
-        commands = """
-            ip link set lo up
-            ip link add br0 type bridge
-            ip link set br0 up
-            ip addr add 10.77.0.1/24 dev br0
-            ip addr add fd77::1/64 dev br0 nodad
-            echo 1 > /proc/sys/net/ipv4/ip_forward
-            echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
-        """
-        self.run("sh", "-ec", commands)
-
     def run(
         self, *argv: str, check: bool = True, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of the machine on the router side."""
+        """Run a command of the machine there."""
         command = [*enter(self.netns), *argv]
         return subprocess.run(
             command, check=check, timeout=timeout, capture_output=True, text=True
@@ -72,14 +57,14 @@ class Lan:
         return process
 
     def close(self) -> None:
-        """Remove the LAN; its hosts must have been closed before."""
+        """Remove the namespace and what runs in it."""
         for process in self._started:
             process.kill()
             process.wait()
         if (NETNS / self.netns).exists():
             ip(f"netns del {self.netns}")
 
-    def __enter__(self) -> Lan:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -89,3 +74,56 @@ class Lan:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Lan(Namespace):
+    """Bridge br0, 10.77.0.1/24 and fd77::1/64, that forwards.
+
+    Its hosts must be closed before it is.
+    """
+
+    def __init__(self) -> None:
+        # Of the process and random: neither a second run on this machine nor the
+        # leftovers of a killed one with the same pid can have these names.
+        self.tag = f"ul{os.getpid():x}{secrets.token_hex(2)}"
+        commands = """
+            ip link add br0 type bridge
+            ip link set br0 up
+            ip addr add 10.77.0.1/24 dev br0
+            ip addr add fd77::1/64 dev br0 nodad
+            echo 1 > /proc/sys/net/ipv4/ip_forward
+            echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+        """
+        super().__init__(f"{self.tag}-lan", commands)
+
+
+class Far(Namespace):
+    """A machine behind the LAN's router: 10.88.0.2 and fd88::2, with no default route.
+
+    What it reaches beyond the router, somebody must have told it the way to.
+    """
+
+    def __init__(self, lan: Lan) -> None:
+        commands = f"""
+            ip link add eth0 type veth peer name far netns {lan.netns}
+            ip link set eth0 up
+            ip addr add 10.88.0.2/30 dev eth0
+            ip addr add fd88::2/64 dev eth0 nodad
+        """
+        super().__init__(f"{lan.tag}-far", commands)
+        self._lan = lan
+        router = """
+            ip link set far up
+            ip addr add 10.88.0.1/30 dev far
+            ip addr add fd88::1/64 dev far nodad
+        """
+        try:
+            lan.run("sh", "-ec", router)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Remove it, and its link by name: the namespace itself goes later."""
+        self._lan.run("ip", "link", "del", "far", check=False)
+        super().close()

@@ -1,4 +1,4 @@
-"""Unpacked Debian roots, one for each Docker engine the tests run against.
+"""Unpacked Debian roots: one for each Docker engine, and one with routing daemons.
 
 ``python -m tests.lab.roots`` fetches all of them beforehand, and the kernels of
 uml.py, so that no test waits for a download. They are kept in ``$UNDERLAY_LAB_CACHE``.
@@ -28,12 +28,18 @@ PACKAGES = [
 # fmt: on
 # The client is a package of its own since trixie, and so is compose as a plugin of it.
 NEWER_PACKAGES = ["docker-cli", "docker-compose"]
+ROUTING_PACKAGES = ["frr", "bird2", "radvd"]
 
 
 def root(engine: str) -> Path:
     """The unpacked root with this Docker engine, fetched if it is not there yet."""
     suite = ENGINES[engine]
     return built(f"root-{suite}", lambda work: _fetch(suite, work))
+
+
+def routing() -> Path:
+    """The unpacked root with FRR, BIRD and radvd, fetched if it is not there yet."""
+    return built("root-routing", _fetch_routing)
 
 
 def image() -> Path:
@@ -46,6 +52,22 @@ def _fetch(suite: str, work: Path) -> Path:
     packages = PACKAGES if suite == "bookworm" else PACKAGES + NEWER_PACKAGES
     dest = unpacked(suite, packages, work)
     _finish(dest)
+    return dest
+
+
+def _fetch_routing(work: Path) -> Path:
+    dest = unpacked("trixie", ROUTING_PACKAGES, work)
+    for name in ("proc", "dev", "run"):
+        (dest / name).mkdir(exist_ok=True)
+    shutil.rmtree(dest / "var/run", ignore_errors=True)
+    (dest / "var/run").symlink_to("/run")
+    # FRR wants to be its own user, whom its maintainer script would have made.
+    (dest / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nfrr:x:0:0::/:/bin/sh\n")
+    (dest / "etc/group").write_text("root:x:0:\nfrr:x:0:\nfrrvty:x:0:\n")
+    # vtysh asks PAM; the configuration of a whole machine is not there.
+    permit = "auth required pam_permit.so\naccount required pam_permit.so\n"
+    (dest / "etc/pam.d/frr").write_text(permit)
+    (dest / "etc/pam.d/other").write_text(permit)
     return dest
 
 
@@ -107,9 +129,11 @@ def _add(
 
 
 def fetch_all() -> None:
-    """Fetch every root, the image, and the kernels that tests boot."""
+    """Fetch every root, the image, the routers, and the kernels that tests boot."""
     with ThreadPoolExecutor() as pool:
+        daemons = pool.submit(routing)
         paths = [*pool.map(root, ENGINES), *pool.map(uml.kernel, uml.KERNELS)]
+        paths.append(daemons.result())
     sys.stdout.writelines(f"{path}\n" for path in [*paths, image()])
 
 

@@ -29,7 +29,8 @@ def passed(name, *words, memory="2G", timeout=1200):
 @pytest.mark.timeout(1260)
 @pytest.mark.parametrize("name", uml.KERNELS)
 def test_the_kernel_tests_pass(name):
-    passed(name, "tests/kernel")
+    # Of nftables these kernels have only the core, without a family of tables.
+    passed(name, "tests/kernel", "--ignore=tests/kernel/test_filters.py")
 
 
 @pytest.mark.timeout(1260)
@@ -38,8 +39,10 @@ def test_the_kernel_tests_pass(name):
     [
         ("tests/docker/test_ipvlan.py",),
         ("tests/docker/test_vlan.py",),
-        ("tests/docker/test_mode_table.py",),
+        # Without nftables the host has no way to macvlan containers there.
+        ("tests/docker/test_mode_table.py", "-k", "ipvlan"),
         ("tests/docker/test_macs.py", "-k", "ipvlan"),
+        ("tests/docker/test_host_access.py", "-k", "28.5 and (l2 or l3)"),
     ],
     ids=lambda words: words[0],
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from underlay.model import Address, Device, Family, Setting, Standing
-from underlay.objects import Held, Object, Sysctl
+from underlay.model import Address, Device, Family, Interface, Setting, Standing
+from underlay.objects import Held, Object, Permit, Sysctl
 from underlay.steps import Step
 
 
@@ -18,10 +18,13 @@ class Kernel(Protocol):
     """
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
-        """Return our objects: all of them, or the links of these names."""
+        """Return our objects, but permits: all of them, or the links of these names."""
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         """Return what these settings are now, as far as the kernel has them."""
+
+    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+        """Return the rules of ours, and those wanted that nothing makes necessary."""
 
     def needed(self, reason: str) -> list[Setting]:
         """Return what to set for a reason (`forwarding/4`), with how it is now."""
@@ -58,6 +61,10 @@ class Kernel(Protocol):
     def has_kind(self, kind: str) -> bool:
         """Tell whether the kernel can make a kind of device, by a module if need be."""
 
+    @property
+    def can_filter(self) -> bool:
+        """Whether there are nftables."""
+
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
 
@@ -67,8 +74,8 @@ class Kernel(Protocol):
         Docker's chain DOCKER-USER, where a Permit stands, counts as letting them pass.
         """
 
-    def has_chain(self, family: Family) -> bool:
-        """Tell whether there is Docker's chain, without which a Permit is nothing."""
+    def addresses_of(self, device: str) -> tuple[Interface, ...]:
+        """Return the host's own addresses on a device that it can speak from."""
 
     def is_own(self, address: Address) -> bool:
         """Tell whether an address is the host's own."""

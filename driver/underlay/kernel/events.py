@@ -7,19 +7,19 @@ import select
 import socket
 from collections.abc import Callable
 
-_RTMGRP_LINK = 1
+_GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 _BUFFER_BYTES = 1 << 22
 
 
 def listen(wake: Callable[[], None], stop: socket.socket) -> None:
-    """Call `wake` whenever a link changes, until `stop` becomes readable.
+    """Call `wake` whenever a link or an address changes, until `stop` becomes readable.
 
     What an event says is not read: whoever is woken looks at everything. An overflow is
     one more reason to look. Binds and reads in the calling thread.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        s.bind((0, _RTMGRP_LINK))
+        s.bind((0, _GROUPS))
         while True:
             ready, _, _ = select.select([s, stop], [], [])
             if stop in ready:

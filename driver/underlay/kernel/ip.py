@@ -1,6 +1,7 @@
-"""Addresses, routes and neighbours: looked at by raw netlink, touched by pyroute2.
+"""Addresses, routes and neighbours: looked at and touched by raw netlink.
 
-What is ours carries our protocol number. Layouts: linux/rtnetlink.h, linux/if_addr.h,
+A container has up to five of them, and pyroute2 takes a millisecond for each. What is
+ours carries our protocol number. Layouts: linux/rtnetlink.h, linux/if_addr.h,
 linux/neighbour.h.
 """
 
@@ -11,23 +12,23 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from underlay import model
-from underlay.kernel import raw
+from underlay.kernel import links, raw
 from underlay.objects import MAIN_TABLE, PROTOCOL, Address, Neighbour, Route
 
 _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+_NUMBER = struct.Struct("=I")
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
-_NEWADDR, _GETADDR, _NEWROUTE, _GETROUTE, _NEWNEIGH, _GETNEIGH = 20, 22, 24, 26, 28, 30
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _GLOBAL, _LINK, _PERMANENT = 0, 253, 0x80
+_UNFIT = 0x40 | 0x20 | 0x08 | 0x01  # tentative, deprecated, found elsewhere, temporary
 _NODAD, _NO_PREFIX_ROUTE = 0x02, 0x200
 _DESTINATION, _OIF, _PRIORITY, _SOURCE, _TABLE = 1, 4, 6, 7, 15
 _UNICAST, _LOCAL, _BLACKHOLE = 1, 2, 6
@@ -67,6 +68,20 @@ def addresses_given_to(index: int) -> list[str]:
         and scope == _GLOBAL
         and (flags & _PERMANENT or interface.version == 4)
     ]
+
+
+def usable_on(index: int) -> tuple[model.Interface, ...]:
+    """Return the addresses on a link that the host can speak from, and keeps.
+
+    Not those that are still being checked, going out of use, or made for privacy.
+    """
+    return tuple(
+        interface
+        for found, interface, flags, scope in _addresses(index)
+        if found == index
+        and scope == _GLOBAL
+        and not flags & (_UNFIT if interface.version == 6 else 0)
+    )
 
 
 def route_is_local(address: bytes) -> bool:
@@ -139,86 +154,81 @@ def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
 
 
 def create(wanted: Address | Route | Neighbour) -> None:
-    """Make it; raises NetlinkError, OSError. What is there as wanted is no error."""
-    with IPRoute() as kernel:
-        match wanted:
-            case Address():
-                _unless_there(kernel.addr, wanted, **_of_address(wanted))
-            case Route():
-                _unless_there(kernel.route, wanted, **_of_route(wanted))
-            case Neighbour(mac=""):
-                kernel.neigh("add", **_of_neighbour(wanted))
-            case Neighbour():
-                kernel.neigh("replace", **_of_neighbour(wanted))
+    """Make it; raises OSError. What is there as wanted is no error.
+
+    A stranger in the place of an address or a route is refused, never replaced.
+    """
+    match wanted:
+        case Address():
+            kind, body, flags = _NEWADDR, _of_address(wanted), raw.EXCLUSIVE
+        case Route():
+            kind, body, flags = _NEWROUTE, _of_route(wanted), raw.EXCLUSIVE
+        case Neighbour():
+            kind, body, flags = _NEWNEIGH, _of_neighbour(wanted), raw.REPLACE
+    try:
+        raw.ask(kind, raw.CREATE | flags, body)
+    except OSError as error:
+        known = error.errno == errno.EEXIST and not isinstance(wanted, Neighbour)
+        if not known or not _is_there(wanted):
+            raise
 
 
 def delete(doomed: Address | Route | Neighbour) -> None:
-    """Remove it; raises NetlinkError, OSError. What is gone already is no error."""
+    """Remove it; raises OSError. What is gone already is no error."""
     try:
-        with IPRoute() as kernel:
-            match doomed:
-                case Address():
-                    kernel.addr("del", **_of_address(doomed))
-                case Route():
-                    kernel.route("del", **_of_route(doomed))
-                case Neighbour():
-                    kernel.neigh("del", **_of_neighbour(doomed))
-    except NetlinkError as error:
-        if error.code not in _ABSENT:
-            raise
+        match doomed:
+            case Address():
+                raw.ask(_DELADDR, 0, _of_address(doomed))
+            case Route():
+                raw.ask(_DELROUTE, 0, _of_route(doomed))
+            case Neighbour():
+                raw.ask(_DELNEIGH, 0, _of_neighbour(doomed))
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
 
 
-def _unless_there(touch: Any, wanted: Address | Route, **spec: Any) -> None:
-    """Add what may be there; a stranger in its place is refused, never replaced."""
-    try:
-        touch("add", **spec)
-    except NetlinkError as error:
-        if error.code != errno.EEXIST or not _is_there(wanted):
-            raise
-
-
-def _is_there(wanted: Address | Route) -> bool:
+def _is_there(wanted: Address | Route | Neighbour) -> bool:
     names = {index: name for index, name in socket.if_nameindex()}  # noqa: C416
     seen = addresses(names) if isinstance(wanted, Address) else routes(names)
     return any(o.key == wanted.key and wanted.same(o) for o in seen)
 
 
-def _of_address(address: Address) -> dict[str, Any]:
-    interface = address.interface
-    flags = _NODAD | _NO_PREFIX_ROUTE if interface.version == 6 else 0
-    return {
-        "index": socket.if_nametoindex(address.device),
-        "address": str(interface.ip),
-        "prefixlen": interface.network.prefixlen,
-        "scope": _LINK if interface.version == 4 else _GLOBAL,
-        **({"flags": flags} if flags else {}),
-    }
+def _of_address(address: Address) -> bytes:
+    interface, packed = address.interface, address.interface.ip.packed
+    version, length = interface.version, interface.network.prefixlen
+    scope = _LINK if version == 4 else _GLOBAL
+    index = links.index_of(address.device)
+    body = _IFADDR.pack(FAMILIES[version], length, 0, scope, index)
+    body += raw.attribute(_IFA_LOCAL, packed) + raw.attribute(_IFA_ADDRESS, packed)
+    if version == 6:
+        body += raw.attribute(_IFA_FLAGS, _NUMBER.pack(_NODAD | _NO_PREFIX_ROUTE))
+    return body
 
 
-def _of_route(route: Route) -> dict[str, Any]:
-    spec: dict[str, Any] = {
-        "family": FAMILIES[route.destination.version],
-        "dst": str(route.destination),
-        "proto": PROTOCOL,
-        "table": route.table,
-        "priority": route.metric,
-    }
-    if route.device is None:
-        return {**spec, "type": "blackhole"}
-    spec |= {"oif": socket.if_nametoindex(route.device), "scope": _LINK}
-    return {**spec, "prefsrc": str(route.source)} if route.source else spec
+def _of_route(route: Route) -> bytes:
+    to, away = route.destination, route.device is None
+    family, kind = FAMILIES[to.version], _BLACKHOLE if away else _UNICAST
+    scope = _GLOBAL if away else _LINK
+    head = family, to.prefixlen, 0, 0, 0, PROTOCOL, scope, kind, 0
+    body = _RTMSG.pack(*head) + raw.attribute(_DESTINATION, to.network_address.packed)
+    body += raw.attribute(_TABLE, _NUMBER.pack(route.table))
+    body += raw.attribute(_PRIORITY, _NUMBER.pack(route.metric))
+    if route.device:
+        body += raw.attribute(_OIF, _NUMBER.pack(links.index_of(route.device)))
+    if route.source:
+        body += raw.attribute(_SOURCE, route.source.packed)
+    return body
 
 
-def _of_neighbour(neighbour: Neighbour) -> dict[str, Any]:
-    spec = {
-        "family": FAMILIES[neighbour.address.version],
-        "dst": str(neighbour.address),
-        "ifindex": socket.if_nametoindex(neighbour.device),
-        "protocol": PROTOCOL,
-    }
-    if not neighbour.mac:
-        return {**spec, "flags": _PROXY}
-    return {**spec, "lladdr": neighbour.mac, "state": _NUD_PERMANENT}
+def _of_neighbour(neighbour: Neighbour) -> bytes:
+    family = FAMILIES[neighbour.address.version]
+    index = links.index_of(neighbour.device)
+    how = (_NUD_PERMANENT, 0) if neighbour.mac else (0, _PROXY)
+    body = _NDMSG.pack(family, index, *how, 0)
+    body += raw.attribute(_NDA_DST, neighbour.address.packed)
+    body += raw.attribute(_NDA_PROTOCOL, bytes([PROTOCOL]))
+    if neighbour.mac:
+        mac = bytes.fromhex(neighbour.mac.replace(":", ""))
+        body += raw.attribute(_NDA_MAC, mac)
+    return body

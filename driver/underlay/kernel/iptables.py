@@ -10,7 +10,7 @@ import errno
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from underlay.model import Family
 from underlay.objects import MARK, Permit
@@ -22,11 +22,13 @@ _OURS = re.compile(rf'^-A {CHAIN} (.*?) -m comment --comment "?{MARK}"? -j ACCEP
 _SECONDS = 10.0
 
 
-def permits() -> Iterator[Permit]:
-    """Return the rules of ours, of both families."""
+def permits(wanted: Collection[Permit]) -> Iterator[Permit]:
+    """Return the rules of ours, and those wanted where no chain could stop anything."""
     families: tuple[Family, ...] = (4, 6)
     for family in families:
         found = _chain(family)
+        if found is None:
+            yield from (permit for permit in wanted if permit.family == family)
         for line in found[1] if found else ():
             if ours := _OURS.match(line):
                 yield Permit(family, ours[1])
@@ -52,11 +54,6 @@ def delete(doomed: Permit) -> None:
     found = _chain(doomed.family)
     if found and any((m := _OURS.match(x)) and m[1] == doomed.match for x in found[1]):
         _run(found[0], "-D", CHAIN, *_words(doomed))
-
-
-def has_chain(family: Family) -> bool:
-    """Tell whether there is Docker's chain, in either back end."""
-    return _chain(family) is not None
 
 
 def drops_bridged(bridge: str, family: Family) -> str:

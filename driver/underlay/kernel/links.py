@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from underlay.kernel import raw
+from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 
@@ -56,6 +57,12 @@ class RawLink:
     vlan: int = 0
     filtered: tuple[int, ...] = ()
 
+    @property
+    def ours(self) -> bool:
+        """Whether it has our mark, or was born to have it."""
+        unfinished = self.group == UNFINISHED_GROUP and self.name.startswith(PREFIX)
+        return self.alias.startswith(MARK) or unfinished
+
 
 def link_named(name: str) -> RawLink | None:
     """Return one link by its name or alternative name."""
@@ -64,6 +71,14 @@ def link_named(name: str) -> RawLink | None:
     key = _IFNAME if len(name) < 16 else _ALT_IFNAME
     found = _get(key, name)
     return found or (_get(_ALT_IFNAME, name) if key == _IFNAME else None)
+
+
+def index_of(name: str) -> int:
+    """Return the index of a link; raises OSError ENODEV."""
+    found = link_named(name)
+    if found is None:
+        raise OSError(errno.ENODEV, f"no device {name}")
+    return found.index
 
 
 def all_links(kind: str = "") -> tuple[RawLink, ...]:

@@ -5,34 +5,32 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from underlay import model
 from underlay.failures import KernelRefused
 from underlay.kernel import (
     asking,
     carriers,
+    devices,
     ip,
     iptables,
-    kinds,
     links,
+    nftables,
     standing,
     sysctl,
 )
 from underlay.kernel.links import RawLink
-from underlay.kernel.reasons import HINTS, reason
 from underlay.model import Device, Family, Setting, Standing
 from underlay.objects import (
     MARK,
-    PREFIX,
-    UNFINISHED_GROUP,
     Address,
+    Chain,
     Held,
     Link,
     Neighbour,
@@ -46,7 +44,6 @@ from underlay.objects import (
 from underlay.steps import Amend, Create, Delete, Step
 
 NAMESPACE = Path("/proc/self/ns/net")
-_QUIET = ("ipv6/addr_gen_mode=1", "ipv6/accept_ra=0", "ipv4/arp_ignore=1")
 
 
 class Netlink:
@@ -58,10 +55,10 @@ class Netlink:
 
     def __init__(self) -> None:
         # Here and not where it is used: it is not safe while other threads write links.
-        kinds.register()
-        # Asking iptables takes two processes, so it is asked for leftovers only as long
-        # as there may be any: at first, and after a rule was made.
-        self._may_permit = True
+        ifinfmsg.ifinfo.register_link_kind(module={"ipvlan": devices.IpvlanData})
+        # Asking iptables and nft takes a few processes, so they are asked for leftovers
+        # only as long as there may be any: at first, and after a rule was made.
+        self._may_permit = self._may_filter = True
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         """Return our objects: all of them, or the links of these names."""
@@ -72,16 +69,16 @@ class Netlink:
         if names is None:
             return self._observe_all()
         found = (links.link_named(name) for name in names)
-        ours = [raw for raw in found if raw and _is_ours(raw)]
+        ours = [raw for raw in found if raw and raw.ours]
         seen = (_ours(raw, _name_of) for raw in ours)
         return frozenset((*seen, *carriers.ports(ours)))
 
     def _observe_all(self) -> frozenset[Object]:
         seen = links.all_links()
         names = {raw.index: raw.name for raw in seen}
-        ours = [raw for raw in seen if _is_ours(raw)]
-        permits = frozenset(iptables.permits()) if self._may_permit else frozenset()
-        self._may_permit = bool(permits)
+        ours = [raw for raw in seen if raw.ours]
+        chains = frozenset(nftables.chains()) if self._may_filter else frozenset()
+        self._may_filter = bool(chains)
         return frozenset(
             (
                 *(_ours(raw, names.get) for raw in ours),
@@ -89,13 +86,20 @@ class Netlink:
                 *ip.addresses({raw.index: raw.name for raw in ours}),
                 *ip.routes(names),
                 *ip.neighbours(names),
-                *permits,
+                *chains,
             )
         )
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         """Return what these settings are now, as far as the kernel has them."""
         return frozenset(sysctl.read(settings))
+
+    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+        """Return the rules of ours, and those wanted that nothing makes necessary."""
+        if not (wanted or self._may_permit):
+            return frozenset()
+        self._may_permit = bool(wanted)
+        return frozenset(iptables.permits(wanted))
 
     def needed(self, reason: str) -> list[Setting]:
         """Return what is to be set for a reason, with how it is now."""
@@ -116,7 +120,7 @@ class Netlink:
     ) -> frozenset[model.Address]:
         """Return which addresses answer on a device to ARP or neighbour discovery."""
         with _looking(f"ip neigh show dev {device}"):
-            return asking.answering(_index_of(device), addresses)
+            return asking.answering(links.index_of(device), addresses)
 
     def is_wireless(self, device: str) -> bool:
         """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
@@ -129,28 +133,37 @@ class Netlink:
     def apply(self, step: Step) -> None:
         """Carry out one step."""
         try:
-            match step:
-                case Create(Link() as link):
-                    _create(link)
-                case Amend(Link() as seen, Link() as link):
-                    _amend(seen, link)
-                case Delete(Link() as link):
-                    _delete(link)
-                case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
-                    sysctl.write(setting)
-                case Create(Permit() as permit):
-                    self._may_permit = True
-                    iptables.create(permit)
-                case Delete(Permit() as permit):
-                    iptables.delete(permit)
-                case _:
-                    _touch(step)
+            if isinstance(step.object, Link | Port):
+                devices.touch(step)
+            else:
+                self._touch(step)
         except (NetlinkError, OSError) as error:
             code = getattr(error, "code", None) or getattr(error, "errno", None)
-            hint = "" if isinstance(step, Delete) else HINTS.get(code or 0, "")
+            hint = "" if isinstance(step, Delete) else _HINTS.get(code or 0, "")
             raise KernelRefused(
-                step=step, why=reason(error, code), hint=hint
+                step=step, why=_reason(error, code), hint=hint
             ) from error
+
+    def _touch(self, step: Step) -> None:
+        match step:
+            case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
+                sysctl.write(setting)
+            case Create(Permit() as permit):
+                self._may_permit = True
+                iptables.create(permit)
+            case Delete(Permit() as permit):
+                iptables.delete(permit)
+            case Create(Chain() as chain):
+                self._may_filter = True
+                nftables.create(chain)
+            case Delete(Chain() as chain):
+                nftables.delete(chain)
+            case Create(Held() as held) | Amend(_, Held() as held):
+                standing.move(held)
+            case Create(Address() | Route() | Neighbour() as thing):
+                ip.create(thing)
+            case Delete(Address() | Route() | Neighbour() as thing):
+                ip.delete(thing)
 
     def device(self, name: str) -> Device | None:
         """Return any device by its name or alternative name."""
@@ -167,10 +180,20 @@ class Netlink:
         """Tell whether the kernel can make a kind of device, by a module if need be."""
         return links.kind_is_known(kind)
 
+    @cached_property
+    def can_filter(self) -> bool:
+        """Whether there is nft and a kernel that answers it; asked once."""
+        return nftables.is_there()
+
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
         index = ip.default_device_index()
         return _name_of(index) if index else None
+
+    def addresses_of(self, device: str) -> tuple[model.Interface, ...]:
+        """Return the host's own addresses on a device that it can speak from."""
+        found = links.link_named(device)
+        return ip.usable_on(found.index) if found else ()
 
     def drops_bridged(self, bridge: str, family: Family) -> str:
         """Return why frames of an IP family do not cross a bridge, "" if they do."""
@@ -178,10 +201,6 @@ class Netlink:
         if sysctl.shows_bridged(family) or (found and family in found.filtered):
             return iptables.drops_bridged(bridge, family)
         return ""
-
-    def has_chain(self, family: Family) -> bool:
-        """Tell whether there is Docker's chain DOCKER-USER."""
-        return iptables.has_chain(family)
 
     def is_own(self, address: model.Address) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""
@@ -206,152 +225,25 @@ def _looking(words: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = reason(error, error.errno)
+        why = _reason(error, error.errno)
         raise KernelRefused(step=words, why=why, hint="") from error
 
 
-def _create(link: Link) -> None:
-    if link.owner is None:
-        raise OSError(errno.EINVAL, "a link without an owner is never made")
-    owner, link = link.owner, _alike(link)
-    spec = {**_named(link), **kinds.spec(link)}
-    if link.parent:
-        spec["link"] = _index_of(link.parent)
-    if link.peer:
-        spec["peer"] = _named(link.peer)
-    with IPRoute() as kernel:
-        kernel.link("add", **spec)
-        index = _index_of(link.name)
-        if owner.alias:
-            # What people call it. A courtesy: the name may be taken, the kernel old.
-            with suppress(NetlinkError):
-                kernel.link("property_add", index=index, altname=owner.alias)
-        _set_up(link)
-        if link.peer and link.peer.owner:
-            _finish(kernel, link.peer, link.peer.owner)
-        _finish(kernel, link, owner)
+_HINTS = {
+    errno.EBUSY: " Another driver may hold the parent: a device carries macvlan or"
+    " ipvlan children or is in a bridge or bond, not two of these.",
+    errno.EOPNOTSUPP: " The kernel may lack this kind of device, or the device under"
+    " it take none.",
+    errno.EPERM: " The service needs CAP_NET_ADMIN in the host's network namespace.",
+    errno.EADDRINUSE: " Another child of the parent has that MAC.",
+    errno.ENETDOWN: " A VLAN is up only if the device under it is: set that up first.",
+}
 
 
-def _named(link: Link) -> dict[str, Any]:
-    spec: dict[str, Any] = {"ifname": link.name, "group": UNFINISHED_GROUP}
-    if link.mac:
-        spec["address"] = link.mac
-    return {**spec, "mtu": link.mtu} if link.mtu else spec
-
-
-def _finish(kernel: IPRoute, link: Link, owner: Owner) -> None:
-    change: dict[str, Any] = {"ifalias": owner.mark, "group": 0}
-    if link.master:
-        change["master"] = _index_of(link.master)
-    if link.up:
-        change["state"] = "up"
-    kernel.link("set", index=_index_of(link.name), **change)
-
-
-def _set_up(link: Link) -> None:
-    """Write a link's own settings before it is up.
-
-    On what others stand on, the host would else take part in the VLAN by itself: with a
-    link-local address, with one and a default route by router advertisement, and with
-    answers to ARP for all it has.
-    """
-    for setting in (*link.settings, *(_QUIET if link.kind in carriers.KINDS else ())):
-        name, value = setting.split("=")
-        family, key = name.split("/")
-        with suppress(FileNotFoundError):  # a kernel without IPv6
-            (sysctl.SYSCTLS / f"net/{family}/conf/{link.name}/{key}").write_text(value)
-
-
-def _alike(link: Link) -> Link:
-    """Return a link with the MAC and MTU of the one it is like, where it says none.
-
-    A bridge without a port has no MAC, unless somebody gave it one.
-    """
-    if not link.like:
-        return link
-    model = links.link_named(link.like)
-    if model is None:
-        raise OSError(errno.ENODEV, f"no device {link.like}")
-    mac = link.mac or (model.mac if model.mac.strip("0:") else None)
-    peer = _alike(link.peer) if link.peer else None
-    return replace(link, mac=mac, mtu=link.mtu or model.mtu, peer=peer)
-
-
-def _amend(seen: Link, link: Link) -> None:
-    if link.master != seen.master:
-        link = _alike(link)
-    found = links.link_named(seen.name)
-    if found is None or not _is_ours(found):
-        raise OSError(errno.ENODEV, f"{seen.name} is gone")
-    change: dict[str, Any] = {"index": found.index}
-    if link.mac:
-        change["address"] = link.mac
-    if link.mtu:
-        change["mtu"] = link.mtu
-    if link.master:
-        change["master"] = _index_of(link.master)
-    if link.up:
-        change["state"] = "up"
-    if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
-        change |= kinds.spec(link)
-    with IPRoute() as kernel:
-        kernel.link("set", **change)
-
-
-def _delete(link: Link) -> None:
-    found = links.link_named(link.name)
-    # Looked at again: the name may have gone to a stranger since it was planned.
-    if found is None or not _is_ours(found):
-        return
-    if others := carriers.what_stands_on(found):
-        raise OSError(errno.EBUSY, f"it would take with it what stands on it: {others}")
-    try:
-        with IPRoute() as kernel:
-            kernel.link("del", index=found.index)
-    except NetlinkError as error:
-        if error.code != errno.ENODEV:
-            raise
-
-
-def _touch(step: Step) -> None:
-    match step:
-        case Create(Port() as port) | Amend(_, Port() as port):
-            _plug(port, _index_of(port.master))
-            standing.forget_routers(_index_of(port.name))
-        case Delete(Port() as port):
-            _plug(port, 0)
-            asking.ask_routers(port.name)
-        case Create(Held() as held) | Amend(_, Held() as held):
-            standing.move(held)
-        case Create(Address() | Route() | Neighbour() as thing):
-            ip.create(thing)
-        case Delete(Address() | Route() | Neighbour() as thing):
-            ip.delete(thing)
-
-
-def _plug(port: Port, bridge: int) -> None:
-    with IPRoute() as kernel:
-        kernel.link("set", index=_index_of(port.name), master=bridge)
-
-
-def _index_of(name: str) -> int:
-    found = links.link_named(name)
-    if found is None:
-        raise OSError(errno.ENODEV, f"no device {name}")
-    return found.index
-
-
-def _name_of(index: int) -> str | None:
-    try:
-        return socket.if_indextoname(index)
-    except OSError:
-        return None
-
-
-def _is_ours(raw: RawLink) -> bool:
-    return raw.alias.startswith(MARK) or (
-        raw.name.startswith(PREFIX) and raw.group == UNFINISHED_GROUP
-    )
+def _reason(error: Exception, code: int | None) -> str:
+    text = error.args[1] if len(error.args) > 1 else str(error)
+    name = errno.errorcode.get(code or 0, "")
+    return f"{text} ({name})" if name else str(text)
 
 
 def _ours(raw: RawLink, name_of: Callable[[int], str | None]) -> Link:
@@ -384,6 +276,13 @@ def _device(raw: RawLink) -> Device:
         flavour=raw.flavour,
         flag=raw.flag,
         vlan=raw.vlan,
-        ours=_is_ours(raw),
+        ours=raw.ours,
         master=(_name_of(raw.master) or "") if raw.master else "",
     )
+
+
+def _name_of(index: int) -> str | None:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return None

@@ -18,7 +18,7 @@ _ATTRIBUTE = struct.Struct("=HH")  # length, type
 
 _DONE, _ERROR = 3, 2
 REQUEST, ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10
-CREATE, EXCLUSIVE = 0x400, 0x200
+CREATE, EXCLUSIVE, REPLACE = 0x400, 0x200, 0x100
 _SOL_NETLINK, _STRICT_CHECK = 270, 12
 _ATTEMPTS = 8
 
@@ -37,6 +37,11 @@ def dump(
         except InterruptedError:
             continue
     raise InterruptedError(errno.EINTR, "it changes faster than it can be read")
+
+
+def ask(kind: int, flags: int, body: bytes) -> None:
+    """Have something done; raises OSError if the kernel refuses it."""
+    list(exchange(kind, REQUEST | ACK | flags, kind, body))
 
 
 def exchange(
@@ -60,8 +65,9 @@ def exchange(
                 if got == _DONE:
                     return
                 if got == _ERROR:
-                    code = -struct.unpack_from("=i", payload)[0]
-                    raise OSError(code, os.strerror(code))
+                    if code := -struct.unpack_from("=i", payload)[0]:
+                        raise OSError(code, os.strerror(code))
+                    return
                 if got == answer:
                     yield payload
             if not flags & _DUMP:

@@ -46,10 +46,17 @@ def needed(reason: str) -> list[Setting]:
     route by them is told to hear them all the same first; switching it off sets whether
     redirects are heeded, which is put back after it. `proxy/<device>/<family>`: answers
     on a device for others, without the delay that leaves them the first word.
+    `loose/<device>/4`: to hear on a device whom it answers by another.
     """
     what, *rest = reason.split("/")
     family = int(rest[-1])
-    wanted = _forwarding(family) if what == "forwarding" else _proxy(rest[0], family)
+    match what:
+        case "forwarding":
+            wanted = _forwarding(family)
+        case "proxy":
+            wanted = _proxy(rest[0], family)
+        case _:
+            wanted = _loose(rest[0])
     found = ((path, _value(path), value) for path, value in wanted)
     return [
         Setting(reason, path, before, value, turn)
@@ -59,18 +66,18 @@ def needed(reason: str) -> list[Setting]:
 
 
 def of_device(device: str) -> Iterator[str]:
-    """Return how a device is set, as `ipv4/rp_filter=1`, where that makes a difference.
+    """Return how a device is set where that is not as on any other.
 
     Without the wait for others that have its addresses: they are this host's already.
     """
-    yield "ipv6/accept_dad=0"
+    yield "net/ipv6/conf/*/accept_dad=0"
     for family, keys in _OF_DEVICE.items():
         for key in keys.split():
             value = _value(f"net/{family}/conf/{device}/{key}")
             if value is not None and value != _value(
                 f"net/{family}/conf/default/{key}"
             ):
-                yield f"{family}/{key}={value}"
+                yield f"net/{family}/conf/*/{key}={value}"
 
 
 def shows_bridged(family: int) -> bool:
@@ -94,6 +101,14 @@ def _proxy(device: str, family: int) -> Iterator[tuple[str, str]]:
     if family == 6:
         yield f"net/ipv6/conf/{device}/proxy_ndp", "1"
     yield f"net/ipv{family}/neigh/{device}/proxy_delay", "0"
+
+
+def _loose(device: str) -> Iterator[tuple[str, str]]:
+    # The larger of the two counts: 1 is strict, 2 loose, 0 not at all.
+    path = "net/ipv4/conf/{}/rp_filter"
+    values = {_value(path.format(name)) for name in ("all", device)}
+    if "1" in values and "2" not in values:
+        yield path.format(device), "2"
 
 
 def _hears_routers(link: RawLink) -> bool:

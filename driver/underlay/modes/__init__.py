@@ -52,6 +52,9 @@ class Mode(Protocol):
     def has_host_part(self, options: Mapping[str, str]) -> bool:
         """Tell whether something of an endpoint is in the host after Docker took it."""
 
+    def filters(self, options: Mapping[str, str]) -> str:
+        """Return the option that needs nftables, "" if none does."""
+
     def reasons(self, network: Network) -> Iterable[str]:
         """Return for what its endpoints need settings of the host: `forwarding/4`."""
 

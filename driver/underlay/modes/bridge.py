@@ -21,12 +21,13 @@ HOST_LENGTH = False
 OWN_KEYS = ("bridge",)
 PARENT_KEYS = ("parent", "vlan")
 # No link-local address on the port: the host is on the bridge, not on it.
-HOST_END = ("ipv6/addr_gen_mode=1",)
+HOST_END = ("net/ipv6/conf/*/addr_gen_mode=1",)
 
 check_endpoint = pair.check_endpoint
 check_room = pair.check_room
 has_host_part = pair.has_host_part
 keeps_gateway = child.keeps_gateway
+filters = child.filters
 reasons = child.reasons
 attachment = child.on_segment
 

@@ -9,11 +9,11 @@ from underlay.errors import (
     MtuTooBig,
 )
 from underlay.model import Attachment, Endpoint, Network
-from underlay.modes import gateway
+from underlay.modes import gateway, shim
 from underlay.modes import options as read
 from underlay.objects import Link, Owner
 
-NETWORK_KEYS = ("mode", "parent", "vlan", *gateway.KEYS, *read.MTU_KEYS)
+NETWORK_KEYS = ("mode", "parent", "vlan", *shim.KEYS, *gateway.KEYS, *read.MTU_KEYS)
 ENDPOINT_KEYS = (*gateway.ENDPOINT_KEYS, *read.MTU_KEYS)
 
 
@@ -61,10 +61,10 @@ def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
     return not is_isolated(options) and family not in gateway.named(options)
 
 
-def has_host_part(options: Mapping[str, str]) -> bool:
-    """Tell whether something of an endpoint is in the host after Docker took it."""
+def filters(options: Mapping[str, str]) -> str:
+    """Return the option that needs nftables: none."""
     del options
-    return False
+    return ""
 
 
 def reasons(network: Network) -> Iterable[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from underlay.errors import BadValue
-from underlay.model import Address, Attachment, Endpoint, Network
+from underlay.model import Address, Attachment, Endpoint, Network, alone
 from underlay.modes.options import choice
 
 YES_NO = ("yes", "no")
@@ -94,7 +94,7 @@ def attachment(device: str, network: Network, endpoint: Endpoint) -> Attachment:
         device,
         gateway4=next((g for g in found if isinstance(g, IPv4Address)), None),
         gateway6=next((g for g in found if isinstance(g, IPv6Address)), None),
-        on_link=tuple(ip_network(g) for g in found if g and g in said.values()),
+        on_link=tuple(alone(g) for g in found if g and g in said.values()),
     )
 
 

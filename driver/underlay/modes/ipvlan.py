@@ -11,10 +11,10 @@ from ipaddress import ip_network
 
 from underlay.errors import BadMac, Contradiction
 from underlay.model import Attachment, Endpoint, Network
-from underlay.modes import child, gateway
+from underlay.modes import child, gateway, shim
 from underlay.modes import options as read
 from underlay.modes.seat import Seat
-from underlay.objects import Link, Owner
+from underlay.objects import Object, Owner
 
 KIND = "ipvlan"
 HOST_LENGTH = False
@@ -24,9 +24,8 @@ OWN_KEYS = ("ipvlan_mode", "ipvlan_flag")
 EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 check_endpoint = child.check_endpoint
+filters = child.filters
 network_objects = child.network_objects
-has_host_part = child.has_host_part
-reasons = child.reasons
 
 
 def check(network: Network) -> None:
@@ -39,7 +38,7 @@ def check(network: Network) -> None:
             first=f"ipvlan_mode={flavour}",
             second=f"gateway={network.options['gateway']}",
         )
-    _flag(network.options)
+    shim.check(network.options, _unable(network.options))
 
 
 def seat(options: Mapping[str, str]) -> Seat:
@@ -73,10 +72,38 @@ def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
     return _flavour(options) == "l2" and child.keeps_gateway(options, family)
 
 
-def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Link]:
-    """Return the child device."""
+def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
+    """Return the child device, and the host's way to it."""
     flavour, flag = _flavour(network.options), _flag(network.options)
-    yield child.endpoint_link(network, endpoint, KIND, flavour, flag)
+    link = child.endpoint_link(network, endpoint, KIND, flavour, flag)
+    yield link
+    if has_host_part(network.options):
+        l2 = flavour == "l2"
+        mac = network.mac if l2 else ""
+        yield from shim.objects(network, endpoint, link, mac=mac, on_segment=l2)
+
+
+def has_host_part(options: Mapping[str, str]) -> bool:
+    """Tell whether the host reaches the containers."""
+    return shim.is_on(options, _unable(options))
+
+
+def reasons(network: Network) -> Iterable[str]:
+    """Return that in l2 the host must hear its containers on the parent.
+
+    What they send to the parent's own MAC arrives there, while the way back is by the
+    shim.
+    """
+    l2 = _flavour(network.options) == "l2"
+    if l2 and network.here and has_host_part(network.options):
+        yield f"loose/{network.parent}/4"
+
+
+def _unable(options: Mapping[str, str]) -> str:
+    flag = _flag(options)
+    if flag == "bridge":
+        return ""
+    return f"with ipvlan_flag={flag} the host is kept apart as its containers are"
 
 
 def attachment(network: Network, endpoint: Endpoint) -> Attachment:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadMac, MacTaken, PassthruFull
 from underlay.model import Endpoint, Network
-from underlay.modes import child
+from underlay.modes import child, shim
 from underlay.modes import options as read
 from underlay.modes.seat import Seat
-from underlay.objects import Link
+from underlay.objects import Object
 
 KIND = "macvlan"
 HOST_LENGTH = False
@@ -18,7 +18,6 @@ OWN_KEYS = ("macvlan_mode",)
 
 check_endpoint = child.check_endpoint
 network_objects = child.network_objects
-has_host_part = child.has_host_part
 reasons = child.reasons
 attachment = child.on_segment
 keeps_gateway = child.keeps_gateway
@@ -27,7 +26,7 @@ keeps_gateway = child.keeps_gateway
 def check(network: Network) -> None:
     """Raise unless the options make sense."""
     child.check(network, OWN_KEYS)
-    _flavour(network.options)
+    shim.check(network.options, _unable(network.options))
 
 
 def seat(options: Mapping[str, str]) -> Seat:
@@ -65,10 +64,30 @@ def endpoint_mac(
     return parent_mac
 
 
-def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Link]:
-    """Return the child device."""
+def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
+    """Return the child device, and the host's way to it."""
     flavour = _flavour(network.options)
-    yield child.endpoint_link(network, endpoint, KIND, flavour, None)
+    link = child.endpoint_link(network, endpoint, KIND, flavour, None)
+    yield link
+    if has_host_part(network.options):
+        yield from shim.objects(network, endpoint, link, mac=endpoint.mac)
+
+
+def has_host_part(options: Mapping[str, str]) -> bool:
+    """Tell whether the host reaches the containers."""
+    return shim.is_on(options, _unable(options))
+
+
+def filters(options: Mapping[str, str]) -> str:
+    """Return the option that needs nftables: the shim must not be heard on the LAN."""
+    return "host_access" if has_host_part(options) else ""
+
+
+def _unable(options: Mapping[str, str]) -> str:
+    flavour = _flavour(options)
+    if flavour == "bridge":
+        return ""
+    return f"with macvlan_mode={flavour} the host is kept apart as its containers are"
 
 
 def _flavour(options: Mapping[str, str]) -> str:

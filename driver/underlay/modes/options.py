@@ -17,24 +17,15 @@ from underlay.model import Network
 MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
 MTU_LEAST, MTU_MOST = 68, 65535
 IPV6_LEAST_MTU = 1280
-# What one mode reads; a network of the other may have misspelt it.
-MODE_KEYS = (
-    "macvlan_mode",
-    "ipvlan_mode",
-    "ipvlan_flag",
-    "masquerade",
-    "proxy",
-    "table",
-    "bridge",
-    "parent",
-    "vlan",
-)
+# What one mode reads; a network of another may have misspelt it.
+ROUTED_KEYS = ("masquerade", "proxy", "table")
+NAMES_MODE = ("macvlan_mode", "ipvlan_mode", "ipvlan_flag", "bridge")
+MODE_KEYS = (*NAMES_MODE, *ROUTED_KEYS, "parent", "vlan")
 VLAN_LEAST, VLAN_MOST = 1, 4094
 
 # Options the product promises and this version does not serve yet; the value in
 # brackets is the one that asks for nothing and so is accepted.
 LATER: Mapping[str, str] = {
-    "host_access": "off",
     "repair": "off",
     "missing_parent": "fail",
 }
@@ -49,6 +40,10 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
     for key, value in options.items():
         if key in known or key.startswith("com.docker."):
             continue
+        if key in ROUTED_KEYS and what == "network":
+            given = [f"{k}={options[k]}" for k in ("mode", *NAMES_MODE) if k in options]
+            said = given[0] if given else "mode=macvlan (the default)"
+            raise Contradiction(first=said, second=f"{key}={value}")
         if key not in LATER:
             near = [*known, *LATER, *MODE_KEYS] if what == "network" else known
             raise UnknownOption(

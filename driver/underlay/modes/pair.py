@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from underlay.model import Endpoint, Network
 from underlay.modes import gateway
 from underlay.modes import options as read
+from underlay.modes.seat import Seat
 from underlay.objects import Link, Owner
 
 KIND = "veth"
@@ -22,6 +23,12 @@ def check_endpoint(network: Network, endpoint: Endpoint) -> None:
     read.check_known(endpoint.options, ENDPOINT_KEYS, "endpoint")
     gateway.check_endpoint(endpoint)
     read.check_ipv6_mtu(network, read.mtu(endpoint.options))
+
+
+def seat(options: Mapping[str, str]) -> Seat | None:
+    """Return nothing: the network takes no device for itself."""
+    del options
+    return None
 
 
 def check_room(network: Network, neighbour: Endpoint) -> None:

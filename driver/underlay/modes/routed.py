@@ -7,13 +7,12 @@ gateway stands on the host's end of every pair: each container finds it next to 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_interface
 
 from underlay.errors import BadValue, Contradiction, NeedsOurIpam
-from underlay.model import Attachment, Endpoint, Network
-from underlay.modes import gateway, pair
+from underlay.model import Attachment, Endpoint, Network, alone
+from underlay.modes import gateway, masquerade, pair
 from underlay.modes import options as read
-from underlay.modes.seat import Seat
 from underlay.objects import (
     HOST_METRIC,
     MAIN_TABLE,
@@ -27,17 +26,22 @@ from underlay.objects import (
 
 KIND = pair.KIND
 HOST_LENGTH = True
-OWN_KEYS = ("masquerade", "proxy", "table")
+OWN_KEYS = read.ROUTED_KEYS
 # The rest of a pool leads nowhere; routing daemons announce what has this metric.
 ANNOUNCED = 10
 TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
 KERNELS_TABLES = (253, 255)
 # No duplicate detection: a container speaks at once, and nobody else is on the link.
-HOST_END = ("ipv4/rp_filter=2", "ipv6/accept_dad=0", "ipv6/accept_ra=0")
+HOST_END = (
+    "net/ipv4/conf/*/rp_filter=2",
+    "net/ipv6/conf/*/accept_dad=0",
+    "net/ipv6/conf/*/accept_ra=0",
+)
 FORWARDED = ("-i ul-+", "-o ul-+")
 
 check_endpoint = pair.check_endpoint
 check_room = pair.check_room
+seat = pair.seat
 endpoint_mac = pair.endpoint_mac
 has_host_part = pair.has_host_part
 
@@ -58,15 +62,14 @@ def check(network: Network) -> None:
             raise NeedsOurIpam(subnet=segment.subnet)
         if found is None:
             raise Contradiction(first="mode=routed", second="gateway=none")
-    read.choice(options, "masquerade", ("off", "on"))
+    masquerade.is_on(options)
     _table(options)
     read.check_ipv6_mtu(network, read.mtu(options))
 
 
-def seat(options: Mapping[str, str]) -> Seat | None:
-    """Return nothing: the network takes no device for itself."""
-    del options
-    return None
+def filters(options: Mapping[str, str]) -> str:
+    """Return the option that needs nftables."""
+    return "masquerade" if masquerade.is_on(options) else ""
 
 
 def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
@@ -89,6 +92,7 @@ def network_objects(network: Network) -> Iterable[Object]:
     for segment in network.segments:
         owner = Owner(shared=f"pool/{segment.subnet}")
         yield Route(segment.subnet, None, ANNOUNCED, table, owner=owner)
+    yield from masquerade.objects(network)
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
@@ -98,10 +102,12 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     proxy, table = network.options.get("proxy"), _table(network.options)
     yield pair.links(network, endpoint, settings=HOST_END)
     for found in _beside(network, endpoint).on_link:
-        yield Address(ip_interface(found), device, owner)
+        yield Address(
+            ip_interface((found.network_address.packed, found.prefixlen)), device, owner
+        )
     for address in endpoint.addresses:
         metric = HOST_METRIC[address.version]
-        yield Route(ip_network(address.ip), device, metric, table, owner=owner)
+        yield Route(alone(address.ip), device, metric, table, owner=owner)
         if proxy:
             yield Neighbour(address.ip, proxy, owner=owner)
     for family in network.families:
@@ -125,7 +131,7 @@ def _beside(network: Network, endpoint: Endpoint) -> Attachment:
         device,
         found.gateway4,
         found.gateway6,
-        on_link=tuple(ip_network(g) for g in gateways.values()),
+        on_link=tuple(alone(g) for g in gateways.values()),
         via=tuple(
             (segment.subnet, gateways[address.version])
             for address in endpoint.addresses

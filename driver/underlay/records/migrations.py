@@ -161,6 +161,9 @@ MIGRATIONS: tuple[Migration, ...] = (
             turn   INTEGER NOT NULL
         ) STRICT
         """,
+        # The host's own addresses on the parent, and the parent's MAC, as last seen.
+        "ALTER TABLE network ADD COLUMN here TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE network ADD COLUMN mac TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX network_mode ON network (json_extract(options, '$.mode'))",
     ),
     (

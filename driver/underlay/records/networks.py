@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import (
     IPv4Interface,
     IPv6Interface,
     ip_address,
+    ip_interface,
     ip_network,
 )
 
-from underlay.model import Endpoint, Network, Segment
+from underlay.model import Endpoint, Interface, Network, Segment
 from underlay.records.database import Database
 
 _NETWORK = (
@@ -53,6 +54,15 @@ class Networks:
         )
         self._db.run("DELETE FROM vlan WHERE network = ?", network.id)
         self._add_vlans(network)
+
+    def place(self, identity: str, here: Iterable[Interface], mac: str) -> None:
+        """Note the host's own addresses on the parent of a network, and its MAC."""
+        self._db.run(
+            "UPDATE network SET here = ?, mac = ? WHERE id = ?",
+            json.dumps([str(a) for a in here]),
+            mac,
+            identity,
+        )
 
     def _add_vlans(self, network: Network) -> None:
         for height, name in enumerate(network.vlans):
@@ -222,6 +232,8 @@ def _network(row: sqlite3.Row) -> Network:
         segments=segments,
         parent=row["parent"],
         vlans=tuple(json.loads(row["vlans"])),
+        here=tuple(ip_interface(a) for a in json.loads(row["here"])),
+        mac=row["mac"],
         name=row["name"],
         created=row["created"],
     )

@@ -1,0 +1,174 @@
+"""Links of ours: made, changed and deleted, through pyroute2."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink import nla
+from pyroute2.netlink.exceptions import NetlinkError
+
+from underlay.kernel import asking, carriers, links, standing, sysctl
+from underlay.objects import UNFINISHED_GROUP, Link, Owner, Port
+from underlay.steps import Amend, Create, Delete, Step
+
+_QUIET = (
+    "net/ipv6/conf/*/addr_gen_mode=1",
+    "net/ipv6/conf/*/accept_ra=0",
+    "net/ipv4/conf/*/arp_ignore=1",
+)
+
+
+def touch(step: Step) -> None:
+    """Make, change or delete a link; raises NetlinkError, OSError."""
+    match step:
+        case Create(Link() as link):
+            _create(link)
+        case Amend(Link() as seen, Link() as link):
+            _amend(seen, link)
+        case Delete(Link() as link):
+            _delete(link)
+        case Create(Port() as port) | Amend(_, Port() as port):
+            _plug(port, links.index_of(port.master))
+            standing.forget_routers(links.index_of(port.name))
+        case Delete(Port() as port):
+            _plug(port, 0)
+            asking.ask_routers(port.name)
+
+
+class IpvlanData(nla):  # type: ignore[misc]  # pyroute2 has no types
+    """What IFLA_INFO_DATA of an ipvlan link carries: pyroute2 drops the flags."""
+
+    prefix = "IFLA_"
+    nla_map = (
+        ("IFLA_IPVLAN_UNSPEC", "none"),
+        ("IFLA_IPVLAN_MODE", "uint16"),
+        ("IFLA_IPVLAN_FLAGS", "uint16"),
+    )
+
+
+def _kind(link: Link) -> dict[str, Any]:
+    """Return what the kind of a link takes, in pyroute2's words."""
+    spec: dict[str, Any] = {"kind": link.kind}
+    if link.vlan:
+        spec["vlan_id"] = link.vlan
+    if link.kind == "ipvlan":
+        spec["ipvlan_mode"] = _code(links.MODES["ipvlan"], link.flavour)
+        spec["ipvlan_flags"] = _code(links.IPVLAN_FLAGS, link.flag)
+    elif link.flavour:
+        spec[f"{link.kind}_mode"] = link.flavour
+    return spec
+
+
+def _code(names: dict[int, str], name: str | None) -> int:
+    return next(code for code, known in names.items() if known == name)
+
+
+def _create(link: Link) -> None:
+    if link.owner is None:
+        raise OSError(errno.EINVAL, "a link without an owner is never made")
+    owner, link = link.owner, _alike(link)
+    spec = {**_named(link), **_kind(link)}
+    if link.parent:
+        spec["link"] = links.index_of(link.parent)
+    if link.peer:
+        spec["peer"] = _named(link.peer)
+    with IPRoute() as kernel:
+        kernel.link("add", **spec)
+        index = links.index_of(link.name)
+        if owner.alias:
+            # What people call it. A courtesy: the name may be taken, the kernel old.
+            with suppress(NetlinkError):
+                kernel.link("property_add", index=index, altname=owner.alias)
+        _set_up(link)
+        if link.peer and link.peer.owner:
+            _finish(kernel, link.peer, link.peer.owner)
+        _finish(kernel, link, owner)
+
+
+def _named(link: Link) -> dict[str, Any]:
+    spec: dict[str, Any] = {"ifname": link.name, "group": UNFINISHED_GROUP}
+    if link.mac:
+        spec["address"] = link.mac
+    return {**spec, "mtu": link.mtu} if link.mtu else spec
+
+
+def _finish(kernel: IPRoute, link: Link, owner: Owner) -> None:
+    change: dict[str, Any] = {"ifalias": owner.mark, "group": 0}
+    if link.master:
+        change["master"] = links.index_of(link.master)
+    if link.up and not link.guarded:
+        change["state"] = "up"
+    kernel.link("set", index=links.index_of(link.name), **change)
+
+
+def _set_up(link: Link) -> None:
+    """Write a link's own settings before it is up.
+
+    On what others stand on, the host would else take part in the VLAN by itself: with a
+    link-local address, with one and a default route by router advertisement, and with
+    answers to ARP for all it has.
+    """
+    for setting in (*link.settings, *(_QUIET if link.kind in carriers.KINDS else ())):
+        path, value = setting.replace("*", link.name).split("=")
+        with suppress(FileNotFoundError):  # a kernel without IPv6
+            (sysctl.SYSCTLS / path).write_text(value)
+
+
+def _alike(link: Link) -> Link:
+    """Return a link with the MAC and MTU of the one it is like, where it says none.
+
+    A bridge without a port has no MAC, unless somebody gave it one.
+    """
+    if not link.like:
+        return link
+    model = links.link_named(link.like)
+    if model is None:
+        raise OSError(errno.ENODEV, f"no device {link.like}")
+    mac = link.mac or (model.mac if model.mac.strip("0:") else None)
+    peer = _alike(link.peer) if link.peer else None
+    return replace(link, mac=mac, mtu=link.mtu or model.mtu, peer=peer)
+
+
+def _plug(port: Port, bridge: int) -> None:
+    with IPRoute() as kernel:
+        kernel.link("set", index=links.index_of(port.name), master=bridge)
+
+
+def _amend(seen: Link, link: Link) -> None:
+    if link.master != seen.master:
+        link = _alike(link)
+    found = links.link_named(seen.name)
+    if found is None or not found.ours:
+        raise OSError(errno.ENODEV, f"{seen.name} is gone")
+    change: dict[str, Any] = {"index": found.index}
+    if link.mac:
+        change["address"] = link.mac
+    if link.mtu:
+        change["mtu"] = link.mtu
+    if link.master:
+        change["master"] = links.index_of(link.master)
+    if link.up:
+        change["state"] = "up"
+    if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
+        change |= _kind(link)
+    with IPRoute() as kernel:
+        kernel.link("set", **change)
+
+
+def _delete(link: Link) -> None:
+    found = links.link_named(link.name)
+    # Looked at again: the name may have gone to a stranger since it was planned.
+    if found is None or not found.ours:
+        return
+    if others := carriers.what_stands_on(found):
+        raise OSError(errno.EBUSY, f"it would take with it what stands on it: {others}")
+    try:
+        with IPRoute() as kernel:
+            kernel.link("del", index=found.index)
+    except NetlinkError as error:
+        if error.code != errno.ENODEV:
+            raise

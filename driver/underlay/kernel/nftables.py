@@ -1,0 +1,88 @@
+"""The nftables tables of ours, by the program nft.
+
+pyroute2 offers sets and raw expressions only; nft takes a whole chain in one
+transaction.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from underlay.objects import TABLE, Chain
+
+_SECONDS = 10.0
+
+
+def chains() -> Iterator[Chain]:
+    """Return the chains of ours, of every family, with one empty rule for each."""
+    if not is_there():
+        return
+    tables = (t["table"] for t in _list("tables") if "table" in t)
+    for family in sorted(t["family"] for t in tables if t["name"] == TABLE):
+        listed = _list("table", family, TABLE)
+        rules = Counter(x["rule"]["chain"] for x in listed if "rule" in x)
+        for found in (x["chain"] for x in listed if "chain" in x):
+            name = found["name"]
+            device = str(found.get("dev", ""))
+            yield Chain(family, name, "", ("",) * rules[name], device)
+
+
+def is_there() -> bool:
+    """Tell whether there is the program, and a kernel that answers it."""
+    try:
+        _list("tables")
+    except OSError:
+        return False
+    return True
+
+
+def create(chain: Chain) -> None:
+    """Make a chain with its rules, and the table if it is the first; raises OSError."""
+    family, name = chain.family, chain.name
+    rules = [f"add rule {family} {TABLE} {name} {rule}" for rule in chain.rules]
+    script = [
+        f"add table {family} {TABLE}",
+        f"add chain {family} {TABLE} {name} {{ type {chain.hook}; }}",
+        f"flush chain {family} {TABLE} {name}",
+        *rules,
+    ]
+    _run("-f", "-", script="\n".join(script))
+
+
+def delete(chain: Chain) -> None:
+    """Remove a chain, and the table with the last one; raises OSError."""
+    try:
+        _run("delete", "chain", chain.family, TABLE, chain.name)
+    except FileNotFoundError:
+        return
+    if not any("chain" in found for found in _list("table", chain.family, TABLE)):
+        _run("delete", "table", chain.family, TABLE)
+
+
+def _list(*what: str) -> list[dict[str, Any]]:
+    found = json.loads(_run("-j", "list", *what) or "{}")
+    return list(found.get("nftables", ()))
+
+
+def _run(*words: str, script: str = "") -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - our own words, and no shell
+            ("nft", *words),  # noqa: S607 - wherever the administrator has it
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(errno.ETIMEDOUT, "nft does not end") from error
+    if done.returncode:
+        text = done.stderr.strip().partition("\n")[0]
+        absent = "No such file or directory" in text
+        raise OSError(errno.ENOENT if absent else errno.EPERM, text or "nft failed")
+    return done.stdout

@@ -1,0 +1,195 @@
+"""The host and its own containers reach each other, and the LAN does not notice."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6, refused
+from tests.kinds import need
+from tests.lab.capture import Capture
+from tests.lab.service import wait_until
+
+RANGES = ("--ip-range", "10.77.0.64/27", "--ip-range", "fd77::1000/116")
+WAYS = {
+    "macvlan": (),
+    "l2": ("-o", "ipvlan_mode=l2"),
+    "l3": ("-o", "ipvlan_mode=l3"),
+    "l3s": ("-o", "ipvlan_mode=l3s"),
+}
+BEYOND = ("10.86.0.0/24", "fd86::/64")
+ARP = 0x0806
+STRICT = "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter"
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    need("macvlan" if request.param == "macvlan" else "ipvlan")
+    return request.param
+
+
+@pytest.fixture
+def strict(site):
+    """A host that drops what comes by another device than the answer would leave by."""
+    before = site.host.run("cat", "/proc/sys/net/ipv4/conf/all/rp_filter").stdout
+    site.host.run("sh", "-c", STRICT)
+    yield
+    site.host.run("sh", "-c", STRICT.replace("1", before.strip(), 1))
+
+
+def create(site, name, way, *words):
+    subnets = BEYOND if way.startswith("l3") else (LAN4, LAN6)
+    gateways = () if way.startswith("l3") else (GATEWAY4, GATEWAY6)
+    words = [*WAYS[way], *words]
+    for subnet in subnets:
+        words += ["--subnet", subnet]
+    for gateway in gateways:
+        words += ["--gateway", gateway]
+    words += RANGES if gateways else ()
+    site.docker(
+        "network", "create", "-d", "underlay", *IPAM, "-o", "parent=eth0", "--ipv6",
+        *words, name,
+    )  # fmt: skip
+
+
+@contextmanager
+def serving(site, address, container=""):
+    """Serve /etc over HTTP on an address of the host, or in a container."""
+    url = f"[{address}]:8080" if ":" in address else f"{address}:8080"
+    command = ("httpd", "-f", "-p", url, "-h", "/etc")
+    if container:
+        site.docker("exec", "-d", container, *command)
+        yield url
+        return
+    shell = site.host._spawn(
+        ["busybox", *command], {"PATH": "/usr/bin:/bin"}, stdin=subprocess.DEVNULL
+    )
+    try:
+        yield url
+    finally:
+        shell.kill()
+        shell.wait()
+
+
+def assert_fetched(run, *words):
+    def fetched():
+        return run(*words, check=False).returncode == 0
+
+    wait_until(fetched, 5, lambda: run(*words, check=False).stderr)
+
+
+def assert_both_ways(site, container, network):
+    four, six, _ = site.attached(container, network)
+    for there, here in ((four, site.host.ipv4), (six, site.host.ipv6)):
+        site.ping_from(container, here)
+        site.host.run("ping", "-c1", "-W3", there)
+        with serving(site, there, container) as url:
+            assert_fetched(site.host.run, "curl", "-gsSf", "-m2", f"http://{url}/hosts")
+        with serving(site, here) as url:
+            ask = partial(site.host.exec, container)
+            assert_fetched(ask, "wget", "-T2", "-O-", f"http://{url}/hosts")
+
+
+def test_host_and_container_reach_each_other_on_every_address(site, way):
+    before = site.dump()
+    create(site, "lan", way)
+    site.run("c1", "lan")
+    site.run("c2", "lan")
+    assert_both_ways(site, "c1", "lan")
+    site.ping_from("c2", site.attached("c1", "lan")[0])
+    site.ping_from("c2", site.attached("c1", "lan")[1])
+    assert site.service.run("plan", check=False).stdout == "nothing to do\n"
+    site.clear()
+    assert site.dump() == before
+
+
+@pytest.mark.parametrize("site", ["28.5"], indirect=True)
+@pytest.mark.usefixtures("strict")
+def test_a_host_that_filters_return_paths_strictly_reaches_them_too(site, way):
+    before = site.dump()
+    create(site, "lan", way)
+    site.run("c1", "lan")
+    assert_both_ways(site, "c1", "lan")
+    site.ping_from_lan(site.host.ipv4)
+    site.clear()
+    assert site.dump() == before
+
+
+def shim_of(site):
+    """Return name and MAC of the shim."""
+    shown = site.host.run("ip", "-o", "link").stdout
+    (found,) = re.findall(
+        r"^\d+: (ul-[0-9a-f]+)@.*link/ether (\S+)", shown, re.MULTILINE
+    )
+    return found
+
+
+def test_the_lan_sees_no_other_owner_of_the_host_s_addresses(site):
+    create(site, "lan", "macvlan")
+    site.run("c1", "lan")
+    own = site.host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
+    with Capture(site.lan.netns, f"p-{site.host.name}") as wire:
+        for _ in range(5):
+            site.lan.run("ip", "neigh", "flush", "all")
+            for address in (site.host.ipv4, site.host.ipv6):
+                site.ping_from_lan(address)
+                assert site.mac_on_lan(address) == own
+        probe = ("arping", "-D", "-c1", "-w1", "-I", "br0", site.host.ipv4)
+        site.lan.run("busybox", *probe, check=False)
+        assert_both_ways(site, "c1", "lan")
+    mac = site.attached("c1", "lan")[2]
+    assert wire.sources <= {own, mac}
+    speakers = {f.source for f in wire.frames if f.kind == ARP and not f.outgoing}
+    assert speakers <= {own, mac}
+
+
+def test_the_shim_comes_with_the_first_container_and_goes_with_the_last(newest):
+    site = newest
+    create(site, "one", "macvlan")
+    create(site, "two", "macvlan")
+    assert site.our_links() == []
+    site.run("c1", "one")
+    shim, _ = shim_of(site)
+    site.run("c2", "two")
+    assert shim_of(site)[0] == shim
+    site.docker("rm", "-f", "c1")
+    assert_both_ways(site, "c2", "two")
+    site.docker("rm", "-f", "c2")
+    assert site.our_links() == []
+
+
+def test_host_access_off_keeps_the_host_and_its_containers_apart(newest):
+    site = newest
+    create(site, "lan", "macvlan", "-o", "host_access=off")
+    site.run("c1", "lan")
+    four = site.attached("c1", "lan")[0]
+    assert site.our_links() == []
+    ping = ("ping", "-c1", "-W1", four)
+    assert site.host.run(*ping, check=False).returncode != 0
+    site.ping_from_lan(four)
+
+
+def test_a_host_that_gets_another_address_is_reached_there(newest):
+    site = newest
+    create(site, "lan", "macvlan")
+    site.run("c1", "lan")
+    site.host.run("ip", "addr", "add", "fd77::aaaa/64", "dev", "eth0", "nodad")
+    try:
+        command = ("ping", "-6", "-c1", "-W1", "fd77::aaaa")
+        wait_until(
+            lambda: site.host.exec("c1", *command, check=False).returncode == 0, 10
+        )
+    finally:
+        site.host.run("ip", "addr", "del", "fd77::aaaa/64", "dev", "eth0")
+    wait_until(lambda: "fd77::aaaa" not in site.dump()["neighbours"], 10)
+
+
+def test_host_access_that_a_mode_cannot_give_is_refused(newest):
+    words = ("-o", "parent=eth0", "-o", "macvlan_mode=vepa", "-o", "host_access=on")
+    create = ("network", "create", "-d", "underlay", *IPAM, "--subnet", LAN4)
+    said = refused(newest.docker(*create, *words, "lan", check=False))
+    assert "E-101 host_access='on' is not valid: off: with macvlan_mode=vepa" in said

@@ -1,0 +1,300 @@
+"""What containers have in the host, beside devices: failures at every step of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import (
+    IPv4Interface,
+    IPv6Interface,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+
+import pytest
+
+from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on, ipam_on
+from underlay.failures import KernelRefused
+from underlay.model import Device, Endpoint, Network, Segment
+from underlay.objects import Link, Neighbour, Owner, Permit, Route, Sysctl
+from underlay.records import Records
+from underlay.steps import Amend, Create
+
+HERE = ip_interface("10.0.0.9/24"), ip_interface("fd00::9/64")
+
+
+def segment(subnet, gateway):
+    return Segment(ip_network(subnet), ip_address(gateway), pooled=True)
+
+
+def network(identity, **options):
+    four, six = segment("10.0.0.0/24", "10.0.0.1"), segment("fd00::/64", "fd00::1")
+    return Network(identity, options, segments=(four, six))
+
+
+ROUTED = {"mode": "routed", "proxy": "eth0", "masquerade": "on"}
+MACVLAN = {"parent": "eth0"}
+IPVLAN = {"parent": "eth0", "mode": "ipvlan"}
+
+
+def endpoint(identity, net, last, length=(24, 64)):
+    return Endpoint(
+        identity,
+        net,
+        IPv4Interface(f"10.0.0.{last}/{length[0]}"),
+        IPv6Interface(f"fd00::{last}/{length[1]}"),
+    )
+
+
+def life(engine, ipam, options):
+    """Two networks of one subnet, and a container on each."""
+    given = {}
+
+    def create(name):
+        claims = [ipam.request_pool(s, "", {}, f) for s, f in SUBNETS]
+        given[name] = [c.id for c in claims]
+        for claim, gateway in zip(given[name], ("10.0.0.1", "fd00::1"), strict=True):
+            ipam.request_gateway(claim, gateway)
+        engine.create_network(network(name, **options))
+
+    def start(identity, name):
+        four, six = (ipam.request_address(c, "", "") for c in given[name])
+        engine.create_endpoint(Endpoint(identity, name, four, six))
+
+    return [
+        lambda: create("n1"),
+        lambda: start("e1", "n1"),
+        lambda: create("n2"),
+        lambda: start("e2", "n2"),
+        lambda: engine.delete_endpoint("n1", "e1"),
+        lambda: engine.delete_network("n1"),
+        lambda: engine.delete_endpoint("n2", "e2"),
+        lambda: engine.delete_network("n2"),
+    ]
+
+
+SUBNETS = (("10.0.0.0/24", 4), ("fd00::/64", 6))
+STEPS = {"routed": 48, "macvlan": 24, "ipvlan": 21}  # counted by a test below
+WAYS = {"routed": ROUTED, "macvlan": MACVLAN, "ipvlan": IPVLAN}
+
+
+@pytest.fixture
+def kernel():
+    found = FakeKernel()
+    found.here = {"eth0": HERE}
+    return found
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "underlay.db"
+
+
+def parts(path, kernel):
+    records = Records(path)
+    return engine_on(records, kernel, Clock()), ipam_on(records, kernel=kernel)
+
+
+def state(kernel):
+    links = {replace(x, peer=None) for x in kernel.links.values()}
+    settings = {(k, v) for k, v in kernel.settings.items() if v != "0"}
+    return links, set(kernel.others), settings
+
+
+def made_anew(path):
+    """Return what a pass makes of the records on an empty host."""
+    kernel = FakeKernel()
+    kernel.here = {"eth0": HERE}
+    assert parts(path, kernel)[0].reconcile() == []
+    return state(kernel)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_life_takes_as_many_steps_as_are_made_to_fail(path, kernel, way):
+    for verb in life(*parts(path, kernel), WAYS[way]):
+        verb()
+    assert kernel.steps == STEPS[way]
+    assert state(kernel) == (set(), set(), set())
+
+
+def failures():
+    return [
+        pytest.param(way, moment, step, id=f"{way}-{moment}-{step}")
+        for way, steps in STEPS.items()
+        for moment in ("refuse_at", "die_before", "die_after")
+        for step in range(1, steps + 1)
+    ]
+
+
+@pytest.mark.parametrize(("way", "moment", "step"), failures())
+def test_failure_at_any_step_is_mended_by_a_pass(path, kernel, way, moment, step):
+    setattr(kernel, moment, step)
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, WAYS[way]):
+        try:
+            verb()
+        except KernelRefused:
+            break
+        except Death:
+            break
+    assert kernel.steps >= step
+    kernel.calm()
+    engine, _ = parts(path, kernel)
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+    assert state(kernel) == made_anew(path)
+    for known in engine.records.networks.all():
+        engine.delete_network(known.id)
+    assert state(kernel) == (set(), set(), set())
+
+
+def steps_of(kernel, verb):
+    """Return the steps a verb takes."""
+    taken, apply = [], kernel.apply
+
+    def noted(step):
+        taken.append(step)
+        apply(step)
+
+    kernel.apply = noted
+    verb()
+    kernel.apply = apply
+    return taken
+
+
+def test_what_another_endpoint_shares_already_costs_the_next_one_no_step(path, kernel):
+    for way, shared in (("routed", Permit), ("macvlan", Link)):
+        engine, ipam = parts(path.with_name(way), kernel)
+        create, first, _, _, *_ = verbs = life(engine, ipam, WAYS[way])
+        create()
+        before = steps_of(kernel, first)
+        verbs[2]()
+        after = steps_of(kernel, verbs[3])
+        count = [sum(isinstance(s.object, shared) for s in x) for x in (before, after)]
+        assert count[0] > count[1]
+        for verb in verbs[4:]:
+            verb()
+
+
+def test_the_host_s_end_stays_looked_after_when_docker_has_the_other(path, kernel):
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED)[:2]:
+        verb()
+    engine.join("n1", "e1", "/run/a")
+    owner = Owner("n1", "e1")
+    kernel.links.pop(owner.device)  # moved into the sandbox
+    route = next(k for k, o in kernel.others.items() if isinstance(o, Route))
+    gone = kernel.others.pop(route)
+    assert engine.reconcile() == []
+    assert kernel.others[route] == gone
+    kernel.links.clear()
+    kernel.others = {k: o for k, o in kernel.others.items() if not o.device}
+    # A pair is made in the host whole, and half of it would be nobody's.
+    assert engine.reconcile() == []
+    assert kernel.links == {}
+
+
+def test_settings_are_noted_before_they_are_changed_and_put_back_after_the_last(
+    path, kernel
+):
+    kernel.settings["net/forwarding/4"] = "7"
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    for verb in verbs[:4]:
+        verb()
+    noted = {s.path: s.before for s in engine.records.settings.all()}
+    assert noted["net/forwarding/4"] == "7"
+    assert kernel.settings["net/forwarding/4"] == "1"
+    verbs[4]()
+    verbs[5]()
+    assert kernel.settings["net/forwarding/4"] == "1"
+    verbs[6]()
+    assert kernel.settings["net/forwarding/4"] == "7"
+    assert engine.records.settings.all() == []
+
+
+def test_a_setting_that_somebody_changes_is_set_again_while_it_is_needed(path, kernel):
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED)[:2]:
+        verb()
+    kernel.settings["net/forwarding/6"] = "0"
+    (step,) = engine.preview()
+    assert isinstance(step, Amend)
+    assert isinstance(step.object, Sysctl)
+    assert engine.reconcile() == []
+    assert kernel.settings["net/forwarding/6"] == "1"
+
+
+def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(path, kernel):
+    kernel.strangers["docker0"] = Device("docker0", "bridge", "02:00:00:00:00:01", 1500)
+    kernel.here["docker0"] = (ip_interface("172.17.0.1/16"),)
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED):
+        verb()
+    assert kernel.settings["net/forwarding/4"] == "1"
+    assert kernel.settings["net/forwarding/6"] == "0"
+    assert engine.records.settings.all() == []
+    assert engine.preview() == ()
+
+
+def test_lost_settings_are_noted_again_by_a_pass(path, kernel):
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED)[:2]:
+        verb()
+    for reason in {s.reason for s in engine.records.settings.all()}:
+        engine.records.settings.forget(reason)
+    kernel.settings.clear()
+    assert engine.reconcile() == []
+    assert kernel.settings["net/forwarding/4"] == "1"
+
+
+def test_the_ways_to_containers_follow_the_host_s_address(path, kernel):
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, MACVLAN)[:2]:
+        verb()
+    kernel.here["eth0"] = (ip_interface("10.0.0.99/24"), ip_interface("fd00::99/64"))
+    assert engine.reconcile() == []
+    sources = {o.source for o in kernel.others.values() if isinstance(o, Route)}
+    assert sources == {ip_address("10.0.0.99"), ip_address("fd00::99")}
+    proxies = [o for o in kernel.others.values() if isinstance(o, Neighbour)]
+    assert ip_address("fd00::99") in {o.address for o in proxies if not o.mac}
+
+
+@pytest.mark.parametrize(
+    "here", [(), (ip_interface("192.168.7.1/24"), ip_interface("fd07::1/64"))]
+)
+def test_a_host_that_is_not_on_the_segment_makes_no_shim(path, kernel, here):
+    kernel.here = {"eth0": here}
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, MACVLAN)[:2]:
+        verb()
+    assert [link.owner for link in kernel.links.values()] == [Owner("n1", "e1")]
+    assert kernel.others == {}
+
+
+def test_without_nftables_macvlan_has_no_shim_that_the_lan_could_hear(path, kernel):
+    kernel.can_filter = False
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, MACVLAN)[:2]:
+        verb()
+    assert [link.owner for link in kernel.links.values()] == [Owner("n1", "e1")]
+
+
+def test_a_shim_is_up_only_when_its_filters_are_there(path, kernel):
+    engine, ipam = parts(path, kernel)
+    create, start, *_ = life(engine, ipam, MACVLAN)
+    create()
+    taken = [str(step) for step in steps_of(kernel, start)]
+    up = next(i for i, s in enumerate(taken) if s.startswith("ip link set ul-"))
+    filters = [i for i, s in enumerate(taken) if s.startswith("nft add chain netdev")]
+    assert len(filters) == 2
+    assert max(filters) < up
+    assert ETH0.name in taken[0]
+
+
+def test_a_leftover_that_nobody_owns_is_deleted_after_a_second_look(path, kernel):
+    engine, _ = parts(path, kernel)
+    stray = Route(ip_network("10.9.0.0/24"), None, 10)
+    kernel.apply(Create(stray))
+    assert engine.reconcile() == []
+    assert kernel.others == {}

@@ -1,0 +1,106 @@
+"""Chains of nftables, and whole lives with them, on a real kernel that has them."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+from tests.engine.test_host_parts import MACVLAN, ROUTED, life, network, parts
+from tests.fakes import Death
+from tests.kernel.conftest import ip
+from tests.kernel.test_host_parts import bring_about
+from underlay.kernel.netlink import Netlink
+from underlay.modes import masquerade, shim
+from underlay.objects import Chain, Owner
+
+
+def nft(*words):
+    done = subprocess.run(["nft", *words], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def chains():
+    """Return chains as the modes make them, on a device that is there."""
+    owner = Owner(shared="shim/eth0")
+    return [*shim._guard(owner), *masquerade.objects(network("n1", **ROUTED))]
+
+
+@pytest.mark.usefixtures("namespace")
+def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
+    kernel = Netlink()
+    nft("add", "table", "ip", "theirs")
+    theirs = nft("list", "ruleset")
+    device = Owner(shared="shim/eth0").device
+    ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
+    wanted = chains()
+    bring_about(kernel, *wanted)
+    seen = {o.key: len(o.rules) for o in kernel.observe() if isinstance(o, Chain)}
+    assert seen == {o.key: len(o.rules) for o in wanted}
+    bring_about(kernel)
+    assert nft("list", "ruleset") == theirs
+
+
+class Dying(Netlink):
+    """A process that dies before, or after, its n-th step."""
+
+    def __init__(self, step, *, after):
+        super().__init__()
+        self.left, self.after = step, after
+
+    def apply(self, step):
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise Death
+        super().apply(step)
+        if self.left == 0:
+            raise Death
+
+
+def everything():
+    """Return what is in the namespace, as text."""
+    shown = [
+        ip("-o", "link"),
+        ip("route", "show", "table", "all"),
+        ip("-6", "route", "show", "table", "all"),
+        ip("neigh", "show", "proxy"),
+        ip("-6", "neigh", "show", "proxy"),
+        str([(s.path, s.before) for s in Netlink().needed("forwarding/6")]),
+        str([(s.path, s.before) for s in Netlink().needed("forwarding/4")]),
+    ]
+    return "\n".join(shown)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("options", [ROUTED, MACVLAN], ids=["routed", "macvlan"])
+@pytest.mark.usefixtures("namespace")
+def test_death_at_any_step_on_a_real_kernel_is_mended_by_a_pass(
+    tmp_path, options, after
+):
+    for address in ("10.0.0.9/24", "fd00::9/64"):
+        ip("address", "add", address, "dev", "eth0", "nodad")
+    while "tentative" in ip("address"):
+        time.sleep(0.01)
+    before, step, done = everything(), 0, False
+    while not done:
+        step += 1
+        path = tmp_path / f"{step}.db"
+        done = ended(path, Dying(step, after=after), options)
+        engine, _ = parts(path, Netlink())
+        assert engine.reconcile() == []
+        assert engine.preview() == ()
+        for known in engine.records.networks.all():
+            engine.delete_network(known.id)
+        assert everything() == before
+    assert step > 20
+
+
+def ended(path, kernel, options):
+    """Live a life until it ends or the process dies; tell whether it ended."""
+    try:
+        for verb in life(*parts(path, kernel), options):
+            verb()
+    except Death:
+        return False
+    return True

@@ -1,0 +1,150 @@
+"""Addresses, routes, neighbours, rules and settings on a real kernel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from tests.kernel.conftest import ip
+from underlay.failures import KernelRefused
+from underlay.kernel.netlink import Netlink
+from underlay.objects import (
+    HOST_METRIC,
+    Address,
+    Link,
+    Neighbour,
+    Owner,
+    Route,
+    Sysctl,
+)
+from underlay.plan import plan
+from underlay.steps import Amend, Create, Delete
+from underlay.wanted import Wanted
+
+OWNER = Owner("n1", "e1")
+PAIR = Link(
+    OWNER.host_end.device,
+    "veth",
+    OWNER.host_end,
+    mtu=1400,
+    up=True,
+    peer=Link(OWNER.device, "veth", OWNER, mac="02:00:00:00:00:07", mtu=1400),
+    settings=("net/ipv4/conf/*/rp_filter=2", "net/ipv6/conf/*/accept_dad=0"),
+)
+FOUR, SIX = ip_address("10.64.0.7"), ip_address("fd64::7")
+
+
+def routes(table=254):
+    return [
+        Route(ip_network(a), PAIR.name, HOST_METRIC[a.version], table)
+        for a in (FOUR, SIX)
+    ]
+
+
+def bring_about(kernel, *objects):
+    for step in plan(Wanted(objects), kernel.observe()):
+        kernel.apply(step)
+    assert plan(Wanted(objects), kernel.observe()) == ()
+
+
+def test_a_pair_is_made_whole_with_its_settings_and_its_marks(kernel):
+    bring_about(kernel, PAIR)
+    seen = {link.owner: link for link in kernel.observe()}
+    host, container = seen[OWNER.host_end], seen[OWNER]
+    assert (host.mtu, host.up, container.mtu) == (1400, True, 1400)
+    assert container.mac == "02:00:00:00:00:07"
+    kernel.apply(Delete(PAIR))
+    assert kernel.observe() == frozenset()
+
+
+@pytest.mark.usefixtures("namespace")
+def test_settings_of_a_link_are_those_asked_for():
+    kernel = Netlink()
+    kernel.apply(Create(PAIR))
+    paths = [s.replace("*", PAIR.name).split("=") for s in PAIR.settings]
+    asked = {Sysctl(path, value) for path, value in paths}
+    assert kernel.sysctls(asked) == asked
+
+
+@pytest.mark.parametrize("table", [254, 500, 100_000])
+def test_routes_addresses_and_neighbours_come_and_go(kernel, table):
+    things = [
+        *routes(table),
+        *(Address(ip_interface(a), PAIR.name) for a in ("10.64.0.1", "fd64::1")),
+        Neighbour(FOUR, "eth0"),
+        Neighbour(SIX, "eth0"),
+        Neighbour(ip_address("10.64.0.9"), PAIR.name, "02:00:00:00:00:09"),
+        Neighbour(ip_address("fd64::9"), PAIR.name, "02:00:00:00:00:09"),
+        Route(ip_network("10.64.0.0/24"), None, 10, table),
+        Route(ip_network("fd64::/64"), None, 10, table),
+    ]
+    bring_about(kernel, PAIR, *things)
+    for thing in things:  # a step done already is not an error
+        kernel.apply(Create(thing))
+    bring_about(kernel)
+    assert kernel.observe() == frozenset()
+    for thing in things:
+        if not isinstance(thing, Address):
+            kernel.apply(Delete(thing))
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_route_with_a_source_that_changes_is_made_again():
+    kernel = Netlink()
+    for address in ("10.0.0.9/24", "10.0.0.8/24"):
+        ip("address", "add", address, "dev", "eth0")
+    route = Route(ip_network("10.64.0.7"), PAIR.name, source=ip_address("10.0.0.9"))
+    bring_about(kernel, PAIR, route)
+    bring_about(kernel, PAIR, replace(route, source=ip_address("10.0.0.8")))
+    assert "src 10.0.0.8" in ip("route", "show", "10.64.0.7")
+
+
+@pytest.mark.parametrize("family", ["-4", "-6"])
+@pytest.mark.usefixtures("namespace")
+def test_what_others_have_in_the_place_is_refused_and_nothing_of_theirs_is_ours(family):
+    kernel = Netlink()
+    kernel.apply(Create(PAIR))
+    there = routes()[family == "-6"]
+    words = (str(there.destination), "dev", "eth0", "metric", str(there.metric))
+    ip(family, "route", "add", *words)
+    ip("neigh", "add", "proxy", "10.64.0.50", "dev", "eth0")
+    seen = [o for o in kernel.observe() if not isinstance(o, Link)]
+    assert [o for o in seen if not isinstance(o, Address)] == []
+    if family == "-4":  # for IPv6 the kernel has room for both
+        with pytest.raises(KernelRefused, match="EEXIST"):
+            kernel.apply(Create(there))
+    kernel.apply(Delete(there))
+    assert "eth0" in ip(family, "route", "show", str(there.destination))
+
+
+@pytest.mark.usefixtures("namespace")
+def test_settings_are_read_and_written_and_those_of_no_device_left_out():
+    kernel = Netlink()
+    path = "net/ipv4/conf/eth0/rp_filter"
+    asked = [Sysctl(path, "2"), Sysctl("net/ipv4/conf/gone0/rp_filter", "2")]
+    (seen,) = kernel.sysctls(asked)
+    kernel.apply(Amend(seen, asked[0]))
+    assert {o.value for o in kernel.sysctls(asked)} == {"2"}
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_host_that_hears_routers_still_does_when_it_forwards():
+    kernel = Netlink()
+    found = {s.path: (s.before, s.value) for s in kernel.needed("forwarding/6")}
+    assert found["net/ipv6/conf/eth0/accept_ra"] == ("1", "2")
+    assert list(found)[-1] == "net/ipv6/conf/all/forwarding"
+    assert [s.turn for s in kernel.needed("forwarding/6")] == list(range(len(found)))
+
+
+@pytest.mark.parametrize(("everywhere", "here"), [("1", "0"), ("0", "1"), ("0", "0")])
+@pytest.mark.usefixtures("namespace")
+def test_only_a_strict_return_path_is_loosened(everywhere, here):
+    kernel = Netlink()
+    for name, value in (("all", everywhere), ("eth0", here)):
+        path = f"net/ipv4/conf/{name}/rp_filter"
+        kernel.apply(Create(Sysctl(path, value)))
+    found = [(s.path, s.before, s.value) for s in kernel.needed("loose/eth0/4")]
+    strict = "1" in (everywhere, here)
+    assert found == [("net/ipv4/conf/eth0/rp_filter", here, "2")] * strict
