@@ -292,6 +292,8 @@ def difference(
 ) -> dict[str, str] | None:
     """Return the first field in which two of one id differ, and both values."""
     for name in _AS_ASKED:
+        if name == "mac" and isinstance(known, Network):
+            continue  # the host's own, which nobody asked for
         was, now = getattr(known, name, None), getattr(asked, name, None)
         if was != now:
             return {"field": name, "was": _in_words(was), "now": _in_words(now)}

@@ -127,7 +127,7 @@ CASES = [
     (
         net("-o", "mode=macvlam"),
         "E-102 mode 'macvlam' is not one this version has. Did you mean 'macvlan'?"
-        " Modes: ipvlan, macvlan, routed.",
+        " Modes: bridge, ipvlan, macvlan, routed.",
     ),
     (net("-o", "mode=ipvlan"), NO_IPVLAN),
     (net("-o", "ipvlan_mode=l3"), NO_IPVLAN),
