@@ -52,6 +52,7 @@ class IpamMachine(RuleBasedStateMachine):
         self.records = Records(self.path)
         self.claims = {}  # PoolID -> (domain, subnet, first, last)
         self.holds = {}  # (domain, address) -> {(PoolID, role)}
+        self.order = []  # (PoolID, address), longest held first
         self.queue = {}  # (domain, subnet) -> addresses in the order they were freed
 
     claims_made = Bundle("claims_made")
@@ -152,9 +153,8 @@ class IpamMachine(RuleBasedStateMachine):
         self.ipam.release_pool(claim)
         if claim not in self.claims:
             return
-        domain, _subnet, _, _ = self.claims[claim]
-        for held_domain, address in list(self.holds):
-            if held_domain == domain:
+        for holder, address in list(self.order):
+            if holder == claim:
                 self._let_go(claim, address)
         del self.claims[claim]
 
@@ -165,6 +165,8 @@ class IpamMachine(RuleBasedStateMachine):
 
     def _hold(self, domain, subnet, address, claim, role):
         self.holds.setdefault((domain, address), set()).add((claim, role))
+        if (claim, address) not in self.order:
+            self.order.append((claim, address))
         if address in self.queue[domain, subnet]:
             self.queue[domain, subnet].remove(address)
 
@@ -172,6 +174,7 @@ class IpamMachine(RuleBasedStateMachine):
         domain, subnet, _, _ = self.claims[claim]
         held = self.holds.get((domain, address), set())
         left = {h for h in held if h[0] != claim}
+        self.order = [o for o in self.order if o != (claim, address)]
         if held and not left:
             self.queue[domain, subnet].append(address)
         self.holds[domain, address] = left
