@@ -40,6 +40,7 @@ class FakeKernel:
         self.lacks: set[str] = set()
         self.carrying: set[str] = set()
         self.own: set[str] = set()
+        self.answered: set[str] = set()
         self.on_devices: dict[str, list[Standing]] = {}
         self.silent: set[str] = set()
         self.wireless: set[str] = set()
@@ -244,6 +245,9 @@ class FakeKernel:
 
     def addresses_of(self, device: str) -> tuple[Interface, ...]:
         return self.here.get(device, ())
+
+    def is_answered(self, address: Address) -> bool:
+        return str(address) in self.answered
 
     def is_own(self, address: Address) -> bool:
         return str(address) in self.own

@@ -82,6 +82,8 @@ class Engine:
         )
         check_mtu(network.options, found.mtu, network.uplink)
         uplink.check_kernel(network, self.kernel)
+        routed = self.records.networks.in_use("routed")
+        uplink.check_gateways(network, routed, self.kernel)
         hops = self._takeovers.prepare(found)
         try:
             self._add_network(network, found, hops)

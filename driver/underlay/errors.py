@@ -100,6 +100,26 @@ class NeedsOurIpam(Invalid):
     )
 
 
+class GatewayTaken(Conflict):
+    id = "E-108"
+    text = (
+        "gateway {gateway} of a routed network is an address this host takes for"
+        " itself, and {holder}: the two would lose each other. Give the network a"
+        " subnet of its own, or cut a block out of the LAN's that does not hold"
+        " {gateway}; a gateway outside of both will do (-o gateway=169.254.1.1)."
+    )
+
+
+class NotRouted(Invalid):
+    id = "E-109"
+    text = "{option} does not go with mode=routed: {why}."
+
+
+class NeedsRouted(Invalid):
+    id = "E-115"
+    text = "{option} is for mode routed, and the mode is macvlan. Add -o mode=routed."
+
+
 class Overlap(Conflict):
     id = "E-110"
     text = (

@@ -259,8 +259,10 @@ class Ipam:
         if tenure.role != "endpoint":
             what = "the gateway" if tenure.role == "gateway" else "an aux address"
             return f"it is {what}{where}"
-        who = tenure.container or tenure.endpoint[:12]
-        return f"container {who}{where} has it" if who else f"it is in use{where}"
+        if tenure.container:
+            return f"container {tenure.container}{where} has it"
+        who = tenure.endpoint[:12]
+        return f"endpoint {who}{where} has it" if who else f"it is in use{where}"
 
     def _exhausted(self, claim: Claim) -> PoolExhausted:
         held = [

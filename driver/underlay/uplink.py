@@ -11,13 +11,14 @@ from underlay.errors import (
     BadBridge,
     BadParent,
     BridgeFiltered,
+    GatewayTaken,
     KernelLacks,
     NoDefaultDevice,
     NoParent,
     did_you_mean,
 )
-from underlay.model import MAC, Device, Family, Network
-from underlay.modes import MODES, mode_name, mode_of
+from underlay.model import MAC, Address, Device, Family, Network
+from underlay.modes import MODES, gateway, mode_name, mode_of
 from underlay.modes.child import is_isolated
 from underlay.modes.options import MTU_MOST, VLAN_LEAST, VLAN_MOST, vlan
 from underlay.modes.seat import Seat
@@ -55,6 +56,12 @@ class Host(Protocol):
 
     def has_kind(self, kind: str) -> bool:
         """Tell whether the kernel can make a kind of device."""
+
+    def is_own(self, address: Address) -> bool:
+        """Tell whether an address is the host's own."""
+
+    def is_answered(self, address: Address) -> bool:
+        """Tell whether somebody on a wire of this host has an address."""
 
     def drops_bridged(self, bridge: str, family: Family) -> str:
         """Return why frames of an IP family do not cross a bridge, "" if they do."""
@@ -193,6 +200,27 @@ def check_kernel(network: Network, host: Host) -> None:
             instead=f"{use} on a device (-o parent=<device>, with --internal if"
             " nothing is to leave by it)",
         )
+
+
+def check_gateways(network: Network, routed: Iterable[Network], host: Host) -> None:
+    """Raise GatewayTaken if somebody has an address that this host is to take.
+
+    What `routed` networks have is the host's already, for the same purpose. It takes
+    seconds if a wire of the host's is where the address would be.
+    """
+    if not mode_of(network.options).HOST_LENGTH:
+        return
+    known = {found for other in routed for found in gateway.of(other)}
+    for found in gateway.of(network):
+        if found in known:
+            continue
+        if found and host.is_own(found):
+            holder = "the host has it already"
+        elif found and host.is_answered(found):
+            holder = "a machine on the LAN answers for it"
+        else:
+            continue
+        raise GatewayTaken(gateway=found, holder=holder)
 
 
 def check_company(network: Network, others: Iterable[Network], host: Host) -> None:

@@ -133,24 +133,33 @@ CASES = [
     (net("-o", "ipvlan_mode=l3"), NO_IPVLAN),
     (
         net("-o", "mode=routed"),
-        "E-104 mode=routed and parent=eth0 contradict each other. Keep one of them.",
+        "E-109 parent=eth0 does not go with mode=routed: the host's own routes say which"
+        " device traffic takes. Leave it out; to be found by ARP on a device, use -o"
+        " proxy=<device>.",
     ),
     (bare(*ROUTED, "-o", "table=255"), "E-101 table='255' is not valid: a routing table;"
      " 255 is the kernel's own."),
-    (bare(*ROUTED, "--internal"), "E-104 mode=routed and --internal contradict each"
-     " other. Keep one of them."),
-    (bare(*ROUTED, "-o", "gateway=none"), "E-104 mode=routed and gateway=none contradict"
-     " each other. Keep one of them."),
+    (bare(*ROUTED, "--internal"), "E-109 --internal does not go with mode=routed:"
+     " there is no segment that containers could stay on. With default_route=no they"
+     " reach their own pools only."),
+    (bare(*ROUTED, "-o", "gateway=none"), "E-109 gateway=none does not go with"
+     " mode=routed: containers reach everything by the gateway, each other too. To give"
+     " no default route, use default_route=no."),
     (bare(*ROUTED, "-o", "host_access=off"), "E-101 host_access='off' is not valid: on:"
      " the host is the router of its containers."),
     (bare(*ROUTED, "-o", "proxy=eth1"), f"E-123 parent 'eth1' is not a device of this"
      f" host. Did you mean 'eth0'? {HERE}"),
+    (bare("-o", "mode=routed", "--subnet", "10.77.0.0/24", "--gateway", "10.77.0.1"),
+     "E-108 gateway 10.77.0.1 of a routed network is an address this host takes for"
+     " itself, and a machine on the LAN answers for it: the two would lose each other."
+     " Give the network a subnet of its own, or cut a block out of the LAN's that does"
+     " not hold 10.77.0.1; a gateway outside of both will do (-o gateway=169.254.1.1)."),
     ((*CREATE, *ROUTED, "no"), "E-107 mode routed gives each container an address that"
      " stands alone (a /32 or /128), and the IPAM that manages 10.5.0.0/24 gives it the"
      " length of the subnet. Add --ipam-driver underlay."),
     *[
-        (net("-o", option), "E-104 mode=macvlan (the default) and"
-         f" {option} contradict each other. Keep one of them.")
+        (net("-o", option), f"E-115 {option} is for mode routed, and the mode"
+         " is macvlan. Add -o mode=routed.")
         for option in ("table=5", "proxy=eth0", "masquerade=on")
     ],
     (net("-o", "macvlan_mode=vepa", "-o", "host_access=on"), "E-101 host_access='on' is"

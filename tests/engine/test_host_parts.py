@@ -14,6 +14,7 @@ from ipaddress import (
 import pytest
 
 from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on, ipam_on
+from underlay.errors import GatewayTaken
 from underlay.failures import KernelRefused
 from underlay.model import Device, Endpoint, Network, Segment
 from underlay.objects import Link, Neighbour, Owner, Permit, Route, Sysctl
@@ -298,3 +299,22 @@ def test_a_leftover_that_nobody_owns_is_deleted_after_a_second_look(path, kernel
     kernel.apply(Create(stray))
     assert engine.reconcile() == []
     assert kernel.others == {}
+
+
+@pytest.mark.parametrize(("where", "words"), [("own", "has it"), ("answered", "LAN")])
+def test_a_gateway_that_is_somebody_s_is_not_taken(path, kernel, where, words):
+    getattr(kernel, where).add("fd00::1")
+    engine, ipam = parts(path, kernel)
+    with pytest.raises(GatewayTaken, match=f"gateway fd00::1 .*{words}"):
+        life(engine, ipam, ROUTED)[0]()
+    assert state(kernel) == (set(), set(), set())
+
+
+def test_a_gateway_that_stands_for_another_routed_network_is_shared(path, kernel):
+    engine, ipam = parts(path, kernel)
+    create, start, again, *_ = life(engine, ipam, ROUTED)
+    create()
+    start()
+    kernel.own = {"10.0.0.1", "fd00::1"}
+    again()
+    assert len(engine.records.networks.all()) == 2

@@ -30,7 +30,8 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _GLOBAL, _LINK, _PERMANENT = 0, 253, 0x80
 _UNFIT = 0x40 | 0x20 | 0x08 | 0x01  # tentative, deprecated, found elsewhere, temporary
 _NODAD, _NO_PREFIX_ROUTE = 0x02, 0x200
-_DESTINATION, _OIF, _PRIORITY, _SOURCE, _TABLE = 1, 4, 6, 7, 15
+_DESTINATION, _OIF, _GATEWAY, _PRIORITY, _SOURCE, _TABLE = 1, 4, 5, 6, 7, 15
+_VIA = 18
 _UNICAST, _LOCAL, _BLACKHOLE = 1, 2, 6
 _NDA_DST, _NDA_MAC, _NDA_PROTOCOL = 1, 2, 12
 _PROXY, _NUD_PERMANENT = 0x08, 0x80
@@ -82,6 +83,25 @@ def usable_on(index: int) -> tuple[model.Interface, ...]:
         and scope == _GLOBAL
         and not flags & (_UNFIT if interface.version == 6 else 0)
     )
+
+
+def neighbouring(address: bytes) -> int:
+    """Return the index of the device on which a packed address would be asked for.
+
+    0: on none, because a router is the way to it, or nothing is.
+    """
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    body = _RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
+    body += raw.attribute(_DESTINATION, address)
+    try:
+        for message in raw.exchange(_GETROUTE, raw.REQUEST, _NEWROUTE, body):
+            found = dict(raw.attributes(message[_RTMSG.size :]))
+            direct = _RTMSG.unpack_from(message)[7] == _UNICAST
+            if direct and _GATEWAY not in found and _VIA not in found:
+                return raw.number(found.get(_OIF, b""))
+    except OSError:
+        return 0  # no route there at all
+    return 0
 
 
 def route_is_local(address: bytes) -> bool:

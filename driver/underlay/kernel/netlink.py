@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ from underlay.objects import (
     Sysctl,
 )
 from underlay.steps import Amend, Create, Delete, Step
+
+log = logging.getLogger(__name__)
 
 NAMESPACE = Path("/proc/self/ns/net")
 
@@ -183,7 +186,13 @@ class Netlink:
     @cached_property
     def can_filter(self) -> bool:
         """Whether there is nft and a kernel that answers it; asked once."""
-        return nftables.is_there()
+        if found := nftables.is_there():
+            return found
+        log.warning(
+            "no nftables: hosts do not reach their macvlan containers; install nft"
+            " and start the service again"
+        )
+        return False
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
@@ -201,6 +210,11 @@ class Netlink:
         if sysctl.shows_bridged(family) or (found and family in found.filtered):
             return iptables.drops_bridged(bridge, family)
         return ""
+
+    def is_answered(self, address: model.Address) -> bool:
+        """Tell whether somebody on a wire of this host has an address."""
+        index = ip.neighbouring(address.packed)
+        return bool(index and asking.answering(index, {address}))
 
     def is_own(self, address: model.Address) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import NoReturn
 
 from underlay.errors import (
     BadValue,
     Contradiction,
     MtuTooSmall,
+    NeedsRouted,
     NotYet,
     UnknownOption,
     did_you_mean,
 )
 from underlay.model import Network
+from underlay.objects import MAIN_TABLE
 
 MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
 MTU_LEAST, MTU_MOST = 68, 65535
@@ -22,6 +25,8 @@ ROUTED_KEYS = ("masquerade", "proxy", "table")
 NAMES_MODE = ("macvlan_mode", "ipvlan_mode", "ipvlan_flag", "bridge")
 MODE_KEYS = (*NAMES_MODE, *ROUTED_KEYS, "parent", "vlan")
 VLAN_LEAST, VLAN_MOST = 1, 4094
+TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
+KERNELS_TABLES = (253, 255)
 
 # Options the product promises and this version does not serve yet; the value in
 # brackets is the one that asks for nothing and so is accepted.
@@ -41,9 +46,7 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
         if key in known or key.startswith("com.docker."):
             continue
         if key in ROUTED_KEYS and what == "network":
-            given = [f"{k}={options[k]}" for k in ("mode", *NAMES_MODE) if k in options]
-            said = given[0] if given else "mode=macvlan (the default)"
-            raise Contradiction(first=said, second=f"{key}={value}")
+            _refuse_routed(options, f"{key}={value}")
         if key not in LATER:
             near = [*known, *LATER, *MODE_KEYS] if what == "network" else known
             raise UnknownOption(
@@ -54,6 +57,24 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
             )
         if value != LATER[key] or not value:
             raise NotYet(what=f"option {key}={value}", instead="Leave it out.")
+
+
+def _refuse_routed(options: Mapping[str, str], option: str) -> NoReturn:
+    given = [f"{k}={options[k]}" for k in ("mode", *NAMES_MODE) if k in options]
+    if given:
+        raise Contradiction(first=given[0], second=option)
+    raise NeedsRouted(option=option)
+
+
+def table(options: Mapping[str, str]) -> int:
+    """Return the routing table that routes go to, by its number."""
+    if not options.get("table"):
+        return MAIN_TABLE
+    found = number(options, "table", TABLE_LEAST, TABLE_MOST, "a routing table")
+    if found in KERNELS_TABLES:
+        need = f"a routing table; {found} is the kernel's own"
+        raise BadValue(key="table", value=options["table"], need=need, hint="")
+    return found
 
 
 def choice(options: Mapping[str, str], key: str, words: Collection[str]) -> str:

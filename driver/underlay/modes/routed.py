@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
 
-from underlay.errors import BadValue, Contradiction, NeedsOurIpam
+from underlay.errors import NeedsOurIpam, NotRouted
 from underlay.model import Attachment, Endpoint, Network, alone
 from underlay.modes import gateway, masquerade, pair
 from underlay.modes import options as read
 from underlay.objects import (
     HOST_METRIC,
-    MAIN_TABLE,
     Address,
     Neighbour,
     Object,
@@ -29,13 +28,23 @@ HOST_LENGTH = True
 OWN_KEYS = read.ROUTED_KEYS
 # The rest of a pool leads nowhere; routing daemons announce what has this metric.
 ANNOUNCED = 10
-TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
-KERNELS_TABLES = (253, 255)
 # No duplicate detection: a container speaks at once, and nobody else is on the link.
 HOST_END = (
     "net/ipv4/conf/*/rp_filter=2",
     "net/ipv6/conf/*/accept_dad=0",
     "net/ipv6/conf/*/accept_ra=0",
+)
+_ROUTES_SAY = (
+    "the host's own routes say which device traffic takes. Leave it out; to be found by"
+    " ARP on a device, use -o proxy=<device>"
+)
+_NO_SEGMENT = (
+    "there is no segment that containers could stay on. With default_route=no they"
+    " reach their own pools only"
+)
+_NO_HOP = (
+    "containers reach everything by the gateway, each other too. To give no default"
+    " route, use default_route=no"
 )
 FORWARDED = ("-i ul-+", "-o ul-+")
 
@@ -51,19 +60,19 @@ def check(network: Network) -> None:
     options = network.options
     for key in ("parent", "vlan"):
         if options.get(key):
-            raise Contradiction(first="mode=routed", second=f"{key}={options[key]}")
+            raise NotRouted(option=f"{key}={options[key]}", why=_ROUTES_SAY)
     read.check_known(options, (*pair.NETWORK_KEYS, *OWN_KEYS), "network")
     if network.internal:
-        raise Contradiction(first="mode=routed", second="--internal")
+        raise NotRouted(option="--internal", why=_NO_SEGMENT)
     read.always_on(options, "host_access", "the host is the router of its containers")
     gateway.check(network, isolated=False)
     for segment, found in zip(network.segments, gateway.of(network), strict=True):
         if not segment.pooled:
             raise NeedsOurIpam(subnet=segment.subnet)
         if found is None:
-            raise Contradiction(first="mode=routed", second="gateway=none")
+            raise NotRouted(option="gateway=none", why=_NO_HOP)
     masquerade.is_on(options)
-    _table(options)
+    read.table(options)
     read.check_ipv6_mtu(network, read.mtu(options))
 
 
@@ -88,7 +97,7 @@ def reasons(network: Network) -> Iterable[str]:
 
 def network_objects(network: Network) -> Iterable[Object]:
     """Return the end of whatever is sent to an address of a pool that nobody has."""
-    table = _table(network.options)
+    table = read.table(network.options)
     for segment in network.segments:
         owner = Owner(shared=f"pool/{segment.subnet}")
         yield Route(segment.subnet, None, ANNOUNCED, table, owner=owner)
@@ -99,7 +108,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the pair, the gateway on the host's end, and the way to the container."""
     owner = Owner(network.id, endpoint.id)
     device = owner.host_end.device
-    proxy, table = network.options.get("proxy"), _table(network.options)
+    proxy, table = network.options.get("proxy"), read.table(network.options)
     yield pair.links(network, endpoint, settings=HOST_END)
     for found in _beside(network, endpoint).on_link:
         yield Address(
@@ -138,13 +147,3 @@ def _beside(network: Network, endpoint: Endpoint) -> Attachment:
             if (segment := network.segment_of(address.ip))
         ),
     )
-
-
-def _table(options: Mapping[str, str]) -> int:
-    if not options.get("table"):
-        return MAIN_TABLE
-    found = read.number(options, "table", TABLE_LEAST, TABLE_MOST, "a routing table")
-    if found in KERNELS_TABLES:
-        need = f"a routing table; {found} is the kernel's own"
-        raise BadValue(key="table", value=options["table"], need=need, hint="")
-    return found
