@@ -254,3 +254,26 @@ def test_what_is_taken_away_in_the_host_comes_back_by_itself(newest):
 
 def unordered(dump):
     return {key: sorted(shown.splitlines()) for key, shown in dump.items()}
+
+
+@pytest.mark.usefixtures("known")
+def test_what_docker_does_not_publish_stays_closed_to_routed_containers(site):
+    """Also on a bridge that Docker makes later; to the LAN it is closed by Docker."""
+    routed(site, "r", *FOUR)
+    site.run("web", "r")
+    site.docker("network", "create", "later")
+    try:
+        for name in ("bridge", "later"):
+            site.run(f"on-{name}", name)
+            site.docker(
+                "exec", "-d", f"on-{name}", "httpd", "-f", "-p", "80", "-h", "/etc"
+            )
+        wait_until(lambda: site.service.run("plan", check=False).returncode == 0, 10)
+        for name in ("bridge", "later"):
+            address = site.attached(f"on-{name}", name)[0]
+            ask = ("wget", "-T1", "-qO-", f"http://{address}/hosts")
+            wait_until(lambda: site.host.run("curl", "-sf", ask[-1]).stdout, 10)
+            assert site.host.exec("web", *ask, check=False).returncode != 0
+            site.ping_from(f"on-{name}", site.attached("web", "r")[0])
+    finally:
+        site.clear()

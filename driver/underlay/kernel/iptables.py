@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Collection, Iterator
 
@@ -18,20 +19,31 @@ from underlay.objects import MARK, Permit
 CHAIN = "DOCKER-USER"
 _NAMES = {4: "iptables", 6: "ip6tables"}
 _BACK_ENDS = ("", "-nft", "-legacy")
-_OURS = re.compile(rf'^-A {CHAIN} (.*?) -m comment --comment "?{MARK}"? -j ACCEPT$')
+_OURS = re.compile(
+    rf'^-A {CHAIN} (?P<match>.*?) -m comment --comment "?{MARK}"? -j (?P<verdict>\w+)$'
+)
+# What routed containers send is let pass, but not to Docker's bridges: whether a port
+# is open there is Docker's to say, in rules behind this chain.
+_SENT = "-i ul-+"
+_DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
 _SECONDS = 10.0
 
 
 def permits(wanted: Collection[Permit]) -> Iterator[Permit]:
-    """Return the rules of ours, and those wanted where no chain could stop anything."""
+    """Return the rules of ours, and those wanted where no chain could stop anything.
+
+    One that lets pass what should be Docker's to judge is not whole, and left out.
+    """
     families: tuple[Family, ...] = (4, 6)
     for family in families:
         found = _chain(family)
         if found is None:
             yield from (permit for permit in wanted if permit.family == family)
-        for line in found[1] if found else ():
-            if ours := _OURS.match(line):
-                yield Permit(family, ours[1])
+            continue
+        ours = _ours(found[1])
+        for match in (match for match, verdict in ours if verdict == "ACCEPT"):
+            if match != _SENT or not _unshielded(ours):
+                yield Permit(family, match)
 
 
 def create(wanted: Permit) -> None:
@@ -39,21 +51,42 @@ def create(wanted: Permit) -> None:
     found = _chain(wanted.family)
     if not found:
         return
-    tool, lines = found
-    rules = [line for line in lines if line.startswith("-A")]
-    if any((m := _OURS.match(line)) and m[1] == wanted.match for line in rules):
-        return
-    # Behind the rules of the administrator, but before the RETURN that older
-    # engines end the chain with.
-    last = len(rules) + 1 - bool(rules and rules[-1] == f"-A {CHAIN} -j RETURN")
-    _run(tool, "-I", CHAIN, str(last), *_words(wanted))
+    tool, rules = found
+    if (wanted.match, "ACCEPT") not in _ours(rules):
+        # Behind the rules of the administrator, but before the RETURN that older
+        # engines end the chain with.
+        last = len(rules) + bool(not rules or rules[-1] != f"-A {CHAIN} -j RETURN")
+        _run(tool, "-I", CHAIN, str(last), *_words(wanted.match, "ACCEPT"))
+        rules = _rules(tool)
+    if wanted.match == _SENT:
+        place = 1 + next(i for i, r in enumerate(rules) if _is(r, _SENT, "ACCEPT"))
+        for match in _unshielded(_ours(rules)):
+            _run(tool, "-I", CHAIN, str(place), *_words(match, "RETURN"))
 
 
 def delete(doomed: Permit) -> None:
-    """Take a rule of ours away; raises OSError."""
+    """Take a rule of ours away, with what goes with it; raises OSError."""
     found = _chain(doomed.family)
-    if found and any((m := _OURS.match(x)) and m[1] == doomed.match for x in found[1]):
-        _run(found[0], "-D", CHAIN, *_words(doomed))
+    for match, verdict in _ours(found[1]) if found else ():
+        if match == doomed.match or match.startswith(f"{doomed.match} -o "):
+            _run(found[0] if found else "", "-D", CHAIN, *_words(match, verdict))
+
+
+def _ours(rules: Collection[str]) -> list[tuple[str, str]]:
+    """Return match and verdict of each rule of ours."""
+    found = (_OURS.match(rule) for rule in rules)
+    return [(m["match"], m["verdict"]) for m in found if m]
+
+
+def _is(rule: str, match: str, verdict: str) -> bool:
+    return _ours([rule]) == [(match, verdict)]
+
+
+def _unshielded(ours: Collection[tuple[str, str]]) -> list[str]:
+    """Return what would be sent to bridges of Docker without its having a say."""
+    devices = (name for _, name in socket.if_nameindex())
+    matches = (f"{_SENT} -o {d}" for d in devices if _DOCKERS_BRIDGE.fullmatch(d))
+    return [match for match in matches if (match, "RETURN") not in ours]
 
 
 def drops_bridged(bridge: str, family: Family) -> str:
@@ -82,21 +115,26 @@ def _table(tool: str) -> list[str]:
         return []  # a back end the kernel has not
 
 
-def _words(permit: Permit) -> list[str]:
+def _words(match: str, verdict: str) -> list[str]:
     comment = ["-m", "comment", "--comment", MARK]
-    return [*permit.match.split(), *comment, "-j", "ACCEPT"]
+    return [*match.split(), *comment, "-j", verdict]
 
 
 def _chain(family: Family) -> tuple[str, list[str]] | None:
-    """Return the tool that sees Docker's chain, and the chain's lines."""
+    """Return the tool that sees Docker's chain, and the chain's rules."""
     for back_end in _BACK_ENDS:
         tool = _NAMES[family] + back_end
         if shutil.which(tool):
             try:
-                return tool, _run(tool, "-S", CHAIN).splitlines()
+                return tool, _rules(tool)
             except OSError:
                 continue  # no such chain there
     return None
+
+
+def _rules(tool: str) -> list[str]:
+    lines = _run(tool, "-S", CHAIN).splitlines()
+    return [line for line in lines if line.startswith("-A")]
 
 
 def _run(*words: str) -> str:
