@@ -198,6 +198,9 @@ class FakeKernel:
             for plugged in [d for d in self.strangers.values() if d.master == name]:
                 self.strangers[plugged.name] = replace(plugged, master="")
         self.others = {k: o for k, o in self.others.items() if o.device not in ends}
+        self.settings = {
+            k: v for k, v in self.settings.items() if not ends & set(k.split("/"))
+        }
 
     def _vlan_twin(self, link: Link) -> bool:
         place = (link.parent, link.vlan)
@@ -244,7 +247,8 @@ class FakeKernel:
         return self.dropping.get((bridge, family), "")
 
     def addresses_of(self, device: str) -> tuple[Interface, ...]:
-        return self.here.get(device, ())
+        found = self.here if not device else {device: self.here.get(device, ())}
+        return tuple(a for addresses in found.values() for a in addresses)
 
     def is_answered(self, address: Address) -> bool:
         return str(address) in self.answered

@@ -32,6 +32,17 @@ from underlay.wanted import (
 log = logging.getLogger(__name__)
 
 NOTHING = Wanted()
+# How Docker, libvirt, LXD, Incus, LXC, Podman and CNI name bridges they route for.
+ROUTED_BRIDGES = (
+    "docker",
+    "br-",
+    "virbr",
+    "lxdbr",
+    "incusbr",
+    "lxcbr",
+    "podman",
+    "cni",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,8 @@ class Builder:
                 yield
                 had = self.wanted_of(owner)
                 owners |= {o for o in had.shared if not self._is_kept(o, owner)}
-                self.build(owners)
+                self._note(had.reasons)
+                self.build(owners, self._may_wait(owner, had))
                 self._take(self._setting_steps(had.reasons, had.reasons))
         except UnderlayError:
             self.drop(owners, had)
@@ -62,28 +74,50 @@ class Builder:
 
     def note_settings(self, reasons: Collection[str]) -> None:
         """Note how the host is set, before that is changed for new reasons."""
-        known = {s.reason for s in self.records.settings.all()} if reasons else set()
-        if new := [reason for reason in reasons if reason not in known]:
+        if self._not_noted(reasons):
             with self.records.writing():
-                for reason in new:
-                    self.records.settings.note(self.kernel.needed(reason))
+                self._note(reasons)
 
-    def build(self, owners: Collection[Owner]) -> None:
-        """Bring about what the records want for owners; part of a transaction."""
-        self._take(self.steps(owners))
+    def _note(self, reasons: Collection[str]) -> None:
+        for reason in self._not_noted(reasons):
+            self.records.settings.note(self.kernel.needed(reason))
+
+    def _not_noted(self, reasons: Collection[str]) -> set[str]:
+        if not reasons:
+            return set()
+        return set(reasons) - {s.reason for s in self.records.settings.all()}
+
+    def build(self, owners: Collection[Owner], may_wait: Collection[str] = ()) -> None:
+        """Bring about what the records want for owners; part of a transaction.
+
+        What the kernel refuses on devices that may wait is left to the pass.
+        """
+        self._take(self.steps(owners), may_wait)
+
+    def _may_wait(self, owner: Owner, had: Wanted) -> set[str]:
+        """Return the shims, unless host access was asked for by name.
+
+        A container is not to miss its start for what nobody asked for.
+        """
+        network = self.records.networks.get(owner.network)
+        if network and network.options.get("host_access") == "on":
+            return set()
+        return {o.device for o in had.shared if o.shared.startswith("shim/")}
 
     def drop(
         self,
         owners: Collection[Owner],
         had: Wanted = NOTHING,
         want: Wanted | None = None,
+        *,
+        writing: bool = False,
     ) -> None:
         """Delete what nothing wants any more; what is refused is left to the pass.
 
         `had` is what the owners wanted before: links are found by their names, what
-        stands on other people's devices is not.
+        stands on other people's devices is not. `writing`: the caller holds the lock.
         """
-        if not any(owner.shared for owner in owners):
+        if writing or not any(owner.shared for owner in owners):
             self._delete(owners, had, want)
             return
         # Others may be about to stand on a VLAN: their builds hold the lock.
@@ -93,13 +127,17 @@ class Builder:
         except RecordsUnwritable as error:
             log.warning("not dropped", extra={"error": error})
 
-    def apply(self, step: Step) -> None:
-        """Take a step, unless it would cost a container its network."""
+    def apply(self, step: Step, *, sweeping: bool = False) -> None:
+        """Take a step, unless it would cost a container its network.
+
+        `sweeping`: nobody asked for it, so the end of a pair in a sandbox counts too.
+        """
         link = step.object
+        carriers = ("vlan", "dummy", "veth") if sweeping else ("vlan", "dummy")
         if (
             isinstance(step, Delete)
             and isinstance(link, Link)
-            and link.kind in ("vlan", "dummy")
+            and link.kind in carriers
             and self.kernel.carries(link.name)
         ):
             raise StillCarries(step=step, device=link.name)
@@ -135,6 +173,12 @@ class Builder:
         objects = of_network(known).objects if known else ()
         return {o.owner for o in objects if o.owner}
 
+    def all_owners(self, network: str) -> set[Owner]:
+        """Return for whom objects of a network exist, what its endpoints share too."""
+        neighbour = self.records.networks.neighbour(network)
+        owner = Owner(network, neighbour.id if neighbour else "")
+        return self.owners(network) | self.wanted_of(owner).shared
+
     def wanted_of(self, owner: Owner) -> Wanted:
         """Return what the records want for an owner, shared things included."""
         networks = self.records.networks
@@ -169,28 +213,49 @@ class Builder:
             for network in self._sharing(reason)
         )
 
+    def settle_settings(self, now: float) -> None:
+        """Note settings that are needed and were lost; put back those nobody needs.
+
+        What the kernel refuses is noted as a trouble, and stops nothing else.
+        """
+        needed = self.needed()
+        self.note_settings(needed)
+        for reason in {s.reason for s in self.records.settings.all()} - needed:
+            mark = Owner(shared=reason).mark
+            with self.records.writing():
+                try:
+                    self.put_back(reason)
+                    self.records.notes.clear_trouble(mark)
+                except KernelRefused as error:
+                    log.warning("step refused", extra={"error": error})
+                    self.records.notes.note_trouble(mark, str(error), now)
+
     def put_back(self, reason: str) -> None:
         """Set the host as it was, if nobody needs it otherwise any more.
 
-        Forwarding stays on while Docker has a bridge: it was on when Docker looked, so
-        Docker did not switch it on itself, and needs it.
+        Forwarding stays on while others route: it was on when they looked, so they did
+        not switch it on themselves, and need it.
         """
         if self._is_needed(reason):
             return
         what, *_, family = reason.split("/")
-        if what == "forwarding" and self._docker_forwards(int(family)):
-            log.info("forwarding stays on, for Docker", extra={"family": family})
+        if what == "forwarding" and self._others_forward(int(family)):
+            log.info("forwarding stays on, for others", extra={"family": family})
         else:
             self._take(self._setting_steps({reason}, ()))
         self.records.settings.forget(reason)
 
-    def _docker_forwards(self, family: int) -> bool:
-        """Tell whether Docker has a bridge with an address of an IP family."""
+    def _others_forward(self, family: int) -> bool:
+        """Tell whether somebody else routes for an IP family.
+
+        Docker, a virtual machine's or another container's network, a tunnel: by a
+        device of theirs with an address of that family.
+        """
         return any(
             address.version == family
-            for bridge in self.kernel.devices("bridge")
-            if bridge.name.startswith(("docker", "br-"))
-            for address in self.kernel.addresses_of(bridge.name)
+            for device in self.kernel.devices("bridge", "tun", "wireguard")
+            if device.kind != "bridge" or device.name.startswith(ROUTED_BRIDGES)
+            for address in self.kernel.addresses_of(device.name)
         )
 
     def _setting_steps(
@@ -212,7 +277,9 @@ class Builder:
         """Tell whether another endpoint has it already: then a pass looks after it."""
         if not owner.endpoint or shared.vlan:
             return False
-        return bool(self._wanted_shared(shared, besides=owner.endpoint))
+        found = self._wanted_shared(shared, besides=owner.endpoint)
+        names = {o.name for o in found.objects if isinstance(o, Link)}
+        return bool(found) and (not names or bool(self.kernel.observe(names)))
 
     def _wanted_shared(self, owner: Owner, besides: str = "") -> Wanted:
         """Return what any one of those who share something wants of it."""
@@ -222,6 +289,13 @@ class Builder:
             neighbour = self.records.networks.neighbour(network.id, besides)
             if neighbour and (found := of_endpoint(network, neighbour).of(owner)):
                 return found
+            # That one may be in another subnet: the rest is asked only then.
+            others = self.records.networks.endpoints(network.id) if neighbour else ()
+            for other in others:
+                if other.id != besides and (
+                    found := of_endpoint(network, other).of(owner)
+                ):
+                    return found
         return Wanted()
 
     def _sharing(self, shared: str) -> Iterable[Network]:
@@ -229,7 +303,7 @@ class Builder:
         what, _, name = shared.partition("/")
         match what:
             case "pool":
-                return networks.with_subnet(name)
+                return networks.with_subnet(name.partition("/")[2])
             case "port":
                 beside = networks.on_parent(name)
                 return [n for n in beside if mode_name(n.options) == "bridge"]
@@ -240,10 +314,15 @@ class Builder:
         found = networks.any_on_vlan(shared)
         return [found] if found else []
 
-    def _take(self, steps: Iterable[Step]) -> None:
+    def _take(self, steps: Iterable[Step], may_wait: Collection[str] = ()) -> None:
         for step in steps:
             log.debug("step", extra={"step": str(step)})
-            self.apply(step)
+            try:
+                self.apply(step)
+            except KernelRefused as error:
+                if step.object.device not in may_wait:
+                    raise
+                log.warning("left to the next pass", extra={"error": error})
 
     def _delete(
         self, owners: Collection[Owner], had: Wanted, want: Wanted | None
@@ -259,5 +338,5 @@ class Builder:
         for reason in had.reasons:
             try:
                 self.put_back(reason)
-            except KernelRefused as error:
+            except (KernelRefused, RecordsUnwritable) as error:
                 log.warning("step refused", extra={"error": error})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from underlay import pools, tenures, uplink
+from underlay import gateways, pools, tenures, uplink
 from underlay.builder import Builder
 from underlay.errors import (
     BadMac,
@@ -83,7 +83,7 @@ class Engine:
         check_mtu(network.options, found.mtu, network.uplink)
         uplink.check_kernel(network, self.kernel)
         routed = self.records.networks.in_use("routed")
-        uplink.check_gateways(network, routed, self.kernel)
+        gateways.check(network, routed, self.kernel)
         hops = self._takeovers.prepare(found)
         try:
             self._add_network(network, found, hops)
@@ -153,7 +153,7 @@ class Engine:
             # Docker forgets the endpoint whatever we answer, so its device goes; the
             # clean-up takes it off the record when there is room again.
             log.warning("not recorded", extra={"error": error})
-            self._builder.drop({owner, *had.shared}, had, Wanted())
+            self._builder.drop({owner}, had, Wanted())
         else:
             self._builder.drop({owner, *had.shared}, had)
 
@@ -199,7 +199,7 @@ class Engine:
         had = self._builder.wanted_of(owner)
         tenures.end_own(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)
-        self._builder.drop({owner, *had.shared}, had)
+        self._builder.drop({owner, *had.shared}, had, writing=True)
         return True
 
     # The pass
@@ -214,7 +214,7 @@ class Engine:
         self._takeovers.settle()
         for network in self.records.networks.all():
             self._placed(network)
-        self._settle_settings()
+        self._builder.settle_settings(self.clock())
         for owner, steps in self._stirred(only).items():
             with self.records.writing():
                 failed += self._settle(owner, steps)
@@ -227,13 +227,14 @@ class Engine:
         seen = self.kernel.observe() | held
         want = self._wanted_beside(seen) + taken
         seen |= self.kernel.permits([o for o in want.objects if isinstance(o, Permit)])
+        seen |= self.kernel.sysctls([o for o in want.objects if isinstance(o, Sysctl)])
         settings = of_settings(self.records.settings.all(), want.reasons)
         return plan(want, seen) + self._builder.setting_steps(settings)
 
     def _stirred(self, only: str | None) -> dict[Owner, list[Step]]:
         """Return whose objects differ with the steps, in the plan's order."""
         found: dict[Owner, list[Step]] = {}
-        concerned = self._builder.owners(only) if only else set()
+        concerned = self._builder.all_owners(only) if only else set()
         for step in self.preview():
             owner = (step.object.owner or Owner()).whole
             if only in (None, owner.network) or owner in concerned:
@@ -270,7 +271,7 @@ class Engine:
                 continue  # the second half of a replacement
             log.info("step", extra={"step": str(step)})
             try:
-                self._builder.apply(step)
+                self._builder.apply(step, sweeping=True)
             except KernelRefused as error:
                 failed.append(step)
                 refusal = str(error)
@@ -300,20 +301,13 @@ class Engine:
             if isinstance(step.object, Link) or step.object.key in keys
         ]
 
-    def _settle_settings(self) -> None:
-        """Note settings that are needed and were lost; put back those nobody needs."""
-        needed = self._builder.needed()
-        self._builder.note_settings(needed)
-        for reason in {s.reason for s in self.records.settings.all()} - needed:
-            with self.records.writing():
-                self._builder.put_back(reason)
-
     def _forgive(self, only: str | None) -> None:
         """Clear the troubles of what has come right by itself."""
         troubled = self.records.notes.troubles()
         if not troubled:
             return
-        still = {step.object.key for step in self.preview()}
+        owners = (step.object.owner or Owner() for step in self.preview())
+        still = {owner.whole.mark for owner in owners}
         for trouble in troubled:
             owner = Owner.parse(trouble.mark)
             if trouble.mark not in still and only in (None, owner.network):
@@ -346,7 +340,7 @@ class Engine:
         subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
         derived = pools.derive_mac(self._identity, network.id, subject)
         mac = mode.endpoint_mac(network, asked, parent_mac, derived)
-        if asked.mac:
+        if asked.mac and seat:
             self._check_mac(asked.mac, network)
         return replace(asked, mac=mac, created=self.clock())
 
@@ -365,12 +359,12 @@ class Engine:
         mode = mode_of(network.options)
         unguarded = mode.filters(network.options) and not self.kernel.can_filter
         seat = mode.seat(network.options)
-        if unguarded or not seat or not mode.has_host_part(network.options):
+        if not seat or not mode.has_host_part(network.options):
             return network
         parent = self.kernel.device(network.parent)
         if parent is None:
             return network
-        here = self.kernel.addresses_of(parent.name)
+        here = () if unguarded else self.kernel.addresses_of(parent.name)
         if (network.here, network.mac) == (here, parent.mac):
             return network
         with self.records.writing(durable=False):

@@ -110,6 +110,15 @@ class GatewayTaken(Conflict):
     )
 
 
+class PoolOnWire(Conflict):
+    id = "E-116"
+    text = (
+        "subnet {subnet} of a routed network is what the host's own {address} is in:"
+        " addresses of it that no container has would lead nowhere, the router's among"
+        " them. Use a subnet of its own, or a block cut out of that one."
+    )
+
+
 class NotRouted(Invalid):
     id = "E-109"
     text = "{option} does not go with mode=routed: {why}."

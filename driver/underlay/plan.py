@@ -26,9 +26,7 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
     doomed = [o for k, o in have.items() if k not in want or k in replaced]
     gone = {o.name for o in doomed if isinstance(o, Link)}
     steps: list[Step] = [
-        Delete(o)
-        for o in sorted(doomed, key=lambda o: (-o.rank, str(Delete(o))))
-        if _is_deleted(o, gone)
+        Delete(o) for o in sorted(doomed, key=_last_first) if _is_deleted(o, gone)
     ]
     out_of_reach = {
         o.device
@@ -40,6 +38,8 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
         if late and not isinstance(o, Link | Chain):
             steps += _set_up(late)
         found = None if key in replaced or o.device in gone else have.get(key)
+        if isinstance(o, Chain) and any(link.name == o.device for link in late):
+            found = None  # whatever is there was bound to a device that is gone
         if found is None and o.device not in out_of_reach:
             steps.append(Create(o))
             if isinstance(o, Link) and o.guarded:
@@ -54,6 +54,11 @@ def _set_up(late: list[Link]) -> list[Step]:
     steps: list[Step] = [Amend(replace(link, up=False), link) for link in late]
     late.clear()
     return steps
+
+
+def _last_first(doomed: Object) -> tuple[bool, int, str]:
+    """Order deletions: top down, and no device is left without its filters."""
+    return isinstance(doomed, Chain), -doomed.rank, str(Delete(doomed))
 
 
 def _is_deleted(doomed: Object, gone: set[str]) -> bool:

@@ -11,14 +11,13 @@ from underlay.errors import (
     BadBridge,
     BadParent,
     BridgeFiltered,
-    GatewayTaken,
     KernelLacks,
     NoDefaultDevice,
     NoParent,
     did_you_mean,
 )
-from underlay.model import MAC, Address, Device, Family, Network
-from underlay.modes import MODES, gateway, mode_name, mode_of
+from underlay.model import MAC, Address, Device, Family, Interface, Network
+from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child import is_isolated
 from underlay.modes.options import MTU_MOST, VLAN_LEAST, VLAN_MOST, vlan
 from underlay.modes.seat import Seat
@@ -57,6 +56,9 @@ class Host(Protocol):
     def has_kind(self, kind: str) -> bool:
         """Tell whether the kernel can make a kind of device."""
 
+    def addresses_of(self, device: str) -> tuple[Interface, ...]:
+        """Return the host's own addresses on a device, or on all of them ("")."""
+
     def is_own(self, address: Address) -> bool:
         """Tell whether an address is the host's own."""
 
@@ -90,7 +92,10 @@ def find(network: Network, host: Host) -> Uplink:
     """
     if mode_of(network.options).seat(network.options) is None:
         if proxy := network.options.get("proxy"):
-            _named(proxy, host)
+            name = _named(proxy, host).name
+            if name != proxy:
+                why = f"it is another name of {name}. Use proxy={name}"
+                raise BadParent(parent=proxy, why=why, known=_known(host))
         return Uplink("", (), MTU_MOST)
     if bridge := network.options.get("bridge"):
         return _bridge(bridge, network, host)
@@ -200,27 +205,6 @@ def check_kernel(network: Network, host: Host) -> None:
             instead=f"{use} on a device (-o parent=<device>, with --internal if"
             " nothing is to leave by it)",
         )
-
-
-def check_gateways(network: Network, routed: Iterable[Network], host: Host) -> None:
-    """Raise GatewayTaken if somebody has an address that this host is to take.
-
-    What `routed` networks have is the host's already, for the same purpose. It takes
-    seconds if a wire of the host's is where the address would be.
-    """
-    if not mode_of(network.options).HOST_LENGTH:
-        return
-    known = {found for other in routed for found in gateway.of(other)}
-    for found in gateway.of(network):
-        if found in known:
-            continue
-        if found and host.is_own(found):
-            holder = "the host has it already"
-        elif found and host.is_answered(found):
-            holder = "a machine on the LAN answers for it"
-        else:
-            continue
-        raise GatewayTaken(gateway=found, holder=holder)
 
 
 def check_company(network: Network, others: Iterable[Network], host: Host) -> None:

@@ -6,9 +6,13 @@ import subprocess
 
 import pytest
 
+from tests.fakes import engine_on
 from tests.kernel.conftest import namespace  # noqa: F401 - a fixture
 from tests.lab import net
 from underlay.kernel.netlink import Netlink
+from underlay.objects import Permit
+from underlay.records import Records
+from underlay.steps import Create
 
 
 @pytest.mark.usefixtures("namespace")
@@ -36,6 +40,39 @@ def test_frames_that_iptables_would_drop_are_known_before_they_are(own):
     assert kernel.drops_bridged("br0", 4) != ""
     shell("iptables -N DOCKER-USER")
     assert kernel.drops_bridged("br0", 4) == ""
+
+
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize("back_end", ["nft", "legacy"])
+def test_rules_that_a_dead_process_left_in_docker_s_chain_are_deleted(
+    tmp_path, back_end
+):
+    """By a pass of the next one; what others have there stays, in its order."""
+    tool = f"iptables-{back_end}"
+    shell(f"{tool} -N DOCKER-USER; {tool} -A DOCKER-USER -s 10.9.9.9 -j DROP")
+    shell(f"{tool} -A DOCKER-USER -j RETURN")
+    net.ip("link add docker0 type bridge")
+    before = shown(tool)
+    for match in ("-i ul-+", "-o ul-+"):
+        for _ in range(2):
+            Netlink().apply(Create(Permit(4, match)))
+    rules = shown(tool).splitlines()
+    ways = [line.split(" -m ")[0].removeprefix("-A DOCKER-USER ") for line in rules]
+    assert ways == [
+        "-N DOCKER-USER", "-s 10.9.9.9/32 -j DROP", "-i ul-+ -o docker0", "-i ul-+",
+        "-o ul-+", "-j RETURN",
+    ]  # fmt: skip
+    engine = engine_on(Records(tmp_path / "underlay.db"), Netlink())
+    assert engine.reconcile() == []
+    assert shown(tool) == before
+    assert engine.preview() == ()
+    engine.records.close()
+
+
+def shown(tool):
+    return subprocess.run(
+        [tool, "-S", "DOCKER-USER"], check=True, capture_output=True, text=True
+    ).stdout
 
 
 def shell(command):

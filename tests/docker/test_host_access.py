@@ -162,6 +162,22 @@ def test_the_shim_comes_with_the_first_container_and_goes_with_the_last(newest):
     assert site.our_links() == []
 
 
+def test_forwarding_that_is_put_back_does_not_cost_the_host_its_containers(newest):
+    """What is set for all devices is set for the shim too."""
+    site = newest
+    create(site, "lan", "macvlan")
+    site.run("c1", "lan")
+    site.docker(
+        "network", "create", "-d", "underlay", *IPAM, "-o", "mode=routed", "--ipv6",
+        "--subnet", "10.64.0.0/24", "--subnet", "fd64::/64", "r",
+    )  # fmt: skip
+    site.run("r1", "r")
+    site.docker("rm", "-f", "r1")
+    site.run("c2", "lan")
+    wait_until(lambda: site.service.run("plan", check=False).returncode == 0, 10)
+    site.host.exec("c2", "ping", "-6", "-c3", "-W1", site.host.ipv6)
+
+
 def test_host_access_off_keeps_the_host_and_its_containers_apart(newest):
     site = newest
     create(site, "lan", "macvlan", "-o", "host_access=off")

@@ -50,6 +50,9 @@ def endpoint(identity, net, last, length=(24, 64)):
 def life(engine, ipam, options):
     """Two networks of one subnet, and a container on each."""
     given = {}
+    if options is ROUTED:
+        # A routed pool is on no wire of the host.
+        getattr(engine.kernel, "here", {}).pop("eth0", None)
 
     def create(name):
         claims = [ipam.request_pool(s, "", {}, f) for s, f in SUBNETS]
@@ -75,7 +78,7 @@ def life(engine, ipam, options):
 
 
 SUBNETS = (("10.0.0.0/24", 4), ("fd00::/64", 6))
-STEPS = {"routed": 48, "macvlan": 24, "ipvlan": 21}  # counted by a test below
+STEPS = {"routed": 48, "macvlan": 25, "ipvlan": 22}  # counted by a test below
 WAYS = {"routed": ROUTED, "macvlan": MACVLAN, "ipvlan": IPVLAN}
 
 
@@ -165,6 +168,7 @@ def steps_of(kernel, verb):
 
 def test_what_another_endpoint_shares_already_costs_the_next_one_no_step(path, kernel):
     for way, shared in (("routed", Permit), ("macvlan", Link)):
+        kernel.here = {"eth0": HERE}
         engine, ipam = parts(path.with_name(way), kernel)
         create, first, _, _, *_ = verbs = life(engine, ipam, WAYS[way])
         create()
@@ -318,3 +322,116 @@ def test_a_gateway_that_stands_for_another_routed_network_is_shared(path, kernel
     kernel.own = {"10.0.0.1", "fd00::1"}
     again()
     assert len(engine.records.networks.all()) == 2
+
+
+def test_networks_of_one_subnet_in_two_tables_have_a_blackhole_in_each(path, kernel):
+    kernel.here = {}
+    engine, ipam = parts(path, kernel)
+    for number, table in enumerate(("100", "200")):
+        claim = ipam.request_pool("10.0.0.0/24", "", {}, 4).id
+        ipam.request_gateway(claim, "10.0.0.1")
+        four = segment("10.0.0.0/24", "10.0.0.1")
+        options = {"mode": "routed", "table": table}
+        engine.create_network(Network(f"n{number}", options, segments=(four,)))
+    tables = {o.table for o in kernel.others.values() if isinstance(o, Route)}
+    assert tables == {100, 200}
+    engine.delete_network("n0")
+    tables = {o.table for o in kernel.others.values() if isinstance(o, Route)}
+    assert tables == {200}
+
+
+def test_the_shim_stays_for_the_one_endpoint_that_needs_it(path, kernel):
+    """Of a network with two subnets, the host may be in one of them only."""
+    engine, _ = parts(path, kernel)
+    here, there = segment("10.0.0.0/24", "10.0.0.1"), segment("10.9.0.0/24", "10.9.0.1")
+    unpooled = tuple(replace(s, pooled=False) for s in (there, here))
+    engine.create_network(Network("n1", MACVLAN, segments=unpooled))
+    far = [Endpoint(f"f{n}", "n1", IPv4Interface(f"10.9.0.{n}/24")) for n in (5, 6)]
+    near = [Endpoint(f"e{n}", "n1", IPv4Interface(f"10.0.0.{n}/24")) for n in (5, 6)]
+    for asked in (far[0], near[0], far[1], near[1]):
+        engine.create_endpoint(asked)
+    shim = Owner(shared="shim/eth0")
+    engine.delete_endpoint("n1", "e5")
+    assert shim.device in kernel.links
+    assert engine.preview() == ()
+    engine.delete_endpoint("n1", "e6")
+    assert shim.device not in kernel.links
+
+
+def test_a_shim_that_is_gone_is_made_again_by_the_next_start(path, kernel):
+    engine, ipam = parts(path, kernel)
+    create, start, again, third, *_ = life(engine, ipam, MACVLAN)
+    create()
+    start()
+    shim = Owner(shared="shim/eth0").device
+    kernel.links.pop(shim)
+    again()
+    third()
+    assert shim in kernel.links
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_start_fails_for_host_access_only_if_that_was_asked_for(path, kernel, asked):
+    engine, ipam = parts(path, kernel)
+    options = {**MACVLAN, "host_access": "on"} if asked else MACVLAN
+    create, start, *_ = life(engine, ipam, options)
+    create()
+    shim, apply = Owner(shared="shim/eth0").device, kernel.apply
+
+    def refusing(step):
+        if step.object.device == shim:
+            raise KernelRefused(step=step, why="File exists (EEXIST)", hint="")
+        apply(step)
+
+    kernel.apply = refusing
+    if asked:
+        with pytest.raises(KernelRefused):
+            start()
+        return
+    start()
+    assert Owner("n1", "e1").device in kernel.links
+    assert engine.reconcile() != []
+    troubled = {t.mark for t in engine.records.notes.troubles()}
+    assert Owner(shared="shim/eth0").mark in troubled
+    kernel.apply = apply
+    assert engine.reconcile() == []
+    assert engine.records.notes.troubles() == []
+
+
+def test_a_setting_that_cannot_be_put_back_stops_no_pass_and_is_told(path, kernel):
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    verbs[0]()
+    verbs[1]()
+    apply = kernel.apply
+
+    def read_only(step):
+        if isinstance(step.object, Sysctl):
+            raise KernelRefused(step=step, why="Read-only (EROFS)", hint="")
+        apply(step)
+
+    kernel.apply = read_only
+    verbs[4]()
+    kernel.others.clear()
+    assert all(isinstance(step.object, Sysctl) for step in engine.reconcile())
+    assert [o for o in kernel.others.values() if isinstance(o, Route)] != []
+    (trouble, *_) = engine.records.notes.troubles()
+    assert "EROFS" in trouble.text
+    kernel.apply = apply
+    assert engine.reconcile() == []
+    assert engine.records.notes.troubles() == []
+
+
+def test_the_host_s_end_of_a_container_nobody_knows_is_left_alone(path, kernel):
+    """Records that are older than a container must not cost it its network."""
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED)[:2]:
+        verb()
+    owner = Owner("n1", "e1")
+    kernel.links.pop(owner.device)  # in its sandbox
+    kernel.carrying.add(owner.host_end.device)
+    lost = engine_on(Records(path.with_name("lost.db")), kernel, Clock())
+    assert lost.reconcile() != []
+    assert owner.host_end.device in kernel.links
+    (trouble,) = lost.records.notes.troubles()
+    assert "E-401" in trouble.text

@@ -78,7 +78,8 @@ def everything():
 def test_death_at_any_step_on_a_real_kernel_is_mended_by_a_pass(
     tmp_path, options, after
 ):
-    for address in ("10.0.0.9/24", "fd00::9/64"):
+    addresses = ("10.0.0.9/24", "fd00::9/64") if options is MACVLAN else ()
+    for address in addresses:
         ip("address", "add", address, "dev", "eth0", "nodad")
     while "tentative" in ip("address"):
         time.sleep(0.01)

@@ -75,10 +75,10 @@ class Kernel(Protocol):
         """
 
     def addresses_of(self, device: str) -> tuple[Interface, ...]:
-        """Return the host's own addresses on a device that it can speak from."""
+        """Return the host's own addresses on a device, or on all of them ("")."""
 
     def is_answered(self, address: Address) -> bool:
-        """Tell whether somebody on a wire of this host has an address; for seconds."""
+        """Tell whether somebody on a wire of this host has an address; it is asked."""
 
     def is_own(self, address: Address) -> bool:
         """Tell whether an address is the host's own."""

@@ -60,7 +60,12 @@ def _stands_on(carrier: RawLink, raw: RawLink) -> bool:
 
 
 def bear_elsewhere(carrier: RawLink) -> bool:
-    """Tell whether something in another namespace stands on the carrier."""
+    """Tell whether something in another namespace stands on the carrier.
+
+    Of a pair of devices: whether the other end is there.
+    """
+    if carrier.kind == "veth":
+        return carrier.elsewhere
     for path in namespaces.others():
         try:
             if namespaces.inside(path, lambda: _bears_here(carrier)):

@@ -7,15 +7,17 @@ import select
 import socket
 from collections.abc import Callable
 
-_GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
+# Links, IPv4 and IPv6 addresses, settings of devices (forwarding, say) of both.
+_GROUPS = 0x1 | 0x10 | 0x100 | 1 << 23 | 1 << 24
 _BUFFER_BYTES = 1 << 22
 
 
 def listen(wake: Callable[[], None], stop: socket.socket) -> None:
-    """Call `wake` whenever a link or an address changes, until `stop` becomes readable.
+    """Call `wake` whenever a link, an address or a setting of a device changes.
 
-    What an event says is not read: whoever is woken looks at everything. An overflow is
-    one more reason to look. Binds and reads in the calling thread.
+    Until `stop` becomes readable. What an event says is not read: whoever is woken
+    looks at everything. An overflow is one more reason to look. Binds and reads in the
+    calling thread.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)

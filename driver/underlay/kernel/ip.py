@@ -72,14 +72,14 @@ def addresses_given_to(index: int) -> list[str]:
 
 
 def usable_on(index: int) -> tuple[model.Interface, ...]:
-    """Return the addresses on a link that the host can speak from, and keeps.
+    """Return addresses on a link (0: on any) that the host can speak from, and keeps.
 
     Not those that are still being checked, going out of use, or made for privacy.
     """
     return tuple(
         interface
         for found, interface, flags, scope in _addresses(index)
-        if found == index
+        if index in (0, found)
         and scope == _GLOBAL
         and not flags & (_UNFIT if interface.version == 6 else 0)
     )

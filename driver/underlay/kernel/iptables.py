@@ -26,7 +26,7 @@ _OURS = re.compile(
 # is open there is Docker's to say, in rules behind this chain.
 _SENT = "-i ul-+"
 _DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
-_SECONDS = 10.0
+_SECONDS = 3.0
 
 
 def permits(wanted: Collection[Permit]) -> Iterator[Permit]:
@@ -127,6 +127,8 @@ def _chain(family: Family) -> tuple[str, list[str]] | None:
         if shutil.which(tool):
             try:
                 return tool, _rules(tool)
+            except TimeoutError:
+                raise  # that it does not answer says nothing of the chain
             except OSError:
                 continue  # no such chain there
     return None
@@ -138,7 +140,7 @@ def _rules(tool: str) -> list[str]:
 
 
 def _run(*words: str) -> str:
-    words = (words[0], "-w", "5", *words[1:])
+    words = (words[0], "-w", "2", *words[1:])
     try:
         done = subprocess.run(  # noqa: S603 - our own words, and no shell
             words, capture_output=True, text=True, timeout=_SECONDS, check=False

@@ -46,6 +46,8 @@ from underlay.steps import Amend, Create, Delete, Step
 
 log = logging.getLogger(__name__)
 
+# How long a machine on the LAN may take to say that an address is its own.
+ANSWER_SECONDS = 0.5
 NAMESPACE = Path("/proc/self/ns/net")
 
 
@@ -101,8 +103,10 @@ class Netlink:
         """Return the rules of ours, and those wanted that nothing makes necessary."""
         if not (wanted or self._may_permit):
             return frozenset()
-        self._may_permit = bool(wanted)
-        return frozenset(iptables.permits(wanted))
+        with _looking("iptables -S DOCKER-USER"):
+            found = frozenset(iptables.permits(wanted))
+        self._may_permit = bool(wanted or found)
+        return found
 
     def needed(self, reason: str) -> list[Setting]:
         """Return what is to be set for a reason, with how it is now."""
@@ -200,9 +204,12 @@ class Netlink:
         return _name_of(index) if index else None
 
     def addresses_of(self, device: str) -> tuple[model.Interface, ...]:
-        """Return the host's own addresses on a device that it can speak from."""
-        found = links.link_named(device)
-        return ip.usable_on(found.index) if found else ()
+        """Return the host's own addresses on a device, or on all of them ("")."""
+        with _looking(f"ip addr show dev {device}"):
+            found = links.link_named(device) if device else None
+            return (
+                ip.usable_on(found.index if found else 0) if found or not device else ()
+            )
 
     def drops_bridged(self, bridge: str, family: Family) -> str:
         """Return why frames of an IP family do not cross a bridge, "" if they do."""
@@ -214,7 +221,7 @@ class Netlink:
     def is_answered(self, address: model.Address) -> bool:
         """Tell whether somebody on a wire of this host has an address."""
         index = ip.neighbouring(address.packed)
-        return bool(index and asking.answering(index, {address}))
+        return bool(index and asking.answering(index, {address}, ANSWER_SECONDS))
 
     def is_own(self, address: model.Address) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""

@@ -15,14 +15,23 @@ from typing import Any
 
 from underlay.objects import TABLE, Chain
 
-_SECONDS = 10.0
+_SECONDS = 3.0
+_PROBE = f"""
+add table netdev {TABLE}
+add chain netdev {TABLE} probe {{ type filter hook egress device "lo" priority 0; }}
+add rule netdev {TABLE} probe fib saddr . iif oif missing drop
+"""
 
 
 def chains() -> Iterator[Chain]:
     """Return the chains of ours, of every family, with one empty rule for each."""
-    if not is_there():
-        return
-    tables = (t["table"] for t in _list("tables") if "table" in t)
+    try:
+        listed = _list("tables")
+    except TimeoutError:
+        raise  # that it does not answer says nothing of the tables
+    except OSError:
+        return  # no such program, or nothing in the kernel for it
+    tables = (t["table"] for t in listed if "table" in t)
     for family in sorted(t["family"] for t in tables if t["name"] == TABLE):
         listed = _list("table", family, TABLE)
         rules = Counter(x["rule"]["chain"] for x in listed if "rule" in x)
@@ -33,9 +42,9 @@ def chains() -> Iterator[Chain]:
 
 
 def is_there() -> bool:
-    """Tell whether there is the program, and a kernel that answers it."""
+    """Tell whether there is the program, and a kernel with all that is used of it."""
     try:
-        _list("tables")
+        _run("-c", "-f", "-", script=_PROBE)
     except OSError:
         return False
     return True

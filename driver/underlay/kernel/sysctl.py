@@ -87,9 +87,9 @@ def shows_bridged(family: int) -> bool:
 
 
 def _forwarding(family: int) -> Iterator[tuple[str, str]]:
-    if family == 4:
+    if family == 4 and _value(_FORWARDING[4]) == "0":
         yield _REDIRECTS, ""  # first in order, so last when it is put back
-    else:
+    if family == 6:
         for link in links.all_links():
             path = f"net/ipv6/conf/{link.name}/accept_ra"
             if _hears_routers(link) and _value(path) == "1":

@@ -31,6 +31,7 @@ ANNOUNCED = 10
 # No duplicate detection: a container speaks at once, and nobody else is on the link.
 HOST_END = (
     "net/ipv4/conf/*/rp_filter=2",
+    "net/ipv6/conf/*/disable_ipv6=0",
     "net/ipv6/conf/*/accept_dad=0",
     "net/ipv6/conf/*/accept_ra=0",
 )
@@ -99,7 +100,7 @@ def network_objects(network: Network) -> Iterable[Object]:
     """Return the end of whatever is sent to an address of a pool that nobody has."""
     table = read.table(network.options)
     for segment in network.segments:
-        owner = Owner(shared=f"pool/{segment.subnet}")
+        owner = Owner(shared=f"pool/{table}/{segment.subnet}")
         yield Route(segment.subnet, None, ANNOUNCED, table, owner=owner)
     yield from masquerade.objects(network)
 

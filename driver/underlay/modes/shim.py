@@ -21,6 +21,7 @@ from underlay.objects import (
     Object,
     Owner,
     Route,
+    Sysctl,
 )
 
 KEYS = ("host_access",)
@@ -28,6 +29,7 @@ KEYS = ("host_access",)
 # proxy entries it has, at once; says nothing by itself.
 SETTINGS = (
     "net/ipv4/conf/*/arp_filter=1",
+    "net/ipv6/conf/*/disable_ipv6=0",
     "net/ipv6/conf/*/addr_gen_mode=1",
     "net/ipv6/conf/*/accept_ra=0",
     "net/ipv6/conf/*/accept_dad=0",
@@ -78,6 +80,19 @@ def objects(
     if not ways:
         return
     owner = Owner(shared=f"shim/{network.parent}")
+    yield from _shim(network, child, owner, on_segment=on_segment)
+    mine = Owner(network.id, endpoint.id)
+    for there, here in ways:
+        metric = HOST_METRIC[there.version]
+        yield Route(alone(there), owner.device, metric, source=here, owner=mine)
+        if mac:
+            yield Neighbour(there, owner.device, mac, owner=mine)
+
+
+def _shim(
+    network: Network, child: Link, owner: Owner, *, on_segment: bool
+) -> Iterable[Object]:
+    """Return what all endpoints on a parent share."""
     yield Link(
         owner.device,
         child.kind,
@@ -94,12 +109,10 @@ def objects(
     if on_segment:
         for address in (a.ip for a in network.here if a.version == 6):
             yield Neighbour(address, owner.device, owner=owner)
-    mine = Owner(network.id, endpoint.id)
-    for there, here in ways:
-        metric = HOST_METRIC[there.version]
-        yield Route(alone(there), owner.device, metric, source=here, owner=mine)
-        if mac:
-            yield Neighbour(there, owner.device, mac, owner=mine)
+    if on_segment and any(a.version == 6 for a in network.here):
+        # Whoever sets forwarding for all devices sets it for this one too.
+        path = f"net/ipv6/conf/{owner.device}/forwarding"
+        yield Sysctl(path, "1", owner=owner)
 
 
 def _ways(
