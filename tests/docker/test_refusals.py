@@ -149,11 +149,23 @@ CASES = [
      " the host is the router of its containers."),
     (bare(*ROUTED, "-o", "proxy=eth1"), f"E-123 parent 'eth1' is not a device of this"
      f" host. Did you mean 'eth0'? {HERE}"),
-    (bare("-o", "mode=routed", "--subnet", "10.77.0.0/24", "--gateway", "10.77.0.1"),
-     "E-108 gateway 10.77.0.1 of a routed network is an address this host takes for"
-     " itself, and a machine on the LAN answers for it: the two would lose each other."
-     " Give the network a subnet of its own, or cut a block out of the LAN's that does"
-     " not hold 10.77.0.1; a gateway outside of both will do (-o gateway=169.254.1.1)."),
+    (
+        bare(
+            "-o", "mode=routed", "--subnet", "10.77.0.0/28", "--gateway", "10.77.0.1",
+            "--ipam-opt", "domain=elsewhere",
+        ),
+        "E-108 gateway 10.77.0.1 of a routed network is an address this host takes for"
+        " itself, and a machine on the LAN answers for it: the two would lose each other."
+        " Give the network a subnet of its own, or cut a block out of the LAN's that does"
+        " not hold 10.77.0.1; a gateway outside of both will do (-o gateway=169.254.1.1).",
+    ),
+    (
+        bare("-o", "mode=routed", "--subnet", "10.77.0.0/24", "--gateway", "10.77.0.1"),
+        "E-116 subnet 10.77.0.0/24 of a routed network is what the host's own"
+        " 10.77.0.13/24 is in: addresses of it that no container has would lead nowhere,"
+        " the router's among them. Use a subnet of its own, or a block cut out of that"
+        " one.",
+    ),
     ((*CREATE, *ROUTED, "no"), "E-107 mode routed gives each container an address that"
      " stands alone (a /32 or /128), and the IPAM that manages 10.5.0.0/24 gives it the"
      " length of the subnet. Add --ipam-driver underlay."),
