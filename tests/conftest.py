@@ -8,11 +8,6 @@ from tests.kinds import need
 from underlay.records import Records
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with the longest: a kernel of its own takes minutes, and uses one core."""
-    items.sort(key=lambda item: "tests/uml" not in item.path.as_posix())
-
-
 def pytest_runtest_setup(item):
     """Before any fixture: a lab host need not boot for a test that is skipped.
 
