@@ -199,19 +199,15 @@ class Builder:
 
     def needed(self) -> set[str]:
         """Return the reasons for which some endpoint needs settings of the host."""
+        return self._reasons(self.records.networks.all())
+
+    def _reasons(self, networks: Iterable[Network]) -> set[str]:
         return {
             reason
-            for network in self.records.networks.all()
+            for network in networks
             for reason in mode_of(network.options).reasons(network)
             if self.records.networks.neighbour(network.id)
         }
-
-    def _is_needed(self, reason: str) -> bool:
-        return any(
-            reason in mode_of(network.options).reasons(network)
-            and self.records.networks.neighbour(network.id)
-            for network in self._sharing(reason)
-        )
 
     def settle_settings(self, now: float) -> None:
         """Note settings that are needed and were lost; put back those nobody needs.
@@ -236,7 +232,7 @@ class Builder:
         Forwarding stays on while others route: it was on when they looked, so they did
         not switch it on themselves, and need it.
         """
-        if self._is_needed(reason):
+        if reason in self._reasons(self._sharing(reason)):
             return
         what, *_, family = reason.split("/")
         if what == "forwarding" and self._others_forward(int(family)):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ exec chroot "$root" "$@"
 Process = subprocess.Popen[Any]
 
 
-class Router:
+class Router(ABC):
     """What runs with one configuration, from start() or entering to close().
 
     `start` starts a command where the router is to be: Host.outer for a host,
@@ -51,9 +52,9 @@ class Router:
         file.parent.mkdir(exist_ok=True)
         file.write_text(config)
 
+    @abstractmethod
     def start(self) -> None:
         """Start it, and wait until it has read its configuration."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """TERM to all of it, the last started first."""

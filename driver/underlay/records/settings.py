@@ -14,11 +14,9 @@ class HostSettings:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def all(self, reason: str | None = None) -> list[Setting]:
-        """Return the settings changed for one reason, or for all, in order."""
-        where = "" if reason is None else " WHERE reason = ?"
-        given = () if reason is None else (reason,)
-        rows = self._db.rows(f"SELECT * FROM setting{where} ORDER BY turn", *given)
+    def all(self) -> list[Setting]:
+        """Return the settings that were changed, in the order of writing."""
+        rows = self._db.rows("SELECT * FROM setting ORDER BY turn")
         return [
             Setting(r["reason"], r["path"], r["before"], r["value"], r["turn"])
             for r in rows
