@@ -12,6 +12,7 @@ import pytest
 from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6, refused
 from tests.kinds import need
 from tests.lab.capture import Capture
+from tests.lab.roots import root
 from tests.lab.service import wait_until
 
 RANGES = ("--ip-range", "10.77.0.64/27", "--ip-range", "fd77::1000/116")
@@ -138,8 +139,11 @@ def test_the_lan_sees_no_other_owner_of_the_host_s_addresses(site):
             for address in (site.host.ipv4, site.host.ipv6):
                 site.ping_from_lan(address)
                 assert site.mac_on_lan(address) == own
-        probe = ("arping", "-D", "-c1", "-w1", "-I", "br0", site.host.ipv4)
-        site.lan.run("busybox", *probe, check=False)
+        # Without a sender, as before somebody takes an address: the host alone answers.
+        probe = ("arping", "-D", "-c1", "-w2", "-I", "br0", site.host.ipv4)
+        busybox = ("chroot", str(root("26.1")), "busybox")
+        done = site.lan.run(*busybox, *probe, check=False)
+        assert "Unicast reply" in done.stdout, done.stdout + done.stderr
         assert_both_ways(site, "c1", "lan")
     mac = site.attached("c1", "lan")[2]
     assert wire.sources <= {own, mac}
