@@ -21,6 +21,7 @@ Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Subnet = IPv4Network | IPv6Network
 Family = Literal[4, 6]
+FAMILIES: tuple[Family, ...] = (4, 6)
 Role = Literal["endpoint", "gateway", "aux"]
 
 
@@ -44,6 +45,20 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells a device of the host from others when its name is no help.
+
+    `permanent_mac` is burnt in, "" where nothing is; `vlan` is a tag (802.1Q).
+    """
+
+    name: str
+    kind: str = ""
+    mac: str = ""
+    permanent_mac: str = ""
+    vlan: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """A network as asked; `parent` is the device its children stand on.
 
@@ -51,7 +66,8 @@ class Network:
     people know them by (eth0.50, eth0.50.7); the parent is then the last of them.
 
     `here` are the host's own addresses on the parent and `mac` is the parent's, as last
-    seen, for modes that ask.
+    seen, for modes that ask. `base` tells the lowest device, which is not ours, from
+    others; `absent` says why there is nothing to stand on now, "" if there is.
 
     Modes derive the meaning of `options` on every pass, so that a newer version
     that derives better mends old networks. `name` is what Docker's API told later:
@@ -66,6 +82,8 @@ class Network:
     vlans: tuple[str, ...] = ()
     here: tuple[Interface, ...] = ()
     mac: str = ""
+    base: Identity | None = None
+    absent: str = ""
     name: str = ""
     created: float = 0.0
 
@@ -99,11 +117,25 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """How a device was when Docker had finished with it, inside its sandbox.
+
+    `defaults` are the IP families whose default route goes by it: Docker gives it to
+    one network of the container's, and moves it. `mtu` in bytes.
+    """
+
+    device: str
+    mtu: int
+    defaults: tuple[Family, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One container's place in a network.
 
     `sandbox` is the path of the namespace Docker moves the device into, from Join
-    on; `left` tells that Leave came, so the device is on its way back.
+    on; `inside` how it was there, once that was seen; `left` tells that Leave came, so
+    the device is on its way back.
     """
 
     id: str
@@ -113,6 +145,7 @@ class Endpoint:
     mac: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     sandbox: str = ""
+    inside: Inside | None = None
     left: bool = False
     container: str = ""
     created: float = 0.0
@@ -235,6 +268,27 @@ class Trouble:
     mark: str
     text: str
     since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One drift from the records, and what a pass did about it.
+
+    `mark` says whose object it was, `place` where: the path of a sandbox, "" for the
+    host. `before` is what was seen there ("" for nothing), `step` what was done,
+    `error` why that was refused, "" if it was not. `at` is when, and `seconds` how long
+    after it was noticed. `network` and `container` are names, or short ids.
+    """
+
+    at: float
+    mark: str
+    place: str
+    before: str
+    step: str
+    seconds: float
+    error: str = ""
+    network: str = ""
+    container: str = ""
 
 
 @dataclass(frozen=True, slots=True)

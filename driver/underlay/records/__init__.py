@@ -9,6 +9,7 @@ from underlay.records.addresses import Addresses
 from underlay.records.database import Database
 from underlay.records.networks import Networks
 from underlay.records.notes import Notes
+from underlay.records.repairs import Repairs
 from underlay.records.settings import HostSettings
 from underlay.records.takeovers import Takeovers
 
@@ -27,6 +28,7 @@ class Records:
         self.notes = Notes(self._database)
         self.settings = HostSettings(self._database)
         self.takeovers = Takeovers(self._database)
+        self.repairs = Repairs(self._database)
 
     def writing(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Hold the one write transaction; any exception rolls it back."""

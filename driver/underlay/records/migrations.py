@@ -179,6 +179,33 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT
         """,
     ),
+    (
+        # How a device was inside its sandbox when Docker had finished with it.
+        "ALTER TABLE sandbox ADD COLUMN device TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE sandbox ADD COLUMN mtu INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE sandbox ADD COLUMN defaults TEXT NOT NULL DEFAULT ''",
+        # What tells the device under a network from others, and why there is none.
+        "ALTER TABLE network ADD COLUMN base TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE network ADD COLUMN absent TEXT NOT NULL DEFAULT ''",
+        # The ledger of drift: bounded, newest last.
+        """
+        CREATE TABLE repair (
+            id        INTEGER PRIMARY KEY AUTOINCREMENT,
+            at        REAL NOT NULL,
+            mark      TEXT NOT NULL,
+            place     TEXT NOT NULL,
+            before    TEXT NOT NULL,
+            step      TEXT NOT NULL,
+            seconds   REAL NOT NULL,
+            error     TEXT NOT NULL,
+            network   TEXT NOT NULL,
+            container TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX repair_mark ON repair (mark)",
+        "CREATE INDEX repair_container ON repair (container)",
+        "CREATE INDEX repair_network ON repair (network)",
+    ),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 from ipaddress import (
     IPv4Interface,
     IPv6Interface,
@@ -13,7 +14,15 @@ from ipaddress import (
     ip_network,
 )
 
-from underlay.model import Endpoint, Interface, Network, Segment
+from underlay.model import (
+    FAMILIES,
+    Endpoint,
+    Identity,
+    Inside,
+    Interface,
+    Network,
+    Segment,
+)
 from underlay.records.database import Database
 
 _NETWORK = (
@@ -22,7 +31,8 @@ _NETWORK = (
 )
 _ON_VLAN = f"{_NETWORK} WHERE n.id IN (SELECT network FROM vlan WHERE name = ?)"
 _ENDPOINT = (
-    "SELECT e.*, s.path AS sandbox, s.left FROM endpoint e"
+    "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults"
+    " FROM endpoint e"
     " LEFT JOIN sandbox s ON s.endpoint = e.id"
 )
 
@@ -36,21 +46,27 @@ class Networks:
     def add(self, network: Network) -> None:
         """Put a network on record."""
         self._db.run(
-            "INSERT INTO network (id, options, internal, segments, parent, created)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO network"
+            " (id, options, internal, segments, parent, base, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             network.id,
             json.dumps(dict(network.options), sort_keys=True),
             int(network.internal),
             json.dumps([_pack(s) for s in network.segments]),
             network.parent,
+            _packed_identity(network.base),
             network.created,
         )
         self._add_vlans(network)
 
     def move(self, network: Network) -> None:
-        """Note the parent and VLANs that a network stands on from now on."""
+        """Note what a network stands on from now on, or why on nothing."""
         self._db.run(
-            "UPDATE network SET parent = ? WHERE id = ?", network.parent, network.id
+            "UPDATE network SET parent = ?, base = ?, absent = ? WHERE id = ?",
+            network.parent,
+            _packed_identity(network.base),
+            network.absent,
+            network.id,
         )
         self._db.run("DELETE FROM vlan WHERE network = ?", network.id)
         self._add_vlans(network)
@@ -199,14 +215,28 @@ class Networks:
         """Note the sandbox Docker moves the endpoint's device into."""
         self._db.run(
             "INSERT INTO sandbox (endpoint, path) VALUES (?, ?) ON CONFLICT (endpoint)"
-            " DO UPDATE SET path = excluded.path, left = 0",
+            " DO UPDATE SET path = excluded.path, left = 0, device = ''",
             endpoint,
             path,
+        )
+
+    def settle(self, endpoint: str, inside: Inside) -> None:
+        """Note how the device is inside the sandbox."""
+        self._db.run(
+            "UPDATE sandbox SET device = ?, mtu = ?, defaults = ? WHERE endpoint = ?",
+            inside.device,
+            inside.mtu,
+            "".join(map(str, inside.defaults)),
+            endpoint,
         )
 
     def leave(self, endpoint: str) -> None:
         """Note that the device is on its way out of the sandbox."""
         self._db.run("UPDATE sandbox SET left = 1 WHERE endpoint = ?", endpoint)
+
+
+def _packed_identity(found: Identity | None) -> str:
+    return json.dumps(list(astuple(found))) if found else ""
 
 
 def _pack(segment: Segment) -> list[object]:
@@ -234,6 +264,8 @@ def _network(row: sqlite3.Row) -> Network:
         vlans=tuple(json.loads(row["vlans"])),
         here=tuple(ip_interface(a) for a in json.loads(row["here"])),
         mac=row["mac"],
+        base=Identity(*json.loads(row["base"])) if row["base"] else None,
+        absent=row["absent"],
         name=row["name"],
         created=row["created"],
     )
@@ -248,7 +280,13 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
         mac=row["mac"],
         options=json.loads(row["options"]),
         sandbox=row["sandbox"] or "",
+        inside=_inside(row) if row["device"] else None,
         left=bool(row["left"]),
         container=row["container"],
         created=row["created"],
     )
+
+
+def _inside(row: sqlite3.Row) -> Inside:
+    families = tuple(f for f in FAMILIES if str(f) in row["defaults"])
+    return Inside(row["device"], row["mtu"], families)

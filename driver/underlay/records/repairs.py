@@ -1,0 +1,67 @@
+"""The ledger of drift: what differed from the records, and what was done about it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import astuple
+
+from underlay.model import Repair
+from underlay.records.database import Database
+
+KEPT = 10_000
+_COLUMNS = "at, mark, place, before, step, seconds, error, network, container"
+
+
+class Repairs:
+    """The table `repair`; only the newest KEPT rows are kept."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def note(self, repairs: Iterable[Repair]) -> None:
+        """Add to the ledger, and drop what is too old for it."""
+        for repair in repairs:
+            self._db.run(
+                f"INSERT INTO repair ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                *astuple(repair),
+            )
+        self._db.run(
+            "DELETE FROM repair WHERE id <= (SELECT max(id) FROM repair) - ?", KEPT
+        )
+
+    def latest(self, limit: int) -> list[Repair]:
+        """Return the newest, newest first."""
+        rows = self._db.rows("SELECT * FROM repair ORDER BY id DESC LIMIT ?", limit)
+        return [_repair(r) for r in rows]
+
+    def about(self, word: str, limit: int) -> list[Repair]:
+        """Return those of a container or network of that name, newest first."""
+        rows = self._db.rows(
+            "SELECT * FROM repair WHERE container = ?1 OR network = ?1"
+            " ORDER BY id DESC LIMIT ?2",
+            word,
+            limit,
+        )
+        return [_repair(r) for r in rows]
+
+    def last(self) -> dict[str, float]:
+        """Return when something of each mark was last repaired."""
+        rows = self._db.rows(
+            "SELECT mark, max(at) AS at FROM repair WHERE error = '' GROUP BY mark"
+        )
+        return {r["mark"]: r["at"] for r in rows}
+
+
+def _repair(row: sqlite3.Row) -> Repair:
+    return Repair(
+        at=row["at"],
+        mark=row["mark"],
+        place=row["place"],
+        before=row["before"],
+        step=row["step"],
+        seconds=row["seconds"],
+        error=row["error"],
+        network=row["network"],
+        container=row["container"],
+    )
