@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from underlay.engine import Engine
@@ -31,6 +31,7 @@ class FakeKernel:
 
     def __init__(self, *devices: Device, default: str | None = "eth0") -> None:
         self.links: dict[str, Link] = {}
+        self.rooms: dict[str, dict[str, Link]] = {}
         self.others: dict[str, Object] = {}
         self.settings: dict[str, str] = {}
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
@@ -62,13 +63,54 @@ class FakeKernel:
         others = [
             o
             for o in self.others.values()
-            if (names is None and not isinstance(o, Permit))
-            or (isinstance(o, Port) and o.master in (names or ()))
+            if not getattr(o, "sandbox", "")
+            and (
+                (names is None and not isinstance(o, Permit))
+                or (isinstance(o, Port) and o.master in (names or ()))
+            )
         ]
         unmarked = {
             o if isinstance(o, Port) else replace(o, owner=None) for o in others
         }
         return frozenset(seen | unmarked)
+
+    def observe_inside(self, paths: Collection[str]) -> Mapping[str, frozenset[Object]]:
+        return {
+            path: frozenset(
+                (
+                    *(
+                        replace(link, settings=(), like=None)
+                        for link in self.rooms.get(path, {}).values()
+                    ),
+                    *(
+                        replace(o, owner=None)
+                        for o in self.others.values()
+                        if getattr(o, "sandbox", "") == path
+                    ),
+                )
+            )
+            for path in paths
+            if path in self.sandboxes
+        }
+
+    def dock(self, name: str, sandbox: str, called: str, *given: Object) -> None:
+        """Do as Docker does with a device it was given, and then some."""
+        self.sandboxes.add(sandbox)
+        link = replace(self.links.pop(name), name=called, sandbox=sandbox, up=True)
+        under = self.device(link.parent) if link.parent else None
+        link = replace(link, mtu=link.mtu or (under.mtu if under else 1500))
+        self.rooms.setdefault(sandbox, {})[called] = link
+        for o in given:
+            self.others[replace(o, sandbox=sandbox).key] = replace(o, sandbox=sandbox)
+
+    def lose(self, sandbox: str, device: str) -> None:
+        """Have a device in a sandbox disappear, with all that stands on it."""
+        self.rooms[sandbox].pop(device)
+        self.others = {
+            k: o
+            for k, o in self.others.items()
+            if (getattr(o, "sandbox", ""), o.device) != (sandbox, device)
+        }
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         return frozenset(
@@ -103,13 +145,13 @@ class FakeKernel:
             case Create(Link() as link):
                 self._create(step, link)
             case Amend(Link() as seen, Link() as link):
-                self.links[seen.name] = link
+                self._room(link)[seen.name] = replace(link, name=seen.name)
             case Delete(Link() as link):
                 self._delete(step, link)
             case Create(Held() | Port()) | Amend(_, Held() | Port()):
                 self._take_over(step)
             case Create(other):
-                if other.device and not self.device(other.device):
+                if other.device and not self._has_device(other):
                     why = f"no device {other.device} ({errno.errorcode[19]})"
                     raise KernelRefused(step=step, why=why, hint="")
                 self.others[other.key] = other
@@ -119,7 +161,7 @@ class FakeKernel:
                 self.others.pop(other.key, None)
 
     def _create(self, step: Step, link: Link) -> None:
-        if link.name in self.links or self._vlan_twin(link):
+        if link.name in self._room(link) or self._vlan_twin(link):
             raise KernelRefused(step=step, why=errno.errorcode[17], hint="")
         if link.parent and not self.device(link.parent):
             why = f"no device {link.parent} ({errno.errorcode[19]})"
@@ -132,9 +174,25 @@ class FakeKernel:
         if self.steps == self.die_half_way:
             self.links[link.name] = Link(link.name, link.kind, None)
             raise Death
-        self.links[link.name] = link
+        self._room(link)[link.name] = link
         if link.peer:
-            self.links[link.peer.name] = link.peer
+            self._room(link.peer)[link.peer.name] = link.peer
+
+    def _room(self, link: Link) -> dict[str, Link]:
+        if not link.sandbox:
+            return self.links
+        return self.rooms.setdefault(link.sandbox, {})
+
+    def _has_device(self, other: Object) -> bool:
+        sandbox = getattr(other, "sandbox", "")
+        if sandbox:
+            return other.device in self.rooms.get(sandbox, {})
+        return self.device(other.device or "") is not None
+
+    def _lose_pair(self, end: Link) -> None:
+        for name, link in list(self.links.items()):
+            if link.peer and link.peer.key == end.key:
+                self.links.pop(name)
 
     def _take_over(self, step: Step) -> None:
         if isinstance(step.object, Held):
@@ -187,6 +245,11 @@ class FakeKernel:
         return () if device in self.strangers else ("ipv4/rp_filter=1",)
 
     def _delete(self, step: Step, link: Link) -> None:
+        if link.sandbox:
+            if link.name in self._room(link):
+                self._lose_pair(self._room(link)[link.name])
+                self.lose(link.sandbox, link.name)
+            return
         if any(d.parent == link.name for d in self.devices()):
             raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
         had = self.links.pop(link.name, None)

@@ -17,7 +17,7 @@ from underlay.failures import KernelRefused, RecordsUnwritable, StillCarries
 from underlay.kernel import Kernel
 from underlay.model import Network
 from underlay.modes import mode_name, mode_of
-from underlay.objects import Link, Owner, Sysctl
+from underlay.objects import Link, Object, Owner, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.steps import Delete, Step
@@ -149,15 +149,17 @@ class Builder:
         devices: Collection[str] = (),
         had: Wanted = NOTHING,
         want: Wanted | None = None,
+        beside: Collection[Object] = (),
     ) -> tuple[Step, ...]:
         """Plan for a few owners: look first, read second.
 
-        Only links are looked at. Whatever else is wanted is made, which is no error if
-        it is there.
+        Only links are looked at, in the host; `beside` is what else was seen. Whatever
+        else is wanted is made, which is no error if it is there.
         """
         names = {d for o in owners for d in (o.device, o.host_end.device)}
         seen = self.kernel.observe(names.union(devices) - {""})
         mine = [o for o in seen if o.owner is None or o.owner.whole in owners]
+        mine += beside
         mine += [
             o
             for o in had.objects

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,17 +19,19 @@ from underlay.errors import (
     UnknownEndpoint,
     UnknownNetwork,
 )
-from underlay.failures import KernelRefused, RecordsUnwritable
+from underlay.failures import RecordsUnwritable
 from underlay.kernel import Kernel
-from underlay.model import Address, Attachment, Device, Endpoint, Network, difference
+from underlay.model import Address, Attachment, Endpoint, Network, difference
 from underlay.modes import mode_of
 from underlay.modes.child import check_mtu
-from underlay.objects import Link, Object, Owner, Permit, Sysctl
-from underlay.plan import plan
+from underlay.modes.options import waits_for_parent
+from underlay.objects import Owner
+from underlay.parents import Parents
+from underlay.passes import Passes
 from underlay.records import Records
 from underlay.steps import Step
 from underlay.takeovers import Takeovers
-from underlay.wanted import Wanted, of_settings, wanted
+from underlay.wanted import Wanted
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,22 @@ class Engine:
         return self.records.notes.identity(self.machine)
 
     @cached_property
+    def _parents(self) -> Parents:
+        return Parents(self.records, self.kernel)
+
+    @cached_property
+    def passes(self) -> Passes:
+        """The reconciler's work."""
+        return Passes(
+            records=self.records,
+            kernel=self.kernel,
+            builder=self._builder,
+            takeovers=self._takeovers,
+            parents=self._parents,
+            clock=self.clock,
+        )
+
+    @cached_property
     def _takeovers(self) -> Takeovers:
         return Takeovers(self.records, self.kernel)
 
@@ -78,7 +96,11 @@ class Engine:
         mode_of(asked.options).check(asked)
         found = uplink.find(asked, self.kernel)
         network = replace(
-            asked, parent=found.parent, vlans=found.vlans, created=self.clock()
+            asked,
+            parent=found.parent,
+            vlans=found.vlans,
+            base=found.base,
+            created=self.clock(),
         )
         check_mtu(network.options, found.mtu, network.uplink)
         uplink.check_kernel(network, self.kernel)
@@ -125,7 +147,7 @@ class Engine:
 
         The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
         """
-        network = self._placed(self._network(asked.network))
+        network = self._parents.follow(self._network(asked.network))
         self._builder.note_settings(set(mode_of(network.options).reasons(network)))
         self._takeovers.stand(network)
         with self._builder.building(Owner(asked.network, asked.id)):
@@ -205,113 +227,12 @@ class Engine:
     # The pass
 
     def reconcile(self, only: str | None = None) -> list[Step]:
-        """Put right what differs from the records; return the steps that failed.
-
-        The bulk look only finds who is concerned: each is then settled as a verb would,
-        alone, under the lock, from what the kernel and the records say at that moment.
-        """
-        failed: list[Step] = []
-        self._takeovers.settle()
-        for network in self.records.networks.all():
-            self._placed(network)
-        self._builder.settle_settings(self.clock())
-        for owner, steps in self._stirred(only).items():
-            with self.records.writing():
-                failed += self._settle(owner, steps)
-        self._forgive(only)
-        return failed
+        """Put right what differs from the records; return the steps that failed."""
+        return self.passes.run(only)
 
     def preview(self) -> tuple[Step, ...]:
         """Return the steps a pass would take now, in order."""
-        taken, held = self._takeovers.wanted()
-        seen = self.kernel.observe() | held
-        want = self._wanted_beside(seen) + taken
-        seen |= self.kernel.permits([o for o in want.objects if isinstance(o, Permit)])
-        seen |= self.kernel.sysctls([o for o in want.objects if isinstance(o, Sysctl)])
-        settings = of_settings(self.records.settings.all(), want.reasons)
-        return plan(want, seen) + self._builder.setting_steps(settings)
-
-    def _stirred(self, only: str | None) -> dict[Owner, list[Step]]:
-        """Return whose objects differ with the steps, in the plan's order."""
-        found: dict[Owner, list[Step]] = {}
-        concerned = self._builder.all_owners(only) if only else set()
-        for step in self.preview():
-            owner = (step.object.owner or Owner()).whole
-            if only in (None, owner.network) or owner in concerned:
-                found.setdefault(owner, []).append(step)
-        return found
-
-    def _wanted_beside(self, seen: Iterable[Object]) -> Wanted:
-        """Return what must be in the host, and whose part in it Docker has.
-
-        Of the joined endpoints only those that have something in the host count here: a
-        pass costs what moves, not what is at rest in thousands of sandboxes.
-        """
-        records = self.records.networks
-        networks = records.all()
-        endpoints = {e.id: e for e in records.not_joined()}
-        for network in networks:
-            if mode_of(network.options).has_host_part(network.options):
-                endpoints |= {e.id: e for e in records.endpoints(network.id)}
-        for found in seen:
-            identity = found.owner.endpoint if found.owner else ""
-            joined = None if identity in endpoints else records.endpoint(identity)
-            if joined:
-                endpoints[joined.id] = joined
-        return wanted(networks, endpoints.values())
-
-    def _settle(self, owner: Owner, stirred: list[Step]) -> list[Step]:
-        """Take the steps for one owner; note those the kernel refuses, and go on."""
-        failed: list[Step] = []
-        refusal = ""
-        for network in self.records.networks.on_vlan(owner.vlan):
-            self._stand_again(network)
-        for step in self._steps_again(owner, stirred):
-            if any(step.object.key == other.object.key for other in failed):
-                continue  # the second half of a replacement
-            log.info("step", extra={"step": str(step)})
-            try:
-                self._builder.apply(step, sweeping=True)
-            except KernelRefused as error:
-                failed.append(step)
-                refusal = str(error)
-                log.warning("step refused", extra={"error": error})
-        if refusal:
-            self.records.notes.note_trouble(owner.mark, refusal, self.clock())
-        else:
-            self.records.notes.clear_trouble(owner.mark)
-        return failed
-
-    def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
-        """Plan once more for one owner, now that nobody else is writing.
-
-        What carries no owner in the kernel (a route, say) and nobody wanted is compared
-        with everything once more before it is deleted.
-        """
-        if owner == Owner() and any(not isinstance(s.object, Link) for s in stirred):
-            again = set(self.preview())
-            return [step for step in stirred if step in again]
-        if any(isinstance(s.object, Sysctl) for s in stirred):
-            return [s for s in self.preview() if s.object.owner == owner]
-        keys = {step.object.key for step in stirred}
-        devices = {step.object.device or "" for step in stirred}
-        return [
-            step
-            for step in self._builder.steps({owner}, devices)
-            if isinstance(step.object, Link) or step.object.key in keys
-        ]
-
-    def _forgive(self, only: str | None) -> None:
-        """Clear the troubles of what has come right by itself."""
-        troubled = self.records.notes.troubles()
-        if not troubled:
-            return
-        owners = (step.object.owner or Owner() for step in self.preview())
-        still = {owner.whole.mark for owner in owners}
-        for trouble in troubled:
-            owner = Owner.parse(trouble.mark)
-            if trouble.mark not in still and only in (None, owner.network):
-                self.records.notes.clear_trouble(trouble.mark)
+        return self.passes.preview()
 
     def _network(self, identity: str) -> Network:
         network = self.records.networks.get(identity)
@@ -325,9 +246,7 @@ class Engine:
         parent_mac = ""
         seat = mode.seat(network.options)
         if seat:
-            network, parent = self._on_parent(network)
-            check_mtu(asked.options, parent.mtu, network.uplink)
-            parent_mac = parent.mac
+            network, parent_mac = self._on_parent(network, asked)
         if seat and seat.is_strict:
             others = self.records.networks.on_parent(network.parent)
             uplink.check_company(network, others, self.kernel)
@@ -344,41 +263,27 @@ class Engine:
             self._check_mac(asked.mac, network)
         return replace(asked, mac=mac, created=self.clock())
 
-    def _on_parent(self, network: Network) -> tuple[Network, Device]:
-        """Return a network with its parent, made again if it is ours and gone."""
-        parent = self.kernel.device(network.parent)
-        if parent is None or parent.name != network.parent:
-            network = self._stand_again(network)
-        if owners := self._builder.owners(network.id):
-            uplink.check_base(network, self.kernel)
-            self._builder.build(owners)
-        return network, uplink.parent_of(network, self.kernel)
+    def _on_parent(self, network: Network, asked: Endpoint) -> tuple[Network, str]:
+        """Return a network and its parent's MAC; the parent is made if it is ours.
 
-    def _placed(self, network: Network) -> Network:
-        """Note the host's own place on a parent, if the mode goes by it, and may."""
-        mode = mode_of(network.options)
-        unguarded = mode.filters(network.options) and not self.kernel.can_filter
-        seat = mode.seat(network.options)
-        if not seat or not mode.has_host_part(network.options):
-            return network
+        Where there is nothing to stand on, the container waits for it or is refused.
+        """
+        parent = self.kernel.device(network.parent)
+        if network.absent or parent is None or parent.name != network.parent:
+            now = self._parents.look(network)
+            self._parents.note(network, now)
+            network = now
+        if network.absent:
+            if waits_for_parent(network, asked):
+                return network, network.base.mac if network.base else ""
+            raise uplink.missing(network, self.kernel)
+        if owners := self._builder.owners(network.id):
+            self._builder.build(owners)
         parent = self.kernel.device(network.parent)
         if parent is None:
-            return network
-        here = () if unguarded else self.kernel.addresses_of(parent.name)
-        if (network.here, network.mac) == (here, parent.mac):
-            return network
-        with self.records.writing(durable=False):
-            self.records.networks.place(network.id, here, parent.mac)
-        return replace(network, here=here, mac=parent.mac)
-
-    def _stand_again(self, network: Network) -> Network:
-        """Note what a network stands on if somebody has made it anew or renamed it."""
-        found = uplink.find_again(network, self.kernel)
-        if (found.parent, found.vlans) == (network.parent, network.vlans):
-            return network
-        network = replace(network, parent=found.parent, vlans=found.vlans)
-        self.records.networks.move(network)
-        return network
+            raise uplink.missing(network, self.kernel)
+        check_mtu(asked.options, parent.mtu, network.uplink)
+        return network, parent.mac
 
     def _check_mac(self, mac: str, network: Network) -> None:
         if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":

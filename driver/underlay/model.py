@@ -66,8 +66,9 @@ class Network:
     people know them by (eth0.50, eth0.50.7); the parent is then the last of them.
 
     `here` are the host's own addresses on the parent and `mac` is the parent's, as last
-    seen, for modes that ask. `base` tells the lowest device, which is not ours, from
-    others; `absent` says why there is nothing to stand on now, "" if there is.
+    seen, for modes that ask; `mtu` is the parent's, 0 until seen. `base` tells the
+    lowest device, which is not ours, from others; `absent` says why there is nothing to
+    stand on now, "" if there is.
 
     Modes derive the meaning of `options` on every pass, so that a newer version
     that derives better mends old networks. `name` is what Docker's API told later:
@@ -82,6 +83,7 @@ class Network:
     vlans: tuple[str, ...] = ()
     here: tuple[Interface, ...] = ()
     mac: str = ""
+    mtu: int = 0
     base: Identity | None = None
     absent: str = ""
     name: str = ""
@@ -298,7 +300,7 @@ class Device:
     `parent` is the device it stands on, if that is in the same namespace, `master` the
     bridge or bond it is a port of; `flavour`
     and `flag` are a child's mode, `vlan` the tag (802.1Q) of a VLAN. `ours`: it has our
-    mark.
+    mark, and a VLAN then the `label` people know it by.
     """
 
     name: str
@@ -313,6 +315,7 @@ class Device:
     vlan: int = 0
     ours: bool = False
     master: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

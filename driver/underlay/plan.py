@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import replace
 
 from underlay.objects import Address, Chain, Held, Link, Object, Port, Sysctl
 from underlay.steps import Amend, Create, Delete, Step
 from underlay.wanted import Wanted
+
+Place = tuple[str, str]
 
 
 def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
@@ -18,35 +20,59 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
     goes last of all, when what stood on it has moved.
     """
     want: dict[Hashable, Object] = {o.key: o for o in wanted.objects}
-    spared: set[Hashable] = set(wanted.handed_over) | {
-        o.peer.key for o in wanted.objects if isinstance(o, Link) and o.peer
-    }
+    pairs = [(o, o.peer) for o in wanted.objects if isinstance(o, Link) and o.peer]
+    spared = set(wanted.handed_over) | {end.key for _, end in pairs} - want.keys()
     have = {key: o for o in seen if (key := o.key) not in spared}
     replaced = {k for k, o in have.items() if k in want and not want[k].same(o)}
     doomed = [o for k, o in have.items() if k not in want or k in replaced]
-    gone = {o.name for o in doomed if isinstance(o, Link)}
+    gone = {_place(o) for o in doomed if isinstance(o, Link)}
     steps: list[Step] = [
         Delete(o) for o in sorted(doomed, key=_last_first) if _is_deleted(o, gone)
     ]
-    out_of_reach = {
-        o.device
-        for o in want.values()
-        if _is_half_away(o, wanted) and o.key not in have
-    }
+    staying = have.keys() - {o.key for o in doomed}
+    out_of_reach, along = _of_pairs(pairs, staying, wanted.handed_over)
     late: list[Link] = []
     for key, o in sorted(want.items(), key=lambda item: item[1].rank):
         if late and not isinstance(o, Link | Chain):
             steps += _set_up(late)
-        found = None if key in replaced or o.device in gone else have.get(key)
+        found = None if key in replaced or _place(o) in gone else have.get(key)
         if isinstance(o, Chain) and any(link.name == o.device for link in late):
             found = None  # whatever is there was bound to a device that is gone
-        if found is None and o.device not in out_of_reach:
+        if found is None and _place(o) not in out_of_reach and key not in along:
             steps.append(Create(o))
             if isinstance(o, Link) and o.guarded:
                 late.append(o)
         elif found is not None and not o.satisfied_by(found):
             steps.append(Amend(found, o))
     return tuple(sorted((*steps, *_set_up(late)), key=_is_bridge_deleted))
+
+
+def _of_pairs(
+    pairs: Iterable[tuple[Link, Link]],
+    staying: Collection[Hashable],
+    handed_over: Collection[str],
+) -> tuple[set[Place], set[str]]:
+    """Return where nothing can be made, and the ends that come with the other one.
+
+    Both ends of a pair are made in the same breath, and die together. So while the
+    container's is in other hands, or is another kind of device, there is no making
+    the host's; and the container's, taken elsewhere, is not made beside the host's.
+    """
+    out_of_reach, along = set(), set()
+    for end, far in pairs:
+        away = far.key not in staying
+        if end.key in staying:
+            out_of_reach |= {_place(far)} if away else set()
+        elif far.key in handed_over or not away:
+            out_of_reach.add(_place(end))
+        else:
+            along.add(far.key)
+    return out_of_reach, along
+
+
+def _place(found: Object) -> Place:
+    """Return the device something stands on or is, and the sandbox that is in."""
+    return getattr(found, "sandbox", ""), found.device or ""
 
 
 def _set_up(late: list[Link]) -> list[Step]:
@@ -56,29 +82,25 @@ def _set_up(late: list[Link]) -> list[Step]:
     return steps
 
 
-def _last_first(doomed: Object) -> tuple[bool, int, str]:
-    """Order deletions: top down, and no device is left without its filters."""
-    return isinstance(doomed, Chain), -doomed.rank, str(Delete(doomed))
+def _last_first(doomed: Object) -> tuple[bool, bool, int, str]:
+    """Order deletions: top down, and no device is left without its filters.
+
+    First in sandboxes: the end of a pair there takes the one in the host with it.
+    """
+    in_host, text = not _place(doomed)[0], str(Delete(doomed))
+    return isinstance(doomed, Chain), in_host, -doomed.rank, text
 
 
-def _is_deleted(doomed: Object, gone: set[str]) -> bool:
+def _is_deleted(doomed: Object, gone: set[Place]) -> bool:
     """Tell whether it takes a step: what stands on a link goes with it."""
     if isinstance(doomed, Link | Port | Chain):
         # A port is free before anything moves back to it; the binding of a chain goes
         # with the device, it does not.
         return True
-    return doomed.device not in gone and not isinstance(doomed, Address | Sysctl | Held)
+    stays = isinstance(doomed, Address | Sysctl | Held)
+    return _place(doomed) not in gone and not stays
 
 
 def _is_bridge_deleted(step: Step) -> bool:
     link = step.object
     return isinstance(step, Delete) and isinstance(link, Link) and link.kind == "bridge"
-
-
-def _is_half_away(wanted: Object, whole: Wanted) -> bool:
-    """Tell whether the other end of a pair is Docker's, so that none can be made."""
-    return (
-        isinstance(wanted, Link)
-        and wanted.peer is not None
-        and wanted.peer.key in whole.handed_over
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from underlay.objects import Link, Object
+from underlay.objects.common import inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,9 @@ class Create:
             return self.object.words("add")
         link = self.object
         words = ["ip link add", *(["link", link.parent] if link.parent else [])]
-        words += ["name", link.name, *_attributes(link), "type", link.kind]
-        words += _flavour(link)
+        words += [*_named(link), "type", link.kind, *_flavour(link)]
         if link.peer:
-            words += ["peer name", link.peer.name, *_attributes(link.peer)]
+            words += ["peer", *_named(link.peer)]
         return " ".join(words)
 
 
@@ -36,7 +36,7 @@ class Amend:
         link, seen = self.object, self.seen
         if not isinstance(link, Link) or not isinstance(seen, Link):
             return str(Create(link))
-        words = ["ip link set", seen.name, *_attributes(link)]
+        words = [f"{inside(seen.sandbox)}ip link set", seen.name, *_attributes(link)]
         if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
             words += ["type", link.kind, *_flavour(link)]
         return " ".join(words)
@@ -50,11 +50,16 @@ class Delete:
 
     def __str__(self) -> str:
         if isinstance(self.object, Link):
-            return f"ip link del {self.object.name}"
+            return f"{inside(self.object.sandbox)}ip link del {self.object.name}"
         return self.object.words("del")
 
 
 Step = Create | Amend | Delete
+
+
+def _named(link: Link) -> list[str]:
+    where = ["netns", link.sandbox] if link.sandbox else []
+    return ["name", link.name, *where, *_attributes(link)]
 
 
 def _attributes(link: Link) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from underlay import identity
 from underlay.errors import (
     BadBridge,
     BadParent,
@@ -16,7 +17,7 @@ from underlay.errors import (
     NoParent,
     did_you_mean,
 )
-from underlay.model import MAC, Address, Device, Family, Interface, Network
+from underlay.model import MAC, Address, Device, Family, Identity, Interface, Network
 from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child import is_isolated
 from underlay.modes.options import MTU_MOST, VLAN_LEAST, VLAN_MOST, vlan
@@ -75,13 +76,15 @@ class Uplink:
 
     `vlans` are those under it that are ours, lowest first; `mtu` in bytes is what the
     parent has, or will have. `bridged` is the device that a bridge of ours, which is
-    then the parent, stands in the place of.
+    then the parent, stands in the place of. `base` tells the device at the bottom, if
+    that is not ours, from others.
     """
 
     parent: str
     vlans: tuple[str, ...]
     mtu: int
     bridged: str = ""
+    base: Identity | None = None
 
 
 def find(network: Network, host: Host) -> Uplink:
@@ -116,57 +119,72 @@ def find(network: Network, host: Host) -> Uplink:
     return stack(base, [*tags, tag] if tag else tags, host)
 
 
-def stack(base: Device, tags: Sequence[int], host: Host) -> Uplink:
-    """Return VLAN on VLAN on a device: those of other people as they are, else ours."""
+def stack(base: Device, tags: Sequence[int], host: Host, known_as: str = "") -> Uplink:
+    """Return VLAN on VLAN on a device: those of other people as they are, else ours.
+
+    A VLAN of ours is called after what it stands on, as that was `known_as` when it was
+    made: it keeps its name when that is renamed.
+    """
     existing = host.devices("vlan") if tags else ()
-    name, parent, mtu = base.name, base.name, base.mtu
+    name, parent, mtu = known_as or base.name, base.name, base.mtu
     ours: list[str] = []
     for tag in tags:
         there = [d for d in existing if (d.parent, d.vlan) == (parent, tag)]
         mtu = there[0].mtu if there else mtu
         if there and not there[0].ours:
-            name = parent = there[0].name
+            base = there[0]
+            name = parent = base.name
             ours = []
         else:
-            name = f"{name}.{tag}"
+            known = there[0].label if there else ""
+            name = known or f"{name}.{tag}"
             parent = Owner(shared=name).device
             ours.append(name)
-    return Uplink(parent, tuple(ours), mtu)
+    return Uplink(parent, tuple(ours), mtu, base=identity.of(base))
 
 
-def find_again(network: Network, host: Host) -> Uplink:
-    """Return what a network on record stands on as things are now.
+def find_again(network: Network, host: Host) -> Uplink | None:
+    """Return what a network on record stands on as things are now; None if on nothing.
 
-    Somebody may have made a VLAN of his own in the place of ours, or removed his so
-    that the next network made ours, or renamed a device that answers to its old name.
+    A device may have been renamed or exchanged. Somebody may have made a VLAN of his
+    own in the place of ours, or removed his so that the next network made ours.
     """
-    as_known = Uplink(network.parent, network.vlans, 0)
-    if not network.vlans:
-        found = host.device(network.parent)
-        if found and found.ours and found.name != network.parent:
-            return find(network, host)
-        return Uplink(found.name, (), found.mtu) if found else as_known
+    if is_isolated(network.options) or _takes_over(network):
+        return Uplink(network.parent, network.vlans, network.mtu)
+    if not network.vlans and (found := host.device(network.parent)) and found.ours:
+        # A VLAN of ours has come to be where his was, under the name of his.
+        return find(network, host)
+    known = network.base or Identity(_base_name(network))
+    base = identity.follow(known, host.device, host.devices)
+    if base is None:
+        return None
     tags = [int(name.rpartition(".")[2]) for name in network.vlans]
-    base = host.device(_base_name(network))
-    return stack(base, tags, host) if base else as_known
+    return stack(base, tags, host, known_as=_base_name(network) if tags else "")
 
 
-def check_base(network: Network, host: Host) -> None:
-    """Raise NoParent if the device under the VLANs of a network is gone."""
-    if network.vlans and host.device(_base_name(network)) is None:
-        raise _missing(_base_name(network), host)
+def absence(network: Network) -> str:
+    """Return in words that a network has nothing to stand on."""
+    known = network.base or Identity(_base_name(network))
+    mac = known.permanent_mac or known.mac
+    which = f"{known.name} ({mac})" if mac else known.name
+    return f"this host has no device {which} now; it is waited for"
+
+
+def _takes_over(network: Network) -> bool:
+    options = network.options
+    return mode_name(options) == "bridge" and bool(options.get("parent"))
 
 
 def _base_name(network: Network) -> str:
+    if not network.vlans:
+        return network.parent
     return network.vlans[0].rpartition(".")[0]
 
 
-def parent_of(network: Network, host: Host) -> Device:
-    """Return the device a network's children stand on; raises NoParent."""
-    found = host.device(network.parent)
-    if found is None:
-        raise _missing(network.uplink, host)
-    return found
+def missing(network: Network, host: Host) -> NoParent:
+    """Return the refusal for want of something to stand on."""
+    known = network.base or Identity(network.uplink)
+    return _missing(known.name, host)
 
 
 def check_kernel(network: Network, host: Host) -> None:
@@ -283,7 +301,7 @@ def _bridge(wish: str, network: Network, host: Host) -> Uplink:
         why, hint = "Docker made it, and sets its addresses and firewall", ""
     else:
         _check_crossing(found.name, network, host)
-        return Uplink(found.name, (), found.mtu)
+        return Uplink(found.name, (), found.mtu, base=identity.of(found))
     raise BadBridge(bridge=wish, why=why, hint=hint, known=known)
 
 

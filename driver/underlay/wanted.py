@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from underlay import inside
 from underlay.model import Endpoint, Network, Setting, Takeover
-from underlay.modes import mode_of
+from underlay.modes import mode_of, pair
 from underlay.objects import Held, Link, Object, Owner, Port, Sysctl
 
 
@@ -46,16 +47,29 @@ class Wanted:
 
 def of_network(network: Network) -> Wanted:
     """Return what the network itself needs, without its endpoints."""
+    if network.absent:
+        return Wanted()
     return Wanted(tuple(mode_of(network.options).network_objects(network)))
 
 
-def of_endpoint(network: Network, endpoint: Endpoint) -> Wanted:
-    """Return what one endpoint needs, in the host and shared with others."""
+def of_endpoint(network: Network, endpoint: Endpoint, *, there: bool = False) -> Wanted:
+    """Return what one endpoint needs: in the host, shared with others, in its sandbox.
+
+    In the sandbox only if somebody has been `there` to look, it is known how the device
+    is to be, and Docker is not about to move it.
+    """
     mode = mode_of(network.options)
-    objects = tuple(mode.endpoint_objects(network, endpoint))
+    objects: tuple[Object, ...]
+    if network.absent:
+        objects = (pair.stand_in(network, endpoint),)
+    else:
+        objects = tuple(mode.endpoint_objects(network, endpoint))
     reasons = frozenset(mode.reasons(network))
     if not endpoint.sandbox:
         return Wanted(objects, reasons=reasons)
+    if there and endpoint.inside and not endpoint.left:
+        found = inside.objects(network, endpoint, endpoint.inside, objects)
+        return Wanted(tuple(found), reasons=reasons)
     mark = Owner(network.id, endpoint.id).mark
     here = (o for o in objects if not (isinstance(o, Link) and o.key == mark))
     return Wanted(tuple(here), frozenset({mark}), reasons)
@@ -93,15 +107,26 @@ def of_settings(settings: Iterable[Setting], needed: Collection[str]) -> Wanted:
     )
 
 
-def wanted(networks: Iterable[Network], endpoints: Iterable[Endpoint]) -> Wanted:
-    """Return what all of them need. Endpoints of unknown networks need nothing."""
+def wanted(
+    networks: Iterable[Network],
+    endpoints: Iterable[Endpoint],
+    there: Collection[str] = (),
+) -> Wanted:
+    """Return what all of them need. Endpoints of unknown networks need nothing.
+
+    `there` are the ids of those whose sandboxes were looked at.
+    """
     known = {network.id: network for network in networks}
     objects: list[Object] = []
     handed_over: set[str] = set()
     reasons: set[str] = set()
     for part in (
         *(of_network(n) for n in known.values()),
-        *(of_endpoint(known[e.network], e) for e in endpoints if e.network in known),
+        *(
+            of_endpoint(known[e.network], e, there=e.id in there)
+            for e in endpoints
+            if e.network in known
+        ),
     ):
         objects += part.objects
         handed_over |= part.handed_over

@@ -12,7 +12,7 @@ import pytest
 from underlay import errors
 from underlay.cli import main
 from underlay.modes import MODES, bridge, child, ipvlan, macvlan, routed
-from underlay.modes.options import LATER
+from underlay.modes.options import REPAIR_KEYS
 from underlay.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +116,7 @@ def test_every_mode_and_option_is_documented():
         *ipvlan.FLAVOURS,
         *ipvlan.FLAGS,
         *routed.OWN_KEYS,
-        *LATER,
+        *REPAIR_KEYS,
         *bridge.OWN_KEYS,
     ):
         assert f"`{word}`" in text, word

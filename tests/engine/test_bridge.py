@@ -154,8 +154,10 @@ def test_macvlan_networks_on_a_bridge_and_its_ports_do_not_mind_each_other(engin
     )
 
 
-def test_a_container_does_not_start_on_a_bridge_that_is_gone(engine, kernel):
-    engine.create_network(ON)
+def test_a_container_that_does_not_wait_is_refused_on_a_bridge_that_is_gone(
+    engine, kernel
+):
+    engine.create_network(replace(ON, options={**ON.options, "missing_parent": "fail"}))
     del kernel.strangers["br0"]
     with pytest.raises(NoParent, match="'br0'"):
         engine.create_endpoint(WEB)

@@ -98,7 +98,8 @@ def test_the_parent_is_resolved_once_and_kept(engine):
 
 
 def test_a_parent_that_went_away_is_named(engine, kernel):
-    engine.create_network(LAN)
+    options = {**LAN.options, "missing_parent": "fail"}
+    engine.create_network(replace(LAN, options=options))
     del kernel.strangers["eth0"]
     with pytest.raises(NoParent, match="parent 'eth0' is not a device"):
         engine.create_endpoint(WEB)

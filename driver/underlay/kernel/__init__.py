@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from underlay.model import Address, Device, Family, Interface, Setting, Standing
@@ -11,7 +11,7 @@ from underlay.steps import Step
 
 
 class Kernel(Protocol):
-    """Looks at and touches the host's network namespace.
+    """Looks at and touches the host's network namespace, and sandboxes.
 
     What carries no mark of ours is never returned by `observe`, hence never planned
     away.
@@ -19,6 +19,13 @@ class Kernel(Protocol):
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         """Return our objects, but permits: all of them, or the links of these names."""
+
+    def observe_inside(self, paths: Collection[str]) -> Mapping[str, frozenset[Object]]:
+        """Return what is in sandboxes, by path; those that are gone are left out.
+
+        Our links, the addresses and routes on them, default routes by any device. A
+        link without a mark is one that a dead process of ours left half made.
+        """
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         """Return what these settings are now, as far as the kernel has them."""

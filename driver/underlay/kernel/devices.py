@@ -11,7 +11,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink import nla
 from pyroute2.netlink.exceptions import NetlinkError
 
-from underlay.kernel import asking, carriers, links, standing, sysctl
+from underlay.kernel import asking, carriers, links, sandboxes, standing, sysctl
 from underlay.objects import UNFINISHED_GROUP, Link, Owner, Port
 from underlay.steps import Amend, Create, Delete, Step
 
@@ -78,19 +78,27 @@ def _create(link: Link) -> None:
         spec["peer"] = _named(link.peer)
     with IPRoute() as kernel:
         kernel.link("add", **spec)
+        if link.sandbox:
+            sandboxes.finish(link)
+            return
         index = links.index_of(link.name)
         if owner.alias:
             # What people call it. A courtesy: the name may be taken, the kernel old.
             with suppress(NetlinkError):
                 kernel.link("property_add", index=index, altname=owner.alias)
         _set_up(link)
-        if link.peer and link.peer.owner:
+        if link.peer and link.peer.sandbox:
+            sandboxes.finish(link.peer)
+        elif link.peer and link.peer.owner:
             _finish(kernel, link.peer, link.peer.owner)
         _finish(kernel, link, owner)
 
 
 def _named(link: Link) -> dict[str, Any]:
     spec: dict[str, Any] = {"ifname": link.name, "group": UNFINISHED_GROUP}
+    if link.sandbox and link.owner:
+        # Its name there only when it has its mark: any name may be a stranger's.
+        spec |= {"ifname": link.owner.device, "net_ns_fd": link.sandbox}
     if link.mac:
         spec["address"] = link.mac
     return {**spec, "mtu": link.mtu} if link.mtu else spec

@@ -11,6 +11,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from underlay import model
@@ -35,6 +36,7 @@ _VIA = 18
 _UNICAST, _LOCAL, _BLACKHOLE = 1, 2, 6
 _NDA_DST, _NDA_MAC, _NDA_PROTOCOL = 1, 2, 12
 _PROXY, _NUD_PERMANENT = 0x08, 0x80
+_BY_KERNEL, _BY_BOOT, _ANYWHERE = 2, 3, 255
 _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
@@ -150,6 +152,7 @@ def _route(message: bytes, head: tuple[int, ...], names: Mapping[int, str]) -> R
     empty = b"\0" * (4 if head[0] == socket.AF_INET else 16)
     source = found.get(_SOURCE)
     index = raw.number(found.get(_OIF, b""))
+    hop = found.get(_GATEWAY)
     return Route(
         ip_network((found.get(_DESTINATION, empty), head[1])),
         # IPv6 shows what leads nowhere on the loopback device.
@@ -157,7 +160,24 @@ def _route(message: bytes, head: tuple[int, ...], names: Mapping[int, str]) -> R
         raw.number(found.get(_PRIORITY, b"")),
         raw.number(found.get(_TABLE, bytes([head[4]]))),
         ip_address(source) if source else None,
+        via=ip_address(hop) if hop else None,
     )
+
+
+def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
+    """Return the routes of this namespace by links given by index, and default ones.
+
+    Those that somebody put in the main table, whoever that was.
+    """
+    for family in FAMILIES.values():
+        body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+        for message in raw.dump(_GETROUTE, _NEWROUTE, body):
+            head = _RTMSG.unpack_from(message)
+            if head[4] != MAIN_TABLE or head[5] == _BY_KERNEL or head[7] != _UNICAST:
+                continue
+            found = _route(message, head, names)
+            if found.device in names.values() or not head[1]:
+                yield replace(found, source=None)
 
 
 def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
@@ -176,7 +196,8 @@ def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
 def create(wanted: Address | Route | Neighbour) -> None:
     """Make it; raises OSError. What is there as wanted is no error.
 
-    A stranger in the place of an address or a route is refused, never replaced.
+    A stranger in the place of an address or a route is refused, never replaced. In a
+    sandbox, whatever is there already is refused with EEXIST.
     """
     match wanted:
         case Address():
@@ -189,7 +210,8 @@ def create(wanted: Address | Route | Neighbour) -> None:
         raw.ask(kind, raw.CREATE | flags, body)
     except OSError as error:
         known = error.errno == errno.EEXIST and not isinstance(wanted, Neighbour)
-        if not known or not _is_there(wanted):
+        inside = not isinstance(wanted, Neighbour) and wanted.sandbox
+        if not known or inside or not _is_there(wanted):
             raise
 
 
@@ -200,7 +222,7 @@ def delete(doomed: Address | Route | Neighbour) -> None:
             case Address():
                 raw.ask(_DELADDR, 0, _of_address(doomed))
             case Route():
-                raw.ask(_DELROUTE, 0, _of_route(doomed))
+                raw.ask(_DELROUTE, 0, _of_any(_of_route(doomed), doomed))
             case Neighbour():
                 raw.ask(_DELNEIGH, 0, _of_neighbour(doomed))
     except OSError as error:
@@ -217,28 +239,42 @@ def _is_there(wanted: Address | Route | Neighbour) -> bool:
 def _of_address(address: Address) -> bytes:
     interface, packed = address.interface, address.interface.ip.packed
     version, length = interface.version, interface.network.prefixlen
-    scope = _LINK if version == 4 else _GLOBAL
+    scope = _LINK if version == 4 and not address.sandbox else _GLOBAL
     index = links.index_of(address.device)
     body = _IFADDR.pack(FAMILIES[version], length, 0, scope, index)
     body += raw.attribute(_IFA_LOCAL, packed) + raw.attribute(_IFA_ADDRESS, packed)
     if version == 6:
-        body += raw.attribute(_IFA_FLAGS, _NUMBER.pack(_NODAD | _NO_PREFIX_ROUTE))
+        alone = 0 if address.sandbox else _NO_PREFIX_ROUTE
+        body += raw.attribute(_IFA_FLAGS, _NUMBER.pack(_NODAD | alone))
     return body
 
 
 def _of_route(route: Route) -> bytes:
     to, away = route.destination, route.device is None
     family, kind = FAMILIES[to.version], _BLACKHOLE if away else _UNICAST
-    scope = _GLOBAL if away else _LINK
-    head = family, to.prefixlen, 0, 0, 0, PROTOCOL, scope, kind, 0
+    scope = _GLOBAL if away or route.via else _LINK
+    # Inside a sandbox as Docker makes them, who takes them away again.
+    protocol = _BY_BOOT if route.sandbox else PROTOCOL
+    head = family, to.prefixlen, 0, 0, 0, protocol, scope, kind, 0
     body = _RTMSG.pack(*head) + raw.attribute(_DESTINATION, to.network_address.packed)
     body += raw.attribute(_TABLE, _NUMBER.pack(route.table))
     body += raw.attribute(_PRIORITY, _NUMBER.pack(route.metric))
     if route.device:
         body += raw.attribute(_OIF, _NUMBER.pack(links.index_of(route.device)))
+    if route.via:
+        body += raw.attribute(_GATEWAY, route.via.packed)
     if route.source:
         body += raw.attribute(_SOURCE, route.source.packed)
     return body
+
+
+def _of_any(route: bytes, doomed: Route) -> bytes:
+    """Return a route to be deleted; in a sandbox, whoever made it."""
+    if not doomed.sandbox:
+        return route
+    head = list(_RTMSG.unpack_from(route))
+    head[5:7] = 0, _ANYWHERE
+    return _RTMSG.pack(*head) + route[_RTMSG.size :]
 
 
 def _of_neighbour(neighbour: Neighbour) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from underlay.kernel import (
     iptables,
     links,
     nftables,
+    sandboxes,
     standing,
     sysctl,
 )
@@ -95,6 +97,13 @@ class Netlink:
             )
         )
 
+    def observe_inside(self, paths: Collection[str]) -> Mapping[str, frozenset[Object]]:
+        """Return what is in sandboxes, by path; those that are gone are left out."""
+        return {
+            path: frozenset(_inside(path, *room))
+            for path, room in sandboxes.look(paths).items()
+        }
+
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         """Return what these settings are now, as far as the kernel has them."""
         return frozenset(sysctl.read(settings))
@@ -140,7 +149,10 @@ class Netlink:
     def apply(self, step: Step) -> None:
         """Carry out one step."""
         try:
-            if isinstance(step.object, Link | Port):
+            born = isinstance(step, Create) and isinstance(step.object, Link)
+            if getattr(step.object, "sandbox", "") and not born:
+                sandboxes.touch(step)
+            elif isinstance(step.object, Link | Port):
                 devices.touch(step)
             else:
                 self._touch(step)
@@ -267,9 +279,12 @@ def _reason(error: Exception, code: int | None) -> str:
     return f"{text} ({name})" if name else str(text)
 
 
-def _ours(raw: RawLink, name_of: Callable[[int], str | None]) -> Link:
+def _ours(
+    raw: RawLink, name_of: Callable[[int], str | None], *, inside: bool = False
+) -> Link:
+    """Return a link of ours; what one `inside` a sandbox stands on is in the host."""
     marked = raw.alias.startswith(MARK)
-    below = raw.kind != "veth" and not raw.elsewhere
+    below = raw.kind != "veth" and (inside or not raw.elsewhere)
     return Link(
         name=raw.name,
         kind=raw.kind,
@@ -285,6 +300,20 @@ def _ours(raw: RawLink, name_of: Callable[[int], str | None]) -> Link:
     )
 
 
+def _inside(
+    path: str,
+    ours: Iterable[RawLink],
+    addresses: Iterable[Address],
+    routes: Iterable[Route],
+) -> Iterator[Object]:
+    for link in ours:
+        yield replace(_ours(link, _name_of, inside=True), sandbox=path)
+    for address in addresses:
+        yield replace(address, sandbox=path)
+    for route in routes:
+        yield replace(route, sandbox=path)
+
+
 def _device(raw: RawLink) -> Device:
     return Device(
         name=raw.name,
@@ -298,6 +327,7 @@ def _device(raw: RawLink) -> Device:
         flag=raw.flag,
         vlan=raw.vlan,
         ours=raw.ours,
+        label=Owner.parse(raw.alias).vlan if raw.alias.startswith(MARK) else "",
         master=(_name_of(raw.master) or "") if raw.master else "",
     )
 

@@ -52,6 +52,9 @@ class Mode(Protocol):
     def has_host_part(self, options: Mapping[str, str]) -> bool:
         """Tell whether something of an endpoint is in the host after Docker took it."""
 
+    def has_segment(self, options: Mapping[str, str]) -> bool:
+        """Tell whether neighbours find a container by ARP and neighbour discovery."""
+
     def filters(self, options: Mapping[str, str]) -> str:
         """Return the option that needs nftables, "" if none does."""
 

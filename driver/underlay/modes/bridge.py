@@ -27,6 +27,7 @@ check_endpoint = pair.check_endpoint
 check_room = pair.check_room
 has_host_part = pair.has_host_part
 keeps_gateway = child.keeps_gateway
+has_segment = child.has_segment
 filters = child.filters
 reasons = child.reasons
 attachment = child.on_segment

@@ -13,8 +13,16 @@ from underlay.modes import gateway, shim
 from underlay.modes import options as read
 from underlay.objects import Link, Owner
 
-NETWORK_KEYS = ("mode", "parent", "vlan", *shim.KEYS, *gateway.KEYS, *read.MTU_KEYS)
-ENDPOINT_KEYS = (*gateway.ENDPOINT_KEYS, *read.MTU_KEYS)
+NETWORK_KEYS = (
+    "mode",
+    "parent",
+    "vlan",
+    *shim.KEYS,
+    *gateway.KEYS,
+    *read.MTU_KEYS,
+    *read.REPAIR_KEYS,
+)
+ENDPOINT_KEYS = (*gateway.ENDPOINT_KEYS, *read.MTU_KEYS, *read.REPAIR_KEYS)
 
 
 def check(network: Network, keys: Iterable[str]) -> None:
@@ -61,6 +69,12 @@ def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
     return not is_isolated(options) and family not in gateway.named(options)
 
 
+def has_segment(options: Mapping[str, str]) -> bool:
+    """Tell that neighbours find a container by ARP and neighbour discovery."""
+    del options
+    return True
+
+
 def filters(options: Mapping[str, str]) -> str:
     """Return the option that needs nftables: none."""
     del options
@@ -83,6 +97,8 @@ def network_objects(network: Network) -> Iterable[Link]:
     for name in network.vlans:
         owner = Owner(shared=name)
         base, _, tag = name.rpartition(".")
+        # What it stands on may have another name by now.
+        base = network.base.name if network.base else base
         yield Link(
             owner.device, "vlan", owner, parent=below or base, vlan=int(tag), up=True
         )

@@ -67,6 +67,11 @@ def endpoint_mac(
     return ""
 
 
+def has_segment(options: Mapping[str, str]) -> bool:
+    """Tell whether neighbours ask for a container: in l3 the parent answers nobody."""
+    return _flavour(options) == "l2"
+
+
 def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
     """Tell whether the gateway's address is somebody's: in l3 there is no segment."""
     return _flavour(options) == "l2" and child.keeps_gateway(options, family)

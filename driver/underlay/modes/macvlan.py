@@ -21,6 +21,7 @@ network_objects = child.network_objects
 reasons = child.reasons
 attachment = child.on_segment
 keeps_gateway = child.keeps_gateway
+has_segment = child.has_segment
 
 
 def check(network: Network) -> None:

@@ -10,11 +10,10 @@ from underlay.errors import (
     Contradiction,
     MtuTooSmall,
     NeedsRouted,
-    NotYet,
     UnknownOption,
     did_you_mean,
 )
-from underlay.model import Network
+from underlay.model import Endpoint, Network
 from underlay.objects import MAIN_TABLE
 
 MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
@@ -27,13 +26,10 @@ MODE_KEYS = (*NAMES_MODE, *ROUTED_KEYS, "parent", "vlan")
 VLAN_LEAST, VLAN_MOST = 1, 4094
 TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
 KERNELS_TABLES = (253, 255)
-
-# Options the product promises and this version does not serve yet; the value in
-# brackets is the one that asks for nothing and so is accepted.
-LATER: Mapping[str, str] = {
-    "repair": "off",
-    "missing_parent": "fail",
-}
+# What is done about a device that is damaged, or cannot be made.
+REPAIR_KEYS = ("repair", "missing_parent")
+ON_OFF = ("on", "off")
+WAIT_FAIL = ("wait", "fail")
 
 
 def check_known(options: Mapping[str, str], known: Collection[str], what: str) -> None:
@@ -47,16 +43,15 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
             continue
         if key in ROUTED_KEYS and what == "network":
             _refuse_routed(options, f"{key}={value}")
-        if key not in LATER:
-            near = [*known, *LATER, *MODE_KEYS] if what == "network" else known
-            raise UnknownOption(
-                what=what,
-                key=key,
-                hint=did_you_mean(key, near),
-                known=", ".join(sorted(known)),
-            )
-        if value != LATER[key] or not value:
-            raise NotYet(what=f"option {key}={value}", instead="Leave it out.")
+        near = [*known, *MODE_KEYS] if what == "network" else known
+        raise UnknownOption(
+            what=what,
+            key=key,
+            hint=did_you_mean(key, near),
+            known=", ".join(sorted(known)),
+        )
+    choice(options, "repair", ON_OFF)
+    choice(options, "missing_parent", WAIT_FAIL)
 
 
 def _refuse_routed(options: Mapping[str, str], option: str) -> NoReturn:
@@ -75,6 +70,17 @@ def table(options: Mapping[str, str]) -> int:
         need = f"a routing table; {found} is the kernel's own"
         raise BadValue(key="table", value=options["table"], need=need, hint="")
     return found
+
+
+def is_repaired(network: Network, endpoint: Endpoint) -> bool:
+    """Tell whether a device is looked after in its sandbox."""
+    return choice({**network.options, **endpoint.options}, "repair", ON_OFF) == "on"
+
+
+def waits_for_parent(network: Network, endpoint: Endpoint) -> bool:
+    """Tell whether a container may start while its parent is missing."""
+    said = {**network.options, **endpoint.options}
+    return choice(said, "missing_parent", WAIT_FAIL) == "wait"
 
 
 def choice(options: Mapping[str, str], key: str, words: Collection[str]) -> str:

@@ -6,6 +6,7 @@ The container's end is what Docker moves; the host's end stays, and carries the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from underlay.model import Endpoint, Network
 from underlay.modes import gateway
@@ -14,8 +15,14 @@ from underlay.modes.seat import Seat
 from underlay.objects import Link, Owner
 
 KIND = "veth"
-NETWORK_KEYS = ("mode", "host_access", *gateway.KEYS, *read.MTU_KEYS)
-ENDPOINT_KEYS = (*gateway.ENDPOINT_KEYS, *read.MTU_KEYS)
+NETWORK_KEYS = (
+    "mode",
+    "host_access",
+    *gateway.KEYS,
+    *read.MTU_KEYS,
+    *read.REPAIR_KEYS,
+)
+ENDPOINT_KEYS = (*gateway.ENDPOINT_KEYS, *read.MTU_KEYS, *read.REPAIR_KEYS)
 
 
 def check_endpoint(network: Network, endpoint: Endpoint) -> None:
@@ -50,6 +57,35 @@ def has_host_part(options: Mapping[str, str]) -> bool:
     return True
 
 
+def has_segment(options: Mapping[str, str]) -> bool:
+    """Tell that nobody but the host asks for a container, without a bridge."""
+    del options
+    return False
+
+
+def stand_in(network: Network, endpoint: Endpoint) -> Link:
+    """Return a pair that leads nowhere, for Docker to have a device to move.
+
+    It has no carrier, for its host's end stays down. As soon as the device it stands
+    for can be made, that takes its place.
+    """
+    owner = Owner(network.id, endpoint.id)
+    far = _far_end(network, endpoint)
+    return Link(
+        owner.host_end.device,
+        KIND,
+        owner.host_end,
+        peer=replace(far, stand_in=True),
+        stand_in=True,
+    )
+
+
+def _far_end(network: Network, endpoint: Endpoint, like: str | None = None) -> Link:
+    owner = Owner(network.id, endpoint.id)
+    mtu = read.mtu(endpoint.options) or read.mtu(network.options)
+    return Link(owner.device, KIND, owner, mac=endpoint.mac or None, mtu=mtu, like=like)
+
+
 def links(
     network: Network,
     endpoint: Endpoint,
@@ -64,15 +100,12 @@ def links(
     asked for is then the container's alone: a bridge takes the least one of its ports.
     """
     owner = Owner(network.id, endpoint.id)
-    mtu = read.mtu(endpoint.options) or read.mtu(network.options)
-    container = Link(
-        owner.device, KIND, owner, mac=endpoint.mac or None, mtu=mtu, like=like
-    )
+    container = _far_end(network, endpoint, like)
     return Link(
         owner.host_end.device,
         KIND,
         owner.host_end,
-        mtu=None if like else mtu,
+        mtu=None if like else container.mtu,
         up=True,
         master=master,
         like=like,

@@ -54,6 +54,7 @@ check_room = pair.check_room
 seat = pair.seat
 endpoint_mac = pair.endpoint_mac
 has_host_part = pair.has_host_part
+has_segment = pair.has_segment
 
 
 def check(network: Network) -> None:

@@ -19,7 +19,6 @@ from underlay.model import (
     Endpoint,
     Identity,
     Inside,
-    Interface,
     Network,
     Segment,
 )
@@ -62,23 +61,18 @@ class Networks:
     def move(self, network: Network) -> None:
         """Note what a network stands on from now on, or why on nothing."""
         self._db.run(
-            "UPDATE network SET parent = ?, base = ?, absent = ? WHERE id = ?",
+            "UPDATE network SET parent = ?, base = ?, absent = ?, here = ?, mac = ?,"
+            " mtu = ? WHERE id = ?",
             network.parent,
             _packed_identity(network.base),
             network.absent,
+            json.dumps([str(a) for a in network.here]),
+            network.mac,
+            network.mtu,
             network.id,
         )
         self._db.run("DELETE FROM vlan WHERE network = ?", network.id)
         self._add_vlans(network)
-
-    def place(self, identity: str, here: Iterable[Interface], mac: str) -> None:
-        """Note the host's own addresses on the parent of a network, and its MAC."""
-        self._db.run(
-            "UPDATE network SET here = ?, mac = ? WHERE id = ?",
-            json.dumps([str(a) for a in here]),
-            mac,
-            identity,
-        )
 
     def _add_vlans(self, network: Network) -> None:
         for height, name in enumerate(network.vlans):
@@ -174,6 +168,29 @@ class Networks:
             _endpoint(r) for r in self._db.rows(f"{_ENDPOINT} WHERE s.path IS NULL")
         ]
 
+    def joined(self) -> list[Endpoint]:
+        """Return the endpoints whose devices are in sandboxes, and stay there."""
+        return self._joined("s.left = 0")
+
+    def joined_in(self, sandboxes: Iterable[str]) -> list[Endpoint]:
+        """Return those of these sandboxes."""
+        paths = json.dumps(list(sandboxes))
+        here = "s.path IN (SELECT value FROM json_each(?))"
+        return self._joined(f"s.left = 0 AND {here}", paths)
+
+    def unsettled(self) -> list[Endpoint]:
+        """Return those of which is not known yet how they are in their sandboxes."""
+        return self._joined("s.left = 0 AND s.device = ''")
+
+    def joined_after(self, endpoint: str, limit: int) -> list[Endpoint]:
+        """Return those that come next in the order of their ids, so many at most."""
+        where = "s.left = 0 AND s.endpoint > ? ORDER BY s.endpoint LIMIT ?"
+        return self._joined(where, endpoint, limit)
+
+    def _joined(self, where: str, *values: object) -> list[Endpoint]:
+        rows = self._db.rows(f"{_ENDPOINT} WHERE {where}", *values)
+        return [_endpoint(r) for r in rows]
+
     def containers(self) -> dict[str, str]:
         """Return the name of the container, or "", of every endpoint id."""
         return {r[0]: r[1] for r in self._db.rows("SELECT id, container FROM endpoint")}
@@ -220,14 +237,19 @@ class Networks:
             path,
         )
 
-    def settle(self, endpoint: str, inside: Inside) -> None:
-        """Note how the device is inside the sandbox."""
+    def settle(self, endpoint: Endpoint) -> None:
+        """Note how a device is inside its sandbox, if that is still the one."""
+        inside = endpoint.inside
+        if inside is None:
+            return
         self._db.run(
-            "UPDATE sandbox SET device = ?, mtu = ?, defaults = ? WHERE endpoint = ?",
+            "UPDATE sandbox SET device = ?, mtu = ?, defaults = ?"
+            " WHERE endpoint = ? AND path = ?",
             inside.device,
             inside.mtu,
             "".join(map(str, inside.defaults)),
-            endpoint,
+            endpoint.id,
+            endpoint.sandbox,
         )
 
     def leave(self, endpoint: str) -> None:
@@ -264,6 +286,7 @@ def _network(row: sqlite3.Row) -> Network:
         vlans=tuple(json.loads(row["vlans"])),
         here=tuple(ip_interface(a) for a in json.loads(row["here"])),
         mac=row["mac"],
+        mtu=row["mtu"],
         base=Identity(*json.loads(row["base"])) if row["base"] else None,
         absent=row["absent"],
         name=row["name"],

@@ -35,6 +35,15 @@ class HostSettings:
                 s.turn,
             )
 
+    def rename_device(self, old: str, new: str) -> None:
+        """Note that a device, and with it the settings it has, got another name."""
+        self._db.run(
+            "UPDATE OR REPLACE setting SET path = replace(path, ?1, ?2),"
+            " reason = replace(reason, ?1, ?2) WHERE instr(path, ?1)",
+            f"/{old}/",
+            f"/{new}/",
+        )
+
     def forget(self, reason: str) -> None:
         """Note that the settings of a reason have been put back."""
         self._db.run("DELETE FROM setting WHERE reason = ?", reason)

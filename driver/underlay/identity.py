@@ -1,0 +1,55 @@
+"""Finding a device of the host again, whatever it is called by now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from underlay.model import Device, Identity
+from underlay.objects import PREFIX
+
+
+def of(device: Device) -> Identity:
+    """Return what tells a device from others."""
+    return Identity(
+        device.name, device.kind, device.mac, device.permanent_mac, device.vlan
+    )
+
+
+def follow(
+    known: Identity,
+    device: Callable[[str], Device | None],
+    devices: Callable[[], Iterable[Device]],
+) -> Device | None:
+    """Return the device an identity was taken of, or the one in its place; or None.
+
+    A permanent address decides, then name and address together, then an address that
+    only one device of the kind has: a renamed NIC is followed, and two that swapped
+    their names are not confused. What is left is a device of the same name: another one
+    in the place of the old. `device` finds one by its name; `devices`, all of the
+    host's, are asked for only if that is not the one.
+    """
+    named = device(known.name)
+    if named and not _is_candidate(named):
+        named = None
+    if named and _is_same(known, named):
+        return named
+    alike = [d for d in devices() if _is_candidate(d) and _is_alike(known, d)]
+    if known.permanent_mac:
+        found = [d for d in alike if d.permanent_mac == known.permanent_mac]
+    else:
+        found = [d for d in alike if known.mac and d.mac == known.mac]
+    return found[0] if len(found) == 1 else named
+
+
+def _is_candidate(device: Device) -> bool:
+    return not (device.ours or device.loopback or device.name.startswith(PREFIX))
+
+
+def _is_same(known: Identity, named: Device) -> bool:
+    if known.permanent_mac:
+        return named.permanent_mac == known.permanent_mac
+    return not known.mac or named.mac == known.mac
+
+
+def _is_alike(known: Identity, device: Device) -> bool:
+    return (device.kind, device.vlan) == (known.kind, known.vlan)

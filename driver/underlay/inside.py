@@ -1,0 +1,128 @@
+"""A device inside its sandbox: what must be there, and what is learnt from a look.
+
+Docker gives the device its name, its addresses and routes, and may give the default
+route to another network of the container's. So it is looked at when Docker has finished
+with it, and is to stay like that; only where the default route goes is learnt again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+
+from underlay import model
+from underlay.model import FAMILIES, Endpoint, Family, Inside, Network
+from underlay.modes import mode_of
+from underlay.modes.ipvlan import EVERYWHERE
+from underlay.objects import HOST_METRIC, Address, Link, Object, Owner, Route
+
+# Engines switch IPv6 off in a sandbox, and on again for a device that has an address.
+_IPV6 = ("net/ipv6/conf/*/disable_ipv6=0",)
+
+
+def objects(
+    network: Network, endpoint: Endpoint, known: Inside, here: Iterable[Object]
+) -> Iterator[Object]:
+    """Return what must be in the host and in the sandbox, where the device is.
+
+    `here` is what would be in the host if the device was. Of a pair of devices, the
+    container's end is an object of its own.
+    """
+    owner = Owner(network.id, endpoint.id)
+    for o in here:
+        if isinstance(o, Link) and o.peer and o.peer.key == owner.mark:
+            far = _moved(o.peer, network, endpoint, known)
+            yield from (replace(o, peer=far), far)
+        elif isinstance(o, Link) and o.key == owner.mark:
+            yield _moved(o, network, endpoint, known)
+        else:
+            yield o
+    for address in endpoint.addresses:
+        yield Address(address, known.device, owner, endpoint.sandbox)
+    for way in _ways(network, endpoint, known.device):
+        if not _is_default(way) or way.destination.version in known.defaults:
+            yield way
+
+
+def learn(
+    network: Network, endpoint: Endpoint, seen: Collection[Object], *, given: bool
+) -> Endpoint:
+    """Return an endpoint with how its device is, from what was seen in its sandbox.
+
+    Nothing is known until Docker has finished with it, which it has when everything
+    that was answered is there; or if it was `given` time enough.
+    """
+    mark = Owner(network.id, endpoint.id).mark
+    link = next((o for o in seen if isinstance(o, Link) and o.key == mark), None)
+    known = endpoint.inside
+    if link is None:
+        return endpoint
+    if not (known or given or _is_complete(network, endpoint, link, seen)):
+        return endpoint
+    mtu = known.mtu if known else 0
+    if not mtu and not network.absent:
+        mtu = link.mtu or 0
+    by_it, elsewhere = _defaults(link.name, seen)
+    had = set(known.defaults) if known else set()
+    defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
+    return replace(endpoint, inside=Inside(link.name, mtu, defaults))
+
+
+def _is_complete(
+    network: Network, endpoint: Endpoint, link: Link, seen: Collection[Object]
+) -> bool:
+    """Tell whether a device has everything; the default route may go elsewhere."""
+    keys = {o.key for o in seen}
+    wanted: list[Object] = [
+        Address(a, link.name, None, endpoint.sandbox) for a in endpoint.addresses
+    ]
+    ways = list(_ways(network, endpoint, link.name))
+    wanted += [way for way in ways if not _is_default(way)]
+    families = {way.destination.version for way in ways if _is_default(way)}
+    return bool(
+        link.up
+        and all(o.key in keys for o in wanted)
+        and families <= set().union(*_defaults(link.name, seen))
+    )
+
+
+def _defaults(device: str, seen: Collection[Object]) -> tuple[set[Family], set[Family]]:
+    """Return the IP families whose default route goes by a device, and by others."""
+    by_it: set[Family] = set()
+    elsewhere: set[Family] = set()
+    for o in seen:
+        if isinstance(o, Route) and _is_default(o):
+            (by_it if o.device == device else elsewhere).add(o.destination.version)
+    return by_it, elsewhere
+
+
+def _is_default(way: Route) -> bool:
+    return way.destination.prefixlen == 0
+
+
+def _moved(link: Link, network: Network, endpoint: Endpoint, known: Inside) -> Link:
+    most = [size for size in (known.mtu, network.mtu) if size]
+    return replace(
+        link,
+        name=known.device,
+        sandbox=endpoint.sandbox,
+        up=True,
+        mtu=min(most) if known.mtu else link.mtu,
+        settings=_IPV6 if endpoint.ipv6 else (),
+    )
+
+
+def _ways(network: Network, endpoint: Endpoint, device: str) -> Iterator[Route]:
+    """Return the container's routes by a device, in the order in which they stand."""
+    owner = Owner(network.id, endpoint.id)
+
+    def way(to: model.Subnet, via: model.Address | None = None) -> Route:
+        metric, where = HOST_METRIC[to.version], endpoint.sandbox
+        return Route(to, device, metric, owner=owner, via=via, sandbox=where)
+
+    found = mode_of(network.options).attachment(network, endpoint)
+    yield from (way(to) for to in found.on_link)
+    yield from (way(to, hop) for to, hop in found.via)
+    for gateway in (found.gateway4, found.gateway6):
+        if gateway:
+            yield way(EVERYWHERE[gateway.version], gateway)

@@ -1,0 +1,101 @@
+"""Inside sandboxes: looked at and touched by threads that enter them and end there."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from underlay.kernel import ip, links, namespaces, raw, sysctl
+from underlay.kernel.links import RawLink
+from underlay.objects import Address, Link, Route
+from underlay.steps import Amend, Create, Delete, Step
+
+_IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_NUMBER = struct.Struct("=I")
+_NEWLINK, _DELLINK, _UP = 16, 17, 0x1
+_ADDRESS, _IFNAME, _MTU, _ALIAS, _GROUP = 1, 3, 4, 20, 27
+
+Room = tuple[tuple[RawLink, ...], tuple[Address, ...], tuple[Route, ...]]
+
+
+def look(paths: Collection[str]) -> dict[str, Room]:
+    """Return what is in sandboxes, by path; those that are gone are left out.
+
+    Links of ours, the addresses on them, and routes by them, as are default routes by
+    any device.
+    """
+    return namespaces.through(paths, _look) if paths else {}
+
+
+def _look() -> Room:
+    ours = tuple(link for link in links.all_links() if link.ours)
+    names = {link.index: link.name for link in ours}
+    if not ours:
+        return (), (), ()
+    return ours, tuple(ip.addresses(names)), tuple(ip.routes_inside(names))
+
+
+def finish(link: Link) -> None:
+    """Give a device that was born in its sandbox its name and mark; raises OSError."""
+    if link.owner is None:
+        raise OSError(errno.EINVAL, "a link without an owner is never made")
+    born, mark = link.owner.device, link.owner.mark
+
+    def run() -> None:
+        for setting in link.settings:
+            path, value = setting.replace("*", born).split("=")
+            with suppress(FileNotFoundError):  # a kernel without IPv6
+                (sysctl.SYSCTLS / path).write_text(value)
+        _set(
+            links.index_of(born),
+            raw.attribute(_IFNAME, link.name.encode() + b"\0"),
+            raw.attribute(_ALIAS, mark.encode()),
+            raw.attribute(_GROUP, _NUMBER.pack(0)),
+            up=link.up,
+        )
+
+    namespaces.inside(Path(link.sandbox), run)
+
+
+def touch(step: Step) -> None:
+    """Change what is in a sandbox; raises OSError. Devices are born elsewhere."""
+    sandbox = getattr(step.object, "sandbox", "")
+    namespaces.inside(Path(sandbox), lambda: _touch(step))
+
+
+def _touch(step: Step) -> None:
+    match step:
+        case Amend(Link() as seen, Link() as link):
+            _amend(seen, link)
+        case Delete(Link() as link):
+            found = links.link_named(link.name)
+            # Looked at again: the name may have gone to a stranger since.
+            if found and found.ours:
+                raw.ask(_DELLINK, 0, _IFINFO.pack(0, 0, found.index, 0, 0))
+        case Create(Address() | Route() as thing):
+            # What somebody put there meanwhile is the next look's business.
+            with suppress(FileExistsError):
+                ip.create(thing)
+        case Delete(Address() | Route() as thing):
+            ip.delete(thing)
+
+
+def _amend(seen: Link, link: Link) -> None:
+    found = links.link_named(seen.name)
+    if found is None or not found.ours:
+        raise OSError(errno.ENODEV, f"{seen.name} is gone")
+    change = []
+    if link.mac not in (None, seen.mac):
+        mac = bytes.fromhex((link.mac or "").replace(":", ""))
+        change.append(raw.attribute(_ADDRESS, mac))
+    if link.mtu not in (None, seen.mtu):
+        change.append(raw.attribute(_MTU, _NUMBER.pack(link.mtu or 0)))
+    _set(found.index, *change, up=link.up)
+
+
+def _set(index: int, *change: bytes, up: bool | None) -> None:
+    flags = (_UP, _UP) if up else (0, 0)
+    raw.ask(_NEWLINK, 0, _IFINFO.pack(0, 0, index, *flags) + b"".join(change))

@@ -1,0 +1,44 @@
+"""Kernel objects as values: what must be there, and what was seen there.
+
+Each has a `key`, by which wanted and seen are paired, a `rank` in the order of
+building, and the `owner` it exists for. Only links and sysctls are amended in place;
+whatever else differs is made again.
+"""
+
+from __future__ import annotations
+
+from underlay.objects.common import (
+    HOST_METRIC,
+    MAIN_TABLE,
+    PROTOCOL,
+    TABLE,
+    UNFINISHED_GROUP,
+)
+from underlay.objects.filters import Chain, Permit
+from underlay.objects.host import Held, Port, Sysctl
+from underlay.objects.link import Link
+from underlay.objects.ways import Address, Neighbour, Route
+from underlay.owners import MARK, PREFIX, Owner
+
+Object = Link | Address | Route | Neighbour | Sysctl | Permit | Chain | Port | Held
+
+__all__ = [
+    "HOST_METRIC",
+    "MAIN_TABLE",
+    "MARK",
+    "PREFIX",
+    "PROTOCOL",
+    "TABLE",
+    "UNFINISHED_GROUP",
+    "Address",
+    "Chain",
+    "Held",
+    "Link",
+    "Neighbour",
+    "Object",
+    "Owner",
+    "Permit",
+    "Port",
+    "Route",
+    "Sysctl",
+]

@@ -1,0 +1,25 @@
+"""What all kernel objects of ours have in common: marks, and the order of building."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+TABLE = "underlay"
+# A link is born in this group and leaves it when its alias is set: the kernel takes no
+# alias at creation, and a death in between must not leave a link nobody owns.
+UNFINISHED_GROUP = 157
+# What routes and neighbours of ours carry, and addresses on them.
+PROTOCOL = 157
+# What stands on links: filters before those are up, addresses before the routes that
+# may need them as their source.
+SHARED, TOP, FILTERS, ADDRESSES, ROUTES = 500, 1000, 1500, 2000, 3000
+MAIN_TABLE = 254
+# The metric of a route to one container; the kernel has no lower one for IPv6 without
+# one being given.
+HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}
+Verb = Literal["add", "del"]
+
+
+def inside(sandbox: str) -> str:
+    """Return the words before a command in a sandbox, if there is one."""
+    return f"nsenter --net={sandbox} " if sandbox else ""

@@ -1,0 +1,82 @@
+"""Rules of ours: what lets traffic pass, and what stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from underlay import model
+from underlay.objects.common import FILTERS, ROUTES, TABLE, Verb
+from underlay.owners import MARK, Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A rule in Docker's own chain DOCKER-USER that lets traffic of ours be forwarded.
+
+    Docker sets the policy of FORWARD to DROP, and an accept in another table does not
+    override a drop. Where there is no such chain, nothing is missing.
+    """
+
+    family: model.Family
+    match: str
+    owner: Owner | None = None
+
+    device = ""
+    rank = ROUTES
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return Permit, self.family, self.match
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` is this one."""
+        return bool(seen.key == self.key)
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iptables' words."""
+        tool = "iptables" if self.family == 4 else "ip6tables"
+        how = "-I" if verb == "add" else "-D"
+        comment = f'-m comment --comment "{MARK}"'
+        return f"{tool} {how} DOCKER-USER {self.match} {comment} -j ACCEPT"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain of the nftables table `underlay` of a family, with its rules.
+
+    `hook` is the place in the kernel it hangs on; `device` the one it is bound to, if
+    it is. Its rules are compared by their number: nft prints them in its own words.
+    """
+
+    family: Literal["ip", "netdev"]
+    name: str
+    hook: str
+    rules: tuple[str, ...]
+    device: str = ""
+    owner: Owner | None = None
+
+    rank = FILTERS
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return Chain, self.family, self.name
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` has as many rules."""
+        return bool(len(seen.rules) == len(self.rules))
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in nft's words."""
+        chain = f"{self.family} {TABLE} {self.name}"
+        if verb == "del":
+            return f"nft delete chain {chain}"
+        rules = "; ".join(self.rules)
+        return f"nft add chain {chain} {{ type {self.hook}; {rules} }}"

@@ -1,0 +1,92 @@
+"""Network devices of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from underlay.objects.common import SHARED, TOP
+from underlay.owners import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network device of ours. A field left None is not compared: not our business.
+
+    A link seen without an owner was born in a process that died before it could set
+    the mark. `flavour` and `flag` are the mode of a child; `vlan` is a tag (802.1Q).
+    `peer` is the container's end of a pair, made in the same breath as this one.
+    `master` is the bridge it is a port of. `like` is a device whose MTU and MAC it has
+    from its birth, and from becoming a port, where none are given. `settings` are
+    sysctls of the device, such as net/ipv4/conf/*/rp_filter=2, set at its birth before
+    it is up; a `guarded` one is up only after the filters on it are made.
+
+    `sandbox` is the path of the namespace it is to be in, "" for the host's; what it
+    stands on is in the host in any case. A `stand_in` keeps the place of a device that
+    cannot be made now: any kind of device will do.
+    """
+
+    name: str
+    kind: str
+    owner: Owner | None
+    parent: str | None = None
+    flavour: str | None = None
+    flag: str | None = None
+    vlan: int | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    up: bool | None = None
+    master: str | None = None
+    like: str | None = None
+    peer: Link | None = None
+    settings: tuple[str, ...] = ()
+    guarded: bool = False
+    sandbox: str = ""
+    stand_in: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return its identity: the mark, for Docker changes names."""
+        return self.owner.mark if self.owner else f"unfinished:{self.name}"
+
+    @property
+    def device(self) -> str:
+        """Return the device it is."""
+        return self.name
+
+    @property
+    def rank(self) -> int:
+        """Return the build order: what others stand on comes first."""
+        if self.kind == "vlan" and self.owner:
+            return self.owner.vlan.count(".")  # a stacked tag has more dots
+        if self.owner and self.owner.shared:
+            return SHARED
+        return TOP if self.parent or self.master else 0
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` can be amended into this, rather than made again."""
+        # From inside a sandbox it may not be possible to tell what it stands on.
+        unknown = seen.sandbox and seen.parent is None
+        return self.stand_in or bool(
+            seen.kind == self.kind
+            and (unknown or self.parent in (None, seen.parent))
+            and self.vlan in (None, seen.vlan)
+        )
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Tell whether every field we decide has the value we want.
+
+        The mode of an ipvlan link is no longer ours to decide once it is there: it is
+        that of every child of the parent, other people's too.
+        """
+        modes = [(self.flavour, seen.flavour)] if self.kind != "ipvlan" else []
+        return self.same(seen) and all(
+            ours in (None, theirs)
+            for ours, theirs in (
+                *modes,
+                (self.mac, seen.mac),
+                (self.mtu, seen.mtu),
+                (self.up, seen.up),
+                (self.master, seen.master),
+            )
+        )

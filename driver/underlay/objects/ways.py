@@ -1,0 +1,129 @@
+"""What stands on devices of ours: addresses, routes, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from underlay import model
+from underlay.objects.common import (
+    ADDRESSES,
+    MAIN_TABLE,
+    PROTOCOL,
+    ROUTES,
+    Verb,
+    inside,
+)
+from underlay.owners import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address on a device of ours: the host's, or a container's in its sandbox.
+
+    One of the host's has scope link: the host is not to choose it as a source towards
+    others. It goes with its device, and is never deleted alone.
+    """
+
+    interface: model.Interface
+    device: str
+    owner: Owner | None = None
+    sandbox: str = ""
+
+    rank = ADDRESSES
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return Address, self.interface, self.device, self.sandbox
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` is this one."""
+        return bool(seen.key == self.key)
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iproute2's words."""
+        words = f"{inside(self.sandbox)}ip addr {verb} {self.interface}"
+        words += f" dev {self.device}"
+        if verb == "del":
+            return words
+        once = " nodad" if self.interface.version == 6 else ""
+        return words + ("" if self.sandbox else " scope link") + once
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of ours: to a device, or into nothing (a blackhole) without one.
+
+    `metric` 10 means that a routing daemon may announce it. `source` is the address
+    the host speaks from. In a `sandbox` it is the container's own, by a next hop
+    (`via`) or without, and has no mark.
+    """
+
+    destination: model.Subnet
+    device: str | None = None
+    metric: int = 0
+    table: int = MAIN_TABLE
+    source: model.Address | None = None
+    owner: Owner | None = None
+    via: model.Address | None = None
+    sandbox: str = ""
+
+    rank = ROUTES
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity; a destination has one route of ours at a metric."""
+        return Route, self.table, self.destination, self.metric, self.sandbox
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` leads where this one does."""
+        there = seen.device, seen.source, seen.via
+        return bool(there == (self.device, self.source, self.via))
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iproute2's words."""
+        family = " -6" if self.destination.version == 6 else ""
+        what = "" if self.device else "blackhole "
+        words = f"{inside(self.sandbox)}ip{family} route {verb} {what}"
+        words += f"{self.destination}" + (f" via {self.via}" if self.via else "")
+        words += f" dev {self.device}" if self.device else ""
+        words += "" if self.sandbox else f" proto {PROTOCOL}"
+        words += f" metric {self.metric}"
+        words += f" src {self.source}" if self.source else ""
+        return words + (f" table {self.table}" if self.table != MAIN_TABLE else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """What a device answers for (a proxy entry), or whom it need not ask (`mac`)."""
+
+    address: model.Address
+    device: str
+    mac: str = ""
+    owner: Owner | None = None
+
+    rank = ROUTES
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity: a device has one entry of a sort for an address."""
+        return Neighbour, bool(self.mac), self.address, self.device
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` says the same."""
+        return bool(seen.mac == self.mac)
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iproute2's words."""
+        if not self.mac:
+            return f"ip neigh {verb} proxy {self.address} dev {self.device}"
+        how = f" lladdr {self.mac} nud permanent" if verb == "add" else ""
+        return f"ip neigh {verb} {self.address}{how} dev {self.device}"

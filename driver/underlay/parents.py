@@ -1,0 +1,86 @@
+"""What networks stand on, followed through renames, exchanges and absences."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from underlay import uplink
+from underlay.errors import UnderlayError
+from underlay.kernel import Kernel
+from underlay.model import Network
+from underlay.modes import mode_of
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parents:
+    """Compares what is on record about parents with the host."""
+
+    records: Records
+    kernel: Kernel
+
+    def follow(self, network: Network) -> Network:
+        """Return a network with its parent as that is now, and note it."""
+        now = self.look(network)
+        if now != network:
+            with self.records.writing(durable=False):
+                # Once more, now that nobody else notes anything about it.
+                known = self.records.networks.get(network.id)
+                if known:
+                    now = self.look(known)
+                    self.note(known, now)
+        return now
+
+    def look(self, network: Network) -> Network:
+        """Return a network with its parent as that is now."""
+        if mode_of(network.options).seat(network.options) is None:
+            return network
+        found = uplink.find_again(network, self.kernel)
+        if found is None:
+            return replace(network, absent=uplink.absence(network))
+        if found.parent != network.parent:
+            # The kernel would change the mode of all who are there, without a word.
+            beside = self.records.networks.on_parent(found.parent)
+            moved = replace(network, parent=found.parent, vlans=found.vlans)
+            try:
+                uplink.check_company(moved, beside, self.kernel)
+            except UnderlayError as error:
+                return replace(network, absent=str(error))
+        network = replace(
+            network,
+            parent=found.parent,
+            vlans=found.vlans,
+            mtu=found.mtu,
+            base=found.base or network.base,
+            absent="",
+        )
+        return self._placed(network)
+
+    def note(self, before: Network, after: Network) -> None:
+        """Note what changed; part of a transaction."""
+        if before == after:
+            return
+        if before.absent != after.absent:
+            said = after.absent or "it is there"
+            log.warning("parent", extra={"network": after.label, "parent": said})
+        old, new = before.parent, after.parent
+        if old != new:
+            log.warning("parent", extra={"network": after.label, "now": new})
+            self.records.settings.rename_device(old, new)
+        self.records.networks.move(after)
+
+    def _placed(self, network: Network) -> Network:
+        """Return a network with the host's own place on its parent.
+
+        Only if the mode goes by it, and the host is able to keep it to itself.
+        """
+        mode = mode_of(network.options)
+        parent = self.kernel.device(network.parent)
+        if parent is None or not mode.has_host_part(network.options):
+            return network
+        unguarded = mode.filters(network.options) and not self.kernel.can_filter
+        here = () if unguarded else self.kernel.addresses_of(parent.name)
+        return replace(network, here=here, mac=parent.mac)

@@ -1,0 +1,259 @@
+"""A pass: look at everything, compare it with the records, put right what differs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from underlay import inside
+from underlay.builder import Builder
+from underlay.failures import KernelRefused
+from underlay.kernel import Kernel
+from underlay.model import Endpoint, Network, Repair
+from underlay.modes import mode_of
+from underlay.modes.options import is_repaired
+from underlay.objects import Link, Object, Owner, Permit, Sysctl
+from underlay.parents import Parents
+from underlay.plan import plan
+from underlay.records import Records
+from underlay.steps import Amend, Create, Step
+from underlay.takeovers import Takeovers
+from underlay.wanted import Wanted, of_endpoint, of_settings, wanted
+
+log = logging.getLogger(__name__)
+
+# Docker is done with a device that it took so long ago, whatever it has not got.
+GIVEN_SECONDS = 30.0
+
+Rooms = Mapping[str, Collection[Object]]
+
+
+@dataclass
+class Passes:
+    """Puts right what differs from the records. `clock`: seconds since 1970."""
+
+    records: Records
+    kernel: Kernel
+    builder: Builder
+    takeovers: Takeovers
+    parents: Parents
+    clock: Callable[[], float]
+    noticed: float = 0.0
+
+    def run(
+        self, only: str | None = None, joined: Collection[Endpoint] | None = None
+    ) -> list[Step]:
+        """Put right what differs; return the steps that failed.
+
+        `joined` are the endpoints into whose sandboxes to look, all by default. The
+        bulk look only finds who is concerned: each is then settled as a verb would,
+        alone, under the lock, from what the kernel and the records say at that moment.
+        """
+        failed: list[Step] = []
+        self.noticed = self.clock()
+        self.takeovers.settle()
+        for network in self.records.networks.all():
+            self.parents.follow(network)
+        self.builder.settle_settings(self.clock())
+        for owner, steps in self._stirred(only, joined).items():
+            with self.records.writing(durable=False):
+                failed += self._settle(owner, steps)
+        self._forgive(only)
+        return failed
+
+    def preview(
+        self, joined: Collection[Endpoint] | None = None, *, learning: bool = False
+    ) -> tuple[Step, ...]:
+        """Return the steps a pass would take now, in order.
+
+        `learning`: what is seen for the first time in sandboxes is noted.
+        """
+        if joined is None:
+            joined = self.records.networks.joined()
+        taken, held = self.takeovers.wanted()
+        seen = self.kernel.observe() | held
+        rooms = self.kernel.observe_inside({e.sandbox for e in joined})
+        there = self._learnt(joined, rooms, learning=learning)
+        want = self._wanted_beside(seen, there) + taken
+        seen |= self.kernel.permits([o for o in want.objects if isinstance(o, Permit)])
+        seen |= self.kernel.sysctls([o for o in want.objects if isinstance(o, Sysctl)])
+        seen |= _concerning(want, rooms)
+        settings = of_settings(self.records.settings.all(), want.reasons)
+        return plan(want, seen) + self.builder.setting_steps(settings)
+
+    def _learnt(
+        self, joined: Iterable[Endpoint], rooms: Rooms, *, learning: bool
+    ) -> dict[str, Endpoint]:
+        """Return the endpoints that are to be put right in their sandboxes, by id."""
+        found: dict[str, Endpoint] = {}
+        changed: list[Endpoint] = []
+        networks = {n.id: n for n in self.records.networks.all()}
+        for endpoint in joined:
+            network, room = networks.get(endpoint.network), rooms.get(endpoint.sandbox)
+            if network is None or room is None:
+                continue
+            now = self._learn(network, endpoint, room)
+            if now != endpoint:
+                changed.append(now)
+            if is_repaired(network, now) or _is_standing_in(network, now, room):
+                found[now.id] = now
+        if learning and changed:
+            with self.records.writing(durable=False):
+                for endpoint in changed:
+                    self.records.networks.settle(endpoint)
+        return found
+
+    def _learn(
+        self, network: Network, endpoint: Endpoint, room: Collection[Object]
+    ) -> Endpoint:
+        given = self.clock() - endpoint.created > GIVEN_SECONDS
+        return inside.learn(network, endpoint, room, given=given)
+
+    def _wanted_beside(
+        self, seen: Iterable[Object], there: Mapping[str, Endpoint]
+    ) -> Wanted:
+        """Return what must be in the host, and in the sandboxes looked at.
+
+        Of the other endpoints only those that have something in the host count here: a
+        pass costs what moves, not what is at rest in thousands of sandboxes.
+        """
+        records = self.records.networks
+        networks = records.all()
+        endpoints = {e.id: e for e in records.not_joined()}
+        for network in networks:
+            if mode_of(network.options).has_host_part(network.options):
+                endpoints |= {e.id: e for e in records.endpoints(network.id)}
+        for found in seen:
+            identity = found.owner.endpoint if found.owner else ""
+            joined = None if identity in endpoints else records.endpoint(identity)
+            if joined:
+                endpoints[joined.id] = joined
+        return wanted(networks, (endpoints | dict(there)).values(), there)
+
+    def _stirred(
+        self, only: str | None, joined: Collection[Endpoint] | None
+    ) -> dict[Owner, list[Step]]:
+        """Return whose objects differ with the steps, in the plan's order."""
+        found: dict[Owner, list[Step]] = {}
+        concerned = self.builder.all_owners(only) if only else set()
+        for step in self.preview(joined, learning=True):
+            owner = (step.object.owner or Owner()).whole
+            if only in (None, owner.network) or owner in concerned:
+                found.setdefault(owner, []).append(step)
+        return found
+
+    def _settle(self, owner: Owner, stirred: list[Step]) -> list[Step]:
+        """Take the steps for one owner; note those the kernel refuses, and go on."""
+        failed: list[Step] = []
+        refusal = ""
+        for network in self.records.networks.on_vlan(owner.vlan):
+            self.parents.note(network, self.parents.look(network))
+        for step in self._steps_again(owner, stirred):
+            if any(step.object.key == other.object.key for other in failed):
+                continue  # the second half of a replacement
+            log.info("step", extra={"step": str(step)})
+            refused = ""
+            try:
+                self.builder.apply(step, sweeping=True)
+            except KernelRefused as error:
+                failed.append(step)
+                refusal = refused = str(error)
+                log.warning("step refused", extra={"error": error})
+            self._note(owner, step, refused)
+        if refusal:
+            self.records.notes.note_trouble(owner.mark, refusal, self.clock())
+        else:
+            self.records.notes.clear_trouble(owner.mark)
+        return failed
+
+    def _note(self, owner: Owner, step: Step, refused: str) -> None:
+        """Enter into the ledger what was found, and what became of it."""
+        network = self.records.networks.get(owner.network)
+        endpoint = self.records.networks.endpoint(owner.endpoint)
+        before = step.seen if isinstance(step, Amend) else step.object
+        now = self.clock()
+        repair = Repair(
+            at=now,
+            mark=owner.mark,
+            place=getattr(step.object, "sandbox", ""),
+            before="" if isinstance(step, Create) else str(Create(before)),
+            step=str(step),
+            seconds=now - self.noticed,
+            error=refused,
+            network=network.label if network else owner.network[:12],
+            container=endpoint.container or endpoint.id[:12] if endpoint else "",
+        )
+        self.records.repairs.note([repair])
+
+    def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
+        """Plan once more for one owner, now that nobody else is writing.
+
+        What carries no owner in the kernel (a route, say) and nobody wanted is compared
+        with everything once more before it is deleted.
+        """
+        if owner == Owner() and any(not isinstance(s.object, Link) for s in stirred):
+            again = set(self.preview(()))
+            return [step for step in stirred if step in again]
+        if any(isinstance(s.object, Sysctl) for s in stirred):
+            return [s for s in self.preview(()) if s.object.owner == owner]
+        keys = {step.object.key for step in stirred}
+        devices = {step.object.device or "" for step in stirred}
+        want, room = self._inside_again(owner)
+        return [
+            step
+            for step in self.builder.steps({owner}, devices, want=want, beside=room)
+            if isinstance(step.object, Link) or step.object.key in keys
+        ]
+
+    def _inside_again(self, owner: Owner) -> tuple[Wanted | None, Collection[Object]]:
+        """Return what an endpoint wants in its sandbox, and what is there, if it may.
+
+        Nothing if Docker has taken the device away since, or is about to.
+        """
+        endpoint = self.records.networks.endpoint(owner.endpoint)
+        network = self.records.networks.get(owner.network)
+        if not (endpoint and network and endpoint.inside) or endpoint.left:
+            return None, ()
+        room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
+        if room is None or not (
+            is_repaired(network, endpoint) or _is_standing_in(network, endpoint, room)
+        ):
+            return None, ()
+        want = of_endpoint(network, self._learn(network, endpoint, room), there=True)
+        want = want.of(owner)
+        return want, _concerning(want, {endpoint.sandbox: room})
+
+    def _forgive(self, only: str | None) -> None:
+        """Clear the troubles of what has come right by itself."""
+        troubled = self.records.notes.troubles()
+        if not troubled:
+            return
+        owners = (step.object.owner or Owner() for step in self.preview())
+        still = {owner.whole.mark for owner in owners}
+        for trouble in troubled:
+            owner = Owner.parse(trouble.mark)
+            if trouble.mark not in still and only in (None, owner.network):
+                self.records.notes.clear_trouble(trouble.mark)
+
+
+def _concerning(want: Wanted, rooms: Rooms) -> frozenset[Object]:
+    """Return what of that seen in sandboxes is wanted there, or was left half made.
+
+    Whatever else is there is the container's own.
+    """
+    keys = {o.key for o in want.objects}
+    return frozenset(
+        o
+        for room in rooms.values()
+        for o in room
+        if o.key in keys or (isinstance(o, Link) and o.owner is None)
+    )
+
+
+def _is_standing_in(
+    network: Network, endpoint: Endpoint, room: Collection[Object]
+) -> bool:
+    """Tell whether a container still has the device that keeps the place of its own."""
+    mark, kind = Owner(network.id, endpoint.id).mark, mode_of(network.options).KIND
+    return any(isinstance(o, Link) and o.key == mark and o.kind != kind for o in room)
