@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from underlay.model import Endpoint, Network, Trouble
+from underlay.model import Endpoint, Network
 from underlay.objects import Owner
 from underlay.records import Records
 from underlay.wanted import of_endpoint, of_network
@@ -35,8 +35,7 @@ class Healths:
     def __init__(self, records: Records, now: float) -> None:
         self._neighbour = records.networks.neighbour
         self._taken = {t.bridge: t.parent for t in records.takeovers.all()}
-        troubles = reversed(records.notes.troubles())  # of one owner the oldest counts
-        self._troubles: dict[Owner, Trouble] = {_whole(t.mark): t for t in troubles}
+        self._troubles = {_whole(t.mark): t for t in records.notes.troubles()}
         lately = now - LATELY_SECONDS
         last = sorted(records.repairs.last().items(), key=lambda found: found[1])
         self._repaired = {_whole(mark): at for mark, at in last if at >= lately}

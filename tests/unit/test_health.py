@@ -155,6 +155,7 @@ def test_what_was_repaired_says_so_for_a_day(ledger):
     repair(ledger, Owner(VLAN.id, WEB.id).host_end, lately)
     assert everything(ledger) == {**before, WEB.id: ("repaired", lately, "")}
     repair(ledger, Owner(shared="eth0.50"), lately + 1)
+    repair(ledger, Owner(VLAN.id), lately)
     repaired = ("repaired", lately + 1, "")
     assert everything(ledger)[VLAN.id] == repaired
     assert everything(ledger)[VLAN.parent] == repaired
