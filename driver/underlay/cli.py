@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from socket import AF_UNIX, socket
@@ -19,13 +18,27 @@ from underlay.errors import UnderlayError, did_you_mean
 from underlay.failures import NotFound
 from underlay.records import Records
 from underlay.settings import Settings, load
+from underlay.tables import (
+    ENDPOINTS,
+    HISTORY,
+    LATELY,
+    NETWORKS,
+    POOLS,
+    REPAIRS,
+    STATUS,
+    Columns,
+    Facts,
+    plain,
+    print_json,
+    print_table,
+    when,
+)
 
 # pyroute2, docker, flask and gunicorn take half a second to import: the commands that
 # need them import them themselves.
 
+LATELY_SHOWN = 5
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-Facts = Mapping[str, Any]
-Columns = Mapping[str, Callable[[Facts], object]]
 
 
 class Refusing(click.Group):
@@ -61,7 +74,7 @@ def main() -> None:
 def version(as_json: bool) -> None:
     """Print the version."""
     if as_json:
-        _print_json({"version": __version__})
+        print_json({"version": __version__})
     else:
         click.echo(f"underlay {__version__}")
 
@@ -85,7 +98,7 @@ def serve() -> None:
 @main.command("status")
 @JSON
 def status_command(as_json: bool) -> None:
-    """Show parents, networks, endpoints, pools, and what is wrong since when.
+    """Show parents, networks, endpoints, pools, repairs, and what is wrong since when.
 
     \b
     Examples:
@@ -97,14 +110,18 @@ def status_command(as_json: bool) -> None:
     with _records(settings) as records:
         facts = {"service": health, **status.status(records)}
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     click.echo(f"service   {_in_words(health)}")
-    for name, columns in _TABLES.items():
+    for name, columns in STATUS.items():
         click.echo(f"\n{name}")
-        _print_table(facts[name], columns)
+        print_table(facts[name], columns)
+    done = [repair for repair in facts["repairs"] if not repair["error"]]
+    if done:
+        click.echo("\nrepaired lately")
+        print_table(done[:LATELY_SHOWN], LATELY)
     for trouble in facts["troubles"]:
-        click.echo(f"\nwrong since {_when(trouble['since'])}: {trouble['error']}")
+        click.echo(f"\nwrong since {when(trouble['since'])}: {trouble['error']}")
 
 
 @main.command()
@@ -117,7 +134,7 @@ def plan(as_json: bool) -> None:
     with _engine(readonly=True) as engine:
         steps = [str(step) for step in engine.preview()]
     if as_json:
-        _print_json({"steps": steps})
+        print_json({"steps": steps})
     else:
         click.echo("\n".join(steps) if steps else "nothing to do")
     sys.exit(2 if steps else 0)
@@ -139,89 +156,44 @@ def reconcile(network: str | None, as_json: bool) -> None:
         )
         failed = [str(s) for s in engine.reconcile(only["id"] if only else None)]
     if as_json:
-        _print_json({"failed": failed})
+        print_json({"failed": failed})
     else:
         click.echo("\n".join(f"failed: {s}" for s in failed) if failed else "done")
     sys.exit(1 if failed else 0)
 
 
 @main.command()
-@click.argument("what", metavar="ADDRESS|MAC|NAME")
+@click.argument("what", metavar="[ADDRESS|MAC|NAME]", required=False)
+@click.option("--repairs", "only_repairs", is_flag=True, help="Show repairs only.")
 @JSON
-def history(what: str, as_json: bool) -> None:
-    """Show who had an address or MAC, or what a container had, from when to when.
+def history(what: str | None, only_repairs: bool, as_json: bool) -> None:
+    """Show what was repaired, or who had an address or MAC, from when to when.
+
+    Of a container it shows both, of a network its repairs.
 
     \b
     Examples:
+      underlay history
       underlay history 192.168.1.50
       underlay history 02:42:c0:a8:01:32
       underlay history web
+      underlay history --repairs web
     """
     with _records(load(os.environ)) as records:
-        found = status.history(records, what)
+        if what is None:
+            had, done = [], status.repairs(records)
+        else:
+            had = [] if only_repairs else status.history(records, what)
+            done = status.repairs_about(records, what)
     if as_json:
-        _print_json(found)
-    elif found:
-        _print_table(found, _HISTORY)
-    else:
-        click.echo(f"nothing on record about {what}")
-
-
-def _when(seconds: float | None) -> str:
-    if not seconds:
-        return "now"
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def _joined(key: str) -> Callable[[Facts], str]:
-    return lambda facts: ", ".join(facts[key]) or "-"
-
-
-_PARENTS: Columns = {
-    "PARENT": lambda f: f["name"],
-    "NETWORKS": _joined("networks"),
-    "ENDPOINTS": lambda f: f["endpoints"],
-}
-_NETWORKS: Columns = {
-    "NAME": lambda f: f["name"] or "-",
-    "ID": lambda f: f["id"][:12],
-    "MODE": lambda f: f["mode"],
-    "PARENT": lambda f: f["parent"] or "-",
-    "SUBNETS": _joined("subnets"),
-    "GATEWAYS": _joined("gateways"),
-    "ENDPOINTS": lambda f: f["endpoints"],
-}
-_ENDPOINTS: Columns = {
-    "ID": lambda f: f["id"][:12],
-    "CONTAINER": lambda f: f["container"] or "-",
-    "NETWORK": lambda f: f["network"],
-    "ADDRESSES": _joined("addresses"),
-    "MAC": lambda f: f["mac"] or "-",
-    "STATE": lambda f: f["state"],
-}
-_POOLS: Columns = {
-    "SUBNET": lambda f: f["subnet"],
-    "DOMAIN": lambda f: f["domain"],
-    "NETWORKS": _joined("networks"),
-    "LIVE": lambda f: f["live"],
-    "GATEWAY": _joined("gateway"),
-    "AUX": _joined("aux"),
-}
-_HISTORY: Columns = {
-    "ADDRESS": lambda f: f["address"],
-    "FOR": lambda f: f["role"],
-    "CONTAINER": lambda f: f["container"] or "-",
-    "MAC": lambda f: f["mac"] or "-",
-    "NETWORK": lambda f: f["network"] or "-",
-    "FROM": lambda f: _when(f["since"]),
-    "UNTIL": lambda f: _when(f["until"]),
-}
-_TABLES: Mapping[str, Columns] = {
-    "parents": _PARENTS,
-    "networks": _NETWORKS,
-    "endpoints": _ENDPOINTS,
-    "pools": _POOLS,
-}
+        print_json(done if what is None or only_repairs else had)
+        return
+    shown = [(found, by) for found, by in ((had, HISTORY), (done, REPAIRS)) if found]
+    for number, (found, columns) in enumerate(shown):
+        click.echo("\n" * number, nl=False)
+        print_table(found, columns)
+    if not shown:
+        click.echo(f"nothing on record about {what}" if what else "nothing repaired")
 
 
 def _browse(
@@ -239,7 +211,7 @@ def _browse(
     def ls(as_json: bool) -> None:
         with _records(load(os.environ)) as records:
             found = read(records)
-        _print_json(found) if as_json else _print_table(found, columns)
+        print_json(found) if as_json else print_table(found, columns)
 
     @group.command(
         "show",
@@ -252,20 +224,18 @@ def _browse(
         with _records(load(os.environ)) as records:
             facts = _one(kind, name, read(records))
         if as_json:
-            _print_json(facts)
+            print_json(facts)
             return
         width = max(len(key) for key in facts)
         for key, value in facts.items():
-            click.echo(f"{key.ljust(width)}  {_plain(value)}")
+            click.echo(f"{key.ljust(width)}  {plain(value)}")
 
     return group
 
 
-main.add_command(_browse("network", "NAME", "lan", _NETWORKS, status.networks))
-main.add_command(
-    _browse("endpoint", "ID", "3f2a9c01d4e7", _ENDPOINTS, status.endpoints)
-)
-main.add_command(_browse("pool", "SUBNET", "192.168.1.0/24", _POOLS, status.pools))
+main.add_command(_browse("network", "NAME", "lan", NETWORKS, status.networks))
+main.add_command(_browse("endpoint", "ID", "3f2a9c01d4e7", ENDPOINTS, status.endpoints))
+main.add_command(_browse("pool", "SUBNET", "192.168.1.0/24", POOLS, status.pools))
 
 
 def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
@@ -332,24 +302,4 @@ def _in_words(health: Facts | None) -> str:
         return "not running, or not to be asked without root"
     if not health["ok"]:
         return f"not well, pid {health['pid']}: {health['error']}"
-    return f"running, pid {health['pid']}, since {_when(health['started'])}"
-
-
-def _print_json(facts: object) -> None:
-    click.echo(json.dumps(facts, indent=2))
-
-
-def _print_table(found: Iterable[Facts], columns: Columns) -> None:
-    rows = [[str(column(f)) for column in columns.values()] for f in found]
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    for row in [list(columns), *rows]:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, float):
-        return _when(value)
-    if isinstance(value, str):
-        return value or "-"
-    return json.dumps(value)
+    return f"running, pid {health['pid']}, since {when(health['started'])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from underlay.errors import UnderlayError
@@ -14,16 +15,24 @@ log = logging.getLogger(__name__)
 class Loop:
     """Runs a job in the calling thread until told to stop.
 
-    `period` and `settle` in seconds: a wake-up waits `settle` for more of them, so that
-    a storm of events costs one run.
+    All in seconds: a run begins every `period`, or `settle` after a wake-up, but not
+    before the last run began `least` ago: one event is acted on at once, and a storm of
+    them costs a run every `least`. The job may return after how long it is to be run
+    again at the latest, if that is sooner.
     """
 
     def __init__(
-        self, job: Callable[[], object], *, period: float, settle: float
+        self,
+        job: Callable[[], float | None],
+        *,
+        period: float,
+        settle: float,
+        least: float,
     ) -> None:
         self._job = job
         self._period = period
         self._settle = settle
+        self._least = least
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._complaint = ""
@@ -41,13 +50,16 @@ class Loop:
         """Run the job now, and again whenever it is time."""
         while not self._stopping.is_set():
             self._woken.clear()
-            self._run_once()
-            if self._woken.wait(self._period):
-                self._stopping.wait(self._settle)
+            began = time.monotonic()
+            again = self._run_once()
+            rest = self._period if again is None else min(self._period, again)
+            settle = self._settle if self._woken.wait(rest) else 0.0
+            early = began + self._least - time.monotonic()
+            self._stopping.wait(max(settle, early, 0.0))
 
-    def _run_once(self) -> None:
+    def _run_once(self) -> float | None:
         try:
-            self._job()
+            again = self._job()
             self._complaint = ""
         except (UnderlayError, OSError) as error:
             if str(error) != self._complaint:
@@ -56,3 +68,6 @@ class Loop:
         except Exception:
             # A bug in one run must not end the repairs of all later ones.
             log.exception("bug")
+        else:
+            return again
+        return None

@@ -6,79 +6,91 @@ The shapes are stable and documented in docs/cli.md. Times are seconds since 197
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Any
 
 from underlay import __version__
-from underlay.model import MAC, Endpoint, Network, Pool, Tenure
+from underlay.health import Healths
+from underlay.model import MAC, Endpoint, Network, Pool, Repair, Tenure
 from underlay.modes import gateway, mode_name
 from underlay.modes.child import is_isolated
-from underlay.objects import Owner
 from underlay.pools import usable
 from underlay.records import Records
 
+NEWEST_REPAIRS = 20
 Facts = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 
 def status(records: Records) -> Facts:
-    """Return everything on record, and what is wrong since when."""
+    """Return everything on record, what is wrong since when, and the newest repairs."""
     troubles = records.notes.troubles()
+    healths = _healths(records)
     return {
         "version": __version__,
-        "parents": parents(records),
-        "networks": networks(records),
-        "endpoints": endpoints(records),
+        "parents": parents(records, healths),
+        "networks": networks(records, healths),
+        "endpoints": endpoints(records, healths),
         "pools": pools(records),
         "troubles": [
             {"object": t.mark, "error": t.text, "since": t.since} for t in troubles
         ],
+        "repairs": repairs(records, NEWEST_REPAIRS),
     }
 
 
-def parents(records: Records) -> list[Facts]:
-    """Return every device that networks stand on, with who does."""
-    found: dict[str, Facts] = {}
+def parents(records: Records, healths: Healths | None = None) -> list[Facts]:
+    """Return every device that networks stand on, with who does, and how it is."""
+    judge = healths or _healths(records)
     count = Counter(e.network for e in records.networks.endpoints())
+    standing: dict[str, list[Network]] = {}
     for network in records.networks.all():
-        if not network.parent:
-            continue  # routed: by whichever device the host's routes say
-        fresh = {
-            "name": network.uplink,
-            "device": network.parent,
-            "networks": [],
-            "endpoints": 0,
+        if network.parent:  # routed: by whichever device the host's routes say
+            standing.setdefault(network.parent, []).append(network)
+    return [
+        {
+            "name": those[0].uplink,
+            "device": device,
+            "networks": [n.label for n in those],
+            "endpoints": sum(count[n.id] for n in those),
+            **asdict(judge.of_parent(those)),
         }
-        facts = found.setdefault(network.parent, fresh)
-        facts["networks"].append(network.label)
-        facts["endpoints"] += count[network.id]
-    return list(found.values())
+        for device, those in standing.items()
+    ]
 
 
-def networks(records: Records) -> list[Facts]:
-    """Return every network, with the number of its endpoints."""
+def networks(records: Records, healths: Healths | None = None) -> list[Facts]:
+    """Return every network, with the number of its endpoints, and how it is."""
+    judge = healths or _healths(records)
     count = Counter(e.network for e in records.networks.endpoints())
-    return [_network(n, count[n.id]) for n in records.networks.all()]
+    return [
+        {**_network(n, count[n.id]), **asdict(judge.of_network(n))}
+        for n in records.networks.all()
+    ]
 
 
-def endpoints(records: Records) -> list[Facts]:
-    """Return every endpoint, with the state of its device."""
+def endpoints(records: Records, healths: Healths | None = None) -> list[Facts]:
+    """Return every endpoint, with the state of its device, and how it is."""
+    judge = healths or _healths(records)
     known = {n.id: n for n in records.networks.all()}
-    wrong = {Owner.parse(t.mark).endpoint: t for t in records.notes.troubles()}
     found = []
     for endpoint in records.networks.endpoints():
         network = known.get(endpoint.network)
         if network is None:
             continue  # made while this was read
-        trouble = wrong.get(endpoint.id)
-        facts = _endpoint(endpoint, network)
-        facts["state"] = "failing" if trouble else facts["state"]
-        facts["error"] = trouble.text if trouble else ""
-        facts["since"] = trouble.since if trouble else endpoint.created
+        health = judge.of_endpoint(network, endpoint)
+        facts = {**_endpoint(endpoint, network), **asdict(health)}
+        facts["state"] = "failing" if health.health == "failing" else facts["state"]
         found.append(facts)
     return found
+
+
+def _healths(records: Records) -> Healths:
+    return Healths(records, time.time())
 
 
 def pools(records: Records) -> list[Facts]:
@@ -91,6 +103,26 @@ def history(records: Records, word: str, limit: int = 1000) -> list[Facts]:
     known = {n.id: n.label for n in records.networks.all()}
     found = records.addresses.history(_canonical(word), limit)
     return [_tenure(t, known.get(t.network, t.network[:12])) for t in found]
+
+
+def repairs(records: Records, limit: int = 1000) -> list[Facts]:
+    """Return what differed from the records and was seen to, newest first."""
+    return [_repair(r) for r in records.repairs.latest(limit)]
+
+
+def repairs_about(records: Records, word: str, limit: int = 1000) -> list[Facts]:
+    """Return the repairs of a container or network by name or id, newest first.
+
+    The ledger has the short id where the name was not known yet.
+    """
+    names = {word}
+    for identity, name in (
+        *((n.id, n.name) for n in records.networks.all()),
+        *records.networks.containers().items(),
+    ):
+        if word == name or (len(word) > 3 and identity.startswith(word)):
+            names |= {identity[:12], name} - {""}
+    return [_repair(r) for r in records.repairs.about(names, limit)]
 
 
 def _canonical(word: str) -> str:
@@ -161,6 +193,11 @@ def _tenure(tenure: Tenure, network: str) -> Facts:
         "since": tenure.since,
         "until": tenure.until or None,
     }
+
+
+def _repair(repair: Repair) -> Facts:
+    facts = asdict(repair)
+    return {"object": facts.pop("mark"), **facts}
 
 
 def create_app(

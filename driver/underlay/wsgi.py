@@ -24,7 +24,9 @@ from underlay.wiring import Parts, build
 
 log = logging.getLogger(__name__)
 
-EVENTS_SETTLE_SECONDS = 0.25
+# What Docker or an administrator does comes as a few events in a row.
+EVENTS_SETTLE_SECONDS = 0.05
+PASS_LEAST_SECONDS = 0.25
 EVENTS_RETRY_SECONDS = 1.0
 # Names are asked for when Docker has finished what it called us for.
 NAMES_SETTLE_SECONDS = 1.0
@@ -54,14 +56,16 @@ class Watchers:
         self._records = parts.records
         self._stop_events, self._events_stopped = socket.socketpair()
         self._pass = Loop(
-            parts.engine.reconcile,
+            lambda: _reconcile(parts),
             period=settings.period,
             settle=EVENTS_SETTLE_SECONDS,
+            least=PASS_LEAST_SECONDS,
         )
         self.names = Loop(
             lambda: _tidy(parts),
             period=settings.period,
             settle=NAMES_SETTLE_SECONDS,
+            least=NAMES_SETTLE_SECONDS,
         )
         jobs = {
             "pass": self._pass.run,
@@ -98,6 +102,10 @@ class Watchers:
         for thread in self._threads:
             thread.join(timeout=2)
         self._records.close()
+
+
+def _reconcile(parts: Parts) -> None:
+    parts.engine.reconcile()
 
 
 def _tidy(parts: Parts) -> None:

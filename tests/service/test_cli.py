@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
+import time
+from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from tests.wire.test_protocol import ENDPOINT, NETWORK
+from underlay.model import Endpoint, Network, Repair, Tenure
+from underlay.owners import Owner
+from underlay.records import Records
 
 
 @pytest.fixture
@@ -40,11 +47,20 @@ def test_reading_commands_say_the_same_whether_the_service_runs_or_not(used):
         ("pool", "show", "10.0.0.0/24"),
         ("pool", "show", "default/10.0.0.0/24"),
         ("history", "10.0.0.5"),
+        ("history",),
     )
     running = [facts(used, *words) for words in commands]
     assert facts(used, "status")["service"]["ok"] is True
     assert facts(used, "status")["parents"] == [
-        {"name": "eth0", "device": "eth0", "networks": ["n" * 12], "endpoints": 1}
+        {
+            "name": "eth0",
+            "device": "eth0",
+            "networks": ["n" * 12],
+            "endpoints": 1,
+            "health": "ok",
+            "since": facts(used, "network", "ls")[0]["created"],
+            "error": "",
+        }
     ]
     used.stop()
     assert [facts(used, *words) for words in commands] == running
@@ -71,6 +87,119 @@ def test_an_address_a_mac_and_a_name_lead_to_the_same_history(used):
         used, "history", mac
     )
     assert facts(used, "history", mac.upper()) == facts(used, "history", mac)
+
+
+LAN = Network("n" * 64, {"parent": "eth0"}, parent="eth0")
+WEB = Owner(LAN.id, "e" * 64)
+NOON = 1_700_000_000.0
+
+
+@pytest.fixture
+def drifted(idle):
+    """No service, and records of one that has a network `lan` with `web` on it."""
+    idle.state.mkdir()
+    idle.records = Records(idle.state / "underlay.db")
+    idle.env["TZ"] = "UTC"
+    with idle.records.writing():
+        idle.records.networks.add(LAN)
+        idle.records.networks.rename(LAN.id, "lan")
+        for letter, container in (("e", "web"), ("f", "mail")):
+            idle.records.networks.add_endpoint(Endpoint(letter * 64, LAN.id))
+            idle.records.networks.name_container(letter * 64, container)
+    yield idle
+    idle.records.close()
+
+
+def note(daemon, owner, at, **more):
+    given = {"place": "", "before": "", "step": "ip link add", "seconds": 0.0125}
+    found = Repair(at=at, mark=owner.mark, **{**given, **more})
+    with daemon.records.writing():
+        daemon.records.repairs.note([found])
+
+
+def state_of(daemon, container):
+    lines = daemon.run("endpoint", "ls").stdout.splitlines()
+    start = lines[0].index("STATE")
+    return next(line[start:] for line in lines if f" {container} " in line)
+
+
+def test_the_state_says_where_a_device_is_unless_there_is_more_to_say(drifted):
+    networks = drifted.records.networks
+    assert state_of(drifted, "web") == "created"
+    with drifted.records.writing():
+        networks.join(WEB.endpoint, "/run/sandbox")
+    assert state_of(drifted, "web") == "ok"
+    with drifted.records.writing():
+        networks.leave(WEB.endpoint)
+    assert state_of(drifted, "web") == "left"
+    with drifted.records.writing():
+        drifted.records.notes.note_trouble(WEB.mark, "E-400 no", NOON)
+        networks.move(replace(LAN, absent="E-110 eth0 is gone"))
+    assert state_of(drifted, "web") == "failing since 2023-11-14 22:13:20: E-400 no"
+    assert state_of(drifted, "mail") == "pending: E-110 eth0 is gone"
+    for kind in ("parents", "networks"):
+        table = drifted.run("status").stdout.split(f"\n{kind}\n")[1].split("\n\n")[0]
+        head, line = table.splitlines()
+        assert line[head.index("STATE") :] == "pending: E-110 eth0 is gone"
+
+
+def test_the_status_shows_the_newest_repairs_that_were_done(drifted):
+    assert "repaired lately" not in drifted.run("status").stdout
+    for second in range(7):
+        step = f"ip link add ul-{second}"
+        note(drifted, WEB, NOON + second, step=step, network="lan", container="web")
+    note(drifted, WEB, NOON + 7, error="E-400 no")
+    shown = drifted.run("status").stdout.split("\nrepaired lately\n")[1]
+    assert shown.splitlines() == [
+        "WHEN                 WHOSE  DONE",
+        *(
+            f"2023-11-14 22:13:{20 + second}  web    ip link add ul-{second}"
+            for second in range(6, 1, -1)
+        ),
+    ]
+
+
+def test_what_was_repaired_today_has_it_for_its_state(drifted):
+    now = time.time()
+    note(drifted, WEB, now)
+    there = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now))
+    assert state_of(drifted, "web") == f"repaired {there}"
+    assert facts(drifted, "endpoint", "show", "web")["health"] == "repaired"
+
+
+def test_history_without_a_word_is_the_ledger_newest_first(drifted):
+    assert drifted.run("history").stdout == "nothing repaired\n"
+    inside = {"place": "/run/sandbox", "before": "no device", "error": "E-400 no"}
+    note(drifted, Owner(shared="eth0.50"), NOON)
+    note(drifted, Owner(LAN.id), NOON + 1, network="lan")
+    note(drifted, WEB, NOON + 2, network="lan", container="web", **inside)
+    lines = drifted.run("history").stdout.splitlines()
+    assert [re.split(" {2,}", line) for line in lines] == [
+        ["WHEN", "WHOSE", "WHERE", "BEFORE", "DONE", "TOOK", "REFUSED"],
+        ["2023-11-14 22:13:22", "web", "inside /run/sandbox", "no device",
+         "ip link add", "0.013 s", "E-400 no"],
+        ["2023-11-14 22:13:21", "lan", "host", "-", "ip link add", "0.013 s", "-"],
+        ["2023-11-14 22:13:20", "eth0.50", "host", "-", "ip link add", "0.013 s", "-"],
+    ]  # fmt: skip
+    assert [r["at"] for r in facts(drifted, "history")] == [NOON + 2, NOON + 1, NOON]
+
+
+def test_history_of_a_word_shows_tenures_and_below_them_repairs(drifted):
+    tenure = Tenure(0, ip_address("10.0.0.5"), "endpoint", container="web", since=NOON)
+    with drifted.records.writing():
+        drifted.records.addresses.begin(tenure)
+    note(drifted, WEB, NOON, container="web", step="ip link add ul-web")
+    note(drifted, WEB, NOON, container="mail", step="ip link add ul-mail")
+    had, done = drifted.run("history", "web").stdout.split("\n\n")
+    assert "10.0.0.5" in had
+    assert "ip link add ul-web" in done
+    assert "ul-mail" not in done
+    assert drifted.run("history", "web", "--repairs").stdout == done
+    assert [t["address"] for t in facts(drifted, "history", "web")] == ["10.0.0.5"]
+    repairs = facts(drifted, "history", "--repairs", "web")
+    assert [r["step"] for r in repairs] == ["ip link add ul-web"]
+    assert facts(drifted, "history", "mail") == []
+    assert drifted.run("history", "mail").stdout.startswith("WHEN")
 
 
 def test_plan_exits_with_two_where_there_are_steps_and_reconcile_takes_them(used):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import pairwise
 
 from underlay.reconciler import Loop
 
 
 def running(job, **times):
-    loop = Loop(job, **{"period": 60.0, "settle": 0.05, **times})
+    loop = Loop(job, **{"period": 60.0, "settle": 0.01, "least": 0.0, **times})
     thread = threading.Thread(target=loop.run)
     thread.start()
     return loop, thread
@@ -21,14 +22,88 @@ def finish(loop, thread):
     assert not thread.is_alive()
 
 
-def test_a_storm_of_ten_thousand_wake_ups_costs_few_runs():
+def wait_for(runs, count):
+    deadline = time.monotonic() + 5
+    while len(runs) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_a_storm_that_does_not_end_costs_a_run_every_so_often():
     runs = []
-    loop, thread = running(lambda: runs.append(1))
-    for _ in range(10_000):
+    loop, thread = running(lambda: runs.append(time.monotonic()), least=0.1)
+    storm_ends = time.monotonic() + 0.5
+    while time.monotonic() < storm_ends:
         loop.wake()
-    time.sleep(0.3)
+        time.sleep(0.00005)
     finish(loop, thread)
-    assert 1 <= len(runs) <= 5
+    assert len(runs) > 2
+    assert all(later - earlier > 0.099 for earlier, later in pairwise(runs))
+
+
+def test_what_stirs_during_a_run_is_seen_to_by_another():
+    runs = []
+
+    def stir():
+        runs.append(1)
+        if len(runs) == 1:
+            loop.wake()
+
+    loop = Loop(stir, period=60.0, settle=0.0, least=0.05)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    wait_for(runs, 2)
+    finish(loop, thread)
+
+
+def test_a_lone_event_waits_for_its_like_and_not_for_the_next_turn():
+    runs = []
+    loop, thread = running(lambda: runs.append(time.monotonic()), settle=0.1, least=1.5)
+    time.sleep(1.6)
+    woken = time.monotonic()
+    loop.wake()
+    wait_for(runs, 2)
+    finish(loop, thread)
+    assert 0.099 < runs[1] - woken < 1.4
+
+
+def test_a_job_says_when_it_is_to_be_run_again_at_the_latest():
+    runs = []
+
+    def hurry():
+        runs.append(1)
+        return 0.01 if len(runs) < 4 else None
+
+    loop, thread = running(hurry)
+    wait_for(runs, 4)
+    time.sleep(0.1)
+    finish(loop, thread)
+    assert len(runs) == 4
+
+
+def test_a_job_in_no_hurry_is_run_every_period_all_the_same():
+    runs = []
+
+    def rest():
+        runs.append(1)
+        return 60.0
+
+    loop, thread = running(rest, period=0.01)
+    wait_for(runs, 4)
+    finish(loop, thread)
+
+
+def test_a_job_that_wants_no_rest_has_one():
+    runs = []
+
+    def hurry():
+        runs.append(time.monotonic())
+        return 0.0
+
+    loop, thread = running(hurry, least=0.05)
+    wait_for(runs, 4)
+    finish(loop, thread)
+    assert all(later - earlier > 0.049 for earlier, later in pairwise(runs))
 
 
 def test_it_runs_at_start_and_every_period():

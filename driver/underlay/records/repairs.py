@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import astuple
@@ -20,7 +21,7 @@ class Repairs:
         self._db = database
 
     def note(self, repairs: Iterable[Repair]) -> None:
-        """Add to the ledger, and drop what is too old for it."""
+        """Add to the ledger, and drop the oldest; part of the caller's transaction."""
         for repair in repairs:
             self._db.run(
                 f"INSERT INTO repair ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -35,18 +36,18 @@ class Repairs:
         rows = self._db.rows("SELECT * FROM repair ORDER BY id DESC LIMIT ?", limit)
         return [_repair(r) for r in rows]
 
-    def about(self, word: str, limit: int) -> list[Repair]:
-        """Return those of a container or network of that name, newest first."""
+    def about(self, names: Iterable[str], limit: int) -> list[Repair]:
+        """Return those of containers or networks of these names, newest first."""
         rows = self._db.rows(
-            "SELECT * FROM repair WHERE container = ?1 OR network = ?1"
-            " ORDER BY id DESC LIMIT ?2",
-            word,
+            "WITH name AS (SELECT value FROM json_each(?)) SELECT * FROM repair"
+            " WHERE container IN name OR network IN name ORDER BY id DESC LIMIT ?",
+            json.dumps(list(names)),
             limit,
         )
         return [_repair(r) for r in rows]
 
     def last(self) -> dict[str, float]:
-        """Return when something of each mark was last repaired."""
+        """Return when something of each mark was last repaired with success."""
         rows = self._db.rows(
             "SELECT mark, max(at) AS at FROM repair WHERE error = '' GROUP BY mark"
         )

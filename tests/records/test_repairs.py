@@ -1,0 +1,58 @@
+"""The ledger of drift: bounded, and of each mark the last repair."""
+
+from __future__ import annotations
+
+from underlay.model import Repair
+from underlay.records.repairs import KEPT
+
+
+def repair(at, mark="m", error="", network="", container=""):
+    return Repair(at, mark, "", "", "ip", 0.1, error, network, container)
+
+
+def note(records, repairs):
+    with records.writing():
+        records.repairs.note(repairs)
+
+
+def test_what_is_noted_is_told_whole_newest_first(records):
+    first = Repair(1.0, "m", "/run/sandbox", "no", "ip", 0.1, "E-400 no", "lan", "web")
+    second = repair(2.0)
+    note(records, [first, second])
+    assert records.repairs.latest(10) == [second, first]
+    assert records.repairs.latest(1) == [second]
+
+
+def test_only_the_newest_ten_thousand_are_kept(records):
+    assert KEPT == 10_000
+    note(records, (repair(float(at)) for at in range(KEPT + 5)))
+    assert len(records.repairs.latest(KEPT * 2)) == KEPT
+    note(records, [repair(-1.0), repair(-2.0)])
+    kept = records.repairs.latest(KEPT * 2)
+    assert [kept[0].at, kept[1].at, kept[2].at] == [-2.0, -1.0, KEPT + 4.0]
+    assert (len(kept), kept[-1].at) == (KEPT, 7.0)
+
+
+def test_of_each_mark_the_last_repair_with_success_is_known(records):
+    refused = repair(9.0, "a", error="E-400 no")
+    note(records, [repair(2.0, "a"), repair(1.0, "a"), repair(3.0, "b"), refused])
+    assert records.repairs.last() == {"a": 2.0, "b": 3.0}
+
+
+def test_those_of_a_container_or_network_are_found_by_any_of_its_names(records):
+    of_web, of_lan = repair(1.0, container="web"), repair(2.0, network="lan")
+    other = repair(3.0, network="wan", container="mail")
+    note(records, [of_web, of_lan, other])
+    assert records.repairs.about(["web"], 10) == [of_web]
+    assert records.repairs.about(["lan", "web"], 10) == [of_lan, of_web]
+    assert records.repairs.about(["lan", "web"], 1) == [of_lan]
+    assert records.repairs.about(["la"], 10) == []
+
+
+def test_looking_for_those_of_a_name_reads_no_others(records):
+    seen = []
+    records._database._db.set_trace_callback(seen.append)
+    records.repairs.about(["web"], 10)
+    records._database._db.set_trace_callback(None)
+    plan = records._database.rows(f"EXPLAIN QUERY PLAN {seen[0]}")
+    assert not [p["detail"] for p in plan if p["detail"].startswith("SCAN repair")]

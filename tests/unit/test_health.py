@@ -1,0 +1,214 @@
+"""Health: what a trouble, a missing device or a repair makes of what is on record."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import ip_network
+
+import pytest
+
+from underlay import status
+from underlay.health import LATELY_SECONDS
+from underlay.model import Endpoint, Network, Repair, Segment, Takeover
+from underlay.owners import Owner
+
+POOL = ip_network("10.0.0.0/24")
+VLAN = Network(
+    "n" * 64,
+    {"parent": "eth0.50"},
+    parent=Owner(shared="eth0.50").device,
+    vlans=("eth0.50",),
+    created=5.0,
+)
+PLAIN = Network("m" * 64, {"parent": "eth0"}, parent="eth0", created=6.0)
+ROUTED = Network(
+    "r" * 64,
+    {"mode": "routed", "proxy": "eth0"},
+    segments=(Segment(POOL, pooled=True),),
+)
+WEB, MAIL = Endpoint("e" * 64, VLAN.id, created=8.0), Endpoint("f" * 64, PLAIN.id)
+ABSENT = "E-110 there is no device eth0.50"
+
+
+@pytest.fixture
+def ledger(records):
+    """Records with two networks, an endpoint on each, and nothing wrong."""
+    with records.writing():
+        for network in (VLAN, PLAIN):
+            records.networks.add(network)
+        for endpoint in (WEB, MAIL):
+            records.networks.add_endpoint(endpoint)
+    return records
+
+
+def health(found, key="id"):
+    return {f[key]: (f["health"], f["since"], f["error"]) for f in found}
+
+
+def everything(records):
+    return (
+        health(status.endpoints(records))
+        | health(status.networks(records))
+        | health(status.parents(records), "device")
+    )
+
+
+def trouble(records, owner, text="E-400 no", since=100.0):
+    with records.writing():
+        records.notes.note_trouble(owner.mark, text, since)
+
+
+def repair(records, owner, at, error=""):
+    with records.writing():
+        records.repairs.note([Repair(at, owner.mark, "", "", "ip", 0.1, error)])
+
+
+def absent(records):
+    gone = Network(VLAN.id, parent=VLAN.parent, vlans=VLAN.vlans, absent=ABSENT)
+    with records.writing():
+        records.networks.move(gone)
+
+
+def test_without_troubles_and_repairs_all_is_ok_since_it_was_made(ledger):
+    assert everything(ledger) == {
+        WEB.id: ("ok", 8.0, ""),
+        MAIL.id: ("ok", 0.0, ""),
+        VLAN.id: ("ok", 5.0, ""),
+        PLAIN.id: ("ok", 6.0, ""),
+        VLAN.parent: ("ok", 5.0, ""),
+        "eth0": ("ok", 6.0, ""),
+    }
+
+
+def test_an_endpoint_s_trouble_is_its_own(ledger):
+    before = everything(ledger)
+    trouble(ledger, Owner(VLAN.id, WEB.id).host_end)
+    failing = {WEB.id: ("failing", 100.0, "E-400 no")}
+    assert everything(ledger) == {**before, **failing}
+    assert [e["state"] for e in status.endpoints(ledger)] == ["created", "failing"]
+
+
+@pytest.mark.parametrize("owner", [Owner(VLAN.id), Owner(shared="eth0.50")])
+def test_what_a_network_stands_on_makes_it_and_its_parent_fail(ledger, owner):
+    before = everything(ledger)
+    trouble(ledger, owner)
+    failing = ("failing", 100.0, "E-400 no")
+    assert everything(ledger) == {**before, VLAN.id: failing, VLAN.parent: failing}
+
+
+@pytest.mark.parametrize("shared", ["forwarding/4", "proxy/eth0/4"])
+def test_what_its_endpoints_share_makes_a_network_fail_while_it_has_one(
+    records, shared
+):
+    with records.writing():
+        records.networks.add(ROUTED)
+    trouble(records, Owner(shared=shared))
+    assert health(status.networks(records))[ROUTED.id][0] == "ok"
+    with records.writing():
+        records.networks.add_endpoint(Endpoint("e", ROUTED.id))
+    assert health(status.networks(records))[ROUTED.id][0] == "failing"
+
+
+def test_a_bridge_in_the_place_of_a_device_makes_its_networks_fail(records):
+    bridge = Owner(shared="bridge/eth0")
+    options = {"mode": "bridge", "parent": "eth0"}
+    with records.writing():
+        records.networks.add(Network("b", options, parent=bridge.device))
+        records.takeovers.note(Takeover("eth0", bridge.device, "on"))
+    trouble(records, bridge)
+    assert set(everything(records).values()) == {("failing", 100.0, "E-400 no")}
+
+
+def test_of_two_troubles_the_older_one_is_told(ledger):
+    trouble(ledger, Owner(shared="eth0.50"), "E-400 second", 200.0)
+    trouble(ledger, Owner(VLAN.id), "E-400 first", 100.0)
+    assert everything(ledger)[VLAN.id] == ("failing", 100.0, "E-400 first")
+
+
+def test_without_a_device_under_it_a_network_and_all_on_it_are_pending(ledger):
+    before = everything(ledger)
+    absent(ledger)
+    assert everything(ledger) == {
+        **before,
+        WEB.id: ("pending", 8.0, ABSENT),
+        VLAN.id: ("pending", 5.0, ABSENT),
+        VLAN.parent: ("pending", 5.0, ABSENT),
+    }
+    trouble(ledger, Owner(VLAN.id, WEB.id))
+    assert everything(ledger)[WEB.id][0] == "failing"
+
+
+def test_an_endpoint_that_left_waits_for_no_device(ledger):
+    absent(ledger)
+    with ledger.writing():
+        ledger.networks.join(WEB.id, "/run/sandbox")
+    assert everything(ledger)[WEB.id][0] == "pending"
+    with ledger.writing():
+        ledger.networks.leave(WEB.id)
+    assert everything(ledger)[WEB.id] == ("ok", 8.0, "")
+
+
+def test_what_was_repaired_says_so_for_a_day(ledger):
+    before, lately = everything(ledger), time.time() - LATELY_SECONDS + 60
+    repair(ledger, Owner(PLAIN.id, MAIL.id), lately - 120)
+    assert everything(ledger) == before
+    repair(ledger, Owner(VLAN.id, WEB.id).host_end, lately)
+    assert everything(ledger) == {**before, WEB.id: ("repaired", lately, "")}
+    repair(ledger, Owner(shared="eth0.50"), lately + 1)
+    repair(ledger, Owner(VLAN.id), lately)
+    repaired = ("repaired", lately + 1, "")
+    assert everything(ledger)[VLAN.id] == repaired
+    assert everything(ledger)[VLAN.parent] == repaired
+    absent(ledger)
+    assert everything(ledger)[WEB.id][0] == "pending"
+
+
+def test_of_the_repairs_of_both_ends_of_a_pair_the_last_is_told(ledger):
+    web, now = Owner(VLAN.id, WEB.id), time.time()
+    for late, early in ((web, web.host_end), (web.host_end, web)):
+        now += 2
+        repair(ledger, late, now)
+        repair(ledger, early, now - 1)
+        assert everything(ledger)[WEB.id] == ("repaired", now, "")
+
+
+def test_a_repair_that_was_refused_is_none(ledger):
+    before = everything(ledger)
+    repair(ledger, Owner(VLAN.id, WEB.id), time.time(), "E-400 no")
+    assert everything(ledger) == before
+
+
+def test_the_newest_twenty_repairs_are_in_the_status(ledger):
+    for at in range(25):
+        repair(ledger, Owner(VLAN.id, WEB.id), float(at))
+    told = status.status(ledger)["repairs"]
+    assert [r["at"] for r in told] == [float(at) for at in range(24, 4, -1)]
+    assert told[0] == {
+        "object": Owner(VLAN.id, WEB.id).mark,
+        "at": 24.0,
+        "place": "",
+        "before": "",
+        "step": "ip",
+        "seconds": 0.1,
+        "error": "",
+        "network": "",
+        "container": "",
+    }
+
+
+def test_repairs_are_found_by_a_name_that_came_after_them_and_by_ids(ledger):
+    def note(at, network, container):
+        one = Repair(at, "", "", "", "ip", 0.1, "", network, container)
+        with ledger.writing():
+            ledger.repairs.note([one])
+
+    note(1.0, VLAN.id[:12], WEB.id[:12])
+    with ledger.writing():
+        ledger.networks.rename(VLAN.id, "lan")
+        ledger.networks.name_container(WEB.id, "web")
+    note(2.0, "lan", "web")
+    note(3.0, "wan", "mail")
+    for word in ("lan", VLAN.id, VLAN.id[:12], "web", WEB.id, WEB.id[:12]):
+        assert [r["at"] for r in status.repairs_about(ledger, word)] == [2.0, 1.0], word
+    assert [r["at"] for r in status.repairs_about(ledger, "mail")] == [3.0]
+    assert status.repairs_about(ledger, "we") == []
