@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from underlay import gateways, pools, tenures, uplink
+from underlay.announcer import Announcer
 from underlay.builder import Builder
 from underlay.errors import (
     BadMac,
@@ -51,6 +52,7 @@ class Engine:
     kernel: Kernel
     machine: str
     clock: Callable[[], float]
+    announcer: Announcer | None = None
 
     @cached_property
     def _builder(self) -> Builder:
@@ -73,6 +75,7 @@ class Engine:
             builder=self._builder,
             takeovers=self._takeovers,
             parents=self._parents,
+            announcer=self.announcer or Announcer(self.kernel, self.clock),
             clock=self.clock,
         )
 

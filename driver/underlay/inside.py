@@ -40,7 +40,7 @@ def objects(
     for address in endpoint.addresses:
         yield Address(address, known.device, owner, endpoint.sandbox)
     for way in _ways(network, endpoint, known.device):
-        if not _is_default(way) or way.destination.version in known.defaults:
+        if not is_default(way) or way.destination.version in known.defaults:
             yield way
 
 
@@ -77,8 +77,8 @@ def _is_complete(
         Address(a, link.name, None, endpoint.sandbox) for a in endpoint.addresses
     ]
     ways = list(_ways(network, endpoint, link.name))
-    wanted += [way for way in ways if not _is_default(way)]
-    families = {way.destination.version for way in ways if _is_default(way)}
+    wanted += [way for way in ways if not is_default(way)]
+    families = {way.destination.version for way in ways if is_default(way)}
     return bool(
         link.up
         and all(o.key in keys for o in wanted)
@@ -91,12 +91,13 @@ def _defaults(device: str, seen: Collection[Object]) -> tuple[set[Family], set[F
     by_it: set[Family] = set()
     elsewhere: set[Family] = set()
     for o in seen:
-        if isinstance(o, Route) and _is_default(o):
+        if isinstance(o, Route) and is_default(o):
             (by_it if o.device == device else elsewhere).add(o.destination.version)
     return by_it, elsewhere
 
 
-def _is_default(way: Route) -> bool:
+def is_default(way: Route) -> bool:
+    """Tell whether a route is for everything that has no other."""
     return way.destination.prefixlen == 0
 
 

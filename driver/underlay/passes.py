@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from underlay import inside
+from underlay.announcer import Announcer
 from underlay.builder import Builder
 from underlay.failures import KernelRefused
 from underlay.kernel import Kernel
 from underlay.model import Endpoint, Network, Repair
 from underlay.modes import mode_of
 from underlay.modes.options import is_repaired
-from underlay.objects import Link, Object, Owner, Permit, Sysctl
+from underlay.objects import Address, Link, Object, Owner, Permit, Route, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
+from underlay.rounds import Patience, Rounds
 from underlay.steps import Amend, Create, Step
 from underlay.takeovers import Takeovers
 from underlay.wanted import Wanted, of_endpoint, of_settings, wanted
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 
 # Docker is done with a device that it took so long ago, whatever it has not got.
 GIVEN_SECONDS = 30.0
+SECOND_LOOK_SECONDS = 0.15
 
 Rooms = Mapping[str, Collection[Object]]
 
@@ -38,11 +41,39 @@ class Passes:
     builder: Builder
     takeovers: Takeovers
     parents: Parents
+    announcer: Announcer
     clock: Callable[[], float]
     noticed: float = 0.0
+    _missing: dict[Hashable, float] = field(default_factory=dict)
+    _again: float | None = None
+    _to_tell: dict[str, Endpoint] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._patience = Patience(self.clock)
+        self._rounds = Rounds(self.records)
+
+    def go_round(self, stirred: Collection[str] | None, noticed: float) -> float | None:
+        """Look where something `stirred`: paths of sandboxes, "" is the host.
+
+        None: it may have been anywhere. `noticed` is when. Returns the seconds until
+        there is something to do again, None if that is not known yet. Who failed lately
+        is left alone.
+        """
+        self.noticed = noticed
+        if stirred is None or "" in stirred:
+            self._patience.hasten()
+        self._again = None
+        self.run(joined=self._rounds.next(stirred), patient=True)
+        pauses = [0.0] if self._rounds.is_hurried else []
+        pauses += [p for p in (self._patience.due(), self._again) if p is not None]
+        return min(pauses, default=None)
 
     def run(
-        self, only: str | None = None, joined: Collection[Endpoint] | None = None
+        self,
+        only: str | None = None,
+        joined: Collection[Endpoint] | None = None,
+        *,
+        patient: bool = False,
     ) -> list[Step]:
         """Put right what differs; return the steps that failed.
 
@@ -51,16 +82,45 @@ class Passes:
         alone, under the lock, from what the kernel and the records say at that moment.
         """
         failed: list[Step] = []
-        self.noticed = self.clock()
+        if not patient:
+            self.noticed = self.clock()
         self.takeovers.settle()
         for network in self.records.networks.all():
             self.parents.follow(network)
         self.builder.settle_settings(self.clock())
-        for owner, steps in self._stirred(only, joined).items():
+        stirred = self._stirred(only, joined)
+        missing = {key for steps in stirred.values() if (key := _missing_way(steps))}
+        self._missing = {k: self._missing.get(k, self.clock()) for k in missing}
+        for owner, steps in stirred.items():
+            if patient and not (self._is_ripe(steps) and self._patience.has_end(owner)):
+                continue
             with self.records.writing(durable=False):
-                failed += self._settle(owner, steps)
+                refused = self._settle(owner, steps)
+            self._patience.note(owner, failed=bool(refused))
+            failed += refused
         self._forgive(only)
+        self._announce()
         return failed
+
+    def _announce(self) -> None:
+        """Tell the segments of those that are new on them, or have new devices."""
+        for endpoint in self._to_tell.values():
+            network = self.records.networks.get(endpoint.network)
+            if network and mode_of(network.options).has_segment(network.options):
+                self.announcer.tell(endpoint)
+        self._to_tell.clear()
+
+    def _is_ripe(self, steps: Collection[Step]) -> bool:
+        """Tell whether it is time for steps: a missing default route is looked at twice.
+
+        Docker may be about to give it to another network, and would meet ours.
+        """
+        key = _missing_way(steps)
+        pause = SECOND_LOOK_SECONDS - (self.clock() - self._missing.get(key, 0.0))
+        if key is None or pause <= 0:
+            return True
+        self._again = pause
+        return False
 
     def preview(
         self, joined: Collection[Endpoint] | None = None, *, learning: bool = False
@@ -71,6 +131,8 @@ class Passes:
         """
         if joined is None:
             joined = self.records.networks.joined()
+        for endpoint in joined if learning else ():
+            self.kernel.watch(endpoint.sandbox)
         taken, held = self.takeovers.wanted()
         seen = self.kernel.observe() | held
         rooms = self.kernel.observe_inside({e.sandbox for e in joined})
@@ -96,6 +158,8 @@ class Passes:
             now = self._learn(network, endpoint, room)
             if now != endpoint:
                 changed.append(now)
+                if learning and endpoint.inside is None:
+                    self._to_tell[now.id] = now
             if is_repaired(network, now) or _is_standing_in(network, now, room):
                 found[now.id] = now
         if learning and changed:
@@ -146,7 +210,7 @@ class Passes:
     def _settle(self, owner: Owner, stirred: list[Step]) -> list[Step]:
         """Take the steps for one owner; note those the kernel refuses, and go on."""
         failed: list[Step] = []
-        refusal = ""
+        refusal, made = "", False
         for network in self.records.networks.on_vlan(owner.vlan):
             self.parents.note(network, self.parents.look(network))
         for step in self._steps_again(owner, stirred):
@@ -161,10 +225,14 @@ class Passes:
                 refusal = refused = str(error)
                 log.warning("step refused", extra={"error": error})
             self._note(owner, step, refused)
+            made |= isinstance(step, Create) and isinstance(step.object, Link | Address)
         if refusal:
             self.records.notes.note_trouble(owner.mark, refusal, self.clock())
         else:
             self.records.notes.clear_trouble(owner.mark)
+        endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
+        if endpoint:
+            self._to_tell[endpoint.id] = endpoint
         return failed
 
     def _note(self, owner: Owner, step: Step, refused: str) -> None:
@@ -235,6 +303,18 @@ class Passes:
             owner = Owner.parse(trouble.mark)
             if trouble.mark not in still and only in (None, owner.network):
                 self.records.notes.clear_trouble(trouble.mark)
+
+
+def _missing_way(steps: Collection[Step]) -> Hashable | None:
+    """Return the key of a default route in a sandbox if nothing else is missing."""
+    ways = [
+        step.object
+        for step in steps
+        if isinstance(step.object, Route) and inside.is_default(step.object)
+    ]
+    if len(ways) < len(steps) or not ways[0].sandbox:
+        return None
+    return ways[0].key
 
 
 def _concerning(want: Wanted, rooms: Rooms) -> frozenset[Object]:

@@ -47,6 +47,17 @@ class Kernel(Protocol):
     ) -> frozenset[Address]:
         """Return which addresses answer on a device, asked anew; for seconds."""
 
+    def announce(
+        self, sandbox: str, device: str, addresses: Collection[Address]
+    ) -> None:
+        """Tell the segment of a device in a sandbox which addresses it has.
+
+        Those of these that it still has; raises OSError.
+        """
+
+    def watch(self, sandbox: str) -> None:
+        """Hear from now on what stirs in a sandbox, if it is there."""
+
     def is_wireless(self, device: str) -> bool:
         """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
 

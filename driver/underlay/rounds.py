@@ -1,0 +1,75 @@
+"""Into which sandboxes a pass looks, and with whom it has patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from underlay.model import Endpoint
+from underlay.objects import Owner
+from underlay.records import Records
+
+# A look into a sandbox takes a third of a millisecond.
+A_FEW, MANY = 20, 500
+LEAST_SECONDS, MOST_SECONDS = 1.0, 300.0
+
+
+@dataclass
+class Rounds:
+    """Chooses sandboxes: those that stirred, and the rest by turns."""
+
+    records: Records
+    is_hurried: bool = True
+    _last: str = ""
+
+    def next(self, stirred: Collection[str] | None) -> list[Endpoint]:
+        """Return the endpoints into whose sandboxes to look now.
+
+        None: whatever stirred was missed. Then, as at first, a whole round is due, in
+        as few passes as do not keep those waiting that stir meanwhile.
+        """
+        if stirred is None:
+            self.is_hurried, self._last = True, ""
+        networks = self.records.networks
+        limit = MANY if self.is_hurried else A_FEW
+        turn = networks.joined_after(self._last, limit)
+        self._last = turn[-1].id if len(turn) == limit else ""
+        self.is_hurried = self.is_hurried and bool(self._last)
+        stirring = networks.joined_in(stirred) if stirred else []
+        found = (*stirring, *networks.unsettled(), *turn)
+        return list({e.id: e for e in found}.values())
+
+
+@dataclass
+class Patience:
+    """Whoever cannot be helped is tried again later each time, and stops nobody else.
+
+    `clock` in seconds. It may help that something in the host has changed: then the
+    least time is waited for.
+    """
+
+    clock: Callable[[], float]
+    _waiting: dict[Owner, tuple[float, float]] = field(default_factory=dict)
+
+    def has_end(self, owner: Owner) -> bool:
+        """Tell whether it is time to try."""
+        last, pause = self._waiting.get(owner, (0.0, 0.0))
+        return self.clock() - last >= pause
+
+    def note(self, owner: Owner, *, failed: bool) -> None:
+        """Note how a try went."""
+        _, pause = self._waiting.pop(owner, (0.0, 0.0))
+        if failed:
+            pause = min(max(2 * pause, LEAST_SECONDS), MOST_SECONDS)
+            self._waiting[owner] = self.clock(), pause
+
+    def hasten(self) -> None:
+        """Have everybody tried again soon."""
+        self._waiting = {
+            owner: (last, LEAST_SECONDS) for owner, (last, _) in self._waiting.items()
+        }
+
+    def due(self) -> float | None:
+        """Return the seconds until the next try, None if nobody waits."""
+        ends = [last + pause for last, pause in self._waiting.values()]
+        return max(0.0, min(ends) - self.clock()) if ends else None
