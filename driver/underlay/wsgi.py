@@ -13,7 +13,7 @@ from typing import Any
 
 from underlay import __version__, status
 from underlay.errors import UnderlayError
-from underlay.kernel.events import listen
+from underlay.kernel.events import Listener
 from underlay.metrics import Metrics
 from underlay.reconciler import Loop
 from underlay.records import Records
@@ -52,9 +52,13 @@ class Watchers:
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
         self._records = parts.records
-        self._stop_events, self._events_stopped = socket.socketpair()
+        self._stop_events, events_stopped = socket.socketpair()
+        self._listener = Listener(events_stopped)
+        self._engine = parts.engine
+        self._lock = threading.Lock()
+        self._stirred: frozenset[str] | None = None
         self._pass = Loop(
-            parts.engine.reconcile,
+            self._mend,
             period=settings.period,
             settle=EVENTS_SETTLE_SECONDS,
         )
@@ -82,13 +86,29 @@ class Watchers:
         """Listen to the kernel; what is missed while that fails, a pass finds."""
         while True:
             try:
-                listen(self._pass.wake, self._events_stopped)
+                self._listener.listen(self._note)
             except OSError as error:
                 log.warning("kernel events lost, trying on", extra={"error": error})
                 self._pass.wake()
                 time.sleep(EVENTS_RETRY_SECONDS)
             else:
                 return
+
+    def _note(self, paths: frozenset[str] | None) -> None:
+        with self._lock:
+            seen = self._stirred
+            self._stirred = None if seen is None or paths is None else seen | paths
+        self._pass.wake()
+
+    def _take(self) -> frozenset[str] | None:
+        """Return where something changed since the last pass began, None: anywhere."""
+        with self._lock:
+            seen, self._stirred = self._stirred, frozenset()
+        return seen
+
+    def _mend(self) -> None:
+        self._take()
+        self._engine.reconcile()
 
     def stop(self) -> None:
         """Stop watching; a Docker API that hangs is not waited for."""
