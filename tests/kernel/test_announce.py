@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import socket
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,8 @@ from underlay.kernel.announce import announce
 from underlay.kernel.namespaces import inside
 
 FOUR, SIX = ip_address("10.0.0.9"), ip_address("fd00::9")
-MAC, WRONG = "02:00:00:00:00:09", "02:00:00:00:00:66"
+MAC, THEIRS, WRONG = (f"02:00:00:00:00:{n:02x}" for n in (9, 1, 0x66))
+ALL_NODES = ip_address("ff02::1")
 ETH_P_ALL = 3
 
 pytestmark = pytest.mark.usefixtures("namespace")
@@ -25,10 +25,18 @@ pytestmark = pytest.mark.usefixtures("namespace")
 @pytest.fixture
 def neighbour():
     """Another namespace, at the other end of this one's eth0."""
-    commands = "ip addr add 10.0.0.1/24 dev lo; ip addr add fd00::1/64 dev lo nodad"
-    with net.Namespace(f"ulan{secrets.token_hex(3)}", commands) as found:
-        net.ip(f"link set eth0 address {MAC}", f"link set wire0 netns {found.netns}")
-        found.run("ip", "link", "set", "wire0", "up")
+    with net.Namespace(f"ulan{secrets.token_hex(3)}", "") as found:
+        net.ip(
+            f"link set eth0 address {MAC}",
+            f"link set wire0 address {THEIRS}",
+            f"link set wire0 netns {found.netns}",
+        )
+        commands = """
+            ip link set wire0 up
+            ip addr add 10.0.0.1/24 dev wire0
+            ip addr add fd00::1/64 dev wire0 nodad
+        """
+        found.run("sh", "-ec", commands)
         wait_until(lambda: " UP " in ip("-br", "link", "show", "eth0"), 5)
         yield found
 
@@ -57,10 +65,8 @@ def test_a_neighbour_that_knows_nobody_still_knows_nobody(neighbour):
 
 def test_a_device_in_another_namespace_is_announced_from_inside_it(neighbour):
     ip("neigh", "replace", str(FOUR), "lladdr", WRONG, "dev", "eth0", "nud", "stale")
-    theirs = neighbour.run("cat", "/sys/class/net/wire0/address").stdout.strip()
-    there = Path(net.NETNS / neighbour.netns)
-    inside(there, lambda: announce("wire0", [FOUR]))
-    wait_until(lambda: theirs in ip("neigh", "show", str(FOUR)), 2)
+    inside(net.NETNS / neighbour.netns, lambda: announce("wire0", [FOUR]))
+    wait_until(lambda: THEIRS in ip("neigh", "show", str(FOUR)), 2)
 
 
 def test_the_wire_sees_a_request_a_reply_and_an_advertisement(neighbour):
@@ -81,7 +87,10 @@ def test_the_wire_sees_a_request_a_reply_and_an_advertisement(neighbour):
     request = arp + b"\1" + mac + FOUR.packed + b"\0" * 6 + FOUR.packed
     reply = arp + b"\2" + mac + FOUR.packed + mac + FOUR.packed
     assert frames[:2] == [request, reply]
-    assert frames[2][:14] == bytes.fromhex("333300000001") + mac + b"\x86\xdd"
+    ethernet = bytes.fromhex("3333 00000001") + mac + b"\x86\xdd"
+    ipv6 = bytes.fromhex("60000000 0020 3a ff") + SIX.packed + ALL_NODES.packed
+    assert frames[2].startswith(ethernet + ipv6 + b"\x88\0")
+    assert frames[2][58:] == bytes.fromhex("20000000") + SIX.packed + b"\2\1" + mac
 
 
 def test_what_cannot_be_announced_is_refused():

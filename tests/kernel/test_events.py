@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.kernel import events, nsids
@@ -56,13 +55,15 @@ class Hearing:
 
 
 @pytest.fixture
-def quiet(namespace):
+def quiet(request):
+    request.getfixturevalue("namespace")
     # Its IPv6 would speak up in the middle of a test.
     net.ip("link set eth0 down", "link set wire0 down")
 
 
 @pytest.fixture
-def hearing(quiet):
+def hearing(request):
+    request.getfixturevalue("quiet")
     found = Hearing()
     yield found
     found.close()
@@ -90,7 +91,8 @@ def inside(sandbox, *lines):
     subprocess.run(words, input="\n".join(lines), text=True, check=True)
 
 
-def test_the_first_word_is_that_anything_may_have_changed(quiet):
+@pytest.mark.usefixtures("quiet")
+def test_the_first_word_is_that_anything_may_have_changed():
     told = threading.Event()
     ours, theirs = socket.socketpair()
     hearing = threading.Thread(
@@ -250,7 +252,8 @@ def test_a_storm_of_ten_thousand_is_told_in_few_words(hearing, make):
     assert hearing.upon("link set lo mtu 1400", here=sandbox) == {path(sandbox)}
 
 
-def test_an_overflow_means_that_anything_may_have_changed(quiet, make, monkeypatch):
+@pytest.mark.usefixtures("quiet")
+def test_an_overflow_means_that_anything_may_have_changed(make, monkeypatch):
     monkeypatch.setattr(events, "_BUFFER_BYTES", 1)
     hearing, sandbox = Hearing(), make()
     try:

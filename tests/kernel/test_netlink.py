@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-import time
 from ipaddress import ip_address
 from pathlib import Path
 

@@ -150,7 +150,9 @@ class Listener:
             self._strangers.clear()
 
 
-def _readable(*sockets: socket.socket, seconds: float | None = None) -> Collection[object]:
+def _readable(
+    *sockets: socket.socket, seconds: float | None = None
+) -> Collection[object]:
     return select.select(sockets, [], [], seconds)[0]
 
 
