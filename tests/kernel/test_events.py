@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from struct import pack
 
 import pytest
 
@@ -235,8 +236,11 @@ def test_a_new_namespace_at_an_old_path_is_heard(hearing, make):
 
 
 def test_a_host_that_has_a_number_of_its_own_is_still_the_host(hearing):
-    nsids.given("/proc/thread-self/ns/net")
+    number = nsids.given("/proc/thread-self/ns/net")
     assert hearing.upon("addr add 10.0.0.2/24 dev lo") == {""}
+    # As kernels tell it that do not leave out their own.
+    ancillary = [(events._SOL_NETLINK, events._LISTEN_ALL_NSID, pack("=i", number))]
+    assert hearing.listener._whose(bytes(events._HEAD_BYTES), ancillary) == {""}
 
 
 def test_a_storm_of_ten_thousand_is_told_in_few_words(hearing, make):
@@ -247,7 +251,7 @@ def test_a_storm_of_ten_thousand_is_told_in_few_words(hearing, make):
     told = hearing.upon(*storm, here=sandbox)
     seconds = time.monotonic() - began
     assert told <= {path(sandbox), None}
-    assert len(hearing.told) <= seconds / events._GATHER_SECONDS + 1
+    assert len(hearing.told) <= 100 * seconds + 1
     hearing.listener.watch(path(sandbox))
     assert hearing.upon("link set lo mtu 1400", here=sandbox) == {path(sandbox)}
 

@@ -176,7 +176,7 @@ def _messages(s: socket.socket) -> Iterator[Message | None]:
 
 
 def _number(ancillary: Ancillary) -> int:
-    """Return the namespace that a message came from; of our own, it does not say."""
+    """Return the namespace a message came from; our own is not told, as a rule."""
     for level, kind, value in ancillary:
         if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
             number: int = struct.unpack("=i", value)[0]
