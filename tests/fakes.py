@@ -32,7 +32,6 @@ class FakeKernel:
     def __init__(self, *devices: Device, default: str | None = "eth0") -> None:
         self.links: dict[str, Link] = {}
         self.announced: list[tuple[str, str, frozenset[Address]]] = []
-        self.watched: set[str] = set()
         self.rooms: dict[str, dict[str, Link]] = {}
         self.others: dict[str, Object] = {}
         self.settings: dict[str, str] = {}
@@ -246,9 +245,6 @@ class FakeKernel:
         if device not in self.rooms.get(sandbox, {}):
             raise OSError(errno.ENODEV, device)
         self.announced.append((sandbox, device, frozenset(addresses)))
-
-    def watch(self, sandbox: str) -> None:
-        self.watched.add(sandbox)
 
     def is_wireless(self, device: str) -> bool:
         return device in self.wireless

@@ -18,7 +18,9 @@ from underlay.model import Endpoint
 log = logging.getLogger(__name__)
 
 # A switch may be learning still, a frame may be lost.
-AGAIN_AFTER_SECONDS = (1.0, 3.0, 7.0)
+AFTER_SECONDS = (0.0, 1.0, 3.0, 7.0)
+# The kernel takes its time for each, without work: the containers of a host share it.
+AT_ONCE = 16
 
 
 @dataclass
@@ -32,42 +34,51 @@ class Announcer:
     _stopping: bool = False
 
     def tell(self, endpoint: Endpoint) -> None:
-        """Announce what an endpoint has, as far as its device still has it."""
-        if not self._send(endpoint):
-            return
+        """Have announced what an endpoint has, as far as its device has it then."""
         now = self.clock()
         with self._changed:
-            for pause in AGAIN_AFTER_SECONDS:
+            for pause in AFTER_SECONDS:
                 heapq.heappush(self._due, (now + pause, endpoint.id, endpoint))
             self._changed.notify()
 
     def run(self) -> None:
-        """Repeat announcements as they are due, until told to stop."""
-        while True:
+        """Announce what is due, until told to stop."""
+        while not self._stopping:
+            self.send()
             with self._changed:
                 pause = self._due[0][0] - self.clock() if self._due else None
                 if not self._stopping and (pause is None or pause > 0):
                     self._changed.wait(pause)
-                    continue
-                if self._stopping:
-                    return
-                _, _, endpoint = heapq.heappop(self._due)
-            self._send(endpoint)
 
     def stop(self) -> None:
-        """End the repeating."""
+        """End the announcing."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
 
-    def _send(self, endpoint: Endpoint) -> bool:
+    def send(self) -> None:
+        """Announce what is due now."""
+        while due := self._next():
+            threads = [threading.Thread(target=self._send, args=(e,)) for e in due]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    def _next(self) -> list[Endpoint]:
+        found: list[Endpoint] = []
+        now = self.clock()
+        with self._changed:
+            while self._due and self._due[0][0] <= now and len(found) < AT_ONCE:
+                found.append(heapq.heappop(self._due)[2])
+        return found
+
+    def _send(self, endpoint: Endpoint) -> None:
         if endpoint.inside is None:
-            return False
+            return
         addresses = {a.ip for a in endpoint.addresses}
         try:
             self.kernel.announce(endpoint.sandbox, endpoint.inside.device, addresses)
         except OSError as error:
             # It has left since, or is down: then there is nothing to tell.
             log.debug("not announced", extra={"error": error})
-            return False
-        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from underlay import inside
@@ -52,18 +53,28 @@ class Passes:
         self._patience = Patience(self.clock)
         self._rounds = Rounds(self.records)
 
-    def go_round(self, stirred: Collection[str] | None, noticed: float) -> float | None:
+    def go_round(
+        self,
+        stirred: Collection[str] | None,
+        noticed: float,
+        watch: Callable[[str], None],
+    ) -> float | None:
         """Look where something `stirred`: paths of sandboxes, "" is the host.
 
-        None: it may have been anywhere. `noticed` is when. Returns the seconds until
-        there is something to do again, None if that is not known yet. Who failed lately
-        is left alone.
+        None: it may have been anywhere. `noticed` is when; `watch` has the stirring of
+        a sandbox heard, from before the look into it. Returns the seconds until there
+        is something to do again, None if that is not known yet. Who failed lately is
+        left alone.
         """
         self.noticed = noticed
         if stirred is None or "" in stirred:
             self._patience.hasten()
         self._again = None
-        self.run(joined=self._rounds.next(stirred), patient=True)
+        joined = self._rounds.next(stirred)
+        for sandbox in {e.sandbox for e in joined}:
+            with suppress(OSError):  # it is gone, or not there yet
+                watch(sandbox)
+        self.run(joined=joined, patient=True)
         pauses = [0.0] if self._rounds.is_hurried else []
         pauses += [p for p in (self._patience.due(), self._again) if p is not None]
         return min(pauses, default=None)
@@ -111,7 +122,7 @@ class Passes:
         self._to_tell.clear()
 
     def _is_ripe(self, steps: Collection[Step]) -> bool:
-        """Tell whether it is time for steps: a missing default route is looked at twice.
+        """Tell whether it is time for steps, of which a default route needs two looks.
 
         Docker may be about to give it to another network, and would meet ours.
         """
@@ -131,8 +142,6 @@ class Passes:
         """
         if joined is None:
             joined = self.records.networks.joined()
-        for endpoint in joined if learning else ():
-            self.kernel.watch(endpoint.sandbox)
         taken, held = self.takeovers.wanted()
         seen = self.kernel.observe() | held
         rooms = self.kernel.observe_inside({e.sandbox for e in joined})

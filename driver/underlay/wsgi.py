@@ -13,7 +13,7 @@ from typing import Any
 
 from underlay import __version__, status
 from underlay.errors import UnderlayError
-from underlay.kernel.events import listen
+from underlay.kernel.events import Listener
 from underlay.metrics import Metrics
 from underlay.reconciler import Loop
 from underlay.records import Records
@@ -54,9 +54,14 @@ class Watchers:
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
         self._records = parts.records
-        self._stop_events, self._events_stopped = socket.socketpair()
+        self._stop_events, events_stopped = socket.socketpair()
+        self._listener = Listener(events_stopped)
+        self._passes = parts.engine.passes
+        self._lock = threading.Lock()
+        self._stirred: frozenset[str] | None = None
+        self._noticed = 0.0
         self._pass = Loop(
-            lambda: _reconcile(parts),
+            self._mend,
             period=settings.period,
             settle=EVENTS_SETTLE_SECONDS,
             least=PASS_LEAST_SECONDS,
@@ -71,6 +76,7 @@ class Watchers:
             "pass": self._pass.run,
             "names": self.names.run,
             "events": self._hear,
+            "announcer": self._passes.announcer.run,
         }
         self._threads = [
             threading.Thread(target=job, name=name, daemon=True)
@@ -86,7 +92,7 @@ class Watchers:
         """Listen to the kernel; what is missed while that fails, a pass finds."""
         while True:
             try:
-                listen(self._pass.wake, self._events_stopped)
+                self._listener.listen(self._note)
             except OSError as error:
                 log.warning("kernel events lost, trying on", extra={"error": error})
                 self._pass.wake()
@@ -94,18 +100,30 @@ class Watchers:
             else:
                 return
 
+    def _note(self, paths: frozenset[str] | None) -> None:
+        with self._lock:
+            seen = self._stirred
+            if seen == frozenset():
+                self._noticed = time.time()
+            self._stirred = None if seen is None or paths is None else seen | paths
+        self._pass.wake()
+
+    def _mend(self) -> float | None:
+        """Look where something stirred since the last pass began, None: anywhere."""
+        with self._lock:
+            stirred, self._stirred = self._stirred, frozenset()
+            noticed = self._noticed if stirred else time.time()
+        return self._passes.go_round(stirred, noticed, self._listener.watch)
+
     def stop(self) -> None:
         """Stop watching; a Docker API that hangs is not waited for."""
         self._pass.stop()
         self.names.stop()
+        self._passes.announcer.stop()
         self._stop_events.close()
         for thread in self._threads:
             thread.join(timeout=2)
         self._records.close()
-
-
-def _reconcile(parts: Parts) -> None:
-    parts.engine.reconcile()
 
 
 def _tidy(parts: Parts) -> None:

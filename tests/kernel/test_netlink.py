@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-import time
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -20,7 +16,6 @@ from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.failures import KernelRefused
 from underlay.kernel import devices, links
-from underlay.kernel.events import listen
 from underlay.kernel.netlink import Netlink
 from underlay.objects import UNFINISHED_GROUP
 from underlay.steps import Create, Delete
@@ -160,32 +155,6 @@ def test_a_bulk_look_reads_every_link_and_leaves_no_file_open():
     for _ in range(20):
         assert len(links.all_links()) == 103
     assert len(list(Path("/proc/self/fd").iterdir())) == fds
-
-
-def test_a_change_of_links_wakes_the_listener_and_it_stops_when_told():
-    woken = threading.Event()
-    ours, theirs = socket.socketpair()
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-
-    def hear():
-        from tests.kernel.conftest import CLONE_NEWNET, LIBC
-
-        assert LIBC.setns(home, CLONE_NEWNET) == 0
-        listen(woken.set, theirs)
-
-    thread = threading.Thread(target=hear)
-    thread.start()
-    deadline = time.monotonic() + 5
-    while not woken.is_set() and time.monotonic() < deadline:
-        ip("link", "set", "eth0", "mtu", "1499")
-        ip("link", "set", "eth0", "mtu", "1500")
-        woken.wait(0.05)
-    ours.close()
-    thread.join(timeout=5)
-    os.close(home)
-    theirs.close()
-    assert woken.is_set()
-    assert not thread.is_alive()
 
 
 def test_a_sandbox_lives_as_long_as_its_namespace_is_mounted(tmp_path):

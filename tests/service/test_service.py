@@ -127,6 +127,26 @@ def test_a_link_deleted_by_hand_is_back_at_once(daemon):
         time.sleep(0.05)
 
 
+def test_rules_flushed_by_hand_are_back_at_once(daemon):
+    asked = {"Pool": "10.0.0.0/24", "Options": None, "V6": False}
+    pool = daemon.post("IpamDriver.RequestPool", asked)[1]
+    segment = {"AddressSpace": "underlay", "Pool": pool["Pool"]}
+    segment["Gateway"] = "10.0.0.1/24"
+    options = {"mode": "routed", "masquerade": "on"}
+    network = {
+        **NETWORK,
+        "Options": {"com.docker.network.generic": options},
+        "IPv4Data": [segment],
+    }
+    assert daemon.post("NetworkDriver.CreateNetwork", network) == (200, {})
+    for _ in range(10):  # once or twice, a late event of a device would do
+        daemon.in_namespace("nft", "flush", "ruleset")
+        deadline = time.monotonic() + 5
+        while "masquerade" not in daemon.in_namespace("nft", "list", "ruleset"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 def test_the_status_socket_tells_health_status_and_metrics(daemon):
     daemon.post("NetworkDriver.CreateNetwork")
     code, told, _ = daemon.request("GET", "/healthz", on=daemon.status)

@@ -55,9 +55,6 @@ class Kernel(Protocol):
         Those of these that it still has; raises OSError.
         """
 
-    def watch(self, sandbox: str) -> None:
-        """Hear from now on what stirs in a sandbox, if it is there."""
-
     def is_wireless(self, device: str) -> bool:
         """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
 

@@ -1,34 +1,227 @@
-"""Kernel events of this namespace, as a wake-up and nothing more."""
+"""Kernel events of the host and of its sandboxes, as a wake-up and nothing more.
+
+Layouts: linux/rtnetlink.h, linux/filter.h.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import os
 import select
 import socket
-from collections.abc import Callable
+import struct
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, suppress
 
-# Links, IPv4 and IPv6 addresses, settings of devices (forwarding, say) of both.
-_GROUPS = 0x1 | 0x10 | 0x100 | 1 << 23 | 1 << 24
+from underlay.kernel import nsids
+
+# Links, addresses, routes and settings of devices (forwarding, say) of IPv4 and IPv6,
+# and the numbers of namespaces. Not neighbours: proxy entries give no event, and the
+# end of a permanent one looks like that of any that did not answer.
+_GROUPS = 1 << 0 | 1 << 4 | 1 << 8 | 1 << 6 | 1 << 10 | 1 << 23 | 1 << 24 | 1 << 27
+_NETFILTER, _NFTABLES = 12, 1 << 6
+_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
 _BUFFER_BYTES = 1 << 22
+# The head of a message is all that is looked at; the rest is cut off.
+_HEAD_BYTES, _ANCILLARY_BYTES = 64, socket.CMSG_SPACE(4)
+# A storm would else be told one by one.
+_GATHER_SECONDS = 0.01
+
+_HEADER_BYTES, _KIND_AT, _PROTOCOL_AT = 16, 4, 21
+_NEWROUTE, _DELROUTE = 24, 25
+# Routes of the kernel, of Docker and `ip route`, static ones and ours: what a routing
+# daemon learns comes by the hundred thousand, and is nothing of ours.
+_PROTOCOLS = (2, 3, 4, 157)
+_LOAD_BYTE, _LOAD_HALF, _IF_EQUAL, _RETURN = 0x30, 0x28, 0x15, 0x06
+
+Ancillary = list[tuple[int, int, bytes]]
+Message = tuple[bytes, Ancillary]
 
 
-def listen(wake: Callable[[], None], stop: socket.socket) -> None:
-    """Call `wake` whenever a link, an address or a setting of a device changes.
+class Listener:
+    """Hears the namespace it is used in, and those it was told to watch.
 
-    Until `stop` becomes readable. What an event says is not read: whoever is woken
-    looks at everything. An overflow is one more reason to look. Binds and reads in the
-    calling thread.
+    Until `stop` becomes readable. One thread may watch while another listens.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        s.bind((0, _GROUPS))
-        while True:
-            ready, _, _ = select.select([s, stop], [], [])
-            if stop in ready:
-                return
-            try:
-                s.recv(1 << 16)
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-            wake()
+
+    def __init__(self, stop: socket.socket) -> None:
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._known: dict[int, tuple[tuple[int, int], str]] = {}
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._strangers: set[int] = set()
+        self._own = nsids.NONE
+
+    def watch(self, path: str) -> None:
+        """Hear the namespace pinned at a path; raises OSError if there is none.
+
+        Call it before every look there, so that nothing is missed in between: it costs
+        a stat where the namespace is known.
+        """
+        with self._lock:
+            found = os.stat(path)  # noqa: PTH116 - ten times as fast
+            file = (found.st_dev, found.st_ino)
+            nsid = self._numbers.get(file)
+            if nsid is None:
+                nsid = nsids.given(path)
+                self._forget(nsid)
+                self._numbers[file] = nsid
+            self._known[nsid] = (file, path)
+
+    def listen(self, stirred: Callable[[frozenset[str] | None], None]) -> None:
+        """Call `stirred` with the sandboxes where something changed, "" for the host.
+
+        With None if anything may have changed: at first, and after an overflow. A
+        namespace that is not watched counts once as the host: it may be one to be
+        watched from now on. What an event says is not acted on: whoever is told looks.
+        A sandbox that is gone has stirred, too. Raises OSError.
+        """
+        with ExitStack() as stack:
+            routing = stack.enter_context(_opened(socket.NETLINK_ROUTE, _GROUPS))
+            _hear_sandboxes(routing)
+            _keep_back_strangers_routes(routing)
+            tables = []
+            with suppress(OSError):  # a kernel without nftables
+                tables = [stack.enter_context(_opened(_NETFILTER, _NFTABLES))]
+            self._forget_all()
+            stirred(None)
+            while self._stop not in _readable(self._stop, routing, *tables):
+                _readable(self._stop, seconds=_GATHER_SECONDS)
+                paths = self._drain(routing)
+                paths |= {"" for s in tables for _ in _messages(s)}
+                if None in paths:
+                    stirred(None)
+                elif paths:
+                    stirred(frozenset(p for p in paths if p is not None))
+
+    def _drain(self, s: socket.socket) -> set[str | None]:
+        """Return who stirred, None for anybody."""
+        paths: set[str | None] = set()
+        lost = False
+        for message in _messages(s):
+            if message is None:
+                lost = True
+            else:
+                paths |= self._whose(*message)
+        if lost:
+            self._forget_all()
+            return {None}
+        return paths
+
+    def _whose(self, message: bytes, ancillary: Ancillary) -> set[str | None]:
+        (kind,) = struct.unpack_from("=H", message, _KIND_AT)
+        nsid = _number(ancillary)
+        with self._lock:
+            here = nsid in (nsids.NONE, self._own)
+            if kind == nsids.GONE and here:
+                return self._forget(nsids.named(message[_HEADER_BYTES:]))
+            if kind in (nsids.NEW, nsids.GONE):
+                return set()
+            return {""} if here else self._of(nsid)
+
+    def _of(self, nsid: int) -> set[str | None]:
+        if nsid in self._known:
+            return {self._known[nsid][1]}
+        if nsid in self._strangers:
+            return set()
+        self._own = nsids.own()
+        if nsid == self._own:
+            return {""}
+        # No sandbox of ours, or one that the pass has yet to look into for the first
+        # time: that looks as soon as it is woken.
+        self._strangers.add(nsid)
+        return {""}
+
+    def _forget(self, nsid: int) -> set[str | None]:
+        """Free a number for its next owner; return the path of who had it."""
+        self._strangers.discard(nsid)
+        if nsid not in self._known:
+            return set()
+        file, path = self._known.pop(nsid)
+        del self._numbers[file]
+        return {path}
+
+    def _forget_all(self) -> None:
+        """Forget every number: that its owner is gone may have been missed."""
+        with self._lock:
+            self._known.clear()
+            self._numbers.clear()
+            self._strangers.clear()
+
+
+def _readable(
+    *sockets: socket.socket, seconds: float | None = None
+) -> Collection[object]:
+    return select.select(sockets, [], [], seconds)[0]
+
+
+def _messages(s: socket.socket) -> Iterator[Message | None]:
+    """Yield the heads of all messages there are, None where some were lost.
+
+    To the end: once it has dropped one the kernel drops all until then, and does not
+    say so again.
+    """
+    while True:
+        try:
+            message, ancillary, _, _ = s.recvmsg(_HEAD_BYTES, _ANCILLARY_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield None
+        else:
+            yield message, ancillary
+
+
+def _number(ancillary: Ancillary) -> int:
+    """Return the namespace a message came from; our own is not told, as a rule."""
+    for level, kind, value in ancillary:
+        if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
+            number: int = struct.unpack("=i", value)[0]
+            return number
+    return nsids.NONE
+
+
+def _opened(protocol: int, groups: int) -> socket.socket:
+    s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    try:
+        s.setblocking(False)
+        with suppress(PermissionError):  # the usual 200 KB, then
+            s.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        s.bind((0, groups))
+    except OSError:
+        s.close()
+        raise
+    return s
+
+
+def _hear_sandboxes(s: socket.socket) -> None:
+    with suppress(PermissionError):  # without CAP_NET_BROADCAST, the host alone
+        s.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+
+
+def _keep_back_strangers_routes(s: socket.socket) -> None:
+    """Have the kernel drop them before they fill the buffer or wake anybody."""
+    passed = 5 + len(_PROTOCOLS)
+    program = [
+        (_LOAD_HALF, 0, 0, _KIND_AT),
+        (_IF_EQUAL, 1, 0, _as_loaded(_NEWROUTE)),
+        (_IF_EQUAL, 0, passed - 3, _as_loaded(_DELROUTE)),
+        (_LOAD_BYTE, 0, 0, _PROTOCOL_AT),
+        *((_IF_EQUAL, passed - i, 0, p) for i, p in enumerate(_PROTOCOLS, 5)),
+        (_RETURN, 0, 0, 0),
+        (_RETURN, 0, 0, 0xFFFFFFFF),
+    ]
+    code = b"".join(struct.pack("=HBBI", *step) for step in program)
+    steps = ctypes.create_string_buffer(code, len(code))
+    block = struct.pack("@HP", len(program), ctypes.addressof(steps))
+    s.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, block)
+
+
+def _as_loaded(kind: int) -> int:
+    """Return a number of the machine's byte order as the filter sees it: big-endian."""
+    return int.from_bytes(struct.pack("=H", kind), "big")

@@ -17,12 +17,14 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from underlay import model
 from underlay.failures import KernelRefused
 from underlay.kernel import (
+    announce,
     asking,
     carriers,
     devices,
     ip,
     iptables,
     links,
+    namespaces,
     nftables,
     sandboxes,
     standing,
@@ -137,6 +139,13 @@ class Netlink:
         """Return which addresses answer on a device to ARP or neighbour discovery."""
         with _looking(f"ip neigh show dev {device}"):
             return asking.answering(links.index_of(device), addresses)
+
+    def announce(
+        self, sandbox: str, device: str, addresses: Collection[model.Address]
+    ) -> None:
+        """Tell the segment of a device in a sandbox which of these addresses it has."""
+        path = Path(sandbox)
+        namespaces.inside(path, lambda: announce.what_is_there(device, addresses))
 
     def is_wireless(self, device: str) -> bool:
         """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""

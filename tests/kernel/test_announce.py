@@ -1,0 +1,101 @@
+"""Announcements as a neighbour's kernel takes them, and as they are on the wire."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from ipaddress import ip_address
+
+import pytest
+
+from tests.kernel.conftest import ip
+from tests.lab import net
+from tests.lab.service import wait_until
+from underlay.kernel.announce import announce
+from underlay.kernel.namespaces import inside
+
+FOUR, SIX = ip_address("10.0.0.9"), ip_address("fd00::9")
+MAC, THEIRS, WRONG = (f"02:00:00:00:00:{n:02x}" for n in (9, 1, 0x66))
+ALL_NODES = ip_address("ff02::1")
+ETH_P_ALL = 3
+
+pytestmark = pytest.mark.usefixtures("namespace")
+
+
+@pytest.fixture
+def neighbour():
+    """Another namespace, at the other end of this one's eth0."""
+    with net.Namespace(f"ulan{secrets.token_hex(3)}", "") as found:
+        net.ip(
+            f"link set eth0 address {MAC}",
+            f"link set wire0 address {THEIRS}",
+            f"link set wire0 netns {found.netns}",
+        )
+        commands = """
+            ip link set wire0 up
+            ip addr add 10.0.0.1/24 dev wire0
+            ip addr add fd00::1/64 dev wire0 nodad
+        """
+        found.run("sh", "-ec", commands)
+        wait_until(lambda: " UP " in ip("-br", "link", "show", "eth0"), 5)
+        yield found
+
+
+def entry(neighbour, address):
+    return neighbour.run("ip", "neigh", "show", str(address), "dev", "wire0").stdout
+
+
+@pytest.mark.parametrize("state", ["stale", "reachable"])
+@pytest.mark.parametrize("address", [FOUR, SIX])
+def test_a_neighbour_that_knows_a_wrong_mac_learns_the_right_one(
+    neighbour, address, state
+):
+    words = ("neigh", "replace", str(address), "lladdr", WRONG, "dev", "wire0")
+    neighbour.run("ip", *words, "nud", state)
+    assert WRONG in entry(neighbour, address)
+    announce("eth0", [address])
+    wait_until(lambda: MAC in entry(neighbour, address), 2)
+    assert "router" not in entry(neighbour, address)
+
+
+def test_a_neighbour_that_knows_nobody_still_knows_nobody(neighbour):
+    announce("eth0", [FOUR, SIX])
+    assert entry(neighbour, FOUR) == entry(neighbour, SIX) == ""
+
+
+def test_a_device_in_another_namespace_is_announced_from_inside_it(neighbour):
+    ip("neigh", "replace", str(FOUR), "lladdr", WRONG, "dev", "eth0", "nud", "stale")
+    inside(net.NETNS / neighbour.netns, lambda: announce("wire0", [FOUR]))
+    wait_until(lambda: THEIRS in ip("neigh", "show", str(FOUR)), 2)
+
+
+def test_the_wire_sees_a_request_a_reply_and_an_advertisement(neighbour):
+    def listening():
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+
+    with inside(net.NETNS / neighbour.netns, listening) as wire:
+        wire.bind(("wire0", ETH_P_ALL))
+        wire.settimeout(5)
+        announce("eth0", [FOUR, SIX])
+        frames = []
+        while len(frames) < 3:
+            frame = wire.recv(2000)
+            if FOUR.packed in frame or SIX.packed in frame:
+                frames.append(frame)
+    mac = bytes.fromhex(MAC.replace(":", ""))
+    arp = b"\xff" * 6 + mac + bytes.fromhex("0806 0001 0800 06 04 00")
+    request = arp + b"\1" + mac + FOUR.packed + b"\0" * 6 + FOUR.packed
+    reply = arp + b"\2" + mac + FOUR.packed + mac + FOUR.packed
+    assert frames[:2] == [request, reply]
+    ethernet = bytes.fromhex("3333 00000001") + mac + b"\x86\xdd"
+    ipv6 = bytes.fromhex("60000000 0020 3a ff") + SIX.packed + ALL_NODES.packed
+    assert frames[2].startswith(ethernet + ipv6 + b"\x88\0")
+    assert frames[2][58:] == bytes.fromhex("20000000") + SIX.packed + b"\2\1" + mac
+
+
+def test_what_cannot_be_announced_is_refused():
+    with pytest.raises(OSError, match="no device none0"):
+        announce("none0", [FOUR])
+    ip("link", "set", "eth0", "down")
+    with pytest.raises(OSError, match="down"):
+        announce("eth0", [FOUR])

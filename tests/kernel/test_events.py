@@ -1,0 +1,287 @@
+"""What the listener hears of the host, of sandboxes, and of strangers."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from struct import pack
+
+import pytest
+
+from tests.lab import net
+from tests.lab.service import wait_until
+from underlay.kernel import events, nsids
+
+LONG_ENOUGH = 0.3  # for any event of this machine to arrive
+MANY = 10_000
+
+
+class Hearing:
+    """A listener at work in this thread's namespace, and what it told."""
+
+    def __init__(self):
+        self.told = []
+        self._ours, self._theirs = socket.socketpair()
+        self.listener = events.Listener(self._theirs)
+        self.thread = threading.Thread(
+            target=self.listener.listen, args=(self.told.append,)
+        )
+        self.thread.start()
+        self.hush()
+
+    def hush(self):
+        """Wait until nothing is told any more, and forget what was."""
+        while True:
+            before = len(self.told)
+            time.sleep(LONG_ENOUGH)
+            if len(self.told) == before:
+                return self.told.clear()
+
+    def upon(self, *lines, here=None):
+        """Return what is told upon `ip` commands, each but once."""
+        self.told.clear()
+        inside(here, *lines) if here else net.ip(*lines)
+        time.sleep(LONG_ENOUGH)
+        return set().union(*({None} if told is None else told for told in self.told))
+
+    def close(self):
+        self._ours.close()
+        self.thread.join(timeout=5)
+        self._theirs.close()
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def quiet(request):
+    request.getfixturevalue("namespace")
+    # Its IPv6 would speak up in the middle of a test.
+    net.ip("link set eth0 down", "link set wire0 down")
+
+
+@pytest.fixture
+def hearing(request):
+    request.getfixturevalue("quiet")
+    found = Hearing()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def sandbox():
+        made.append(net.Namespace(f"ulev{secrets.token_hex(3)}", ""))
+        return made[-1]
+
+    yield sandbox
+    for one in made:
+        one.close()
+
+
+def path(sandbox):
+    return str(net.NETNS / sandbox.netns)
+
+
+def inside(sandbox, *lines):
+    words = ["ip", "-n", sandbox.netns, "-batch", "-"]
+    subprocess.run(words, input="\n".join(lines), text=True, check=True)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_the_first_word_is_that_anything_may_have_changed():
+    told = threading.Event()
+    ours, theirs = socket.socketpair()
+    hearing = threading.Thread(
+        target=events.Listener(theirs).listen,
+        args=(lambda paths: told.set() if paths is None else None,),
+    )
+    hearing.start()
+    assert told.wait(5)
+    ours.close()
+    hearing.join(timeout=5)
+    theirs.close()
+    assert not hearing.is_alive()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "link set eth0 mtu 1400",
+        "addr add 10.0.0.2/24 dev eth0",
+        "addr add fd00::2/64 dev lo",
+        "route add blackhole 10.9.0.0/16",
+        "route add blackhole 10.9.0.0/16 proto 157",
+        "route add blackhole fd09::/64 proto static",
+    ],
+)
+def test_the_host_is_heard_by_no_name(hearing, line):
+    assert hearing.upon(line) == {""}
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_settings_of_the_host_s_devices_are_heard(hearing, family):
+    Path(f"/proc/sys/net/{family}/conf/eth0/forwarding").write_text("1")
+    wait_until(lambda: hearing.told == [frozenset({""})], 5)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "link set lo mtu 1400",
+        "addr add 10.0.0.2/24 dev lo",
+        "addr add fd00::2/64 dev lo",
+        "route add blackhole 10.9.0.0/16",
+        "route add blackhole fd09::/64",
+        "route add blackhole 10.9.0.0/16 proto 157",
+    ],
+)
+def test_a_watched_sandbox_is_heard_by_its_path(hearing, make, line):
+    sandbox = make()
+    hearing.listener.watch(path(sandbox))
+    assert hearing.upon(line, here=sandbox) == {path(sandbox)}
+
+
+def test_what_is_taken_away_in_a_sandbox_is_heard(hearing, make):
+    sandbox = make()
+    there = ["route add blackhole fd09::/64", "addr add 10.0.0.2/24 dev lo"]
+    inside(sandbox, *there)
+    hearing.listener.watch(path(sandbox))
+    for line in there:
+        gone = line.replace(" add ", " del ")
+        assert hearing.upon(gone, here=sandbox) == {path(sandbox)}
+
+
+def test_a_namespace_nobody_watches_and_that_has_no_number_is_not_heard(hearing, make):
+    sandbox = make()
+    assert hearing.upon("addr add 10.0.0.2/24 dev lo", here=sandbox) == set()
+    hearing.listener.watch(path(sandbox))
+    assert hearing.upon("addr add 10.0.0.3/24 dev lo", here=sandbox) == {path(sandbox)}
+
+
+def test_a_device_that_moves_gives_its_sandbox_a_number_which_is_told_once(
+    hearing, make
+):
+    sandbox = make()
+    assert hearing.upon("link add link eth0 name child type macvlan") == {""}
+    assert hearing.upon(f"link set child netns {sandbox.netns}") == {""}
+    assert hearing.upon("link set child mtu 1300", here=sandbox) == set()
+    hearing.listener.watch(path(sandbox))
+    assert hearing.upon("link set child mtu 1200", here=sandbox) == {path(sandbox)}
+
+
+def test_all_that_stirred_are_told(hearing, make):
+    both = make(), make()
+    for sandbox in both:
+        hearing.listener.watch(path(sandbox))
+    hearing.told.clear()
+    for sandbox in both:
+        inside(sandbox, "addr add 10.0.0.2/24 dev lo")
+    everybody = {path(sandbox) for sandbox in both}
+    wait_until(lambda: set().union(*hearing.told) == everybody, 5)
+
+
+@pytest.mark.parametrize("protocol", ["bird", "bgp", "zebra", "ra"])
+@pytest.mark.parametrize("family", ["10.9.0.0/16", "fd09::/64"])
+def test_routes_of_a_routing_daemon_are_not_heard(hearing, make, protocol, family):
+    sandbox = make()
+    hearing.listener.watch(path(sandbox))
+    learnt = [
+        f"route {verb} blackhole {family} proto {protocol}" for verb in ("add", "del")
+    ]
+    assert hearing.upon(*learnt) == set()
+    assert hearing.upon(*learnt, here=sandbox) == set()
+
+
+def test_what_is_no_namespace_cannot_be_watched(hearing, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        hearing.listener.watch(str(tmp_path / "none"))
+    (tmp_path / "left-over").touch()
+    with pytest.raises(OSError):
+        hearing.listener.watch(str(tmp_path / "left-over"))
+
+
+def test_a_namespace_that_is_known_is_not_asked_for_again(hearing, make, monkeypatch):
+    sandbox = make()
+    hearing.listener.watch(path(sandbox))
+    monkeypatch.delattr(nsids, "given")
+    hearing.listener.watch(path(sandbox))
+
+
+def test_a_sandbox_that_is_gone_has_stirred_and_is_forgotten(hearing, make):
+    first = make()
+    hearing.listener.watch(path(first))
+    number = nsids.given(path(first))
+    first.close()
+    wait_until(lambda: frozenset({path(first)}) in hearing.told, 10)
+    second = make()
+    assert nsids.given(path(second)) == number
+    assert hearing.upon("addr add 10.0.0.2/24 dev lo", here=second) == {""}
+    hearing.listener.watch(path(second))
+    assert hearing.upon("addr add 10.0.0.3/24 dev lo", here=second) == {path(second)}
+
+
+def test_a_new_namespace_at_an_old_path_is_heard(hearing, make):
+    sandbox = make()
+    hearing.listener.watch(path(sandbox))
+    sandbox.close()
+    wait_until(lambda: hearing.told, 10)
+    net.ip(f"netns add {sandbox.netns}")
+    hearing.listener.watch(path(sandbox))
+    assert hearing.upon("link set lo up", here=sandbox) == {path(sandbox)}
+
+
+def test_a_host_that_has_a_number_of_its_own_is_still_the_host(hearing):
+    number = nsids.given("/proc/thread-self/ns/net")
+    assert hearing.upon("addr add 10.0.0.2/24 dev lo") == {""}
+    # As kernels tell it that do not leave out their own.
+    ancillary = [(events._SOL_NETLINK, events._LISTEN_ALL_NSID, pack("=i", number))]
+    assert hearing.listener._whose(bytes(events._HEAD_BYTES), ancillary) == {""}
+
+
+def test_a_storm_of_ten_thousand_is_told_in_few_words(hearing, make):
+    sandbox = make()
+    hearing.listener.watch(path(sandbox))
+    began = time.monotonic()
+    storm = [f"addr add 10.0.{n >> 8}.{n & 255}/32 dev lo" for n in range(MANY)]
+    told = hearing.upon(*storm, here=sandbox)
+    seconds = time.monotonic() - began
+    assert told <= {path(sandbox), None}
+    assert len(hearing.told) <= 100 * seconds + 1
+    hearing.listener.watch(path(sandbox))
+    assert hearing.upon("link set lo mtu 1400", here=sandbox) == {path(sandbox)}
+
+
+@pytest.mark.usefixtures("quiet")
+def test_an_overflow_means_that_anything_may_have_changed(make, monkeypatch):
+    monkeypatch.setattr(events, "_BUFFER_BYTES", 1)
+    hearing, sandbox = Hearing(), make()
+    try:
+        hearing.listener.watch(path(sandbox))
+        storm = [f"addr add 10.0.0.{n}/32 dev lo" for n in range(250)]
+        assert None in hearing.upon(*storm, here=sandbox)
+        # Whether it still has its number, the overflow may have hidden.
+        assert hearing.upon("link set lo mtu 1300", here=sandbox) == {""}
+        hearing.listener.watch(path(sandbox))
+        told = hearing.upon("link set lo mtu 1400", here=sandbox)
+        assert told == {path(sandbox)}
+    finally:
+        hearing.close()
+
+
+def test_changed_tables_of_the_host_are_heard_and_looks_at_them_are_not(hearing):
+    def done(*words):
+        hearing.told.clear()
+        subprocess.run(words, check=False, capture_output=True)
+        time.sleep(LONG_ENOUGH)
+        return set().union(*hearing.told)
+
+    assert done("nft", "add", "table", "ip", "theirs") == {""}
+    assert done("iptables-nft", "-N", "DOCKER-USER") == {""}
+    assert done("iptables-nft", "-S", "DOCKER-USER") == set()
+    assert done("nft", "-j", "list", "ruleset") == set()
+    assert done("nft", "delete", "table", "ip", "theirs") == {""}
