@@ -16,6 +16,7 @@ from underlay.modes import mode_of
 from underlay.modes.ipvlan import EVERYWHERE
 from underlay.objects import HOST_METRIC, Address, Link, Object, Owner, Route
 
+_CONNECTED_METRIC = {4: 0, 6: 256}
 # Engines switch IPv6 off in a sandbox, and on again for a device that has an address.
 _IPV6 = ("net/ipv6/conf/*/disable_ipv6=0",)
 
@@ -39,6 +40,8 @@ def objects(
             yield o
     for address in endpoint.addresses:
         yield Address(address, known.device, owner, endpoint.sandbox)
+        if address.network.prefixlen < address.max_prefixlen:
+            yield _connected(address, known.device, owner, endpoint.sandbox)
     for way in _ways(network, endpoint, known.device):
         if not is_default(way) or way.destination.version in known.defaults:
             yield way
@@ -110,6 +113,21 @@ def _moved(link: Link, network: Network, endpoint: Endpoint, known: Inside) -> L
         up=True,
         mtu=min(most) if known.mtu else link.mtu,
         settings=_IPV6 if endpoint.ipv6 else (),
+    )
+
+
+def _connected(
+    address: model.Interface, device: str, owner: Owner, sandbox: str
+) -> Route:
+    """Return the route to its subnet that the kernel makes with an address."""
+    return Route(
+        address.network,
+        device,
+        _CONNECTED_METRIC[address.version],
+        source=address.ip if address.version == 4 else None,
+        owner=owner,
+        sandbox=sandbox,
+        connected=True,
     )
 
 

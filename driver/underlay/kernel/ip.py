@@ -27,7 +27,7 @@ FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _GLOBAL, _LINK, _PERMANENT = 0, 253, 0x80
 _UNFIT = 0x40 | 0x20 | 0x08 | 0x01  # tentative, deprecated, found elsewhere, temporary
 _NODAD, _NO_PREFIX_ROUTE = 0x02, 0x200
@@ -167,17 +167,16 @@ def _route(message: bytes, head: tuple[int, ...], names: Mapping[int, str]) -> R
 def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
     """Return the routes of this namespace by links given by index, and default ones.
 
-    Those that somebody put in the main table, whoever that was.
+    Those of the main table, whoever put them there.
     """
     for family in FAMILIES.values():
         body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         for message in raw.dump(_GETROUTE, _NEWROUTE, body):
             head = _RTMSG.unpack_from(message)
-            if head[4] != MAIN_TABLE or head[5] == _BY_KERNEL or head[7] != _UNICAST:
-                continue
             found = _route(message, head, names)
-            if found.device in names.values() or not head[1]:
-                yield replace(found, source=None)
+            ours = found.device in names.values() or not head[1]
+            if ours and head[7] == _UNICAST and found.table == MAIN_TABLE:
+                yield replace(found, connected=head[5] == _BY_KERNEL)
 
 
 def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
@@ -243,6 +242,9 @@ def _of_address(address: Address) -> bytes:
     index = links.index_of(address.device)
     body = _IFADDR.pack(FAMILIES[version], length, 0, scope, index)
     body += raw.attribute(_IFA_LOCAL, packed) + raw.attribute(_IFA_ADDRESS, packed)
+    if version == 4 and address.sandbox and length < 31:
+        everybody = interface.network.broadcast_address.packed
+        body += raw.attribute(_IFA_BROADCAST, everybody)
     if version == 6:
         alone = 0 if address.sandbox else _NO_PREFIX_ROUTE
         body += raw.attribute(_IFA_FLAGS, _NUMBER.pack(_NODAD | alone))
@@ -255,6 +257,7 @@ def _of_route(route: Route) -> bytes:
     scope = _GLOBAL if away or route.via else _LINK
     # Inside a sandbox as Docker makes them, who takes them away again.
     protocol = _BY_BOOT if route.sandbox else PROTOCOL
+    protocol = _BY_KERNEL if route.connected else protocol
     head = family, to.prefixlen, 0, 0, 0, protocol, scope, kind, 0
     body = _RTMSG.pack(*head) + raw.attribute(_DESTINATION, to.network_address.packed)
     body += raw.attribute(_TABLE, _NUMBER.pack(route.table))

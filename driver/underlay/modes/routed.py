@@ -26,8 +26,7 @@ from underlay.objects import (
 KIND = pair.KIND
 HOST_LENGTH = True
 OWN_KEYS = read.ROUTED_KEYS
-# The rest of a pool leads nowhere; routing daemons announce what has this metric.
-ANNOUNCED = 10
+ANNOUNCED = 10  # the metric of a pool, all of which leads nowhere but to containers
 # No duplicate detection: a container speaks at once, and nobody else is on the link.
 HOST_END = (
     "net/ipv4/conf/*/rp_filter=2",
@@ -68,11 +67,11 @@ def check(network: Network) -> None:
         raise NotRouted(option="--internal", why=_NO_SEGMENT)
     read.always_on(options, "host_access", "the host is the router of its containers")
     gateway.check(network, isolated=False)
-    for segment, found in zip(network.segments, gateway.of(network), strict=True):
+    for segment in network.segments:
         if not segment.pooled:
             raise NeedsOurIpam(subnet=segment.subnet)
-        if found is None:
-            raise NotRouted(option="gateway=none", why=_NO_HOP)
+    if None in gateway.of(network):
+        raise NotRouted(option="gateway=none", why=_NO_HOP)
     masquerade.is_on(options)
     read.table(options)
     read.check_ipv6_mtu(network, read.mtu(options))

@@ -60,7 +60,7 @@ class Route:
 
     `metric` 10 means that a routing daemon may announce it. `source` is the address
     the host speaks from. In a `sandbox` it is the container's own, by a next hop
-    (`via`) or without, and has no mark.
+    (`via`) or without, and has no mark; a `connected` one came with an address.
     """
 
     destination: model.Subnet
@@ -71,6 +71,7 @@ class Route:
     owner: Owner | None = None
     via: model.Address | None = None
     sandbox: str = ""
+    connected: bool = False
 
     rank = ROUTES
 
@@ -93,7 +94,8 @@ class Route:
         words = f"{inside(self.sandbox)}ip{family} route {verb} {what}"
         words += f"{self.destination}" + (f" via {self.via}" if self.via else "")
         words += f" dev {self.device}" if self.device else ""
-        words += "" if self.sandbox else f" proto {PROTOCOL}"
+        protocol = "kernel" if self.connected else PROTOCOL
+        words += f" proto {protocol}" if self.connected or not self.sandbox else ""
         words += f" metric {self.metric}"
         words += f" src {self.source}" if self.source else ""
         return words + (f" table {self.table}" if self.table != MAIN_TABLE else "")

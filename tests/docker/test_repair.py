@@ -1,0 +1,152 @@
+"""Running containers get their network back, whatever was taken from them.
+
+The period is so long that nothing but events can have woken the pass.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from tests.docker.conftest import GATEWAY4, GATEWAY6, make_site
+from tests.lab.service import wait_until
+
+PERIOD_SECONDS = 600
+SOON_SECONDS = 10
+RANGE = ("--ip-range", "10.77.0.64/27")
+POOL4, POOL6 = "10.99.0.0/24", "fd99::/64"
+
+
+@pytest.fixture(scope="module")
+def calm(lan):
+    """A host whose service looks only when something stirs."""
+    made = make_site(lan, "calm", "28.5", 9, period=PERIOD_SECONDS)
+    mac = ("address", "02:00:00:00:00:b1")
+    made.host.run("ip", "link", "add", "br1", *mac, "type", "bridge")
+    made.host.run("ip", "link", "set", "br1", "up")
+    yield made
+    made.host.close()
+
+
+@pytest.fixture(scope="module", params=["macvlan", "routed", "bridge"])
+def web(request, calm):
+    """A container of a dual-stack network of each mode, at rest."""
+    site, mode = calm, request.param
+    if mode == "macvlan":
+        site.dual("lan", *RANGE)
+    else:
+        words = {
+            "routed": ("-o", "mode=routed", "-o", "proxy=eth0"),
+            "bridge": ("-o", "bridge=br1"),
+        }
+        site.docker(
+            "network", "create", "-d", "underlay", "--ipam-driver", "underlay",
+            *words[mode], "--ipv6", "--subnet", POOL4, "--subnet", POOL6,
+            "--gateway", "10.99.0.1", "--gateway", "fd99::1", "lan",
+        )  # fmt: skip
+    site.run("web", "lan", "--cap-add", "NET_ADMIN")
+    wait_until(lambda: is_settled(site), 20, lambda: site.service.log)
+    yield site, mode
+    site.clear()
+    site.assert_nothing_left()
+
+
+def is_settled(site):
+    """Tell whether the service has seen Docker finish with the devices."""
+    query = "select count(*) from sandbox where device = ''"
+    found = site.host.outer_run(
+        "python3", "-c",
+        "import sqlite3, sys; print(sqlite3.connect(sys.argv[1])"
+        ".execute(sys.argv[2]).fetchone()[0])",
+        f"{site.service.env['UNDERLAY_STATE_DIR']}/underlay.db", query,
+    )  # fmt: skip
+    return found.stdout.strip() == "0"
+
+
+def inside(site, container, *words, check=True):
+    """Run a command of the lab in a container's network namespace."""
+    net = f"--net=/proc/{site.host.pid_of(container)}/ns/net"
+    return site.host.run("nsenter", net, *words, check=check).stdout
+
+
+def face(site, container="web"):
+    """Return what a container sees of its network, in ip's words; None if nothing."""
+    try:
+        shown = inside(
+            site, container, "sh", "-ec",
+            "ip -o link show dev eth0; ip -o addr show dev eth0;"
+            "ip route; ip -6 route",
+        )  # fmt: skip
+    except subprocess.CalledProcessError:
+        return None
+    # What the kernel counts, and what is not ours.
+    shown = re.sub(r"^\d+: (\w+)(@\w+)?:?", r"\1", shown, flags=re.MULTILINE)
+    shown = re.sub(r"link-netnsid \d+|qlen \d+|if\d+|noqueue|tentative", "", shown)
+    return sorted(" ".join(line.split()) for line in shown.splitlines())
+
+
+def ways(site):
+    """Return all of the host's network, but what a pair made again has anew."""
+    found = {}
+    for key, text in site.dump().items():
+        text = re.sub(r"^\d+: ", "", text, flags=re.MULTILINE)
+        text = re.sub(r"(ul-\w+.*link/ether) \S+", r"\1", text)
+        text = re.sub(r"fe80::\S+", "fe80::", text)
+        found[key] = sorted(re.sub(r"link-netnsid \d+|qlen \d+", "", text).split("\n"))
+    return found
+
+
+def differing(before, after):
+    """Return the lines of two such dumps that are in one of them only."""
+    return {
+        key: set(before[key]) ^ set(after[key])
+        for key in before
+        if before[key] != after[key]
+    }
+
+
+GATEWAYS = {
+    "macvlan": (GATEWAY4, GATEWAY6),
+    "routed": ("10.99.0.1", "fd99::1"),
+    "bridge": (),
+}
+
+TAKEN_INSIDE = {
+    "the device": "ip link del eth0",
+    "being up": "ip link set eth0 down",
+    "the MTU": "ip link set eth0 mtu 1300",
+    "the MAC": "ip link set eth0 address 02:00:00:00:00:77",
+    "the IPv4 address": "ip -4 addr flush dev eth0",
+    "the IPv6 address": "ip -6 addr flush dev eth0 scope global",
+    "all routes": "ip -4 route flush dev eth0; ip -6 route flush dev eth0 proto boot",
+    "the IPv4 default route": "ip route del default",
+    "the IPv6 default route": "ip -6 route del default",
+    "the next hop": "ip route replace default via {other} dev eth0",
+    "everything": "ip link set eth0 down; ip addr flush dev eth0; ip link del eth0",
+}
+
+
+@pytest.mark.parametrize("taken", TAKEN_INSIDE)
+def test_what_is_taken_in_a_container_comes_back(web, taken):
+    site, mode = web
+    other = "10.77.0.9" if mode == "macvlan" else "10.99.0.9"
+    if mode == "routed" and taken == "the next hop":
+        inside(site, "web", "ip", "route", "add", other, "dev", "eth0")
+    before, host = face(site), ways(site)
+    inside(site, "web", "sh", "-ec", TAKEN_INSIDE[taken].format(other=other))
+    wait_until(
+        lambda: face(site) == before,
+        SOON_SECONDS,
+        lambda: (before, face(site), site.service.log[-3000:]),
+    )
+    if mode == "routed" and taken == "the next hop":
+        inside(site, "web", "ip", "route", "del", other, "dev", "eth0")
+    wait_until(
+        lambda: ways(site) == host,
+        SOON_SECONDS,
+        lambda: differing(host, ways(site)),
+    )
+    for gateway in GATEWAYS[mode]:
+        site.ping_from("web", gateway)
