@@ -249,6 +249,10 @@ class FakeKernel:
     def is_wireless(self, device: str) -> bool:
         return device in self.wireless
 
+    def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
+        del sandbox, device
+        return ()
+
     def settings_of(self, device: str) -> tuple[str, ...]:
         return () if device in self.strangers else ("ipv4/rp_filter=1",)
 

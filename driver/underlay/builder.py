@@ -138,6 +138,7 @@ class Builder:
             isinstance(step, Delete)
             and isinstance(link, Link)
             and link.kind in carriers
+            and not link.sandbox
             and self.kernel.carries(link.name)
         ):
             raise StillCarries(step=step, device=link.name)

@@ -17,8 +17,6 @@ from underlay.modes.ipvlan import EVERYWHERE
 from underlay.objects import HOST_METRIC, Address, Link, Object, Owner, Route
 
 _CONNECTED_METRIC = {4: 0, 6: 256}
-# Engines switch IPv6 off in a sandbox, and on again for a device that has an address.
-_IPV6 = ("net/ipv6/conf/*/disable_ipv6=0",)
 
 
 def objects(
@@ -68,7 +66,8 @@ def learn(
     by_it, elsewhere = _defaults(link.name, seen)
     had = set(known.defaults) if known else set()
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
-    return replace(endpoint, inside=Inside(link.name, mtu, defaults))
+    settings = known.settings if known else ()
+    return replace(endpoint, inside=Inside(link.name, mtu, defaults, settings))
 
 
 def _is_complete(
@@ -112,7 +111,7 @@ def _moved(link: Link, network: Network, endpoint: Endpoint, known: Inside) -> L
         sandbox=endpoint.sandbox,
         up=True,
         mtu=min(most) if known.mtu else link.mtu,
-        settings=_IPV6 if endpoint.ipv6 else (),
+        settings=known.settings,
     )
 
 

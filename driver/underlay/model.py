@@ -123,12 +123,14 @@ class Inside:
     """How a device was when Docker had finished with it, inside its sandbox.
 
     `defaults` are the IP families whose default route goes by it: Docker gives it to
-    one network of the container's, and moves it. `mtu` in bytes.
+    one network of the container's, and moves it. `mtu` in bytes. `settings` are its
+    sysctls (net/ipv6/conf/*/disable_ipv6=1) that are not as those of any new device.
     """
 
     device: str
     mtu: int
     defaults: tuple[Family, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from underlay import inside
 from underlay.announcer import Announcer
 from underlay.builder import Builder
 from underlay.failures import KernelRefused
 from underlay.kernel import Kernel
-from underlay.model import Endpoint, Network, Repair
+from underlay.model import Endpoint, Inside, Network, Repair
 from underlay.modes import mode_of
 from underlay.modes.options import is_repaired
 from underlay.objects import Address, Link, Object, Owner, Permit, Route, Sysctl
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Docker is done with a device that it took so long ago, whatever it has not got.
 GIVEN_SECONDS = 30.0
-SECOND_LOOK_SECONDS = 0.15
+SECOND_LOOK_SECONDS, STAND_IN_SECONDS = 0.15, 2.0
 
 Rooms = Mapping[str, Collection[Object]]
 
@@ -100,8 +100,8 @@ class Passes:
             self.parents.follow(network)
         self.builder.settle_settings(self.clock())
         stirred = self._stirred(only, joined)
-        missing = {key for steps in stirred.values() if (key := _missing_way(steps))}
-        self._missing = {k: self._missing.get(k, self.clock()) for k in missing}
+        early = {f[0] for steps in stirred.values() if (f := _premature(steps))}
+        self._missing = {k: self._missing.get(k, self.clock()) for k in early}
         for owner, steps in stirred.items():
             if patient and not (self._is_ripe(steps) and self._patience.has_end(owner)):
                 continue
@@ -122,15 +122,15 @@ class Passes:
         self._to_tell.clear()
 
     def _is_ripe(self, steps: Collection[Step]) -> bool:
-        """Tell whether it is time for steps, of which a default route needs two looks.
-
-        Docker may be about to give it to another network, and would meet ours.
-        """
-        key = _missing_way(steps)
-        pause = SECOND_LOOK_SECONDS - (self.clock() - self._missing.get(key, 0.0))
-        if key is None or pause <= 0:
+        """Tell whether it is time for steps, of which some need a second look."""
+        found = _premature(steps)
+        if found is None:
             return True
-        self._again = pause
+        key, least = found
+        pause = least - (self.clock() - self._missing.get(key, 0.0))
+        if pause <= 0:
+            return True
+        self._again = min(pause, self._again or pause)
         return False
 
     def preview(
@@ -165,6 +165,8 @@ class Passes:
             if network is None or room is None:
                 continue
             now = self._learn(network, endpoint, room)
+            if now.inside and endpoint.inside is None:
+                now = self._with_settings(now, now.inside)
             if now != endpoint:
                 changed.append(now)
                 if learning and endpoint.inside is None:
@@ -182,6 +184,14 @@ class Passes:
     ) -> Endpoint:
         given = self.clock() - endpoint.created > GIVEN_SECONDS
         return inside.learn(network, endpoint, room, given=given)
+
+    def _with_settings(self, endpoint: Endpoint, known: Inside) -> Endpoint:
+        """Return an endpoint with the settings of its device, as Docker made them."""
+        try:
+            found = self.kernel.settings_inside(endpoint.sandbox, known.device)
+        except OSError:  # it has left since
+            return endpoint
+        return replace(endpoint, inside=replace(known, settings=found))
 
     def _wanted_beside(
         self, seen: Iterable[Object], there: Mapping[str, Endpoint]
@@ -314,16 +324,21 @@ class Passes:
                 self.records.notes.clear_trouble(trouble.mark)
 
 
-def _missing_way(steps: Collection[Step]) -> Hashable | None:
-    """Return the key of a default route in a sandbox if nothing else is missing."""
-    ways = [
-        step.object
-        for step in steps
-        if isinstance(step.object, Route) and inside.is_default(step.object)
-    ]
-    if len(ways) < len(steps) or not ways[0].sandbox:
-        return None
-    return ways[0].key
+def _premature(steps: Collection[Step]) -> tuple[Hashable, float] | None:
+    """Return the key of what is not to be made before a second look, seconds later.
+
+    A default route, if nothing else is missing in a sandbox: Docker may be about to
+    give it to another network, and would meet ours. What keeps the place of a device
+    whose parent is gone: that comes back at once, as a rule.
+    """
+    made = [step.object for step in steps if isinstance(step, Create)]
+    for o in made:
+        if isinstance(o, Link) and o.stand_in and o.peer and o.peer.sandbox:
+            return o.key, STAND_IN_SECONDS
+    ways = [o for o in made if isinstance(o, Route) and inside.is_default(o)]
+    if len(ways) == len(steps) and ways[0].sandbox:
+        return ways[0].key, SECOND_LOOK_SECONDS
+    return None
 
 
 def _concerning(want: Wanted, rooms: Rooms) -> frozenset[Object]:

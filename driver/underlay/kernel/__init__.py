@@ -61,6 +61,9 @@ class Kernel(Protocol):
     def settings_of(self, device: str) -> tuple[str, ...]:
         """Return the sysctls that a device in the place of this one is born with."""
 
+    def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
+        """Return those of a device in a sandbox that a new one would not have."""
+
     def apply(self, step: Step) -> None:
         """Carry out one step; a step already done is not an error.
 

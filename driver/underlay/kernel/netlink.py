@@ -153,7 +153,13 @@ class Netlink:
 
     def settings_of(self, device: str) -> tuple[str, ...]:
         """Return the sysctls of a device that one in its place is to be born with."""
-        return tuple(sysctl.of_device(device))
+        # Without the wait for others that have its addresses: they are this host's.
+        return ("net/ipv6/conf/*/accept_dad=0", *sysctl.of_device(device))
+
+    def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
+        """Return those of a device in a sandbox that a new one would not have."""
+        path = Path(sandbox)
+        return namespaces.inside(path, lambda: tuple(sysctl.of_device(device)))
 
     def apply(self, step: Step) -> None:
         """Carry out one step."""

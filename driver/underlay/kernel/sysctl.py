@@ -66,11 +66,7 @@ def needed(reason: str) -> list[Setting]:
 
 
 def of_device(device: str) -> Iterator[str]:
-    """Return how a device is set where that is not as on any other.
-
-    Without the wait for others that have its addresses: they are this host's already.
-    """
-    yield "net/ipv6/conf/*/accept_dad=0"
+    """Return how a device is set where that is not as on any other."""
     for family, keys in _OF_DEVICE.items():
         for key in keys.split():
             value = _value(f"net/{family}/conf/{device}/{key}")

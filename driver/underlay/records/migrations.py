@@ -184,6 +184,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE sandbox ADD COLUMN device TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE sandbox ADD COLUMN mtu INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE sandbox ADD COLUMN defaults TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE sandbox ADD COLUMN settings TEXT NOT NULL DEFAULT '[]'",
         "CREATE INDEX sandbox_path ON sandbox (path)",
         "CREATE INDEX sandbox_unsettled ON sandbox (endpoint) WHERE device = ''",
         # What tells the device under a network from others, and why there is none.

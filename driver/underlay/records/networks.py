@@ -30,7 +30,8 @@ _NETWORK = (
 )
 _ON_VLAN = f"{_NETWORK} WHERE n.id IN (SELECT network FROM vlan WHERE name = ?)"
 _ENDPOINT = (
-    "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults"
+    "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults,"
+    " s.settings"
     " FROM endpoint e"
     " LEFT JOIN sandbox s ON s.endpoint = e.id"
 )
@@ -243,11 +244,12 @@ class Networks:
         if inside is None:
             return
         self._db.run(
-            "UPDATE sandbox SET device = ?, mtu = ?, defaults = ?"
+            "UPDATE sandbox SET device = ?, mtu = ?, defaults = ?, settings = ?"
             " WHERE endpoint = ? AND path = ?",
             inside.device,
             inside.mtu,
             "".join(map(str, inside.defaults)),
+            json.dumps(inside.settings),
             endpoint.id,
             endpoint.sandbox,
         )
@@ -312,4 +314,5 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
 
 def _inside(row: sqlite3.Row) -> Inside:
     families = tuple(f for f in FAMILIES if str(f) in row["defaults"])
-    return Inside(row["device"], row["mtu"], families)
+    settings = tuple(json.loads(row["settings"]))
+    return Inside(row["device"], row["mtu"], families, settings)

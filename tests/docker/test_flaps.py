@@ -1,0 +1,171 @@
+"""The parent goes and comes back: the containers on it are reached again at once."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.docker.conftest import make_site
+from tests.docker.test_repair import PERIOD_SECONDS, is_settled
+from tests.lab.service import wait_until
+
+CONTAINERS = 20
+# From the parent being back until the first answer. It is less than two on a machine
+# that does nothing else: `script/bench reconcile` measures it.
+BACK_SECONDS = 6.0
+
+
+class Nic:
+    """A network card of a host on the lab's LAN, and what the LAN knows behind it."""
+
+    def __init__(self, site, name):
+        self.site, self.name = site, name
+        self.mac = ""
+
+    def plug(self, mac=""):
+        """Put it in, with the address that it has anyway, or another one."""
+        port, host = f"p-{self.name}", self.site.host
+        given = ("address", mac) if mac else ()
+        self.site.lan.run(
+            "ip", "link", "add", port, "type", "veth",
+            "peer", "name", self.name, "netns", host.netns, *given,
+        )  # fmt: skip
+        self.site.lan.run("ip", "link", "set", port, "master", "br0", "up")
+        self.configure()
+        shown = host.run("ip", "-o", "link", "show", self.name).stdout
+        self.mac = re.search(r"link/ether (\S+)", shown)[1]
+
+    def configure(self):
+        """Do what a network service does when a device appears."""
+        self.site.host.run("ip", "link", "set", self.name, "up")
+
+    def unplug(self):
+        self.site.host.run("ip", "link", "del", self.name)
+
+    def rename(self, name):
+        self.site.host.run(
+            "sh", "-ec",
+            f"ip link set {self.name} down; ip link set {self.name} name {name};"
+            f" ip link set {name} up",
+        )  # fmt: skip
+        self.name = name
+
+
+@pytest.fixture(scope="module")
+def rack(lan):
+    """A host with a second card, that leads to the LAN too."""
+    made = make_site(lan, "rack", "28.5", 8, period=PERIOD_SECONDS)
+    yield made
+    made.host.close()
+
+
+@pytest.fixture
+def nic(rack):
+    found = Nic(rack, "nic0")
+    found.plug()
+    yield found
+    found.unplug()
+
+
+class Pings:
+    """`ping -D` from the LAN to many addresses at once, ten times a second."""
+
+    def __init__(self, site, addresses):
+        command = ("-D", "-n", "-i0.1", "-W1")
+        self.running = {
+            address: site.lan.start(
+                *site.ping, *command, address, stdout=subprocess.PIPE, text=True
+            )
+            for address in addresses
+        }
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.running.values():
+            process.kill()
+            process.wait()
+
+    def answers(self):
+        """End them; return when each address answered, in seconds since 1970."""
+        found = {}
+        for address, process in self.running.items():
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate()
+            found[address] = [
+                float(when)
+                for when in re.findall(r"^\[([\d.]+)\].*ttl=", said, re.MULTILINE)
+            ]
+        return found
+
+
+def start(site, *words, subnet="10.77.0.0/24"):
+    """Start the containers of a network of our own; return their addresses."""
+    site.docker(
+        "network", "create", "-d", "underlay", "--ipam-driver", "underlay",
+        "--subnet", subnet, *words, "lan",
+    )  # fmt: skip
+    for number in range(CONTAINERS):
+        site.run(f"c{number}", "lan")
+    wait_until(lambda: is_settled(site), 20, lambda: site.service.log[-2000:])
+    return [site.attached(f"c{n}", "lan")[0] for n in range(CONTAINERS)]
+
+
+def devices(site):
+    """Return what each container has: MAC, MTU, addresses, routes."""
+    words = "ip -o link show eth0; ip -o addr show eth0; ip route"
+    shown = {}
+    for number in range(CONTAINERS):
+        text = site.in_container(f"c{number}", "sh", "-c", words)
+        text = re.sub(r"^\d+: |@if\d+|,M-DOWN|qlen \d+", "", text, flags=re.MULTILINE)
+        shown[number] = sorted(" ".join(line.split()) for line in text.splitlines())
+    return shown
+
+
+def flap(site, addresses, go, come_back):
+    """Have the parent go and come back under pings."""
+    before = devices(site)
+    started = site.docker("ps", "-q", "--format", "{{.ID}} {{.CreatedAt}}").stdout
+    with Pings(site, addresses) as pings:
+        time.sleep(0.5)
+        go()
+        time.sleep(0.5)
+        come_back()
+        back = time.time()
+        time.sleep(BACK_SECONDS)
+        answers = pings.answers()
+    late = {}
+    for address, times in answers.items():
+        after = [when - back for when in times if when > back]
+        late[address] = min(after, default=float("inf"))
+    assert max(late.values()) < BACK_SECONDS, (late, site.service.log[-3000:])
+    after = devices(site)
+    for number, shown in before.items():
+        assert after[number] == shown
+    assert (
+        site.docker("ps", "-q", "--format", "{{.ID}} {{.CreatedAt}}").stdout == started
+    )
+
+
+RANGE = ("--ip-range", "10.77.0.128/25")
+
+
+def test_macvlan_children_follow_their_parent(rack, nic):
+    site = rack
+    addresses = start(site, "-o", f"parent={nic.name}", *RANGE)
+    mac = nic.mac
+
+    def down():
+        site.host.run("ip", "link", "set", nic.name, "down")
+
+    flap(site, addresses, down, nic.configure)
+    flap(site, addresses, nic.unplug, lambda: nic.plug(mac))
+    flap(site, addresses, nic.unplug, nic.plug)
+    flap(site, addresses, lambda: nic.rename("lan7"), lambda: nic.rename("lan8"))
+    site.clear()
+    site.assert_nothing_left()
