@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from underlay import gateways, pools, tenures, uplink
+from underlay import gateways, pools, sparing, tenures, uplink
 from underlay.builder import Builder
 from underlay.errors import (
     BadMac,
@@ -229,7 +229,8 @@ class Engine:
         seen |= self.kernel.permits([o for o in want.objects if isinstance(o, Permit)])
         seen |= self.kernel.sysctls([o for o in want.objects if isinstance(o, Sysctl)])
         settings = of_settings(self.records.settings.all(), want.reasons)
-        return plan(want, seen) + self._builder.setting_steps(settings)
+        due = sparing.due(self.records, want, plan(want, seen))
+        return due + self._builder.setting_steps(settings)
 
     def _stirred(self, only: str | None) -> dict[Owner, list[Step]]:
         """Return whose objects differ with the steps, in the plan's order."""

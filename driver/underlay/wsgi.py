@@ -35,6 +35,7 @@ Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 def start(settings: Settings) -> tuple[Wsgi, Watchers]:
     """Build the parts and start watching; return the application and the watchers."""
     parts = build(settings)
+    parts.recovery.begin()
     metrics = Metrics()
     watchers = Watchers(parts, settings)
     plugin = create_app(
@@ -59,7 +60,7 @@ class Watchers:
             settle=EVENTS_SETTLE_SECONDS,
         )
         self.names = Loop(
-            lambda: _tidy(parts),
+            lambda: _tidy(parts, self._pass.wake),
             period=settings.period,
             settle=NAMES_SETTLE_SECONDS,
         )
@@ -100,9 +101,13 @@ class Watchers:
         self._records.close()
 
 
-def _tidy(parts: Parts) -> None:
+def _tidy(parts: Parts, wake: Callable[[], None]) -> None:
     parts.cleanup.forget()
-    parts.cleanup.heed(parts.dockerd.look())
+    before = parts.recovery.before()
+    view = parts.dockerd.look()
+    if parts.recovery.heed(view, before):
+        wake()
+    parts.cleanup.heed(view)
 
 
 def _by_socket(plugin: Wsgi, told: Wsgi, plugin_name: str) -> Wsgi:
