@@ -130,17 +130,4 @@ class Adoption:
     def _begin(
         self, claim: Claim, address: Address, role: Role, container: str = ""
     ) -> None:
-        addresses = self.records.addresses
-        addresses.take(claim.pool.id, address)
-        addresses.begin(
-            Tenure(
-                id=0,
-                address=address,
-                role=role,
-                pool=claim.pool.id,
-                claim=claim.id,
-                network=claim.network,
-                container=container,
-                since=self.now,
-            )
-        )
+        standins.keep(self.records, claim, address, role, self.now, container)

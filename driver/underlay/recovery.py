@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface
 
-from underlay import pools, tenures, uplink
+from underlay import pools, standins, tenures, uplink
 from underlay.adoption import Adoption, Before
 from underlay.engine import Engine
 from underlay.errors import UnderlayError
@@ -45,13 +45,30 @@ class Recovery:
     _complaints: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
-        """Note that Docker was not asked yet: the records may be lost, or old."""
+        """Note that Docker was not asked yet: the records may be lost, or old.
+
+        To be called before an address is handed out: what containers have that are not
+        on record is kept for them, as far as the kernel tells.
+        """
         try:
             with self.records.writing():
                 self.records.notes.await_only({ANY})
+                self._keep_addresses()
         except RecordsUnwritable as error:
             # Then nothing can be put on record either, and no address handed out.
             log.warning("not recorded", extra={"error": error})
+
+    def _keep_addresses(self) -> None:
+        if not self.records.addresses.pools():
+            return
+        sandboxes = {e.sandbox for e in self.records.networks.endpoints()} - {""}
+        for mark, addresses in self.kernel.elsewhere(sandboxes).items():
+            owner = Owner.parse(mark)
+            if owner.endpoint and not self.records.networks.endpoint(owner.endpoint):
+                for address in addresses:
+                    standins.keep_everywhere(
+                        self.records, owner.network, address, self.clock()
+                    )
 
     def before(self) -> Before:
         """Return what is on record, to be called before Docker is asked."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from underlay import pools
-from underlay.model import Address, Claim, Pool, Subnet
+from underlay.model import Address, Claim, Pool, Role, Subnet, Tenure
 from underlay.pools import Span
 from underlay.records import Records
 
@@ -62,6 +62,50 @@ def named(records: Records, identity: str, address: str) -> Claim | None:
         log.info("pool known again", extra={"pool": identity})
         return records.addresses.claim(identity)
     return None
+
+
+def keep(
+    records: Records,
+    claim: Claim,
+    address: Address,
+    role: Role,
+    now: float,
+    container: str = "",
+) -> None:
+    """Put on record that somebody has an address by a claim."""
+    records.addresses.take(claim.pool.id, address)
+    records.addresses.begin(
+        Tenure(
+            id=0,
+            address=address,
+            role=role,
+            pool=claim.pool.id,
+            claim=claim.id,
+            network=claim.network,
+            container=container,
+            since=now,
+        )
+    )
+
+
+def keep_everywhere(
+    records: Records, network: str, address: Address, now: float
+) -> None:
+    """Keep an address that a device of ours has out of all pools it may be of.
+
+    The mark of the device names the network, and not the pool.
+    """
+    for pool in records.addresses.pools():
+        live = records.addresses.live(pool.id, address)
+        if address not in pool.subnet or any(t.role == "endpoint" for t in live):
+            continue
+        claims = records.addresses.claims_on(pool.id)
+        if records.networks.get(network):
+            claims = [c for c in claims if c.network == network]
+        for claim in claims[:1]:
+            keep(records, claim, address, "endpoint", now)
+            facts = {"address": address, "network": network[:12]}
+            log.warning("kept for a container not on record", extra=facts)
 
 
 def _holds(records: Records, claim: Claim, address: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.docker.conftest import GATEWAY4, IPAM
-from tests.lab.service import wait_until
+from tests.lab.service import GRACE_SECONDS, wait_until
 
 RANGE = ("--ip-range", "10.77.0.64/27")
 OTHER_RANGE = ("--ip-range", "10.77.0.128/27")
@@ -27,13 +27,23 @@ def routed(site, name, subnet="10.88.0.0/24"):
 
 @contextmanager
 def nothing_lost(site, container, address=GATEWAY4):
-    """A ping from a container all the while, twenty times a second."""
+    """A ping from a container all the while."""
+    ping = pinging(site, container, address)
+    yield
+    assert_none_lost(site, ping)
+
+
+def pinging(site, container, address):
+    """Ping from a container twenty times a second; return the ping's pid and log."""
     sandbox = f"/proc/{site.host.pid_of(container)}/ns/net"
     log = f"/run/flow-{container}"
     ping = f"nsenter --net={sandbox} ping -q -i0.05 {address}"
     start = f"{ping} >{log} 2>&1 </dev/null & echo $!"
-    pid = site.host.run("sh", "-c", start).stdout.strip()
-    yield
+    return site.host.run("sh", "-c", start).stdout.strip(), log
+
+
+def assert_none_lost(site, ping):
+    pid, log = ping
     site.host.run("kill", "-INT", pid)
     wait_until(lambda: "loss" in site.host.run("cat", log).stdout, 5)
     said = site.host.run("cat", log).stdout
@@ -151,6 +161,58 @@ def test_records_from_an_old_copy_are_brought_up_to_date(newest):
         assert run_fresh(site, "c6", "later")[0] in IN_OTHER_RANGE
     held = site.service.facts("history", "10.77.0.65")
     assert [t["container"] for t in held if not t["until"]] == ["heir"]
+
+
+def test_an_old_copy_gives_nobody_s_address_away_before_docker_can_be_asked(newest):
+    site = newest
+    site.network("lan", *RANGE)
+    site.run("first", "lan")
+    site.service.stop()
+    copy = state(site).with_name("copy")
+    shutil.copytree(state(site), copy)
+    site.service.start()
+    site.run("second", "lan")
+    on_record_soon(site, 2)
+    asked = site.service.env
+    site.service.env = {**asked, "UNDERLAY_DOCKER_HOST": "unix:///run/nobody.sock"}
+    lose_records(site, copy)
+    site.run("third", "lan")
+    third = site.attached("third", "lan")[0]
+    assert third not in {site.attached(c, "lan")[0] for c in ("first", "second")}
+    site.service.stop()
+    site.service.env = asked
+    site.service.start()
+    on_record_soon(site, 3)
+
+
+def test_containers_go_on_without_records_as_long_as_dockerd_is_away(sites):
+    site = sites("28.5")
+    site.host.stop_dockerd()
+    site.host.start_dockerd("--live-restore")
+    try:
+        site.network("lan", *RANGE)
+        routed(site, "way")
+        site.run("c1", "lan")
+        site.run("c2", "way")
+        site.run("c3", "way")
+        beside = site.attached("c3", "way")[0]
+        before = on_record_soon(site, 3)
+        host, way = pinging(site, "c1", site.host.ipv4), pinging(site, "c2", beside)
+        site.host.kill_dockerd()
+        lose_records(site)
+        # Longer than it takes to free what is dead, and a few passes.
+        site.host.run("sleep", str(3 * GRACE_SECONDS))
+        assert on_record(site) == {}
+        assert is_settled(site)
+        site.host.start_dockerd("--live-restore")
+        assert_rebuilt(site, before)
+        for ping in (host, way):
+            assert_none_lost(site, ping)
+    finally:
+        site.clear()
+        site.host.stop_dockerd()
+        site.host.start_dockerd()
+    site.assert_nothing_left()
 
 
 def test_a_bridge_in_the_place_of_a_device_is_known_again(newest):
