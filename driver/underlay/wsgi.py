@@ -28,6 +28,8 @@ EVENTS_SETTLE_SECONDS = 0.25
 EVENTS_RETRY_SECONDS = 1.0
 # Names are asked for when Docker has finished what it called us for.
 NAMES_SETTLE_SECONDS = 1.0
+# A dockerd that is not there yet: records that were lost wait for it.
+NAMES_RETRY_SECONDS = 5.0
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -63,6 +65,7 @@ class Watchers:
             lambda: _tidy(parts, self._pass.wake),
             period=settings.period,
             settle=NAMES_SETTLE_SECONDS,
+            retry=NAMES_RETRY_SECONDS,
         )
         jobs = {
             "pass": self._pass.run,
