@@ -22,13 +22,14 @@ class Before:
     """What was on record before Docker was asked.
 
     What of that Docker still lists, and is not on record any more, is not lost: it was
-    removed while Docker answered. `claims` has their number by domain and subnet.
+    removed while Docker answered. `claims` has their number by domain and subnet,
+    `addresses` those of all pools as text.
     """
 
     networks: frozenset[str]
     endpoints: frozenset[str]
     claims: Mapping[tuple[str, Subnet], int]
-    addresses: frozenset[tuple[int, Address]]
+    addresses: frozenset[tuple[int, str]]
 
     @classmethod
     def of(cls, records: Records) -> Before:
@@ -115,7 +116,7 @@ class Adoption:
         live = self.records.addresses.live(claim.pool.id, address)
         holder = next((t for t in live if t.role == "endpoint"), None)
         if holder is None:
-            if (claim.pool.id, address) not in self.before.addresses:
+            if (claim.pool.id, str(address)) not in self.before.addresses:
                 self._begin(claim, address, "endpoint", endpoint.name)
         elif holder.endpoint not in ("", endpoint.id) and self._is_dead(holder):
             self.records.addresses.end(holder, self.now)

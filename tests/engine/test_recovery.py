@@ -277,6 +277,16 @@ def test_addresses_of_living_containers_are_kept_before_docker_was_asked(house):
     assert given == ["10.0.0.1", "10.0.0.2", "10.0.0.4"]
 
 
+def test_a_vlan_of_ours_under_a_lost_network_is_known_again(house):
+    owner = Owner(shared="eth0.50")
+    vlan = Link(owner.device, "vlan", owner, parent="eth0", vlan=50, up=True)
+    house.kernel.links[vlan.name] = vlan
+    house.heed(listed(options={"parent": "eth0.50"}))
+    network = house.records.networks.get("n1")
+    assert (network.parent, network.vlans) == (vlan.name, ("eth0.50",))
+    assert house.engine.preview() == ()
+
+
 def test_a_bridge_of_ours_that_stands_in_the_place_of_a_device_is_known_again(house):
     owner = Owner(shared="bridge/eth0")
     bridge = Link(owner.device, "bridge", owner, up=True)
