@@ -41,6 +41,7 @@ class FakeKernel:
         self.sandboxes: set[str] = set()
         self.lacks: set[str] = set()
         self.carrying: set[str] = set()
+        self.inside: dict[str, tuple[Address, ...]] = {}
         self.own: set[str] = set()
         self.answered: set[str] = set()
         self.on_devices: dict[str, list[Standing]] = {}
@@ -333,6 +334,10 @@ class FakeKernel:
 
     def carries(self, device: str) -> bool:
         return device in self.carrying
+
+    def elsewhere(self, besides: Collection[str]) -> dict[str, tuple[Address, ...]]:
+        del besides
+        return self.inside
 
     def sandbox_lives(self, path: str) -> bool:
         return path in self.sandboxes

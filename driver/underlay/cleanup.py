@@ -15,8 +15,9 @@ from functools import partial
 from underlay.engine import Engine
 from underlay.ipam import Ipam
 from underlay.kernel import Kernel
-from underlay.model import Claim, DockerView
+from underlay.model import Claim
 from underlay.records import Records
+from underlay.views import DockerView
 
 log = logging.getLogger(__name__)
 

@@ -1,22 +1,26 @@
 """What dockerd says of our networks: names no driver call carries, and who lives.
 
+And all that records which were lost can be rebuilt from.
+
 Asked by a background thread only: dockerd holds locks while it waits for a driver, and
 serves no API until every restart=always container is up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_interface, ip_network
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any, TypeVar
 
 import docker
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
-from underlay.model import Address, DockerNetwork, DockerView, Subnet
+from underlay.model import Address, Segment
+from underlay.views import DockerContainer, DockerEndpoint, DockerNetwork, DockerView
 
 DRIVER = "underlay"
+T = TypeVar("T")
 
 
 class Dockerd:
@@ -28,18 +32,29 @@ class Dockerd:
 
     def look(self) -> DockerView:
         """Return what dockerd says now; raises OSError if it does not answer."""
+        return view(self._ask(_inspect_networks))
+
+    def containers(self, ids: Collection[str]) -> dict[str, DockerContainer]:
+        """Return what dockerd says of these containers, as far as it has them.
+
+        Raises OSError if it does not answer, as while it starts or stops one of them.
+        """
+        if not ids:
+            return {}
+        found = self._ask(lambda client: _inspect_each(client.inspect_container, ids))
+        return {container["Id"]: _container(container) for container in found}
+
+    def _ask(self, question: Callable[[docker.APIClient], Iterable[T]]) -> list[T]:
         try:
             client = docker.APIClient(
                 self._url, version="auto", timeout=int(self._timeout)
             )
             try:
-                ours = [n for n in client.networks() if _is_ours(n)]
-                inspected = list(_inspect(client, ours))
+                return list(question(client))
             finally:
                 client.close()
         except (DockerException, RequestException) as error:
             raise OSError(f"dockerd at {self._url} does not answer: {error}") from error
-        return view(inspected)
 
 
 def view(networks: Iterable[Mapping[str, Any]]) -> DockerView:
@@ -48,13 +63,12 @@ def view(networks: Iterable[Mapping[str, Any]]) -> DockerView:
     endpoints: dict[str, str] = {}
     addresses: set[Address] = set()
     for network in networks:
-        known.append(_network(network))
+        found = _network(network)
+        known.append(found)
         addresses.update(_reserved(network))
-        for container in (network.get("Containers") or {}).values():
-            endpoints[container.get("EndpointID", "")] = container.get("Name", "")
-            for key in ("IPv4Address", "IPv6Address"):
-                if container.get(key):
-                    addresses.add(ip_interface(container[key]).ip)
+        for endpoint in found.endpoints:
+            endpoints[endpoint.id] = endpoint.name
+            addresses.update(interface.ip for interface in endpoint.addresses)
     return DockerView(tuple(known), endpoints, frozenset(addresses))
 
 
@@ -71,28 +85,83 @@ def _is_ours(network: Mapping[str, Any]) -> bool:
     return DRIVER in (network.get("Driver"), ipam.get("Driver"))
 
 
-def _inspect(
-    client: docker.APIClient, networks: Iterable[Mapping[str, Any]]
+def _inspect_networks(client: docker.APIClient) -> Iterator[Mapping[str, Any]]:
+    ours = [n["Id"] for n in client.networks() if _is_ours(n)]
+    return _inspect_each(client.inspect_network, ours)
+
+
+def _inspect_each(
+    inspect: Callable[[str], Mapping[str, Any]], ids: Iterable[str]
 ) -> Iterator[Mapping[str, Any]]:
-    for network in networks:
+    for identity in ids:
         try:
-            yield client.inspect_network(network["Id"])
+            yield inspect(identity)
         except docker.errors.NotFound:
             continue
 
 
 def _network(network: Mapping[str, Any]) -> DockerNetwork:
     ipam = network.get("IPAM") or {}
-    ours = ipam.get("Driver") == DRIVER
+    pooled = ipam.get("Driver") == DRIVER
+    parts = [p for p in ipam.get("Config") or () if _is_subnet(p)]
+    segments = tuple(_segment(part, pooled=pooled) for part in parts)
+    members = (network.get("Containers") or {}).items()
     return DockerNetwork(
         id=network["Id"],
         name=network["Name"],
-        domain=(ipam.get("Options") or {}).get("domain", "default") if ours else "",
-        subnets=tuple(_subnets(ipam.get("Config") or ())),
+        domain=(ipam.get("Options") or {}).get("domain", "default") if pooled else "",
+        subnets=tuple(segment.subnet for segment in segments),
+        ours=network.get("Driver") == DRIVER,
+        options=network.get("Options") or {},
+        internal=bool(network.get("Internal")),
+        segments=segments,
+        ranges=tuple(part.get("IPRange") or "" for part in parts),
+        endpoints=tuple(_endpoint(container, facts) for container, facts in members),
     )
 
 
-def _subnets(config: Iterable[Mapping[str, str]]) -> Iterator[Subnet]:
-    for part in config:
-        if part.get("Subnet"):
-            yield ip_network(part["Subnet"], strict=False)
+def _is_subnet(part: Mapping[str, Any]) -> bool:
+    """Tell a subnet from the 0.0.0.0/0 of the null IPAM driver."""
+    text = part.get("Subnet") or "0.0.0.0/0"
+    return ip_network(text, strict=False).prefixlen > 0
+
+
+def _segment(part: Mapping[str, Any], *, pooled: bool) -> Segment:
+    aux = (part.get("AuxiliaryAddresses") or {}).values()
+    return Segment(
+        ip_network(part["Subnet"], strict=False),
+        ip_interface(part["Gateway"]).ip if part.get("Gateway") else None,
+        tuple(sorted({ip_interface(text).ip for text in aux if text}, key=int)),
+        pooled,
+    )
+
+
+def _endpoint(container: str, facts: Mapping[str, str]) -> DockerEndpoint:
+    texts = (facts.get("IPv4Address"), facts.get("IPv6Address"))
+    return DockerEndpoint(
+        id=facts.get("EndpointID", ""),
+        container=container,
+        name=facts.get("Name", ""),
+        mac=facts.get("MacAddress", ""),
+        addresses=tuple(ip_interface(text) for text in texts if text),
+    )
+
+
+def _container(container: Mapping[str, Any]) -> DockerContainer:
+    told = container.get("NetworkSettings") or {}
+    places = {
+        place["NetworkID"]: place
+        for place in (told.get("Networks") or {}).values()
+        if place.get("NetworkID")
+    }
+    return DockerContainer(
+        sandbox=told.get("SandboxKey") or "",
+        options={key: place.get("DriverOpts") or {} for key, place in places.items()},
+        gateways={key: tuple(_gateways(place)) for key, place in places.items()},
+    )
+
+
+def _gateways(place: Mapping[str, Any]) -> Iterator[Address]:
+    for text in (place.get("Gateway"), place.get("IPv6Gateway")):
+        if text:
+            yield ip_address(text)

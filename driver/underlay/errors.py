@@ -161,8 +161,9 @@ class UnknownPool(Conflict):
     id = "E-114"
     text = (
         "pool {pool!r} is not on record. Docker remembers a network whose records are"
-        " gone from this host: remove the network and create it again, or restore"
-        " {path}."
+        " gone from this host. They are rebuilt as soon as Docker's own list is read:"
+        " try again in a few seconds. If this stays, the log of underlay says why:"
+        " restore {path}, or remove the network and create it again."
     )
 
 
@@ -259,7 +260,8 @@ class UnknownNetwork(Conflict):
     id = "E-130"
     text = (
         "network {network} is not on record here. If Docker lists it, its record was"
-        " lost: remove the network and create it again."
+        " lost, and is rebuilt as soon as Docker's own list is read: try again in a few"
+        " seconds. If this stays, the log of underlay says what is in the way."
     )
 
 

@@ -55,7 +55,8 @@ class StillCarries(KernelRefused):
     text = (
         "`{step}` is not done: a container stands on {device}, and no endpoint on"
         " record accounts for it. The records may have been lost or replaced by older"
-        " ones. Remove the container; or create the network again and restart it."
+        " ones; then they are rebuilt as soon as Docker answers. If Docker does not"
+        " list the container, remove it."
     )
 
 

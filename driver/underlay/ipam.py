@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 
-from underlay import pools
+from underlay import pools, standins
 from underlay.errors import (
     AddressTaken,
     BadValue,
@@ -32,7 +32,6 @@ from underlay.records import Records
 log = logging.getLogger(__name__)
 
 OPTIONS = ("domain", "probe")
-DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 EXAMPLES = {4: "192.168.1.0/24", 6: "fd00:1::/64"}
 OWN = "it is this host's own"
 # A claim without a network is one whose `docker network create` still runs, if it is
@@ -75,7 +74,7 @@ class Ipam:
     def release_pool(self, identity: str) -> None:
         """Give up a claim and all it still holds; an unknown one is fine."""
         with self.records.writing():
-            claim = self.records.addresses.claim(identity)
+            claim = self._claim_on_record(identity)
             if claim is None:
                 return
             for tenure in self.records.addresses.live_of_claim(identity):
@@ -88,7 +87,7 @@ class Ipam:
         Without an address: the gateway of the pool, else its first address.
         """
         with self.records.writing():
-            claim = self._claim(identity)
+            claim = self._claim(identity, address)
             subnet = claim.pool.subnet
             chosen = (
                 pools.parse_address(address, subnet)
@@ -106,7 +105,7 @@ class Ipam:
         """
         self.records.check_there()
         with self.records.writing():
-            claim = self._claim(identity)
+            claim = self._claim(identity, address)
             if not address:
                 chosen = self._next_free(claim)
                 self._begin(claim, chosen, "endpoint", container)
@@ -135,7 +134,7 @@ class Ipam:
     def release_address(self, identity: str, address: str) -> None:
         """Take back what a claim holds at an address; nothing there is fine."""
         with self.records.writing():
-            claim = self.records.addresses.claim(identity)
+            claim = self._claim_on_record(identity, address)
             for tenure in self._held_at(claim, address) if claim else ():
                 # It follows DeleteEndpoint: a repeated one must not free the living.
                 if not self.records.networks.endpoint(tenure.endpoint):
@@ -180,11 +179,16 @@ class Ipam:
             return "a network Docker has not named yet"
         return f"network {' and '.join(names)}"
 
-    def _claim(self, identity: str) -> Claim:
-        claim = self.records.addresses.claim(identity)
+    def _claim(self, identity: str, address: str) -> Claim:
+        claim = self._claim_on_record(identity, address)
         if claim is None:
             raise UnknownPool(pool=identity, path=self.records.path)
         return claim
+
+    def _claim_on_record(self, identity: str, address: str = "") -> Claim | None:
+        """Return a claim by its PoolID, which may have been Docker's alone so far."""
+        known = self.records.addresses.claim(identity)
+        return known or standins.named(self.records, identity, address)
 
     def _usual_gateway(self, claim: Claim) -> Address:
         addresses = self.records.addresses
@@ -306,7 +310,7 @@ def _domain(options: Mapping[str, str]) -> str:
         if key == "probe" and value == "on":
             raise NotYet(what="--ipam-opt probe=on", instead="Leave it out.")
     domain = options.get("domain", "default")
-    if not DOMAIN.fullmatch(domain):
+    if not re.fullmatch(pools.DOMAIN, domain):
         need = "one word of letters, digits, '_', '.' and '-', at most 63"
         raise BadValue(key="domain", value=domain, need=need, hint="")
     return domain

@@ -320,29 +320,6 @@ class Device:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DockerNetwork:
-    """A network as Docker's API lists it; `domain` is its IPAM option, if ours."""
-
-    id: str
-    name: str
-    domain: str
-    subnets: tuple[Subnet, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DockerView:
-    """What dockerd said of the networks that use this driver or its IPAM.
-
-    `endpoints` maps endpoint ids to container names; `addresses` are all that
-    containers have or that are kept out of use (gateway, aux).
-    """
-
-    networks: tuple[DockerNetwork, ...]
-    endpoints: Mapping[str, str]
-    addresses: frozenset[Address]
-
-
 _AS_ASKED = ("options", "internal", "segments", "network", "ipv4", "ipv6", "mac")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from underlay import inside
+from underlay import inside, sparing
 from underlay.announcer import Announcer
 from underlay.builder import Builder
 from underlay.failures import KernelRefused
@@ -151,7 +151,8 @@ class Passes:
         seen |= self.kernel.sysctls([o for o in want.objects if isinstance(o, Sysctl)])
         seen |= _concerning(want, rooms)
         settings = of_settings(self.records.settings.all(), want.reasons)
-        return plan(want, seen) + self.builder.setting_steps(settings)
+        due = sparing.due(self.records, want, plan(want, seen))
+        return due + self.builder.setting_steps(settings)
 
     def _learnt(
         self, joined: Iterable[Endpoint], rooms: Rooms, *, learning: bool

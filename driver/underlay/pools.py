@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from ipaddress import IPv4Network, ip_address, ip_network
 
 from underlay.errors import BadRange, BadSubnet, OutsideSubnet, UnusableAddress
 from underlay.model import Address, Subnet
 
 Span = tuple[Address, Address]
+DOMAIN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+_POOL_ID = re.compile(rf"(?P<domain>{DOMAIN})/(?P<subnet>[^/]+/[0-9]+)/[0-9a-f]{{12}}")
 
 
 def parse_subnet(text: str, family: int) -> Subnet:
@@ -27,6 +30,19 @@ def parse_subnet(text: str, family: int) -> Subnet:
         what = "multicast" if subnet.is_multicast else "loopback"
         raise BadSubnet(subnet=text, why=f"it is {what} space", hint="")
     return subnet
+
+
+def parse_pool_id(text: str) -> tuple[str, Subnet] | None:
+    """Return the domain and subnet of a PoolID of ours; None if it is none."""
+    found = _POOL_ID.fullmatch(text)
+    if found is None:
+        return None
+    family = 6 if ":" in found["subnet"] else 4
+    try:
+        subnet = parse_subnet(found["subnet"], family)
+    except BadSubnet:
+        return None
+    return (found["domain"], subnet) if str(subnet) == found["subnet"] else None
 
 
 def _zoneless(text: str) -> str:

@@ -18,7 +18,7 @@ class Loop:
     All in seconds: a run begins every `period`, or `settle` after a wake-up, but not
     before the last run began `least` ago: one event is acted on at once, and a storm of
     them costs a run every `least`. The job may return after how long it is to be run
-    again at the latest, if that is sooner.
+    again at the latest, if that is sooner; a failed one is tried again after `retry`.
     """
 
     def __init__(
@@ -28,9 +28,11 @@ class Loop:
         period: float,
         settle: float,
         least: float,
+        retry: float | None = None,
     ) -> None:
         self._job = job
         self._period = period
+        self._retry = retry
         self._settle = settle
         self._least = least
         self._woken = threading.Event()
@@ -65,6 +67,7 @@ class Loop:
             if str(error) != self._complaint:
                 log.warning("not done, trying on", extra={"error": error})
             self._complaint = str(error)
+            return self._retry
         except Exception:
             # A bug in one run must not end the repairs of all later ones.
             log.exception("bug")

@@ -12,6 +12,7 @@ from underlay.engine import Engine
 from underlay.ipam import Ipam
 from underlay.kernel.netlink import Netlink
 from underlay.records import Records
+from underlay.recovery import Recovery
 from underlay.settings import Settings
 
 MACHINE_ID = Path("/etc/machine-id")
@@ -25,6 +26,7 @@ class Parts:
     engine: Engine
     ipam: Ipam
     cleanup: Cleanup
+    recovery: Recovery
     dockerd: Dockerd
 
 
@@ -45,7 +47,8 @@ def build(settings: Settings, *, readonly: bool = False) -> Parts:
         history_days=settings.history_days,
     )
     dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
-    return Parts(records, engine, ipam, cleanup, dockerd)
+    recovery = Recovery(records, kernel, engine, time.time, dockerd.containers)
+    return Parts(records, engine, ipam, cleanup, recovery, dockerd)
 
 
 def _machine() -> str:

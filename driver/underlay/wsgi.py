@@ -30,6 +30,8 @@ PASS_LEAST_SECONDS = 0.25
 EVENTS_RETRY_SECONDS = 1.0
 # Names are asked for when Docker has finished what it called us for.
 NAMES_SETTLE_SECONDS = 1.0
+# A dockerd that is not there yet: records that were lost wait for it.
+NAMES_RETRY_SECONDS = 5.0
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -37,6 +39,7 @@ Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 def start(settings: Settings) -> tuple[Wsgi, Watchers]:
     """Build the parts and start watching; return the application and the watchers."""
     parts = build(settings)
+    parts.recovery.begin()
     metrics = Metrics()
     watchers = Watchers(parts, settings)
     plugin = create_app(
@@ -67,10 +70,11 @@ class Watchers:
             least=PASS_LEAST_SECONDS,
         )
         self.names = Loop(
-            lambda: _tidy(parts),
+            lambda: _tidy(parts, self._pass.wake),
             period=settings.period,
             settle=NAMES_SETTLE_SECONDS,
             least=NAMES_SETTLE_SECONDS,
+            retry=NAMES_RETRY_SECONDS,
         )
         jobs = {
             "pass": self._pass.run,
@@ -126,9 +130,13 @@ class Watchers:
         self._records.close()
 
 
-def _tidy(parts: Parts) -> None:
+def _tidy(parts: Parts, wake: Callable[[], None]) -> None:
     parts.cleanup.forget()
-    parts.cleanup.heed(parts.dockerd.look())
+    before = parts.recovery.before()
+    view = parts.dockerd.look()
+    if parts.recovery.heed(view, before):
+        wake()
+    parts.cleanup.heed(view)
 
 
 def _by_socket(plugin: Wsgi, told: Wsgi, plugin_name: str) -> Wsgi:

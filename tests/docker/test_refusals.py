@@ -423,18 +423,24 @@ def test_a_host_without_default_route_has_no_auto_parent(scene):
             scene.host.run("ip", *family, "route", "add", *words, "dev", "eth0")
 
 
-def test_lost_records_are_named_when_a_container_starts(sites):
+def test_lost_records_are_named_when_a_container_starts_and_docker_cannot_be_asked(
+    sites,
+):
     site = sites("28.5")
     site.network("memory")
     site.service.stop()
     state = site.host.dir / "state"
     kept = state.rename(state.with_name("kept"))
+    asked = site.service.env
+    site.service.env = {**asked, "UNDERLAY_DOCKER_HOST": "unix:///run/nobody.sock"}
     site.service.start()
     done = site.docker(*on("memory"), check=False)
     assert re.fullmatch(
         r"E-114 pool 'default/10\.77\.0\.0/24/[0-9a-f]{12}' is not on record\. Docker"
-        r" remembers a network whose records are gone from this host: remove the network"
-        rf" and create it again, or restore {state}/underlay\.db\.",
+        r" remembers a network whose records are gone from this host\. They are rebuilt"
+        r" as soon as Docker's own list is read: try again in a few seconds\. If this"
+        rf" stays, the log of underlay says why: restore {state}/underlay\.db, or remove"
+        r" the network and create it again\.",
         told(done),
     )
     site.service.stop()
@@ -442,6 +448,7 @@ def test_lost_records_are_named_when_a_container_starts(sites):
         file.unlink()
     state.rmdir()
     kept.rename(state)
+    site.service.env = asked
     site.service.start()
     site.clear()
     site.assert_nothing_left()

@@ -11,7 +11,7 @@ from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
 from underlay.cleanup import Cleanup
 from underlay.dockerd import view
-from underlay.model import DockerNetwork, DockerView
+from underlay.views import DockerNetwork, DockerView
 
 GRACE = 60.0
 LISTED = DockerNetwork("n1", "lan", "default", (ip_network("10.0.0.0/24"),))

@@ -28,6 +28,12 @@ def chains():
 
 
 @pytest.mark.usefixtures("namespace")
+def test_a_service_started_again_beside_its_table_finds_nftables_still():
+    nft("add", "table", "netdev", "underlay")
+    assert Netlink().can_filter
+
+
+@pytest.mark.usefixtures("namespace")
 def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
     kernel = Netlink()
     nft("add", "table", "ip", "theirs")

@@ -177,3 +177,22 @@ def test_the_host_s_own_addresses_are_known_in_both_families():
     own = ("10.0.0.2", "fd00::2", "127.0.0.1", "::1")
     others = ("10.0.0.3", "10.0.0.255", "fd00::3", "192.0.2.1", "2001:db8::1")
     assert [a for a in (*own, *others) if Netlink().is_own(ip_address(a))] == list(own)
+
+
+def test_our_devices_in_other_namespaces_are_found_with_their_addresses():
+    name, device = "underlay-test", OWNER.device
+    ip("netns", "add", name)
+    try:
+        Netlink().apply(Create(CHILD))
+        ip("link", "set", device, "netns", name)
+        for words in (
+            ("addr", "add", "10.0.0.5/24", "dev", device),
+            ("addr", "add", "fd00::5/64", "dev", device, "nodad"),
+            ("link", "set", device, "name", "eth7", "up"),
+        ):
+            ip("-n", name, *words)
+        found = Netlink().elsewhere(())
+        assert set(found[OWNER.mark]) == {ip_address("10.0.0.5"), ip_address("fd00::5")}
+        assert OWNER.mark not in Netlink().elsewhere({f"/run/netns/{name}"})
+    finally:
+        ip("netns", "del", name)

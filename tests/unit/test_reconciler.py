@@ -128,6 +128,20 @@ def test_a_failure_is_said_once_and_the_loop_goes_on(caplog):
     assert len([r for r in caplog.records if r.message == "not done, trying on"]) == 1
 
 
+def test_what_failed_is_tried_again_sooner_than_every_period():
+    runs = []
+
+    def fail_at_first():
+        runs.append(1)
+        if len(runs) < 3:
+            raise OSError("no dockerd")
+
+    loop, thread = running(fail_at_first, retry=0.02)
+    time.sleep(0.3)
+    finish(loop, thread)
+    assert len(runs) == 3
+
+
 def test_a_bug_is_logged_and_the_loop_goes_on(caplog):
     runs = []
 

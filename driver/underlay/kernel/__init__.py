@@ -104,5 +104,11 @@ class Kernel(Protocol):
     def carries(self, device: str) -> bool:
         """Tell whether something in another namespace stands on a device of ours."""
 
+    def elsewhere(self, besides: Collection[str]) -> dict[str, tuple[Address, ...]]:
+        """Return the addresses of our devices in other namespaces, by their marks.
+
+        Sandboxes that need no look are to be named.
+        """
+
     def sandbox_lives(self, path: str) -> bool:
         """Tell whether a sandbox's namespace is still pinned at its path."""

@@ -28,6 +28,7 @@ from underlay.kernel import (
     nftables,
     sandboxes,
     standing,
+    strays,
     sysctl,
 )
 from underlay.kernel.links import RawLink
@@ -258,6 +259,12 @@ class Netlink:
         """Tell whether something in another namespace stands on a device of ours."""
         carrier = links.link_named(device)
         return carrier is not None and carriers.bear_elsewhere(carrier)
+
+    def elsewhere(
+        self, besides: Collection[str]
+    ) -> dict[str, tuple[model.Address, ...]]:
+        """Return the addresses of our devices in other namespaces, by their marks."""
+        return strays.find(besides)
 
     def sandbox_lives(self, path: str) -> bool:
         """Tell whether a namespace is mounted at the path, not just an empty file."""

@@ -18,8 +18,10 @@ from underlay.objects import TABLE, Chain
 _SECONDS = 3.0
 _PROBE = f"""
 add table netdev {TABLE}
-add chain netdev {TABLE} probe {{ type filter hook egress device "lo" priority 0; }}
-add rule netdev {TABLE} probe fib saddr . iif oif missing drop
+add chain netdev {TABLE} heard {{ type filter hook ingress device "lo" priority 0; }}
+add rule netdev {TABLE} heard fib saddr . iif oif missing drop
+add chain netdev {TABLE} said {{ type filter hook egress device "lo" priority 0; }}
+add rule netdev {TABLE} said drop
 """
 
 

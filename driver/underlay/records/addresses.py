@@ -113,6 +113,13 @@ class Addresses:
         """Note the network a claim was made for."""
         self._db.run("UPDATE claim SET network = ? WHERE id = ?", network, claim)
 
+    def rename_claim(self, claim: str, identity: str) -> None:
+        """Note the PoolID by which Docker knows a claim, and all it holds."""
+        self._db.run("UPDATE claim SET id = ? WHERE id = ?", identity, claim)
+        self._db.run(
+            "UPDATE tenure SET claim = ? WHERE claim = ? AND until = 0", identity, claim
+        )
+
     def remove_claim(self, claim: Claim) -> None:
         """Take a claim off the record, and its pool with the last one."""
         self._db.run("DELETE FROM claim WHERE id = ?", claim.id)
@@ -216,6 +223,16 @@ class Addresses:
     def live_of_endpoint(self, endpoint: str) -> list[Tenure]:
         """Return what an endpoint has now."""
         return self._tenures("endpoint = ? AND until = 0", endpoint)
+
+    def all_live(self) -> set[tuple[int, str]]:
+        """Return every address of a pool that somebody has now, as text after the pool.
+
+        Not as values: there are thousands, and hardly one is looked at.
+        """
+        rows = self._db.rows(
+            "SELECT pool, address FROM tenure WHERE until = 0 AND pool IS NOT NULL"
+        )
+        return {(row["pool"], row["address"]) for row in rows}
 
     def live_in(self, pool: int) -> list[Tenure]:
         """Return who has addresses of a pool now."""

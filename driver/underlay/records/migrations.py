@@ -210,6 +210,11 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX repair_container ON repair (container)",
         "CREATE INDEX repair_network ON repair (network)",
     ),
+    (
+        # Networks that Docker lists and that are not on record: '' stands for all it
+        # may list, until it was asked.
+        "CREATE TABLE awaited (network TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    ),
 )
 
 

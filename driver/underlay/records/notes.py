@@ -1,15 +1,19 @@
-"""What this host is, and what could not be done on it."""
+"""What this host is, what could not be done on it, and what Docker is to tell yet."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 
 from underlay.model import Trouble
 from underlay.records.database import Database
 
+# All that Docker may list, as long as it was not asked.
+ANY = ""
+
 
 class Notes:
-    """The tables `host` and `trouble`."""
+    """The tables `host`, `trouble` and `awaited`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -41,3 +45,16 @@ class Notes:
     def clear_trouble(self, mark: str) -> None:
         """Note that the object is right again, or gone."""
         self._db.run("DELETE FROM trouble WHERE mark = ?", mark)
+
+    def awaited(self) -> set[str]:
+        """Return the networks Docker lists that are not on record.
+
+        ANY is one of them as long as Docker was not asked, since the service started.
+        """
+        return {row["network"] for row in self._db.rows("SELECT network FROM awaited")}
+
+    def await_only(self, networks: Iterable[str]) -> None:
+        """Note which networks are to be put on record yet: these and no others."""
+        self._db.run("DELETE FROM awaited")
+        for network in networks:
+            self._db.run("INSERT INTO awaited (network) VALUES (?)", network)

@@ -1,0 +1,299 @@
+"""Records that are lost or old, and what Docker lists of the living."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from tests.fakes import ETH0, Clock, FakeKernel, engine_on
+from underlay.errors import UnknownPool
+from underlay.ipam import Ipam
+from underlay.model import Endpoint, Network, Segment
+from underlay.objects import Link, Owner
+from underlay.recovery import Recovery
+from underlay.views import DockerContainer, DockerEndpoint, DockerNetwork, DockerView
+
+SUBNET = ip_network("10.0.0.0/24")
+GATEWAY = ip_address("10.0.0.1")
+POOL = "default/10.0.0.0/24/0123456789ab"
+SANDBOX = "/run/docker/netns/web"
+MAC = "02:00:00:00:00:05"
+
+
+def endpoint(name="web", address="10.0.0.5/24", identity="e1"):
+    return DockerEndpoint(identity, f"c-{name}", name, MAC, (ip_interface(address),))
+
+
+def listed(*endpoints, identity="n1", gateway=GATEWAY, pooled=True, span="", **facts):
+    return DockerNetwork(
+        id=identity,
+        name=f"name-{identity}",
+        domain="default" if pooled else "",
+        subnets=(SUBNET,),
+        ours=facts.pop("ours", True),
+        options=facts.pop("options", {"parent": "eth0"}),
+        segments=(Segment(SUBNET, gateway, facts.pop("aux", ()), pooled),),
+        ranges=(span,),
+        endpoints=endpoints,
+    )
+
+
+def view(*networks):
+    everybody = [e for n in networks for e in n.endpoints]
+    names = {e.id: e.name for e in everybody}
+    addresses = frozenset(a.ip for e in everybody for a in e.addresses)
+    return DockerView(networks, names, addresses)
+
+
+class House:
+    """What a service that has just started works with."""
+
+    def __init__(self, records):
+        self.records, self.kernel, self.time = records, FakeKernel(), Clock()
+        self.engine = engine_on(records, self.kernel, self.time)
+        reap, is_own = self.engine.reap, self.kernel.is_own
+        self.ipam = Ipam(records, self.time, reap, is_own)
+        self.told = {"c-web": DockerContainer(SANDBOX, {}, {})}
+        self.kernel.sandboxes.add(SANDBOX)
+        self.recovery = Recovery(records, self.kernel, self.engine, self.time, self.ask)
+        self.recovery.begin()
+
+    def ask(self, ids):
+        return {i: self.told[i] for i in ids if i in self.told}
+
+    def heed(self, *networks):
+        return self.recovery.heed(view(*networks), self.recovery.before())
+
+    def leave_behind(self, owner, kind="macvlan"):
+        link = Link(owner.device, kind, owner, parent="eth0")
+        self.kernel.links[link.name] = link
+        return link.name
+
+    def repairs(self):
+        return [(r.mark, r.error) for r in self.records.repairs.latest(9)]
+
+
+@pytest.fixture
+def house(records):
+    return House(records)
+
+
+def test_what_docker_lists_is_put_on_record_again_and_that_is_noted(house):
+    house.told["c-web"] = DockerContainer(SANDBOX, {"n1": {"mtu": "1400"}}, {})
+    assert house.heed(listed(endpoint()))
+    network = house.records.networks.get("n1")
+    assert (network.name, network.parent) == ("name-n1", "eth0")
+    assert network.segments == (Segment(SUBNET, GATEWAY, (), pooled=True),)
+    found = house.records.networks.endpoint("e1")
+    assert found.sandbox == SANDBOX
+    assert (found.mac, found.container, found.options) == (MAC, "web", {"mtu": "1400"})
+    assert [str(a) for a in found.addresses] == ["10.0.0.5/24"]
+    marks = [Owner("n1", "e1").mark, Owner("n1").mark]
+    assert house.repairs() == [(mark, "") for mark in marks]
+    (tenure,) = house.records.addresses.live_of_endpoint("e1")
+    assert (tenure.container, tenure.network) == ("web", "n1")
+    assert not house.heed(listed(endpoint()))
+    assert len(house.repairs()) == 2
+
+
+def test_a_lost_pool_is_refused_until_docker_was_asked_and_known_by_its_id_then(house):
+    with pytest.raises(UnknownPool, match="try again in a few seconds"):
+        house.ipam.request_address(POOL, "", "")
+    house.heed(listed(endpoint(), span="10.0.0.4/31", aux=(ip_address("10.0.0.9"),)))
+    assert str(house.ipam.request_address(POOL, "", "").ip) == "10.0.0.4"
+    (claim,) = house.records.addresses.claims_on(1)
+    assert (claim.id, claim.network) == (POOL, "n1")
+    live = {(str(t.address), t.role) for t in house.records.addresses.live_in(1)}
+    assert live == {
+        ("10.0.0.1", "gateway"),
+        ("10.0.0.9", "aux"),
+        ("10.0.0.5", "endpoint"),
+        ("10.0.0.4", "endpoint"),
+    }
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["default/10.0.0.1/24/0123456789ab", "default/10.0.0.0/24/x", "10.0.0.0/24", "a/b"],
+)
+def test_what_is_no_pool_id_stays_unknown(house, identity):
+    house.heed(listed())
+    with pytest.raises(UnknownPool):
+        house.ipam.request_address(identity, "", "")
+
+
+def test_what_docker_gives_back_of_a_lost_pool_is_free_again(house):
+    house.heed(listed(endpoint()))
+    house.engine.delete_endpoint("n1", "e1")
+    house.ipam.release_address(POOL, "10.0.0.5")
+    live = house.records.addresses.live_in(1)
+    assert [str(t.address) for t in live] == ["10.0.0.1"]
+    house.ipam.release_pool(POOL)
+    assert house.records.addresses.pools() == []
+
+
+def test_of_two_networks_of_one_subnet_a_pool_id_is_of_the_one_with_the_address(house):
+    other = endpoint("other", "10.0.0.6/24", "e2")
+    house.heed(listed(endpoint()), listed(other, identity="n2", span="10.0.0.128/25"))
+    house.ipam.release_address(POOL, "10.0.0.6")
+    assert house.records.addresses.claim(POOL).network == "n2"
+
+
+def test_a_pool_of_another_driver_s_network_is_rebuilt_as_well(house):
+    theirs = listed(endpoint(), ours=False, gateway=None)
+    house.heed(theirs)
+    house.heed(theirs)
+    assert house.records.networks.all() == []
+    assert str(house.ipam.request_address(POOL, "", "").ip) == "10.0.0.2"
+    house.ipam.release_address(POOL, "10.0.0.5")
+    assert [str(t.address) for t in house.records.addresses.live_in(1)] == [
+        "10.0.0.1",
+        "10.0.0.2",
+    ]
+
+
+def test_containers_with_addresses_of_docker_s_own_ipam_are_on_record_without_pools(
+    house,
+):
+    house.heed(listed(endpoint(), pooled=False))
+    assert house.records.addresses.pools() == []
+    assert house.records.addresses.live_of_endpoint("e1")[0].pool is None
+
+
+def test_a_gateway_that_docker_does_not_list_is_what_a_container_was_told(house):
+    gateways = {"n1": (ip_address("10.0.0.3"),)}
+    house.told["c-web"] = DockerContainer(SANDBOX, {}, gateways)
+    house.heed(listed(endpoint(), gateway=None), listed(identity="n2", gateway=None))
+    told, first = (n.segments[0].gateway for n in house.records.networks.all())
+    assert (str(told), str(first)) == ("10.0.0.3", "10.0.0.1")
+
+
+def test_a_container_without_a_sandbox_is_on_its_way_and_left_alone(house):
+    house.kernel.sandboxes.clear()
+    house.heed(listed(endpoint()))
+    assert house.records.networks.get("n1")
+    assert house.records.networks.endpoints() == []
+
+
+def test_a_pass_leaves_what_may_be_lost_until_docker_was_asked(house):
+    living = house.leave_behind(Owner("n1"), "dummy")
+    shared = house.leave_behind(Owner(shared="shim/eth0"))
+    dead = house.leave_behind(Owner("n-gone", "e-gone"))
+    house.engine.reconcile()
+    assert house.kernel.links.keys() == {living, shared, dead}
+    assert house.engine.preview() == ()
+    house.heed(listed(options={}))
+    house.engine.reconcile()
+    assert house.kernel.links.keys() == {living}
+
+
+def test_a_leftover_of_a_network_on_record_goes_without_docker(house):
+    house.engine.create_network(Network("n1", {"parent": "eth0"}))
+    house.leave_behind(Owner("n1", "e-rolled-back"))
+    house.engine.reconcile()
+    assert house.kernel.links == {}
+
+
+def test_what_cannot_be_rebuilt_is_told_once_spared_and_tried_again(house):
+    del house.kernel.strangers["eth0"]
+    link = house.leave_behind(Owner("n1", "e1"), "veth")
+    for _ in range(2):
+        house.heed(listed(endpoint()))
+        house.engine.reconcile()
+    assert house.records.networks.all() == []
+    assert link in house.kernel.links
+    ((mark, error),) = house.repairs()
+    assert mark == Owner("n1").mark
+    assert error.startswith("E-123 ")
+    # Its addresses are known all the same, for other networks of the pool.
+    assert str(house.ipam.request_address(POOL, "", "").ip) == "10.0.0.2"
+    house.kernel.strangers["eth0"] = ETH0
+    house.heed(listed(endpoint()))
+    assert house.records.networks.endpoint("e1").sandbox == SANDBOX
+
+
+def test_what_is_removed_while_docker_answers_does_not_come_back(house):
+    house.heed(listed(endpoint()), listed(identity="n2"))
+    before = house.recovery.before()
+    stale = view(listed(endpoint()), listed(identity="n2"))
+    house.engine.delete_endpoint("n1", "e1")
+    house.ipam.release_address(POOL, "10.0.0.5")
+    house.ipam.release_pool(POOL)
+    house.engine.delete_network("n2")
+    house.recovery.heed(stale, before)
+    assert [n.id for n in house.records.networks.all()] == ["n1"]
+    assert house.records.networks.endpoints() == []
+    held = house.records.addresses.live_in(1)
+    assert {str(t.address) for t in held} <= {"10.0.0.1"}
+
+
+def old_records(house, sandbox):
+    """A copy from when e-old had the address that e1 has now."""
+    asked = Network("n1", {"parent": "eth0"}, segments=listed().segments)
+    pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
+    house.ipam.request_gateway(pool, "10.0.0.1")
+    house.engine.create_network(asked)
+    house.ipam.request_address(pool, "10.0.0.5", "")
+    old = Endpoint("e-old", "n1", ip_interface("10.0.0.5/24"))
+    house.engine.create_endpoint(old)
+    house.engine.join("n1", "e-old", sandbox)
+    return pool
+
+
+def test_an_address_on_record_for_the_dead_goes_to_the_living_docker_lists(house):
+    pool = old_records(house, "/run/gone")
+    house.kernel.links.clear()
+    house.time.now += 60
+    house.heed(listed(endpoint()))
+    assert [e.id for e in house.records.networks.endpoints()] == ["e1"]
+    (tenure,) = house.records.addresses.live_of_endpoint("e1")
+    assert tenure.claim == pool
+    assert len(house.records.addresses.claims_on(1)) == 1
+
+
+def test_an_address_of_the_living_is_not_taken_from_them(house):
+    house.kernel.sandboxes.add("/run/other")
+    old_records(house, "/run/other")
+    house.heed(listed(endpoint()))
+    assert [e.id for e in house.records.networks.endpoints()] == ["e-old"]
+    assert house.repairs()[0][1].startswith("E-146 ")
+
+
+def test_addresses_of_living_containers_are_kept_before_docker_was_asked(house):
+    pool = old_records(house, SANDBOX)
+    lab = house.ipam.request_pool("10.0.0.0/24", "", {"domain": "lab"}, 4).id
+    mine, news = Owner("n1", "e-new"), Owner("n-new", "e-newer")
+    house.kernel.inside = {
+        mine.mark: (ip_address("10.0.0.2"),),
+        news.mark: (ip_address("10.0.0.3"), ip_address("10.9.0.3")),
+        Owner("n1", "e-old").mark: (ip_address("10.0.0.5"),),
+    }
+    house.recovery.begin()
+    house.recovery.begin()
+    assert str(house.ipam.request_address(pool, "", "").ip) == "10.0.0.4"
+    given = [str(house.ipam.request_address(lab, "", "").ip) for _ in range(3)]
+    assert given == ["10.0.0.1", "10.0.0.2", "10.0.0.4"]
+
+
+def test_a_vlan_of_ours_under_a_lost_network_is_known_again(house):
+    owner = Owner(shared="eth0.50")
+    vlan = Link(owner.device, "vlan", owner, parent="eth0", vlan=50, up=True)
+    house.kernel.links[vlan.name] = vlan
+    house.heed(listed(options={"parent": "eth0.50"}))
+    network = house.records.networks.get("n1")
+    assert (network.parent, network.vlans) == (vlan.name, ("eth0.50",))
+    assert house.engine.preview() == ()
+
+
+def test_a_bridge_of_ours_that_stands_in_the_place_of_a_device_is_known_again(house):
+    owner = Owner(shared="bridge/eth0")
+    bridge = Link(owner.device, "bridge", owner, up=True)
+    house.kernel.links[bridge.name] = bridge
+    house.kernel.strangers["eth0"] = replace(ETH0, master=bridge.name)
+    house.heed(listed(options={"mode": "bridge", "parent": "eth0"}))
+    house.engine.reconcile()
+    assert bridge.name in house.kernel.links
+    assert house.kernel.strangers["eth0"].master == bridge.name
+    assert house.records.takeovers.of("eth0").state == "on"
