@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
 from tests.docker.conftest import GATEWAY4, Site
+from tests.lab.net import NETNS
 from tests.lab.service import GRACE_SECONDS, wait_until
 from tests.lab.systemd import SystemdHost, Unit
 
@@ -86,3 +88,23 @@ def test_all_containers_are_back_with_their_addresses_after_a_power_cut(site):
     assert (plan.returncode, plan.stdout) == (0, "nothing to do\n")
     assert site.host.took("docker.service") < 15  # it never waited for the plugin
     assert "level=error" not in site.service.log
+
+
+def test_nothing_is_left_of_a_host_that_systemd_booted(lan):
+    with SystemdHost(lan, "gone", 8) as host:
+        host.load_image()
+        host.docker("run", "-d", "--restart", "always", "bb", "sleep", "1000")
+        cgroups = [found for found in host.cgroups() if found.exists()]
+        pids = {int(p) for c in cgroups for p in tasks(c)}
+        assert len(pids) >= 6  # systemd, journald, containerd, dockerd, shim, sleep
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [found for found in cgroups if found.exists()]
+    assert host.netns not in Path("/proc/self/mountinfo").read_text()
+    assert not (NETNS / host.netns).exists()
+    assert not host.dir.exists()
+
+
+def tasks(cgroup):
+    """Return the machine's pids of all that runs in a cgroup and below."""
+    found = cgroup.rglob("cgroup.procs")
+    return [pid for procs in found for pid in procs.read_text().split()]

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from tests.lab import roots
-from tests.lab.host import Host
+from tests.lab.host import CGROUPS, Host
 from tests.lab.net import Lan
 from tests.lab.service import Service, wait_until
 
@@ -20,6 +20,7 @@ Before=docker.service
 
 [Service]
 Type=notify
+NotifyAccess=all
 ExecStart=/usr/sbin/chroot /outer {command}
 Restart=always
 KillMode=mixed
@@ -57,6 +58,14 @@ class SystemdHost(Host):
     def booted(self) -> float:
         """Seconds from the start of PID 1 to when Docker had started."""
         return self._mark("ActiveEnter", "docker.service") - self._mark("Userspace")
+
+    def processor(self) -> float:
+        """Seconds of CPU time that all on this host has taken since it was made."""
+        v1 = CGROUPS / "cpuacct" / self.netns / "cpuacct.usage"
+        if v1.exists():
+            return int(v1.read_text()) / 1e9
+        stat = (CGROUPS / self.netns / "cpu.stat").read_text().split()
+        return int(stat[stat.index("usage_usec") + 1]) / 1e6
 
     def _mark(self, name: str, *unit: str) -> float:
         mark = f"{name}TimestampMonotonic"
