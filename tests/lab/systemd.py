@@ -101,12 +101,6 @@ class Unit(Service):
         self.host.run("systemctl", "daemon-reload")
         self.host.run("systemctl", "enable", "--now", "underlay.service")
 
-    def stop(self) -> int:
-        """Stop it, and let no later boot start it; return what it exited with."""
-        self.host.run("systemctl", "disable", "--now", "underlay.service")
-        show = ("show", "--value", "-p", "ExecMainStatus", "underlay.service")
-        return int(self.host.run("systemctl", *show).stdout)
-
     def pids(self) -> list[int]:
         """The machine's pids of the service, master first."""
         # As a cgroup has them here: in the unit's own words they are the host's.
