@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.systemd import sd_notify
 
 from underlay.failures import AlreadyRunning, NotAllowed
 from underlay.records import Records
 from underlay.settings import Settings
 
 if TYPE_CHECKING:
+    from underlay.worker import Worker
     from underlay.wsgi import Watchers
 
 THREADS = 16
@@ -39,6 +41,8 @@ class Service(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._watchers: Watchers | None = None
+        # gunicorn would say that it is ready when it listens, long before it answers.
+        self._notify = os.environ.pop("NOTIFY_SOCKET", "")
         super().__init__()
 
     def load_config(self) -> None:
@@ -56,6 +60,7 @@ class Service(BaseApplication):  # type: ignore[misc]
             "worker_tmp_dir": self._settings.run_dir,
             "loglevel": "warning",
             "proc_name": "underlay",
+            "post_worker_init": self._ready,
             "worker_exit": lambda _arbiter, _worker: self._stop(),
         }
         for key, value in chosen.items():
@@ -76,6 +81,12 @@ class Service(BaseApplication):  # type: ignore[misc]
         ]
         listen_too = self._settings.status_listen
         return [*found, listen_too] if listen_too else found
+
+    def _ready(self, worker: Worker) -> None:
+        """Tell systemd, which starts Docker then; called in the worker."""
+        if self._notify:
+            os.environ["NOTIFY_SOCKET"] = self._notify
+            sd_notify("READY=1", worker.log, unset_environment=True)
 
     def _stop(self) -> None:
         if self._watchers:

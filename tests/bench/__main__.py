@@ -1,4 +1,4 @@
-"""Measure the control path, the data path, or many routed endpoints."""
+"""Measure the control path, the data path, many routed endpoints, or a power cut."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 from tests.bench.control import control
 from tests.bench.datapath import Asked, datapath
+from tests.bench.power import power
 from tests.bench.routed import routed
 from tests.lab.roots import ENGINES
 
@@ -25,6 +26,8 @@ def main() -> None:
     other.add_argument("--no-uml", action="store_true", help="without ipvlan")
     many = paths.add_parser("routed", help="what many routed endpoints cost")
     many.add_argument("--count", type=int, default=1000, help="at least 200")
+    boots = paths.add_parser("power", help="what a boot after a power cut takes")
+    boots.add_argument("--rounds", type=int, default=7, help="at least 5")
     for path in (one, other):
         path.add_argument("--engine", choices=ENGINES, default="28.5")
     given = parser.parse_args()
@@ -34,6 +37,8 @@ def main() -> None:
         parser.error("a median of fewer than 3 rounds, or of no time, says little")
     if given.what == "routed" and given.count < 200:
         parser.error("--count: a fifth of fewer than 200 says little")
+    if given.what == "power" and given.rounds < 5:
+        parser.error("--rounds: a median of fewer than 5 says little")
     # Both unwind, and what was made is removed on the way out. A shell lets what it
     # starts in the background ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -50,6 +55,8 @@ def measure(given: argparse.Namespace) -> bool:
         return control(given.engine, given.runs)
     if given.what == "routed":
         return routed(given.count)
+    if given.what == "power":
+        return power(given.rounds)
     asked = Asked(given.engine, given.rounds, given.seconds, given.spread, given.single)
     return datapath(asked, not given.no_uml)
 

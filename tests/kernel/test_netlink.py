@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -138,10 +139,18 @@ def test_an_ipv6_default_route_counts_where_there_is_no_other():
     assert Netlink().default_device() == "eth0"
 
 
-def test_alternative_names_name_a_device():
-    ip("link", "property", "add", "dev", "eth0", "altname", "enx525400000001000")
-    found = Netlink().device("enx525400000001000")
-    assert found.name == "eth0"
+@pytest.mark.parametrize("name", ["lan0", "enx525400000001000"])
+def test_alternative_names_name_a_device(name):
+    ip("link", "property", "add", "dev", "eth0", "altname", name)
+    assert Netlink().device(name).name == "eth0"
+    assert links.index_of(name) == links.index_of("eth0")
+
+
+@pytest.mark.parametrize("name", ["", "gone0", "enx525400000001000", "a\0b"])
+def test_what_is_no_device_has_no_index(name):
+    with pytest.raises(OSError, match="no device") as refused:
+        links.index_of(name)
+    assert refused.value.errno == errno.ENODEV
 
 
 @pytest.mark.parametrize("name", ["", "x" * 200, "a/b", "a b", "\0", "é" * 9, "eth0\n"])

@@ -48,14 +48,14 @@ def unpacked(suite: str, packages: list[str], work: Path) -> Path:
     """Packages and all they need, in a directory of `work`; no script of them ran."""
     dest = work / "root"
     _skeleton(dest)
-    for deb in _download(suite, packages, work / "apt"):
-        _unpack(deb, dest)
+    for deb in downloaded(suite, packages, work / "apt"):
+        unpack(deb, dest)
     dest.chmod(0o755)
     return dest
 
 
-def _download(suite: str, packages: list[str], apt: Path) -> list[Path]:
-    """Download the packages with everything they need, as if nothing were installed."""
+def downloaded(suite: str, packages: list[str], apt: Path) -> list[Path]:
+    """Packages with everything they need, as if nothing were installed."""
     for name in ("state/lists/partial", "cache/archives/partial"):
         (apt / name).mkdir(parents=True)
     (apt / "state/status").touch()
@@ -111,11 +111,12 @@ def _skeleton(dest: Path) -> None:
         (dest / name).symlink_to(f"usr/{name}")
 
 
-def _unpack(deb: Path, dest: Path) -> None:
+def unpack(deb: Path, dest: Path, *options: str) -> None:
+    """Unpack a package over what is there, unless tar's `options` say otherwise."""
     with subprocess.Popen(
         ["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE
     ) as out:
-        extract = ["tar", "-x", "-C", str(dest), "--keep-directory-symlink"]
+        extract = ["tar", "-x", "-C", str(dest), "--keep-directory-symlink", *options]
         subprocess.run(extract, stdin=out.stdout, check=True)
     if out.returncode:
         raise RuntimeError(f"{deb.name} is damaged")

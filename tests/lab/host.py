@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.lab import debian, pidns, roots
 from tests.lab.net import NETNS, Lan, enter, ip
@@ -38,7 +38,7 @@ class Host:
         self.lan, self.name, self.engine = lan, name, engine
         self.ipv4, self.ipv6 = f"10.77.0.{10 + index}", f"fd77::{10 + index}"
         self.netns = f"{lan.tag}-{name}"
-        self._root = roots.root(engine)
+        self._root = self._root_of(engine)
         disks = debian.cache() / "hosts"
         disks.mkdir(exist_ok=True)
         self.dir = Path(tempfile.mkdtemp(prefix=f"{self.netns}-", dir=disks))
@@ -77,12 +77,12 @@ class Host:
     def close(self) -> None:
         """Remove the host without a trace."""
         self.power_cut()
-        for cgroup in self._cgroups():
+        for cgroup in self.cgroups():
             _remove_cgroup(cgroup)
         if self.dir.exists():
             shutil.rmtree(self.dir)
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -115,9 +115,16 @@ class Host:
         """
         subprocess.run([*enter(self.netns), "sh", "-ec", commands], check=True)
 
-    def _boot(self) -> None:
+    @staticmethod
+    def _root_of(engine: str) -> Path:
+        return roots.root(engine)
+
+    def _boot_command(self) -> list[str]:
         command = [*enter(self.netns), "unshare", "--mount", "--uts", "--ipc"]
-        command += ["sh", str(BOOT), str(self._root), str(self.dir), self.name]
+        return [*command, "sh", str(BOOT), str(self._root), str(self.dir), self.name]
+
+    def _boot(self) -> None:
+        command = self._boot_command()
         log = self.dir / "boot.log"
         pipe = subprocess.PIPE
         with log.open("w") as stderr, pidns.new():
@@ -133,7 +140,7 @@ class Host:
         if self._init.stdout.readline() != "up\n":
             raise RuntimeError(f"{self.name} does not boot: {log.read_text()}")
 
-    def _cgroups(self) -> list[Path]:
+    def cgroups(self) -> list[Path]:
         """The host's cgroups: one in each hierarchy of v1, the first in v2."""
         return [CGROUPS / self.netns, *CGROUPS.glob(f"*/{self.netns}")]
 

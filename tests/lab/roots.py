@@ -1,4 +1,5 @@
-"""Unpacked Debian roots: one for each Docker engine, and one with routing daemons.
+"""Unpacked Debian roots: one for each Docker engine, one of these with a systemd that
+can be PID 1, and one with routing daemons.
 
 ``python -m tests.lab.roots`` fetches all of them beforehand, and the kernels of
 uml.py, so that no test waits for a download. They are kept in ``$UNDERLAY_LAB_CACHE``.
@@ -6,6 +7,7 @@ uml.py, so that no test waits for a download. They are kept in ``$UNDERLAY_LAB_C
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.lab import uml
-from tests.lab.debian import built, unpacked
+from tests.lab.debian import built, downloaded, unpack, unpacked
 
 ENGINES = {"20.10": "bookworm", "26.1": "trixie", "28.5": "sid"}
 
@@ -29,6 +31,11 @@ PACKAGES = [
 # The client is a package of its own since trixie, and so is compose as a plugin of it.
 NEWER_PACKAGES = ["docker-cli", "docker-compose"]
 ROUTING_PACKAGES = ["frr", "bird2", "radvd"]
+NEWEST = "28.5"
+# The last Debian whose systemd takes cgroup v1 as well as v2 without being told.
+SYSTEMD_SUITE = "bookworm"
+SYSTEMD_DEBS = ("systemd_", "libsystemd-shared_")
+UNITS = Path("usr/lib/systemd/system")
 
 
 def root(engine: str) -> Path:
@@ -40,6 +47,11 @@ def root(engine: str) -> Path:
 def routing() -> Path:
     """The unpacked root with FRR, BIRD and radvd, fetched if it is not there yet."""
     return built("root-routing", _fetch_routing)
+
+
+def booting() -> Path:
+    """The newest engine's root with systemd and its units, fetched if it is missing."""
+    return built("root-systemd", _fetch_booting)
 
 
 def image() -> Path:
@@ -69,6 +81,44 @@ def _fetch_routing(work: Path) -> Path:
     (dest / "etc/pam.d/frr").write_text(permit)
     (dest / "etc/pam.d/other").write_text(permit)
     return dest
+
+
+def _fetch_booting(work: Path) -> Path:
+    """Lay an older systemd into the newest engine's root, whose own wants cgroup v2."""
+    newest, dest = root(NEWEST), work / "root"
+    # Links, not copies: no file of a root is ever written to.
+    shutil.copytree(newest, dest, symlinks=True, copy_function=os.link)
+    dest.chmod(0o755)
+    shutil.rmtree(dest / UNITS.parent)
+    shutil.rmtree(dest / "etc/systemd")
+    for deb in downloaded(SYSTEMD_SUITE, ["systemd"], work / "apt"):
+        # Of what it needs, only the libraries that are not there in a newer version.
+        own = deb.name.startswith(SYSTEMD_DEBS)
+        unpack(deb, dest, *(() if own else ("--skip-old-files",)))
+    for unit in ("docker.service", "docker.socket", "containerd.service"):
+        os.link(newest / UNITS / unit, dest / UNITS / unit)
+    _enable(dest)
+    return dest
+
+
+def _enable(dest: Path) -> None:
+    """Let Docker start at boot and a journal, nothing that is a whole machine's.
+
+    The rest would set the kernel's own switches, or fail for what a lab host lacks.
+    """
+    for wants in (dest / UNITS).glob("*.wants"):
+        shutil.rmtree(wants)
+    shutil.rmtree(dest / UNITS.parent / "system-generators")
+    started = {"sysinit": "systemd-journald.service", "multi-user": "docker.service"}
+    for target, unit in started.items():
+        wants = dest / UNITS / f"{target}.target.wants"
+        wants.mkdir()
+        (wants / unit).symlink_to(f"../{unit}")
+    default = dest / UNITS / "default.target"
+    default.unlink()
+    default.symlink_to("multi-user.target")
+    # Without one it would be this machine's first boot, at which systemd sets more up.
+    (dest / "etc/machine-id").write_text(f"{0xB007:032x}\n")
 
 
 def _finish(dest: Path) -> None:
@@ -133,7 +183,7 @@ def fetch_all() -> None:
     with ThreadPoolExecutor() as pool:
         daemons = pool.submit(routing)
         paths = [*pool.map(root, ENGINES), *pool.map(uml.kernel, uml.KERNELS)]
-        paths.append(daemons.result())
+        paths += [daemons.result(), booting()]
     sys.stdout.writelines(f"{path}\n" for path in [*paths, image()])
 
 

@@ -228,6 +228,17 @@ def test_sockets_of_systemd_are_used_and_left_in_place(idle):
         s.close()
 
 
+def test_systemd_hears_that_it_is_ready_when_it_answers_and_not_before(idle):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(idle.folder / "notify"))
+        systemd.settimeout(20)
+        idle.env["NOTIFY_SOCKET"] = str(idle.folder / "notify")
+        idle.start(wait=False)
+        assert systemd.recv(4096) == b"READY=1"
+        assert "msg=ready" in idle.log
+        assert idle.stop() == 0
+
+
 def test_damaged_records_are_refused_by_path_and_kept(idle):
     idle.state.mkdir()
     records = idle.state / "underlay.db"

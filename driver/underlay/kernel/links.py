@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import socket
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,8 @@ from underlay.kernel import raw
 from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
+
+_IFREQ, _IFNAMSIZ, _SIOCGIFINDEX = struct.Struct("=16si20x"), 16, 0x8933
 
 _NEWLINK, _GETLINK = 16, 18
 _STATISTICS_LEFT_OUT = 1 << 3  # RTEXT_FILTER_SKIP_STATS halves a dump
@@ -68,17 +72,36 @@ def link_named(name: str) -> RawLink | None:
     """Return one link by its name or alternative name."""
     if not 0 < len(name.encode(errors="replace")) < 128 or "\0" in name:
         return None
-    key = _IFNAME if len(name) < 16 else _ALT_IFNAME
-    found = _get(key, name)
-    return found or (_get(_ALT_IFNAME, name) if key == _IFNAME else None)
+    # Whichever of the two carries it, the kernel looks among all names.
+    return _get(_IFNAME if len(name) < _IFNAMSIZ else _ALT_IFNAME, name)
 
 
 def index_of(name: str) -> int:
-    """Return the index of a link; raises OSError ENODEV."""
-    found = link_named(name)
-    if found is None:
+    """Return the index of a link; raises OSError ENODEV.
+
+    Without the lock of the kernel's links (RTNL), which every netlink request for one
+    waits for. While many containers start, it is held for most of the time.
+    """
+    short = name.encode(errors="replace")
+    if 0 < len(short) < _IFNAMSIZ and "\0" not in name:
+        index = _index_of(short)
+    else:
+        found = link_named(name)
+        index = found.index if found else 0
+    if not index:
         raise OSError(errno.ENODEV, f"no device {name}")
-    return found.index
+    return index
+
+
+def _index_of(name: bytes) -> int:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        try:
+            found = fcntl.ioctl(s, _SIOCGIFINDEX, _IFREQ.pack(name, 0))
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return 0
+    return int(_IFREQ.unpack(found)[1])
 
 
 def all_links(kind: str = "") -> tuple[RawLink, ...]:
