@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.systemd import sd_notify
 
 from underlay.failures import AlreadyRunning, NotAllowed
@@ -35,6 +37,14 @@ def serve(settings: Settings) -> None:
         Service(settings).run()
 
 
+class Master(Arbiter):  # type: ignore[misc]
+    """gunicorn's master, for whom HUP is no reason to change the worker."""
+
+    def handle_hup(self) -> None:
+        """Pass it on: somebody wants a look at everything."""
+        self.kill_workers(signal.SIGHUP)
+
+
 class Service(BaseApplication):  # type: ignore[misc]
     """The gunicorn application. The parts are built in the worker, after the fork."""
 
@@ -44,6 +54,10 @@ class Service(BaseApplication):  # type: ignore[misc]
         # gunicorn would say that it is ready when it listens, long before it answers.
         self._notify = os.environ.pop("NOTIFY_SOCKET", "")
         super().__init__()
+
+    def run(self) -> None:
+        """Serve until TERM."""
+        Master(self).run()
 
     def load_config(self) -> None:
         """Set gunicorn up; what systemd hands over takes the place of `bind`."""
@@ -71,7 +85,9 @@ class Service(BaseApplication):  # type: ignore[misc]
         # Imported here, so that the master stays half the size.
         from underlay import wsgi
 
-        application, self._watchers = wsgi.start(self._settings)
+        application, watchers = wsgi.start(self._settings)
+        self._watchers = watchers
+        signal.signal(signal.SIGHUP, lambda _number, _frame: watchers.note(None))
         return application
 
     def _addresses(self) -> list[str]:

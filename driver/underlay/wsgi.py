@@ -96,7 +96,7 @@ class Watchers:
         """Listen to the kernel; what is missed while that fails, a pass finds."""
         while True:
             try:
-                self._listener.listen(self._note)
+                self._listener.listen(self.note)
             except OSError as error:
                 log.warning("kernel events lost, trying on", extra={"error": error})
                 self._pass.wake()
@@ -104,7 +104,8 @@ class Watchers:
             else:
                 return
 
-    def _note(self, paths: frozenset[str] | None) -> None:
+    def note(self, paths: frozenset[str] | None) -> None:
+        """Have a pass look where something stirred, or everywhere (None)."""
         with self._lock:
             seen = self._stirred
             if seen == frozenset():

@@ -207,3 +207,88 @@ def test_what_is_taken_in_the_host_comes_back(web, taken):
     )
     for gateway in GATEWAYS[mode]:
         site.ping_from("web", gateway)
+
+
+def test_what_the_container_s_owner_did_besides_is_left_alone(web):
+    site, _ = web
+    own = """
+        ip link add own0 type veth peer name own1
+        ip link set own0 addrgenmode none up
+        ip addr add 192.0.2.9/24 dev own0
+        ip addr add 192.0.2.77/32 dev eth0
+        ip route add 198.51.100.0/24 dev own0
+        ip link set eth0 txqueuelen 77
+    """
+    inside(site, "web", "sh", "-ec", own)
+    told = ledger(site)
+    before = inside(site, "web", "sh", "-c", "ip addr; ip route; ip -6 route")
+    site.service.run("reconcile")
+    assert inside(site, "web", "sh", "-c", "ip addr; ip route; ip -6 route") == before
+    assert ledger(site) == told
+    # Nor when something else is put right beside it.
+    inside(site, "web", "ip", "link", "set", "eth0", "mtu", "1300")
+    wait_until(lambda: ledger(site) != told, SOON_SECONDS)
+    after = inside(site, "web", "sh", "-c", "ip addr; ip route; ip -6 route")
+    assert after == before
+    inside(site, "web", "ip", "link", "del", "own0")
+    inside(site, "web", "ip", "addr", "del", "192.0.2.77/32", "dev", "eth0")
+
+
+def test_a_default_route_that_goes_elsewhere_is_left_there(web):
+    site, mode = web
+    inside(site, "web", "ip", "link", "add", "vpn0", "type", "veth")
+    inside(site, "web", "ip", "link", "set", "vpn0", "up")
+    inside(site, "web", "ip", "addr", "add", "192.0.2.9/24", "dev", "vpn0")
+    inside(site, "web", "ip", "route", "replace", "default", "dev", "vpn0")
+    told, before = ledger(site), face(site)
+    inside(site, "web", "ip", "link", "set", "lo", "mtu", "65000")  # stirs
+    site.service.run("reconcile")
+    assert (ledger(site), face(site)) == (told, before)
+    gateway = {"macvlan": GATEWAY4}.get(mode, "10.99.0.1")
+    inside(site, "web", "ip", "route", "replace", "default", "via", gateway)
+    inside(site, "web", "ip", "link", "del", "vpn0")
+    site.service.run("reconcile")
+    assert ledger(site) == told
+
+
+def test_docker_moves_the_default_route_between_networks_undisturbed(web):
+    site, mode = web
+    before = face(site)
+    site.docker("network", "create", "side")
+    for _ in range(5):
+        site.docker("network", "connect", "side", "web")
+        site.docker("network", "disconnect", "side", "web")
+    site.docker("network", "rm", "side")
+    wait_until(lambda: face(site) == before, SOON_SECONDS, lambda: face(site))
+    for gateway in GATEWAYS[mode]:
+        site.ping_from("web", gateway)
+
+
+def test_without_repair_a_container_is_left_as_it_is(newest):
+    site = newest
+    site.dual("lan", "-o", "repair=off", *RANGE)
+    site.run("web", "lan")
+    wait_until(lambda: is_settled(site), SOON_SECONDS)
+    inside(site, "web", "ip", "link", "set", "eth0", "mtu", "1300")
+    site.service.run("reconcile")
+    assert "mtu 1300" in "".join(face(site))
+    inside(site, "web", "ip", "link", "del", "eth0")
+    site.service.run("reconcile")
+    assert face(site) is None
+
+
+def test_a_neighbour_with_a_stale_entry_reaches_a_new_container_at_once(site):
+    """Engines before 28 announce nothing: the service does."""
+    site.dual("lan", *RANGE)
+    site.run("old", "lan", "--ip", "10.77.0.90", "--ip6", "fd77::90")
+    for address in ("10.77.0.90", "fd77::90"):
+        site.ping_from_lan(address)
+    site.docker("rm", "-f", "old")
+    stale = ("lladdr", "02:00:00:00:00:99", "nud", "stale", "dev", "br0")
+    for address in ("10.77.0.90", "fd77::90"):
+        site.lan.run("ip", "neigh", "replace", address, *stale)
+    mac = "02:42:00:00:00:90"
+    site.run("new", "lan", "--ip", "10.77.0.90", "--ip6", "fd77::90",
+             "--mac-address", mac)  # fmt: skip
+    for address in ("10.77.0.90", "fd77::90"):
+        wait_until(lambda a=address: site.mac_on_lan(a) == mac, 5)

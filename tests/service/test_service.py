@@ -147,6 +147,48 @@ def test_rules_flushed_by_hand_are_back_at_once(daemon):
             time.sleep(0.05)
 
 
+def test_on_hup_it_looks_at_everything_and_the_worker_stays(daemon):
+    asked = {"Pool": "10.0.0.0/24", "Options": None, "V6": False}
+    pool = daemon.post("IpamDriver.RequestPool", asked)[1]
+    segment = {"AddressSpace": "underlay", "Pool": pool["Pool"]}
+    segment["Gateway"] = "10.0.0.1/24"
+    options = {"mode": "routed", "proxy": "eth0"}
+    network = {
+        **NETWORK,
+        "Options": {"com.docker.network.generic": options},
+        "IPv4Data": [segment],
+    }
+    assert daemon.post("NetworkDriver.CreateNetwork", network) == (200, {})
+    given = daemon.post(
+        "IpamDriver.RequestAddress",
+        {"PoolID": pool["PoolID"], "Address": "10.0.0.7", "Options": {}},
+    )[1]["Address"]
+    endpoint = {
+        "NetworkID": network["NetworkID"],
+        "EndpointID": "e1",
+        "Interface": {"Address": given, "MacAddress": ""},
+        "Options": {},
+    }
+    assert daemon.post("NetworkDriver.CreateEndpoint", endpoint)[0] == 200
+    entry = ("10.0.0.7", "dev", "eth0")
+
+    def has_entry():
+        return "10.0.0.7" in daemon.in_namespace("ip", "neigh", "show", "proxy")
+
+    assert has_entry()
+    time.sleep(1)  # what the kernel said of all that has been looked at
+    workers = daemon.children()
+    daemon.in_namespace("ip", "neigh", "del", "proxy", *entry)  # no event tells of it
+    time.sleep(1)
+    assert not has_entry()
+    daemon.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 5
+    while not has_entry():
+        assert time.monotonic() < deadline, daemon.log
+        time.sleep(0.05)
+    assert daemon.children() == workers
+
+
 def test_the_status_socket_tells_health_status_and_metrics(daemon):
     daemon.post("NetworkDriver.CreateNetwork")
     code, told, _ = daemon.request("GET", "/healthz", on=daemon.status)

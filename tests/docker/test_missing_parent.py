@@ -1,0 +1,93 @@
+"""A parent that is not there: containers start, and get their interface when it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docker.conftest import IPAM, refused
+from tests.docker.test_flaps import Nic
+from tests.docker.test_repair import RANGE, face, inside
+from tests.lab.service import wait_until
+
+SOON_SECONDS = 15
+
+
+@pytest.fixture
+def nic(site):
+    found = Nic(site, "nic0")
+    found.plug()
+    yield found
+    if found.name in site.host.run("ip", "-br", "link").stdout:
+        found.unplug()
+
+
+def lan_on(site, nic, *words):
+    site.docker(
+        "network", "create", "-d", "underlay", *IPAM,
+        "-o", f"parent={nic.name}", "--subnet", "10.77.0.0/24",
+        "--gateway", "10.77.0.1", "--ipv6", "--subnet", "fd77::/64",
+        "--gateway", "fd77::1", *RANGE, *words, "lan",
+    )  # fmt: skip
+
+
+def health(site, container="web"):
+    found = {e["container"]: e for e in site.service.facts("status")["endpoints"]}
+    return found.get(container, {}).get("health"), found.get(container, {}).get("error")
+
+
+def has_its_own(site, container="web"):
+    """Tell whether a container has the device of its network's kind."""
+    shown = inside(site, container, "ip", "-d", "link", "show", "eth0", check=False)
+    return "macvlan" in shown
+
+
+def test_a_container_starts_without_its_parent_and_gets_its_interface_later(site, nic):
+    lan_on(site, nic)
+    mac = nic.mac
+    nic.unplug()
+    site.run("web", "lan")
+    address, _, given = site.attached("web", "lan")
+    wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
+    assert health(site)[1] == (
+        f"this host has no device nic0 ({mac}) now; it is waited for"
+    )
+    assert not has_its_own(site)
+    assert f"inet {address}/24" in "\n".join(face(site))
+    nic.plug(mac)
+    wait_until(
+        lambda: has_its_own(site), SOON_SECONDS, lambda: site.service.log[-3000:]
+    )
+    wait_until(lambda: site.reached_from_lan(address), SOON_SECONDS)
+    assert site.mac_on_lan(address) == given
+    site.ping_from("web", "10.77.0.1")
+    site.ping_from("web", "fd77::1")
+    wait_until(lambda: health(site)[0] == "repaired", SOON_SECONDS)
+    # Docker takes the device for the one it moved: disconnect, connect, restart.
+    site.docker("network", "disconnect", "lan", "web")
+    site.docker("network", "connect", "lan", "web")
+    site.docker("restart", "-t0", "web")
+    site.ping_from("web", "10.77.0.1")
+
+
+def test_one_that_stops_while_it_waits_leaves_nothing(site, nic):
+    lan_on(site, nic)
+    nic.unplug()
+    site.run("web", "lan")
+    site.docker("rm", "-f", "web")
+    assert site.our_links() == []
+    site.run("web", "lan")
+    site.docker("restart", "-t0", "web")
+    site.docker("network", "create", "side")
+    site.docker("network", "connect", "side", "web")
+    site.docker("network", "disconnect", "lan", "web")
+    assert site.our_links() == []
+
+
+def test_a_container_that_does_not_wait_is_refused(newest):
+    nic = Nic(newest, "nic0")
+    nic.plug()
+    lan_on(newest, nic, "-o", "missing_parent=fail")
+    nic.unplug()
+    done = newest.docker("run", "--rm", "--network", "lan", "bb", "true", check=False)
+    assert "E-123 parent 'nic0' is not a device of this host." in refused(done)
+    assert newest.live()[1] == []
