@@ -87,6 +87,10 @@ def face(site, container="web"):
     return sorted(" ".join(line.split()) for line in shown.splitlines())
 
 
+def everything(site):
+    return inside(site, "web", "sh", "-c", "ip addr; ip route; ip -6 route")
+
+
 def ways(site):
     """Return all of the host's network, but what a pair made again has anew."""
     found = {}
@@ -221,15 +225,15 @@ def test_what_the_container_s_owner_did_besides_is_left_alone(web):
     """
     inside(site, "web", "sh", "-ec", own)
     told = ledger(site)
-    before = inside(site, "web", "sh", "-c", "ip addr; ip route; ip -6 route")
+    wait_until(lambda: "tentative" not in everything(site), SOON_SECONDS)
+    before = everything(site)
     site.service.run("reconcile")
-    assert inside(site, "web", "sh", "-c", "ip addr; ip route; ip -6 route") == before
+    assert everything(site) == before
     assert ledger(site) == told
     # Nor when something else is put right beside it.
     inside(site, "web", "ip", "link", "set", "eth0", "mtu", "1300")
     wait_until(lambda: ledger(site) != told, SOON_SECONDS)
-    after = inside(site, "web", "sh", "-c", "ip addr; ip route; ip -6 route")
-    assert after == before
+    wait_until(lambda: everything(site) == before, SOON_SECONDS)
     inside(site, "web", "ip", "link", "del", "own0")
     inside(site, "web", "ip", "addr", "del", "192.0.2.77/32", "dev", "eth0")
 
