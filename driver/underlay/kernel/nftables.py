@@ -16,10 +16,13 @@ from typing import Any
 from underlay.objects import TABLE, Chain
 
 _SECONDS = 3.0
+# Each rule on the hook it is for: beside chains that are there, the kernel looks.
 _PROBE = f"""
 add table netdev {TABLE}
-add chain netdev {TABLE} probe {{ type filter hook egress device "lo" priority 0; }}
-add rule netdev {TABLE} probe fib saddr . iif oif missing drop
+add chain netdev {TABLE} heard {{ type filter hook ingress device "lo" priority 0; }}
+add rule netdev {TABLE} heard fib saddr . iif oif missing drop
+add chain netdev {TABLE} said {{ type filter hook egress device "lo" priority 0; }}
+add rule netdev {TABLE} said drop
 """
 
 
