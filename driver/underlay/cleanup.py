@@ -85,7 +85,10 @@ class Cleanup:
 
     def _is_dead(self, identity: str) -> bool:
         endpoint = self.records.networks.endpoint(identity)
-        return endpoint is not None and not (
+        if endpoint is None:
+            return False
+        # What left may be of a container that lives on, on its other networks.
+        return endpoint.left or not (
             endpoint.sandbox and self.kernel.sandbox_lives(endpoint.sandbox)
         )
 
@@ -102,19 +105,20 @@ class Cleanup:
         Docker lists networks of that subnet and domain.
         """
         for pool in self.records.addresses.pools():
-            listed = sum(
-                network.domain == pool.domain and pool.subnet in network.subnets
+            listed = [
+                self.records.networks.get(network.id)
                 for network in view.networks
-            )
+                if network.domain == pool.domain and pool.subnet in network.subnets
+            ]
             claims = self.records.addresses.claims_on(pool.id)
-            idle = [c for c in claims if self._is_idle(c, used=listed > 0)]
-            yield from idle[: max(0, len(claims) - listed)]
+            idle = [c for c in claims if self._is_idle(c, foreign=None in listed)]
+            yield from idle[: max(0, len(claims) - len(listed))]
 
-    def _is_idle(self, claim: Claim, *, used: bool) -> bool:
+    def _is_idle(self, claim: Claim, *, foreign: bool) -> bool:
         if claim.network and self.records.networks.get(claim.network):
             return False
-        if used and not claim.network:
-            return False  # of a network of Docker's own driver, as like as not
+        if foreign and not claim.network:
+            return False  # of that network of Docker's own driver, as like as not
         held = self.records.addresses.live_of_claim(claim.id)
         return all(tenure.role != "endpoint" for tenure in held)
 

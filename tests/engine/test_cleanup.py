@@ -132,6 +132,17 @@ def test_a_network_removed_while_we_were_away_goes_after_its_endpoints(house):
     assert house.records.addresses.pools() == []
 
 
+def test_an_endpoint_that_left_is_freed_though_its_container_lives_on(house):
+    house.kernel.sandboxes = {"/run/sandbox"}
+    house.heed(NOBODY)
+    house.heed(NOBODY, after=GRACE)
+    assert house.endpoints == ["e1"]
+    house.engine.leave("e1")
+    house.heed(NOBODY, after=GRACE)
+    house.heed(NOBODY, after=GRACE)
+    assert house.endpoints == []
+
+
 def test_a_claim_that_no_network_came_of_is_given_up(house):
     house.ipam.request_pool("10.5.0.0/24", "", {}, 4)
     house.ipam.request_pool("10.0.0.0/24", "", {"domain": "lab"}, 4)
@@ -161,6 +172,22 @@ def test_a_claim_bound_to_the_wrong_network_is_kept_while_docker_needs_it(house)
     for _ in range(3):
         house.heed(ALIVE, after=GRACE)  # lists one network of that subnet
     assert house.records.addresses.claim(claim.id)
+
+
+@pytest.mark.parametrize("driver", ["underlay", "macvlan"])
+def test_a_claim_nobody_heard_of_goes_unless_another_driver_s_network_may_need_it(
+    house, driver
+):
+    one = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    house.records.addresses.bind(one.id, "n1")
+    two = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    three = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    theirs = replace(LISTED, id="theirs")
+    listed = (LISTED, theirs) if driver == "macvlan" else (LISTED,)
+    for _ in range(2):
+        house.heed(replace(ALIVE, networks=listed), after=GRACE)
+    left = [house.records.addresses.claim(c.id) for c in (one, two, three)]
+    assert [c is not None for c in left] == [True] + 2 * [driver == "macvlan"]
 
 
 def test_a_claim_is_kept_while_a_container_s_address_came_by_it(house):

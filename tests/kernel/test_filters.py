@@ -42,6 +42,7 @@ def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
     ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
     wanted = chains()
     bring_about(kernel, *wanted)
+    assert Netlink().can_filter, "a service that is started again finds it out anew"
     seen = {o.key: len(o.rules) for o in kernel.observe() if isinstance(o, Chain)}
     assert seen == {o.key: len(o.rules) for o in wanted}
     bring_about(kernel)

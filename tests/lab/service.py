@@ -43,9 +43,7 @@ class Service:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with self.log_file.open("ab") as log:
-            self._process = self.host.outer(
-                *self.command("serve"), env=self.env, stderr=log
-            )
+            self._process = self.host.outer(*self.serving, env=self.env, stderr=log)
         wait_until(lambda: self.healthz() is not None, 20, lambda: self.log)
 
     def stop(self) -> int:
@@ -70,6 +68,11 @@ class Service:
         self._process.send_signal(how)
         return self._process.wait(timeout=30)
 
+    @property
+    def serving(self) -> list[str]:
+        """The command that is the service."""
+        return self.command("serve")
+
     @staticmethod
     def command(*words: str) -> list[str]:
         return [sys.executable, "-m", "underlay", *words]
@@ -85,6 +88,10 @@ class Service:
     def healthz(self) -> Any:
         """What the status socket says of its health; None if nothing answers."""
         return self._get("/run/underlay/status.sock", "/healthz")
+
+    def status(self) -> Any:
+        """What the status socket says is on record."""
+        return self._get("/run/underlay/status.sock", "/status")
 
     def metrics(self) -> str:
         return str(self._get("/run/underlay/status.sock", "/metrics", parse=str))
@@ -102,6 +109,49 @@ class Service:
             return parse(answer.decode())
         finally:
             connection.close()
+
+
+class Mortal(Service):
+    """The service with the fault switch of tests/lab/mortal.py; it restarts itself."""
+
+    def __init__(self, host: Host, **settings: object) -> None:
+        super().__init__(host, **settings)
+        self._switch = host.dir / "switch"
+        self._switch.mkdir()
+        self.env["MORTAL_DIR"] = str(self._switch)
+        self.env["PYTHONPATH"] = str(Path(__file__).parents[2])
+
+    @property
+    def serving(self) -> list[str]:
+        return [sys.executable, "-m", "tests.lab.mortal"]
+
+    def arm(self, number: int = 0, how: str = "die") -> None:
+        """Have it "die" or "hold" at a point, counted from now; at none for 0."""
+        for name in ("armed", "passed", "struck"):
+            (self._switch / name).unlink(missing_ok=True)
+        if number:
+            armed = self._switch / "new"
+            armed.write_text(f"{number} {how}")
+            armed.rename(self._switch / "armed")
+
+    def disarm(self) -> None:
+        """Let it live on, or go on."""
+        (self._switch / "armed").unlink(missing_ok=True)
+
+    def passed(self) -> list[str]:
+        """The labels of the points passed since it was armed."""
+        found = self._switch / "passed"
+        return found.read_text().splitlines() if found.exists() else []
+
+    def struck(self) -> str:
+        """The label of the point at which the switch struck, "" if it did not yet."""
+        found = self._switch / "struck"
+        return found.read_text() if found.exists() else ""
+
+    @property
+    def struck_at(self) -> float:
+        """When that was, in seconds since 1970."""
+        return (self._switch / "struck").stat().st_mtime
 
 
 def wait_until(

@@ -16,6 +16,7 @@ from typing import Any
 from underlay.objects import TABLE, Chain
 
 _SECONDS = 3.0
+# Each rule on the hook it is for: beside chains that are there, the kernel looks.
 _PROBE = f"""
 add table netdev {TABLE}
 add chain netdev {TABLE} heard {{ type filter hook ingress device "lo" priority 0; }}
