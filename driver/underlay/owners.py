@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 MARK = "underlay:"
 PREFIX = "ul-"
@@ -57,6 +58,7 @@ class Owner:
         return f"br-{name}" if what == "bridge" else self.vlan
 
     @classmethod
+    @lru_cache(maxsize=1 << 14)
     def parse(cls, mark: str) -> Owner:
         """Read a mark back."""
         network, _, rest = mark.removeprefix(MARK).partition(":")

@@ -22,7 +22,7 @@ from underlay.records import Records
 from underlay.rounds import Patience, Rounds
 from underlay.steps import Amend, Create, Step
 from underlay.takeovers import Takeovers
-from underlay.wanted import Wanted, of_endpoint, of_settings, wanted
+from underlay.wanted import Remembered, Wanted, of_endpoint, of_settings, wanted
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Passes:
     def __post_init__(self) -> None:
         self._patience = Patience(self.clock)
         self._rounds = Rounds(self.records)
+        self._remembered = Remembered()
 
     def go_round(
         self,
@@ -147,8 +148,8 @@ class Passes:
         rooms = self.kernel.observe_inside({e.sandbox for e in joined})
         there = self._learnt(joined, rooms, learning=learning)
         want = self._wanted_beside(seen, there) + taken
-        seen |= self.kernel.permits([o for o in want.objects if isinstance(o, Permit)])
-        seen |= self.kernel.sysctls([o for o in want.objects if isinstance(o, Sysctl)])
+        seen |= self.kernel.permits({o for o in want.objects if isinstance(o, Permit)})
+        seen |= self.kernel.sysctls({o for o in want.objects if isinstance(o, Sysctl)})
         seen |= _concerning(want, rooms)
         settings = of_settings(self.records.settings.all(), want.reasons)
         due = sparing.due(self.records, want, plan(want, seen))
@@ -210,10 +211,11 @@ class Passes:
                 endpoints |= {e.id: e for e in records.endpoints(network.id)}
         for found in seen:
             identity = found.owner.endpoint if found.owner else ""
-            joined = None if identity in endpoints else records.endpoint(identity)
-            if joined:
-                endpoints[joined.id] = joined
-        return wanted(networks, (endpoints | dict(there)).values(), there)
+            if identity and identity not in endpoints:
+                joined = records.endpoint(identity)
+                endpoints |= {joined.id: joined} if joined else {}
+        everybody = (endpoints | dict(there)).values()
+        return wanted(networks, everybody, there, self._remembered)
 
     def _stirred(
         self, only: str | None, joined: Collection[Endpoint] | None

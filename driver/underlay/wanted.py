@@ -107,15 +107,47 @@ def of_settings(settings: Iterable[Setting], needed: Collection[str]) -> Wanted:
     )
 
 
+class Remembered:
+    """What endpoints need, worked out again only for those that are new or changed."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[Network, Endpoint, bool, Wanted]] = {}
+        self._now: dict[str, tuple[Network, Endpoint, bool, Wanted]] = {}
+
+    def begin(self) -> None:
+        """Forget who was not asked for since the last time."""
+        self._last, self._now = self._now, {}
+
+    def of_endpoint(
+        self, network: Network, endpoint: Endpoint, *, there: bool
+    ) -> Wanted:
+        """Return what one endpoint needs, as the function of that name."""
+        known = self._last.get(endpoint.id)
+        if not (
+            known
+            and (known[0] is network or known[0] == network)
+            and (known[1] is endpoint or known[1] == endpoint)
+            and known[2] == there
+        ):
+            found = of_endpoint(network, endpoint, there=there)
+            known = network, endpoint, there, found
+        self._now[endpoint.id] = known
+        return known[3]
+
+
 def wanted(
     networks: Iterable[Network],
     endpoints: Iterable[Endpoint],
     there: Collection[str] = (),
+    remembered: Remembered | None = None,
 ) -> Wanted:
     """Return what all of them need. Endpoints of unknown networks need nothing.
 
-    `there` are the ids of those whose sandboxes were looked at.
+    `there` are the ids of those whose sandboxes were looked at; `remembered` is what
+    they needed the last time.
     """
+    memory = remembered or Remembered()
+    memory.begin()
     known = {network.id: network for network in networks}
     objects: list[Object] = []
     handed_over: set[str] = set()
@@ -123,7 +155,7 @@ def wanted(
     for part in (
         *(of_network(n) for n in known.values()),
         *(
-            of_endpoint(known[e.network], e, there=e.id in there)
+            memory.of_endpoint(known[e.network], e, there=e.id in there)
             for e in endpoints
             if e.network in known
         ),

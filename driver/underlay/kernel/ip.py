@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 
 from underlay import model
@@ -37,6 +38,9 @@ _UNICAST, _LOCAL, _BLACKHOLE = 1, 2, 6
 _NDA_DST, _NDA_MAC, _NDA_PROTOCOL = 1, 2, 12
 _PROXY, _NUD_PERMANENT = 0x08, 0x80
 _BY_KERNEL, _BY_BOOT, _ANYWHERE = 2, 3, 255
+_OURS = bytes([PROTOCOL])
+# A pass reads all there is each time, and nearly all is as it was.
+_remembered = lru_cache(maxsize=1 << 16)
 _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
@@ -121,20 +125,34 @@ def route_is_local(address: bytes) -> bool:
 
 def addresses(names: Mapping[int, str]) -> Iterator[Address]:
     """Return the addresses on links of ours, given by index."""
-    for index, interface, _, _ in _addresses():
-        if index in names:
-            yield Address(interface, names[index])
+    for message in _address_messages():
+        name = names.get(_IFADDR.unpack_from(message)[4])
+        if name:
+            yield _address_on(message, name)
+
+
+@_remembered
+def _address_on(message: bytes, device: str) -> Address:
+    return Address(_interface(message), device)
+
+
+def _address_messages(index: int = 0) -> list[bytes]:
+    body = _IFADDR.pack(0, 0, 0, 0, index)
+    return raw.dump(_GETADDR, _NEWADDR, body, strict=True)
+
+
+def _interface(message: bytes) -> model.Interface:
+    found = dict(raw.attributes(message[_IFADDR.size :]))
+    packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
+    return ip_interface((packed, message[1]))
 
 
 def _addresses(
     index: int = 0,
 ) -> Iterator[tuple[int, model.Interface, int, int]]:
-    body = _IFADDR.pack(0, 0, 0, 0, index)
-    for message in raw.dump(_GETADDR, _NEWADDR, body, strict=True):
-        _, length, flags, scope, link = _IFADDR.unpack_from(message)
-        found = dict(raw.attributes(message[_IFADDR.size :]))
-        packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
-        yield link, ip_interface((packed, length)), flags, scope
+    for message in _address_messages(index):
+        _, _, flags, scope, link = _IFADDR.unpack_from(message)
+        yield link, _interface(message), flags, scope
 
 
 def routes(names: Mapping[int, str]) -> Iterator[Route]:
@@ -142,21 +160,28 @@ def routes(names: Mapping[int, str]) -> Iterator[Route]:
     for family in FAMILIES.values():
         body = _RTMSG.pack(family, 0, 0, 0, 0, PROTOCOL, 0, 0, 0)
         for message in raw.dump(_GETROUTE, _NEWROUTE, body, strict=True):
-            head = _RTMSG.unpack_from(message)
-            if head[5] == PROTOCOL and head[7] in (_UNICAST, _BLACKHOLE):
-                yield _route(message, head, names)
+            if message[5] == PROTOCOL and message[7] in (_UNICAST, _BLACKHOLE):
+                index = _leaves_by(message)
+                yield _route(message, names.get(index, str(index)))
 
 
-def _route(message: bytes, head: tuple[int, ...], names: Mapping[int, str]) -> Route:
+@_remembered
+def _leaves_by(message: bytes) -> int:
+    """Return the index of the device that a route is by, 0 for none or several."""
+    found = dict(raw.attributes(message[_RTMSG.size :]))
+    return raw.number(found.get(_OIF, b""))
+
+
+@_remembered
+def _route(message: bytes, device: str) -> Route:
+    head = _RTMSG.unpack_from(message)
     found = dict(raw.attributes(message[_RTMSG.size :]))
     empty = b"\0" * (4 if head[0] == socket.AF_INET else 16)
-    source = found.get(_SOURCE)
-    index = raw.number(found.get(_OIF, b""))
-    hop = found.get(_GATEWAY)
+    source, hop = found.get(_SOURCE), found.get(_GATEWAY)
     return Route(
         ip_network((found.get(_DESTINATION, empty), head[1])),
         # IPv6 shows what leads nowhere on the loopback device.
-        None if head[7] == _BLACKHOLE else names.get(index, str(index)),
+        None if head[7] == _BLACKHOLE else device,
         raw.number(found.get(_PRIORITY, b"")),
         raw.number(found.get(_TABLE, bytes([head[4]]))),
         ip_address(source) if source else None,
@@ -172,11 +197,12 @@ def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
     for family in FAMILIES.values():
         body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         for message in raw.dump(_GETROUTE, _NEWROUTE, body):
-            head = _RTMSG.unpack_from(message)
-            found = _route(message, head, names)
-            ours = found.device in names.values() or not head[1]
-            if ours and head[7] == _UNICAST and found.table == MAIN_TABLE:
-                yield replace(found, connected=head[5] == _BY_KERNEL)
+            if message[4] != MAIN_TABLE or message[7] != _UNICAST:
+                continue
+            index = _leaves_by(message)
+            if index in names or not message[1]:
+                found = _route(message, names.get(index, str(index)))
+                yield replace(found, connected=message[5] == _BY_KERNEL)
 
 
 def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
@@ -184,12 +210,19 @@ def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
     for flags in (0, _PROXY):
         body = _NDMSG.pack(0, 0, 0, flags, 0)
         for message in raw.dump(_GETNEIGH, _NEWNEIGH, body):
+            _, index, state, marks, _ = _NDMSG.unpack_from(message)
+            if not (state & _NUD_PERMANENT or marks & _PROXY):
+                continue
             found = dict(raw.attributes(message[_NDMSG.size :]))
-            index = _NDMSG.unpack_from(message)[1]
-            if found.get(_NDA_PROTOCOL) == bytes([PROTOCOL]) and _NDA_DST in found:
-                mac = "" if flags else found.get(_NDA_MAC, b"").hex(":")
-                address = ip_address(found[_NDA_DST])
-                yield Neighbour(address, names.get(index, str(index)), mac)
+            if found.get(_NDA_PROTOCOL) == _OURS and _NDA_DST in found:
+                mac = b"" if flags else found.get(_NDA_MAC, b"")
+                name = names.get(index, str(index))
+                yield _neighbour(found[_NDA_DST], name, mac)
+
+
+@_remembered
+def _neighbour(address: bytes, device: str, mac: bytes) -> Neighbour:
+    return Neighbour(ip_address(address), device, mac.hex(":"))
 
 
 def create(wanted: Address | Route | Neighbour) -> None:

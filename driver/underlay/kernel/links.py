@@ -7,6 +7,7 @@ import fcntl
 import socket
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from underlay.kernel import raw
@@ -153,6 +154,7 @@ def _get(key: int, name: str) -> RawLink | None:
     return None
 
 
+@lru_cache(maxsize=1 << 14)  # nearly all are as they were when last read
 def _link(message: bytes) -> RawLink:
     _, _, index, flags, _ = _IFINFO.unpack_from(message)
     found = dict(raw.attributes(message[_IFINFO.size :]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from underlay.objects.common import SHARED, TOP
@@ -43,11 +43,15 @@ class Link:
     guarded: bool = False
     sandbox: str = ""
     stand_in: bool = False
+    key: str = field(init=False, compare=False, repr=False)
 
-    @property
-    def key(self) -> str:
-        """Return its identity: the mark, for Docker changes names."""
-        return self.owner.mark if self.owner else f"unfinished:{self.name}"
+    def __post_init__(self) -> None:
+        # The mark, for Docker changes names.
+        key = self.owner.mark if self.owner else f"unfinished:{self.name}"
+        object.__setattr__(self, "key", key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @property
     def device(self) -> str:

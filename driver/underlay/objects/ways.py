@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from underlay import model
@@ -18,6 +18,11 @@ from underlay.objects.common import (
 from underlay.owners import Owner
 
 
+def _set_key(thing: object, *key: Hashable) -> None:
+    """Give an object its identity, once: a pass looks at each several times."""
+    object.__setattr__(thing, "key", key)
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """An address on a device of ours: the host's, or a container's in its sandbox.
@@ -30,13 +35,17 @@ class Address:
     device: str
     owner: Owner | None = None
     sandbox: str = ""
+    key: Hashable = field(init=False, compare=False, repr=False)
 
     rank = ADDRESSES
 
-    @property
-    def key(self) -> Hashable:
-        """Return its identity."""
-        return Address, self.interface, self.device, self.sandbox
+    def __post_init__(self) -> None:
+        address, length = self.interface, self.interface.network.prefixlen
+        there = self.device, self.sandbox
+        _set_key(self, Address, address.version, int(address), length, *there)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` is this one."""
@@ -72,13 +81,18 @@ class Route:
     via: model.Address | None = None
     sandbox: str = ""
     connected: bool = False
+    key: Hashable = field(init=False, compare=False, repr=False)
 
     rank = ROUTES
 
-    @property
-    def key(self) -> Hashable:
-        """Return its identity; a destination has one route of ours at a metric."""
-        return Route, self.table, self.destination, self.metric, self.sandbox
+    def __post_init__(self) -> None:
+        # A destination has one route of ours at a metric.
+        to, where = self.destination, (self.table, self.metric, self.sandbox)
+        first = int(to.network_address)
+        _set_key(self, Route, to.version, first, to.prefixlen, *where)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` leads where this one does."""
@@ -109,13 +123,17 @@ class Neighbour:
     device: str
     mac: str = ""
     owner: Owner | None = None
+    key: Hashable = field(init=False, compare=False, repr=False)
 
     rank = ROUTES
 
-    @property
-    def key(self) -> Hashable:
-        """Return its identity: a device has one entry of a sort for an address."""
-        return Neighbour, bool(self.mac), self.address, self.device
+    def __post_init__(self) -> None:
+        # A device has one entry of a sort for an address.
+        address, sort = self.address, bool(self.mac)
+        _set_key(self, Neighbour, sort, address.version, int(address), self.device)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     def same(self, seen: Any) -> bool:
         """Tell whether `seen` says the same."""

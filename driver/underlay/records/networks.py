@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
+from functools import lru_cache
 from ipaddress import (
     IPv4Interface,
     IPv6Interface,
@@ -269,6 +270,11 @@ def _pack(segment: Segment) -> list[object]:
     return [str(segment.subnet), gateway, aux, segment.pooled]
 
 
+# A pass reads all rows each time, and nearly all are as they were.
+_remembered = lru_cache(maxsize=1 << 15)
+
+
+@_remembered
 def _network(row: sqlite3.Row) -> Network:
     segments = tuple(
         Segment(
@@ -296,6 +302,7 @@ def _network(row: sqlite3.Row) -> Network:
     )
 
 
+@_remembered
 def _endpoint(row: sqlite3.Row) -> Endpoint:
     return Endpoint(
         id=row["id"],
