@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from underlay.kernel import Kernel
 from underlay.model import Endpoint
@@ -29,7 +30,8 @@ class Announcer:
 
     kernel: Kernel
     clock: Callable[[], float]
-    _due: list[tuple[float, str, Endpoint]] = field(default_factory=list)
+    _due: list[tuple[float, int, Endpoint]] = field(default_factory=list)
+    _turns: Iterator[int] = field(default_factory=count)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopping: bool = False
 
@@ -38,7 +40,8 @@ class Announcer:
         now = self.clock()
         with self._changed:
             for pause in AFTER_SECONDS:
-                heapq.heappush(self._due, (now + pause, endpoint.id, endpoint))
+                turn = now + pause, next(self._turns), endpoint
+                heapq.heappush(self._due, turn)
             self._changed.notify()
 
     def run(self) -> None:

@@ -157,7 +157,8 @@ class Builder:
         Only links are looked at, in the host; `beside` is what else was seen. Whatever
         else is wanted is made, which is no error if it is there.
         """
-        names = {d for o in owners for d in (o.device, o.host_end.device)}
+        names = {o.device for o in owners}
+        names |= {o.host_end.device for o in owners if o.endpoint}
         seen = self.kernel.observe(names.union(devices) - {""})
         mine = [o for o in seen if o.owner is None or o.owner.whole in owners]
         mine += beside

@@ -41,10 +41,10 @@ class Cleanup:
     def heed(self, view: DockerView) -> None:
         """Learn names from Docker's view, and free what was seen dead twice."""
         self._learn_names(view)
-        dead = dict(self._dead(view))
-        for key in self._condemned(set(dead)):
-            log.warning("freed", extra={"what": key})
-            dead[key]()
+        dead, staying = dict(self._dead(view)), dict(self._staying(view))
+        for key in self._condemned({*dead, *staying}):
+            log.warning("freed" if key in dead else "kept", extra={"what": key})
+            (dead | staying)[key]()
 
     def forget(self) -> None:
         """Drop the history that is older than it is to be kept."""
@@ -71,6 +71,16 @@ class Cleanup:
                 yield f"network {network.id}", free
         for claim in self._dead_claims(view):
             yield f"pool {claim.id}", partial(self.ipam.release_pool, claim.id)
+
+    def _staying(self, view: DockerView) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Return who left and did not: dockerd died over it and keeps the endpoint."""
+        networks = self.records.networks
+        for endpoint in networks.leaving():
+            stays = partial(networks.join, endpoint.id, endpoint.sandbox)
+            if endpoint.id in view.endpoints and self.kernel.sandbox_lives(
+                endpoint.sandbox
+            ):
+                yield f"endpoint {endpoint.id} that stays", stays
 
     def _condemned(self, suspects: set[str]) -> list[str]:
         """Return who is a suspect again, the grace time after the first time."""

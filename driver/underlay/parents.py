@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 from underlay import uplink
 from underlay.errors import UnderlayError
 from underlay.kernel import Kernel
-from underlay.model import Network
+from underlay.model import Device, Network
 from underlay.modes import mode_of
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
+
+
+class Glance:
+    """The host's devices at one moment: each is looked up once, for that is not free.
+
+    The kernel has one lock for all of them, and dockerd wants it too.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._found: dict[str, Device | None] = {}
+
+    def device(self, name: str) -> Device | None:
+        """Return a device by its name or alternative name."""
+        if name not in self._found:
+            self._found[name] = self._kernel.device(name)
+        return self._found[name]
+
+    def __getattr__(self, asked: str) -> Any:
+        return getattr(self._kernel, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +59,8 @@ class Parents:
         """Return a network with its parent as that is now."""
         if mode_of(network.options).seat(network.options) is None:
             return network
-        found = uplink.find_again(network, self.kernel)
+        glance = Glance(self.kernel)
+        found = uplink.find_again(network, glance)
         if found is None:
             return replace(network, absent=uplink.absence(network))
         if found.parent != network.parent:
@@ -57,7 +79,7 @@ class Parents:
             base=found.base or network.base,
             absent="",
         )
-        return self._placed(network)
+        return self._placed(network, glance.device(network.parent))
 
     def note(self, before: Network, after: Network) -> None:
         """Note what changed; part of a transaction."""
@@ -72,13 +94,12 @@ class Parents:
             self.records.settings.rename_device(old, new)
         self.records.networks.move(after)
 
-    def _placed(self, network: Network) -> Network:
+    def _placed(self, network: Network, parent: Device | None) -> Network:
         """Return a network with the host's own place on its parent.
 
         Only if the mode goes by it, and the host is able to keep it to itself.
         """
         mode = mode_of(network.options)
-        parent = self.kernel.device(network.parent)
         if parent is None or not mode.has_host_part(network.options):
             return network
         unguarded = mode.filters(network.options) and not self.kernel.can_filter

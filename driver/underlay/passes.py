@@ -71,11 +71,14 @@ class Passes:
         if stirred is None or "" in stirred:
             self._patience.hasten()
         self._again = None
-        joined = self._rounds.next(stirred)
+        waiting = self._patience.over()
+        joined = self._rounds.next(stirred, waiting)
         for sandbox in {e.sandbox for e in joined}:
             with suppress(OSError):  # it is gone, or not there yet
                 watch(sandbox)
         self.run(joined=joined, patient=True)
+        # Those that it was time for, and that needed nothing.
+        self._patience.forget(waiting & self._patience.over())
         pauses = [0.0] if self._rounds.is_hurried else []
         pauses += [p for p in (self._patience.due(), self._again) if p is not None]
         return min(pauses, default=None)

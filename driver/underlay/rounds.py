@@ -22,11 +22,14 @@ class Rounds:
     is_hurried: bool = True
     _last: str = ""
 
-    def next(self, stirred: Collection[str] | None) -> list[Endpoint]:
+    def next(
+        self, stirred: Collection[str] | None, waiting: Collection[Owner] = ()
+    ) -> list[Endpoint]:
         """Return the endpoints into whose sandboxes to look now.
 
-        None: whatever stirred was missed. Then, as at first, a whole round is due, in
-        as few passes as do not keep those waiting that stir meanwhile.
+        Those of `waiting` too: it is time to try them again. None: whatever stirred was
+        missed. Then, as at first, a whole round is due, in as few passes as do not keep
+        those waiting that stir meanwhile.
         """
         if stirred is None:
             self.is_hurried, self._last = True, ""
@@ -36,7 +39,9 @@ class Rounds:
         self._last = turn[-1].id if len(turn) == limit else ""
         self.is_hurried = self.is_hurried and bool(self._last)
         stirring = networks.joined_in(stirred) if stirred else []
-        found = (*stirring, *networks.unsettled(), *turn)
+        again = [e for o in waiting if (e := networks.endpoint(o.endpoint))]
+        joined = (e for e in again if e.sandbox and not e.left)
+        found = (*stirring, *networks.unsettled(), *turn, *joined)
         return list({e.id: e for e in found}.values())
 
 
@@ -62,6 +67,15 @@ class Patience:
         if failed:
             pause = min(max(2 * pause, LEAST_SECONDS), MOST_SECONDS)
             self._waiting[owner] = self.clock(), pause
+
+    def over(self) -> set[Owner]:
+        """Return who has waited and is to be tried now."""
+        return {owner for owner in self._waiting if self.has_end(owner)}
+
+    def forget(self, owners: Collection[Owner]) -> None:
+        """Note that there is nothing to be tried for these any more."""
+        for owner in owners:
+            self._waiting.pop(owner, None)
 
     def hasten(self) -> None:
         """Have everybody tried again soon."""

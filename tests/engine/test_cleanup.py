@@ -73,6 +73,16 @@ def test_one_sign_of_life_in_between_clears_the_first_strike(house):
     assert house.endpoints == []
 
 
+def test_one_that_left_and_that_dockerd_keeps_is_looked_after_again(house):
+    house.kernel.sandboxes.add("/run/sandbox")
+    house.engine.leave("e1")
+    house.heed(ALIVE)
+    house.heed(ALIVE, after=GRACE - 1)
+    assert house.records.networks.endpoint("e1").left
+    house.heed(ALIVE, after=1)
+    assert not house.records.networks.endpoint("e1").left
+
+
 def test_what_dockerd_lists_is_never_freed(house):
     for _ in range(5):
         house.heed(ALIVE, after=10 * GRACE)

@@ -218,7 +218,9 @@ class Netlink:
     @cached_property
     def can_filter(self) -> bool:
         """Whether there is nft and a kernel that answers it; asked once."""
-        if found := nftables.is_there():
+        with _looking("nft -c -f -"):
+            found = nftables.is_there()
+        if found:
             return found
         log.warning(
             "no nftables: hosts do not reach their macvlan containers; install nft"

@@ -48,6 +48,8 @@ def is_there() -> bool:
     """Tell whether there is the program, and a kernel with all that is used of it."""
     try:
         _run("-c", "-f", "-", script=_PROBE)
+    except TimeoutError:
+        raise  # that it does not answer says nothing
     except OSError:
         return False
     return True

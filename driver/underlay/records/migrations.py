@@ -186,6 +186,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE sandbox ADD COLUMN defaults TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE sandbox ADD COLUMN settings TEXT NOT NULL DEFAULT '[]'",
         "CREATE INDEX sandbox_path ON sandbox (path)",
+        "CREATE INDEX sandbox_leaving ON sandbox (endpoint) WHERE left = 1",
         "CREATE INDEX sandbox_unsettled ON sandbox (endpoint) WHERE device = ''",
         # What tells the device under a network from others, and why there is none.
         "ALTER TABLE network ADD COLUMN base TEXT NOT NULL DEFAULT ''",

@@ -180,6 +180,10 @@ class Networks:
         here = "s.path IN (SELECT value FROM json_each(?))"
         return self._joined(f"s.left = 0 AND {here}", paths)
 
+    def leaving(self) -> list[Endpoint]:
+        """Return those that Docker said are about to leave their sandboxes."""
+        return self._joined("s.left = 1")
+
     def unsettled(self) -> list[Endpoint]:
         """Return those of which is not known yet how they are in their sandboxes."""
         return self._joined("s.left = 0 AND s.device = ''")

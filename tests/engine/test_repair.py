@@ -1,0 +1,457 @@
+"""Repair inside sandboxes on a kernel in memory: every refusal, every death."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import (
+    IPv4Interface,
+    IPv6Interface,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+from itertools import pairwise
+
+import pytest
+
+from tests.fakes import BR0, ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
+from underlay.errors import NoParent
+from underlay.model import Device, Endpoint, Network, Segment
+from underlay.objects import Address, Link, Owner, Route
+from underlay.passes import SECOND_LOOK_SECONDS, STAND_IN_SECONDS
+from underlay.records import Records
+
+FOUR, SIX = ip_network("10.0.0.0/24"), ip_network("fd00::/64")
+GATEWAY4, GATEWAY6 = ip_address("10.0.0.1"), ip_address("fd00::1")
+ROOM = "/run/docker/netns/web"
+MODES = {
+    "macvlan": {"parent": "eth0", "host_access": "off"},
+    "ipvlan": {"parent": "eth0", "mode": "ipvlan", "host_access": "off"},
+    "vlan": {"parent": "eth0.50", "host_access": "off"},
+    "bridge": {"bridge": "br0"},
+    "routed": {"mode": "routed"},
+}
+
+
+def nowhere(_path):
+    """Hear nothing: the tests say what stirred."""
+
+
+class World:
+    """A network with one container on it, docked as Docker does it."""
+
+    def __init__(self, records, options, docked=True):
+        self.kernel, self.time = FakeKernel(LO, ETH0, BR0), Clock()
+        self.engine = engine_on(records, self.kernel, self.time)
+        self.ipam = ipam_on(records, self.time, self.kernel)
+        pooled = options.get("mode") == "routed"
+        segments = (
+            Segment(FOUR, GATEWAY4, pooled=pooled),
+            Segment(SIX, GATEWAY6, pooled=pooled),
+        )
+        self.network = Network("n1", options, segments=segments)
+        claims = self.claims() if pooled else []
+        self.engine.create_network(self.network)
+        given = [ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64")]
+        if pooled:
+            given = [self.ipam.request_address(c, "", "") for c in claims]
+        if docked:
+            self.start(*given)
+
+    def claims(self):
+        found = []
+        for subnet, gateway in ((FOUR, GATEWAY4), (SIX, GATEWAY6)):
+            claim = self.ipam.request_pool(str(subnet), "", {}, subnet.version)
+            self.ipam.request_gateway(claim.id, str(gateway))
+            found.append(claim.id)
+        return found
+
+    def start(self, four, six):
+        four, six = IPv4Interface(str(four)), IPv6Interface(str(six))
+        asked = Endpoint("e1", "n1", four, six, mac="", created=self.time())
+        known = self.engine.create_endpoint(asked)
+        self.attachment = self.engine.join("n1", "e1", ROOM)
+        self.dock(known)
+        self.look()
+
+    def dock(self, endpoint):
+        """Move the device and give it what Join said."""
+        given = [Address(a, "eth0") for a in endpoint.addresses]
+        given += [
+            Route(
+                a.network, "eth0", {4: 0, 6: 256}[a.version],
+                source=a.ip if a.version == 4 else None, connected=True,
+            )
+            for a in endpoint.addresses
+            if a.network.prefixlen < a.max_prefixlen
+        ]  # fmt: skip
+        found = self.attachment
+        ways = [(to, None) for to in found.on_link]
+        ways += list(found.via)
+        ways += [
+            (ip_network("0.0.0.0/0" if g.version == 4 else "::/0"), g)
+            for g in (found.gateway4, found.gateway6)
+            if g
+        ]
+        given += [
+            Route(to, "eth0", {4: 0, 6: 1024}[to.version], via=hop) for to, hop in ways
+        ]
+        self.kernel.dock(found.device, ROOM, "eth0", *given)
+
+    def look(self, *stirred):
+        return self.engine.passes.go_round(
+            frozenset(stirred or {ROOM}), self.time(), nowhere
+        )
+
+    def settle(self):
+        """Let passes go on until they are done, in their own time."""
+        for _ in range(20):
+            again = self.look("", ROOM)
+            if again is None and self.engine.preview() == ():
+                return
+            self.time.now += again or 1.0
+        raise AssertionError([str(s) for s in self.engine.preview()])
+
+    def dump(self):
+        """Return all there is, host and sandbox, but what a new pair has anew."""
+        links = [*self.kernel.links.values(), *self.kernel.rooms[ROOM].values()]
+        shown = {replace(o, peer=None, settings=(), like=None, mtu=0) for o in links}
+        return shown, set(self.kernel.others), dict(self.kernel.settings)
+
+
+@pytest.fixture(params=MODES)
+def world(request, records):
+    return World(records, MODES[request.param])
+
+
+def take_device(world):
+    link = world.kernel.rooms[ROOM]["eth0"]
+    world.kernel.lose(ROOM, "eth0")
+    for name, other in list(world.kernel.links.items()):
+        if other.peer and other.peer.key == link.key:
+            world.kernel.links.pop(name)
+            others = world.kernel.others.items()
+            world.kernel.others = {k: o for k, o in others if o.device != name}
+
+
+def take_addresses(world):
+    take(world, Address)
+
+
+def take_routes(world):
+    take(world, Route)
+
+
+def take(world, kind):
+    others = world.kernel.others.items()
+    world.kernel.others = {
+        k: o for k, o in others if not (isinstance(o, kind) and o.sandbox == ROOM)
+    }
+
+
+def spoil_link(world):
+    room = world.kernel.rooms[ROOM]
+    room["eth0"] = replace(room["eth0"], up=False, mtu=1300)
+
+
+WAYS = ["die_before", "die_after", "refuse_at", "refuse_after"]
+HARMS = [take_device, take_addresses, take_routes, spoil_link]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_was_taken_is_back_after_a_pass(world, harm):
+    before = world.dump()
+    harm(world)
+    assert world.dump() != before or harm is spoil_link
+    world.settle()
+    assert world.dump() == before
+    assert world.kernel.rooms[ROOM]["eth0"].mtu == 1500
+    told = world.engine.records.repairs.latest(20)
+    assert told
+    assert {t.mark for t in told} == {Owner("n1", "e1").mark}
+    assert not any(t.error for t in told)
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize(
+    "way", ["die_before", "die_after", "refuse_at", "refuse_after"]
+)
+def test_a_death_or_refusal_at_any_step_is_made_good_by_the_next_pass(world, harm, way):
+    before = world.dump()
+    kernel = world.kernel
+    for step in range(1, 50):
+        harm(world)
+        world.time.now += 400.0  # nobody waits from the time before
+        kernel.steps = 0
+        setattr(kernel, way, step)
+        reached = True
+        try:
+            world.look()
+            world.time.now += SECOND_LOOK_SECONDS
+            world.look()
+            reached = kernel.steps >= step
+        except Death:
+            # What starts again has no memory.
+            world.engine = engine_on(world.engine.records, kernel, world.time)
+        kernel.calm()
+        world.settle()
+        assert world.dump() == before, step
+        if not reached:
+            return
+    raise AssertionError("no end of steps")
+
+
+def test_the_ledger_says_what_where_before_and_after(records):
+    world = World(records, MODES["macvlan"])
+    records.networks.name_container("e1", "web")
+    records.networks.rename("n1", "lan")
+    spoil_link(world)
+    world.time.now += 2.0
+    world.engine.passes.go_round(frozenset({ROOM}), world.time() - 0.5, nowhere)
+    (told,) = records.repairs.latest(9)
+    assert (told.container, told.network, told.place) == ("web", "lan", ROOM)
+    assert "mtu 1300" in told.before
+    assert told.step.startswith(f"nsenter --net={ROOM} ip link set eth0")
+    assert (told.seconds, told.error) == (0.5, "")
+
+
+def test_nothing_is_touched_before_docker_has_finished(records):
+    world = World(records, MODES["macvlan"], docked=False)
+    asked = Endpoint("e1", "n1", IPv4Interface("10.0.0.5/24"), created=world.time())
+    world.engine.create_endpoint(asked)
+    attachment = world.engine.join("n1", "e1", ROOM)
+    world.kernel.dock(attachment.device, ROOM, "eth0")  # no address yet
+    for _ in range(3):
+        world.look("", ROOM)
+    assert records.networks.endpoint("e1").inside is None
+    assert world.kernel.others == {}
+
+
+def test_nothing_is_touched_once_docker_takes_the_device_back(world):
+    world.engine.leave("e1")
+    take_device(world)
+    world.look("", ROOM)
+    world.time.now += 60
+    world.look("", ROOM)
+    assert "eth0" not in world.kernel.rooms[ROOM]
+
+
+def test_nor_in_a_sandbox_that_is_gone(world):
+    world.kernel.sandboxes.clear()
+    take_device(world)
+    world.look("", ROOM)
+    assert "eth0" not in world.kernel.rooms[ROOM]
+
+
+def test_repair_off_leaves_the_sandbox_alone_by_network_or_endpoint(records):
+    world = World(records, {**MODES["macvlan"], "repair": "off"})
+    take_device(world)
+    world.time.now += 60
+    world.look("", ROOM)
+    assert world.kernel.rooms[ROOM] == {}
+    assert world.engine.preview() == ()
+
+
+def test_a_default_route_is_given_time_to_move_and_then_made_again(records):
+    world = World(records, MODES["macvlan"])
+    before = world.dump()
+    key = Route(ip_network("0.0.0.0/0"), "eth0", 0, sandbox=ROOM).key
+    world.kernel.others.pop(key)
+    assert world.look() == pytest.approx(SECOND_LOOK_SECONDS)
+    assert key not in world.kernel.others
+    world.time.now += SECOND_LOOK_SECONDS
+    world.look()
+    assert world.dump() == before
+
+
+def test_a_default_route_that_went_elsewhere_is_not_asked_back(records):
+    world = World(records, MODES["macvlan"])
+    ours = Route(ip_network("0.0.0.0/0"), "eth0", 0, sandbox=ROOM)
+    other = Route(ip_network("0.0.0.0/0"), "eth1", 0, sandbox=ROOM)
+    world.kernel.others[ours.key] = other
+    world.look()
+    assert records.networks.endpoint("e1").inside.defaults == (6,)
+    world.kernel.others.pop(ours.key)
+    world.time.now += 60
+    world.look()
+    assert ours.key not in world.kernel.others
+
+
+def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
+    world = World(records, MODES["macvlan"])
+    other = Endpoint("e2", "n1", IPv4Interface("10.0.0.6/24"), created=world.time())
+    world.engine.create_endpoint(other)
+    attachment = world.engine.join("n1", "e2", "/run/other")
+    given = [
+        Address(other.ipv4, "eth0"),
+        Route(FOUR, "eth0", 0, source=other.ipv4.ip, connected=True),
+        Route(ip_network("0.0.0.0/0"), "eth0", 0, via=GATEWAY4),
+    ]
+    world.kernel.dock(attachment.device, "/run/other", "eth0", *given)
+    world.look("/run/other")
+    # A stranger has the name: the device cannot be made.
+    take_device(world)
+    world.kernel.rooms[ROOM]["eth0"] = Link("eth0", "dummy", Owner("no", "body"))
+    tries = []
+    for _ in range(2000):
+        before = world.kernel.steps
+        again = world.look(ROOM)
+        if world.kernel.steps > before:
+            tries.append(world.time())
+        world.time.now += min(again or 1.0, 1.0)
+    gaps = [b - a for a, b in pairwise(tries)]
+    assert gaps[0] < 3
+    assert gaps[-1] >= 300
+    assert gaps == sorted(gaps)
+    (trouble,) = records.notes.troubles()
+    assert trouble.mark == Owner("n1", "e1").mark
+    world.kernel.lose("/run/other", "eth0")
+    world.look("/run/other")
+    assert "eth0" in world.kernel.rooms["/run/other"]
+    # Something has changed in the host: soon is soon enough.
+    del world.kernel.rooms[ROOM]["eth0"]
+    world.time.now += 1.0
+    world.look("")
+    world.look("", ROOM)
+    assert "eth0" in world.kernel.rooms[ROOM]
+    assert records.notes.troubles() == []
+
+
+def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):
+    world = World(records, MODES["macvlan"])
+    announcer = world.engine.passes.announcer
+    announcer.send()
+    both = frozenset({ip_address("10.0.0.5"), ip_address("fd00::5")})
+    assert world.kernel.announced == [(ROOM, "eth0", both)]
+    for pause in (1.0, 2.0, 4.0):
+        world.time.now += pause
+        announcer.send()
+    assert len(world.kernel.announced) == 4
+    take_device(world)
+    world.look()
+    announcer.send()
+    assert len(world.kernel.announced) == 5
+    spoil_link(world)
+    world.look()
+    announcer.send()
+    assert len(world.kernel.announced) == 5
+
+
+def test_where_nobody_asks_nothing_is_announced(records):
+    world = World(records, MODES["routed"])
+    world.engine.passes.announcer.send()
+    assert world.kernel.announced == []
+
+
+# --- parents ---
+
+
+def lose_parent(world):
+    del world.kernel.strangers["eth0"]
+    if ROOM in world.kernel.rooms:
+        take_device(world)
+    world.kernel.links.clear()
+
+
+@pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "vlan"])
+def test_a_parent_that_stays_away_is_stood_in_for_until_it_is_back(records, mode):
+    world = World(records, MODES[mode])
+    before = world.dump()
+    lose_parent(world)
+    world.look("")
+    assert "52:54:00:00:00:01" in records.networks.get("n1").absent
+    world.look(ROOM)
+    assert world.kernel.rooms[ROOM] == {}
+    world.time.now += STAND_IN_SECONDS
+    world.look()
+    assert world.kernel.rooms[ROOM]["eth0"].kind == "veth"
+    assert world.engine.preview() == ()
+    world.kernel.strangers["eth0"] = ETH0
+    world.settle()
+    assert records.networks.get("n1").absent == ""
+    assert world.dump() == before
+
+
+@pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "vlan", "bridge"])
+def test_a_container_starts_without_its_parent_and_ends_without_a_trace(records, mode):
+    world = World(records, MODES[mode], docked=False)
+    world.kernel.links.clear()
+    world.kernel.strangers.clear()
+    world.start("10.0.0.5/24", "fd00::5/64")
+    assert world.kernel.rooms[ROOM]["eth0"].kind == "veth"
+    assert records.networks.get("n1").absent
+    world.kernel.strangers.update({"eth0": ETH0, "br0": BR0})
+    world.settle()
+    kinds = {"ipvlan": "ipvlan", "bridge": "veth"}
+    assert world.kernel.rooms[ROOM]["eth0"].kind == kinds.get(mode, "macvlan")
+    # Docker moves it back, by the name it knows.
+    world.engine.leave("e1")
+    link = world.kernel.rooms[ROOM].pop("eth0")
+    name = Owner("n1", "e1").device
+    world.kernel.links[name] = replace(link, name=name, sandbox="")
+    world.engine.delete_endpoint("n1", "e1")
+    world.engine.delete_network("n1")
+    assert world.kernel.links == {}
+
+
+def test_one_that_does_not_wait_is_refused_by_network_or_endpoint(records):
+    world = World(records, MODES["macvlan"], docked=False)
+    world.kernel.strangers.clear()
+    asked = Endpoint("e1", "n1", options={"missing_parent": "fail"})
+    with pytest.raises(NoParent, match="'eth0'"):
+        world.engine.create_endpoint(asked)
+    assert records.networks.endpoints() == []
+
+
+def renamed(world, old, new):
+    """Rename a device of the host; what stands on it follows."""
+    strangers = world.kernel.strangers
+    strangers[new] = replace(strangers.pop(old), name=new)
+    for links in (world.kernel.links, *world.kernel.rooms.values()):
+        for name, link in links.items():
+            if link.parent == old:
+                links[name] = replace(link, parent=new)
+
+
+@pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "vlan"])
+def test_a_renamed_parent_is_followed_and_nothing_is_made_again(records, mode):
+    world = World(records, MODES[mode])
+    renamed(world, "eth0", "lan0")
+    world.look("")
+    steps = world.kernel.steps
+    world.settle()
+    assert world.kernel.steps == steps
+    assert records.networks.get("n1").base.name == "lan0"
+    take_device(world)
+    world.settle()
+    assert world.kernel.rooms[ROOM]["eth0"]
+
+
+def test_two_that_swap_their_names_are_not_confused(records):
+    world = World(records, MODES["macvlan"])
+    other = Device("eth1", "", "52:54:00:00:00:02", 1500)
+    world.kernel.strangers["eth1"] = other
+    renamed(world, "eth0", "tmp")
+    renamed(world, "eth1", "eth0")
+    renamed(world, "tmp", "eth1")
+    world.settle()
+    assert records.networks.get("n1").parent == "eth1"
+
+
+def test_another_device_in_the_place_of_the_old_is_taken_by_its_name(records):
+    world = World(records, MODES["macvlan"])
+    lose_parent(world)
+    world.kernel.strangers["eth0"] = replace(ETH0, mac="52:54:00:00:00:77")
+    world.settle()
+    assert records.networks.get("n1").base.mac == "52:54:00:00:00:77"
+    assert world.kernel.rooms[ROOM]["eth0"].parent == "eth0"
+
+
+def test_the_rest_is_remembered_by_a_service_that_starts_again(records, tmp_path):
+    world = World(records, MODES["macvlan"])
+    take_device(world)
+    again = Records(tmp_path / "underlay.db")
+    engine = engine_on(again, world.kernel, world.time)
+    engine.passes.go_round(None, world.time(), nowhere)
+    assert "eth0" in world.kernel.rooms[ROOM]
+    again.close()
