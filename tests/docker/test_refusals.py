@@ -255,12 +255,15 @@ CASES = [
         if has("dummy")
         else [(bare(*TEN5), NO_DUMMY), (bare("--internal", *TEN5), NO_DUMMY)]
     ),
-    *[
-        (net("-o", option), f"E-103 option {option} {LATER} Leave it out.")
-        for option in (
-            "missing_parent=wait", "repair=on",
-        )
-    ],
+    (
+        net("-o", "missing_parent=waits"),
+        "E-101 missing_parent='waits' is not valid: one of wait, fail."
+        " Did you mean 'wait'?",
+    ),
+    (
+        net("-o", "repair=no"),
+        "E-101 repair='no' is not valid: one of on, off. Did you mean 'on'?",
+    ),
     (bare("-o", "parent=eth0"), f"E-111 no IPv4 {NO_SUBNET} 192.168.1.0/24."),
     (bare("-o", "parent=eth0", "--ipv6", *TEN5), f"E-111 no IPv6 {NO_SUBNET} fd00:1::/64."),
     (
@@ -349,8 +352,8 @@ CASES = [
         unknown("vlan", ENDPOINT_OPTIONS, what="endpoint"),
     ),
     (
-        on("name=lan,driver-opt=repair=on"),
-        f"E-103 option repair=on {LATER} Leave it out.",
+        on("name=lan,driver-opt=repair=maybe"),
+        "E-101 repair='maybe' is not valid: one of on, off.",
     ),
 ]  # fmt: skip
 
