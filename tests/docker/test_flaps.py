@@ -169,3 +169,57 @@ def test_macvlan_children_follow_their_parent(rack, nic):
     flap(site, addresses, lambda: nic.rename("lan7"), lambda: nic.rename("lan8"))
     site.clear()
     site.assert_nothing_left()
+
+
+def test_routed_containers_come_back_with_the_host_s_own_card(rack, nic):
+    site = rack
+    site.lan.run("ip", "route", "add", "10.99.0.0/24", "via", site.host.ipv4)
+    addresses = start(
+        site, "-o", "mode=routed", "-o", f"proxy={nic.name}", subnet="10.99.0.0/24"
+    )
+    mac = nic.mac
+
+    def down():
+        site.host.run("ip", "link", "set", nic.name, "down")
+
+    def pairs_gone():
+        shown = site.host.run("ip", "-br", "link").stdout
+        for pair in re.findall(r"^ul-\w+", shown, re.MULTILINE):
+            site.host.run("ip", "link", "del", pair, check=False)
+
+    try:
+        flap(site, addresses, down, nic.configure)
+        flap(site, addresses, nic.unplug, lambda: nic.plug(mac))
+        flap(site, addresses, pairs_gone, lambda: None)
+        shown = site.host.run("ip", "neigh", "show", "proxy").stdout
+        assert shown.count(nic.name) == CONTAINERS
+    finally:
+        site.lan.run("ip", "route", "del", "10.99.0.0/24")
+    site.clear()
+    site.assert_nothing_left()
+
+
+def test_containers_on_a_bridge_come_back_with_it_and_with_its_card(rack, nic):
+    site, host = rack, rack.host
+
+    def bridge():
+        """Do what a network service does: the bridge, and the card in it."""
+        mac = ("address", "02:00:00:00:00:b7")
+        host.run("ip", "link", "add", "br7", *mac, "type", "bridge")
+        host.run("ip", "link", "set", "br7", "up")
+        host.run("ip", "link", "set", nic.name, "master", "br7")
+
+    def no_bridge():
+        host.run("ip", "link", "del", "br7")
+
+    def card():
+        nic.plug()
+        host.run("ip", "link", "set", nic.name, "master", "br7")
+
+    bridge()
+    addresses = start(site, "-o", "bridge=br7", *RANGE)
+    flap(site, addresses, nic.unplug, card)
+    flap(site, addresses, no_bridge, bridge)
+    site.clear()
+    site.assert_nothing_left()
+    no_bridge()

@@ -44,9 +44,12 @@ def told(done) -> str:
 
 OPTIONS = (
     "Known here: com.docker.network.driver.mtu, default_route, gateway, host_access,"
-    " macvlan_mode, mode, mtu, parent, vlan."
+    " macvlan_mode, missing_parent, mode, mtu, parent, repair, vlan."
 )
-ENDPOINT_OPTIONS = "Known here: com.docker.network.driver.mtu, default_route, mtu."
+ENDPOINT_OPTIONS = (
+    "Known here: com.docker.network.driver.mtu, default_route, missing_parent, mtu,"
+    " repair."
+)
 MTU = "is not valid: a number of bytes from 68 to 65535."
 HERE = "Devices: docker0, eth0."
 TOO_BIG = (
@@ -262,7 +265,7 @@ CASES = [
     ),
     (
         net("-o", "repair=no"),
-        "E-101 repair='no' is not valid: one of on, off. Did you mean 'on'?",
+        "E-101 repair='no' is not valid: one of on, off.",
     ),
     (bare("-o", "parent=eth0"), f"E-111 no IPv4 {NO_SUBNET} 192.168.1.0/24."),
     (bare("-o", "parent=eth0", "--ipv6", *TEN5), f"E-111 no IPv6 {NO_SUBNET} fd00:1::/64."),
@@ -342,7 +345,7 @@ CASES = [
     ),
     (
         on("name=lan,driver-opt=parent=eth0"),
-        unknown("parent", ENDPOINT_OPTIONS, what="endpoint"),
+        unknown("parent", ENDPOINT_OPTIONS, what="endpoint", near="missing_parent"),
     ),
     (on("name=lan,driver-opt=mtu=9000"), TOO_BIG),
     (on("name=lan,driver-opt=mtu=abc"), f"E-101 mtu='abc' {MTU}"),
