@@ -18,6 +18,7 @@ WORDS = {
     "ipvlan": "link p name x type ipvlan",
     "vlan": "link p name x type vlan id 2",
     "dummy": "name x type dummy",
+    "bond": "name x type bond",
 }
 
 

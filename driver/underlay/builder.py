@@ -13,14 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from underlay.errors import UnderlayError
-from underlay.failures import KernelRefused, RecordsUnwritable, StillCarries
+from underlay.failures import (
+    KernelRefused,
+    RecordsUnwritable,
+    StillCarries,
+    WouldSwitch,
+)
 from underlay.kernel import Kernel
 from underlay.model import Network
 from underlay.modes import mode_name, mode_of
 from underlay.objects import Link, Object, Owner, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.steps import Delete, Step
+from underlay.steps import Create, Delete, Step
 from underlay.wanted import (
     Wanted,
     of_endpoint,
@@ -142,7 +147,24 @@ class Builder:
             and self.kernel.carries(link.name)
         ):
             raise StillCarries(step=step, device=link.name)
+        if sweeping and isinstance(step, Create) and isinstance(link, Link):
+            self._check_mode(step, link)
         self.kernel.apply(step)
+
+    def _check_mode(self, step: Step, link: Link) -> None:
+        """Raise if the kernel would switch other people's ipvlan children as well.
+
+        The verbs look at who is there before they build.
+        """
+        if link.kind != "ipvlan":
+            return
+        for child in self.kernel.devices("ipvlan", "ipvtap"):
+            alike = (child.flavour, child.flag) == (link.flavour, link.flag)
+            if child.parent == link.parent and not (child.ours or alike):
+                mode = f"{child.flavour} {child.flag}"
+                raise WouldSwitch(
+                    step=step, parent=child.parent, child=child.name, mode=mode
+                )
 
     def steps(
         self,

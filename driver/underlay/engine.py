@@ -126,7 +126,7 @@ class Engine:
                 if other := difference(known, network):
                     raise NetworkDiffers(network=network.id[:12], **other)
                 return
-            others = self.records.networks.on_parent(network.parent)
+            others = self._parents.beside(network)
             uplink.check_company(network, others, self.kernel)
             self._takeovers.carry_out(found, hops)
             self.records.networks.add(network)

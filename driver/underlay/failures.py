@@ -60,6 +60,15 @@ class StillCarries(KernelRefused):
     )
 
 
+class WouldSwitch(KernelRefused):
+    id = "E-402"
+    text = (
+        "`{step}` is not done: {parent} carries the ipvlan child {child}, not of"
+        " underlay, in mode {mode}, and the kernel would switch that one too. Remove"
+        " it, or have it made in the mode of the network."
+    )
+
+
 class Bug(Unavailable):
     id = "E-500"
     text = (

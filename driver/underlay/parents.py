@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from underlay import uplink
@@ -38,10 +38,14 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Parents:
-    """Compares what is on record about parents with the host."""
+    """Compares what is on record about parents with the host.
+
+    `with_new_mac` are the ids of networks whose parent was found to have another MAC.
+    """
 
     records: Records
     kernel: Kernel
+    with_new_mac: set[str] = field(default_factory=set)
 
     def follow(self, network: Network) -> Network:
         """Return a network with its parent as that is now, and note it."""
@@ -66,7 +70,8 @@ class Parents:
         if found.parent != network.parent:
             # The kernel would change the mode of all who are there, without a word.
             beside = self.records.networks.on_parent(found.parent)
-            moved = replace(network, parent=found.parent, vlans=found.vlans)
+            base = found.base or network.base
+            moved = replace(network, parent=found.parent, vlans=found.vlans, base=base)
             try:
                 uplink.check_company(moved, beside, self.kernel)
             except UnderlayError as error:
@@ -81,6 +86,11 @@ class Parents:
         )
         return self._placed(network, glance.device(network.parent))
 
+    def beside(self, network: Network) -> list[Network]:
+        """Return the networks that are on the parent of a new one as things are now."""
+        known = (self.look(n) for n in self.records.networks.on_parent(network.parent))
+        return [n for n in known if n.parent == network.parent]
+
     def note(self, before: Network, after: Network) -> None:
         """Note what changed; part of a transaction."""
         if before == after:
@@ -88,6 +98,8 @@ class Parents:
         if before.absent != after.absent:
             said = after.absent or "it is there"
             log.warning("parent", extra={"network": after.label, "parent": said})
+        if before.base and after.base and before.base.mac != after.base.mac:
+            self.with_new_mac.add(after.id)
         old, new = before.parent, after.parent
         if old != new:
             log.warning("parent", extra={"network": after.label, "now": new})

@@ -20,7 +20,7 @@ from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.rounds import Patience, Rounds
-from underlay.steps import Amend, Create, Step
+from underlay.steps import Amend, Create, Delete, Step
 from underlay.takeovers import Takeovers
 from underlay.wanted import Remembered, Wanted, of_endpoint, of_settings, wanted
 
@@ -102,6 +102,7 @@ class Passes:
         self.takeovers.settle()
         for network in self.records.networks.all():
             self.parents.follow(network)
+        self._tell_of_macs()
         self.builder.settle_settings(self.clock())
         stirred = self._stirred(only, joined)
         early = {f[0] for steps in stirred.values() if (f := _premature(steps))}
@@ -116,6 +117,14 @@ class Passes:
         self._forgive(only)
         self._announce()
         return failed
+
+    def _tell_of_macs(self) -> None:
+        """Have those announced whose MAC is the parent's, if that has another one."""
+        while self.parents.with_new_mac:
+            network = self.parents.with_new_mac.pop()
+            for endpoint in self.records.networks.endpoints(network):
+                if not endpoint.mac and endpoint.inside:
+                    self._to_tell[endpoint.id] = endpoint
 
     def _announce(self) -> None:
         """Tell the segments of those that are new on them, or have new devices."""
@@ -223,14 +232,21 @@ class Passes:
     def _stirred(
         self, only: str | None, joined: Collection[Endpoint] | None
     ) -> dict[Owner, list[Step]]:
-        """Return whose objects differ with the steps, in the plan's order."""
+        """Return whose objects differ with the steps, in the plan's order.
+
+        Who has something replaced comes when what it stands on is there.
+        """
         found: dict[Owner, list[Step]] = {}
+        turns: dict[Owner, int] = {}
         concerned = self.builder.all_owners(only) if only else set()
-        for step in self.preview(joined, learning=True):
+        for turn, step in enumerate(self.preview(joined, learning=True)):
             owner = (step.object.owner or Owner()).whole
             if only in (None, owner.network) or owner in concerned:
-                found.setdefault(owner, []).append(step)
-        return found
+                steps = found.setdefault(owner, [])
+                if not steps or isinstance(steps[-1], Delete):
+                    turns[owner] = turn
+                steps.append(step)
+        return {owner: found[owner] for owner in sorted(found, key=turns.__getitem__)}
 
     def _settle(self, owner: Owner, stirred: list[Step]) -> list[Step]:
         """Take the steps for one owner; note those the kernel refuses, and go on."""
@@ -239,15 +255,16 @@ class Passes:
         for network in self.records.networks.on_vlan(owner.vlan):
             self.parents.note(network, self.parents.look(network))
         for step in self._steps_again(owner, stirred):
-            if any(step.object.key == other.object.key for other in failed):
-                continue  # the second half of a replacement
+            if any(_is_in_vain(step, other) for other in failed):
+                continue
             log.info("step", extra={"step": str(step)})
             refused = ""
             try:
                 self.builder.apply(step, sweeping=True)
             except KernelRefused as error:
                 failed.append(step)
-                refusal = refused = str(error)
+                refused = str(error)
+                refusal = refusal or refused
                 log.warning("step refused", extra={"error": error})
             self._note(owner, step, refused)
             made |= isinstance(step, Create) and isinstance(step.object, Link | Address)
@@ -345,6 +362,20 @@ def _premature(steps: Collection[Step]) -> tuple[Hashable, float] | None:
     if len(ways) == len(steps) and ways[0].sandbox:
         return ways[0].key, SECOND_LOOK_SECONDS
     return None
+
+
+def _is_in_vain(step: Step, refused: Step) -> bool:
+    """Tell whether a step goes with a refused one.
+
+    It is the second half of a replacement, or on a device that was not made.
+    """
+    found, other = step.object, refused.object
+    if found.key == other.key:
+        return True
+    if not (isinstance(refused, Create) and isinstance(other, Link)):
+        return False
+    places = [(o.sandbox, o.name) for o in (other, other.peer) if o]
+    return (getattr(found, "sandbox", ""), found.device) in places
 
 
 def _concerning(want: Wanted, rooms: Rooms) -> frozenset[Object]:

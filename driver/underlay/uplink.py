@@ -175,6 +175,10 @@ def _takes_over(network: Network) -> bool:
     return mode_name(options) == "bridge" and bool(options.get("parent"))
 
 
+def _base_now(network: Network) -> str:
+    return network.base.name if network.base else _base_name(network)
+
+
 def _base_name(network: Network) -> str:
     if not network.vlans:
         return network.parent
@@ -237,7 +241,8 @@ def check_company(network: Network, others: Iterable[Network], host: Host) -> No
     for other in others:
         if other.id == network.id:
             continue
-        if other.vlans != network.vlans:
+        apart = bool(network.vlans) and _base_now(other) != _base_now(network)
+        if apart or other.vlans != network.vlans:
             why = f"network {other.label} has a VLAN of that name on another device"
             raise BadParent(parent=network.uplink, why=why, known=_known(host))
         if theirs := mode_of(other.options).seat(other.options):

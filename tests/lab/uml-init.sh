@@ -35,6 +35,8 @@ mount -t tmpfs disks "$disks" # an overlay cannot have its upper layer on an ove
 for module in macvlan ipvlan dummy 8021q veth bridge; do
     "$kernel/busybox" modprobe "$module"
 done
+# Without the bond that it else makes by itself.
+"$kernel/busybox" modprobe bonding max_bonds=0
 ip link set lo up
 echo uml >/proc/sys/kernel/hostname
 # What a command that hangs has said so far is to be seen outside.

@@ -21,7 +21,7 @@ KERNELS = {"6.1": "bookworm", "7.2": "sid"}
 PACKAGES = ["user-mode-linux", "busybox-static", "libc6", "patchelf"]
 INIT = Path(__file__).with_name("uml-init.sh")
 # What no test in there is skipped for. The kernel calls the module of vlan 8021q.
-KINDS = "macvlan,ipvlan,vlan,dummy"
+KINDS = "macvlan,ipvlan,vlan,dummy,bond"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "ld-linux-x86-64.so.2"
 

@@ -1,0 +1,118 @@
+"""What stands on a parent, when that goes, comes back, or is another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.engine.test_verbs import DEVICE, LAN, WEB
+from tests.fakes import ETH0, Clock, FakeKernel, engine_on
+from underlay.announcer import Announcer
+from underlay.errors import BadParent
+from underlay.model import Device, Inside
+from underlay.objects import Address, Owner, Route
+
+ROOM = "/run/docker/netns/web"
+NEW_MAC = "52:54:00:00:00:99"
+LOWER = Owner(shared="eth0.50").device
+
+
+@pytest.fixture
+def kernel():
+    return FakeKernel()
+
+
+@pytest.fixture
+def engine(records, kernel):
+    return engine_on(records, kernel, Clock())
+
+
+def start(engine, kernel, **options):
+    """Have a container run on a network of these options, at rest."""
+    engine.create_network(replace(LAN, options=options))
+    engine.create_endpoint(WEB)
+    engine.join("n1", "e1", ROOM)
+    way = Route(WEB.ipv4.network, "eth0", source=WEB.ipv4.ip, connected=True)
+    kernel.dock(DEVICE, ROOM, "eth0", Address(WEB.ipv4, "eth0"), way)
+    calm(engine)
+    assert engine.records.networks.endpoint("e1").inside == Inside("eth0", 1500)
+
+
+def calm(engine):
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+
+
+def test_one_pass_makes_the_vlan_before_what_takes_the_place_of_a_stand_in(
+    engine, kernel
+):
+    start(engine, kernel, parent="eth0.50")
+    eth0 = kernel.strangers.pop("eth0")
+    kernel.links.clear()
+    kernel.lose(ROOM, "eth0")
+    calm(engine)
+    assert kernel.rooms[ROOM]["eth0"].kind == "veth"
+    kernel.strangers["eth0"] = eth0
+    calm(engine)
+    assert LOWER in kernel.links
+    child = kernel.rooms[ROOM]["eth0"]
+    assert (child.kind, child.parent) == ("macvlan", LOWER)
+
+
+def test_a_child_that_would_switch_those_of_others_is_not_made(engine, kernel):
+    start(engine, kernel, parent="eth0", mode="ipvlan")
+    kernel.lose(ROOM, "eth0")
+    theirs = Device(
+        "ipv0", "ipvlan", ETH0.mac, 1500, parent="eth0", flavour="l3", flag="bridge"
+    )
+    kernel.strangers["ipv0"] = theirs
+    assert len(engine.reconcile()) == 1
+    (trouble,) = engine.records.notes.troubles()
+    assert trouble.text.startswith("E-402")
+    assert "ipv0" in trouble.text
+    del kernel.strangers["ipv0"]
+    calm(engine)
+    assert engine.records.notes.troubles() == []
+
+
+@pytest.mark.parametrize("seen_by", ["pass", "verb"])
+def test_who_has_the_parent_s_mac_is_announced_when_that_is_another(
+    engine, kernel, seen_by
+):
+    start(engine, kernel, parent="eth0", mode="ipvlan")
+    engine.passes.announcer.send()
+    kernel.announced.clear()
+    kernel.strangers["eth0"] = replace(ETH0, mac=NEW_MAC)
+    if seen_by == "verb":
+        engine.create_endpoint(replace(WEB, id="e2", ipv4=None))
+    engine.reconcile()
+    engine.passes.announcer.send()
+    assert kernel.announced == [(ROOM, "eth0", frozenset({WEB.ipv4.ip}))]
+    engine.reconcile()
+    engine.passes.announcer.send()
+    assert len(kernel.announced) == 1
+
+
+def test_a_device_that_took_a_name_over_does_not_share_the_vlan_of_that_name(
+    engine, kernel
+):
+    engine.create_network(replace(LAN, options={"parent": "eth0.50"}))
+    kernel.strangers["lan0"] = replace(ETH0, name="lan0")
+    kernel.links[LOWER] = replace(kernel.links[LOWER], parent="lan0")
+    kernel.strangers["eth0"] = replace(ETH0, mac=NEW_MAC)
+    with pytest.raises(BadParent, match="n1 has a VLAN of that name on another"):
+        engine.create_network(replace(LAN, id="n2", options={"parent": "eth0.50"}))
+    engine.create_network(replace(LAN, id="n3", options={"parent": "lan0.50"}))
+    assert engine.records.networks.get("n3").vlans == ("eth0.50",)
+    calm(engine)
+
+
+def test_one_container_is_told_of_twice_at_one_time(kernel):
+    announcer = Announcer(kernel, Clock())
+    kernel.rooms[ROOM] = {"eth0": None}
+    web = replace(WEB, sandbox=ROOM, inside=Inside("eth0", 1500))
+    announcer.tell(web)
+    announcer.tell(replace(web, container="web"))
+    announcer.send()
+    assert len(kernel.announced) == 2

@@ -1,0 +1,188 @@
+"""A container without Docker: its namespace, and what Docker does with a device.
+
+Processes are dear in the kernels of tests/uml: 40 ms each. So `ip` is given many lines
+at once, and what can be read without one is.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.lab import net
+from tests.lab.service import wait_until
+from underlay.kernel import namespaces
+from underlay.kernel.netlink import Netlink
+
+
+class Place:
+    """A pinned namespace."""
+
+    def __init__(self, prefix) -> None:
+        self.name = f"{prefix}{secrets.token_hex(3)}"
+        self.path = f"/run/netns/{self.name}"
+        net.ip(f"netns add {self.name}")
+
+    def ip(self, *lines):
+        """Run several `ip` commands there, in one process."""
+        batch = "".join(f"{line}\n" for line in lines)
+        command = ["ip", "-n", self.name, "-batch", "-"]
+        subprocess.run(command, input=batch, text=True, check=True)
+
+    def show(self, *words):
+        command = ["ip", "-n", self.name, *words]
+        return subprocess.run(command, capture_output=True, text=True).stdout
+
+    def close(self):
+        net.ip(f"netns del {self.name}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def given(addresses, device):
+    """The commands that give addresses to a device, as Docker and others do it."""
+    for address in addresses:
+        how = "nodad" if ":" in str(address) else "brd +"
+        yield f"addr replace {address} dev {device} {how}"
+
+
+class Room(Place):
+    """The namespace of a container, as a sandbox."""
+
+    def __init__(self) -> None:
+        super().__init__("ulr")
+
+    def start(self, engine, endpoint):
+        """Do as Docker does when a container starts, until that is at rest."""
+        engine.create_endpoint(endpoint)
+        found = engine.join(endpoint.network, endpoint.id, self.path)
+        net.ip(f"link set {found.device} netns {self.name}")
+        gateways = (found.gateway4, found.gateway6)
+        self.ip(
+            f"link set {found.device} name eth0",
+            *given(endpoint.addresses, "eth0"),
+            "link set eth0 up",
+            *(f"route add {to} dev eth0" for to in found.on_link),
+            *(f"route add default via {gateway}" for gateway in gateways if gateway),
+        )
+        calm(engine)
+
+    def face(self):
+        """What the container sees of its network: in ip's words, and the routes."""
+        shown = self.show("-d", "addr", "show", "dev", "eth0")
+        # What the kernel counts, what comes of a MAC, and the state of a wire.
+        volatile = r"^\d+: |@\S+|link-netns\S* \S+|fe80::[^/ ]+|permaddr \S+|tentative"
+        volatile += r"|qlen \d+|state \S+|noqueue|,?(M-DOWN|LOWER_UP|NO-CARRIER)"
+        shown = re.sub(volatile, "", shown, flags=re.MULTILINE)
+        lines = (" ".join(line.split()) for line in shown.splitlines())
+        return sorted(
+            (*lines, *namespaces.inside(Path(self.path), lambda: list(_routes())))
+        )
+
+    def has(self, words):
+        """Tell whether the container sees these words."""
+        return words in " ".join(self.face())
+
+
+def _routes():
+    """The routes of this namespace by eth0, but those that come with every device."""
+    tables = Path("/proc/thread-self/net")
+    four, six = ((tables / n).read_text().split("\n") for n in ("route", "ipv6_route"))
+    for name, to, hop, _, _, _, metric, mask, *_ in map(str.split, four[:-1]):
+        if name == "eth0":
+            yield f"{to}/{mask} via {hop} metric {metric}"
+    for to, length, _, _, hop, metric, _, _, _, name in map(str.split, six[:-1]):
+        if name == "eth0" and not to.startswith(("fe80", "ff")):
+            yield f"{to}/{length} via {hop} metric {metric}"
+
+
+def calm(engine):
+    """One pass without a refusal, after which there is nothing to do."""
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+
+
+def without(face, mac):
+    return [line.replace(mac, "") for line in face]
+
+
+def reached(address, path="/proc/thread-self/ns/net"):
+    """Whether an address answers somebody in a namespace, if only by refusing."""
+
+    def look():
+        try:
+            socket.create_connection((str(address), 9), timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    return namespaces.inside(Path(path), look)
+
+
+class Wire:
+    """eth0 of this namespace with the host's addresses, and a router behind it."""
+
+    here = ("10.0.0.2/24", "fd00::2/64")
+    tags = ()
+
+    def __init__(self) -> None:
+        net.ip("link del eth0")
+        self.far = Place("ulf")
+        self.name = "eth0"
+        self.plug()
+
+    def plug(self, mac=""):
+        """Put a card in, and do as a network service does then."""
+        self.name = "eth0"
+        address = f"address {mac} " if mac else ""
+        peer = f"peer name wire0 netns {self.far.name}"
+        net.ip(f"link add eth0 {address}type veth {peer}", *self._configured())
+        device, lines = "wire0", ["link set wire0 up"]
+        for tag in self.tags:
+            above = f"{device}.{tag}"
+            lines += [f"link add link {device} name {above} type vlan id {tag}"]
+            lines += [f"link set {above} up"]
+            device = above
+        lines += given(("10.0.0.1/24", "fd00::1/64"), device)
+        if self.here:
+            lines += ["route add 10.81.0.0/24 via 10.0.0.2"]
+            lines += ["route add fd81::/64 via fd00::2"]
+        self.far.ip(*lines)
+
+    def _configured(self):
+        return f"link set {self.name} up", *given(self.here, self.name)
+
+    def configure(self):
+        net.ip(*self._configured())
+
+    def unplug(self):
+        net.ip(f"link del {self.name}")
+
+    def rename(self, name):
+        lines = f"link set {self.name} down", f"link set {self.name} name {name}"
+        self.name = name
+        net.ip(*lines, *self._configured())
+
+    @property
+    def mac(self):
+        return Netlink().device(self.name).mac
+
+    def assert_reaches(self, endpoint):
+        """The router reaches a container, and so does the host where it has a way."""
+        for address in (a.ip for a in endpoint.addresses):
+            for path in (self.far.path, *self._own()):
+                wait_until(
+                    lambda a=address, p=path: reached(a, p), 5, lambda a=address: a
+                )
+
+    def _own(self):
+        return ("/proc/thread-self/ns/net",) if self.here else ()

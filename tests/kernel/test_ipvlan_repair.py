@@ -1,0 +1,197 @@
+"""ipvlan children follow their parent, and get back what they lose: a real kernel.
+
+Few and long tests, for each takes seconds on the kernels that have ipvlan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from tests.fakes import Clock, engine_on
+from tests.kernel.docking import Room, Wire, calm, without
+from tests.lab import net
+from tests.lab.service import wait_until
+from underlay.errors import NoParent
+from underlay.kernel.netlink import Netlink
+from underlay.model import Endpoint, Network, Segment
+from underlay.objects import Owner
+
+pytestmark = pytest.mark.needs("ipvlan")
+
+OPTIONS = {"parent": "eth0", "mode": "ipvlan", "host_access": "on"}
+L2 = Network(
+    "n1", OPTIONS, False,
+    (
+        Segment(ip_network("10.0.0.0/24"), ip_address("10.0.0.1")),
+        Segment(ip_network("fd00::/64"), ip_address("fd00::1")),
+    ),
+)  # fmt: skip
+L3 = replace(
+    L2, segments=(Segment(ip_network("10.81.0.0/24")), Segment(ip_network("fd81::/64")))
+)
+WEB2 = Endpoint("e1", "n1", ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64"))
+WEB3 = Endpoint("e1", "n1", ip_interface("10.81.0.5/24"), ip_interface("fd81::5/64"))
+NEW = "02:00:00:00:00:99"
+SHIM = Owner(shared="shim/eth0").device
+ALONE = {"host_access": "off"}
+
+
+@pytest.fixture
+def wire(request):
+    request.getfixturevalue("namespace")
+    found = Wire()
+    yield found
+    found.far.close()
+
+
+@pytest.fixture
+def engine(records, request):
+    request.getfixturevalue("wire")
+    return engine_on(records, Netlink(), Clock())
+
+
+@pytest.fixture
+def room():
+    with Room() as found:
+        yield found
+
+
+def start(engine, room, flavour="l2", **options):
+    """Have a container at rest on a network of a flavour; return its endpoint."""
+    network, endpoint = (L2, WEB2) if flavour == "l2" else (L3, WEB3)
+    options = {**OPTIONS, "ipvlan_mode": flavour, **options}
+    engine.create_network(replace(network, options=options))
+    room.start(engine, endpoint)
+    return endpoint
+
+
+TAKEN = (
+    "link del eth0",
+    "link set eth0 down",
+    "link set eth0 mtu 1300",
+    "addr del {ipv4} dev eth0",
+    "addr del {ipv6} dev eth0",
+    "route del default dev eth0",
+    "route del ::/0 dev eth0",
+    "route del {subnet} dev eth0",
+)
+TAKEN_IN_HOST = (f"link del {SHIM}", f"link set {SHIM} down", "route flush proto 157")
+
+
+@pytest.mark.parametrize("flavour", ["l2", "l3", "l3s"])
+def test_what_is_taken_comes_back(engine, wire, room, flavour):
+    web = start(engine, room, flavour)
+    before = room.face()
+    for what in TAKEN:
+        facts = {"ipv4": web.ipv4, "ipv6": web.ipv6, "subnet": web.ipv4.network}
+        room.ip(what.format(**facts))
+        assert engine.preview() != (), what
+        calm(engine)
+        assert room.face() == before, what
+    wire.assert_reaches(web)
+    for what in TAKEN_IN_HOST:
+        net.ip(what)
+        assert engine.preview() != (), what
+        calm(engine)
+    wire.assert_reaches(web)
+
+
+@pytest.mark.parametrize("flavour", ["l2", "l3", "l3s"])
+def test_a_container_follows_its_parent_through_exchange_absence_and_renaming(
+    engine, wire, room, flavour
+):
+    web = start(engine, room, flavour)
+    before = without(room.face(), wire.mac)
+    wire.unplug()
+    wire.plug(NEW)
+    calm(engine)
+    assert without(room.face(), NEW) == before
+    wire.assert_reaches(web)
+    wire.unplug()
+    calm(engine)
+    assert room.has("veth")
+    wire.plug()
+    calm(engine)
+    assert without(room.face(), wire.mac) == before
+    wire.assert_reaches(web)
+    wire.rename("lan0")
+    calm(engine)
+    room.ip("link del eth0")
+    calm(engine)
+    assert without(room.face(), wire.mac) == before
+    wire.assert_reaches(web)
+
+
+def test_neighbours_hear_of_every_new_mac_of_the_parent(engine, wire, room):
+    web = start(engine, room)
+
+    def assert_told(mac, had):
+        stale = f"lladdr {had} dev wire0 nud stale"
+        wire.far.ip(*(f"neigh replace {a.ip} {stale}" for a in web.addresses))
+        calm(engine)
+        engine.passes.announcer.send()
+        shown = ("neigh", "show", "dev", "wire0")
+        wait_until(lambda: wire.far.show(*shown).count(mac) >= 2, 3)
+        wire.assert_reaches(web)
+
+    engine.passes.announcer.send()
+    had = wire.mac
+    net.ip(f"link set eth0 address {NEW}")
+    assert_told(NEW, had)
+    wire.unplug()
+    wire.plug(had)
+    assert_told(had, NEW)
+
+
+@pytest.mark.parametrize(
+    ("flavour", "flag"), [("l2", "private"), ("l3", "vepa"), ("l3s", "private")]
+)
+def test_mode_and_flag_are_right_again(engine, wire, room, flavour, flag):
+    start(engine, room, flavour, ipvlan_flag=flag, **ALONE)
+    assert room.has(f"ipvlan mode {flavour} {flag}")
+    room.ip("link del eth0")
+    calm(engine)
+    assert room.has(f"ipvlan mode {flavour} {flag}")
+    wire.unplug()
+    wire.plug()
+    calm(engine)
+    assert room.has(f"ipvlan mode {flavour} {flag}")
+
+
+def test_children_of_others_are_never_switched(engine, wire, room):
+    web = start(engine, room, **ALONE)
+    before = without(room.face(), wire.mac)
+    wire.unplug()
+    wire.plug()
+    net.ip("link add link eth0 name theirs type ipvlan mode l3 private")
+    assert len(engine.reconcile()) == 1
+    theirs = Netlink().device("theirs")
+    assert (theirs.flavour, theirs.flag) == ("l3", "private")
+    (trouble,) = engine.records.notes.troubles()
+    assert "theirs" in trouble.text
+    net.ip("link del theirs")
+    calm(engine)
+    assert engine.records.notes.troubles() == []
+    assert without(room.face(), wire.mac) == before
+    assert room.has("ipvlan mode l2 bridge")
+    wire.here = ()
+    wire.assert_reaches(web)
+
+
+def test_a_container_started_without_a_parent_gets_its_interface_later(
+    engine, wire, room
+):
+    engine.create_network(L2)
+    wire.unplug()
+    room.start(engine, WEB2)
+    assert room.has("veth")
+    with pytest.raises(NoParent):
+        options = {"missing_parent": "fail"}
+        engine.create_endpoint(Endpoint("e2", "n1", options=options))
+    wire.plug()
+    calm(engine)
+    assert room.has("ipvlan mode l2 bridge")
+    wire.assert_reaches(WEB2)
