@@ -11,6 +11,7 @@ import os
 import random
 import re
 import secrets
+import socket
 import subprocess
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -90,6 +91,8 @@ class World:
         for parent in PARENTS:
             try_ip(*self.make(parent, self.macs[parent]))
         try_ip(*FOREIGN, *BRIDGE)
+        for tool in ("iptables", "ip6tables"):  # as Docker does
+            subprocess.run([tool, "-N", "DOCKER-USER"], check=True)
         tag = f"ul{os.getpid():x}{secrets.token_hex(2)}"
         self.docks = [Dock(f"{tag}-{n}") for n in range(len(ROOMS))]
         self.claims = {name: self._network(name) for name in NETWORKS}
@@ -164,12 +167,8 @@ class World:
 
     def name_of(self, parent):
         """Return what a parent is called now, "" if it is gone."""
-        wire, _ = PARENTS[parent]
-        try:
-            shown = ip("-o", "link", "show", wire)
-        except subprocess.CalledProcessError:
-            return ""
-        return re.search(rf"{wire}@([^:]+)", shown)[1]
+        name = self.last[parent]
+        return name if name in {name for _, name in socket.if_nameindex()} else ""
 
     def of(self, name):
         return next(parent for parent in PARENTS if self.name_of(parent) == name)
@@ -208,8 +207,9 @@ class World:
     def put_back(self, dice):
         """Have the host as the administrator wants it, whatever it is like now."""
         for parent in PARENTS:
-            try_ip(*self.comes_back(parent, dice))
-            self.look()
+            if not self.name_of(parent):
+                try_ip(*self.comes_back(parent, dice))
+                self.look()
         for parent in PARENTS:
             if self.name_of(parent) != parent:
                 try_ip(*self.rename(parent, f"t{parent}"))
@@ -226,7 +226,8 @@ class World:
         found = {"host": shown()}
         for dock in self.docks:
             found[dock.netns] = shown("-n", dock.netns)
-        found["filters"] = said("nft", "list", "ruleset").splitlines()
+        rules = re.sub(r"packets \d+ bytes \d+", "", said("nft", "list", "ruleset"))
+        found["filters"] = rules.splitlines()
         found["settings"] = [f"{path} {read(path)}" for path in self.settings]
         return found
 
@@ -235,7 +236,8 @@ class World:
             before = self.before[place]
             gone = [line for line in before if line not in lines]
             new = [line for line in lines if line not in before]
-            assert not (gone or new), "\n".join((place, "gone:", *gone, "new:", *new))
+            told = "\n".join((place, "gone:", *gone, "new:", *new))
+            assert gone + new == [], told
 
 
 def said(*words, lines=()):
@@ -358,6 +360,8 @@ def something_is_taken_in_the_host(_, dice):
             "neigh del proxy fd03::2 dev eth0",
             f"neigh flush dev {shim} proxy",
             ("nft", "delete", "table", "netdev", "underlay"),
+            ("iptables", "-F", "DOCKER-USER"),
+            ("ip6tables", "-D", "DOCKER-USER", "1"),
             ("sysctl", "-qw", f"net.ipv6.conf.{shim}.forwarding=0"),
             *(("sysctl", "-qw", f"{path}=0") for path in SETTINGS),
         )
