@@ -7,6 +7,7 @@ on a real one, with devices that are moved into sandboxes and back.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import random
 import secrets
@@ -292,9 +293,9 @@ class Crowd:
         end = time.monotonic() + seconds
         while self.left() and time.monotonic() < end:
             time.sleep(0.05)
+        assert self.truth.wrong == []
         assert self.left() == []
         assert self.records.networks.joined() == []
-        assert self.truth.wrong == []
 
     def end(self):
         """Have the networks removed, as Docker does."""
@@ -325,6 +326,14 @@ def crowded():
         records = Records(Path(folder) / "underlay.db")
         yield records
         records.close()
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """Have pytest not keep what is logged: it would be counted as memory."""
+    logging.disable(logging.ERROR)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture
