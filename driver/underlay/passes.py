@@ -70,7 +70,8 @@ class Passes:
         if stirred is None or "" in stirred:
             self._patience.hasten()
         self._again = None
-        joined = self._rounds.next(stirred)
+        due = (*self._rounds.next(stirred), *self._waiting())
+        joined = list({e.id: e for e in due}.values())
         for sandbox in {e.sandbox for e in joined}:
             with suppress(OSError):  # it is gone, or not there yet
                 watch(sandbox)
@@ -78,6 +79,12 @@ class Passes:
         pauses = [0.0] if self._rounds.is_hurried else []
         pauses += [p for p in (self._patience.due(), self._again) if p is not None]
         return min(pauses, default=None)
+
+    def _waiting(self) -> list[Endpoint]:
+        """Return those in sandboxes whom it is time to try again."""
+        known = self.records.networks.endpoint
+        found = [known(owner.endpoint) for owner in self._patience.ended()]
+        return [e for e in found if e and e.sandbox and not e.left]
 
     def run(
         self,
@@ -99,7 +106,9 @@ class Passes:
         for network in self.records.networks.all():
             self.parents.follow(network)
         self.builder.settle_settings(self.clock())
+        ended = set() if only else self._patience.ended()
         stirred = self._stirred(only, joined)
+        self._patience.forget(ended - stirred.keys())
         early = {f[0] for steps in stirred.values() if (f := _premature(steps))}
         self._missing = {k: self._missing.get(k, self.clock()) for k in early}
         for owner, steps in stirred.items():

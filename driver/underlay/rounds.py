@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from underlay.model import Endpoint
@@ -62,6 +62,15 @@ class Patience:
         if failed:
             pause = min(max(2 * pause, LEAST_SECONDS), MOST_SECONDS)
             self._waiting[owner] = self.clock(), pause
+
+    def ended(self) -> set[Owner]:
+        """Return whom it is time to try again."""
+        return {owner for owner in self._waiting if self.has_end(owner)}
+
+    def forget(self, owners: Iterable[Owner]) -> None:
+        """Wait no longer for those who have come right by themselves, or are gone."""
+        for owner in owners:
+            self._waiting.pop(owner, None)
 
     def hasten(self) -> None:
         """Have everybody tried again soon."""
