@@ -195,6 +195,11 @@ class FakeKernel:
         for name, link in list(self.links.items()):
             if link.peer and link.peer.key == end.key:
                 self.links.pop(name)
+                self.others = {
+                    k: o
+                    for k, o in self.others.items()
+                    if getattr(o, "sandbox", "") or o.device != name
+                }
 
     def _take_over(self, step: Step) -> None:
         if isinstance(step.object, Held):

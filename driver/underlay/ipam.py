@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 
 from underlay import pools, standins
@@ -37,6 +37,8 @@ OWN = "it is this host's own"
 # A claim without a network is one whose `docker network create` still runs, if it is
 # younger than this: only then may a plain address request name another's aux address.
 CREATING_SECONDS = 30.0
+# How late a ReleaseAddress may come for whom an address was taken from as dead.
+LATE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Ipam:
     clock: Callable[[], float]
     reap: Callable[[str], bool]
     is_own: Callable[[Address], bool]
+    _owed: dict[tuple[str, Address], float] = field(default_factory=dict)
 
     def request_pool(
         self, subnet: str, span: str, options: Mapping[str, str], family: int
@@ -137,8 +140,17 @@ class Ipam:
             claim = self._claim_on_record(identity, address)
             for tenure in self._held_at(claim, address) if claim else ():
                 # It follows DeleteEndpoint: a repeated one must not free the living.
-                if not self.records.networks.endpoint(tenure.endpoint):
+                alive = self.records.networks.endpoint(tenure.endpoint)
+                if not (alive or self._is_for_predecessor(tenure)):
                     self._end(tenure)
+
+    def _is_for_predecessor(self, tenure: Tenure) -> bool:
+        """Tell whether a release is for one who had an address before, and lost it.
+
+        If it is not, the address stays taken until the clean-up frees it.
+        """
+        owed = self._owed.pop((tenure.claim, tenure.address), 0.0)
+        return self.clock() - owed < LATE_SECONDS
 
     def _held_at(self, claim: Claim, text: str) -> list[Tenure]:
         try:
@@ -224,7 +236,15 @@ class Ipam:
         for tenure in holders:
             if tenure.endpoint and self.reap(tenure.endpoint):
                 self._end(tenure)
+                self._note_owed(tenure)
         return self.records.addresses.live(pool.id, address) if holders else []
+
+    def _note_owed(self, tenure: Tenure) -> None:
+        """Note that Docker may be about to give back what somebody else gets now."""
+        now = self.clock()
+        for key in [k for k, t in self._owed.items() if now - t >= LATE_SECONDS]:
+            self._owed.pop(key)
+        self._owed[tenure.claim, tenure.address] = now
 
     def _may_be_aux(self, claim: Claim, holders: list[Tenure], container: str) -> bool:
         """Tell whether a network being created names an aux address others name too.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 MARK = "underlay:"
 PREFIX = "ul-"
@@ -58,7 +57,6 @@ class Owner:
         return f"br-{name}" if what == "bridge" else self.vlan
 
     @classmethod
-    @lru_cache(maxsize=1 << 14)
     def parse(cls, mark: str) -> Owner:
         """Read a mark back."""
         network, _, rest = mark.removeprefix(MARK).partition(":")

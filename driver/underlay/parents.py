@@ -59,6 +59,18 @@ class Parents:
                     self.note(known, now)
         return now
 
+    def follow_all(self) -> None:
+        """Note how the parents of all networks are now, renames at one blow."""
+        known = self.records.networks.all()
+        if all(self.look(network) == network for network in known):
+            return
+        with self.records.writing(durable=False):
+            pairs = [(n, self.look(n)) for n in self.records.networks.all()]
+            names = {old.parent: new.parent for old, new in pairs}
+            self.records.settings.rename_devices(names)
+            for old, new in pairs:
+                self._note(old, new)
+
     def look(self, network: Network) -> Network:
         """Return a network with its parent as that is now."""
         if mode_of(network.options).seat(network.options) is None:
@@ -93,6 +105,11 @@ class Parents:
 
     def note(self, before: Network, after: Network) -> None:
         """Note what changed; part of a transaction."""
+        if before != after:
+            self.records.settings.rename_devices({before.parent: after.parent})
+            self._note(before, after)
+
+    def _note(self, before: Network, after: Network) -> None:
         if before == after:
             return
         if before.absent != after.absent:
@@ -100,10 +117,8 @@ class Parents:
             log.warning("parent", extra={"network": after.label, "parent": said})
         if before.base and after.base and before.base.mac != after.base.mac:
             self.with_new_mac.add(after.id)
-        old, new = before.parent, after.parent
-        if old != new:
-            log.warning("parent", extra={"network": after.label, "now": new})
-            self.records.settings.rename_device(old, new)
+        if before.parent != after.parent:
+            log.warning("parent", extra={"network": after.label, "now": after.parent})
         self.records.networks.move(after)
 
     def _placed(self, network: Network, parent: Device | None) -> Network:

@@ -22,7 +22,7 @@ from underlay.records import Records
 from underlay.rounds import Patience, Rounds
 from underlay.steps import Amend, Create, Delete, Step
 from underlay.takeovers import Takeovers
-from underlay.wanted import Remembered, Wanted, of_endpoint, of_settings, wanted
+from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Passes:
     def __post_init__(self) -> None:
         self._patience = Patience(self.clock)
         self._rounds = Rounds(self.records)
-        self._remembered = Remembered()
+        self._remembered = Needs()
 
     def go_round(
         self,
@@ -100,8 +100,8 @@ class Passes:
         if not patient:
             self.noticed = self.clock()
         self.takeovers.settle()
-        for network in self.records.networks.all():
-            self.parents.follow(network)
+        self.records.networks.turn()
+        self.parents.follow_all()
         self._tell_of_macs()
         self.builder.settle_settings(self.clock())
         stirred = self._stirred(only, joined)

@@ -107,7 +107,7 @@ def of_settings(settings: Iterable[Setting], needed: Collection[str]) -> Wanted:
     )
 
 
-class Remembered:
+class Needs:
     """What endpoints need, worked out again only for those that are new or changed."""
 
     def __init__(self) -> None:
@@ -139,14 +139,14 @@ def wanted(
     networks: Iterable[Network],
     endpoints: Iterable[Endpoint],
     there: Collection[str] = (),
-    remembered: Remembered | None = None,
+    remembered: Needs | None = None,
 ) -> Wanted:
     """Return what all of them need. Endpoints of unknown networks need nothing.
 
     `there` are the ids of those whose sandboxes were looked at; `remembered` is what
     they needed the last time.
     """
-    memory = remembered or Remembered()
+    memory = remembered or Needs()
     memory.begin()
     known = {network.id: network for network in networks}
     objects: list[Object] = []

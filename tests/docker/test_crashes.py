@@ -5,9 +5,8 @@ Docker's is cut off; the service is started again, and after the grace time the 
 the kernel and Docker agree: nothing leaked, nothing is there twice, nothing that lives
 was freed, and who was running all along was never touched.
 
-By default the service dies at every point on macvlan and at every third on the others;
-dockerd, which takes longer, at every third of a few points. All of those, with
-UNDERLAY_CRASH_POINTS=all.
+By default the service dies at every third point, and dockerd, which takes longer, at
+every third of a few points. At all of those, with UNDERLAY_CRASH_POINTS=all.
 """
 
 from __future__ import annotations
@@ -180,8 +179,7 @@ def kill_dockerd(world, verb, number):
 def test_the_service_killed_at_any_point_of_a_verb_leaves_all_agreed(site, verb):
     labels = points(site, verb)
     numbers = range(1, len(labels) + 1)
-    if site.mode != "macvlan":
-        numbers = some(numbers, verb)
+    numbers = some(numbers, verb)
     wrong = [struck(site, verb, n, kill_service) for n in numbers]
     assert labels
     assert not any(wrong), "\n".join(filter(None, wrong))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.engine.test_verbs import DEVICE, LAN, WEB
-from tests.fakes import Death, FakeKernel, engine_on
+from tests.fakes import Clock, Death, FakeKernel, engine_on
 from underlay.errors import UnderlayError
 from underlay.failures import KernelRefused, RecordsUnwritable
 from underlay.model import Endpoint
@@ -274,3 +274,20 @@ def test_a_random_walk_of_verbs_ends_with_one_pass_and_an_empty_plan(tmp_path, s
             del kernel.links[name]  # in a sandbox, out of sight
     agree(engine_on(records, kernel))
     records.close()
+
+
+def test_whoever_could_not_be_helped_and_is_gone_is_not_waited_for(records):
+    clock = Clock()
+    engine = engine_on(records, FakeKernel(), clock)
+    engine.create_network(LAN)
+    engine.create_endpoint(WEB)
+    engine.kernel.links.clear()
+    engine.kernel.refuse_at = engine.kernel.steps + 1
+
+    def go_round():
+        clock.now += 10.0
+        return engine.passes.go_round(frozenset(), clock.now, lambda _: None)
+
+    assert go_round() is not None
+    engine.delete_endpoint("n1", "e1")
+    assert go_round() is None

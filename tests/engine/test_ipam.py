@@ -417,3 +417,20 @@ def test_a_gateway_no_mode_needs_is_given_back_if_it_is_surely_this_network_s(
     assert bool(records.addresses.live(1, aux)) is bool(reserved)
     given_back = mode == "l3" and twins == 1
     assert bool(records.addresses.live(1, gateway)) is not given_back
+
+
+def test_a_late_release_does_not_free_what_the_next_container_was_given(records, clock):
+    kernel = FakeKernel()
+    ipam, engine = ipam_on(records, clock, kernel), engine_on(records, kernel, clock)
+    pool = claim(ipam, "10.0.0.0/24")
+    segment = Segment(ip_network("10.0.0.0/24"), None, pooled=True)
+    engine.create_network(Network("n1", {"parent": "eth0"}, segments=(segment,)))
+    first = ipam.request_address(pool, "10.0.0.9", "")
+    engine.create_endpoint(Endpoint("e1", "n1", first))
+    engine.delete_endpoint("n1", "e1")
+    assert ipam.request_address(pool, "10.0.0.9", "") == first
+    ipam.release_address(pool, "10.0.0.9")
+    engine.create_endpoint(Endpoint("e2", "n1", first))
+    engine.delete_endpoint("n1", "e2")
+    ipam.release_address(pool, "10.0.0.9")
+    assert records.addresses.unattended() == []

@@ -12,11 +12,11 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 
 from underlay import model
 from underlay.kernel import links, raw
+from underlay.memory import Remembered
 from underlay.objects import MAIN_TABLE, PROTOCOL, Address, Neighbour, Route
 
 _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
@@ -39,9 +39,13 @@ _NDA_DST, _NDA_MAC, _NDA_PROTOCOL = 1, 2, 12
 _PROXY, _NUD_PERMANENT = 0x08, 0x80
 _BY_KERNEL, _BY_BOOT, _ANYWHERE = 2, 3, 255
 _OURS = bytes([PROTOCOL])
-# A pass reads all there is each time, and nearly all is as it was.
-_remembered = lru_cache(maxsize=1 << 16)
 _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
+
+
+def turn() -> None:
+    """Say that everything is about to be read: the rest need not be remembered."""
+    for remembered in (_address_on, _leaves_by, _route, _neighbour):
+        remembered.turn()
 
 
 def default_device_index() -> int | None:
@@ -131,7 +135,7 @@ def addresses(names: Mapping[int, str]) -> Iterator[Address]:
             yield _address_on(message, name)
 
 
-@_remembered
+@Remembered
 def _address_on(message: bytes, device: str) -> Address:
     return Address(_interface(message), device)
 
@@ -165,14 +169,14 @@ def routes(names: Mapping[int, str]) -> Iterator[Route]:
                 yield _route(message, names.get(index, str(index)))
 
 
-@_remembered
+@Remembered
 def _leaves_by(message: bytes) -> int:
     """Return the index of the device that a route is by, 0 for none or several."""
     found = dict(raw.attributes(message[_RTMSG.size :]))
     return raw.number(found.get(_OIF, b""))
 
 
-@_remembered
+@Remembered
 def _route(message: bytes, device: str) -> Route:
     head = _RTMSG.unpack_from(message)
     found = dict(raw.attributes(message[_RTMSG.size :]))
@@ -220,7 +224,7 @@ def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
                 yield _neighbour(found[_NDA_DST], name, mac)
 
 
-@_remembered
+@Remembered
 def _neighbour(address: bytes, device: str, mac: bytes) -> Neighbour:
     return Neighbour(ip_address(address), device, mac.hex(":"))
 

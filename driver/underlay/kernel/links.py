@@ -7,11 +7,11 @@ import fcntl
 import socket
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from underlay.kernel import raw
-from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP
+from underlay.memory import Remembered
+from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP, Owner
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 
@@ -61,12 +61,13 @@ class RawLink:
     flag: str = ""
     vlan: int = 0
     filtered: tuple[int, ...] = ()
+    owner: Owner | None = None
 
     @property
     def ours(self) -> bool:
         """Whether it has our mark, or was born to have it."""
         unfinished = self.group == UNFINISHED_GROUP and self.name.startswith(PREFIX)
-        return self.alias.startswith(MARK) or unfinished
+        return self.owner is not None or unfinished
 
 
 def link_named(name: str) -> RawLink | None:
@@ -154,11 +155,17 @@ def _get(key: int, name: str) -> RawLink | None:
     return None
 
 
-@lru_cache(maxsize=1 << 14)  # nearly all are as they were when last read
+def turn() -> None:
+    """Say that all links are about to be read: the rest need not be remembered."""
+    _link.turn()
+
+
+@Remembered
 def _link(message: bytes) -> RawLink:
     _, _, index, flags, _ = _IFINFO.unpack_from(message)
     found = dict(raw.attributes(message[_IFINFO.size :]))
     info = dict(raw.attributes(found.get(_LINKINFO, b"")))
+    alias = raw.text(found.get(_ALIAS, b""))
     return RawLink(
         index=index,
         name=raw.text(found.get(_IFNAME, b"")),
@@ -167,7 +174,8 @@ def _link(message: bytes) -> RawLink:
         mtu=raw.number(found.get(_MTU, b"")),
         link=raw.number(found.get(_LINK, b"")),
         elsewhere=_LINK_NETNSID in found,
-        alias=raw.text(found.get(_ALIAS, b"")),
+        alias=alias,
+        owner=Owner.parse(alias) if alias.startswith(MARK) else None,
         group=raw.number(found.get(_GROUP, b"")),
         loopback=bool(flags & _IFF_LOOPBACK),
         up=bool(flags & _IFF_UP),

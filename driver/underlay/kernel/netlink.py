@@ -34,14 +34,12 @@ from underlay.kernel import (
 from underlay.kernel.links import RawLink
 from underlay.model import Device, Family, Setting, Standing
 from underlay.objects import (
-    MARK,
     Address,
     Chain,
     Held,
     Link,
     Neighbour,
     Object,
-    Owner,
     Permit,
     Port,
     Route,
@@ -84,6 +82,8 @@ class Netlink:
         return frozenset((*seen, *carriers.ports(ours)))
 
     def _observe_all(self) -> frozenset[Object]:
+        links.turn()
+        ip.turn()
         seen = links.all_links()
         names = {raw.index: raw.name for raw in seen}
         ours = [raw for raw in seen if raw.ours]
@@ -307,12 +307,11 @@ def _ours(
     raw: RawLink, name_of: Callable[[int], str | None], *, inside: bool = False
 ) -> Link:
     """Return a link of ours; what one `inside` a sandbox stands on is in the host."""
-    marked = raw.alias.startswith(MARK)
     below = raw.kind != "veth" and (inside or not raw.elsewhere)
     return Link(
         name=raw.name,
         kind=raw.kind,
-        owner=Owner.parse(raw.alias) if marked else None,
+        owner=raw.owner,
         parent=name_of(raw.link) if below and raw.link else None,
         flavour=raw.flavour or None,
         flag=raw.flag or None,
@@ -351,7 +350,7 @@ def _device(raw: RawLink) -> Device:
         flag=raw.flag,
         vlan=raw.vlan,
         ours=raw.ours,
-        label=Owner.parse(raw.alias).vlan if raw.alias.startswith(MARK) else "",
+        label=raw.owner.vlan if raw.owner else "",
         master=(_name_of(raw.master) or "") if raw.master else "",
     )
 

@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
-from functools import lru_cache
 from ipaddress import (
     IPv4Interface,
     IPv6Interface,
@@ -15,6 +14,7 @@ from ipaddress import (
     ip_network,
 )
 
+from underlay.memory import Remembered
 from underlay.model import (
     FAMILIES,
     Endpoint,
@@ -43,6 +43,12 @@ class Networks:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    @staticmethod
+    def turn() -> None:
+        """Say that all rows are about to be read: the rest need not be remembered."""
+        _network.turn()
+        _endpoint.turn()
 
     def add(self, network: Network) -> None:
         """Put a network on record."""
@@ -274,11 +280,7 @@ def _pack(segment: Segment) -> list[object]:
     return [str(segment.subnet), gateway, aux, segment.pooled]
 
 
-# A pass reads all rows each time, and nearly all are as they were.
-_remembered = lru_cache(maxsize=1 << 15)
-
-
-@_remembered
+@Remembered
 def _network(row: sqlite3.Row) -> Network:
     segments = tuple(
         Segment(
@@ -306,7 +308,7 @@ def _network(row: sqlite3.Row) -> Network:
     )
 
 
-@_remembered
+@Remembered
 def _endpoint(row: sqlite3.Row) -> Endpoint:
     return Endpoint(
         id=row["id"],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from underlay.model import Setting
 from underlay.records.database import Database
@@ -35,15 +36,25 @@ class HostSettings:
                 s.turn,
             )
 
-    def rename_device(self, old: str, new: str) -> None:
-        """Note that a device, and with it the settings it has, got another name."""
-        self._db.run(
-            "UPDATE OR REPLACE setting SET path = replace(path, ?1, ?2),"
-            " reason = replace(reason, ?1, ?2) WHERE instr(path, ?1)",
-            f"/{old}/",
-            f"/{new}/",
-        )
+    def rename_devices(self, names: Mapping[str, str]) -> None:
+        """Note what devices are called now, by their old names: all at one blow.
+
+        Two of them may have swapped their names.
+        """
+        renamed = {s: _renamed(s, names) for s in self.all()}
+        renamed = {old: new for old, new in renamed.items() if old != new}
+        for old in renamed:
+            self._db.run("DELETE FROM setting WHERE path = ?", old.path)
+        self.note(renamed.values())
 
     def forget(self, reason: str) -> None:
         """Note that the settings of a reason have been put back."""
         self._db.run("DELETE FROM setting WHERE reason = ?", reason)
+
+
+def _renamed(setting: Setting, names: Mapping[str, str]) -> Setting:
+    """Return a setting by the new name of its device (net/ipv4/conf/<device>/...)."""
+    path, reason = setting.path.split("/"), setting.reason.split("/")
+    path[3:4] = [names.get(name, name) for name in path[3:4]]
+    reason[1:-1] = [names.get(name, name) for name in reason[1:-1]]
+    return replace(setting, path="/".join(path), reason="/".join(reason))
