@@ -13,8 +13,8 @@ from pathlib import Path
 from tests.bench.stage import Served, Stage
 from tests.bench.tables import Series
 from underlay.kernel import ip, links, namespaces, raw
-from underlay.model import Endpoint
 from underlay.model import Address as IpAddress
+from underlay.model import Endpoint
 from underlay.objects import Address, Owner, Route
 
 POLL_SECONDS, LONGEST_SECONDS = 0.002, 20.0
@@ -88,7 +88,7 @@ def suffer(stage: Stage, service: Served, what: str, times: int) -> Series:
     for _ in range(times):
         victim = random.choice(stage.sandboxes)
         service.calm()
-        time.sleep(random.uniform(0, 0.2))
+        time.sleep(random.uniform(0, 0.1))
         found.append(_once(victim, what) * 1000)
     return found
 

@@ -1,7 +1,7 @@
-"""Passes with nothing to do, over the records in a folder: `python -m tests.bench.idle`.
+"""Passes with nothing to do: `python -m tests.bench.idle <folder> <size>`.
 
-Prints the CPU milliseconds of each in JSON, first the one of a process that has seen
-nothing yet. In a process of its own for that reason.
+Over the records in a folder. Prints the CPU milliseconds of each in JSON, first the one
+of a process that has seen nothing yet: it is one of its own for that reason.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _measure(folder: Path, size: int) -> Series:
 
     def spent() -> float:
         began = time.process_time()
-        engine.passes.go_round({""}, time.time(), lambda path: None)
+        engine.passes.go_round({""}, time.time(), lambda _: None)
         return (time.process_time() - began) * 1000
 
     found = [spent()]

@@ -23,6 +23,7 @@ from tests.bench.stage import PARENT, Stage, isolate
 from tests.bench.tables import Aim, Series, say, spread, table, tell
 from tests.lab import net
 from underlay.engine import Engine
+from underlay.ipam import Ipam
 from underlay.kernel.netlink import Netlink
 from underlay.model import Endpoint, Network, Segment
 from underlay.records import Records
@@ -88,7 +89,10 @@ def _routed(folder: Path) -> Series:
     net.ip(*PARENT)
     (folder / "state").mkdir()
     records = Records(folder / "state" / "underlay.db")
-    engine = Engine(records, Netlink(), "bench", time.time)
+    engine = Engine(records, kernel := Netlink(), "bench", time.time)
+    ipam = Ipam(records, time.time, engine.reap, kernel.is_own)
+    claim = ipam.request_pool(str(POOL), "", {}, POOL.version).id
+    ipam.request_gateway(claim, "10.80.0.1")
     segments = (Segment(POOL, ip_address("10.80.0.1"), pooled=True),)
     engine.create_network(Network("n1", {"mode": "routed"}, segments=segments))
     with records.writing():
@@ -146,8 +150,12 @@ def _recovery(folder: Path, size: int) -> Series:
 
 
 def _idle_told(routed: Series, found: Found) -> list[Aim]:
-    rows = [(f"{size:,} of macvlan, two families", ms) for size, ms in found.idle.items()]
-    rows.append((f"{ROUTED:,} routed, one family, {FOREIGN:,} routes of others", routed))
+    rows = [
+        (f"{size:,} of macvlan, two families", ms) for size, ms in found.idle.items()
+    ]
+    rows.append(
+        (f"{ROUTED:,} routed, one family, {FOREIGN:,} routes of others", routed)
+    )
     table(
         "A pass with nothing to do",
         ("endpoints", "CPU ms: median (min to max)", "the first of a process"),
@@ -212,7 +220,11 @@ def _verbs_told(found: Found) -> list[Aim]:
         f"A verb at {SIZES[-1]:,} endpoints",
         ("", "milliseconds: median (min to max)", "p99"),
         [
-            (f"{verb}, {when}", spread(ms), f"{statistics.quantiles(ms, n=100)[98]:.1f}")
+            (
+                f"{verb}, {when}",
+                spread(ms),
+                f"{statistics.quantiles(ms, n=100)[98]:.1f}",
+            )
             for (verb, when), ms in found.verbs.items()
         ],
     )

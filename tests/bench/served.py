@@ -1,7 +1,7 @@
 """`underlay serve`, which also notes when its passes began and ended.
 
-A line in the file $BENCH_PASSES for each end: the monotonic clock, and the CPU time of
-the process until then, both in seconds. The lines of passes under way are odd in number.
+A line in the file $BENCH_PASSES for each: the monotonic clock, and the CPU time of the
+process until then, both in seconds. While a pass is under way their number is odd.
 """
 
 from __future__ import annotations

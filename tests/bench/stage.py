@@ -13,8 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ NETWORK = "n1"
 FOUR, SIX = ip_network("10.64.0.0/16"), ip_network("fd64::/64")
 FIRST = 256  # of the addresses in either subnet that endpoints have
 OLD_SECONDS = 100.0  # Docker is done with them
-CALM_SECONDS, LONGEST_SECONDS = 0.35, 90.0
+CALM_SECONDS, LONGEST_SECONDS = 0.3, 90.0
 PARENT = (
     "link add eth0 address 02:00:00:00:ff:01 type veth peer name wire0",
     "link set eth0 up",
