@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -32,12 +33,16 @@ EVENTS_RETRY_SECONDS = 1.0
 NAMES_SETTLE_SECONDS = 1.0
 # A dockerd that is not there yet: records that were lost wait for it.
 NAMES_RETRY_SECONDS = 5.0
+# A request waits dozens of times for the kernel, and each time for a pass beside it to
+# let go of the interpreter: five milliseconds by default.
+SWITCH_SECONDS = 0.001
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def start(settings: Settings) -> tuple[Wsgi, Watchers]:
     """Build the parts and start watching; return the application and the watchers."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     parts = build(settings)
     parts.recovery.begin()
     metrics = Metrics()

@@ -1,4 +1,4 @@
-"""Measure the control path, the data path, many routed endpoints, or a power cut."""
+"""Measure the control or data path, routed endpoints, repairs, or a power cut."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from tests.bench.control import control
 from tests.bench.datapath import Asked, datapath
 from tests.bench.power import power
+from tests.bench.reconcile import reconcile
 from tests.bench.routed import routed
 from tests.lab.roots import ENGINES
 
@@ -26,6 +27,8 @@ def main() -> None:
     other.add_argument("--no-uml", action="store_true", help="without ipvlan")
     many = paths.add_parser("routed", help="what many routed endpoints cost")
     many.add_argument("--count", type=int, default=1000, help="at least 200")
+    repairs = paths.add_parser("reconcile", help="what passes cost, and repairs take")
+    repairs.add_argument("--times", type=int, default=20, help="at least 20")
     boots = paths.add_parser("power", help="what a boot after a power cut takes")
     boots.add_argument("--rounds", type=int, default=7, help="at least 5")
     for path in (one, other):
@@ -37,6 +40,8 @@ def main() -> None:
         parser.error("a median of fewer than 3 rounds, or of no time, says little")
     if given.what == "routed" and given.count < 200:
         parser.error("--count: a fifth of fewer than 200 says little")
+    if given.what == "reconcile" and given.times < 20:
+        parser.error("--times: a median of fewer than 20 says little")
     if given.what == "power" and given.rounds < 5:
         parser.error("--rounds: a median of fewer than 5 says little")
     # Both unwind, and what was made is removed on the way out. A shell lets what it
@@ -55,6 +60,8 @@ def measure(given: argparse.Namespace) -> bool:
         return control(given.engine, given.runs)
     if given.what == "routed":
         return routed(given.count)
+    if given.what == "reconcile":
+        return reconcile(given.times)
     if given.what == "power":
         return power(given.rounds)
     asked = Asked(given.engine, given.rounds, given.seconds, given.spread, given.single)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.bench.post import post
 from tests.docker.conftest import Site, make_site
 from tests.lab.net import Lan
 from underlay.model import Endpoint, Tenure
@@ -103,18 +102,8 @@ class Crowd:
         return spent
 
     def _post(self, method: str, body: dict[str, object]) -> dict[str, str]:
-        """Call over a connection of its own: the service keeps none."""
-        path = f"/proc/{self.site.host.pid}/root/run/docker/plugins/underlay.sock"
-        content = json.dumps(body).encode()
-        head = f"POST /{method} HTTP/1.1\r\nHost: bench\r\nContent-Length: "
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(path)
-            client.sendall(f"{head}{len(content)}\r\n\r\n".encode() + content)
-            answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
-        top, _, text = answer.partition(b"\r\n\r\n")
-        if b" 200 " not in top[:16]:
-            raise RuntimeError(f"{method}: {answer.decode(errors='replace')}")
-        return dict(json.loads(text))
+        root = Path(f"/proc/{self.site.host.pid}/root")
+        return post(root / "run/docker/plugins/underlay.sock", method, body)
 
     def told(self) -> Life:
         """Return the milliseconds the service itself counted so far, by method."""

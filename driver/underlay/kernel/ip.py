@@ -39,6 +39,8 @@ _NDA_DST, _NDA_MAC, _NDA_PROTOCOL = 1, 2, 12
 _PROXY, _NUD_PERMANENT = 0x08, 0x80
 _BY_KERNEL, _BY_BOOT, _ANYWHERE = 2, 3, 255
 _OURS = bytes([PROTOCOL])
+# The heads of the two attributes at the end: ages in clock ticks, and the protocol.
+_AGES_THEN_PROTOCOL = struct.pack("=HH", 20, 3), struct.pack("=HH", 5, _NDA_PROTOCOL)
 _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
@@ -215,18 +217,28 @@ def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
         body = _NDMSG.pack(0, 0, 0, flags, 0)
         for message in raw.dump(_GETNEIGH, _NEWNEIGH, body):
             _, index, state, marks, _ = _NDMSG.unpack_from(message)
-            if not (state & _NUD_PERMANENT or marks & _PROXY):
-                continue
-            found = dict(raw.attributes(message[_NDMSG.size :]))
-            if found.get(_NDA_PROTOCOL) == _OURS and _NDA_DST in found:
-                mac = b"" if flags else found.get(_NDA_MAC, b"")
-                name = names.get(index, str(index))
-                yield _neighbour(found[_NDA_DST], name, mac)
+            if state & _NUD_PERMANENT or marks & _PROXY:
+                found = _neighbour(_ageless(message), names.get(index, str(index)))
+                if found:
+                    yield found
+
+
+def _ageless(message: bytes) -> bytes:
+    """Leave out how long ago a neighbour was used: all else is as it was, as a rule."""
+    if (message[-28:-24], message[-8:-4]) == _AGES_THEN_PROTOCOL:
+        return message[:-28] + message[-8:]
+    return message
 
 
 @Remembered
-def _neighbour(address: bytes, device: str, mac: bytes) -> Neighbour:
-    return Neighbour(ip_address(address), device, mac.hex(":"))
+def _neighbour(message: bytes, device: str) -> Neighbour | None:
+    """Return what a message tells, None if it is none of ours."""
+    marks = _NDMSG.unpack_from(message)[3]
+    found = dict(raw.attributes(message[_NDMSG.size :]))
+    if found.get(_NDA_PROTOCOL) != _OURS or _NDA_DST not in found:
+        return None
+    mac = b"" if marks & _PROXY else found.get(_NDA_MAC, b"")
+    return Neighbour(ip_address(found[_NDA_DST]), device, mac.hex(":"))
 
 
 def create(wanted: Address | Route | Neighbour) -> None:

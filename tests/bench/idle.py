@@ -1,0 +1,52 @@
+"""Passes with nothing to do: `python -m tests.bench.idle <folder> <size>`.
+
+Over the records in a folder. Prints the CPU milliseconds of each in JSON, first the one
+of a process that has seen nothing yet: it is one of its own for that reason.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.bench.tables import Series
+from underlay.engine import Engine
+from underlay.kernel.netlink import Netlink
+from underlay.records import Records
+from underlay.rounds import MANY
+
+PASSES = 7
+
+
+def idle(folder: Path, size: int) -> Series:
+    """Return what a pass took, first of all the first, with `size` on record."""
+    words = (sys.executable, "-m", "tests.bench.idle", str(folder), str(size))
+    told = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+    return list(json.loads(told.stdout))
+
+
+def _measure(folder: Path, size: int) -> Series:
+    records = Records(folder / "state" / "underlay.db")
+    engine = Engine(records, Netlink(), "bench", time.time)
+
+    def spent() -> float:
+        began = time.process_time()
+        engine.passes.go_round({""}, time.time(), lambda _: None)
+        return (time.process_time() - began) * 1000
+
+    found = [spent()]
+    for _ in range(size // MANY + 1):  # it is in a hurry until all were looked at
+        spent()
+    found += [spent() for _ in range(PASSES)]
+    if steps := engine.preview():
+        raise RuntimeError(f"there is something to do after all: {steps[0]}")
+    records.close()
+    return found
+
+
+if __name__ == "__main__":
+    told = _measure(Path(sys.argv[1]), int(sys.argv[2]))
+    sys.stdout.write(json.dumps(told))
