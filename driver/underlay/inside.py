@@ -7,7 +7,7 @@ with it, and is to stay like that; only where the default route goes is learnt a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from underlay import model
@@ -68,6 +68,30 @@ def learn(
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
     settings = known.settings if known else ()
     return replace(endpoint, inside=Inside(link.name, mtu, defaults, settings))
+
+
+def concerning(
+    wanted: Iterable[Object], rooms: Mapping[str, Collection[Object]]
+) -> frozenset[Object]:
+    """Return what of that seen in sandboxes is wanted there, or was left half made.
+
+    Whatever else is there is the container's own.
+    """
+    keys = {o.key for o in wanted}
+    return frozenset(
+        o
+        for room in rooms.values()
+        for o in room
+        if o.key in keys or (isinstance(o, Link) and o.owner is None)
+    )
+
+
+def is_standing_in(
+    network: Network, endpoint: Endpoint, room: Collection[Object]
+) -> bool:
+    """Tell whether a container still has the device that keeps the place of its own."""
+    mark, kind = Owner(network.id, endpoint.id).mark, mode_of(network.options).KIND
+    return any(isinstance(o, Link) and o.key == mark and o.kind != kind for o in room)
 
 
 def _is_complete(

@@ -15,11 +15,11 @@ from underlay.kernel import Kernel
 from underlay.model import Endpoint, Inside, Network, Repair
 from underlay.modes import mode_of
 from underlay.modes.options import is_repaired
-from underlay.objects import Address, Link, Object, Owner, Permit, Route, Sysctl
+from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.rounds import Patience, Rounds
+from underlay.rounds import Patience, Rounds, premature
 from underlay.steps import Amend, Create, Delete, Step
 from underlay.takeovers import Takeovers
 from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 # Docker is done with a device that it took so long ago, whatever it has not got.
 GIVEN_SECONDS = 30.0
-SECOND_LOOK_SECONDS, STAND_IN_SECONDS = 0.15, 2.0
 
 Rooms = Mapping[str, Collection[Object]]
 
@@ -105,7 +104,7 @@ class Passes:
         self._tell_of_macs()
         self.builder.settle_settings(self.clock())
         stirred = self._stirred(only, joined)
-        early = {f[0] for steps in stirred.values() if (f := _premature(steps))}
+        early = {f[0] for steps in stirred.values() if (f := premature(steps))}
         self._missing = {k: self._missing.get(k, self.clock()) for k in early}
         for owner, steps in stirred.items():
             if patient and not (self._is_ripe(steps) and self._patience.has_end(owner)):
@@ -114,7 +113,7 @@ class Passes:
                 refused = self._settle(owner, steps)
             self._patience.note(owner, failed=bool(refused))
             failed += refused
-        self._forgive(only)
+        self._forgive(stirred.keys(), only, joined)
         self._announce()
         return failed
 
@@ -136,7 +135,7 @@ class Passes:
 
     def _is_ripe(self, steps: Collection[Step]) -> bool:
         """Tell whether it is time for steps, of which some need a second look."""
-        found = _premature(steps)
+        found = premature(steps)
         if found is None:
             return True
         key, least = found
@@ -162,7 +161,7 @@ class Passes:
         want = self._wanted_beside(seen, there) + taken
         seen |= self.kernel.permits({o for o in want.objects if isinstance(o, Permit)})
         seen |= self.kernel.sysctls({o for o in want.objects if isinstance(o, Sysctl)})
-        seen |= _concerning(want, rooms)
+        seen |= inside.concerning(want.objects, rooms)
         settings = of_settings(self.records.settings.all(), want.reasons)
         due = sparing.due(self.records, want, plan(want, seen))
         return due + self.builder.setting_steps(settings)
@@ -185,7 +184,7 @@ class Passes:
                 changed.append(now)
                 if learning and endpoint.inside is None:
                     self._to_tell[now.id] = now
-            if is_repaired(network, now) or _is_standing_in(network, now, room):
+            if is_repaired(network, now) or inside.is_standing_in(network, now, room):
                 found[now.id] = now
         if learning and changed:
             with self.records.writing(durable=False):
@@ -327,41 +326,30 @@ class Passes:
             return None, ()
         room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
         if room is None or not (
-            is_repaired(network, endpoint) or _is_standing_in(network, endpoint, room)
+            is_repaired(network, endpoint)
+            or inside.is_standing_in(network, endpoint, room)
         ):
             return None, ()
         want = of_endpoint(network, self._learn(network, endpoint, room), there=True)
         want = want.of(owner)
-        return want, _concerning(want, {endpoint.sandbox: room})
+        return want, inside.concerning(want.objects, {endpoint.sandbox: room})
 
-    def _forgive(self, only: str | None) -> None:
-        """Clear the troubles of what has come right by itself."""
-        troubled = self.records.notes.troubles()
-        if not troubled:
-            return
-        owners = (step.object.owner or Owner() for step in self.preview())
-        still = {owner.whole.mark for owner in owners}
-        for trouble in troubled:
+    def _forgive(
+        self,
+        stirred: Collection[Owner],
+        only: str | None,
+        joined: Collection[Endpoint] | None,
+    ) -> None:
+        """Clear the troubles of what was looked at and has come right by itself."""
+        looked_at = None if joined is None else {e.id for e in joined}
+        for trouble in self.records.notes.troubles():
             owner = Owner.parse(trouble.mark)
-            if trouble.mark not in still and only in (None, owner.network):
+            if owner in stirred or only not in (None, owner.network):
+                continue
+            endpoint = self.records.networks.endpoint(owner.endpoint)
+            away = endpoint and endpoint.sandbox and not endpoint.left
+            if looked_at is None or not away or owner.endpoint in looked_at:
                 self.records.notes.clear_trouble(trouble.mark)
-
-
-def _premature(steps: Collection[Step]) -> tuple[Hashable, float] | None:
-    """Return the key of what is not to be made before a second look, seconds later.
-
-    A default route, if nothing else is missing in a sandbox: Docker may be about to
-    give it to another network, and would meet ours. What keeps the place of a device
-    whose parent is gone: that comes back at once, as a rule.
-    """
-    made = [step.object for step in steps if isinstance(step, Create)]
-    for o in made:
-        if isinstance(o, Link) and o.stand_in and o.peer and o.peer.sandbox:
-            return o.key, STAND_IN_SECONDS
-    ways = [o for o in made if isinstance(o, Route) and inside.is_default(o)]
-    if len(ways) == len(steps) and ways[0].sandbox:
-        return ways[0].key, SECOND_LOOK_SECONDS
-    return None
 
 
 def _is_in_vain(step: Step, refused: Step) -> bool:
@@ -376,25 +364,3 @@ def _is_in_vain(step: Step, refused: Step) -> bool:
         return False
     places = [(o.sandbox, o.name) for o in (other, other.peer) if o]
     return (getattr(found, "sandbox", ""), found.device) in places
-
-
-def _concerning(want: Wanted, rooms: Rooms) -> frozenset[Object]:
-    """Return what of that seen in sandboxes is wanted there, or was left half made.
-
-    Whatever else is there is the container's own.
-    """
-    keys = {o.key for o in want.objects}
-    return frozenset(
-        o
-        for room in rooms.values()
-        for o in room
-        if o.key in keys or (isinstance(o, Link) and o.owner is None)
-    )
-
-
-def _is_standing_in(
-    network: Network, endpoint: Endpoint, room: Collection[Object]
-) -> bool:
-    """Tell whether a container still has the device that keeps the place of its own."""
-    mark, kind = Owner(network.id, endpoint.id).mark, mode_of(network.options).KIND
-    return any(isinstance(o, Link) and o.key == mark and o.kind != kind for o in room)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 
+from underlay import inside
 from underlay.model import Endpoint
-from underlay.objects import Owner
+from underlay.objects import Link, Owner, Route
 from underlay.records import Records
+from underlay.steps import Create, Step
 
 # A look into a sandbox takes a third of a millisecond.
 A_FEW, MANY = 20, 500
 LEAST_SECONDS, MOST_SECONDS = 1.0, 300.0
+SECOND_LOOK_SECONDS, STAND_IN_SECONDS = 0.15, 2.0
 
 
 @dataclass
@@ -87,3 +90,20 @@ class Patience:
         """Return the seconds until the next try, None if nobody waits."""
         ends = [last + pause for last, pause in self._waiting.values()]
         return max(0.0, min(ends) - self.clock()) if ends else None
+
+
+def premature(steps: Collection[Step]) -> tuple[Hashable, float] | None:
+    """Return the key of what is not to be made before a second look, seconds later.
+
+    A default route, if nothing else is missing in a sandbox: Docker may be about to
+    give it to another network, and would meet ours. What keeps the place of a device
+    whose parent is gone: that comes back at once, as a rule.
+    """
+    made = [step.object for step in steps if isinstance(step, Create)]
+    for o in made:
+        if isinstance(o, Link) and o.stand_in and o.peer and o.peer.sandbox:
+            return o.key, STAND_IN_SECONDS
+    ways = [o for o in made if isinstance(o, Route) and inside.is_default(o)]
+    if len(ways) == len(steps) and ways[0].sandbox:
+        return ways[0].key, SECOND_LOOK_SECONDS
+    return None

@@ -18,8 +18,8 @@ from tests.fakes import BR0, ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam
 from underlay.errors import NoParent
 from underlay.model import Device, Endpoint, Network, Segment
 from underlay.objects import Address, Link, Owner, Route
-from underlay.passes import SECOND_LOOK_SECONDS, STAND_IN_SECONDS
 from underlay.records import Records
+from underlay.rounds import SECOND_LOOK_SECONDS, STAND_IN_SECONDS
 
 FOUR, SIX = ip_network("10.0.0.0/24"), ip_network("fd00::/64")
 GATEWAY4, GATEWAY6 = ip_address("10.0.0.1"), ip_address("fd00::1")
