@@ -14,6 +14,7 @@ from underlay import model
 from underlay.model import FAMILIES, Endpoint, Family, Inside, Network
 from underlay.modes import mode_of
 from underlay.modes.ipvlan import EVERYWHERE
+from underlay.modes.options import is_repaired
 from underlay.objects import HOST_METRIC, Address, Link, Object, Owner, Route
 
 _CONNECTED_METRIC = {4: 0, 6: 256}
@@ -86,10 +87,14 @@ def concerning(
     )
 
 
-def is_standing_in(
-    network: Network, endpoint: Endpoint, room: Collection[Object]
-) -> bool:
-    """Tell whether a container still has the device that keeps the place of its own."""
+def is_mended(network: Network, endpoint: Endpoint, room: Collection[Object]) -> bool:
+    """Tell whether what is seen in a sandbox is to be put right.
+
+    Without repair too, as long as the container has but a device that keeps the place
+    of its own.
+    """
+    if is_repaired(network, endpoint):
+        return True
     mark, kind = Owner(network.id, endpoint.id).mark, mode_of(network.options).KIND
     return any(isinstance(o, Link) and o.key == mark and o.kind != kind for o in room)
 

@@ -14,7 +14,6 @@ from underlay.failures import KernelRefused
 from underlay.kernel import Kernel
 from underlay.model import Endpoint, Inside, Network, Repair
 from underlay.modes import mode_of
-from underlay.modes.options import is_repaired
 from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
@@ -184,7 +183,7 @@ class Passes:
                 changed.append(now)
                 if learning and endpoint.inside is None:
                     self._to_tell[now.id] = now
-            if is_repaired(network, now) or inside.is_standing_in(network, now, room):
+            if inside.is_mended(network, now, room):
                 found[now.id] = now
         if learning and changed:
             with self.records.writing(durable=False):
@@ -325,10 +324,7 @@ class Passes:
         if not (endpoint and network and endpoint.inside) or endpoint.left:
             return None, ()
         room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
-        if room is None or not (
-            is_repaired(network, endpoint)
-            or inside.is_standing_in(network, endpoint, room)
-        ):
+        if room is None or not inside.is_mended(network, endpoint, room):
             return None, ()
         want = of_endpoint(network, self._learn(network, endpoint, room), there=True)
         want = want.of(owner)
