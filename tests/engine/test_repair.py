@@ -20,6 +20,7 @@ from underlay.model import Device, Endpoint, Network, Segment
 from underlay.objects import Address, Link, Owner, Route
 from underlay.passes import SECOND_LOOK_SECONDS, STAND_IN_SECONDS
 from underlay.records import Records
+from underlay.rounds import A_FEW
 
 FOUR, SIX = ip_network("10.0.0.0/24"), ip_network("fd00::/64")
 GATEWAY4, GATEWAY6 = ip_address("10.0.0.1"), ip_address("fd00::1")
@@ -262,6 +263,25 @@ def test_a_default_route_is_given_time_to_move_and_then_made_again(records):
     world.time.now += SECOND_LOOK_SECONDS
     world.look()
     assert world.dump() == before
+
+
+def test_the_second_look_comes_in_time_among_many_containers(records):
+    world = World(records, MODES["macvlan"])
+    for number in range(3 * A_FEW):
+        other = Endpoint(f"a{number}", "n1", created=world.time())
+        world.engine.create_endpoint(other)
+        attachment = world.engine.join("n1", other.id, f"/run/{other.id}")
+        way = Route(ip_network("0.0.0.0/0"), "eth0", 0, via=GATEWAY4)
+        world.kernel.dock(attachment.device, f"/run/{other.id}", "eth0", way)
+    world.settle()
+    key = Route(ip_network("0.0.0.0/0"), "eth0", 0, sandbox=ROOM).key
+    world.kernel.others.pop(key)
+    world.look()
+    for _ in range(2):
+        assert key not in world.kernel.others
+        world.time.now += SECOND_LOOK_SECONDS * 0.6
+        world.look("/run/a0")
+    assert key in world.kernel.others
 
 
 def test_a_default_route_that_went_elsewhere_is_not_asked_back(records):
