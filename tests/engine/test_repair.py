@@ -337,6 +337,18 @@ def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
     assert records.notes.troubles() == []
 
 
+def test_a_clock_that_is_set_back_keeps_nobody_waiting(records):
+    world = World(records, MODES["macvlan"])
+    take_device(world)
+    world.kernel.refuse_at = world.kernel.steps + 1
+    world.look()
+    assert "eth0" not in world.kernel.rooms[ROOM]
+    world.kernel.calm()
+    world.time.now -= 86400.0
+    world.look()
+    assert "eth0" in world.kernel.rooms[ROOM]
+
+
 def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):
     world = World(records, MODES["macvlan"])
     announcer = world.engine.passes.announcer
