@@ -45,6 +45,7 @@ class Passes:
     noticed: float = 0.0
     _missing: dict[Hashable, float] = field(default_factory=dict)
     _again: float | None = None
+    _unripe: set[Owner] = field(default_factory=set)
     _to_tell: dict[str, Endpoint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Passes:
         if stirred is None or "" in stirred:
             self._patience.hasten()
         self._again = None
-        waiting = self._patience.over()
+        waiting = self._patience.over() | self._unripe
         joined = self._rounds.next(stirred, waiting)
         for sandbox in {e.sandbox for e in joined}:
             with suppress(OSError):  # it is gone, or not there yet
@@ -105,8 +106,10 @@ class Passes:
         stirred = self._stirred(only, joined)
         early = {f[0] for steps in stirred.values() if (f := premature(steps))}
         self._missing = {k: self._missing.get(k, self.clock()) for k in early}
+        unripe = (o for o, s in stirred.items() if not self._is_ripe(s))
+        self._unripe = set(unripe) if patient else set()
         for owner, steps in stirred.items():
-            if patient and not (self._is_ripe(steps) and self._patience.has_end(owner)):
+            if owner in self._unripe or (patient and not self._patience.has_end(owner)):
                 continue
             with self.records.writing(durable=False):
                 refused = self._settle(owner, steps)

@@ -62,7 +62,8 @@ class Patience:
     def has_end(self, owner: Owner) -> bool:
         """Tell whether it is time to try."""
         last, pause = self._waiting.get(owner, (0.0, 0.0))
-        return self.clock() - last >= pause
+        # A clock that was set back is no reason to wait for it.
+        return not 0 <= self.clock() - last < pause
 
     def note(self, owner: Owner, *, failed: bool) -> None:
         """Note how a try went."""

@@ -19,7 +19,7 @@ from underlay.errors import NoParent
 from underlay.model import Device, Endpoint, Network, Segment
 from underlay.objects import Address, Link, Owner, Route
 from underlay.records import Records
-from underlay.rounds import SECOND_LOOK_SECONDS, STAND_IN_SECONDS
+from underlay.rounds import A_FEW, SECOND_LOOK_SECONDS, STAND_IN_SECONDS
 
 FOUR, SIX = ip_network("10.0.0.0/24"), ip_network("fd00::/64")
 GATEWAY4, GATEWAY6 = ip_address("10.0.0.1"), ip_address("fd00::1")
@@ -264,6 +264,25 @@ def test_a_default_route_is_given_time_to_move_and_then_made_again(records):
     assert world.dump() == before
 
 
+def test_the_second_look_comes_in_time_among_many_containers(records):
+    world = World(records, MODES["macvlan"])
+    for number in range(3 * A_FEW):
+        other = Endpoint(f"a{number}", "n1", created=world.time())
+        world.engine.create_endpoint(other)
+        attachment = world.engine.join("n1", other.id, f"/run/{other.id}")
+        way = Route(ip_network("0.0.0.0/0"), "eth0", 0, via=GATEWAY4)
+        world.kernel.dock(attachment.device, f"/run/{other.id}", "eth0", way)
+    world.settle()
+    key = Route(ip_network("0.0.0.0/0"), "eth0", 0, sandbox=ROOM).key
+    world.kernel.others.pop(key)
+    world.look()
+    for _ in range(2):
+        assert key not in world.kernel.others
+        world.time.now += SECOND_LOOK_SECONDS * 0.6
+        world.look("/run/a0")
+    assert key in world.kernel.others
+
+
 def test_a_default_route_that_went_elsewhere_is_not_asked_back(records):
     world = World(records, MODES["macvlan"])
     ours = Route(ip_network("0.0.0.0/0"), "eth0", 0, sandbox=ROOM)
@@ -315,6 +334,18 @@ def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
     world.look("", ROOM)
     assert "eth0" in world.kernel.rooms[ROOM]
     assert records.notes.troubles() == []
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_waiting(records):
+    world = World(records, MODES["macvlan"])
+    take_device(world)
+    world.kernel.refuse_at = world.kernel.steps + 1
+    world.look()
+    assert "eth0" not in world.kernel.rooms[ROOM]
+    world.kernel.calm()
+    world.time.now -= 86400.0
+    world.look()
+    assert "eth0" in world.kernel.rooms[ROOM]
 
 
 def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):

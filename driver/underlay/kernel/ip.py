@@ -37,7 +37,7 @@ _VIA = 18
 _UNICAST, _LOCAL, _BLACKHOLE = 1, 2, 6
 _NDA_DST, _NDA_MAC, _NDA_PROTOCOL = 1, 2, 12
 _PROXY, _NUD_PERMANENT = 0x08, 0x80
-_BY_KERNEL, _BY_BOOT, _ANYWHERE = 2, 3, 255
+_BY_KERNEL, _BY_BOOT, _BY_ROUTER, _ANYWHERE = 2, 3, 9, 255
 _OURS = bytes([PROTOCOL])
 # The heads of the two attributes at the end: ages in clock ticks, and the protocol.
 _AGES_THEN_PROTOCOL = struct.pack("=HH", 20, 3), struct.pack("=HH", 5, _NDA_PROTOCOL)
@@ -198,12 +198,15 @@ def _route(message: bytes, device: str) -> Route:
 def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
     """Return the routes of this namespace by links given by index, and default ones.
 
-    Those of the main table, whoever put them there.
+    Those of the main table, whoever put them there, but not by router advertisement:
+    they stand beside Docker's, at the same metric.
     """
     for family in FAMILIES.values():
         body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         for message in raw.dump(_GETROUTE, _NEWROUTE, body):
             if message[4] != MAIN_TABLE or message[7] != _UNICAST:
+                continue
+            if message[5] == _BY_ROUTER:
                 continue
             index = _leaves_by(message)
             if index in names or not message[1]:
@@ -241,17 +244,19 @@ def _neighbour(message: bytes, device: str) -> Neighbour | None:
     return Neighbour(ip_address(found[_NDA_DST]), device, mac.hex(":"))
 
 
-def create(wanted: Address | Route | Neighbour) -> None:
+def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None:
     """Make it; raises OSError. What is there as wanted is no error.
 
     A stranger in the place of an address or a route is refused, never replaced. In a
-    sandbox, whatever is there already is refused with EEXIST.
+    sandbox, whatever is there already is refused with EEXIST; `beside`: an IPv6 route
+    only if it is the same.
     """
     match wanted:
         case Address():
             kind, body, flags = _NEWADDR, _of_address(wanted), raw.EXCLUSIVE
         case Route():
-            kind, body, flags = _NEWROUTE, _of_route(wanted), raw.EXCLUSIVE
+            flags = 0 if beside else raw.EXCLUSIVE
+            kind, body = _NEWROUTE, _of_route(wanted)
         case Neighbour():
             kind, body, flags = _NEWNEIGH, _of_neighbour(wanted), raw.REPLACE
     try:

@@ -6,6 +6,7 @@ import errno
 import struct
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from underlay.kernel import ip, links, namespaces, raw, sysctl
@@ -49,13 +50,15 @@ def finish(link: Link) -> None:
             path, value = setting.replace("*", born).split("=")
             with suppress(FileNotFoundError):  # a kernel without IPv6
                 (sysctl.SYSCTLS / path).write_text(value)
+        index = links.index_of(born)
         _set(
-            links.index_of(born),
+            index,
             raw.attribute(_IFNAME, link.name.encode() + b"\0"),
             raw.attribute(_ALIAS, mark.encode()),
-            raw.attribute(_GROUP, _NUMBER.pack(0)),
             up=link.up,
         )
+        # Apart: it is set first, and stays so when the name is refused.
+        _set(index, raw.attribute(_GROUP, _NUMBER.pack(0)), up=None)
 
     namespaces.inside(Path(link.sandbox), run)
 
@@ -76,11 +79,27 @@ def _touch(step: Step) -> None:
             if found and found.ours:
                 raw.ask(_DELLINK, 0, _IFINFO.pack(0, 0, found.index, 0, 0))
         case Create(Address() | Route() as thing):
+            found = links.link_named(thing.device or "")
+            if found is None or not found.ours:
+                raise OSError(errno.ENODEV, f"{thing.device} is gone")
             # What somebody put there meanwhile is the next look's business.
             with suppress(FileExistsError):
-                ip.create(thing)
+                _create(thing, found)
         case Delete(Address() | Route() as thing):
             ip.delete(thing)
+
+
+def _create(thing: Address | Route, link: RawLink) -> None:
+    try:
+        ip.create(thing)
+    except FileExistsError:
+        if isinstance(thing, Address) or thing.destination.version == 4:
+            raise
+        # A router's, which is not looked at, has the same metric and may stay.
+        seen = ip.routes_inside({link.index: link.name})
+        if replace(thing, sandbox="").key in {way.key for way in seen}:
+            raise
+        ip.create(thing, beside=True)
 
 
 def _amend(seen: Link, link: Link) -> None:
