@@ -6,6 +6,7 @@ import errno
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from underlay.announcer import Announcer
 from underlay.engine import Engine
 from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
@@ -367,7 +368,8 @@ class Clock:
 def engine_on(
     records: Records, kernel: FakeKernel, clock: Clock | None = None
 ) -> Engine:
-    return Engine(records, kernel, "machine-1", clock or Clock())
+    clock = clock or Clock()
+    return Engine(records, kernel, "machine-1", clock, Announcer(kernel, clock))
 
 
 def ipam_on(

@@ -15,13 +15,16 @@ from functools import partial
 from underlay.engine import Engine
 from underlay.ipam import Ipam
 from underlay.kernel import Kernel
-from underlay.model import Claim
+from underlay.model import Claim, Endpoint
+from underlay.objects import Owner
 from underlay.records import Records
 from underlay.views import DockerView
 
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86400.0
+# A view may be older than an endpoint, and Docker be starting its container still.
+LISTED_SECONDS = 60.0
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Cleanup:
     def heed(self, view: DockerView) -> None:
         """Learn names from Docker's view, and free what was seen dead twice."""
         self._learn_names(view)
+        self.engine.passes.unlisted = frozenset(self._unlisted(view))
         dead, staying = dict(self._dead(view)), dict(self._staying(view))
         for key in self._condemned({*dead, *staying}):
             log.warning("freed" if key in dead else "kept", extra={"what": key})
@@ -76,7 +80,7 @@ class Cleanup:
         """Return who left and did not: dockerd died over it and keeps the endpoint."""
         networks = self.records.networks
         for endpoint in networks.leaving():
-            stays = partial(networks.join, endpoint.id, endpoint.sandbox)
+            stays = partial(networks.stay, endpoint.id)
             if endpoint.id in view.endpoints and self.kernel.sandbox_lives(
                 endpoint.sandbox
             ):
@@ -98,9 +102,23 @@ class Cleanup:
         if endpoint is None:
             return False
         # What left may be of a container that lives on, on its other networks.
-        return endpoint.left or not (
-            endpoint.sandbox and self.kernel.sandbox_lives(endpoint.sandbox)
-        )
+        return endpoint.left or not self._is_inside(endpoint)
+
+    def _is_inside(self, endpoint: Endpoint) -> bool:
+        """Tell whether an endpoint has its device in a sandbox that lives."""
+        if not endpoint.sandbox or not self.kernel.sandbox_lives(endpoint.sandbox):
+            return False
+        mark = Owner(endpoint.network, endpoint.id).mark
+        room = self.kernel.observe_inside({endpoint.sandbox})
+        return any(o.key == mark for o in room.get(endpoint.sandbox, ()))
+
+    def _unlisted(self, view: DockerView) -> Iterator[str]:
+        """Return the endpoints that Docker does not list, and has had time to."""
+        now = self.clock()
+        for endpoint in self.records.networks.joined():
+            young = now - endpoint.created < LISTED_SECONDS
+            if endpoint.id not in view.endpoints and not young:
+                yield endpoint.id
 
     def _free_endpoint(self, identity: str) -> None:
         endpoint = self.records.networks.endpoint(identity)

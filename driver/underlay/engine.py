@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -75,7 +76,7 @@ class Engine:
             builder=self._builder,
             takeovers=self._takeovers,
             parents=self._parents,
-            announcer=self.announcer or Announcer(self.kernel, self.clock),
+            announcer=self.announcer or Announcer(self.kernel, time.monotonic),
             clock=self.clock,
         )
 
@@ -231,7 +232,9 @@ class Engine:
 
     def reconcile(self, only: str | None = None) -> list[Step]:
         """Put right what differs from the records; return the steps that failed."""
-        return self.passes.run(only)
+        failed = self.passes.run(only)
+        self.passes.announcer.send()
+        return failed
 
     def preview(self) -> tuple[Step, ...]:
         """Return the steps a pass would take now, in order."""

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from underlay.model import Device, Identity
 from underlay.objects import PREFIX
 
+# Bridges, bonds and VLANs have the MAC of a card, and another one may have it too.
+_HAS_ITS_OWN = ("", "veth")
+
 
 def of(device: Device) -> Identity:
     """Return what tells a device from others."""
@@ -23,7 +26,7 @@ def follow(
     """Return the device an identity was taken of, or the one in its place; or None.
 
     A permanent address decides, then name and address together, then an address that
-    only one device of the kind has: a renamed NIC is followed, and two that swapped
+    only one card has: a renamed NIC is followed, and two that swapped
     their names are not confused. What is left is a device of the same name: another one
     in the place of the old. `device` finds one by its name; `devices`, all of the
     host's, are asked for only if that is not the one.
@@ -36,8 +39,10 @@ def follow(
     alike = [d for d in devices() if _is_candidate(d) and _is_alike(known, d)]
     if known.permanent_mac:
         found = [d for d in alike if d.permanent_mac == known.permanent_mac]
-    else:
+    elif known.kind in _HAS_ITS_OWN:
         found = [d for d in alike if known.mac and d.mac == known.mac]
+    else:
+        found = []
     return found[0] if len(found) == 1 else named
 
 

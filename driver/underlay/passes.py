@@ -10,16 +10,17 @@ from dataclasses import dataclass, field, replace
 from underlay import inside, sparing
 from underlay.announcer import Announcer
 from underlay.builder import Builder
-from underlay.failures import KernelRefused
+from underlay.failures import KernelRefused, RecordsUnwritable
 from underlay.kernel import Kernel
-from underlay.model import Endpoint, Inside, Network, Repair
+from underlay.ledger import Ledger
+from underlay.model import Endpoint, Inside, Network
 from underlay.modes import mode_of
 from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.rounds import Patience, Rounds, premature
-from underlay.steps import Amend, Create, Delete, Step
+from underlay.steps import Create, Delete, Step
 from underlay.takeovers import Takeovers
 from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
 
@@ -33,7 +34,11 @@ Rooms = Mapping[str, Collection[Object]]
 
 @dataclass
 class Passes:
-    """Puts right what differs from the records. `clock`: seconds since 1970."""
+    """Puts right what differs from the records. `clock`: seconds since 1970.
+
+    `unlisted` are the ids of endpoints that Docker did not list when it was last asked.
+    Nothing is put right in their sandboxes: Docker would not take it away again.
+    """
 
     records: Records
     kernel: Kernel
@@ -42,7 +47,9 @@ class Passes:
     parents: Parents
     announcer: Announcer
     clock: Callable[[], float]
-    noticed: float = 0.0
+    unlisted: frozenset[str] = frozenset()
+    _seen_since: dict[str, float] = field(default_factory=dict)
+    _complained: bool = False
     _missing: dict[Hashable, float] = field(default_factory=dict)
     _again: float | None = None
     _unripe: set[Owner] = field(default_factory=set)
@@ -51,6 +58,7 @@ class Passes:
     def __post_init__(self) -> None:
         self._patience = Patience(self.clock)
         self._rounds = Rounds(self.records)
+        self._ledger = Ledger(self.records, self.clock)
         self._remembered = Needs()
 
     def go_round(
@@ -66,7 +74,7 @@ class Passes:
         is something to do again, None if that is not known yet. Who failed lately is
         left alone.
         """
-        self.noticed = noticed
+        self._ledger.noticed = noticed
         if stirred is None or "" in stirred:
             self._patience.hasten()
         self._again = None
@@ -97,12 +105,12 @@ class Passes:
         """
         failed: list[Step] = []
         if not patient:
-            self.noticed = self.clock()
-        self.takeovers.settle()
+            self._ledger.noticed = self.clock()
         self.records.networks.turn()
-        self.parents.follow_all()
+        self._as_possible(self.takeovers.settle)
+        self._as_possible(self.parents.follow_all)
+        self._as_possible(lambda: self.builder.settle_settings(self.clock()))
         self._tell_of_macs()
-        self.builder.settle_settings(self.clock())
         stirred = self._stirred(only, joined)
         early = {f[0] for steps in stirred.values() if (f := premature(steps))}
         self._missing = {k: self._missing.get(k, self.clock()) for k in early}
@@ -111,12 +119,13 @@ class Passes:
         for owner, steps in stirred.items():
             if owner in self._unripe or (patient and not self._patience.has_end(owner)):
                 continue
-            with self.records.writing(durable=False):
+            with self.records.alone():
                 refused = self._settle(owner, steps)
             self._patience.note(owner, failed=bool(refused))
             failed += refused
-        self._forgive(stirred.keys(), only, joined)
         self._announce()
+        self._as_possible(self._ledger.write)
+        self._as_possible(lambda: self._forgive(stirred.keys(), only, joined))
         return failed
 
     def _tell_of_macs(self) -> None:
@@ -160,6 +169,11 @@ class Passes:
         seen = self.kernel.observe() | held
         rooms = self.kernel.observe_inside({e.sandbox for e in joined})
         there = self._learnt(joined, rooms, learning=learning)
+        # What is on its way back to the host is Docker's.
+        marks = {o.key for o in seen if isinstance(o, Link)}
+        there = {
+            e.id: e for e in there.values() if Owner(e.network, e.id).mark not in marks
+        }
         want = self._wanted_beside(seen, there) + taken
         seen |= self.kernel.permits({o for o in want.objects if isinstance(o, Permit)})
         seen |= self.kernel.sysctls({o for o in want.objects if isinstance(o, Sysctl)})
@@ -186,18 +200,41 @@ class Passes:
                 changed.append(now)
                 if learning and endpoint.inside is None:
                     self._to_tell[now.id] = now
-            if inside.is_mended(network, now, room):
+            if inside.is_mended(network, now, room) and now.id not in self.unlisted:
                 found[now.id] = now
         if learning and changed:
-            with self.records.writing(durable=False):
-                for endpoint in changed:
-                    self.records.networks.settle(endpoint)
+            self._as_possible(lambda: self._settle_inside(changed))
         return found
+
+    def _settle_inside(self, changed: Iterable[Endpoint]) -> None:
+        with self.records.writing(durable=False):
+            for endpoint in changed:
+                self.records.networks.settle(endpoint)
+                self._seen_since.pop(endpoint.id, None)
+
+    def _as_possible(self, note: Callable[[], None]) -> None:
+        """Write something down; what cannot be written is no reason not to repair."""
+        try:
+            note()
+            self._complained = False
+        except RecordsUnwritable as error:
+            if not self._complained:
+                log.warning("not recorded", extra={"error": error})
+            self._complained = True
 
     def _learn(
         self, network: Network, endpoint: Endpoint, room: Collection[Object]
     ) -> Endpoint:
-        given = self.clock() - endpoint.created > GIVEN_SECONDS
+        """Return an endpoint with how its device is, if Docker has finished with it.
+
+        It has had time enough a while after the device was first seen there.
+        """
+        given = False
+        mark = Owner(network.id, endpoint.id).mark
+        if endpoint.inside is None and any(o.key == mark for o in room):
+            now = self.clock()
+            since = self._seen_since.setdefault(endpoint.id, now)
+            given = now - since > GIVEN_SECONDS
         return inside.learn(network, endpoint, room, given=given)
 
     def _with_settings(self, endpoint: Endpoint, known: Inside) -> Endpoint:
@@ -267,35 +304,13 @@ class Passes:
                 refused = str(error)
                 refusal = refusal or refused
                 log.warning("step refused", extra={"error": error})
-            self._note(owner, step, refused)
+            self._ledger.enter(owner, step, refused)
             made |= isinstance(step, Create) and isinstance(step.object, Link | Address)
-        if refusal:
-            self.records.notes.note_trouble(owner.mark, refusal, self.clock())
-        else:
-            self.records.notes.clear_trouble(owner.mark)
+        self._ledger.close(owner, refusal)
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
         if endpoint:
             self._to_tell[endpoint.id] = endpoint
         return failed
-
-    def _note(self, owner: Owner, step: Step, refused: str) -> None:
-        """Enter into the ledger what was found, and what became of it."""
-        network = self.records.networks.get(owner.network)
-        endpoint = self.records.networks.endpoint(owner.endpoint)
-        before = step.seen if isinstance(step, Amend) else step.object
-        now = self.clock()
-        repair = Repair(
-            at=now,
-            mark=owner.mark,
-            place=getattr(step.object, "sandbox", ""),
-            before="" if isinstance(step, Create) else str(Create(before)),
-            step=str(step),
-            seconds=now - self.noticed,
-            error=refused,
-            network=network.label if network else owner.network[:12],
-            container=endpoint.container or endpoint.id[:12] if endpoint else "",
-        )
-        self.records.repairs.note([repair])
 
     def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
         """Plan once more for one owner, now that nobody else is writing.
@@ -325,6 +340,8 @@ class Passes:
         endpoint = self.records.networks.endpoint(owner.endpoint)
         network = self.records.networks.get(owner.network)
         if not (endpoint and network and endpoint.inside) or endpoint.left:
+            return None, ()
+        if endpoint.id in self.unlisted or self.kernel.observe({owner.device}):
             return None, ()
         room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
         if room is None or not inside.is_mended(network, endpoint, room):

@@ -73,6 +73,7 @@ class Watchers:
             period=settings.period,
             settle=EVENTS_SETTLE_SECONDS,
             least=PASS_LEAST_SECONDS,
+            retry=EVENTS_RETRY_SECONDS,
         )
         self.names = Loop(
             lambda: _tidy(parts, self._pass.wake),
@@ -111,19 +112,26 @@ class Watchers:
 
     def note(self, paths: frozenset[str] | None) -> None:
         """Have a pass look where something stirred, or everywhere (None)."""
+        self._remember(paths)
+        self._pass.wake()
+
+    def _remember(self, paths: frozenset[str] | None) -> None:
         with self._lock:
             seen = self._stirred
             if seen == frozenset():
                 self._noticed = time.time()
             self._stirred = None if seen is None or paths is None else seen | paths
-        self._pass.wake()
 
     def _mend(self) -> float | None:
         """Look where something stirred since the last pass began, None: anywhere."""
         with self._lock:
             stirred, self._stirred = self._stirred, frozenset()
             noticed = self._noticed if stirred else time.time()
-        return self._passes.go_round(stirred, noticed, self._listener.watch)
+        try:
+            return self._passes.go_round(stirred, noticed, self._listener.watch)
+        except BaseException:
+            self._remember(stirred)  # it is still to be looked at
+            raise
 
     def stop(self) -> None:
         """Stop watching; a Docker API that hangs is not waited for."""

@@ -11,6 +11,7 @@ from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
 from underlay.cleanup import Cleanup
 from underlay.dockerd import view
+from underlay.objects import Owner
 from underlay.views import DockerNetwork, DockerView
 
 GRACE = 60.0
@@ -89,11 +90,25 @@ def test_what_dockerd_lists_is_never_freed(house):
     assert house.endpoints == ["e1"]
 
 
-def test_a_sandbox_that_lives_keeps_its_endpoint_whatever_dockerd_says(house):
-    house.kernel.sandboxes.add("/run/sandbox")
+def test_a_device_in_a_sandbox_keeps_its_endpoint_whatever_dockerd_says(house):
+    house.kernel.dock(Owner("n1", "e1").device, "/run/sandbox", "eth0")
     for _ in range(5):
         house.heed(NOBODY, after=10 * GRACE)
     assert house.endpoints == ["e1"]
+
+
+def test_what_was_disconnected_unheard_is_not_made_again_and_is_freed(house):
+    """Its container lives on; Docker has taken the device away and forgotten it."""
+    house.kernel.dock(Owner("n1", "e1").device, "/run/sandbox", "eth0")
+    house.engine.reconcile()
+    house.time.now += 31
+    house.engine.reconcile()
+    house.kernel.lose("/run/sandbox", "eth0")
+    house.heed(NOBODY, after=GRACE)
+    house.engine.reconcile()
+    assert house.kernel.rooms["/run/sandbox"] == {}
+    house.heed(NOBODY, after=GRACE)
+    assert house.endpoints == []
 
 
 def test_an_address_without_endpoint_is_freed_unless_dockerd_knows_it(house):
@@ -143,7 +158,7 @@ def test_a_network_removed_while_we_were_away_goes_after_its_endpoints(house):
 
 
 def test_an_endpoint_that_left_is_freed_though_its_container_lives_on(house):
-    house.kernel.sandboxes = {"/run/sandbox"}
+    house.kernel.dock(Owner("n1", "e1").device, "/run/sandbox", "eth0")
     house.heed(NOBODY)
     house.heed(NOBODY, after=GRACE)
     assert house.endpoints == ["e1"]

@@ -215,6 +215,29 @@ def test_the_ledger_says_what_where_before_and_after(records):
     assert (told.seconds, told.error) == (0.5, "")
 
 
+def test_what_cannot_be_written_down_is_repaired_all_the_same(records):
+    world = World(records, MODES["macvlan"])
+    before = world.dump()
+    take_device(world)
+    records._database.run("PRAGMA query_only = ON")  # a disk gone read-only
+    world.look()
+    assert world.dump() == before
+    records._database.run("PRAGMA query_only = OFF")
+    assert records.repairs.latest(9) == []
+
+
+def test_a_device_that_docker_has_moved_back_is_not_asked_for_in_the_sandbox(world):
+    take_device(world)
+    name = Owner("n1", "e1").device
+    kind = {"routed": "veth", "bridge": "veth"}.get(world.network.id, "macvlan")
+    world.kernel.links[name] = Link(name, kind, Owner("n1", "e1"))
+    world.look("", ROOM)
+    world.time.now += 60
+    world.look("", ROOM)
+    assert world.kernel.rooms[ROOM] == {}
+    assert name in world.kernel.links
+
+
 def test_nothing_is_touched_before_docker_has_finished(records):
     world = World(records, MODES["macvlan"], docked=False)
     asked = Endpoint("e1", "n1", IPv4Interface("10.0.0.5/24"), created=world.time())
@@ -467,6 +490,15 @@ def test_two_that_swap_their_names_are_not_confused(records):
     renamed(world, "tmp", "eth1")
     world.settle()
     assert records.networks.get("n1").parent == "eth1"
+
+
+def test_a_bridge_is_not_taken_for_one_that_has_its_mac(records):
+    world = World(records, MODES["bridge"])
+    gone = world.kernel.strangers.pop("br0")
+    world.kernel.strangers["br50"] = replace(gone, name="br50")
+    world.look("")
+    known = records.networks.get("n1")
+    assert (known.parent, bool(known.absent)) == ("br0", True)
 
 
 def test_another_device_in_the_place_of_the_old_is_taken_by_its_name(records):

@@ -34,6 +34,10 @@ class Records:
         """Hold the one write transaction; any exception rolls it back."""
         return self._database.writing(durable=durable)
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep everybody from writing, as far as anybody can write at all."""
+        return self._database.alone()
+
     def check_there(self) -> None:
         """Raise RecordsUnwritable if the file is gone or another one."""
         self._database.check_there()

@@ -192,7 +192,8 @@ class Networks:
 
     def unsettled(self) -> list[Endpoint]:
         """Return those of which is not known yet how they are in their sandboxes."""
-        return self._joined("s.left = 0 AND s.device = ''")
+        newest = "ORDER BY e.created DESC LIMIT 500"
+        return self._joined(f"s.left = 0 AND s.device = '' {newest}")
 
     def joined_after(self, endpoint: str, limit: int) -> list[Endpoint]:
         """Return those that come next in the order of their ids, so many at most."""
@@ -263,6 +264,12 @@ class Networks:
             json.dumps(inside.settings),
             endpoint.id,
             endpoint.sandbox,
+        )
+
+    def stay(self, endpoint: str) -> None:
+        """Note that the device does not leave after all, as far as it is on record."""
+        self._db.run(
+            "UPDATE sandbox SET left = 0, device = '' WHERE endpoint = ?", endpoint
         )
 
     def leave(self, endpoint: str) -> None:
