@@ -13,10 +13,15 @@ import pytest
 
 from tests.lab import uml
 
+# Of nftables these kernels have only the core, without a family of tables.
 NO_TABLES = (
+    "--ignore=tests/kernel/test_filters.py",
+    "--ignore=tests/kernel/test_flap_sequences.py",
     "--deselect=tests/kernel/test_events.py"
-    "::test_changed_tables_of_the_host_are_heard_and_looks_at_them_are_not"
+    "::test_changed_tables_of_the_host_are_heard_and_looks_at_them_are_not",
 )
+# Of no kernel in particular, and slow on one processor.
+NO_CHURN = "--ignore=tests/kernel/test_churn.py"
 
 
 def passed(name, *words, memory="2G", timeout=1200):
@@ -34,8 +39,7 @@ def passed(name, *words, memory="2G", timeout=1200):
 @pytest.mark.timeout(1260)
 @pytest.mark.parametrize("name", uml.KERNELS)
 def test_the_kernel_tests_pass(name):
-    # Of nftables these kernels have only the core, without a family of tables.
-    passed(name, "tests/kernel", "--ignore=tests/kernel/test_filters.py", NO_TABLES)
+    passed(name, "tests/kernel", *NO_TABLES, NO_CHURN)
 
 
 @pytest.mark.timeout(1260)
