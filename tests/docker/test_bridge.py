@@ -160,6 +160,8 @@ def page(bridged):
 def test_containers_of_a_bridge_lan_and_host_reach_each_other_and_it_stays_as_it_is(
     site, page
 ):
+    # A port that is new on a bridge learns for a while.
+    wait_until(lambda: "forwarding" in site.host.run("bridge", "link").stdout, 40)
     before = whole_state(site)
     plugged(site, "b", *SIX)
     site.run("web", "b")
