@@ -209,7 +209,7 @@ def test_containers_go_on_without_records_as_long_as_dockerd_is_away(sites):
         site.host.start_dockerd("--live-restore")
         assert_rebuilt(site, before)
         assert_none_lost(site, host)
-        # One of 170 is lost between two routed containers, as a rule: not found out why.
+        # One of 170 may be lost between two routed containers: not found out why.
         assert_none_lost(site, way, but=1)
     finally:
         site.clear()
