@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,13 +42,12 @@ def pinging(site, container, address):
     return site.host.run("sh", "-c", start).stdout.strip(), log
 
 
-def assert_none_lost(site, ping, but=0):
+def assert_none_lost(site, ping):
     pid, log = ping
     site.host.run("kill", "-INT", pid)
     wait_until(lambda: "loss" in site.host.run("cat", log).stdout, 5)
     said = site.host.run("cat", log).stdout
-    sent, received = re.search(r"(\d+) packets transmitted, (\d+) rec", said).groups()
-    assert int(sent) - int(received) <= but, said
+    assert " 0% packet loss" in said, said
 
 
 def lose_records(site, kept=None):
@@ -206,11 +204,14 @@ def test_containers_go_on_without_records_as_long_as_dockerd_is_away(sites):
         site.host.run("sleep", str(3 * GRACE_SECONDS))
         assert on_record(site) == {}
         assert is_settled(site)
+        assert_none_lost(site, way)
+        # As it starts, dockerd makes its FORWARD rules anew, and for a moment what the
+        # host routes meets the policy DROP: with no service of ours about, too.
         site.host.start_dockerd("--live-restore")
+        way = pinging(site, "c2", beside)
         assert_rebuilt(site, before)
-        assert_none_lost(site, host)
-        # One of 170 may be lost between two routed containers: not found out why.
-        assert_none_lost(site, way, but=1)
+        for ping in (host, way):
+            assert_none_lost(site, ping)
     finally:
         site.clear()
         site.host.stop_dockerd()
