@@ -183,7 +183,7 @@ class Passes:
         return due + self.builder.setting_steps(settings)
 
     def _learnt(
-        self, joined: Iterable[Endpoint], rooms: Rooms, *, learning: bool
+        self, joined: Collection[Endpoint], rooms: Rooms, *, learning: bool
     ) -> dict[str, Endpoint]:
         """Return the endpoints that are to be put right in their sandboxes, by id."""
         found: dict[str, Endpoint] = {}
@@ -204,13 +204,17 @@ class Passes:
                 found[now.id] = now
         if learning and changed:
             self._as_possible(lambda: self._settle_inside(changed))
+        if learning:
+            unknown = {e.id for e in joined if e.inside is None}
+            self._seen_since = {
+                k: since for k, since in self._seen_since.items() if k in unknown
+            }
         return found
 
     def _settle_inside(self, changed: Iterable[Endpoint]) -> None:
         with self.records.writing(durable=False):
             for endpoint in changed:
                 self.records.networks.settle(endpoint)
-                self._seen_since.pop(endpoint.id, None)
 
     def _as_possible(self, note: Callable[[], None]) -> None:
         """Write something down; what cannot be written is no reason not to repair."""
