@@ -65,6 +65,8 @@ def start(engine, room, flavour="l2", **options):
     options = {**OPTIONS, "ipvlan_mode": flavour, **options}
     engine.create_network(replace(network, options=options))
     room.start(engine, endpoint)
+    # The kernel takes a moment for the link-local address.
+    wait_until(lambda: room.has("inet6 /64 scope link"), 5, room.face)
     return endpoint
 
 
@@ -108,7 +110,7 @@ def test_a_container_follows_its_parent_through_exchange_absence_and_renaming(
     wire.unplug()
     wire.plug(NEW)
     calm(engine)
-    assert without(room.face(), NEW) == before
+    wait_until(lambda: without(room.face(), NEW) == before, 5, room.face)
     wire.assert_reaches(web)
     wire.unplug()
     calm(engine)
