@@ -21,6 +21,7 @@ from underlay.failures import RecordsUnwritable
 from underlay.kernel import Kernel
 from underlay.model import Address, Endpoint, Network, Repair, Segment, Takeover
 from underlay.objects import Owner
+from underlay.parents import Parents
 from underlay.records import Records
 from underlay.records.notes import ANY
 from underlay.views import DockerContainer, DockerEndpoint, DockerNetwork, DockerView
@@ -187,6 +188,9 @@ class Recovery:
             created=self.clock(),
         )
         self.records.networks.add(network)
+        # At once: a pass on its way would tear down what follows from the host's place.
+        parents = Parents(self.records, self.kernel)
+        parents.note(network, parents.look(network))
         self.records.networks.rename(listed.id, listed.name)
         return True
 

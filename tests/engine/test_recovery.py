@@ -13,6 +13,7 @@ from underlay.ipam import Ipam
 from underlay.model import Endpoint, Network, Segment
 from underlay.objects import Link, Owner
 from underlay.recovery import Recovery
+from underlay.steps import Delete
 from underlay.views import DockerContainer, DockerEndpoint, DockerNetwork, DockerView
 
 SUBNET = ip_network("10.0.0.0/24")
@@ -187,6 +188,15 @@ def test_a_pass_leaves_what_may_be_lost_until_docker_was_asked(house):
     house.heed(listed(options={}))
     house.engine.reconcile()
     assert house.kernel.links.keys() == {living}
+
+
+def test_the_host_s_way_to_a_container_outlives_a_pass_under_way(house):
+    house.kernel.here = {"eth0": (ip_interface("10.0.0.99/24"),)}
+    shim = house.leave_behind(Owner(shared="shim/eth0"))
+    house.heed(listed(endpoint()))
+    # As a pass plans that began before: it follows parents first.
+    doomed = {s.object.name for s in house.engine.preview() if isinstance(s, Delete)}
+    assert shim not in doomed
 
 
 def test_a_leftover_of_a_network_on_record_goes_without_docker(house):
