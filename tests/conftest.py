@@ -8,6 +8,15 @@ from tests.kinds import need
 from underlay.records import Records
 
 
+LONGEST_FIRST = "uml", "docker"
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest and mostly waits: kernels, then engines."""
+    turns = {name: turn for turn, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: turns.get(item.path.parent.name, len(turns)))
+
+
 def pytest_runtest_setup(item):
     """Before any fixture: a lab host need not boot for a test that is skipped.
 

@@ -44,7 +44,7 @@ class Cleanup:
     def heed(self, view: DockerView) -> None:
         """Learn names from Docker's view, and free what was seen dead twice."""
         self._learn_names(view)
-        self.engine.passes.unlisted = frozenset(self._unlisted(view))
+        self.engine.passes.learning.unlisted = frozenset(self._unlisted(view))
         dead, staying = dict(self._dead(view)), dict(self._staying(view))
         for key in self._condemned({*dead, *staying}):
             log.warning("freed" if key in dead else "kept", extra={"what": key})

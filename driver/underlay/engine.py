@@ -151,7 +151,7 @@ class Engine:
 
         The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
         """
-        network = self._parents.follow(self._network(asked.network))
+        network = self._parents.look(self._network(asked.network))
         self._builder.note_settings(set(mode_of(network.options).reasons(network)))
         self._takeovers.stand(network)
         with self._builder.building(Owner(asked.network, asked.id)):
@@ -274,22 +274,19 @@ class Engine:
 
         Where there is nothing to stand on, the container waits for it or is refused.
         """
-        parent = self.kernel.device(network.parent)
-        if network.absent or parent is None or parent.name != network.parent:
-            now = self._parents.look(network)
-            self._parents.note(network, now)
-            network = now
-        if network.absent:
-            if waits_for_parent(network, asked):
-                return network, network.base.mac if network.base else ""
-            raise uplink.missing(network, self.kernel)
-        if owners := self._builder.owners(network.id):
+        now = self._parents.look(network)
+        self._parents.note(network, now)
+        if not now.absent and (owners := self._builder.owners(now.id)):
             self._builder.build(owners)
-        parent = self.kernel.device(network.parent)
-        if parent is None:
-            raise uplink.missing(network, self.kernel)
-        check_mtu(asked.options, parent.mtu, network.uplink)
-        return network, parent.mac
+            network, now = now, self._parents.look(now)
+            self._parents.note(network, now)
+        if not now.absent:
+            if "mtu" in asked.options and (found := self.kernel.device(now.parent)):
+                check_mtu(asked.options, found.mtu, now.uplink)
+            return now, now.mac
+        if waits_for_parent(now, asked):
+            return now, now.base.mac if now.base else ""
+        raise uplink.missing(now, self.kernel)
 
     def _check_mac(self, mac: str, network: Network) -> None:
         if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":

@@ -47,18 +47,6 @@ class Parents:
     kernel: Kernel
     with_new_mac: set[str] = field(default_factory=set)
 
-    def follow(self, network: Network) -> Network:
-        """Return a network with its parent as that is now, and note it."""
-        now = self.look(network)
-        if now != network:
-            with self.records.writing(durable=False):
-                # Once more, now that nobody else notes anything about it.
-                known = self.records.networks.get(network.id)
-                if known:
-                    now = self.look(known)
-                    self.note(known, now)
-        return now
-
     def follow_all(self) -> None:
         """Note how the parents of all networks are now, renames at one blow."""
         known = self.records.networks.all()
@@ -122,13 +110,14 @@ class Parents:
         self.records.networks.move(after)
 
     def _placed(self, network: Network, parent: Device | None) -> Network:
-        """Return a network with the host's own place on its parent.
+        """Return a network with its parent's MAC and the host's own place on it.
 
-        Only if the mode goes by it, and the host is able to keep it to itself.
+        That only if the mode goes by it, and the host is able to keep it to itself.
         """
-        mode = mode_of(network.options)
-        if parent is None or not mode.has_host_part(network.options):
+        if parent is None:
             return network
-        unguarded = mode.filters(network.options) and not self.kernel.can_filter
-        here = () if unguarded else self.kernel.addresses_of(parent.name)
+        mode, here = mode_of(network.options), network.here
+        if mode.has_host_part(network.options):
+            unguarded = mode.filters(network.options) and not self.kernel.can_filter
+            here = () if unguarded else self.kernel.addresses_of(parent.name)
         return replace(network, here=here, mac=parent.mac)

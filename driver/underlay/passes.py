@@ -12,11 +12,12 @@ from underlay.announcer import Announcer
 from underlay.builder import Builder
 from underlay.failures import KernelRefused, RecordsUnwritable
 from underlay.kernel import Kernel
+from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
-from underlay.model import Endpoint, Inside, Network
+from underlay.model import Endpoint
 from underlay.modes import mode_of
 from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
-from underlay.parents import Parents
+from underlay.parents import Glance, Parents
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.rounds import Patience, Rounds, premature
@@ -26,19 +27,10 @@ from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
 
 log = logging.getLogger(__name__)
 
-# Docker is done with a device that it took so long ago, whatever it has not got.
-GIVEN_SECONDS = 30.0
-
-Rooms = Mapping[str, Collection[Object]]
-
 
 @dataclass
 class Passes:
-    """Puts right what differs from the records. `clock`: seconds since 1970.
-
-    `unlisted` are the ids of endpoints that Docker did not list when it was last asked.
-    Nothing is put right in their sandboxes: Docker would not take it away again.
-    """
+    """Puts right what differs from the records. `clock`: seconds since 1970."""
 
     records: Records
     kernel: Kernel
@@ -47,8 +39,6 @@ class Passes:
     parents: Parents
     announcer: Announcer
     clock: Callable[[], float]
-    unlisted: frozenset[str] = frozenset()
-    _seen_since: dict[str, float] = field(default_factory=dict)
     _complained: bool = False
     _missing: dict[Hashable, float] = field(default_factory=dict)
     _again: float | None = None
@@ -56,6 +46,7 @@ class Passes:
     _to_tell: dict[str, Endpoint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.learning = Learning(self.records, self.kernel, self.clock)
         self._patience = Patience(self.clock)
         self._rounds = Rounds(self.records)
         self._ledger = Ledger(self.records, self.clock)
@@ -83,7 +74,8 @@ class Passes:
         for sandbox in {e.sandbox for e in joined}:
             with suppress(OSError):  # it is gone, or not there yet
                 watch(sandbox)
-        self.run(joined=joined, patient=True)
+        first = [e for e in joined if e.sandbox in (stirred or ())]
+        self.run(joined=joined, first=first, patient=True)
         # Those that it was time for, and that needed nothing.
         self._patience.forget(waiting & self._patience.over())
         pauses = [0.0] if self._rounds.is_hurried else []
@@ -95,15 +87,16 @@ class Passes:
         only: str | None = None,
         joined: Collection[Endpoint] | None = None,
         *,
+        first: Collection[Endpoint] = (),
         patient: bool = False,
     ) -> list[Step]:
         """Put right what differs; return the steps that failed.
 
-        `joined` are the endpoints into whose sandboxes to look, all by default. The
-        bulk look only finds who is concerned: each is then settled as a verb would,
-        alone, under the lock, from what the kernel and the records say at that moment.
+        `joined` are the endpoints into whose sandboxes to look, all by default; those
+        of `first` do not wait for the look at the host. The bulk look only finds who is
+        concerned: each is then settled as a verb would, alone, under the lock, from
+        what the kernel and the records say at that moment.
         """
-        failed: list[Step] = []
         if not patient:
             self._ledger.noticed = self.clock()
         self.records.networks.turn()
@@ -111,22 +104,57 @@ class Passes:
         self._as_possible(self.parents.follow_all)
         self._as_possible(lambda: self.builder.settle_settings(self.clock()))
         self._tell_of_macs()
+        if first:
+            self._settle_all(self._stirred_inside(first), patient=patient)
+            self._announce()
+            fresh = {e.id: self.records.networks.endpoint(e.id) for e in first}
+            joined = [e for e in (fresh.get(j.id, j) for j in joined or ()) if e]
         stirred = self._stirred(only, joined)
         early = {f[0] for steps in stirred.values() if (f := premature(steps))}
         self._missing = {k: self._missing.get(k, self.clock()) for k in early}
         unripe = (o for o, s in stirred.items() if not self._is_ripe(s))
         self._unripe = set(unripe) if patient else set()
+        ripe = {o: s for o, s in stirred.items() if o not in self._unripe}
+        failed = self._settle_all(ripe, patient=patient)
+        self._announce()
+        self._as_possible(self._ledger.write)
+        self._as_possible(lambda: self._forgive(stirred.keys(), only, joined))
+        return failed
+
+    def _settle_all(
+        self, stirred: Mapping[Owner, list[Step]], *, patient: bool
+    ) -> list[Step]:
+        failed: list[Step] = []
         for owner, steps in stirred.items():
-            if owner in self._unripe or (patient and not self._patience.has_end(owner)):
+            if patient and not self._patience.has_end(owner):
                 continue
             with self.records.alone():
                 refused = self._settle(owner, steps)
             self._patience.note(owner, failed=bool(refused))
             failed += refused
-        self._announce()
-        self._as_possible(self._ledger.write)
-        self._as_possible(lambda: self._forgive(stirred.keys(), only, joined))
         return failed
+
+    def _stirred_inside(self, joined: Collection[Endpoint]) -> dict[Owner, list[Step]]:
+        """Return what is to be done at once in sandboxes, whatever the host is like.
+
+        Not what needs a second look, or a parent that is yet to be made.
+        """
+        rooms = self.kernel.observe_inside({e.sandbox for e in joined})
+        there = self._learnt(joined, rooms, learning=True)
+        glance = Glance(self.kernel)
+        networks = [
+            n
+            for n in map(self.records.networks.get, {e.network for e in there.values()})
+            if n and not n.absent and (not n.parent or glance.device(n.parent))
+        ]
+        want = wanted(networks, there.values(), there)
+        inner = [o for o in want.objects if getattr(o, "sandbox", "")]
+        want = replace(want, objects=tuple(inner))
+        steps = plan(want, inside.concerning(inner, rooms))
+        found: dict[Owner, list[Step]] = {}
+        for step in sparing.due(self.records, want, steps):
+            found.setdefault((step.object.owner or Owner()).whole, []).append(step)
+        return {o: s for o, s in found.items() if o.endpoint and premature(s) is None}
 
     def _tell_of_macs(self) -> None:
         """Have those announced whose MAC is the parent's, if that has another one."""
@@ -169,6 +197,8 @@ class Passes:
         seen = self.kernel.observe() | held
         rooms = self.kernel.observe_inside({e.sandbox for e in joined})
         there = self._learnt(joined, rooms, learning=learning)
+        if learning:
+            self.learning.forget_all_but(joined)
         # What is on its way back to the host is Docker's.
         marks = {o.key for o in seen if isinstance(o, Link)}
         there = {
@@ -186,35 +216,12 @@ class Passes:
         self, joined: Collection[Endpoint], rooms: Rooms, *, learning: bool
     ) -> dict[str, Endpoint]:
         """Return the endpoints that are to be put right in their sandboxes, by id."""
-        found: dict[str, Endpoint] = {}
-        changed: list[Endpoint] = []
-        networks = {n.id: n for n in self.records.networks.all()}
-        for endpoint in joined:
-            network, room = networks.get(endpoint.network), rooms.get(endpoint.sandbox)
-            if network is None or room is None:
-                continue
-            now = self._learn(network, endpoint, room)
-            if now.inside and endpoint.inside is None:
-                now = self._with_settings(now, now.inside)
-            if now != endpoint:
-                changed.append(now)
-                if learning and endpoint.inside is None:
-                    self._to_tell[now.id] = now
-            if inside.is_mended(network, now, room) and now.id not in self.unlisted:
-                found[now.id] = now
-        if learning and changed:
-            self._as_possible(lambda: self._settle_inside(changed))
+        found, changed = self.learning.look(joined, rooms)
         if learning:
-            unknown = {e.id for e in joined if e.inside is None}
-            self._seen_since = {
-                k: since for k, since in self._seen_since.items() if k in unknown
-            }
+            self._as_possible(lambda: self.learning.note(changed))
+            known = {e.id for e in joined if e.inside}
+            self._to_tell |= {e.id: e for e in changed if e.id not in known}
         return found
-
-    def _settle_inside(self, changed: Iterable[Endpoint]) -> None:
-        with self.records.writing(durable=False):
-            for endpoint in changed:
-                self.records.networks.settle(endpoint)
 
     def _as_possible(self, note: Callable[[], None]) -> None:
         """Write something down; what cannot be written is no reason not to repair."""
@@ -225,29 +232,6 @@ class Passes:
             if not self._complained:
                 log.warning("not recorded", extra={"error": error})
             self._complained = True
-
-    def _learn(
-        self, network: Network, endpoint: Endpoint, room: Collection[Object]
-    ) -> Endpoint:
-        """Return an endpoint with how its device is, if Docker has finished with it.
-
-        It has had time enough a while after the device was first seen there.
-        """
-        given = False
-        mark = Owner(network.id, endpoint.id).mark
-        if endpoint.inside is None and any(o.key == mark for o in room):
-            now = self.clock()
-            since = self._seen_since.setdefault(endpoint.id, now)
-            given = now - since > GIVEN_SECONDS
-        return inside.learn(network, endpoint, room, given=given)
-
-    def _with_settings(self, endpoint: Endpoint, known: Inside) -> Endpoint:
-        """Return an endpoint with the settings of its device, as Docker made them."""
-        try:
-            found = self.kernel.settings_inside(endpoint.sandbox, known.device)
-        except OSError:  # it has left since
-            return endpoint
-        return replace(endpoint, inside=replace(known, settings=found))
 
     def _wanted_beside(
         self, seen: Iterable[Object], there: Mapping[str, Endpoint]
@@ -345,13 +329,13 @@ class Passes:
         network = self.records.networks.get(owner.network)
         if not (endpoint and network and endpoint.inside) or endpoint.left:
             return None, ()
-        if endpoint.id in self.unlisted or self.kernel.observe({owner.device}):
+        if endpoint.id in self.learning.unlisted or self.kernel.observe({owner.device}):
             return None, ()
         room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
         if room is None or not inside.is_mended(network, endpoint, room):
             return None, ()
-        want = of_endpoint(network, self._learn(network, endpoint, room), there=True)
-        want = want.of(owner)
+        known = self.learning.learn(network, endpoint, room)
+        want = of_endpoint(network, known, there=True).of(owner)
         return want, inside.concerning(want.objects, {endpoint.sandbox: room})
 
     def _forgive(

@@ -37,7 +37,7 @@ def nothing_lost(site, container, address=GATEWAY4):
 def pinging(site, container, address):
     """Ping from a container twenty times a second; return the ping's pid and log."""
     sandbox = f"/proc/{site.host.pid_of(container)}/ns/net"
-    log = f"/run/flow-{container}"
+    log = f"/run/flow-{container}-{address}"
     ping = f"nsenter --net={sandbox} ping -O -i0.05 {address}"
     start = f"{ping} >{log} 2>&1 </dev/null & echo $!"
     return site.host.run("sh", "-c", start).stdout.strip(), log

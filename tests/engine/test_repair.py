@@ -201,6 +201,22 @@ def test_a_death_or_refusal_at_any_step_is_made_good_by_the_next_pass(world, har
     raise AssertionError("no end of steps")
 
 
+def test_what_stirred_is_put_right_before_the_host_is_looked_at(world):
+    before, seen = world.dump(), []
+    look = world.kernel.observe
+
+    def noting(names=None):
+        if names is None:
+            seen.append(world.dump())
+        return look(names)
+
+    world.kernel.observe = noting
+    take_addresses(world)
+    assert world.dump() != before
+    world.look(ROOM)
+    assert seen[0] == before
+
+
 def test_the_ledger_says_what_where_before_and_after(records):
     world = World(records, MODES["macvlan"])
     records.networks.name_container("e1", "web")

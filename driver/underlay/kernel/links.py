@@ -7,6 +7,7 @@ import fcntl
 import socket
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from underlay.kernel import raw
@@ -15,6 +16,7 @@ from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP, Owner
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 
+_IPV4 = Path("/proc/sys/net/ipv4/conf")
 _IFREQ, _IFNAMSIZ, _SIOCGIFINDEX = struct.Struct("=16si20x"), 16, 0x8933
 
 _NEWLINK, _GETLINK = 16, 18
@@ -76,6 +78,14 @@ def link_named(name: str) -> RawLink | None:
         return None
     # Whichever of the two carries it, the kernel looks among all names.
     return _get(_IFNAME if len(name) < _IFNAMSIZ else _ALT_IFNAME, name)
+
+
+def is_there(name: str) -> bool:
+    """Tell whether a device of this name is there, if IPv4 can be on it.
+
+    Without RTNL, as below, which for a name that nothing has would start modprobe.
+    """
+    return (_IPV4 / name).exists()
 
 
 def index_of(name: str) -> int:

@@ -76,7 +76,7 @@ class Netlink:
     def _observe(self, names: Collection[str] | None) -> frozenset[Object]:
         if names is None:
             return self._observe_all()
-        found = (links.link_named(name) for name in names)
+        found = (links.link_named(name) for name in names if links.is_there(name))
         ours = [raw for raw in found if raw and raw.ours]
         seen = (_ours(raw, _name_of) for raw in ours)
         return frozenset((*seen, *carriers.ports(ours)))
@@ -236,10 +236,12 @@ class Netlink:
     def addresses_of(self, device: str) -> tuple[model.Interface, ...]:
         """Return the host's own addresses on a device, or on all of them ("")."""
         with _looking(f"ip addr show dev {device}"):
-            found = links.link_named(device) if device else None
-            return (
-                ip.usable_on(found.index if found else 0) if found or not device else ()
-            )
+            try:
+                return ip.usable_on(links.index_of(device) if device else 0)
+            except OSError as error:
+                if error.errno != errno.ENODEV:
+                    raise
+                return ()
 
     def drops_bridged(self, bridge: str, family: Family) -> str:
         """Return why frames of an IP family do not cross a bridge, "" if they do."""

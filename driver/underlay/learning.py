@@ -1,0 +1,92 @@
+"""What passes learn about devices from looks into their sandboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from underlay import inside
+from underlay.kernel import Kernel
+from underlay.model import Endpoint, Inside, Network
+from underlay.objects import Object, Owner
+from underlay.records import Records
+
+# Docker is done with a device that it took so long ago, whatever it has not got.
+GIVEN_SECONDS = 30.0
+
+Rooms = Mapping[str, Collection[Object]]
+
+
+@dataclass
+class Learning:
+    """Tells how devices are to be. `clock`: seconds since 1970.
+
+    `unlisted` are the ids of endpoints that Docker did not list when it was last asked.
+    Nothing is put right in their sandboxes: Docker would not take it away again.
+    """
+
+    records: Records
+    kernel: Kernel
+    clock: Callable[[], float]
+    unlisted: frozenset[str] = frozenset()
+    _seen_since: dict[str, float] = field(default_factory=dict)
+
+    def look(
+        self, joined: Collection[Endpoint], rooms: Rooms
+    ) -> tuple[dict[str, Endpoint], list[Endpoint]]:
+        """Return endpoints with how their devices are to be, from what was seen.
+
+        Those that are to be put right in their sandboxes, by id; and those of which
+        something is new.
+        """
+        found: dict[str, Endpoint] = {}
+        changed: list[Endpoint] = []
+        networks = {n.id: n for n in self.records.networks.all()}
+        for endpoint in joined:
+            network, room = networks.get(endpoint.network), rooms.get(endpoint.sandbox)
+            if network is None or room is None:
+                continue
+            now = self.learn(network, endpoint, room)
+            if now.inside and endpoint.inside is None:
+                now = self._with_settings(now, now.inside)
+            if now != endpoint:
+                changed.append(now)
+            if inside.is_mended(network, now, room) and now.id not in self.unlisted:
+                found[now.id] = now
+        return found, changed
+
+    def note(self, changed: Collection[Endpoint]) -> None:
+        """Note what is new of endpoints; raises RecordsUnwritable."""
+        if changed:
+            with self.records.writing(durable=False):
+                for endpoint in changed:
+                    self.records.networks.settle(endpoint)
+
+    def forget_all_but(self, joined: Collection[Endpoint]) -> None:
+        """Forget since when devices are seen whose endpoints are not among these."""
+        unknown = {e.id for e in joined if e.inside is None}
+        seen = self._seen_since
+        self._seen_since = {k: seen[k] for k in unknown & seen.keys()}
+
+    def learn(
+        self, network: Network, endpoint: Endpoint, room: Collection[Object]
+    ) -> Endpoint:
+        """Return an endpoint with how its device is, if Docker has finished with it.
+
+        It has had time enough a while after the device was first seen there.
+        """
+        given = False
+        mark = Owner(network.id, endpoint.id).mark
+        if endpoint.inside is None and any(o.key == mark for o in room):
+            now = self.clock()
+            since = self._seen_since.setdefault(endpoint.id, now)
+            given = now - since > GIVEN_SECONDS
+        return inside.learn(network, endpoint, room, given=given)
+
+    def _with_settings(self, endpoint: Endpoint, known: Inside) -> Endpoint:
+        """Return an endpoint with the settings of its device, as Docker made them."""
+        try:
+            found = self.kernel.settings_inside(endpoint.sandbox, known.device)
+        except OSError:  # it has left since
+            return endpoint
+        return replace(endpoint, inside=replace(known, settings=found))
