@@ -7,7 +7,6 @@ import pytest
 from tests.kinds import need
 from underlay.records import Records
 
-
 LONGEST_FIRST = "uml", "docker"
 
 
