@@ -9,18 +9,24 @@ serves no API until every restart=always container is up.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any, TypeVar
+from typing import Any
 
 import docker
 from docker.errors import DockerException
+from docker.types.daemon import CancellableStream
 from requests.exceptions import RequestException
 
 from underlay.model import Address, Segment
 from underlay.views import DockerContainer, DockerEndpoint, DockerNetwork, DockerView
 
 DRIVER = "underlay"
-T = TypeVar("T")
+# After these, what dockerd lists may differ. Not what health checks cause all the time.
+HAPPENINGS = {
+    "type": ["container", "network"],
+    "event": ["connect", "create", "destroy", "disconnect", "rename"],
+}
 
 
 class Dockerd:
@@ -29,10 +35,12 @@ class Dockerd:
     def __init__(self, url: str, timeout: float) -> None:
         self._url = url
         self._timeout = timeout
+        self._events: CancellableStream[dict[str, Any]] | None = None
 
     def look(self) -> DockerView:
         """Return what dockerd says now; raises OSError if it does not answer."""
-        return view(self._ask(_inspect_networks))
+        with self._api() as client:
+            return view(list(_inspect_networks(client)))
 
     def containers(self, ids: Collection[str]) -> dict[str, DockerContainer]:
         """Return what dockerd says of these containers, as far as it has them.
@@ -41,16 +49,37 @@ class Dockerd:
         """
         if not ids:
             return {}
-        found = self._ask(lambda client: _inspect_each(client.inspect_container, ids))
+        with self._api() as client:
+            found = list(_inspect_each(client.inspect_container, ids))
         return {container["Id"]: _container(container) for container in found}
 
-    def _ask(self, question: Callable[[docker.APIClient], Iterable[T]]) -> list[T]:
+    def listen(self, note: Callable[[], None]) -> None:
+        """Call `note` when dockerd is there, and when something happened at it.
+
+        To a network of ours, or to a container's name. Until dockerd ends, or
+        `hang_up`; raises OSError if it is not there.
+        """
+        with self._api() as client:
+            self._events = client.events(filters=HAPPENINGS, decode=True)
+            note()
+            for event in self._events:
+                about = (event.get("Actor") or {}).get("Attributes") or {}
+                if about.get("type") == DRIVER or event.get("Action") == "rename":
+                    note()
+
+    def hang_up(self) -> None:
+        """End the listening, in whichever thread."""
+        if self._events:
+            self._events.close()
+
+    @contextmanager
+    def _api(self) -> Iterator[docker.APIClient]:
         try:
             client = docker.APIClient(
                 self._url, version="auto", timeout=int(self._timeout)
             )
             try:
-                return list(question(client))
+                yield client
             finally:
                 client.close()
         except (DockerException, RequestException) as error:

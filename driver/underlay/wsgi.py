@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,13 @@ class Watchers:
             least=NAMES_SETTLE_SECONDS,
             retry=NAMES_RETRY_SECONDS,
         )
+        self._dockerd = parts.dockerd
+        self._stopping = threading.Event()
         jobs = {
             "pass": self._pass.run,
             "names": self.names.run,
             "events": self._hear,
+            "docker": self._hear_docker,
             "announcer": self._passes.announcer.run,
         }
         self._threads = [
@@ -109,6 +113,13 @@ class Watchers:
                 time.sleep(EVENTS_RETRY_SECONDS)
             else:
                 return
+
+    def _hear_docker(self) -> None:
+        """Listen to dockerd; that it is not there, the loop that asks it says."""
+        while not self._stopping.is_set():
+            with suppress(OSError):
+                self._dockerd.listen(self.names.wake)
+            self._stopping.wait(NAMES_RETRY_SECONDS)
 
     def note(self, paths: frozenset[str] | None) -> None:
         """Have a pass look where something stirred, or everywhere (None)."""
@@ -135,8 +146,10 @@ class Watchers:
 
     def stop(self) -> None:
         """Stop watching; a Docker API that hangs is not waited for."""
+        self._stopping.set()
         self._pass.stop()
         self.names.stop()
+        self._dockerd.hang_up()
         self._passes.announcer.stop()
         self._stop_events.close()
         for thread in self._threads:

@@ -268,6 +268,29 @@ def test_docker_moves_the_default_route_between_networks_undisturbed(web):
         site.ping_from("web", gateway)
 
 
+def test_what_docker_does_without_a_call_is_heard_from_it(calm):
+    site = calm
+
+    def name():
+        return [e["container"] for e in site.service.facts("status")["endpoints"]]
+
+    site.network("lan", *RANGE)
+    try:
+        site.run("web", "lan")
+        wait_until(lambda: name() == ["web"], SOON_SECONDS, name)
+        site.docker("rename", "web", "shop")
+        wait_until(lambda: name() == ["shop"], SOON_SECONDS, name)
+        site.host.stop_dockerd()
+        site.host.start_dockerd()
+        site.docker("start", "shop")
+        wait_until(lambda: name() == ["shop"], SOON_SECONDS, name)
+        site.docker("rename", "shop", "web")
+        wait_until(lambda: name() == ["web"], SOON_SECONDS, name)
+    finally:
+        site.clear()
+    site.assert_nothing_left()
+
+
 def test_without_repair_a_container_is_left_as_it_is(newest):
     site = newest
     site.dual("lan", "-o", "repair=off", *RANGE)
