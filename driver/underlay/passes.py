@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from underlay import inside, sparing
 from underlay.announcer import Announcer
 from underlay.builder import Builder
-from underlay.failures import KernelRefused, RecordsUnwritable
+from underlay.failures import KernelRefused, RecordsUnwritable, UndoneAgain
 from underlay.kernel import Kernel
 from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
@@ -20,7 +20,13 @@ from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
 from underlay.parents import Glance, Parents
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.rounds import Patience, Rounds, premature
+from underlay.rounds import (
+    REPAIR_SECONDS,
+    REPAIRS,
+    Patience,
+    Rounds,
+    premature,
+)
 from underlay.steps import Create, Delete, Step
 from underlay.takeovers import Takeovers
 from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
@@ -104,11 +110,12 @@ class Passes:
         self._as_possible(self.parents.follow_all)
         self._as_possible(lambda: self.builder.settle_settings(self.clock()))
         self._tell_of_macs()
-        if first:
-            self._settle_all(self._stirred_inside(first), patient=patient)
-            self._announce()
-            fresh = {e.id: self.records.networks.endpoint(e.id) for e in first}
-            joined = [e for e in (fresh.get(j.id, j) for j in joined or ()) if e]
+        at_once = self._stirred_inside(first)
+        self._settle_all(at_once, patient=patient)
+        self._announce()
+        fresh = {e.id: self.records.networks.endpoint(e.id) for e in first}
+        if joined is not None:
+            joined = [e for e in (fresh.get(j.id, j) for j in joined) if e]
         stirred = self._stirred(only, joined)
         early = {f[0] for steps in stirred.values() if (f := premature(steps))}
         self._missing = {k: self._missing.get(k, self.clock()) for k in early}
@@ -118,7 +125,8 @@ class Passes:
         failed = self._settle_all(ripe, patient=patient)
         self._announce()
         self._as_possible(self._ledger.write)
-        self._as_possible(lambda: self._forgive(stirred.keys(), only, joined))
+        settled = stirred.keys() | at_once.keys()
+        self._as_possible(lambda: self._forgive(settled, only, joined))
         return failed
 
     def _settle_all(
@@ -129,8 +137,14 @@ class Passes:
             if patient and not self._patience.has_end(owner):
                 continue
             with self.records.alone():
-                refused = self._settle(owner, steps)
-            self._patience.note(owner, failed=bool(refused))
+                refused, taken = self._settle(owner, steps)
+            tries = {"failed": bool(refused), "repaired": bool(taken)}
+            if self._patience.note(owner, **tries) and not refused:
+                fight = UndoneAgain(
+                    step=taken[-1], times=REPAIRS, seconds=REPAIR_SECONDS
+                )
+                log.warning("undone again", extra={"error": fight})
+                self._ledger.close(owner, str(fight))
             failed += refused
         return failed
 
@@ -274,9 +288,12 @@ class Passes:
                 steps.append(step)
         return {owner: found[owner] for owner in sorted(found, key=turns.__getitem__)}
 
-    def _settle(self, owner: Owner, stirred: list[Step]) -> list[Step]:
-        """Take the steps for one owner; note those the kernel refuses, and go on."""
+    def _settle(
+        self, owner: Owner, stirred: list[Step]
+    ) -> tuple[list[Step], list[Step]]:
+        """Take the steps for one owner; return those that were refused, and taken."""
         failed: list[Step] = []
+        taken: list[Step] = []
         refusal, made = "", False
         for network in self.records.networks.on_vlan(owner.vlan):
             self.parents.note(network, self.parents.look(network))
@@ -287,6 +304,7 @@ class Passes:
             refused = ""
             try:
                 self.builder.apply(step, sweeping=True)
+                taken.append(step)
             except KernelRefused as error:
                 failed.append(step)
                 refused = str(error)
@@ -298,7 +316,7 @@ class Passes:
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
         if endpoint:
             self._to_tell[endpoint.id] = endpoint
-        return failed
+        return failed, taken
 
     def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
         """Plan once more for one owner, now that nobody else is writing.

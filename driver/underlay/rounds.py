@@ -14,6 +14,8 @@ from underlay.steps import Create, Step
 # A look into a sandbox takes a third of a millisecond.
 A_FEW, MANY = 20, 500
 LEAST_SECONDS, MOST_SECONDS = 1.0, 300.0
+# So many repairs of one owner at any rate, and then one in so long.
+REPAIRS, REPAIR_SECONDS = 30, 10.0
 SECOND_LOOK_SECONDS, STAND_IN_SECONDS = 0.15, 2.0
 
 
@@ -52,12 +54,15 @@ class Rounds:
 class Patience:
     """Whoever cannot be helped is tried again later each time, and stops nobody else.
 
-    `clock` in seconds. It may help that something in the host has changed: then the
-    least time is waited for.
+    Nor does somebody whose repairs are undone as soon as they are made: by a program in
+    the container, say. `clock` in seconds. It may help that something in the host has
+    changed: then the least time is waited for.
     """
 
     clock: Callable[[], float]
     _waiting: dict[Owner, tuple[float, float]] = field(default_factory=dict)
+    # Each repair takes REPAIR_SECONDS of a credit: when that will be paid back.
+    _indebted: dict[Owner, float] = field(default_factory=dict)
 
     def has_end(self, owner: Owner) -> bool:
         """Tell whether it is time to try."""
@@ -65,12 +70,25 @@ class Patience:
         # A clock that was set back is no reason to wait for it.
         return not 0 <= self.clock() - last < pause
 
-    def note(self, owner: Owner, *, failed: bool) -> None:
-        """Note how a try went."""
+    def note(self, owner: Owner, *, failed: bool, repaired: bool) -> bool:
+        """Note how a try went; tell whether it was a repair too many."""
+        now = self.clock()
         _, pause = self._waiting.pop(owner, (0.0, 0.0))
+        too_many = repaired and self._is_overdrawn(owner, now)
         if failed:
             pause = min(max(2 * pause, LEAST_SECONDS), MOST_SECONDS)
-            self._waiting[owner] = self.clock(), pause
+        elif too_many:
+            pause = REPAIR_SECONDS
+        if failed or too_many:
+            self._waiting[owner] = now, pause
+        return too_many
+
+    def _is_overdrawn(self, owner: Owner, now: float) -> bool:
+        credit = REPAIRS * REPAIR_SECONDS
+        paid = min(max(self._indebted.get(owner, now), now), now + credit)
+        self._indebted = {o: end for o, end in self._indebted.items() if end > now}
+        self._indebted[owner] = paid + REPAIR_SECONDS
+        return paid + REPAIR_SECONDS > now + credit
 
     def over(self) -> set[Owner]:
         """Return who has waited and is to be tried now."""

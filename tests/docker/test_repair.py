@@ -291,6 +291,26 @@ def test_what_docker_does_without_a_call_is_heard_from_it(calm):
     site.assert_nothing_left()
 
 
+def test_who_undoes_every_repair_is_told_of_and_slowed_down(newest):
+    site = newest
+    site.network("lan", *RANGE)
+    site.run("web", "lan", "--cap-add", "NET_ADMIN")
+    wait_until(lambda: is_settled(site), SOON_SECONDS)
+
+    def told():
+        return site.service.facts("status")["endpoints"][0]
+
+    before = face(site)
+    undo = "until test -e /stop; do ip addr flush dev eth0; sleep 0.4; done"
+    site.docker("exec", "-d", "web", "sh", "-c", undo)
+    # It may take away the address, too, before the route by it is made.
+    wait_until(lambda: told()["error"].startswith("E-403"), 60, told)
+    assert told()["health"] == "failing"
+    site.docker("exec", "web", "touch", "/stop")
+    wait_until(lambda: face(site) == before, 2 * SOON_SECONDS)
+    wait_until(lambda: told()["health"] == "repaired", SOON_SECONDS, told)
+
+
 def test_without_repair_a_container_is_left_as_it_is(newest):
     site = newest
     site.dual("lan", "-o", "repair=off", *RANGE)

@@ -19,7 +19,13 @@ from underlay.errors import NoParent
 from underlay.model import Device, Endpoint, Network, Segment
 from underlay.objects import Address, Link, Owner, Route
 from underlay.records import Records
-from underlay.rounds import A_FEW, SECOND_LOOK_SECONDS, STAND_IN_SECONDS
+from underlay.rounds import (
+    A_FEW,
+    REPAIR_SECONDS,
+    REPAIRS,
+    SECOND_LOOK_SECONDS,
+    STAND_IN_SECONDS,
+)
 
 FOUR, SIX = ip_network("10.0.0.0/24"), ip_network("fd00::/64")
 GATEWAY4, GATEWAY6 = ip_address("10.0.0.1"), ip_address("fd00::1")
@@ -373,6 +379,28 @@ def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
     world.look("", ROOM)
     assert "eth0" in world.kernel.rooms[ROOM]
     assert records.notes.troubles() == []
+
+
+def test_what_is_undone_again_and_again_is_repaired_at_a_rate(records):
+    world = World(records, MODES["macvlan"])
+    before, began, repairs = world.dump(), world.time(), 0
+    while world.time() < began + 120:
+        take_addresses(world)
+        again = world.look(ROOM)
+        repairs += world.dump() == before
+        world.time.now += min(again or 0.25, 0.25)
+    assert REPAIRS < repairs <= REPAIRS + 120 / REPAIR_SECONDS
+    (trouble,) = records.notes.troubles()
+    assert trouble.text.startswith("E-403")
+    # Whoever did it has ended: all is well, and what comes then is repaired at once.
+    world.time.now += REPAIR_SECONDS
+    world.settle()
+    assert world.dump() == before
+    assert records.notes.troubles() == []
+    world.time.now += 2 * REPAIR_SECONDS
+    take_addresses(world)
+    world.look(ROOM)
+    assert world.dump() == before
 
 
 def test_a_clock_that_is_set_back_keeps_nobody_waiting(records):
