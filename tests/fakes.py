@@ -256,6 +256,9 @@ class FakeKernel:
     def is_wireless(self, device: str) -> bool:
         return device in self.wireless
 
+    def names_inside(self, sandbox: str) -> frozenset[str]:
+        return frozenset(self.rooms.get(sandbox, {}))
+
     def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
         del sandbox, device
         return ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import count
 
 from underlay import model
 from underlay.model import FAMILIES, Endpoint, Family, Inside, Network
@@ -69,6 +70,24 @@ def learn(
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
     settings = known.settings if known else ()
     return replace(endpoint, inside=Inside(link.name, mtu, defaults, settings))
+
+
+def assume(
+    network: Network,
+    endpoint: Endpoint,
+    seen: Collection[Object],
+    names: Collection[str],
+) -> Endpoint:
+    """Return an endpoint with how its device must have been, that nobody has seen.
+
+    `names` are those of the devices in the sandbox. Docker numbers its own.
+    """
+    device = next(name for n in count() if (name := f"eth{n}") not in names)
+    _, elsewhere = _defaults(device, seen)
+    ways = (way for way in _ways(network, endpoint, device) if is_default(way))
+    had = {way.destination.version for way in ways} - elsewhere
+    defaults = tuple(f for f in FAMILIES if f in had)
+    return replace(endpoint, inside=Inside(device, 0, defaults))
 
 
 def concerning(

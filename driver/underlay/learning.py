@@ -13,6 +13,8 @@ from underlay.records import Records
 
 # Docker is done with a device that it took so long ago, whatever it has not got.
 GIVEN_SECONDS = 30.0
+# One that is in neither place for so long is not on its way from one to the other.
+LOST_SECONDS = 5.0
 
 Rooms = Mapping[str, Collection[Object]]
 
@@ -29,7 +31,7 @@ class Learning:
     kernel: Kernel
     clock: Callable[[], float]
     unlisted: frozenset[str] = frozenset()
-    _seen_since: dict[str, float] = field(default_factory=dict)
+    _seen_since: dict[str, tuple[bool, float]] = field(default_factory=dict)
 
     def look(
         self, joined: Collection[Endpoint], rooms: Rooms
@@ -73,15 +75,33 @@ class Learning:
     ) -> Endpoint:
         """Return an endpoint with how its device is, if Docker has finished with it.
 
-        It has had time enough a while after the device was first seen there.
+        It has had time enough a while after the device was first seen there, or was
+        first found to be nowhere.
         """
-        given = False
-        mark = Owner(network.id, endpoint.id).mark
-        if endpoint.inside is None and any(o.key == mark for o in room):
-            now = self.clock()
-            since = self._seen_since.setdefault(endpoint.id, now)
-            given = now - since > GIVEN_SECONDS
-        return inside.learn(network, endpoint, room, given=given)
+        if endpoint.inside:
+            return inside.learn(network, endpoint, room, given=False)
+        owner, now = Owner(network.id, endpoint.id), self.clock()
+        is_there = any(o.key == owner.mark for o in room)
+        if not is_there and self.kernel.observe({owner.device}):
+            self._seen_since.pop(endpoint.id, None)
+            return endpoint
+        was_there, since = self._seen_since.get(endpoint.id, (is_there, now))
+        since = since if was_there == is_there else now
+        self._seen_since[endpoint.id] = is_there, since
+        waited = now - since
+        if not is_there and waited > LOST_SECONDS:
+            return self._assume(network, endpoint, room)
+        return inside.learn(network, endpoint, room, given=waited > GIVEN_SECONDS)
+
+    def _assume(
+        self, network: Network, endpoint: Endpoint, room: Collection[Object]
+    ) -> Endpoint:
+        """Return an endpoint whose device was lost before anybody looked at it."""
+        try:
+            names = self.kernel.names_inside(endpoint.sandbox)
+        except OSError:  # it has left since
+            return endpoint
+        return inside.assume(network, endpoint, room, names)
 
     def _with_settings(self, endpoint: Endpoint, known: Inside) -> Endpoint:
         """Return an endpoint with the settings of its device, as Docker made them."""

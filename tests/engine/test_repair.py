@@ -16,6 +16,7 @@ import pytest
 
 from tests.fakes import BR0, ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
 from underlay.errors import NoParent
+from underlay.learning import LOST_SECONDS
 from underlay.model import Device, Endpoint, Network, Segment
 from underlay.objects import Address, Link, Owner, Route
 from underlay.records import Records
@@ -270,6 +271,35 @@ def test_nothing_is_touched_before_docker_has_finished(records):
         world.look("", ROOM)
     assert records.networks.endpoint("e1").inside is None
     assert world.kernel.others == {}
+
+
+def test_a_device_lost_before_anybody_looked_is_made_again(world):
+    before = world.dump()
+    records = world.engine.records
+    with records.writing():
+        records.networks.stay("e1")
+    assert records.networks.endpoint("e1").inside is None
+    take_device(world)
+    world.look("", ROOM)
+    assert "eth0" not in world.kernel.rooms[ROOM]
+    world.time.now += LOST_SECONDS + 1
+    world.settle()
+    assert world.dump() == before
+
+
+def test_a_device_on_its_way_is_not_taken_for_lost(records):
+    world = World(records, MODES["macvlan"], docked=False)
+    four, six = IPv4Interface("10.0.0.5/24"), IPv6Interface("fd00::5/64")
+    known = world.engine.create_endpoint(Endpoint("e1", "n1", four, six))
+    world.attachment = world.engine.join("n1", "e1", ROOM)
+    world.kernel.sandboxes.add(ROOM)
+    for _ in range(3):
+        world.time.now += LOST_SECONDS + 1
+        world.look("", ROOM)
+    assert world.kernel.rooms.get(ROOM, {}) == {}
+    world.dock(known)
+    world.look()
+    assert world.kernel.rooms[ROOM].keys() == {"eth0"}
 
 
 def test_nothing_is_touched_once_docker_takes_the_device_back(world):

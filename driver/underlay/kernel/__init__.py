@@ -61,6 +61,9 @@ class Kernel(Protocol):
     def settings_of(self, device: str) -> tuple[str, ...]:
         """Return the sysctls that a device in the place of this one is born with."""
 
+    def names_inside(self, sandbox: str) -> frozenset[str]:
+        """Return the names of all devices in a sandbox; raises OSError."""
+
     def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
         """Return those of a device in a sandbox that a new one would not have."""
 

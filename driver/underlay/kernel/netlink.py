@@ -157,6 +157,11 @@ class Netlink:
         # Without the wait for others that have its addresses: they are this host's.
         return ("net/ipv6/conf/*/accept_dad=0", *sysctl.of_device(device))
 
+    def names_inside(self, sandbox: str) -> frozenset[str]:
+        """Return the names of all devices in a sandbox; raises OSError."""
+        found = namespaces.inside(Path(sandbox), socket.if_nameindex)
+        return frozenset(name for _, name in found)
+
     def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
         """Return those of a device in a sandbox that a new one would not have."""
         path = Path(sandbox)
