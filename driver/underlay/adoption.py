@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from underlay import pools, standins
+from underlay import pools, standins, tenures
 from underlay.model import Address, Claim, Role, Segment, Subnet, Tenure
 from underlay.records import Records
 from underlay.views import DockerEndpoint, DockerNetwork, DockerView
@@ -131,4 +131,4 @@ class Adoption:
     def _begin(
         self, claim: Claim, address: Address, role: Role, container: str = ""
     ) -> None:
-        standins.keep(self.records, claim, address, role, self.now, container)
+        tenures.take(self.records, claim, address, role, self.now, container)

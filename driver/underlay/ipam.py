@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 
-from underlay import pools, standins
+from underlay import pools, standins, tenures
 from underlay.errors import (
     AddressTaken,
     BadValue,
@@ -259,20 +259,7 @@ class Ipam:
     def _begin(
         self, claim: Claim, address: Address, role: Role, container: str = ""
     ) -> None:
-        addresses = self.records.addresses
-        addresses.take(claim.pool.id, address)
-        addresses.begin(
-            Tenure(
-                id=0,
-                address=address,
-                role=role,
-                pool=claim.pool.id,
-                claim=claim.id,
-                network=claim.network,
-                container=container,
-                since=self.clock(),
-            )
-        )
+        tenures.take(self.records, claim, address, role, self.clock(), container)
 
     def _end(self, tenure: Tenure) -> None:
         self.records.addresses.end(tenure, self.clock())

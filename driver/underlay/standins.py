@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 
-from underlay import pools
-from underlay.model import Address, Claim, Pool, Role, Subnet, Tenure
+from underlay import pools, tenures
+from underlay.model import Address, Claim, Pool, Subnet
 from underlay.pools import Span
 from underlay.records import Records
 
@@ -64,30 +64,6 @@ def named(records: Records, identity: str, address: str) -> Claim | None:
     return None
 
 
-def keep(
-    records: Records,
-    claim: Claim,
-    address: Address,
-    role: Role,
-    now: float,
-    container: str = "",
-) -> None:
-    """Put on record that somebody has an address by a claim."""
-    records.addresses.take(claim.pool.id, address)
-    records.addresses.begin(
-        Tenure(
-            id=0,
-            address=address,
-            role=role,
-            pool=claim.pool.id,
-            claim=claim.id,
-            network=claim.network,
-            container=container,
-            since=now,
-        )
-    )
-
-
 def keep_everywhere(
     records: Records, network: str, address: Address, now: float
 ) -> None:
@@ -103,7 +79,7 @@ def keep_everywhere(
         if records.networks.get(network):
             claims = [c for c in claims if c.network == network]
         for claim in claims[:1]:
-            keep(records, claim, address, "endpoint", now)
+            tenures.take(records, claim, address, "endpoint", now)
             facts = {"address": address, "network": network[:12]}
             log.warning("kept for a container not on record", extra=facts)
 

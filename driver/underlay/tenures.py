@@ -1,9 +1,9 @@
-"""What the network verbs tell the address history. Part of the caller's transaction."""
+"""Who has an address from when on, and until when. Part of the caller's transaction."""
 
 from __future__ import annotations
 
 from underlay.errors import NotGiven
-from underlay.model import Endpoint, Network, Tenure
+from underlay.model import Address, Claim, Endpoint, Network, Role, Tenure
 from underlay.modes import mode_of
 from underlay.records import Records
 
@@ -32,6 +32,30 @@ def bind_claims(records: Records, network: Network) -> None:
                 # Of several alike it may be the gateway of another network.
                 if role == "gateway" and not keeps and len(alike) == 1:
                     addresses.end(tenure, network.created)
+
+
+def take(
+    records: Records,
+    claim: Claim,
+    address: Address,
+    role: Role,
+    now: float,
+    container: str = "",
+) -> None:
+    """Note that somebody has an address by a claim."""
+    records.addresses.take(claim.pool.id, address)
+    records.addresses.begin(
+        Tenure(
+            id=0,
+            address=address,
+            role=role,
+            pool=claim.pool.id,
+            claim=claim.id,
+            network=claim.network,
+            container=container,
+            since=now,
+        )
+    )
 
 
 def begin(records: Records, network: Network, endpoint: Endpoint) -> None:

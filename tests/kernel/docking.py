@@ -13,31 +13,21 @@ import subprocess
 from pathlib import Path
 
 from tests.lab import net
+from tests.lab.dock import Dock
 from tests.lab.service import wait_until
 from underlay.kernel import namespaces
 from underlay.kernel.netlink import Netlink
 
 
-class Place:
+class Place(Dock):
     """A pinned namespace."""
 
     def __init__(self, prefix) -> None:
-        self.name = f"{prefix}{secrets.token_hex(3)}"
-        self.path = f"/run/netns/{self.name}"
-        net.ip(f"netns add {self.name}")
-
-    def ip(self, *lines):
-        """Run several `ip` commands there, in one process."""
-        batch = "".join(f"{line}\n" for line in lines)
-        command = ["ip", "-n", self.name, "-batch", "-"]
-        subprocess.run(command, input=batch, text=True, check=True)
+        super().__init__(f"{prefix}{secrets.token_hex(3)}")
 
     def show(self, *words):
-        command = ["ip", "-n", self.name, *words]
+        command = ["ip", "-n", self.netns, *words]
         return subprocess.run(command, capture_output=True, text=True).stdout
-
-    def close(self):
-        net.ip(f"netns del {self.name}")
 
     def __enter__(self):
         return self
@@ -62,15 +52,8 @@ class Room(Place):
     def start(self, engine, endpoint):
         """Do as Docker does when a container starts, until that is at rest."""
         engine.create_endpoint(endpoint)
-        found = engine.join(endpoint.network, endpoint.id, self.path)
-        net.ip(f"link set {found.device} netns {self.name}")
-        gateways = (found.gateway4, found.gateway6)
-        self.ip(
-            f"link set {found.device} name eth0",
-            *given(endpoint.addresses, "eth0"),
-            "link set eth0 up",
-            *(f"route add {to} dev eth0" for to in found.on_link),
-            *(f"route add default via {gateway}" for gateway in gateways if gateway),
+        self.take(
+            engine.join(endpoint.network, endpoint.id, self.path), endpoint, "eth0"
         )
         calm(engine)
 
@@ -144,7 +127,7 @@ class Wire:
         """Put a card in, and do as a network service does then."""
         self.name = "eth0"
         address = f"address {mac} " if mac else ""
-        peer = f"peer name wire0 netns {self.far.name}"
+        peer = f"peer name wire0 netns {self.far.netns}"
         net.ip(f"link add eth0 {address}type veth {peer}", *self._configured())
         device, lines = "wire0", ["link set wire0 up"]
         for tag in self.tags:

@@ -127,18 +127,23 @@ def test_a_link_deleted_by_hand_is_back_at_once(daemon):
         time.sleep(0.05)
 
 
-def test_rules_flushed_by_hand_are_back_at_once(daemon):
+def routed(daemon, **options):
+    """Create a routed network on a pool; return the pool's id."""
     asked = {"Pool": "10.0.0.0/24", "Options": None, "V6": False}
     pool = daemon.post("IpamDriver.RequestPool", asked)[1]
     segment = {"AddressSpace": "underlay", "Pool": pool["Pool"]}
     segment["Gateway"] = "10.0.0.1/24"
-    options = {"mode": "routed", "masquerade": "on"}
     network = {
         **NETWORK,
-        "Options": {"com.docker.network.generic": options},
+        "Options": {"com.docker.network.generic": {"mode": "routed", **options}},
         "IPv4Data": [segment],
     }
     assert daemon.post("NetworkDriver.CreateNetwork", network) == (200, {})
+    return pool["PoolID"]
+
+
+def test_rules_flushed_by_hand_are_back_at_once(daemon):
+    routed(daemon, masquerade="on")
     for _ in range(10):  # once or twice, a late event of a device would do
         daemon.in_namespace("nft", "flush", "ruleset")
         deadline = time.monotonic() + 5
@@ -148,23 +153,13 @@ def test_rules_flushed_by_hand_are_back_at_once(daemon):
 
 
 def test_on_hup_it_looks_at_everything_and_the_worker_stays(daemon):
-    asked = {"Pool": "10.0.0.0/24", "Options": None, "V6": False}
-    pool = daemon.post("IpamDriver.RequestPool", asked)[1]
-    segment = {"AddressSpace": "underlay", "Pool": pool["Pool"]}
-    segment["Gateway"] = "10.0.0.1/24"
-    options = {"mode": "routed", "proxy": "eth0"}
-    network = {
-        **NETWORK,
-        "Options": {"com.docker.network.generic": options},
-        "IPv4Data": [segment],
-    }
-    assert daemon.post("NetworkDriver.CreateNetwork", network) == (200, {})
+    pool = routed(daemon, proxy="eth0")
     given = daemon.post(
         "IpamDriver.RequestAddress",
-        {"PoolID": pool["PoolID"], "Address": "10.0.0.7", "Options": {}},
+        {"PoolID": pool, "Address": "10.0.0.7", "Options": {}},
     )[1]["Address"]
     endpoint = {
-        "NetworkID": network["NetworkID"],
+        "NetworkID": NETWORK["NetworkID"],
         "EndpointID": "e1",
         "Interface": {"Address": given, "MacAddress": ""},
         "Options": {},
