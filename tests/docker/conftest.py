@@ -118,7 +118,7 @@ class Site:
 
     def live(self):
         """Return what is on record: networks, endpoints, and addresses in use."""
-        facts = self.service.facts("status")
+        facts = self.service.on_record()
         return (
             [n["id"] for n in facts["networks"]],
             [e["id"] for e in facts["endpoints"]],
@@ -138,7 +138,7 @@ class Site:
 
     def assert_nothing_left(self):
         wait_until(lambda: self.live() == ([], [], 0), 10, self.live)
-        assert self.service.facts("status")["pools"] == []
+        assert self.service.on_record()["pools"] == []
         assert self.our_links() == []
         # dockerd itself takes a minute to remove the empty files they were mounted on.
         mounts = self.host.run("cat", "/proc/mounts").stdout

@@ -294,7 +294,7 @@ def test_names_are_learned_from_docker_and_kept_in_the_history(site):
     site.run("named", "lan", "--ip", "10.77.0.70")
 
     def named():
-        facts = site.service.facts("status")
+        facts = site.service.on_record()
         return (
             [n["name"] for n in facts["networks"]],
             [e["container"] for e in facts["endpoints"]],

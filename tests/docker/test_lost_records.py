@@ -63,7 +63,7 @@ def lose_records(site, kept=None):
 
 def on_record(site):
     """Return addresses, MAC and state, by the names of container and network."""
-    found = site.service.facts("status")["endpoints"]
+    found = site.service.on_record()["endpoints"]
     return {
         (e["container"], e["network"]): (e["addresses"], e["mac"], e["state"])
         for e in found
@@ -233,7 +233,7 @@ def test_a_bridge_in_the_place_of_a_device_is_known_again(newest):
     with nothing_lost(site, "c1"), nothing_lost(site, "c1", site.host.ipv4):
         lose_records(site)
         assert_rebuilt(site, before)
-    assert "eth0" in site.service.facts("status")["parents"][0]["name"]
+    assert "eth0" in site.service.on_record()["parents"][0]["name"]
     site.clear()
     assert site.host.ipv4 in site.host.run("ip", "addr", "show", "dev", "eth0").stdout
 
@@ -247,11 +247,11 @@ def test_only_the_ipam_of_lost_records_is_rebuilt_too(newest):
     site.run("c1", "theirs")
     first = site.attached("c1", "theirs")[0]
     lose_records(site)
-    wait_until(lambda: site.service.facts("status")["pools"], REBUILT_SECONDS)
+    wait_until(lambda: site.service.on_record()["pools"], REBUILT_SECONDS)
     site.run("c2", "theirs")
     second = site.attached("c2", "theirs")[0]
     assert second not in (first, "10.99.0.1", "10.99.0.65")
     assert int(second.rpartition(".")[2]) in IN_RANGE
     site.docker("rm", "-f", "c1")
-    (pool,) = site.service.facts("status")["pools"]
+    (pool,) = site.service.on_record()["pools"]
     assert pool["live"] == 1

@@ -31,7 +31,7 @@ def lan_on(site, nic, *words):
 
 
 def health(site, container="web"):
-    found = {e["container"]: e for e in site.service.facts("status")["endpoints"]}
+    found = {e["container"]: e for e in site.service.on_record()["endpoints"]}
     return found.get(container, {}).get("health"), found.get(container, {}).get("error")
 
 

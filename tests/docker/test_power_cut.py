@@ -57,7 +57,7 @@ def running(site):
 
 def recorded(site):
     """Return the addresses that endpoints have on record."""
-    endpoints = site.service.facts("status")["endpoints"]
+    endpoints = site.service.on_record()["endpoints"]
     return sorted(a.split("/")[0] for e in endpoints for a in e["addresses"])
 
 
@@ -81,7 +81,7 @@ def test_all_containers_are_back_with_their_addresses_after_a_power_cut(site):
     assert not before & set(site.live()[1])
     assert recorded(site) == sorted(found.values())
     wait_until(lambda: site.live()[2] == len(found), SETTLED_SECONDS, site.live)
-    [pool] = site.service.facts("status")["pools"]
+    [pool] = site.service.on_record()["pools"]
     assert (pool["gateway"], pool["aux"]) == ([GATEWAY4], [])
     assert len(site.our_links()) == 1  # by which the host itself reaches containers
     plan = site.service.run("plan", check=False)

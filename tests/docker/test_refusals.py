@@ -368,7 +368,7 @@ def scene(sites) -> Site:
         site.docker(*command)
 
     def named():
-        facts = site.service.facts("status")
+        facts = site.service.on_record()
         return [n["name"] for n in facts["networks"]] == ["lan", "small", "six"] and [
             e["container"] for e in facts["endpoints"]
         ] == ["web", "full"]

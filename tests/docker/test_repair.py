@@ -103,9 +103,8 @@ def ways(site):
 
 
 def ledger(site):
-    """Return when something was last repaired, and how many entries there are."""
-    repairs = site.service.facts("history")
-    return repairs[0]["at"] if repairs else 0.0, len(repairs)
+    """Return the newest repairs."""
+    return site.service.on_record()["repairs"]
 
 
 def differing(before, after):
@@ -272,7 +271,7 @@ def test_what_docker_does_without_a_call_is_heard_from_it(calm):
     site = calm
 
     def name():
-        return [e["container"] for e in site.service.facts("status")["endpoints"]]
+        return [e["container"] for e in site.service.on_record()["endpoints"]]
 
     site.network("lan", *RANGE)
     try:
@@ -298,7 +297,7 @@ def test_who_undoes_every_repair_is_told_of_and_slowed_down(newest):
     wait_until(lambda: is_settled(site), SOON_SECONDS)
 
     def told():
-        return site.service.facts("status")["endpoints"][0]
+        return site.service.on_record()["endpoints"][0]
 
     before = face(site)
     undo = "until test -e /stop; do ip addr flush dev eth0; sleep 0.4; done"

@@ -127,7 +127,7 @@ def test_eth0_is_taken_over_and_given_back_on_every_engine(site):
     for address in (site.host.ipv4, site.host.ipv6):
         site.ping_from_lan(address)
         assert site.mac_on_lan(address) == eth0
-    assert site.service.facts("status")["networks"][0]["parent"] == "eth0"
+    assert site.service.on_record()["networks"][0]["parent"] == "eth0"
     assert site.service.run("plan", check=False).stdout == "nothing to do\n"
     site.docker("rm", "-f", "web")
     site.docker("network", "rm", "b")

@@ -82,7 +82,7 @@ def test_two_networks_on_one_vlan_are_removed_in_any_order(site, first):
         create(site, name, *options, *words)
         site.run(f"c-{name}", name)
     assert "vlan protocol 802.1Q id 50" in shown(site, "eth0.50")
-    assert site.service.facts("status")["parents"][0]["name"] == "eth0.50"
+    assert site.service.on_record()["parents"][0]["name"] == "eth0.50"
     site.docker("rm", "-f", f"c-{first}")
     site.docker("network", "rm", first)
     site.ping_from(f"c-{second}", GATEWAY)
