@@ -9,12 +9,12 @@ serves no API until every restart=always container is up.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import docker
-from docker.errors import DockerException
+from docker.errors import DockerException, StreamParseError
 from docker.types.daemon import CancellableStream
 from requests.exceptions import RequestException
 
@@ -70,7 +70,8 @@ class Dockerd:
     def hang_up(self) -> None:
         """End the listening, in whichever thread."""
         if self._events:
-            self._events.close()
+            with suppress(DockerException, OSError):
+                self._events.close()
 
     @contextmanager
     def _api(self) -> Iterator[docker.APIClient]:
@@ -82,7 +83,7 @@ class Dockerd:
                 yield client
             finally:
                 client.close()
-        except (DockerException, RequestException) as error:
+        except (DockerException, RequestException, StreamParseError) as error:
             raise OSError(f"dockerd at {self._url} does not answer: {error}") from error
 
 

@@ -26,7 +26,7 @@ from underlay.kernel import Kernel
 from underlay.model import Address, Attachment, Endpoint, Network, difference
 from underlay.modes import mode_of
 from underlay.modes.child import check_mtu
-from underlay.modes.options import waits_for_parent
+from underlay.modes.options import mtu, waits_for_parent
 from underlay.objects import Owner
 from underlay.parents import Parents
 from underlay.passes import Passes
@@ -281,7 +281,10 @@ class Engine:
             network, now = now, self._parents.look(now)
             self._parents.note(network, now)
         if not now.absent:
-            if "mtu" in asked.options and (found := self.kernel.device(now.parent)):
+            if not now.mac or mtu(asked.options):
+                found = self.kernel.device(now.parent)
+                if found is None:
+                    raise uplink.missing(now, self.kernel)
                 check_mtu(asked.options, found.mtu, now.uplink)
             return now, now.mac
         if waits_for_parent(now, asked):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from underlay import inside
 from underlay.kernel import Kernel
 from underlay.model import Endpoint, Inside, Network
+from underlay.modes.options import is_repaired
 from underlay.objects import Object, Owner
 from underlay.records import Records
 
@@ -32,6 +33,7 @@ class Learning:
     clock: Callable[[], float]
     unlisted: frozenset[str] = frozenset()
     _seen_since: dict[str, tuple[bool, float]] = field(default_factory=dict)
+    _assumed: dict[str, set[str]] = field(default_factory=dict)
 
     def look(
         self, joined: Collection[Endpoint], rooms: Rooms
@@ -41,6 +43,7 @@ class Learning:
         Those that are to be put right in their sandboxes, by id; and those of which
         something is new.
         """
+        self._assumed.clear()
         found: dict[str, Endpoint] = {}
         changed: list[Endpoint] = []
         networks = {n.id: n for n in self.records.networks.all()}
@@ -86,22 +89,36 @@ class Learning:
             self._seen_since.pop(endpoint.id, None)
             return endpoint
         was_there, since = self._seen_since.get(endpoint.id, (is_there, now))
-        since = since if was_there == is_there else now
+        since = min(since, now) if was_there == is_there else now
         self._seen_since[endpoint.id] = is_there, since
         waited = now - since
-        if not is_there and waited > LOST_SECONDS:
+        if not is_there and waited >= LOST_SECONDS:
             return self._assume(network, endpoint, room)
         return inside.learn(network, endpoint, room, given=waited > GIVEN_SECONDS)
+
+    def due(self) -> float | None:
+        """Return the seconds until a device is known to be lost, None if none is."""
+        now, seen = self.clock(), self._seen_since.values()
+        ends = (since + LOST_SECONDS for is_there, since in seen if not is_there)
+        return min((end - now for end in ends if end >= now), default=None)
 
     def _assume(
         self, network: Network, endpoint: Endpoint, room: Collection[Object]
     ) -> Endpoint:
         """Return an endpoint whose device was lost before anybody looked at it."""
+        if not is_repaired(network, endpoint) or endpoint.id in self.unlisted:
+            return endpoint
+        beside = self.records.networks.joined_in({endpoint.sandbox})
+        taken = {e.inside.device for e in beside if e.inside}
+        taken |= self._assumed.get(endpoint.sandbox, set())
         try:
-            names = self.kernel.names_inside(endpoint.sandbox)
+            taken |= self.kernel.names_inside(endpoint.sandbox)
         except OSError:  # it has left since
             return endpoint
-        return inside.assume(network, endpoint, room, names)
+        found = inside.assume(network, endpoint, room, taken)
+        if found.inside:
+            self._assumed.setdefault(found.sandbox, set()).add(found.inside.device)
+        return found
 
     def _with_settings(self, endpoint: Endpoint, known: Inside) -> Endpoint:
         """Return an endpoint with the settings of its device, as Docker made them."""

@@ -115,7 +115,7 @@ class Parents:
         That only if the mode goes by it, and the host is able to keep it to itself.
         """
         if parent is None:
-            return network
+            return replace(network, mac="")
         mode, here = mode_of(network.options), network.here
         if mode.has_host_part(network.options):
             unguarded = mode.filters(network.options) and not self.kernel.can_filter

@@ -14,14 +14,13 @@ from underlay.failures import KernelRefused, RecordsUnwritable, UndoneAgain
 from underlay.kernel import Kernel
 from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
-from underlay.model import Endpoint
+from underlay.model import Endpoint, Network
 from underlay.modes import mode_of
 from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
-from underlay.parents import Glance, Parents
+from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.rounds import (
-    REPAIR_SECONDS,
     REPAIRS,
     Patience,
     Rounds,
@@ -85,7 +84,8 @@ class Passes:
         # Those that it was time for, and that needed nothing.
         self._patience.forget(waiting & self._patience.over())
         pauses = [0.0] if self._rounds.is_hurried else []
-        pauses += [p for p in (self._patience.due(), self._again) if p is not None]
+        due = self._patience.due(), self.learning.due(), self._again
+        pauses += [pause for pause in due if pause is not None]
         return min(pauses, default=None)
 
     def run(
@@ -140,9 +140,7 @@ class Passes:
                 refused, taken = self._settle(owner, steps)
             tries = {"failed": bool(refused), "repaired": bool(taken)}
             if self._patience.note(owner, **tries) and not refused:
-                fight = UndoneAgain(
-                    step=taken[-1], times=REPAIRS, seconds=REPAIR_SECONDS
-                )
+                fight = UndoneAgain(step=taken[-1], times=REPAIRS)
                 log.warning("undone again", extra={"error": fight})
                 self._ledger.close(owner, str(fight))
             failed += refused
@@ -151,16 +149,13 @@ class Passes:
     def _stirred_inside(self, joined: Collection[Endpoint]) -> dict[Owner, list[Step]]:
         """Return what is to be done at once in sandboxes, whatever the host is like.
 
-        Not what needs a second look, or a parent that is yet to be made.
+        Not what needs a second look, a parent that is yet to be made, or the other end
+        of a pair: with that goes more in the host.
         """
         rooms = self.kernel.observe_inside({e.sandbox for e in joined})
         there = self._learnt(joined, rooms, learning=True)
-        glance = Glance(self.kernel)
-        networks = [
-            n
-            for n in map(self.records.networks.get, {e.network for e in there.values()})
-            if n and not n.absent and (not n.parent or glance.device(n.parent))
-        ]
+        known = map(self.records.networks.get, {e.network for e in there.values()})
+        networks = [n for n in known if n and self._stands(n)]
         want = wanted(networks, there.values(), there)
         inner = [o for o in want.objects if getattr(o, "sandbox", "")]
         want = replace(want, objects=tuple(inner))
@@ -168,7 +163,12 @@ class Passes:
         found: dict[Owner, list[Step]] = {}
         for step in sparing.due(self.records, want, steps):
             found.setdefault((step.object.owner or Owner()).whole, []).append(step)
-        return {o: s for o, s in found.items() if o.endpoint and premature(s) is None}
+        return {o: s for o, s in found.items() if o.endpoint and _is_simple(s)}
+
+    def _stands(self, network: Network) -> bool:
+        """Tell whether a network has what its devices stand on."""
+        ours = network.parent and (network.vlans or not network.base)
+        return not (network.absent or (ours and not self.kernel.device(network.parent)))
 
     def _tell_of_macs(self) -> None:
         """Have those announced whose MAC is the parent's, if that has another one."""
@@ -368,10 +368,18 @@ class Passes:
             owner = Owner.parse(trouble.mark)
             if owner in stirred or only not in (None, owner.network):
                 continue
+            if not self._patience.has_end(owner):
+                continue
             endpoint = self.records.networks.endpoint(owner.endpoint)
             away = endpoint and endpoint.sandbox and not endpoint.left
             if looked_at is None or not away or owner.endpoint in looked_at:
                 self.records.notes.clear_trouble(trouble.mark)
+
+
+def _is_simple(steps: Collection[Step]) -> bool:
+    """Tell whether steps concern one sandbox only, and can be taken at once."""
+    links = (s.object for s in steps if isinstance(s.object, Link))
+    return premature(steps) is None and all(o.kind != "veth" for o in links)
 
 
 def _is_in_vain(step: Step, refused: Step) -> bool:

@@ -85,13 +85,16 @@ class Patience:
 
     def _is_overdrawn(self, owner: Owner, now: float) -> bool:
         credit = REPAIRS * REPAIR_SECONDS
-        paid = min(max(self._indebted.get(owner, now), now), now + credit)
-        self._indebted = {o: end for o, end in self._indebted.items() if end > now}
-        self._indebted[owner] = paid + REPAIR_SECONDS
-        return paid + REPAIR_SECONDS > now + credit
+        end = max(self._indebted.get(owner, now), now)
+        if end > now + credit + REPAIR_SECONDS:
+            end = now  # the clock was set back
+        self._indebted[owner] = end = min(end, now + credit) + REPAIR_SECONDS
+        return end > now + credit
 
     def over(self) -> set[Owner]:
-        """Return who has waited and is to be tried now."""
+        """Return who has waited and is to be tried now; forget debts that are paid."""
+        now = self.clock()
+        self._indebted = {o: end for o, end in self._indebted.items() if end > now}
         return {owner for owner in self._waiting if self.has_end(owner)}
 
     def forget(self, owners: Collection[Owner]) -> None:

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ class Watchers:
             least=NAMES_SETTLE_SECONDS,
             retry=NAMES_RETRY_SECONDS,
         )
-        self._dockerd = parts.dockerd
+        self._dockerd, self._period = parts.dockerd, settings.period
         self._stopping = threading.Event()
         jobs = {
             "pass": self._pass.run,
@@ -116,10 +115,20 @@ class Watchers:
 
     def _hear_docker(self) -> None:
         """Listen to dockerd; that it is not there, the loop that asks it says."""
+        refused = 0
         while not self._stopping.is_set():
-            with suppress(OSError):
+            began = time.monotonic()
+            try:
                 self._dockerd.listen(self.names.wake)
-            self._stopping.wait(NAMES_RETRY_SECONDS)
+                # Where that ends at once, each try asks dockerd for all it has in vain.
+                short = time.monotonic() - began < NAMES_RETRY_SECONDS
+                refused = refused + 1 if short else 0
+            except OSError:
+                refused = 0
+            except Exception:
+                log.exception("bug")
+            pause = NAMES_RETRY_SECONDS * (1 + refused)
+            self._stopping.wait(min(pause, self._period))
 
     def note(self, paths: frozenset[str] | None) -> None:
         """Have a pass look where something stirred, or everywhere (None)."""

@@ -131,8 +131,9 @@ def test_an_mtu_above_the_bridge_s_is_refused(engine):
     with pytest.raises(MtuTooBig, match="1501 is more than the 1500 of parent br0"):
         engine.create_network(replace(ON, options={"bridge": "br0", "mtu": "1501"}))
     engine.create_network(ON)
-    with pytest.raises(MtuTooBig):
-        engine.create_endpoint(replace(WEB, options={"mtu": "1501"}))
+    for key in ("mtu", "com.docker.network.driver.mtu"):
+        with pytest.raises(MtuTooBig):
+            engine.create_endpoint(replace(WEB, options={key: "1501"}))
 
 
 def test_a_mac_of_the_bridge_or_of_a_neighbour_is_refused(engine):

@@ -16,6 +16,7 @@ import pytest
 
 from tests.fakes import BR0, ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
 from underlay.errors import NoParent
+from underlay.failures import KernelRefused
 from underlay.learning import LOST_SECONDS
 from underlay.model import Device, Endpoint, Network, Segment
 from underlay.objects import Address, Link, Owner, Route
@@ -275,16 +276,55 @@ def test_nothing_is_touched_before_docker_has_finished(records):
 
 def test_a_device_lost_before_anybody_looked_is_made_again(world):
     before = world.dump()
-    records = world.engine.records
-    with records.writing():
-        records.networks.stay("e1")
-    assert records.networks.endpoint("e1").inside is None
+    lose_unlearnt(world)
     take_device(world)
     world.look("", ROOM)
     assert "eth0" not in world.kernel.rooms[ROOM]
     world.time.now += LOST_SECONDS + 1
     world.settle()
     assert world.dump() == before
+
+
+def lose_unlearnt(world, *devices):
+    records = world.engine.records
+    with records.writing():
+        for endpoint in records.networks.endpoints("n1"):
+            records.networks.stay(endpoint.id)
+    for device in devices:
+        world.kernel.lose(ROOM, device)
+
+
+def test_a_lost_device_is_looked_for_when_it_is_time_whatever_the_clock_does(records):
+    world = World(records, MODES["macvlan"])
+    lose_unlearnt(world, "eth0")
+    assert 0 < world.look("", ROOM) <= LOST_SECONDS
+    world.time.now -= 86400
+    world.look("", ROOM)
+    world.time.now += LOST_SECONDS
+    world.look("", ROOM)
+    assert "eth0" in world.kernel.rooms[ROOM]
+
+
+def test_two_lost_in_one_sandbox_get_names_of_their_own(records):
+    world = World(records, MODES["macvlan"])
+    other = Endpoint("e2", "n1", IPv4Interface("10.0.0.6/24"), created=world.time())
+    other = world.engine.create_endpoint(other)
+    world.attachment = world.engine.join("n1", "e2", ROOM)
+    world.kernel.dock(world.attachment.device, ROOM, "eth1")
+    lose_unlearnt(world, "eth0", "eth1")
+    world.look("", ROOM)
+    world.time.now += LOST_SECONDS
+    world.settle()
+    assert world.kernel.rooms[ROOM].keys() == {"eth0", "eth1"}
+
+
+def test_nothing_is_assumed_where_nothing_is_repaired(records):
+    world = World(records, {**MODES["macvlan"], "repair": "off"})
+    lose_unlearnt(world, "eth0")
+    for _ in range(3):
+        assert world.look("", ROOM) in (None, LOST_SECONDS)
+        world.time.now += LOST_SECONDS + 1
+    assert records.networks.endpoint("e1").inside is None
 
 
 def test_a_device_on_its_way_is_not_taken_for_lost(records):
@@ -431,6 +471,66 @@ def test_what_is_undone_again_and_again_is_repaired_at_a_rate(records):
     take_addresses(world)
     world.look(ROOM)
     assert world.dump() == before
+
+
+def test_a_pair_is_repaired_whole_and_counts_once(records):
+    world = World(records, MODES["routed"])
+    before = world.dump()
+    for _ in range(REPAIRS):
+        take_device(world)
+        world.look("", ROOM)
+        assert world.dump() == before
+        world.time.now += 0.25
+    assert records.notes.troubles() == []
+    take_device(world)
+    for _ in range(50):  # of a rate, too
+        world.look(ROOM)
+        assert world.dump() == before or "eth0" not in world.kernel.rooms[ROOM]
+        world.time.now += 0.25
+
+
+def test_what_is_refused_inside_keeps_nothing_in_the_host_waiting(records):
+    world = World(records, MODES["routed"])
+    apply = world.kernel.apply
+
+    def host_part():
+        found = world.kernel.others.items()
+        return {k for k, o in found if not getattr(o, "sandbox", "")}
+
+    def refuse(step):
+        o = step.object
+        if isinstance(o, Address) and o.sandbox and o.interface.version == 6:
+            raise KernelRefused(step=step, why="Permission denied", hint="")
+        apply(step)
+
+    before = host_part()
+    world.kernel.apply = refuse
+    take_device(world)
+    world.look("", ROOM)
+    assert host_part() == before
+
+
+def test_who_waits_because_of_a_fight_is_told_of_all_the_while(records):
+    world = World(records, MODES["macvlan"])
+    while not records.notes.troubles():
+        take_addresses(world)
+        world.look(ROOM)
+        world.time.now += 0.25
+    world.look(ROOM)  # what the repair itself has stirred
+    world.time.now += REPAIR_SECONDS / 2
+    take_addresses(world)
+    world.look(ROOM)
+    assert world.engine.preview() != ()
+    assert records.notes.troubles() != []
+
+
+def test_a_clock_that_is_set_back_makes_no_fight_of_two_repairs(records):
+    world = World(records, MODES["macvlan"])
+    for _ in range(2):
+        take_addresses(world)
+        world.look(ROOM)
+        world.time.now -= 3600
+    assert records.notes.troubles() == []
 
 
 def test_a_clock_that_is_set_back_keeps_nobody_waiting(records):

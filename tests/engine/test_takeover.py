@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.test_verbs import WEB
 from tests.fakes import ETH0, LO, Death, FakeKernel, engine_on
-from underlay.errors import BadParent, GatewaySilent, NoTakeover
+from underlay.errors import BadParent, GatewaySilent, NoParent, NoTakeover
 from underlay.failures import KernelRefused
 from underlay.model import Device, Network, Segment, Standing
 from underlay.objects import Owner
@@ -203,3 +203,18 @@ def test_a_device_that_is_gone_is_waited_for(records):
     engine.reconcile()
     assert engine.preview() == ()
     assert standing(kernel) == {BRIDGE: WORDS}
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_start_without_bridge_and_parent_is_refused_by_its_parent_s_name(
+    records, looked
+):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    engine.create_network(ON)
+    if looked:
+        engine.reconcile()
+    kernel.strangers.pop("eth0")
+    kernel.links.pop(BRIDGE)
+    with pytest.raises(NoParent):
+        engine.create_endpoint(WEB)

@@ -34,9 +34,8 @@ def look(paths: Collection[str]) -> dict[str, Room]:
 def _look() -> Room:
     ours = tuple(link for link in links.all_links() if link.ours)
     names = {link.index: link.name for link in ours}
-    if not ours:
-        return (), (), ()
-    return ours, tuple(ip.addresses(names)), tuple(ip.routes_inside(names))
+    addresses = ip.addresses(names) if ours else ()
+    return ours, tuple(addresses), tuple(ip.routes_inside(names))
 
 
 def finish(link: Link) -> None:
