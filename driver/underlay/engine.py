@@ -151,7 +151,10 @@ class Engine:
 
         The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
         """
-        network = self._parents.look(self._network(asked.network))
+        network = self._network(asked.network)
+        # A look waits for whoever changes links in the kernel. Passes keep what was
+        # seen up to date, and there is one more look below.
+        network = network if network.mtu else self._parents.look(network)
         self._builder.note_settings(set(mode_of(network.options).reasons(network)))
         self._takeovers.stand(network)
         with self._builder.building(Owner(asked.network, asked.id)):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import secrets
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -12,13 +14,14 @@ from pyroute2 import IPRoute
 from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
+from tests.kernel.docking import Place
 from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.failures import KernelRefused
 from underlay.kernel import devices, links
 from underlay.kernel.netlink import Netlink
-from underlay.objects import UNFINISHED_GROUP
+from underlay.objects import UNFINISHED_GROUP, Owner
 from underlay.steps import Create, Delete
 
 pytestmark = pytest.mark.usefixtures("namespace")
@@ -170,12 +173,9 @@ def test_a_sandbox_lives_as_long_as_its_namespace_is_mounted(tmp_path):
     path = tmp_path / "sandbox"
     path.touch()
     assert not Netlink().sandbox_lives(str(path))
-    ip("netns", "add", "underlay-test")
-    try:
-        assert Netlink().sandbox_lives("/run/netns/underlay-test")
-    finally:
-        ip("netns", "del", "underlay-test")
-    assert not Netlink().sandbox_lives("/run/netns/underlay-test")
+    with Place("ulp") as place:
+        assert Netlink().sandbox_lives(place.path)
+    assert not Netlink().sandbox_lives(place.path)
 
 
 def test_the_host_s_own_addresses_are_known_in_both_families():
@@ -189,19 +189,17 @@ def test_the_host_s_own_addresses_are_known_in_both_families():
 
 
 def test_our_devices_in_other_namespaces_are_found_with_their_addresses():
-    name, device = "underlay-test", OWNER.device
-    ip("netns", "add", name)
-    try:
-        Netlink().apply(Create(CHILD))
-        ip("link", "set", device, "netns", name)
-        for words in (
-            ("addr", "add", "10.0.0.5/24", "dev", device),
-            ("addr", "add", "fd00::5/64", "dev", device, "nodad"),
-            ("link", "set", device, "name", "eth7", "up"),
-        ):
-            ip("-n", name, *words)
+    # Of a name that no other test has in any namespace of this machine.
+    owner = Owner("n1", secrets.token_hex(8))
+    child, device = replace(CHILD, name=owner.device, owner=owner), owner.device
+    with Place("ulp") as place:
+        Netlink().apply(Create(child))
+        ip("link", "set", device, "netns", place.netns)
+        place.ip(
+            f"addr add 10.0.0.5/24 dev {device}",
+            f"addr add fd00::5/64 dev {device} nodad",
+            f"link set {device} name eth7 up",
+        )
         found = Netlink().elsewhere(())
-        assert set(found[OWNER.mark]) == {ip_address("10.0.0.5"), ip_address("fd00::5")}
-        assert OWNER.mark not in Netlink().elsewhere({f"/run/netns/{name}"})
-    finally:
-        ip("netns", "del", name)
+        assert set(found[owner.mark]) == {ip_address("10.0.0.5"), ip_address("fd00::5")}
+        assert owner.mark not in Netlink().elsewhere({place.path})

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from underlay import model
 from underlay.kernel import ip
-from underlay.kernel.links import link_named
+from underlay.kernel.links import index_of, link_named
 
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP, _IPV6 = 0x0806, 0x86DD
@@ -30,9 +30,8 @@ _KIND, _OVERRIDE, _TARGET_MAC, _EIGHT_BYTES = 136, 1 << 29, 2, 1
 
 def what_is_there(device: str, addresses: Collection[model.Address]) -> None:
     """Announce those addresses that a device has; raises OSError."""
-    link = link_named(device)
-    names = {link.index: link.name} if link else {}
-    there = {found.interface.ip for found in ip.addresses(names)}
+    index = index_of(device)
+    there = {found.interface.ip for found in ip.addresses({index: device})}
     announce(device, there.intersection(addresses))
 
 

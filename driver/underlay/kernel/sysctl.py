@@ -11,6 +11,7 @@ from underlay.model import Setting
 from underlay.objects import PREFIX, Sysctl
 
 SYSCTLS = Path("/proc/sys")
+_LONGEST = 4096  # bytes
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 _OF_DEVICE = {
     "ipv4": "accept_local accept_redirects accept_source_route arp_announce arp_filter"
@@ -116,6 +117,8 @@ def _hears_routers(link: RawLink) -> bool:
 
 def _value(path: str) -> str | None:
     try:
-        return (SYSCTLS / path).read_text(encoding="ascii").strip()
+        # Dozens are read for each container; a Path would take longer than the kernel.
+        with open(f"{SYSCTLS}/{path}", "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read(_LONGEST).decode("ascii").strip()
     except OSError:
         return None
