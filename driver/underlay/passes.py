@@ -368,7 +368,7 @@ class Passes:
             owner = Owner.parse(trouble.mark)
             if owner in stirred or only not in (None, owner.network):
                 continue
-            if not self._patience.has_end(owner):
+            if self._patience.is_slowed(owner):
                 continue
             endpoint = self.records.networks.endpoint(owner.endpoint)
             away = endpoint and endpoint.sandbox and not endpoint.left

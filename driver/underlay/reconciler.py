@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from underlay.errors import UnderlayError
@@ -12,13 +13,31 @@ from underlay.errors import UnderlayError
 log = logging.getLogger(__name__)
 
 
+class Rush:
+    """Tells whether things happen at a rate of more than `number` in a second."""
+
+    def __init__(self, number: int) -> None:
+        self._latest: deque[float] = deque(maxlen=number)
+
+    def note(self) -> None:
+        """Note that something happens; in any thread."""
+        self._latest.append(time.monotonic())
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the last `number` of them came within the last second."""
+        full = len(self._latest) == self._latest.maxlen
+        return full and time.monotonic() - self._latest[0] < 1.0
+
+
 class Loop:
     """Runs a job in the calling thread until told to stop.
 
     All in seconds: a run begins every `period`, or `settle` after a wake-up, but not
-    before the last run began `least` ago: one event is acted on at once, and a storm of
-    them costs a run every `least`. The job may return after how long it is to be run
-    again at the latest, if that is sooner; a failed one is tried again after `retry`.
+    before the last run began `least()` ago: one event is acted on at once, and a storm
+    of them costs a run every `least()`. The job may return after how long it is to be
+    run again at the latest, if that is sooner; a failed one is tried again after
+    `retry`.
     """
 
     def __init__(
@@ -27,7 +46,7 @@ class Loop:
         *,
         period: float,
         settle: float,
-        least: float,
+        least: Callable[[], float],
         retry: float | None = None,
     ) -> None:
         self._job = job
@@ -56,7 +75,7 @@ class Loop:
             again = self._run_once()
             rest = self._period if again is None else min(self._period, again)
             settle = self._settle if self._woken.wait(rest) else 0.0
-            early = began + self._least - time.monotonic()
+            early = began + self._least() - time.monotonic()
             self._stopping.wait(max(settle, early, 0.0))
 
     def _run_once(self) -> float | None:

@@ -83,6 +83,11 @@ class Patience:
             self._waiting[owner] = now, pause
         return too_many
 
+    def is_slowed(self, owner: Owner) -> bool:
+        """Tell whether an owner waits because of a repair too many."""
+        enough = self.clock() + (REPAIRS - 1) * REPAIR_SECONDS
+        return not self.has_end(owner) and self._indebted.get(owner, 0.0) >= enough
+
     def _is_overdrawn(self, owner: Owner, now: float) -> bool:
         credit = REPAIRS * REPAIR_SECONDS
         end = max(self._indebted.get(owner, now), now)

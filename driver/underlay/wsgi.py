@@ -16,7 +16,7 @@ from underlay import __version__, status
 from underlay.errors import UnderlayError
 from underlay.kernel.events import Listener
 from underlay.metrics import Metrics
-from underlay.reconciler import Loop
+from underlay.reconciler import Loop, Rush
 from underlay.records import Records
 from underlay.settings import Settings
 from underlay.wire.app import create_app
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 # What Docker or an administrator does comes as a few events in a row.
 EVENTS_SETTLE_SECONDS = 0.05
 PASS_LEAST_SECONDS = 0.25
+# While Docker starts many containers at once, passes leave it the processor and the
+# kernel's locks: so many calls in a second are those of four containers.
+RUSH_CALLS, RUSH_LEAST_SECONDS = 40, 1.0
 EVENTS_RETRY_SECONDS = 1.0
 # Names are asked for when Docker has finished what it called us for.
 NAMES_SETTLE_SECONDS = 1.0
@@ -54,7 +57,8 @@ def start(settings: Settings) -> tuple[Wsgi, Watchers]:
     told = status.create_app(parts.records, health, metrics.text)
     watchers.start()
     log.info("ready", extra={"version": __version__, "pid": os.getpid()})
-    return _by_socket(plugin, told, settings.plugin_socket.name), watchers
+    name = settings.plugin_socket.name
+    return _by_socket(plugin, told, name, watchers.rush.note), watchers
 
 
 class Watchers:
@@ -65,6 +69,7 @@ class Watchers:
         self._stop_events, events_stopped = socket.socketpair()
         self._listener = Listener(events_stopped)
         self._passes = parts.engine.passes
+        self.rush = Rush(RUSH_CALLS)
         self._lock = threading.Lock()
         self._stirred: frozenset[str] | None = None
         self._noticed = 0.0
@@ -72,14 +77,14 @@ class Watchers:
             self._mend,
             period=settings.period,
             settle=EVENTS_SETTLE_SECONDS,
-            least=PASS_LEAST_SECONDS,
+            least=self._least,
             retry=EVENTS_RETRY_SECONDS,
         )
         self.names = Loop(
             lambda: _tidy(parts, self._pass.wake),
             period=settings.period,
             settle=NAMES_SETTLE_SECONDS,
-            least=NAMES_SETTLE_SECONDS,
+            least=lambda: NAMES_SETTLE_SECONDS,
             retry=NAMES_RETRY_SECONDS,
         )
         self._dockerd, self._period = parts.dockerd, settings.period
@@ -95,6 +100,9 @@ class Watchers:
             threading.Thread(target=job, name=name, daemon=True)
             for name, job in jobs.items()
         ]
+
+    def _least(self) -> float:
+        return RUSH_LEAST_SECONDS if self.rush.is_on else PASS_LEAST_SECONDS
 
     def start(self) -> None:
         """Start watching."""
@@ -175,12 +183,19 @@ def _tidy(parts: Parts, wake: Callable[[], None]) -> None:
     parts.cleanup.heed(view)
 
 
-def _by_socket(plugin: Wsgi, told: Wsgi, plugin_name: str) -> Wsgi:
-    """Tell the two applications apart by the listener a request came in on."""
+def _by_socket(
+    plugin: Wsgi, told: Wsgi, plugin_name: str, called: Callable[[], None]
+) -> Wsgi:
+    """Tell the two applications apart by the listener a request came in on.
+
+    `called` hears of each call of Docker's.
+    """
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         address = environ["gunicorn.socket"].getsockname()
         here = isinstance(address, str) and Path(address).name == plugin_name
+        if here:
+            called()
         return (plugin if here else told)(environ, start_response)
 
     return application

@@ -9,7 +9,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from pyroute2 import IPRoute
 
 from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
@@ -19,7 +18,7 @@ from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.failures import KernelRefused
-from underlay.kernel import devices, links
+from underlay.kernel import births, links
 from underlay.kernel.netlink import Netlink
 from underlay.objects import UNFINISHED_GROUP, Owner
 from underlay.steps import Create, Delete
@@ -61,20 +60,16 @@ def test_a_link_that_died_before_its_mark_was_set_is_removed(records):
     assert "ul-half" not in ip("-br", "link")
 
 
-class DyingBeforeTheMark(IPRoute):
-    """A socket of a process that dies when it is about to set the alias."""
-
-    def link(self, command, **spec):
-        if command == "set":
-            raise KeyboardInterrupt
-        return self.__getattr__("link")(command, **spec)
+def die_before_the_mark(*_, **__):
+    """Be a process that dies when it is about to set the alias."""
+    raise KeyboardInterrupt
 
 
 def test_a_death_before_the_mark_is_set_leaves_a_link_that_is_known_as_ours(
     records, monkeypatch
 ):
     with monkeypatch.context() as patched:
-        patched.setattr(devices, "IPRoute", DyingBeforeTheMark)
+        patched.setattr(births, "alter", die_before_the_mark)
         with pytest.raises(KeyboardInterrupt):
             Netlink().apply(Create(CHILD))
     (seen,) = Netlink().observe()

@@ -17,10 +17,10 @@ from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
 from tests.kernel.test_contract import STACK
-from tests.kernel.test_netlink import DyingBeforeTheMark
+from tests.kernel.test_netlink import die_before_the_mark
 from tests.lab.service import wait_until
 from underlay.failures import KernelRefused
-from underlay.kernel import devices, namespaces
+from underlay.kernel import births, namespaces
 from underlay.kernel.netlink import Netlink
 from underlay.objects import Owner
 from underlay.records import Records
@@ -126,7 +126,7 @@ def test_a_name_longer_than_the_kernel_has_room_for_is_no_reason_either(engine):
 
 def test_a_death_before_the_mark_is_set_leaves_no_vlan(engine, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(devices, "IPRoute", DyingBeforeTheMark)
+        patched.setattr(births, "alter", die_before_the_mark)
         with pytest.raises(KeyboardInterrupt):
             Netlink().apply(Create(STACK[0]))
     assert Netlink().observe() != frozenset()

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import flask
-from pyroute2.iproute.linux import RTNL_API
 
 import underlay.worker
 import underlay.wsgi  # noqa: F401 - before the fork, for speed
 from underlay.cli import main
+from underlay.kernel import births
 from underlay.kernel.netlink import Netlink
+from underlay.objects import Link
 from underlay.records.database import Database
 from underlay.steps import Step
 
@@ -70,7 +71,7 @@ def touched(label: str, touch: Callable[[], Any]) -> Any:
 
 def wire_up() -> None:
     """Put points into the service."""
-    apply, run, link = Netlink.apply, Database.run, RTNL_API.link
+    apply, run, add, alter = Netlink.apply, Database.run, births.add, births.alter
 
     def mortal_apply(self: Netlink, step: Step) -> None:
         touched(str(step), lambda: apply(self, step))
@@ -80,15 +81,21 @@ def wire_up() -> None:
             return run(self, sql, *values)
         return touched(sql, lambda: run(self, sql, *values))
 
-    async def mortal_link(self: RTNL_API, command: str, **spec: Any) -> Any:
-        done = await link(self, command, **spec)
+    def inside(label: str) -> None:
         if flask.has_request_context():
             flask.g.inside = True
-            point(f"after link {command} of {spec.get('ifname', spec.get('index'))}")
-        return done
+            point(label)
+
+    def mortal_add(link: Link) -> None:
+        add(link)
+        inside(f"after link add of {link.name}")
+
+    def mortal_alter(index: int, *change: bytes, up: bool | None) -> None:
+        alter(index, *change, up=up)
+        inside(f"after link set of {index}")
 
     Netlink.apply, Database.run = mortal_apply, mortal_run
-    RTNL_API.link = mortal_link
+    births.add, births.alter = mortal_add, mortal_alter
 
 
 def serve() -> None:

@@ -6,11 +6,12 @@ import threading
 import time
 from itertools import pairwise
 
-from underlay.reconciler import Loop
+from underlay.reconciler import Loop, Rush
 
 
-def running(job, **times):
-    loop = Loop(job, **{"period": 60.0, "settle": 0.01, "least": 0.0, **times})
+def running(job, least=0.0, **times):
+    given = {"period": 60.0, "settle": 0.01, **times}
+    loop = Loop(job, **given, least=lambda: least)
     thread = threading.Thread(target=loop.run)
     thread.start()
     return loop, thread
@@ -49,7 +50,7 @@ def test_what_stirs_during_a_run_is_seen_to_by_another():
         if len(runs) == 1:
             loop.wake()
 
-    loop = Loop(stir, period=60.0, settle=0.0, least=0.05)
+    loop = Loop(stir, period=60.0, settle=0.0, least=lambda: 0.05)
     thread = threading.Thread(target=loop.run)
     thread.start()
     wait_for(runs, 2)
@@ -154,3 +155,20 @@ def test_a_bug_is_logged_and_the_loop_goes_on(caplog):
     finish(loop, thread)
     assert len(runs) > 1
     assert all(r.exc_info for r in caplog.records if r.levelname == "ERROR")
+
+
+def test_it_is_a_rush_while_more_than_so_many_come_in_a_second(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    rush = Rush(3)
+    for _ in range(3):
+        assert not rush.is_on
+        rush.note()
+        now += 0.3
+    assert rush.is_on
+    now += 0.2
+    assert not rush.is_on
+    rush.note()
+    assert rush.is_on
+    now += 5
+    assert not rush.is_on

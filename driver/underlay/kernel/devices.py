@@ -1,4 +1,4 @@
-"""Links of ours: made, changed and deleted, through pyroute2."""
+"""Links of ours: made, changed and deleted; all but their birth through pyroute2."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink import nla
 from pyroute2.netlink.exceptions import NetlinkError
 
-from underlay.kernel import asking, carriers, links, sandboxes, standing, sysctl
-from underlay.objects import UNFINISHED_GROUP, Link, Owner, Port
+from underlay.kernel import asking, births, carriers, links, sandboxes, standing, sysctl
+from underlay.objects import Link, Port
 from underlay.steps import Amend, Create, Delete, Step
 
 _QUIET = (
@@ -39,78 +38,31 @@ def touch(step: Step) -> None:
             asking.ask_routers(port.name)
 
 
-class IpvlanData(nla):  # type: ignore[misc]  # pyroute2 has no types
-    """What IFLA_INFO_DATA of an ipvlan link carries: pyroute2 drops the flags."""
-
-    prefix = "IFLA_"
-    nla_map = (
-        ("IFLA_IPVLAN_UNSPEC", "none"),
-        ("IFLA_IPVLAN_MODE", "uint16"),
-        ("IFLA_IPVLAN_FLAGS", "uint16"),
-    )
-
-
-def _kind(link: Link) -> dict[str, Any]:
-    """Return what the kind of a link takes, in pyroute2's words."""
-    spec: dict[str, Any] = {"kind": link.kind}
-    if link.vlan:
-        spec["vlan_id"] = link.vlan
-    if link.kind == "ipvlan":
-        spec["ipvlan_mode"] = _code(links.MODES["ipvlan"], link.flavour)
-        spec["ipvlan_flags"] = _code(links.IPVLAN_FLAGS, link.flag)
-    elif link.flavour:
-        spec[f"{link.kind}_mode"] = link.flavour
-    return spec
-
-
-def _code(names: dict[int, str], name: str | None) -> int:
-    return next(code for code, known in names.items() if known == name)
-
-
 def _create(link: Link) -> None:
     if link.owner is None:
         raise OSError(errno.EINVAL, "a link without an owner is never made")
     owner, link = link.owner, _alike(link)
-    spec = {**_named(link), **_kind(link)}
-    if link.parent:
-        spec["link"] = links.index_of(link.parent)
-    if link.peer:
-        spec["peer"] = _named(link.peer)
-    with IPRoute() as kernel:
-        kernel.link("add", **spec)
-        if link.sandbox:
-            sandboxes.finish(link)
-            return
-        index = links.index_of(link.name)
-        if owner.alias:
-            # What people call it. A courtesy: the name may be taken, the kernel old.
-            with suppress(NetlinkError):
-                kernel.link("property_add", index=index, altname=owner.alias)
-        _set_up(link)
-        if link.peer and link.peer.sandbox:
-            sandboxes.finish(link.peer)
-        elif link.peer and link.peer.owner:
-            _finish(kernel, link.peer, link.peer.owner)
-        _finish(kernel, link, owner)
+    births.add(link)
+    if link.sandbox:
+        sandboxes.finish(link)
+        return
+    if owner.alias:
+        _call(link.name, owner.alias)
+    _set_up(link)
+    if link.peer and link.peer.sandbox:
+        sandboxes.finish(link.peer)
+    elif link.peer and link.peer.owner:
+        births.finish(link.peer, link.peer.owner)
+    births.finish(link, owner)
 
 
-def _named(link: Link) -> dict[str, Any]:
-    spec: dict[str, Any] = {"ifname": link.name, "group": UNFINISHED_GROUP}
-    if link.sandbox and link.owner:
-        # Its name there only when it has its mark: any name may be a stranger's.
-        spec |= {"ifname": link.owner.device, "net_ns_fd": link.sandbox}
-    if link.mac:
-        spec["address"] = link.mac
-    return {**spec, "mtu": link.mtu} if link.mtu else spec
+def _call(name: str, alias: str) -> None:
+    """Give a link the name that people call it by.
 
-
-def _finish(kernel: IPRoute, link: Link, owner: Owner) -> None:
-    change: dict[str, Any] = {"ifalias": owner.mark, "group": 0}
-    if link.master:
-        change["master"] = links.index_of(link.master)
-    if link.up and not link.guarded:
-        change["state"] = "up"
-    kernel.link("set", index=links.index_of(link.name), **change)
+    A courtesy: the name may be taken, the kernel old.
+    """
+    with IPRoute() as kernel, suppress(NetlinkError):
+        kernel.link("property_add", index=links.index_of(name), altname=alias)
 
 
 def _set_up(link: Link) -> None:
@@ -162,7 +114,7 @@ def _amend(seen: Link, link: Link) -> None:
     if link.up:
         change["state"] = "up"
     if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
-        change |= _kind(link)
+        change |= {"kind": link.kind, f"{link.kind}_mode": link.flavour}
     with IPRoute() as kernel:
         kernel.link("set", **change)
 

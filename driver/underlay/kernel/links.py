@@ -6,6 +6,7 @@ import errno
 import fcntl
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ _MACVLAN = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
 _IPVLAN = {0: "l2", 1: "l3", 2: "l3s"}
 MODES = {"macvlan": _MACVLAN, "macvtap": _MACVLAN, "ipvlan": _IPVLAN, "ipvtap": _IPVLAN}
 IPVLAN_FLAGS = {0: "bridge", 1: "private", 2: "vepa"}
+
+
+def code_of(names: Mapping[int, str], name: str | None) -> int:
+    """Return the kernel's number for a name of a mode or flag."""
+    return next(code for code, known in names.items() if known == name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from underlay import model
 from underlay.failures import KernelRefused
@@ -62,8 +61,6 @@ class Netlink:
     """
 
     def __init__(self) -> None:
-        # Here and not where it is used: it is not safe while other threads write links.
-        ifinfmsg.ifinfo.register_link_kind(module={"ipvlan": devices.IpvlanData})
         # Asking iptables and nft takes a few processes, so they are asked for leftovers
         # only as long as there may be any: at first, and after a rule was made.
         self._may_permit = self._may_filter = True

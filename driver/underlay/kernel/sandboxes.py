@@ -9,15 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from underlay.kernel import ip, links, namespaces, raw, sysctl
+from underlay.kernel import births, ip, links, namespaces, raw, sysctl
 from underlay.kernel.links import RawLink
 from underlay.objects import Address, Link, Route
 from underlay.steps import Amend, Create, Delete, Step
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _NUMBER = struct.Struct("=I")
-_NEWLINK, _DELLINK, _UP = 16, 17, 0x1
-_ADDRESS, _IFNAME, _MTU, _ALIAS, _GROUP = 1, 3, 4, 20, 27
+_DELLINK = 17
 
 Room = tuple[tuple[RawLink, ...], tuple[Address, ...], tuple[Route, ...]]
 
@@ -50,14 +49,14 @@ def finish(link: Link) -> None:
             with suppress(FileNotFoundError):  # a kernel without IPv6
                 (sysctl.SYSCTLS / path).write_text(value)
         index = links.index_of(born)
-        _set(
+        births.alter(
             index,
-            raw.attribute(_IFNAME, link.name.encode() + b"\0"),
-            raw.attribute(_ALIAS, mark.encode()),
+            raw.attribute(births.IFNAME, link.name.encode() + b"\0"),
+            raw.attribute(births.ALIAS, mark.encode()),
             up=link.up,
         )
         # Apart: it is set first, and stays so when the name is refused.
-        _set(index, raw.attribute(_GROUP, _NUMBER.pack(0)), up=None)
+        births.alter(index, raw.attribute(births.GROUP, _NUMBER.pack(0)), up=None)
 
     namespaces.inside(Path(link.sandbox), run)
 
@@ -108,12 +107,7 @@ def _amend(seen: Link, link: Link) -> None:
     change = []
     if link.mac not in (None, seen.mac):
         mac = bytes.fromhex((link.mac or "").replace(":", ""))
-        change.append(raw.attribute(_ADDRESS, mac))
+        change.append(raw.attribute(births.ADDRESS, mac))
     if link.mtu not in (None, seen.mtu):
-        change.append(raw.attribute(_MTU, _NUMBER.pack(link.mtu or 0)))
-    _set(found.index, *change, up=link.up)
-
-
-def _set(index: int, *change: bytes, up: bool | None) -> None:
-    flags = (_UP, _UP) if up else (0, 0)
-    raw.ask(_NEWLINK, 0, _IFINFO.pack(0, 0, index, *flags) + b"".join(change))
+        change.append(raw.attribute(births.MTU, _NUMBER.pack(link.mtu or 0)))
+    births.alter(found.index, *change, up=link.up)
