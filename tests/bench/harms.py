@@ -17,7 +17,7 @@ from underlay.model import Address as IpAddress
 from underlay.model import Endpoint
 from underlay.objects import Address, Owner, Route
 
-POLL_SECONDS, LONGEST_SECONDS = 0.002, 20.0
+POLL_SECONDS, LONGEST_SECONDS, ATTEMPTS = 0.002, 20.0, 3
 _GETROUTE, _NEWROUTE, _DELLINK = 26, 24, 17
 _RTMSG, _IFINFO = struct.Struct("=8BI"), struct.Struct("=BxHiII")
 _DESTINATION, _LEAVES_BY, _KIND_AT = 1, 4, 7
@@ -107,9 +107,14 @@ def _once(victim: Endpoint, what: str) -> float:
 
 def _until_back(harm: Callable[[], None], look: Callable[[], object]) -> float:
     """Return the seconds from a harm until a look shows what it did before."""
-    before, began = look(), time.monotonic()
-    harm()
-    if look() == before:
+    for _ in range(ATTEMPTS):
+        before, began = look(), time.monotonic()
+        harm()
+        if look() != before:
+            break
+        # A pass under way has repaired it before it was seen; or there was no harm.
+        time.sleep(1)
+    else:
         raise RuntimeError("the harm was none")
     while look() != before:
         if time.monotonic() - began > LONGEST_SECONDS:
