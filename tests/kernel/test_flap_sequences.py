@@ -363,8 +363,10 @@ def something_is_taken_in_the_host(_, dice):
             ("nft", "delete", "table", "netdev", "underlay"),
             ("iptables", "-F", "DOCKER-USER"),
             ("ip6tables", "-D", "DOCKER-USER", "1"),
-            ("sysctl", "-qw", f"net.ipv6.conf.{shim}.forwarding=0"),
-            *(("sysctl", "-qw", f"{path}=0") for path in SETTINGS),
+            *(
+                ("sh", "-c", f"echo 0 >/proc/sys/{path}")
+                for path in (*SETTINGS, f"net/ipv6/conf/{shim}/forwarding")
+            ),
         )
     )
 
