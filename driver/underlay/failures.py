@@ -72,8 +72,8 @@ class WouldSwitch(KernelRefused):
 class UndoneAgain(Unavailable):
     id = "E-403"
     text = (
-        "somebody undoes `{step}` again and again: it was repaired {times} times in a"
-        " row, and is less often from now on. See `underlay history --repairs`, find"
+        "somebody undoes `{step}` again and again: it was repaired {times} times in"
+        " quick succession, and is less often from now on. See `underlay history --repairs`, find"
         " the program that does it, and stop that; or set repair=off for the network"
         " or the endpoint."
     )

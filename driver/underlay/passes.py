@@ -20,12 +20,7 @@ from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.rounds import (
-    REPAIRS,
-    Patience,
-    Rounds,
-    premature,
-)
+from underlay.rounds import REPAIRS, Patience, Rounds, premature
 from underlay.steps import Create, Delete, Step
 from underlay.takeovers import Takeovers
 from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted

@@ -134,6 +134,7 @@ class Watchers:
             except OSError:
                 refused = 0
             except Exception:
+                # Whatever dockerd sent, it must not end the listening for good.
                 log.exception("bug")
             pause = NAMES_RETRY_SECONDS * (1 + refused)
             self._stopping.wait(min(pause, self._period))

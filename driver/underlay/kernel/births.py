@@ -1,7 +1,7 @@
 """Devices of ours are born: by raw netlink, for a container waits for each of them.
 
-pyroute2 takes two milliseconds of processor time for what the kernel does in a third of
-one, and drops the flags of ipvlan. Layouts: linux/if_link.h, linux/veth.h.
+pyroute2 takes ten times as long for it (1.4 ms against 0.13), and drops the flags of
+ipvlan. Layouts: linux/if_link.h, linux/veth.h.
 """
 
 from __future__ import annotations
