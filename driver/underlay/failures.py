@@ -73,9 +73,9 @@ class UndoneAgain(Unavailable):
     id = "E-403"
     text = (
         "somebody undoes `{step}` again and again: it was repaired {times} times in"
-        " quick succession, and is less often from now on. See `underlay history --repairs`, find"
-        " the program that does it, and stop that; or set repair=off for the network"
-        " or the endpoint."
+        " quick succession, and is less often from now on. See `underlay history"
+        " --repairs`, find the program that does it, and stop that; or set repair=off"
+        " for the network or the endpoint."
     )
 
 
