@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,19 +19,28 @@ class Remembered(Generic[T]):
 
     def __init__(self, make: Callable[..., T]) -> None:
         self._make = make
-        self._now: dict[Hashable, T] = {}
-        self._last: dict[Hashable, T] = {}
+        self._kept: dict[Hashable, _Kept[T]] = {}
+        self._turn = 0
 
     def __call__(self, *given: Hashable) -> T:
         """Return what the function returns for these."""
-        now = self._now
-        if given in now:
-            return now[given]
-        last = self._last
-        found = last[given] if given in last else self._make(*given)
-        now[given] = found
-        return found
+        # One look-up: hashing a row of the database takes longer than all else here.
+        kept = self._kept.get(given)
+        if kept is None:
+            kept = self._kept[given] = _Kept(self._make(*given), self._turn)
+        kept.asked = self._turn
+        return kept.found
 
     def turn(self) -> None:
         """Begin a turn."""
-        self._last, self._now = self._now, {}
+        self._turn += 1
+        everything = list(self._kept.items())  # others may be asking meanwhile
+        for given, kept in everything:
+            if kept.asked < self._turn - 1:
+                self._kept.pop(given, None)
+
+
+@dataclass(slots=True)
+class _Kept(Generic[T]):
+    found: T
+    asked: int

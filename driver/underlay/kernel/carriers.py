@@ -20,11 +20,10 @@ def ports(ours: Iterable[RawLink]) -> Iterator[Port]:
 
     Other ports are other people's.
     """
-    for bridge in ours:
-        owner = Owner.parse(bridge.alias)
-        found = links.link_named(_parent(bridge)) if bridge.kind == "bridge" else None
+    for bridge in (raw for raw in ours if raw.kind == "bridge"):
+        found = links.link_named(_parent(bridge))
         if found and found.master == bridge.index:
-            yield Port(found.name, bridge.name, owner)
+            yield Port(found.name, bridge.name, bridge.owner)
 
 
 def _parent(bridge: RawLink) -> str:

@@ -42,9 +42,9 @@ def code_of(names: Mapping[int, str], name: str | None) -> int:
     return next(code for code, known in names.items() if known == name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RawLink:
-    """A link as the kernel tells it.
+    """A link as the kernel tells it; told the same again, it is the same object.
 
     `link` is the index of what it stands on, in another namespace if that is
     `elsewhere`; `master` that of the bridge or bond it is a port of. `flavour` and

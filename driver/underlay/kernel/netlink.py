@@ -31,6 +31,7 @@ from underlay.kernel import (
     sysctl,
 )
 from underlay.kernel.links import RawLink
+from underlay.memory import Remembered
 from underlay.model import Device, Family, Setting, Standing
 from underlay.objects import (
     Address,
@@ -81,6 +82,7 @@ class Netlink:
     def _observe_all(self) -> frozenset[Object]:
         links.turn()
         ip.turn()
+        _link.turn()
         seen = links.all_links()
         names = {raw.index: raw.name for raw in seen}
         ours = [raw for raw in seen if raw.ours]
@@ -312,18 +314,27 @@ def _ours(
 ) -> Link:
     """Return a link of ours; what one `inside` a sandbox stands on is in the host."""
     below = raw.kind != "veth" and (inside or not raw.elsewhere)
+    return _link(
+        raw,
+        name_of(raw.link) if below and raw.link else None,
+        name_of(raw.master) if raw.master else None,
+    )
+
+
+@Remembered
+def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
     return Link(
         name=raw.name,
         kind=raw.kind,
         owner=raw.owner,
-        parent=name_of(raw.link) if below and raw.link else None,
+        parent=parent,
         flavour=raw.flavour or None,
         flag=raw.flag or None,
         vlan=raw.vlan or None,
         mac=raw.mac,
         mtu=raw.mtu,
         up=raw.up,
-        master=name_of(raw.master) if raw.master else None,
+        master=master,
     )
 
 

@@ -83,14 +83,11 @@ class Link:
         The mode of an ipvlan link is no longer ours to decide once it is there: it is
         that of every child of the parent, other people's too.
         """
-        modes = [(self.flavour, seen.flavour)] if self.kind != "ipvlan" else []
-        return self.same(seen) and all(
-            ours in (None, theirs)
-            for ours, theirs in (
-                *modes,
-                (self.mac, seen.mac),
-                (self.mtu, seen.mtu),
-                (self.up, seen.up),
-                (self.master, seen.master),
-            )
+        return (
+            self.same(seen)
+            and (self.kind == "ipvlan" or self.flavour in (None, seen.flavour))
+            and self.mac in (None, seen.mac)
+            and self.mtu in (None, seen.mtu)
+            and self.up in (None, seen.up)
+            and self.master in (None, seen.master)
         )
