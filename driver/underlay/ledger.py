@@ -55,7 +55,12 @@ class Ledger:
         if not (entries or troubles):
             return
         with self.records.writing(durable=False):
-            self.records.repairs.note(entries)
+            # What is refused as it was the last time is no news, and would push all
+            # that is out of the ledger in the end.
+            known = {t.mark: t.text for t in self.records.notes.troubles()}
+            stale = {mark for mark, text in troubles.items() if known.get(mark) == text}
+            news = (e for e in entries if not (e.error and e.mark in stale))
+            self.records.repairs.note(news)
             for mark, refusal in troubles.items():
                 if refusal:
                     self.records.notes.note_trouble(mark, refusal, self.clock())

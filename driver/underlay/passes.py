@@ -169,8 +169,10 @@ class Passes:
         """Have those announced whose MAC is the parent's, if that has another one."""
         while self.parents.with_new_mac:
             network = self.parents.with_new_mac.pop()
-            for endpoint in self.records.networks.endpoints(network):
-                if not endpoint.mac and endpoint.inside:
+            seat = mode_of(network.options).seat(network.options)
+            for endpoint in self.records.networks.endpoints(network.id):
+                follows = not endpoint.mac or (seat and seat.alone)
+                if follows and endpoint.inside:
                     self._to_tell[endpoint.id] = endpoint
 
     def _announce(self) -> None:
