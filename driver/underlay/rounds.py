@@ -58,11 +58,12 @@ class Patience:
 
     Nor does somebody whose repairs are undone as soon as they are made: by a program in
     the container, say. `clock` in seconds. It may help that something in the host has
-    changed: then the least time is waited for.
+    changed: then a part of the time is waited for. (Not the least: some hosts change
+    all the time, and every try may be a change itself.)
     """
 
     clock: Callable[[], float]
-    _waiting: dict[Owner, tuple[float, float]] = field(default_factory=dict)
+    _waiting: dict[Owner, _Wait] = field(default_factory=dict)
     # Each repair takes REPAIR_SECONDS of a credit: when that will be paid back.
     _indebted: dict[Owner, float] = field(default_factory=dict)
 
