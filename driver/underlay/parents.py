@@ -46,12 +46,14 @@ class Glance:
 class Parents:
     """Compares what is on record about parents with the host.
 
-    `with_new_mac` are networks whose parent was found to have another MAC.
+    `with_new_mac` are networks whose parent was found to have another MAC; `moved` are
+    those that stand on another device, or that is called otherwise: before and after.
     """
 
     records: Records
     kernel: Kernel
     with_new_mac: list[Network] = field(default_factory=list)
+    moved: list[tuple[Network, Network]] = field(default_factory=list)
 
     def follow_all(self) -> None:
         """Note how the parents of all networks are now, renames at one blow."""
@@ -143,8 +145,9 @@ class Parents:
             log.warning("parent", extra={"network": after.label, "parent": said})
         if before.base and after.base and before.base.mac != after.base.mac:
             self.with_new_mac.append(after)
-        if before.parent != after.parent:
+        if (before.parent, before.base) != (after.parent, after.base):
             log.warning("parent", extra={"network": after.label, "now": after.parent})
+            self.moved.append((before, after))
         self.records.networks.move(after)
 
     def _placed(self, network: Network, parent: Device | None) -> Network:

@@ -104,7 +104,7 @@ class Passes:
         self._as_possible(self.takeovers.settle)
         self._as_possible(self.parents.follow_all)
         self._as_possible(lambda: self.builder.settle_settings(self.clock()))
-        self._tell_of_macs()
+        self._heed_parents()
         at_once = self._stirred_inside(first)
         self._settle_all(at_once, patient=patient)
         self._announce()
@@ -165,8 +165,13 @@ class Passes:
         ours = network.parent and (network.vlans or not network.base)
         return not (network.absent or (ours and not self.kernel.device(network.parent)))
 
-    def _tell_of_macs(self) -> None:
-        """Have those announced whose MAC is the parent's, if that has another one."""
+    def _heed_parents(self) -> None:
+        """Have those announced whose MAC is the parent's, if that has another one.
+
+        And have it entered which parents moved.
+        """
+        while self.parents.moved:
+            self._ledger.follow(*self.parents.moved.pop(0))
         while self.parents.with_new_mac:
             network = self.parents.with_new_mac.pop()
             seat = mode_of(network.options).seat(network.options)

@@ -118,6 +118,16 @@ def test_one_container_is_told_of_twice_at_one_time(kernel):
     assert len(kernel.announced) == 2
 
 
+def test_the_ledger_says_that_a_parent_was_followed(engine, kernel):
+    start(engine, kernel, parent="eth0")
+    kernel.strangers["lan0"] = replace(kernel.strangers.pop("eth0"), name="lan0")
+    engine.reconcile()
+    followed = [r for r in engine.records.repairs.latest(10) if "follow" in r.step]
+    (entry,) = followed
+    assert entry.before == f"parent eth0 ({ETH0.mac})"
+    assert entry.step == f"follow parent lan0 ({ETH0.mac})"
+
+
 CARD_B = Device("eth1", "", "52:54:00:00:00:02", 1500)
 
 
