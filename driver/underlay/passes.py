@@ -240,13 +240,13 @@ class Passes:
         return found
 
     def _as_possible(self, note: Callable[[], None]) -> None:
-        """Write something down; what cannot be written is no reason not to repair."""
+        """Do a part; what cannot be written or looked at does not stop the others."""
         try:
             note()
             self._complained = False
-        except RecordsUnwritable as error:
+        except (RecordsUnwritable, KernelRefused) as error:
             if not self._complained:
-                log.warning("not recorded", extra={"error": error})
+                log.warning("not done, going on", extra={"error": error})
             self._complained = True
 
     def _wanted_beside(

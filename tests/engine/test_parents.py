@@ -10,6 +10,7 @@ from tests.engine.test_verbs import DEVICE, LAN, WEB
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from underlay.announcer import Announcer
 from underlay.errors import BadParent
+from underlay.failures import KernelRefused
 from underlay.model import Device, Inside
 from underlay.objects import Address, Owner, Route
 
@@ -184,6 +185,20 @@ def test_a_network_whose_parent_cannot_be_told_stops_no_other(engine, kernel):
     engine.create_network(replace(LAN, id="n3", options={"parent": "eth0.50"}))
     kernel.default = None
     assert engine.reconcile() == []
+
+
+def test_a_host_that_does_not_tell_of_itself_stops_no_repair(
+    engine, kernel, monkeypatch
+):
+    start(engine, kernel, parent="eth0")
+
+    def refuse(device):
+        raise KernelRefused(step=f"ip addr show dev {device}", why="EINTR", hint="")
+
+    monkeypatch.setattr(kernel, "addresses_of", refuse)
+    kernel.lose(ROOM, "eth0")
+    engine.reconcile()
+    assert "eth0" in kernel.rooms[ROOM]
 
 
 def test_a_passthru_child_has_the_mac_of_its_parent_whatever_that_is(engine, kernel):
