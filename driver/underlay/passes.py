@@ -21,7 +21,7 @@ from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.rounds import REPAIRS, Patience, Rounds, premature
-from underlay.steps import Create, Delete, Step
+from underlay.steps import Create, Delete, Step, is_in_vain
 from underlay.takeovers import Takeovers
 from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
 
@@ -93,15 +93,14 @@ class Passes:
     ) -> list[Step]:
         """Put right what differs; return the steps that failed.
 
-        `joined` are the endpoints into whose sandboxes to look, all by default; those
-        of `first` do not wait for the look at the host. The bulk look only finds who is
-        concerned: each is then settled as a verb would, alone, under the lock, from
-        what the kernel and the records say at that moment.
+        `joined` are the endpoints into whose sandboxes to look, all by default; `first`
+        do not wait for the look at the host. That only finds who is concerned: each is
+        then settled as a verb would, alone, under the lock, by what is there then.
         """
         if not patient:
             self._ledger.noticed = self.clock()
         self.records.networks.turn()
-        self._as_possible(self.takeovers.settle)
+        failed = self._settle_takeovers(patient=patient)
         self._as_possible(self.parents.follow_all)
         self._as_possible(lambda: self.builder.settle_settings(self.clock()))
         self._tell_of_macs()
@@ -116,12 +115,30 @@ class Passes:
         self._missing = {k: self._missing.get(k, self.clock()) for k in early}
         unripe = (o for o, s in stirred.items() if not self._is_ripe(s))
         self._unripe = set(unripe) if patient else set()
-        ripe = {o: s for o, s in stirred.items() if o not in self._unripe}
-        failed = self._settle_all(ripe, patient=patient)
+        apart = self._unripe | self.takeovers.owners()
+        ripe = {o: s for o, s in stirred.items() if o not in apart}
+        failed += self._settle_all(ripe, patient=patient)
         self._announce()
         self._as_possible(self._ledger.write)
         settled = stirred.keys() | at_once.keys()
-        self._as_possible(lambda: self._forgive(settled, only, joined))
+        self._as_possible(self._forgive, settled, only, joined)
+        return failed
+
+    def _settle_takeovers(self, *, patient: bool) -> list[Step]:
+        """Settle bridges of ours before all else: others stand on them."""
+        failed: list[Step] = []
+
+        def take(due: Mapping[Owner, list[Step]]) -> None:
+            failed.extend(self._settle_all(due, patient=patient))
+
+        for owner in self.takeovers.owners():
+            if patient and not self._patience.has_end(owner):
+                continue
+            try:
+                self._as_possible(self.takeovers.settle, owner, take)
+            except KernelRefused as error:  # even to be looked at
+                self._patience.note(owner, failed=True, repaired=False)
+                log.warning("not settled", extra={"error": error})
         return failed
 
     def _settle_all(
@@ -232,10 +249,10 @@ class Passes:
             self._to_tell |= {e.id: e for e in changed if e.id not in known}
         return found
 
-    def _as_possible(self, note: Callable[[], None]) -> None:
+    def _as_possible(self, note: Callable[..., None], *given: object) -> None:
         """Write something down; what cannot be written is no reason not to repair."""
         try:
-            note()
+            note(*given)
             self._complained = False
         except RecordsUnwritable as error:
             if not self._complained:
@@ -293,7 +310,7 @@ class Passes:
         for network in self.records.networks.on_vlan(owner.vlan):
             self.parents.note(network, self.parents.look(network))
         for step in self._steps_again(owner, stirred):
-            if any(_is_in_vain(step, other) for other in failed):
+            if any(is_in_vain(step, other) for other in failed):
                 continue
             log.info("step", extra={"step": str(step)})
             refused = ""
@@ -319,6 +336,8 @@ class Passes:
         What carries no owner in the kernel (a route, say) and nobody wanted is compared
         with everything once more before it is deleted.
         """
+        if owner.bridged:
+            return self.takeovers.steps(owner)
         if owner == Owner() and any(not isinstance(s.object, Link) for s in stirred):
             again = set(self.preview(()))
             return [step for step in stirred if step in again]
@@ -375,17 +394,3 @@ def _is_simple(steps: Collection[Step]) -> bool:
     """Tell whether steps concern one sandbox only, and can be taken at once."""
     links = (s.object for s in steps if isinstance(s.object, Link))
     return premature(steps) is None and all(o.kind != "veth" for o in links)
-
-
-def _is_in_vain(step: Step, refused: Step) -> bool:
-    """Tell whether a step goes with a refused one.
-
-    It is the second half of a replacement, or on a device that was not made.
-    """
-    found, other = step.object, refused.object
-    if found.key == other.key:
-        return True
-    if not (isinstance(refused, Create) and isinstance(other, Link)):
-        return False
-    places = [(o.sandbox, o.name) for o in (other, other.peer) if o]
-    return (getattr(found, "sandbox", ""), found.device) in places
