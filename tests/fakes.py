@@ -67,6 +67,9 @@ class FakeKernel:
             o
             for o in self.others.values()
             if not getattr(o, "sandbox", "")
+            # A port is one as long as both devices are there.
+            and not (isinstance(o, Port) and o.name not in self.strangers)
+            and not (isinstance(o, Port) and o.master not in self.links)
             and (
                 (names is None and not isinstance(o, Permit))
                 or (isinstance(o, Port) and o.master in (names or ()))
@@ -235,7 +238,7 @@ class FakeKernel:
     def held(self, wanted: Collection[Held]) -> frozenset[Object]:
         found = set()
         for h in wanted:
-            for device in (h.device, h.apart):
+            for device in (h.apart, h.device):
                 if h.standing in self.standing(device):
                     found.add(replace(h, device=device))
                     break

@@ -26,13 +26,7 @@ from underlay.objects import Link, Object, Owner, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.steps import Create, Delete, Step
-from underlay.wanted import (
-    Wanted,
-    of_endpoint,
-    of_network,
-    of_settings,
-    of_takeover,
-)
+from underlay.wanted import Wanted, of_endpoint, of_network, of_settings
 
 log = logging.getLogger(__name__)
 
@@ -208,9 +202,6 @@ class Builder:
     def wanted_of(self, owner: Owner) -> Wanted:
         """Return what the records want for an owner, shared things included."""
         networks = self.records.networks
-        if owner.shared.startswith("bridge/"):
-            known = self.records.takeovers.of(owner.shared.partition("/")[2])
-            return of_takeover(known) if known else Wanted()
         if owner.shared:
             return self._wanted_shared(owner)
         network = networks.get(owner.network)

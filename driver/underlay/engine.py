@@ -114,7 +114,7 @@ class Engine:
         try:
             self._add_network(network, found, hops)
         except UnderlayError:
-            self._takeovers.settle()
+            self._takeovers.settle_all()
             raise
         log.info("network created", extra={"network": network.id[:12]})
 
@@ -144,7 +144,7 @@ class Engine:
             self.records.networks.remove(identity)
         for owner, what in had.items():
             self._builder.drop({owner, *what.shared}, what)
-        self._takeovers.settle()
+        self._takeovers.settle_all()
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
         """Put an endpoint on record and build its device; return it with its MAC.

@@ -51,10 +51,15 @@ class Owner:
         return "" if "/" in self.shared else self.shared
 
     @property
+    def bridged(self) -> str:
+        """Return the device whose place this has, if it is a bridge of ours."""
+        what, _, name = self.shared.partition("/")
+        return name if what == "bridge" else ""
+
+    @property
     def alias(self) -> str:
         """Return the name people look for what is shared by: eth0.50, br-eth0."""
-        what, _, name = self.shared.partition("/")
-        return f"br-{name}" if what == "bridge" else self.vlan
+        return f"br-{self.bridged}" if self.bridged else self.vlan
 
     @classmethod
     def parse(cls, mark: str) -> Owner:

@@ -10,20 +10,21 @@ from dataclasses import dataclass, field, replace
 from underlay import inside, sparing
 from underlay.announcer import Announcer
 from underlay.builder import Builder
-from underlay.failures import KernelRefused, RecordsUnwritable, UndoneAgain
+from underlay.failures import KernelRefused, RecordsUnwritable
 from underlay.kernel import Kernel
 from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
 from underlay.model import Endpoint, Network
 from underlay.modes import mode_of
-from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
+from underlay.objects import Link, Object, Owner, Permit, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.rounds import REPAIRS, Patience, Rounds, premature
-from underlay.steps import Create, Delete, Step
+from underlay.rounds import Patience, Rounds, premature
+from underlay.settling import Settling
+from underlay.steps import Delete, Step
 from underlay.takeovers import Takeovers
-from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
+from underlay.wanted import Needs, Wanted, of_settings, wanted
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,18 @@ class Passes:
         self._rounds = Rounds(self.records)
         self._ledger = Ledger(self.records, self.clock)
         self._remembered = Needs()
+        self._settling = Settling(
+            self.records,
+            self.kernel,
+            self.builder,
+            self.takeovers,
+            self.parents,
+            self.learning,
+            self._patience,
+            self._ledger,
+            self._to_tell,
+            lambda: self.preview(()),
+        )
 
     def go_round(
         self,
@@ -93,20 +106,19 @@ class Passes:
     ) -> list[Step]:
         """Put right what differs; return the steps that failed.
 
-        `joined` are the endpoints into whose sandboxes to look, all by default; those
-        of `first` do not wait for the look at the host. The bulk look only finds who is
-        concerned: each is then settled as a verb would, alone, under the lock, from
-        what the kernel and the records say at that moment.
+        `joined` are the endpoints into whose sandboxes to look, all by default; `first`
+        do not wait for the look at the host. That only finds who is concerned: each is
+        then settled as a verb would, alone, under the lock, by what is there then.
         """
         if not patient:
             self._ledger.noticed = self.clock()
         self.records.networks.turn()
-        self._as_possible(self.takeovers.settle)
+        failed = self._settle_takeovers(patient=patient)
         self._as_possible(self.parents.follow_all)
         self._as_possible(lambda: self.builder.settle_settings(self.clock()))
         self._heed_parents()
         at_once = self._stirred_inside(first)
-        self._settle_all(at_once, patient=patient)
+        self._settling.settle(at_once, patient=patient)
         self._announce()
         fresh = {e.id: self.records.networks.endpoint(e.id) for e in first}
         if joined is not None:
@@ -116,29 +128,30 @@ class Passes:
         self._missing = {k: self._missing.get(k, self.clock()) for k in early}
         unripe = (o for o, s in stirred.items() if not self._is_ripe(s))
         self._unripe = set(unripe) if patient else set()
-        ripe = {o: s for o, s in stirred.items() if o not in self._unripe}
-        failed = self._settle_all(ripe, patient=patient)
+        apart = self._unripe | self.takeovers.owners()
+        ripe = {o: s for o, s in stirred.items() if o not in apart}
+        failed += self._settling.settle(ripe, patient=patient)
         self._announce()
         self._as_possible(self._ledger.write)
         settled = stirred.keys() | at_once.keys()
-        self._as_possible(lambda: self._forgive(settled, only, joined))
+        self._as_possible(self._forgive, settled, only, joined)
         return failed
 
-    def _settle_all(
-        self, stirred: Mapping[Owner, list[Step]], *, patient: bool
-    ) -> list[Step]:
+    def _settle_takeovers(self, *, patient: bool) -> list[Step]:
+        """Settle bridges of ours before all else: others stand on them."""
         failed: list[Step] = []
-        for owner, steps in stirred.items():
+
+        def take(due: Mapping[Owner, list[Step]]) -> None:
+            failed.extend(self._settling.settle(due, patient=patient))
+
+        for owner in self.takeovers.owners():
             if patient and not self._patience.has_end(owner):
                 continue
-            with self.records.alone():
-                refused, taken = self._settle(owner, steps)
-            tries = {"failed": bool(refused), "repaired": bool(taken)}
-            if self._patience.note(owner, **tries) and not refused:
-                fight = UndoneAgain(step=taken[-1], times=REPAIRS)
-                log.warning("undone again", extra={"error": fight})
-                self._ledger.close(owner, str(fight))
-            failed += refused
+            try:
+                self.takeovers.settle(owner, take)
+            except (KernelRefused, RecordsUnwritable) as error:  # even to look or note
+                self._patience.note(owner, failed=True, repaired=False)
+                log.warning("not settled", extra={"error": error})
         return failed
 
     def _stirred_inside(self, joined: Collection[Endpoint]) -> dict[Owner, list[Step]]:
@@ -239,10 +252,10 @@ class Passes:
             self._to_tell |= {e.id: e for e in changed if e.id not in known}
         return found
 
-    def _as_possible(self, note: Callable[[], None]) -> None:
+    def _as_possible(self, note: Callable[..., None], *given: object) -> None:
         """Do a part; what cannot be written or looked at does not stop the others."""
         try:
-            note()
+            note(*given)
             self._complained = False
         except (RecordsUnwritable, KernelRefused) as error:
             if not self._complained:
@@ -290,74 +303,6 @@ class Passes:
                 steps.append(step)
         return {owner: found[owner] for owner in sorted(found, key=turns.__getitem__)}
 
-    def _settle(
-        self, owner: Owner, stirred: list[Step]
-    ) -> tuple[list[Step], list[Step]]:
-        """Take the steps for one owner; return those that were refused, and taken."""
-        failed: list[Step] = []
-        taken: list[Step] = []
-        refusal, made = "", False
-        for network in self.records.networks.on_vlan(owner.vlan):
-            self.parents.note(network, self.parents.look(network))
-        for step in self._steps_again(owner, stirred):
-            if any(_is_in_vain(step, other) for other in failed):
-                continue
-            log.info("step", extra={"step": str(step)})
-            refused = ""
-            try:
-                self.builder.apply(step, sweeping=True)
-                taken.append(step)
-            except KernelRefused as error:
-                failed.append(step)
-                refused = str(error)
-                refusal = refusal or refused
-                log.warning("step refused", extra={"error": error})
-            self._ledger.enter(owner, step, refused)
-            made |= isinstance(step, Create) and isinstance(step.object, Link | Address)
-        self._ledger.close(owner, refusal)
-        endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
-        if endpoint:
-            self._to_tell[endpoint.id] = endpoint
-        return failed, taken
-
-    def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
-        """Plan once more for one owner, now that nobody else is writing.
-
-        What carries no owner in the kernel (a route, say) and nobody wanted is compared
-        with everything once more before it is deleted.
-        """
-        if owner == Owner() and any(not isinstance(s.object, Link) for s in stirred):
-            again = set(self.preview(()))
-            return [step for step in stirred if step in again]
-        if any(isinstance(s.object, Sysctl) for s in stirred):
-            return [s for s in self.preview(()) if s.object.owner == owner]
-        keys = {step.object.key for step in stirred}
-        devices = {step.object.device or "" for step in stirred}
-        want, room = self._inside_again(owner)
-        return [
-            step
-            for step in self.builder.steps({owner}, devices, want=want, beside=room)
-            if isinstance(step.object, Link) or step.object.key in keys
-        ]
-
-    def _inside_again(self, owner: Owner) -> tuple[Wanted | None, Collection[Object]]:
-        """Return what an endpoint wants in its sandbox, and what is there, if it may.
-
-        Nothing if Docker has taken the device away since, or is about to.
-        """
-        endpoint = self.records.networks.endpoint(owner.endpoint)
-        network = self.records.networks.get(owner.network)
-        if not (endpoint and network and endpoint.inside) or endpoint.left:
-            return None, ()
-        if endpoint.id in self.learning.unlisted or self.kernel.observe({owner.device}):
-            return None, ()
-        room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
-        if room is None or not inside.is_mended(network, endpoint, room):
-            return None, ()
-        known = self.learning.learn(network, endpoint, room)
-        want = of_endpoint(network, known, there=True).of(owner)
-        return want, inside.concerning(want.objects, {endpoint.sandbox: room})
-
     def _forgive(
         self,
         stirred: Collection[Owner],
@@ -382,17 +327,3 @@ def _is_simple(steps: Collection[Step]) -> bool:
     """Tell whether steps concern one sandbox only, and can be taken at once."""
     links = (s.object for s in steps if isinstance(s.object, Link))
     return premature(steps) is None and all(o.kind != "veth" for o in links)
-
-
-def _is_in_vain(step: Step, refused: Step) -> bool:
-    """Tell whether a step goes with a refused one.
-
-    It is the second half of a replacement, or on a device that was not made.
-    """
-    found, other = step.object, refused.object
-    if found.key == other.key:
-        return True
-    if not (isinstance(refused, Create) and isinstance(other, Link)):
-        return False
-    places = [(o.sandbox, o.name) for o in (other, other.peer) if o]
-    return (getattr(found, "sandbox", ""), found.device) in places

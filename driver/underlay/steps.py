@@ -57,6 +57,22 @@ class Delete:
 Step = Create | Amend | Delete
 
 
+def is_in_vain(step: Step, refused: Step) -> bool:
+    """Tell whether a step goes with a refused one.
+
+    It is the second half of a replacement, or on a device that was not made; or the
+    next one where a bridge takes a device's place: each rests on those before, and the
+    host's own addresses on all of them.
+    """
+    found, other = step.object, refused.object
+    if found.key == other.key or (other.owner and other.owner.bridged):
+        return True
+    if not (isinstance(refused, Create) and isinstance(other, Link)):
+        return False
+    places = [(o.sandbox, o.name) for o in (other, other.peer) if o]
+    return (getattr(found, "sandbox", ""), found.device) in places
+
+
 def _named(link: Link) -> list[str]:
     where = ["netns", link.sandbox] if link.sandbox else []
     return ["name", link.name, *where, *_attributes(link)]

@@ -8,14 +8,14 @@ with everything back on the device: by the verb that failed, or by the next pass
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from underlay.errors import GatewaySilent, NoTakeover, UnderlayError
 from underlay.kernel import Kernel
 from underlay.model import Address, Network, Standing, Takeover
-from underlay.objects import Held, Object
+from underlay.objects import Held, Object, Owner
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.steps import Step
@@ -23,6 +23,8 @@ from underlay.uplink import Uplink
 from underlay.wanted import Wanted, of_takeover
 
 log = logging.getLogger(__name__)
+
+Take = Callable[[Mapping[Owner, list[Step]]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Takeovers:
         """
         parent = found.bridged
         if parent and self.records.takeovers.of(parent):
-            self.settle()
+            self.settle_all()
         if not parent or self.records.takeovers.of(parent):
             return frozenset()
         facts = self.kernel.standing(parent)
@@ -64,7 +66,8 @@ class Takeovers:
         noted = self.records.takeovers.of(found.bridged)
         if noted is None:  # a pass came in between
             raise GatewaySilent(parent=found.bridged, why="the host was busy")
-        self._apply(replace(noted, state="on"))
+        want = of_takeover(replace(noted, state="on"))
+        self._apply(self._planned(found.parent, want))
         if silent := hops - self.kernel.answering(found.parent, hops):
             which = ", ".join(sorted(map(str, silent)))
             why = f"{which} did not answer behind the bridge, and had before"
@@ -72,69 +75,120 @@ class Takeovers:
         self.records.takeovers.note(replace(noted, state="on", facts=()))
         log.info("taken over", extra={"parent": found.bridged, "bridge": found.parent})
 
-    def settle(self) -> None:
-        """Finish or undo what is under way, and give back what nobody needs."""
-        for known in self.records.takeovers.all():
+    def settle_all(self) -> None:
+        """Finish or undo what is under way, and give back what nobody needs.
+
+        What is refused is left to the pass.
+        """
+        for owner in self.owners():
             try:
-                with self.records.writing():
-                    going = self._next(known.parent)
-                if going:
-                    with self.records.writing():
-                        self._finish(known.parent)
+                self.settle(owner, self._take)
             except UnderlayError as error:
                 log.warning("not settled, trying on", extra={"error": error})
+
+    def settle(self, owner: Owner, take: Take) -> None:
+        """Settle one bridge.
+
+        `take` takes the steps of an owner, planned again while nobody else writes.
+        Raises KernelRefused, RecordsUnwritable.
+        """
+        if steps := self._begin(owner):
+            take({owner: steps})
+        self._end(owner)
+
+    def owners(self) -> set[Owner]:
+        """Return for whom there are bridges on record."""
+        return {_owner(known) for known in self.records.takeovers.all()}
+
+    def steps(self, owner: Owner) -> tuple[Step, ...]:
+        """Return the steps for a bridge, by what is on record of it."""
+        known = self.records.takeovers.of(owner.bridged)
+        want = self._wanted(known) if known else Wanted()
+        return self._planned(owner.device, want)
 
     def stand(self, network: Network) -> None:
         """Have the bridge of a network again if it is gone, as after a reboot."""
         known = self.records.takeovers.by(network.parent)
         if known and self.kernel.device(known.bridge) is None:
-            self.settle()
+            self.settle_all()
 
     def wanted(self) -> tuple[Wanted, frozenset[Object]]:
         """Return what all of them want, and what of it that is no link is there."""
-        want = sum((of_takeover(t) for t in self.records.takeovers.all()), Wanted())
+        want = sum(map(self._wanted, self.records.takeovers.all()), Wanted())
         return want, self.kernel.held([o for o in want.objects if isinstance(o, Held)])
 
-    def _next(self, parent: str) -> bool:
-        """Note what is to be moved, before it is; tell whether there is anything."""
-        known = self.records.takeovers.of(parent)
-        if known is None or self.kernel.device(parent) is None:
-            return False
-        if known.state != "on":
-            return True
+    def _wanted(self, known: Takeover) -> Wanted:
+        """Return what one wants; while the device is missing, all is left as it is."""
+        if self.kernel.device(known.parent) is None:
+            return Wanted(handed_over=frozenset({_owner(known).mark}))
+        return of_takeover(known)
+
+    def _begin(self, owner: Owner) -> list[Step]:
+        """Note what is to be moved, before it is; return the steps."""
+        known = self.records.takeovers.of(owner.bridged)
+        if known and self._next(known) != known:
+            # Survives this process; in a power cut goes what it is about as well.
+            with self.records.writing(durable=False):
+                known = self.records.takeovers.of(owner.bridged)
+                known = known and self._next(known)
+                if known:
+                    self.records.takeovers.note(known)
+        return list(self.steps(owner)) if known else []
+
+    def _next(self, known: Takeover) -> Takeover:
+        """Return what is to become of one, with what is to be moved."""
+        if known.state != "on" or self.kernel.device(known.parent) is None:
+            return known
         if self._is_needed(known):
             # Somebody may have configured the parent anew: after a reboot, say.
-            strays = tuple(f for f in self.kernel.standing(parent) if not f.why)
-            new = replace(known, facts=strays)
-            if not strays and self._stands(parent):
-                return False
-        else:
-            if self._others_on(known):
-                return False
-            facts = self.kernel.standing(known.bridge)
-            new = replace(known, state="back", facts=facts)
-        self.records.takeovers.note(new)
-        return True
+            strays = [f for f in self.kernel.standing(known.parent) if not f.why]
+            return replace(known, facts=(*self._begun(known, strays), *strays))
+        if self._others_on(known):
+            return known
+        facts = self.kernel.standing(known.bridge)
+        return replace(known, state="back", facts=facts)
 
-    def _finish(self, parent: str) -> None:
-        known = self.records.takeovers.of(parent)
-        if known is None:
+    def _begun(self, known: Takeover, strays: Collection[Standing]) -> list[Standing]:
+        """Return what was noted and is not on the parent any more, if it is moving.
+
+        A route may have gone with the address it needs, which was moved before it.
+        """
+        noted = {(f.what, f.words): f for f in known.facts}
+        here = self.kernel.standing(known.bridge) if noted else ()
+        if not any((f.what, f.words) in noted for f in here):
+            return []
+        left = {(f.what, f.words) for f in strays}
+        return [f for key, f in noted.items() if key not in left]
+
+    def _end(self, owner: Owner) -> None:
+        """Note that all is done, if it is."""
+        known = self.records.takeovers.of(owner.bridged)
+        if known is None or (known.state == "on" and not known.facts):
             return
-        self._apply(known)
-        if known.state == "on":
-            self.records.takeovers.note(replace(known, facts=()))
-        else:
-            self.records.takeovers.forget(parent)
-            log.info("given back", extra={"parent": parent})
+        if self.kernel.device(known.parent) is None:
+            return
+        with self.records.writing(durable=known.state != "on"):
+            known = self.records.takeovers.of(owner.bridged)
+            if known is None or self.steps(owner):
+                return
+            if known.state == "on":
+                self.records.takeovers.note(replace(known, facts=()))
+                return
+            self.records.takeovers.forget(known.parent)
+        log.info("given back", extra={"parent": known.parent})
 
-    def _apply(self, takeover: Takeover) -> None:
-        for step in self._steps(takeover):
+    def _take(self, due: Mapping[Owner, list[Step]]) -> None:
+        for owner in due:
+            with self.records.alone():
+                self._apply(self.steps(owner))
+
+    def _apply(self, steps: Iterable[Step]) -> None:
+        for step in steps:
             log.info("step", extra={"step": str(step)})
             self.kernel.apply(step)
 
-    def _steps(self, takeover: Takeover) -> tuple[Step, ...]:
-        want = of_takeover(takeover)
-        seen = self.kernel.observe({takeover.bridge})
+    def _planned(self, bridge: str, want: Wanted) -> tuple[Step, ...]:
+        seen = self.kernel.observe({bridge})
         held = self.kernel.held([o for o in want.objects if isinstance(o, Held)])
         return plan(want, (*seen, *held))
 
@@ -185,3 +239,7 @@ class Takeovers:
             if fact.why:
                 return f"of its {fact.what} {fact.words}, {fact.why}"
         return ""
+
+
+def _owner(known: Takeover) -> Owner:
+    return Owner(shared=f"bridge/{known.parent}")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_network
+from time import time as wall_clock
 
 import pytest
 
 from tests.engine.test_verbs import WEB
-from tests.fakes import ETH0, LO, Death, FakeKernel, engine_on
+from tests.fakes import ETH0, LO, Clock, Death, FakeKernel, engine_on
+from underlay import status
 from underlay.errors import BadParent, GatewaySilent, NoParent, NoTakeover
 from underlay.failures import KernelRefused
 from underlay.model import Device, Network, Segment, Standing
-from underlay.objects import Owner
+from underlay.objects import Owner, Port
 from underlay.records import Records
+from underlay.rounds import REPAIR_SECONDS, REPAIRS
 
 SUBNET = Segment(ip_network("10.0.0.0/24"))
 ON = Network("n1", {"mode": "bridge", "parent": "eth0"}, False, (SUBNET,))
@@ -218,3 +221,162 @@ def test_a_start_without_bridge_and_parent_is_refused_by_its_parent_s_name(
     kernel.links.pop(BRIDGE)
     with pytest.raises(NoParent):
         engine.create_endpoint(WEB)
+
+
+# --- passes ---
+
+
+class Stubborn(FakeKernel):
+    """A kernel that refuses steps of which the words have `refused` in them."""
+
+    refused = "nothing"
+
+    def apply(self, step):
+        if self.refused in str(step):
+            self.steps += 1
+            raise KernelRefused(step=step, why="Device or resource busy", hint="")
+        super().apply(step)
+
+
+def taken_over(records):
+    """Return a kernel and an engine with eth0 taken over, and their clock."""
+    kernel, time = Stubborn(LO, ETH0), Clock(wall_clock())
+    kernel.on_devices["eth0"] = list(FACTS)
+    engine = engine_on(records, kernel, time)
+    engine.create_network(ON)
+    engine.create_endpoint(WEB)
+    engine.reconcile()
+    return kernel, engine, time
+
+
+def unplug(kernel):
+    kernel._unplug(next(o for o in kernel.others.values() if isinstance(o, Port)))
+
+
+def nowhere(_):
+    """Watch nothing."""
+
+
+def look(engine, time, *places):
+    return engine.passes.go_round(set(places), time(), nowhere)
+
+
+def told(records):
+    (found,) = status.networks(records)
+    return found["health"], found["error"]
+
+
+STRAY = Standing("address", "10.0.0.9/24", "dd")
+
+
+def test_a_port_unplugged_by_hand_is_put_back_and_entered_in_the_ledger(records):
+    kernel, engine, time = taken_over(records)
+    unplug(kernel)
+    look(engine, time)
+    assert kernel.device("eth0").master == BRIDGE
+    (entry,) = records.repairs.latest(9)
+    assert entry.mark == Owner(shared="bridge/eth0").mark
+    assert (entry.at, entry.before, entry.error) == (time(), "", "")
+    assert entry.step == f"ip link set eth0 master {BRIDGE}"
+    assert {r["health"] for r in status.parents(records)} == {"repaired"}
+
+
+def test_what_is_moved_to_the_bridge_later_is_in_the_ledger_with_where_it_was(records):
+    kernel, engine, time = taken_over(records)
+    kernel.on_devices["eth0"].append(STRAY)
+    look(engine, time)
+    (entry,) = records.repairs.latest(9)
+    assert entry.before == "ip addr add 10.0.0.9/24 dev eth0"
+    assert entry.step == (
+        f"ip addr replace 10.0.0.9/24 dev {BRIDGE}; ip addr del 10.0.0.9/24 dev eth0"
+    )
+
+
+def test_a_takeover_that_is_refused_is_tried_less_and_less_and_stops_nobody(
+    records, monkeypatch
+):
+    kernel, engine, time = taken_over(records)
+    unplug(kernel)
+    kernel.refused = "ip link set eth0 master"
+    notes = []
+    monkeypatch.setattr(type(records.takeovers), "note", lambda *_: notes.append(1))
+    began, steps = time(), kernel.steps
+    while time() < began + 100:
+        look(engine, time)
+        time.now += 0.25
+    assert kernel.steps - steps <= 8
+    assert notes == []
+    (trouble,) = records.notes.troubles()
+    assert (trouble.mark, trouble.since) == ("underlay::bridge/eth0", began)
+    assert told(records)[0] == "failing"
+    assert told(records)[1].startswith("E-400 the kernel refused `ip link set eth0 m")
+    kernel.links.pop(Owner("n1", "e1").device)
+    kernel.links.pop(Owner("n1", "e1").host_end.device)
+    look(engine, time)
+    assert Owner("n1", "e1").device in kernel.links
+    # Something has changed in the host: soon is soon enough.
+    kernel.refused = "nothing"
+    time.now += 1
+    look(engine, time, "")
+    assert kernel.device("eth0").master == BRIDGE
+    assert records.notes.troubles() == []
+
+
+def test_a_network_service_that_readdresses_the_device_for_ever_is_told_of(records):
+    kernel, engine, time = taken_over(records)
+    began, before = time(), kernel.steps
+    while time() < began + 120:
+        on_eth0 = kernel.on_devices["eth0"]
+        on_eth0.extend([] if STRAY in on_eth0 else [STRAY])
+        again = look(engine, time)
+        time.now += min(again or 0.25, 0.25)
+    moved = kernel.steps - before
+    assert REPAIRS < moved <= REPAIRS + 120 / REPAIR_SECONDS
+    assert told(records)[1].startswith("E-403 somebody undoes `ip addr replace 10.0.0")
+    # It has stopped.
+    for _ in range(2):
+        time.now += REPAIR_SECONDS
+        look(engine, time)
+    assert STRAY not in kernel.on_devices["eth0"]
+    assert told(records)[1] == ""
+
+
+@pytest.mark.parametrize("refused", ["master", "ip addr replace"])
+def test_after_a_refused_step_nothing_that_rests_on_it_is_done(records, refused):
+    kernel, engine, _ = taken_over(records)
+    unplug(kernel)
+    kernel.on_devices["eth0"].append(STRAY)
+    before = standing(kernel)
+    kernel.refused = refused
+    (failed,) = engine.reconcile()
+    assert refused in str(failed)
+    assert standing(kernel) == before
+
+
+@pytest.mark.parametrize("refused", ["nomaster", "ip addr replace", "ip route"])
+def test_a_bridge_that_cannot_be_emptied_is_not_deleted(records, refused):
+    kernel, engine, _ = taken_over(records)
+    engine.delete_endpoint("n1", "e1")
+    kernel.refused = refused
+    engine.delete_network("n1")
+    (failed,) = engine.reconcile()
+    assert refused in str(failed)
+    assert BRIDGE in kernel.links
+    assert sorted(w for on in standing(kernel).values() for w in on) == WORDS
+    kernel.refused = "nothing"
+    assert engine.reconcile() == []
+    assert standing(kernel) == {"eth0": WORDS}
+    assert kernel.links == {}
+
+
+def test_a_route_that_went_with_the_address_it_needs_is_put_on_the_bridge(records):
+    kernel, engine, time = taken_over(records)
+    needed = Standing("route", "10.8.0.0/16 via 10.0.0.8 metric 0 table 254", "ee")
+    kernel.on_devices["eth0"] += [STRAY, needed]
+    kernel.die_after = kernel.steps + 1
+    with pytest.raises(Death):
+        look(engine, time)
+    kernel.calm()
+    kernel.on_devices["eth0"].remove(needed)
+    look(engine_on(records, kernel, time), time)
+    assert standing(kernel) == {BRIDGE: sorted([*WORDS, STRAY.words, needed.words])}

@@ -343,6 +343,19 @@ def test_what_is_configured_on_the_device_later_goes_to_the_bridge(engine):
     assert "10.0.0.6/24" not in ip("addr")
 
 
+def test_what_is_undone_by_hand_is_put_right_and_in_the_ledger(engine):
+    engine.create_network(ON)
+    ip("link", "set", "eth0", "nomaster")
+    ip("addr", "add", "10.0.0.9/24", "dev", "eth0")
+    engine.passes.go_round({""}, engine.clock(), print)
+    assert fact("eth0", "master") == BRIDGE
+    assert "10.0.0.9/24" in ip("addr", "show", BRIDGE)
+    address, port = engine.records.repairs.latest(9)
+    assert (port.before, port.step) == ("", f"ip link set eth0 master {BRIDGE}")
+    assert address.before == "ip addr add 10.0.0.9/24 dev eth0"
+    assert {port.mark, address.mark} == {"underlay::bridge/eth0"}
+
+
 ROUTER_SPEAKS = """
 import socket, struct, time
 s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)

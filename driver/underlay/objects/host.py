@@ -122,6 +122,8 @@ class Held:
         what = "addr" if self.standing.what == "address" else "route"
         one = f"ip{family} {what}"
         words = self.standing.words
+        if self.device == self.apart:  # as it was seen, where it is not to be
+            return f"{one} add {words} dev {self.device}"
         return (
             f"{one} replace {words} dev {self.device};"
             f" {one} del {words} dev {self.apart}"
