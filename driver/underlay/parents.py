@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from underlay import uplink
+from underlay import identity, uplink
 from underlay.errors import UnderlayError
 from underlay.kernel import Kernel
-from underlay.model import Device, Network
+from underlay.model import Device, Identity, Network
 from underlay.modes import mode_of
 from underlay.records import Records
 
@@ -54,7 +54,9 @@ class Parents:
             return
         with self.records.writing(durable=False):
             pairs = [(n, self.look(n)) for n in self.records.networks.all()]
-            names = {old.parent: new.parent for old, new in pairs}
+            names: dict[str, str] = {}
+            for old, new in pairs:
+                names |= _renamed(old, new)
             self.records.settings.rename_devices(names)
             for old, new in pairs:
                 self._note(old, new)
@@ -62,7 +64,7 @@ class Parents:
     def look(self, network: Network) -> Network:
         """Return a network with its parent as that is now."""
         if mode_of(network.options).seat(network.options) is None:
-            return network
+            return self._with_proxy(network)
         glance = Glance(self.kernel)
         found = uplink.find_again(network, glance)
         if found is None:
@@ -94,7 +96,7 @@ class Parents:
     def note(self, before: Network, after: Network) -> None:
         """Note what changed; part of a transaction."""
         if before != after:
-            self.records.settings.rename_devices({before.parent: after.parent})
+            self.records.settings.rename_devices(_renamed(before, after))
             self._note(before, after)
 
     def _note(self, before: Network, after: Network) -> None:
@@ -105,9 +107,23 @@ class Parents:
             log.warning("parent", extra={"network": after.label, "parent": said})
         if before.base and after.base and before.base.mac != after.base.mac:
             self.with_new_mac.add(after.id)
-        if before.parent != after.parent:
-            log.warning("parent", extra={"network": after.label, "now": after.parent})
+        if moved := [now for was, now in _renamed(before, after).items() if was != now]:
+            log.warning("parent", extra={"network": after.label, "now": moved[0]})
         self.records.networks.move(after)
+
+    def _with_proxy(self, network: Network) -> Network:
+        """Return a network with the device that answers for it as that is now.
+
+        Nothing stands on it, so whoever does stand there is no matter.
+        """
+        if not network.options.get("proxy"):
+            return network
+        known = network.base or Identity(network.options["proxy"])
+        found = identity.follow(known, self.kernel.device, self.kernel.devices)
+        if found is None:
+            network = replace(network, base=known)
+            return replace(network, absent=uplink.absence(network))
+        return replace(network, base=identity.of(found), absent="")
 
     def _placed(self, network: Network, parent: Device | None) -> Network:
         """Return a network with its parent's MAC and the host's own place on it.
@@ -121,3 +137,11 @@ class Parents:
             unguarded = mode.filters(network.options) and not self.kernel.can_filter
             here = () if unguarded else self.kernel.addresses_of(parent.name)
         return replace(network, here=here, mac=parent.mac)
+
+
+def _renamed(before: Network, after: Network) -> dict[str, str]:
+    """Return what the devices of a network are called now, by their old names."""
+    names = {before.parent: after.parent}
+    if before.base and after.base:
+        names[before.base.name] = after.base.name
+    return names

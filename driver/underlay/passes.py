@@ -16,7 +16,7 @@ from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
 from underlay.model import Endpoint, Network
 from underlay.modes import mode_of
-from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
+from underlay.objects import Address, Link, Neighbour, Object, Owner, Permit, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
@@ -26,6 +26,9 @@ from underlay.takeovers import Takeovers
 from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
 
 log = logging.getLogger(__name__)
+
+# What is new on a segment when it is made: a device, an address, an answer for it.
+_TOLD = (Link, Address, Neighbour)
 
 
 @dataclass
@@ -163,22 +166,23 @@ class Passes:
     def _stands(self, network: Network) -> bool:
         """Tell whether a network has what its devices stand on."""
         ours = network.parent and (network.vlans or not network.base)
-        return not (network.absent or (ours and not self.kernel.device(network.parent)))
+        there = not ours or self.kernel.device(network.parent)
+        return bool(network.has_ground and there)
 
     def _tell_of_macs(self) -> None:
-        """Have those announced whose MAC is the parent's, if that has another one."""
+        """Have those announced who are found at a device's MAC, if that is another."""
         while self.parents.with_new_mac:
-            network = self.parents.with_new_mac.pop()
-            for endpoint in self.records.networks.endpoints(network):
-                if not endpoint.mac and endpoint.inside:
+            known = self.records.networks.get(self.parents.with_new_mac.pop())
+            for endpoint in self.records.networks.endpoints(known.id) if known else ():
+                if endpoint.inside and (not endpoint.mac or (known and known.proxy)):
                     self._to_tell[endpoint.id] = endpoint
 
     def _announce(self) -> None:
         """Tell the segments of those that are new on them, or have new devices."""
         for endpoint in self._to_tell.values():
             network = self.records.networks.get(endpoint.network)
-            if network and mode_of(network.options).has_segment(network.options):
-                self.announcer.tell(endpoint)
+            if network and mode_of(network.options).has_segment(network):
+                self.announcer.tell(endpoint, network.proxy)
         self._to_tell.clear()
 
     def _is_ripe(self, steps: Collection[Step]) -> bool:
@@ -306,7 +310,7 @@ class Passes:
                 refusal = refusal or refused
                 log.warning("step refused", extra={"error": error})
             self._ledger.enter(owner, step, refused)
-            made |= isinstance(step, Create) and isinstance(step.object, Link | Address)
+            made |= isinstance(step, Create) and isinstance(step.object, _TOLD)
         self._ledger.close(owner, refusal)
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
         if endpoint:
