@@ -157,6 +157,20 @@ def test_a_container_starts_without_the_proxy_and_is_answered_for_when_that_is_t
     assert said(world) == [("", "eth0", everybody)]
 
 
+def test_who_is_in_his_sandbox_before_the_proxy_is_there_is_announced_only_then(
+    records,
+):
+    world = World(records, ROUTED, docked=False)
+    eth0 = vanish(world)
+    world.start(*(world.ipam.request_address(c, "", "") for c in world.claims()))
+    calm(world)
+    assert said(world) == []
+    assert records.networks.endpoint("e1").inside.mtu == 1500
+    appear(world, eth0)
+    calm(world)
+    assert said(world) == [("", "eth0", ours(world))]
+
+
 @pytest.mark.parametrize("of", ["network", "endpoint"])
 def test_a_start_without_the_proxy_is_refused_if_asked(records, of):
     asked = {"missing_parent": "fail"}

@@ -11,9 +11,11 @@ from tests.kernel.docking import Room, Wire, calm
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.ipam import Ipam
+from underlay.kernel.ip import create
 from underlay.kernel.netlink import Netlink
 from underlay.kernel.sysctl import SYSCTLS
 from underlay.model import Endpoint, Network, Segment
+from underlay.objects import Neighbour
 
 # Of the wire's own subnets, the host's and the neighbour's addresses left out.
 POOLS = ("10.0.0.128/27", "10.0.0.129"), ("fd00::1:0/112", "fd00::1:1")
@@ -151,6 +153,7 @@ def test_only_what_the_proxy_answers_for_is_announced_there(host, web):
     host.mislead(web)
     four, six = (a.ip for a in web.addresses)
     net.ip(f"neigh del proxy {four} dev eth0")
+    create(Neighbour(four, "lo"))
     host.kernel.announce("", "eth0", [four, six])
     shown = ("neigh", "show", str(six), "dev", "wire0")
     wait_until(lambda: host.wire.mac in host.wire.far.show(*shown), 2)
