@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.test_repair import FOUR, ROOM, World
 from tests.fakes import ETH0
+from underlay import status
 from underlay.errors import NoParent
 from underlay.health import Healths
 from underlay.model import Endpoint, Network, Setting
@@ -90,6 +91,8 @@ def test_a_renamed_proxy_is_followed_with_its_entries_and_settings(world):
     rename(world, "lan0")
     calm(world)
     assert world.kernel.answered_by("lan0") == ours(world)
+    (shown,) = status.networks(world.engine.records)
+    assert (shown["parent"], shown["device"]) == ("", "lan0")
     assert {s.reason for s in world.engine.records.settings.all()} >= {
         "proxy/lan0/4",
         "proxy/lan0/6",

@@ -38,8 +38,7 @@ def what_is_there(device: str, addresses: Collection[model.Address]) -> None:
 def what_is_answered(device: str, addresses: Collection[model.Address]) -> None:
     """Announce those addresses that a device has a proxy entry for; raises OSError."""
     index = index_of(device)
-    found = ip.neighbours({index: device}, proxies=True)
-    there = {entry.address for entry in found if entry.device == device}
+    there = set(ip.answered_on(index, device))
     own = (a.interface.ip for a in ip.addresses({index: device}))
     speaker = next((a for a in own if a.version == 6 and a.is_link_local), None)
     announce(device, there.intersection(addresses), speaker)

@@ -214,14 +214,9 @@ def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
                 yield replace(found, connected=message[5] == _BY_KERNEL)
 
 
-def neighbours(
-    names: Mapping[int, str], *, proxies: bool = False
-) -> Iterator[Neighbour]:
-    """Return the neighbours and proxy entries of ours; `names` are links by index.
-
-    `proxies`: those entries only.
-    """
-    for flags in (_PROXY,) if proxies else (0, _PROXY):
+def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
+    """Return the neighbours and proxy entries of ours; `names` are links by index."""
+    for flags in (0, _PROXY):
         body = _NDMSG.pack(0, 0, 0, flags, 0)
         for message in raw.dump(_GETNEIGH, _NEWNEIGH, body):
             _, index, state, marks, _ = _NDMSG.unpack_from(message)
@@ -229,6 +224,15 @@ def neighbours(
                 found = _neighbour(_ageless(message), names.get(index, str(index)))
                 if found:
                     yield found
+
+
+def answered_on(index: int, device: str) -> Iterator[model.Address]:
+    """Return what the proxy entries of ours on a device of the host are for."""
+    for message in raw.dump(_GETNEIGH, _NEWNEIGH, _NDMSG.pack(0, 0, 0, _PROXY, 0)):
+        if _NDMSG.unpack_from(message)[1] == index and (
+            found := _neighbour(_ageless(message), device)
+        ):
+            yield found.address
 
 
 def _ageless(message: bytes) -> bytes:
