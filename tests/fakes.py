@@ -11,7 +11,7 @@ from underlay.engine import Engine
 from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
 from underlay.model import Address, Device, Interface, Setting, Standing
-from underlay.objects import Held, Link, Object, Permit, Port, Sysctl
+from underlay.objects import Held, Link, Neighbour, Object, Permit, Port, Sysctl
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
 
@@ -252,9 +252,18 @@ class FakeKernel:
     def announce(
         self, sandbox: str, device: str, addresses: Collection[Address]
     ) -> None:
-        if device not in self.rooms.get(sandbox, {}):
+        there = self.rooms.get(sandbox, {}) if sandbox else self.strangers
+        if device not in there:
             raise OSError(errno.ENODEV, device)
-        self.announced.append((sandbox, device, frozenset(addresses)))
+        told = frozenset(addresses)
+        if not sandbox:
+            told &= self.answered_by(device)
+        if told:
+            self.announced.append((sandbox, device, told))
+
+    def answered_by(self, device: str) -> frozenset[Address]:
+        entries = (o for o in self.others.values() if isinstance(o, Neighbour))
+        return frozenset(o.address for o in entries if o.device == device)
 
     def is_wireless(self, device: str) -> bool:
         return device in self.wireless

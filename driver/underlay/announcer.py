@@ -9,12 +9,12 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
 from underlay.kernel import Kernel
-from underlay.model import Endpoint
+from underlay.model import Address, Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 AFTER_SECONDS = (0.0, 1.0, 3.0, 7.0)
 # The kernel takes its time for each, without work: the containers of a host share it.
 AT_ONCE = 16
+# The path of a sandbox, "" for the host, and a device there.
+_Place = tuple[str, str]
 
 
 @dataclass
@@ -30,17 +32,23 @@ class Announcer:
 
     kernel: Kernel
     clock: Callable[[], float]
-    _due: list[tuple[float, int, Endpoint]] = field(default_factory=list)
+    _due: list[tuple[float, int, _Place, Endpoint]] = field(default_factory=list)
     _turns: Iterator[int] = field(default_factory=count)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopping: bool = False
 
-    def tell(self, endpoint: Endpoint) -> None:
-        """Have announced what an endpoint has, as far as its device has it then."""
-        now = self.clock()
+    def tell(self, endpoint: Endpoint, proxy: str = "") -> None:
+        """Have announced what an endpoint has, as far as its device has it then.
+
+        Or as far as `proxy`, a device of the host, answers for it then.
+        """
+        now, device = self.clock(), endpoint.inside.device if endpoint.inside else ""
+        place = ("", proxy) if proxy else (endpoint.sandbox, device)
+        if not place[1]:
+            return
         with self._changed:
             for pause in AFTER_SECONDS:
-                turn = now + pause, next(self._turns), endpoint
+                turn = now + pause, next(self._turns), place, endpoint
                 heapq.heappush(self._due, turn)
             self._changed.notify()
 
@@ -66,26 +74,27 @@ class Announcer:
     def send(self) -> None:
         """Announce what is due now."""
         while due := self._next():
-            threads = [threading.Thread(target=self._send, args=(e,)) for e in due]
+            threads = [threading.Thread(target=self._send, args=d) for d in due]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
 
-    def _next(self) -> list[Endpoint]:
-        found: list[Endpoint] = []
+    def _next(self) -> Collection[tuple[_Place, set[Address]]]:
+        """Return where to announce what now: all that one proxy answers for at once."""
+        found: dict[Hashable, tuple[_Place, set[Address]]] = {}
         now = self.clock()
         with self._changed:
             while self._due and self._due[0][0] <= now and len(found) < AT_ONCE:
-                found.append(heapq.heappop(self._due)[2])
-        return found
+                _, turn, place, endpoint = heapq.heappop(self._due)
+                together = turn if place[0] else place
+                _, addresses = found.setdefault(together, (place, set()))
+                addresses |= {a.ip for a in endpoint.addresses}
+        return found.values()
 
-    def _send(self, endpoint: Endpoint) -> None:
-        if endpoint.inside is None:
-            return
-        addresses = {a.ip for a in endpoint.addresses}
+    def _send(self, place: _Place, addresses: set[Address]) -> None:
         try:
-            self.kernel.announce(endpoint.sandbox, endpoint.inside.device, addresses)
+            self.kernel.announce(*place, addresses)
         except OSError as error:
             # It has left since, or is down: then there is nothing to tell.
             log.debug("not announced", extra={"error": error})

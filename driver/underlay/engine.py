@@ -154,7 +154,8 @@ class Engine:
         network = self._network(asked.network)
         # A look waits for whoever changes links in the kernel. Passes keep what was
         # seen up to date, and there is one more look below.
-        network = network if network.mtu else self._parents.look(network)
+        if network.parent and not network.mtu:
+            network = self._parents.look(network)
         self._builder.note_settings(set(mode_of(network.options).reasons(network)))
         self._takeovers.stand(network)
         with self._builder.building(Owner(asked.network, asked.id)):
@@ -254,6 +255,7 @@ class Engine:
         mode.check_endpoint(network, asked)
         parent_mac = ""
         seat = mode.seat(network.options)
+        network = self._followed(network, asked)
         if seat:
             network, parent_mac = self._on_parent(network, asked)
         if seat and seat.is_strict:
@@ -275,24 +277,30 @@ class Engine:
     def _on_parent(self, network: Network, asked: Endpoint) -> tuple[Network, str]:
         """Return a network and its parent's MAC; the parent is made if it is ours.
 
-        Where there is nothing to stand on, the container waits for it or is refused.
+        Where there is nothing to stand on, it has the MAC it had last.
+        """
+        if not network.absent and (owners := self._builder.owners(network.id)):
+            self._builder.build(owners)
+            network = self._followed(network, asked)
+        if network.absent:
+            return network, network.base.mac if network.base else ""
+        if not network.mac or mtu(asked.options):
+            found = self.kernel.device(network.parent)
+            if found is None:
+                raise uplink.missing(network, self.kernel)
+            check_mtu(asked.options, found.mtu, network.uplink)
+        return network, network.mac
+
+    def _followed(self, network: Network, asked: Endpoint) -> Network:
+        """Return a network with its parent or proxy as that is now, and note it.
+
+        If there is none, the container waits for it or is refused.
         """
         now = self._parents.look(network)
         self._parents.note(network, now)
-        if not now.absent and (owners := self._builder.owners(now.id)):
-            self._builder.build(owners)
-            network, now = now, self._parents.look(now)
-            self._parents.note(network, now)
-        if not now.absent:
-            if not now.mac or mtu(asked.options):
-                found = self.kernel.device(now.parent)
-                if found is None:
-                    raise uplink.missing(now, self.kernel)
-                check_mtu(asked.options, found.mtu, now.uplink)
-            return now, now.mac
-        if waits_for_parent(now, asked):
-            return now, now.base.mac if now.base else ""
-        raise uplink.missing(now, self.kernel)
+        if now.absent and not waits_for_parent(now, asked):
+            raise uplink.missing(now, self.kernel)
+        return now
 
     def _check_mac(self, mac: str, network: Network) -> None:
         if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":

@@ -63,7 +63,7 @@ def learn(
     if not (known or given or _is_complete(network, endpoint, link, seen)):
         return endpoint
     mtu = known.mtu if known else 0
-    if not mtu and not network.absent:
+    if not mtu and network.has_ground:
         mtu = link.mtu or 0
     by_it, elsewhere = _defaults(link.name, seen)
     had = set(known.defaults) if known else set()

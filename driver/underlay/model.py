@@ -68,7 +68,8 @@ class Network:
     `here` are the host's own addresses on the parent and `mac` is the parent's, as last
     seen, for modes that ask; `mtu` is the parent's, 0 until seen. `base` tells the
     lowest device, which is not ours, from others; `absent` says why there is nothing to
-    stand on now, "" if there is.
+    stand on now, "" if there is. A routed network has no parent: its `base` is the
+    device that answers for its containers, and its containers do without that.
 
     Modes derive the meaning of `options` on every pass, so that a newer version
     that derives better mends old networks. `name` is what Docker's API told later:
@@ -95,6 +96,18 @@ class Network:
         if self.options.get("mode") == "bridge" and self.options.get("parent"):
             return self.options["parent"]
         return self.vlans[-1] if self.vlans else self.parent
+
+    @property
+    def has_ground(self) -> bool:
+        """Tell whether its devices have what they stand on, if they need anything."""
+        return not (self.parent and self.absent)
+
+    @property
+    def proxy(self) -> str:
+        """Return the device that answers for its containers now, "" if none does."""
+        if self.parent or self.absent:
+            return ""
+        return self.base.name if self.base else self.options.get("proxy", "")
 
     @property
     def label(self) -> str:

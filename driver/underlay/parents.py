@@ -62,7 +62,9 @@ class Parents:
             return
         with self.records.writing(durable=False):
             pairs = [(n, self.look(n)) for n in self.records.networks.all()]
-            names = {old.parent: new.parent for old, new in pairs}
+            names: dict[str, str] = {}
+            for old, new in pairs:
+                names |= _renamed(old, new)
             self.records.settings.rename_devices(names)
             for old, new in pairs:
                 self._note(old, new)
@@ -70,8 +72,8 @@ class Parents:
     def look(self, network: Network) -> Network:
         """Return a network with its parent as that is now."""
         if mode_of(network.options).seat(network.options) is None:
-            return network
-        glance = Glance(self.kernel, partial(self._is_taken, network))
+            return self._with_proxy(network)
+        glance = self._glance(network)
         try:
             found = uplink.find_again(network, glance)
         except UnderlayError as error:
@@ -96,6 +98,9 @@ class Parents:
             absent="",
         )
         return self._placed(network, glance.device(network.parent))
+
+    def _glance(self, network: Network) -> Glance:
+        return Glance(self.kernel, partial(self._is_taken, network))
 
     def _is_taken(self, network: Network, name: str, device: Device) -> bool:
         """Tell whether what is called as a network's card was is another network's.
@@ -133,7 +138,7 @@ class Parents:
                 and other.base
                 and _is_same_card(other.base, before.base)
             ]
-        self.records.settings.rename_devices({before.parent: after.parent})
+        self.records.settings.rename_devices(_renamed(before, after))
         for old, new in pairs:
             self._note(old, new)
 
@@ -146,9 +151,25 @@ class Parents:
         if before.base and after.base and before.base.mac != after.base.mac:
             self.with_new_mac.append(after)
         if (before.parent, before.base) != (after.parent, after.base):
-            log.warning("parent", extra={"network": after.label, "now": after.parent})
+            now = after.parent or (after.base.name if after.base else "")
+            log.warning("parent", extra={"network": after.label, "now": now})
             self.moved.append((before, after))
         self.records.networks.move(after)
+
+    def _with_proxy(self, network: Network) -> Network:
+        """Return a network with the device that answers for it as that is now.
+
+        Nothing stands on it, so whoever does stand there is no matter.
+        """
+        if not network.options.get("proxy"):
+            return network
+        known = network.base or Identity(network.options["proxy"])
+        device = self._glance(network).device
+        found = identity.follow(known, device, self.kernel.devices)
+        if found is None:
+            network = replace(network, base=known)
+            return replace(network, absent=uplink.absence(network))
+        return replace(network, base=identity.of(found), absent="")
 
     def _placed(self, network: Network, parent: Device | None) -> Network:
         """Return a network with its parent's MAC and the host's own place on it.
@@ -166,3 +187,11 @@ class Parents:
 
 def _is_same_card(one: Identity, other: Identity) -> bool:
     return replace(one, name="") == replace(other, name="")
+
+
+def _renamed(before: Network, after: Network) -> dict[str, str]:
+    """Return what the devices of a network are called now, by their old names."""
+    names = {before.parent: after.parent}
+    if before.base and after.base:
+        names[before.base.name] = after.base.name
+    return names

@@ -176,10 +176,11 @@ class Passes:
     def _stands(self, network: Network) -> bool:
         """Tell whether a network has what its devices stand on."""
         ours = network.parent and (network.vlans or not network.base)
-        return not (network.absent or (ours and not self.kernel.device(network.parent)))
+        there = not ours or self.kernel.device(network.parent)
+        return bool(network.has_ground and there)
 
     def _heed_parents(self) -> None:
-        """Have those announced whose MAC is the parent's, if that has another one.
+        """Have those announced who are found at a device's MAC, if that is another.
 
         And have it entered which parents moved.
         """
@@ -189,7 +190,7 @@ class Passes:
             network = self.parents.with_new_mac.pop()
             seat = mode_of(network.options).seat(network.options)
             for endpoint in self.records.networks.endpoints(network.id):
-                follows = not endpoint.mac or (seat and seat.alone)
+                follows = not endpoint.mac or network.proxy or (seat and seat.alone)
                 if follows and endpoint.inside:
                     self._to_tell[endpoint.id] = endpoint
 
@@ -197,8 +198,8 @@ class Passes:
         """Tell the segments of those that are new on them, or have new devices."""
         for endpoint in self._to_tell.values():
             network = self.records.networks.get(endpoint.network)
-            if network and mode_of(network.options).has_segment(network.options):
-                self.announcer.tell(endpoint)
+            if network and mode_of(network.options).has_segment(network):
+                self.announcer.tell(endpoint, network.proxy)
         self._to_tell.clear()
 
     def _is_ripe(self, steps: Collection[Step]) -> bool:

@@ -13,7 +13,7 @@ from underlay.kernel import Kernel
 from underlay.learning import Learning
 from underlay.ledger import Ledger
 from underlay.model import Endpoint
-from underlay.objects import Address, Link, Object, Owner, Sysctl
+from underlay.objects import Address, Link, Neighbour, Object, Owner, Sysctl
 from underlay.parents import Parents
 from underlay.records import Records
 from underlay.rounds import REPAIRS, Patience
@@ -22,6 +22,9 @@ from underlay.takeovers import Takeovers
 from underlay.wanted import Wanted, of_endpoint, of_settings
 
 log = logging.getLogger(__name__)
+
+# What is new on a segment when it is made: a device, an address, an answer for it.
+_TOLD = (Link, Address, Neighbour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Settling:
                 refusal = refusal or refused
                 log.warning("step refused", extra={"error": error})
             self.ledger.enter(owner, step, refused)
-            made |= isinstance(step, Create) and isinstance(step.object, Link | Address)
+            made |= isinstance(step, Create) and isinstance(step.object, _TOLD)
         self.ledger.close(owner, refusal)
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
         if endpoint:

@@ -139,7 +139,7 @@ def _network(network: Network, count: int) -> Facts:
         "name": network.name,
         "mode": mode_name(network.options),
         "parent": "" if is_isolated(network.options) else network.uplink,
-        "device": network.parent,
+        "device": network.parent or network.proxy,
         "internal": network.internal,
         "subnets": [str(s.subnet) for s in network.segments],
         "gateways": [str(found) for found in gateway.of(network) if found],

@@ -94,12 +94,7 @@ def find(network: Network, host: Host) -> Uplink:
     `vlan=`, is a VLAN on that. Raises NoParent, BadParent, NoDefaultDevice.
     """
     if mode_of(network.options).seat(network.options) is None:
-        if proxy := network.options.get("proxy"):
-            name = _named(proxy, host).name
-            if name != proxy:
-                why = f"it is another name of {name}. Use proxy={name}"
-                raise BadParent(parent=proxy, why=why, known=_known(host))
-        return Uplink("", (), MTU_MOST)
+        return Uplink("", (), MTU_MOST, base=_proxy(network, host))
     if bridge := network.options.get("bridge"):
         return _bridge(bridge, network, host)
     if is_isolated(network.options):
@@ -167,7 +162,8 @@ def absence(network: Network) -> str:
     known = network.base or Identity(_base_name(network))
     mac = known.permanent_mac or known.mac
     which = f"{known.name} ({mac})" if mac else known.name
-    return f"this host has no device {which} now; it is waited for"
+    use = "" if network.parent else " to answer on"
+    return f"this host has no device {which}{use} now; it is waited for"
 
 
 def _takes_over(network: Network) -> bool:
@@ -280,11 +276,16 @@ def _base(wish: str, whole: str, host: Host) -> tuple[Device, list[int]]:
     return base, [*tags, int(tagged["tag"])]
 
 
-def _named(name: str, host: Host) -> Device:
-    found = host.device(name)
-    if found is None:
-        raise _missing(name, host)
-    return _usable(found, name, host)
+def _proxy(network: Network, host: Host) -> Identity | None:
+    wish = network.options.get("proxy")
+    if not wish:
+        return None
+    if not (found := host.device(wish)):
+        raise _missing(wish, host)
+    if _usable(found, wish, host).name != wish:
+        why = f"it is another name of {found.name}. Use proxy={found.name}"
+        raise BadParent(parent=wish, why=why, known=_known(host))
+    return identity.of(found)
 
 
 def _bridge(wish: str, network: Network, host: Host) -> Uplink:

@@ -47,7 +47,7 @@ class Wanted:
 
 def of_network(network: Network) -> Wanted:
     """Return what the network itself needs, without its endpoints."""
-    if network.absent:
+    if not network.has_ground:
         return Wanted()
     return Wanted(tuple(mode_of(network.options).network_objects(network)))
 
@@ -60,10 +60,10 @@ def of_endpoint(network: Network, endpoint: Endpoint, *, there: bool = False) ->
     """
     mode = mode_of(network.options)
     objects: tuple[Object, ...]
-    if network.absent:
-        objects = (pair.stand_in(network, endpoint),)
-    else:
+    if network.has_ground:
         objects = tuple(mode.endpoint_objects(network, endpoint))
+    else:
+        objects = (pair.stand_in(network, endpoint),)
     reasons = frozenset(mode.reasons(network))
     if not endpoint.sandbox:
         return Wanted(objects, reasons=reasons)

@@ -204,6 +204,34 @@ def test_routed_containers_come_back_with_the_host_s_own_card(rack, nic):
     site.assert_nothing_left()
 
 
+def test_the_lan_reaches_routed_containers_by_whichever_card_answers_now(rack, nic):
+    """Their pool is a part of the LAN's subnet: nothing but the proxy leads there."""
+    site, pool = rack, "10.77.0.192/27"
+    addresses = start(site, "-o", "mode=routed", "-o", f"proxy={nic.name}", subnet=pool)
+    mac = nic.mac
+
+    def forget():
+        """Have the LAN ask anew."""
+        site.lan.run("ip", "neigh", "flush", "all")
+
+    def renamed():
+        nic.rename("lan8")
+        forget()
+
+    def another_mac():
+        site.host.run("ip", "link", "set", nic.name, "address", "02:00:00:00:00:c7")
+
+    # The LAN is not made to forget a MAC that is nobody's any more.
+    flap(site, addresses, nic.unplug, nic.plug)
+    assert {site.mac_on_lan(a) for a in addresses} == {nic.mac} != {mac}
+    flap(site, addresses, lambda: None, another_mac)
+    flap(site, addresses, lambda: nic.rename("lan7"), renamed)
+    shown = site.host.run("ip", "neigh", "show", "proxy").stdout
+    assert shown.count("lan8") == CONTAINERS
+    site.clear()
+    site.assert_nothing_left()
+
+
 def test_containers_on_a_bridge_come_back_with_it_and_with_its_card(rack, nic):
     site, host = rack, rack.host
 

@@ -91,3 +91,27 @@ def test_a_container_that_does_not_wait_is_refused(newest):
     done = newest.docker("run", "--rm", "--network", "lan", "bb", "true", check=False)
     assert "E-123 parent 'nic0' is not a device of this host." in refused(done)
     assert newest.live()[1] == []
+
+
+def test_a_routed_container_runs_without_its_proxy_and_is_answered_for_later(site, nic):
+    site.docker(
+        "network", "create", "-d", "underlay", *IPAM, "-o", "mode=routed",
+        "-o", f"proxy={nic.name}", "--subnet", "10.77.0.160/27",
+        "--ipv6", "--subnet", "fd77::2:0/112", "lan",
+    )  # fmt: skip
+    mac = nic.mac
+    nic.unplug()
+    site.run("web", "lan")
+    four, six, _ = site.attached("web", "lan")
+    wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
+    assert health(site)[1] == (
+        f"this host has no device nic0 ({mac}) to answer on now; it is waited for"
+    )
+    for address in (four, six):
+        site.host.run("ping", "-c1", "-W3", address)
+        assert not site.reached_from_lan(address)
+    nic.plug(mac)
+    for address in (four, six):
+        wait_until(lambda a=address: site.reached_from_lan(a), SOON_SECONDS)
+        assert site.mac_on_lan(address) == mac
+    wait_until(lambda: health(site)[0] == "repaired", SOON_SECONDS)

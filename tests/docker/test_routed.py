@@ -158,6 +158,23 @@ def test_containers_of_two_hosts_keep_their_addresses_on_a_way_without_detour(si
             site.assert_nothing_left()
 
 
+def test_a_neighbour_with_a_stale_entry_reaches_what_the_proxy_answers_for_at_once(
+    site,
+):
+    """The address was somebody's on the LAN before it was this container's."""
+    words = ("--subnet", "10.77.0.160/27", "--ipv6", "--subnet", "fd77::2:0/112")
+    routed(site, "r", "-o", "proxy=eth0", *words)
+    addresses = "10.77.0.170", "fd77::2:aa"
+    wrong = ("lladdr", "02:00:00:00:00:99", "nud", "stale", "dev", "br0")
+    for address in addresses:
+        site.lan.run("ip", "neigh", "replace", address, *wrong)
+    site.run("web", "r", "--ip", addresses[0], "--ip6", addresses[1])
+    shown = site.host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
+    for address in addresses:
+        wait_until(lambda a=address: site.mac_on_lan(a) == shown, 3)
+        site.ping_from_lan(address)
+
+
 def test_an_address_nobody_has_ends_at_the_host_and_does_not_go_round(newest):
     site = newest
     with told(site, POOL4, POOL6):

@@ -11,8 +11,10 @@ import pytest
 from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.kernel.announce import announce
+from underlay.kernel.announce import announce, what_is_answered
+from underlay.kernel.ip import create
 from underlay.kernel.namespaces import inside
+from underlay.objects import Neighbour
 
 FOUR, SIX = ip_address("10.0.0.9"), ip_address("fd00::9")
 MAC, THEIRS, WRONG = (f"02:00:00:00:00:{n:02x}" for n in (9, 1, 0x66))
@@ -69,19 +71,26 @@ def test_a_device_in_another_namespace_is_announced_from_inside_it(neighbour):
     wait_until(lambda: THEIRS in ip("neigh", "show", str(FOUR)), 2)
 
 
-def test_the_wire_sees_a_request_a_reply_and_an_advertisement(neighbour):
+def frames_of(neighbour, count, tell):
+    """Return what the other end of the wire gets about the addresses."""
+
     def listening():
         return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
 
     with inside(net.NETNS / neighbour.netns, listening) as wire:
         wire.bind(("wire0", ETH_P_ALL))
         wire.settimeout(5)
-        announce("eth0", [FOUR, SIX])
+        tell()
         frames = []
-        while len(frames) < 3:
+        while len(frames) < count:
             frame = wire.recv(2000)
             if FOUR.packed in frame or SIX.packed in frame:
                 frames.append(frame)
+    return frames
+
+
+def test_the_wire_sees_a_request_a_reply_and_an_advertisement(neighbour):
+    frames = frames_of(neighbour, 3, lambda: announce("eth0", [FOUR, SIX]))
     mac = bytes.fromhex(MAC.replace(":", ""))
     arp = b"\xff" * 6 + mac + bytes.fromhex("0806 0001 0800 06 04 00")
     request = arp + b"\1" + mac + FOUR.packed + b"\0" * 6 + FOUR.packed
@@ -91,6 +100,17 @@ def test_the_wire_sees_a_request_a_reply_and_an_advertisement(neighbour):
     ipv6 = bytes.fromhex("60000000 0020 3a ff") + SIX.packed + ALL_NODES.packed
     assert frames[2].startswith(ethernet + ipv6 + b"\x88\0")
     assert frames[2][58:] == bytes.fromhex("20000000") + SIX.packed + b"\2\1" + mac
+
+
+def test_of_what_it_answers_for_a_device_tells_from_an_address_of_its_own(neighbour):
+    """And so that whoever knows another MAC takes it (RFC 4861, 7.2.8)."""
+    create(Neighbour(SIX, "eth0"))
+    own = ip_address("fe80::ff:fe00:9")
+    ip("addr", "add", f"{own}/64", "dev", "eth0", "nodad")
+    (frame,) = frames_of(neighbour, 1, lambda: what_is_answered("eth0", [SIX]))
+    assert frame[22:54] == own.packed + ALL_NODES.packed
+    override = bytes.fromhex("20000000")
+    assert frame[58:78] == override + SIX.packed
 
 
 def test_what_cannot_be_announced_is_refused():

@@ -52,7 +52,8 @@ class Kernel(Protocol):
     ) -> None:
         """Tell the segment of a device in a sandbox which addresses it has.
 
-        Those of these that it still has; raises OSError.
+        Those of these that it still has; of a device of the host (""), those that it
+        answers for. Raises OSError.
         """
 
     def is_wireless(self, device: str) -> bool:

@@ -35,11 +35,25 @@ def what_is_there(device: str, addresses: Collection[model.Address]) -> None:
     announce(device, there.intersection(addresses))
 
 
-def announce(device: str, addresses: Collection[model.Address]) -> None:
+def what_is_answered(device: str, addresses: Collection[model.Address]) -> None:
+    """Announce those addresses that a device has a proxy entry for; raises OSError."""
+    index = index_of(device)
+    there = set(ip.answered_on(index, device))
+    own = (a.interface.ip for a in ip.addresses({index: device}))
+    speaker = next((a for a in own if a.version == 6 and a.is_link_local), None)
+    announce(device, there.intersection(addresses), speaker)
+
+
+def announce(
+    device: str,
+    addresses: Collection[model.Address],
+    speaker: IPv6Address | None = None,
+) -> None:
     """Tell the wire of a device that addresses are at its MAC; raises OSError.
 
     In the calling thread's namespace. Nobody answers: whoever has an entry for one of
-    them corrects it. Takes some 10 ms, without work: the kernel's, to close the socket.
+    them corrects it. `speaker` is the device's own address, where those of IPv6 are
+    not. Takes some 10 ms, without work: the kernel's, to close the socket.
     """
     if not addresses:
         return
@@ -53,17 +67,19 @@ def announce(device: str, addresses: Collection[model.Address]) -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as s:
         s.bind((link.name, 0))
         for address in addresses:
-            for frame in _frames(mac, address):
+            for frame in _frames(mac, address, speaker):
                 s.send(frame)
 
 
-def _frames(mac: bytes, address: model.Address) -> Iterator[bytes]:
+def _frames(
+    mac: bytes, address: model.Address, speaker: IPv6Address | None
+) -> Iterator[bytes]:
     if isinstance(address, IPv4Address):
         # Some heed only requests, others only replies.
         yield _arp(mac, address, _REQUEST, b"\0" * len(mac))
         yield _arp(mac, address, _REPLY, mac)
     else:
-        yield _advertisement(mac, address)
+        yield _advertisement(mac, address, speaker or address)
 
 
 def _arp(mac: bytes, address: IPv4Address, operation: int, target: bytes) -> bytes:
@@ -74,12 +90,14 @@ def _arp(mac: bytes, address: IPv4Address, operation: int, target: bytes) -> byt
     return _ETHERNET.pack(_EVERYBODY, mac, _ARP) + body
 
 
-def _advertisement(mac: bytes, address: IPv6Address) -> bytes:
-    own = address.packed
+def _advertisement(mac: bytes, address: IPv6Address, speaker: IPv6Address) -> bytes:
+    own, target = speaker.packed, address.packed
 
     def body(checksum: int) -> bytes:
         option = (_TARGET_MAC, _EIGHT_BYTES, mac)
-        return _ADVERTISEMENT.pack(_KIND, 0, checksum, _OVERRIDE, own, *option)
+        # Without it, who has another MAC keeps that. A proxy may as well (RFC 4861,
+        # 7.2.8): what is behind the host is not on the wire to speak for itself.
+        return _ADVERTISEMENT.pack(_KIND, 0, checksum, _OVERRIDE, target, *option)
 
     length = _ADVERTISEMENT.size
     pseudo = own + _ALL_NODES + struct.pack("!II", length, _ICMPV6)

@@ -226,6 +226,15 @@ def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
                     yield found
 
 
+def answered_on(index: int, device: str) -> Iterator[model.Address]:
+    """Return what the proxy entries of ours on a device of the host are for."""
+    for message in raw.dump(_GETNEIGH, _NEWNEIGH, _NDMSG.pack(0, 0, 0, _PROXY, 0)):
+        if _NDMSG.unpack_from(message)[1] == index and (
+            found := _neighbour(_ageless(message), device)
+        ):
+            yield found.address
+
+
 def _ageless(message: bytes) -> bytes:
     """Leave out how long ago a neighbour was used: all else is as it was, as a rule."""
     if (message[-28:-24], message[-8:-4]) == _AGES_THEN_PROTOCOL:

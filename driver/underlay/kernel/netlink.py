@@ -147,7 +147,10 @@ class Netlink:
     def announce(
         self, sandbox: str, device: str, addresses: Collection[model.Address]
     ) -> None:
-        """Tell the segment of a device in a sandbox which of these addresses it has."""
+        """Tell the segment of a device which of these it has, or answers for here."""
+        if not sandbox:
+            announce.what_is_answered(device, addresses)
+            return
         path = Path(sandbox)
         namespaces.inside(path, lambda: announce.what_is_there(device, addresses))
 

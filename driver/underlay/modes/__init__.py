@@ -52,8 +52,11 @@ class Mode(Protocol):
     def has_host_part(self, options: Mapping[str, str]) -> bool:
         """Tell whether something of an endpoint is in the host after Docker took it."""
 
-    def has_segment(self, options: Mapping[str, str]) -> bool:
-        """Tell whether neighbours find a container by ARP and neighbour discovery."""
+    def has_segment(self, network: Network) -> bool:
+        """Tell whether neighbours find a container by ARP and neighbour discovery.
+
+        They ask its device, or the one of the host that answers for it.
+        """
 
     def filters(self, options: Mapping[str, str]) -> str:
         """Return the option that needs nftables, "" if none does."""

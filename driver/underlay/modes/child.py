@@ -69,9 +69,9 @@ def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
     return not is_isolated(options) and family not in gateway.named(options)
 
 
-def has_segment(options: Mapping[str, str]) -> bool:
+def has_segment(network: Network) -> bool:
     """Tell that neighbours find a container by ARP and neighbour discovery."""
-    del options
+    del network
     return True
 
 

@@ -67,9 +67,9 @@ def endpoint_mac(
     return ""
 
 
-def has_segment(options: Mapping[str, str]) -> bool:
+def has_segment(network: Network) -> bool:
     """Tell whether neighbours ask for a container: in l3 the parent answers nobody."""
-    return _flavour(options) == "l2"
+    return _flavour(network.options) == "l2"
 
 
 def keeps_gateway(options: Mapping[str, str], family: int) -> bool:

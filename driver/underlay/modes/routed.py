@@ -89,11 +89,10 @@ def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
 
 def reasons(network: Network) -> Iterable[str]:
     """Return what the host must be set to do."""
-    proxy = network.options.get("proxy")
     for family in network.families:
         yield f"forwarding/{family}"
-        if proxy:
-            yield f"proxy/{proxy}/{family}"
+        if network.proxy:
+            yield f"proxy/{network.proxy}/{family}"
 
 
 def network_objects(network: Network) -> Iterable[Object]:
@@ -109,7 +108,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the pair, the gateway on the host's end, and the way to the container."""
     owner = Owner(network.id, endpoint.id)
     device = owner.host_end.device
-    proxy, table = network.options.get("proxy"), read.table(network.options)
+    proxy, table = network.proxy, read.table(network.options)
     yield pair.links(network, endpoint, settings=HOST_END)
     for found in _beside(network, endpoint).on_link:
         yield Address(
