@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 
@@ -14,6 +15,9 @@ from tests.kernel.test_host_parts import bring_about
 from underlay.kernel.netlink import Netlink
 from underlay.modes import masquerade, shim
 from underlay.objects import Chain, Owner
+from underlay.plan import plan
+from underlay.steps import Amend
+from underlay.wanted import Wanted
 
 
 def nft(*words):
@@ -43,10 +47,33 @@ def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
     wanted = chains()
     bring_about(kernel, *wanted)
     assert Netlink().can_filter, "a service that is started again finds it out anew"
-    seen = {o.key: len(o.rules) for o in kernel.observe() if isinstance(o, Chain)}
-    assert seen == {o.key: len(o.rules) for o in wanted}
+    seen = {o.key: o.marks for o in kernel.observe() if isinstance(o, Chain)}
+    assert seen == {o.key: o.marks for o in wanted}
+    assert all(len(o.rules) == len(set(o.marks)) for o in wanted)
     bring_about(kernel)
     assert nft("list", "ruleset") == theirs
+
+
+@pytest.mark.usefixtures("namespace")
+def test_chains_without_marks_on_their_rules_are_replaced_once():
+    kernel = Netlink()
+    device = Owner(shared="shim/eth0").device
+    ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
+    wanted = chains()
+    bring_about(kernel, *wanted)
+    unmarked = re.sub(r" comment \S+", "", nft("list", "ruleset"))
+    nft("flush", "ruleset")
+    subprocess.run(["nft", "-f", "-"], input=unmarked, text=True, check=True)
+    steps = plan(Wanted(tuple(wanted)), kernel.observe())
+    assert {(type(s), s.object) for s in steps} == {(Amend, o) for o in wanted}
+    said = next(str(s) for s in steps if "egress" in str(s))
+    assert said == (
+        f"nft delete chain netdev underlay egress-{device}; nft add chain netdev"
+        f' underlay egress-{device} {{ type filter hook egress device "{device}"'
+        " priority 0; ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop }"
+    )
+    bring_about(kernel, *wanted)
+    assert "comment" in nft("list", "ruleset")
 
 
 class Dying(Netlink):

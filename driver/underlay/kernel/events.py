@@ -20,8 +20,9 @@ from underlay.objects import PROTOCOL
 
 # Links, neighbours, addresses, routes and settings of devices (forwarding, say) of IPv4
 # and IPv6, and the numbers of namespaces.
-_GROUPS = 1 << 0 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 6 | 1 << 10 | 1 << 23 | 1 << 24
-_GROUPS |= 1 << 27
+_GROUPS = (
+    1 << 0 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 6 | 1 << 10 | 1 << 23 | 1 << 24 | 1 << 27
+)
 _NETFILTER, _NFTABLES = 12, 1 << 6
 _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
