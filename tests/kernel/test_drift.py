@@ -107,8 +107,10 @@ IN_HOST = {
         "the masquerade": f"nft replace rule {NAT} $(first '{NAT}') accept",
         "the masquerade chain": f"nft delete chain {NAT}",
         "the masquerade's hook": (
+            f"""rule="$(rules '{NAT}' | head -1 | sed 's/ # .*//')";"""
             f"nft delete chain {NAT};"
-            f"nft add chain {NAT} '{{ type nat hook postrouting priority 77; }}'"
+            f"nft add chain {NAT} '{{ type nat hook postrouting priority 77; }}';"
+            f'nft add rule {NAT} "$rule"'
         ),
         "what the proxy answers for": "ip neigh del proxy 10.0.0.5 dev eth0",
     },
