@@ -11,7 +11,7 @@ from underlay.engine import Engine
 from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
 from underlay.model import Address, Device, Interface, Setting, Standing
-from underlay.objects import Held, Link, Neighbour, Object, Permit, Port, Sysctl
+from underlay.objects import Chain, Held, Link, Neighbour, Object, Permit, Port, Sysctl
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
 
@@ -59,7 +59,7 @@ class FakeKernel:
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         seen = {
-            replace(link, peer=None, settings=(), like=None)
+            replace(link, peer=None, like=None, inherited=())
             for name, link in self.links.items()
             if names is None or name in names
         }
@@ -85,7 +85,7 @@ class FakeKernel:
             path: frozenset(
                 (
                     *(
-                        replace(link, settings=(), like=None)
+                        replace(link, settings=(), like=None, inherited=())
                         for link in self.rooms.get(path, {}).values()
                     ),
                     *(
@@ -156,7 +156,7 @@ class FakeKernel:
                 self._delete(step, link)
             case Create(Held() | Port()) | Amend(_, Held() | Port()):
                 self._take_over(step)
-            case Create(other):
+            case Create(other) | Amend(_, Chain() as other):
                 if other.device and not self._has_device(other):
                     why = f"no device {other.device} ({errno.errorcode[19]})"
                     raise KernelRefused(step=step, why=why, hint="")

@@ -159,7 +159,7 @@ def _moved(link: Link, network: Network, endpoint: Endpoint, known: Inside) -> L
         sandbox=endpoint.sandbox,
         up=True,
         mtu=min(most) if known.mtu else link.mtu,
-        settings=known.settings,
+        inherited=known.settings,
     )
 
 

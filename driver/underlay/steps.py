@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from underlay.objects import Link, Object
+from underlay.objects import Chain, Link, Object
 from underlay.objects.common import inside
 
 
@@ -34,12 +34,17 @@ class Amend:
 
     def __str__(self) -> str:
         link, seen = self.object, self.seen
+        if isinstance(link, Chain):
+            return f"{Delete(seen)}; {Create(link)}"
         if not isinstance(link, Link) or not isinstance(seen, Link):
             return str(Create(link))
+        settings = [s.replace("*", seen.name) for s in link.astray(seen)]
+        steps = [" ".join(["sysctl -w", *settings]).replace("/", ".")]
         words = [f"{inside(seen.sandbox)}ip link set", seen.name, *_attributes(link)]
         if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
             words += ["type", link.kind, *_flavour(link)]
-        return " ".join(words)
+        steps = steps if settings else []
+        return "; ".join(steps if link.is_as(seen) else [*steps, " ".join(words)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def of_takeover(found: Takeover) -> Wanted:
         owner,
         like=found.parent,
         up=True,
-        settings=found.settings,
+        inherited=found.settings,
     )
     return Wanted((bridge, Port(found.parent, found.bridge, owner), *held))
 

@@ -114,6 +114,11 @@ class Site:
             found[tool] = re.sub(r"^#.*\n|\[\d+:\d+\]", "", saved, flags=re.MULTILINE)
         tables = self.host.outer_run("nft", "list", "tables", check=False).stdout
         found["tables"] = "".join(x for x in tables.splitlines(True) if "underlay" in x)
+        # Those of iptables are above.
+        theirs = r"^table (?!ip6? (?:nat|filter|mangle|raw|security)$|.* underlay$)(.*)"
+        for table in re.findall(theirs, tables, flags=re.MULTILINE):
+            listed = self.host.outer_run("nft", "list", "table", *table.split()).stdout
+            found[table] = re.sub(r"packets \d+ bytes \d+", "", listed)
         return found
 
     def live(self):

@@ -16,6 +16,11 @@ from tests.lab.service import wait_until
 PERIOD_SECONDS = 600
 SOON_SECONDS = 10
 RANGE = ("--ip-range", "10.77.0.64/27")
+FOREIGN = """
+    nft add table netdev theirs
+    nft add chain netdev theirs in '{ type filter hook ingress device lo priority 0; }'
+    nft add rule netdev theirs in counter accept comment '"underlaid"'
+"""
 POOL4, POOL6 = "10.99.0.0/24", "fd99::/64"
 
 
@@ -26,6 +31,9 @@ def calm(lan):
     mac = ("address", "02:00:00:00:00:b1")
     made.host.run("ip", "link", "add", "br1", *mac, "type", "bridge")
     made.host.run("ip", "link", "set", "br1", "up")
+    # Somebody else's rules, beside which ours come and go.
+    made.host.outer_run("sh", "-ec", FOREIGN)
+    assert "netdev theirs" in made.dump()
     yield made
     made.host.close()
 
@@ -169,6 +177,9 @@ TAKEN_IN_HOST = {
         "the way to the container": "ip route flush proto 157",
         "the IPv6 way to the container": "ip -6 route flush proto 157",
         "the shim's filters": "nft delete table netdev underlay",
+        "a rule of the filters": "nft insert rule netdev underlay egress-{ul} accept",
+        "a neighbour of the shim": "ip neigh flush dev {ul} nud permanent",
+        "the shim's answers": "echo 0 >/proc/sys/net/ipv6/conf/{ul}/proxy_ndp",
         "the shim's forwarding": "echo 0 >/proc/sys/net/ipv6/conf/{ul}/forwarding",
     },
     "routed": {
@@ -177,7 +188,10 @@ TAKEN_IN_HOST = {
         "the gateway": "ip -4 addr flush dev {ul}; ip -6 addr del fd99::1/128 dev {ul}",
         "the ways to containers and pools": "ip route flush proto 157",
         "the IPv6 ways": "ip -6 route flush proto 157",
+        "the return path filter": "echo 1 >/proc/sys/net/ipv4/conf/{ul}/rp_filter",
         "forwarding": "echo 0 >/proc/sys/net/ipv4/ip_forward",
+        "the rule in Docker's chain": "iptables -D DOCKER-USER -i ul-+ -m comment"
+        " --comment underlay: -j ACCEPT",
         "answers of the proxy": "ip neigh del proxy 10.99.0.2 dev eth0",
     },
     "bridge": {

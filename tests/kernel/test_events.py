@@ -197,6 +197,48 @@ def test_routes_of_a_routing_daemon_are_not_heard(hearing, make, protocol, famil
     assert hearing.upon(*learnt, here=sandbox) == set()
 
 
+SILENT_PAIR = [
+    f"link set {device} {how}"
+    for how in ("addrgenmode none", "up")
+    for device in ("eth0", "wire0")
+]
+OURS = "neigh add {} lladdr 02:00:00:00:00:05 nud permanent dev eth0 protocol 157"
+AT_ONCE = {
+    "deleted": "neigh del {} dev eth0",
+    "changed": "neigh replace {} lladdr 02:00:00:00:00:06 nud permanent dev eth0",
+    "no longer permanent": "neigh change {} nud stale dev eth0",
+}
+THEIRS = [
+    "neigh add {} lladdr 02:00:00:00:00:05 nud reachable dev eth0",
+    "neigh replace {} lladdr 02:00:00:00:00:06 nud permanent dev eth0 protocol static",
+    "neigh del {} dev eth0",
+]
+
+
+@pytest.mark.parametrize("line", AT_ONCE.values(), ids=AT_ONCE)
+@pytest.mark.parametrize("address", ["10.0.0.5", "fd00::5"])
+def test_a_neighbour_of_ours_that_is_taken_away_or_changed_is_heard(
+    hearing, address, line
+):
+    net.ip(*SILENT_PAIR, OURS.format(address))
+    hearing.hush()
+    assert hearing.upon(line.format(address)) == {""}
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "fd00::5"])
+def test_neighbours_of_others_are_not_heard_of_the_host_or_of_a_sandbox(
+    hearing, make, address
+):
+    sandbox = make()
+    hearing.listener.watch(path(sandbox))
+    net.ip(*SILENT_PAIR)
+    inside(sandbox, "link add eth0 type veth peer name wire0", *SILENT_PAIR)
+    hearing.hush()
+    theirs = [line.format(address) for line in THEIRS]
+    assert hearing.upon(*theirs) == set()
+    assert hearing.upon(*theirs, here=sandbox) == set()
+
+
 def test_what_is_no_namespace_cannot_be_watched(hearing, tmp_path):
     with pytest.raises(FileNotFoundError):
         hearing.listener.watch(str(tmp_path / "none"))

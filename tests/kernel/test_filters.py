@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import time
 
@@ -16,6 +17,9 @@ from underlay.kernel import iptables, nftables
 from underlay.kernel.netlink import Netlink
 from underlay.modes import masquerade, shim
 from underlay.objects import Chain, Link, Owner, Permit
+from underlay.plan import plan
+from underlay.steps import Amend
+from underlay.wanted import Wanted
 
 
 def nft(*words):
@@ -45,8 +49,9 @@ def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
     wanted = chains()
     bring_about(kernel, *wanted)
     assert Netlink().can_filter, "a service that is started again finds it out anew"
-    seen = {o.key: len(o.rules) for o in kernel.observe() if isinstance(o, Chain)}
-    assert seen == {o.key: len(o.rules) for o in wanted}
+    seen = {o.key: o.marks for o in kernel.observe() if isinstance(o, Chain)}
+    assert seen == {o.key: o.marks for o in wanted}
+    assert all(len(o.rules) == len(set(o.marks)) for o in wanted)
     bring_about(kernel)
     assert nft("list", "ruleset") == theirs
 
@@ -71,6 +76,28 @@ def test_programs_that_hang_do_not_hide_the_rest_of_the_host(monkeypatch):
         assert not any(isinstance(o, Chain | Permit) for o in seen)
     # And are asked again.
     assert {o.key for o in kernel.observe()} >= {o.key for o in wanted}
+
+
+@pytest.mark.usefixtures("namespace")
+def test_chains_without_marks_on_their_rules_are_replaced_once():
+    kernel = Netlink()
+    device = Owner(shared="shim/eth0").device
+    ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
+    wanted = chains()
+    bring_about(kernel, *wanted)
+    unmarked = re.sub(r" comment \S+", "", nft("list", "ruleset"))
+    nft("flush", "ruleset")
+    subprocess.run(["nft", "-f", "-"], input=unmarked, text=True, check=True)
+    steps = plan(Wanted(tuple(wanted)), kernel.observe())
+    assert {(type(s), s.object) for s in steps} == {(Amend, o) for o in wanted}
+    said = next(str(s) for s in steps if "egress" in str(s))
+    assert said == (
+        f"nft delete chain netdev underlay egress-{device}; nft add chain netdev"
+        f' underlay egress-{device} {{ type filter hook egress device "{device}"'
+        " priority 0; ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop }"
+    )
+    bring_about(kernel, *wanted)
+    assert "comment" in nft("list", "ruleset")
 
 
 class Dying(Netlink):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 
 import pytest
 
 from tests.kernel.conftest import ip
 from underlay.failures import KernelRefused
 from underlay.kernel.netlink import Netlink
+from underlay.modes import routed, shim
 from underlay.objects import (
     HOST_METRIC,
     Address,
@@ -66,6 +68,39 @@ def test_settings_of_a_link_are_those_asked_for():
     paths = [s.replace("*", PAIR.name).split("=") for s in PAIR.settings]
     asked = {Sysctl(path, value) for path, value in paths}
     assert kernel.sysctls(asked) == asked
+
+
+def written(path, device):
+    return Path("/proc/sys", path.replace("*", device)).read_text().strip()
+
+
+@pytest.mark.parametrize("setting", [*routed.HOST_END, *shim.SETTINGS[:-2]])
+@pytest.mark.usefixtures("namespace")
+def test_a_setting_of_a_link_that_somebody_changes_is_set_again_alone(setting):
+    kernel = Netlink()
+    settings = tuple({*routed.HOST_END, setting})
+    pair = replace(PAIR, settings=settings, inherited=("net/ipv4/conf/*/arp_ignore=1",))
+    bring_about(kernel, pair)
+    path, value = setting.split("=")
+    for changed in (path, "net/ipv4/conf/*/arp_ignore"):
+        other = "0" if written(changed, PAIR.name) != "0" else "1"
+        kernel.apply(Create(Sysctl(changed.replace("*", PAIR.name), other)))
+    (step,) = plan(Wanted((pair,)), kernel.observe())
+    words = f"{path}={value}".replace("*", PAIR.name).replace("/", ".")
+    assert str(step) == f"sysctl -w {words}"
+    assert [str(s) for s in plan(Wanted((pair,)), kernel.observe([PAIR.name]))] == [
+        str(step)
+    ]
+    bring_about(kernel, pair)
+    assert written(path, PAIR.name) == value
+    assert written("net/ipv4/conf/*/arp_ignore", PAIR.name) == "0"
+
+
+@pytest.mark.usefixtures("namespace")
+def test_settings_that_the_kernel_does_not_have_are_not_missed():
+    # Too small for IPv6, so there is none on it.
+    bring_about(Netlink(), replace(PAIR, mtu=1200, settings=routed.HOST_END))
+    assert not Path(f"/proc/sys/net/ipv6/conf/{PAIR.name}").exists()
 
 
 @pytest.mark.parametrize("table", [254, 500, 100_000])

@@ -15,6 +15,7 @@ from tests.lab import uml
 
 # Of nftables these kernels have only the core, without a family of tables.
 NO_TABLES = (
+    "--ignore=tests/kernel/test_drift.py",
     "--ignore=tests/kernel/test_filters.py",
     "--ignore=tests/kernel/test_flap_sequences.py",
     "--deselect=tests/kernel/test_events.py"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from underlay.objects import Link, Owner
+from underlay.objects import Chain, Link, Owner
 from underlay.plan import plan
 from underlay.wanted import Wanted
 
@@ -40,6 +40,45 @@ def test_a_field_that_differs_is_amended():
     assert texts(Wanted((want,)), [seen]) == [
         "ip link set ul-1 mtu 1500 type macvlan mode bridge"
     ]
+
+
+LOOSE, QUIET = "net/ipv4/conf/*/rp_filter={}", "net/ipv6/conf/*/accept_dad={}"
+
+
+def test_settings_that_differ_are_set_alone_and_before_what_else_does():
+    want = replace(CHILD, settings=(LOOSE.format(2), QUIET.format(0)), up=True)
+    seen = replace(want, settings=(LOOSE.format(0), QUIET.format(0)))
+    sysctl = "sysctl -w net.ipv4.conf.ul-1.rp_filter=2"
+    assert texts(Wanted((want,)), [seen]) == [sysctl]
+    assert texts(Wanted((want,)), [replace(seen, up=False)]) == [
+        f"{sysctl}; ip link set ul-1 up"
+    ]
+    seen = replace(want, settings=(LOOSE.format(0), QUIET.format(1)))
+    assert texts(Wanted((want,)), [seen]) == [
+        f"{sysctl} net.ipv6.conf.ul-1.accept_dad=0"
+    ]
+
+
+def test_settings_that_are_not_shown_or_came_from_another_device_are_not_compared():
+    want = replace(CHILD, settings=(QUIET.format(0),), inherited=(LOOSE.format(2),))
+    for shown in ((), (LOOSE.format(0),), (LOOSE.format(0), QUIET.format(0))):
+        seen = replace(CHILD, settings=shown)
+        assert texts(Wanted((want,)), [seen]) == []
+
+
+def test_a_chain_is_replaced_whose_rules_are_others_or_in_another_order():
+    hook = "filter hook egress priority 0"
+    want = Chain("netdev", "said", hook, ("one drop", "two drop"), "ul-1")
+    others = ("one drop",), ("two drop", "one drop"), ("one accept", "two drop")
+    seen = [replace(want, rules=rules, marks=()) for rules in others]
+    seen += [replace(want, hook="filter hook egress priority 7")]
+    bound = 'filter hook egress device "ul-1" priority 0'
+    for found in seen:
+        assert texts(Wanted((want,)), [found]) == [
+            "nft delete chain netdev underlay said; nft add chain netdev underlay said"
+            f" {{ type {bound}; one drop; two drop }}"
+        ]
+    assert texts(Wanted((want,)), [replace(want, rules=())]) == []
 
 
 def test_a_device_on_another_parent_is_made_again():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -72,8 +73,13 @@ def _set_up(link: Link) -> None:
     link-local address, with one and a default route by router advertisement, and with
     answers to ARP for all it has.
     """
-    for setting in (*link.settings, *(_QUIET if link.kind in carriers.KINDS else ())):
-        path, value = setting.replace("*", link.name).split("=")
+    quiet = _QUIET if link.kind in carriers.KINDS else ()
+    _set((*link.settings, *link.inherited, *quiet), link.name)
+
+
+def _set(settings: Iterable[str], device: str) -> None:
+    for setting in settings:
+        path, value = setting.replace("*", device).split("=")
         with suppress(FileNotFoundError):  # a kernel without IPv6
             (sysctl.SYSCTLS / path).write_text(value)
 
@@ -104,6 +110,9 @@ def _amend(seen: Link, link: Link) -> None:
     found = links.link_named(seen.name)
     if found is None or not found.ours:
         raise OSError(errno.ENODEV, f"{seen.name} is gone")
+    _set(link.astray(seen), seen.name)
+    if link.is_as(seen):
+        return
     change: dict[str, Any] = {"index": found.index}
     if link.mac:
         change["address"] = link.mac

@@ -16,11 +16,13 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 
 from underlay.kernel import nsids
+from underlay.objects import PROTOCOL
 
-# Links, addresses, routes and settings of devices (forwarding, say) of IPv4 and IPv6,
-# and the numbers of namespaces. Not neighbours: proxy entries give no event, and the
-# end of a permanent one looks like that of any that did not answer.
-_GROUPS = 1 << 0 | 1 << 4 | 1 << 8 | 1 << 6 | 1 << 10 | 1 << 23 | 1 << 24 | 1 << 27
+# Links, neighbours, addresses, routes and settings of devices (forwarding, say) of IPv4
+# and IPv6, and the numbers of namespaces.
+_GROUPS = (
+    1 << 0 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 6 | 1 << 10 | 1 << 23 | 1 << 24 | 1 << 27
+)
 _NETFILTER, _NFTABLES = 12, 1 << 6
 _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
@@ -31,11 +33,15 @@ _HEAD_BYTES, _ANCILLARY_BYTES = 64, socket.CMSG_SPACE(4)
 _GATHER_SECONDS = 0.01
 
 _HEADER_BYTES, _KIND_AT, _PROTOCOL_AT = 16, 4, 21
-_NEWROUTE, _DELROUTE = 24, 25
+_NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = 24, 25, 28, 29
+_NEIGHBOUR_BYTES, _NDA_PROTOCOL, _ATTRIBUTE_BYTES = 12, 12, 4
 # Routes of the kernel, of Docker and `ip route`, static ones and ours: what a routing
 # daemon learns comes by the hundred thousand, and is nothing of ours.
-_PROTOCOLS = (2, 3, 4, 157)
+_PROTOCOLS = (2, 3, 4, PROTOCOL)
 _LOAD_BYTE, _LOAD_HALF, _IF_EQUAL, _RETURN = 0x30, 0x28, 0x15, 0x06
+_LOAD, _LOAD_NUMBER, _LOAD_BYTE_BEHIND, _TO_X, _X_NUMBER = 0x20, 0x00, 0x50, 0x07, 0x01
+_FIND_ATTRIBUTE = (-0x1000 + 12) & 0xFFFFFFFF  # the X-th from A on, 0 if there is none
+_ALL, _NOTHING = 0xFFFFFFFF, 0
 
 Ancillary = list[tuple[int, int, bytes]]
 Message = tuple[bytes, Ancillary]
@@ -82,7 +88,7 @@ class Listener:
         with ExitStack() as stack:
             routing = stack.enter_context(_opened(socket.NETLINK_ROUTE, _GROUPS))
             _hear_sandboxes(routing)
-            _keep_back_strangers_routes(routing)
+            _keep_back_strangers(routing)
             tables = []
             with suppress(OSError):  # a kernel without nftables
                 tables = [stack.enter_context(_opened(_NETFILTER, _NFTABLES))]
@@ -204,22 +210,47 @@ def _hear_sandboxes(s: socket.socket) -> None:
         s.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
 
 
-def _keep_back_strangers_routes(s: socket.socket) -> None:
-    """Have the kernel drop them before they fill the buffer or wake anybody."""
-    passed = 5 + len(_PROTOCOLS)
-    program = [
-        (_LOAD_HALF, 0, 0, _KIND_AT),
-        (_IF_EQUAL, 1, 0, _as_loaded(_NEWROUTE)),
-        (_IF_EQUAL, 0, passed - 3, _as_loaded(_DELROUTE)),
-        (_LOAD_BYTE, 0, 0, _PROTOCOL_AT),
-        *((_IF_EQUAL, passed - i, 0, p) for i, p in enumerate(_PROTOCOLS, 5)),
-        (_RETURN, 0, 0, 0),
-        (_RETURN, 0, 0, 0xFFFFFFFF),
-    ]
+def _keep_back_strangers(s: socket.socket) -> None:
+    """Have the kernel drop what is told of routes and neighbours of others.
+
+    Before it fills the buffer or wakes anybody: a host has hundreds of neighbours, of
+    which one or the other changes all the time.
+    """
+    program = _of_ours()
     code = b"".join(struct.pack("=HBBI", *step) for step in program)
     steps = ctypes.create_string_buffer(code, len(code))
     block = struct.pack("@HP", len(program), ctypes.addressof(steps))
     s.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, block)
+
+
+def _of_ours() -> list[tuple[int, int, int, int]]:
+    """Return the filter: operation, two ways to jump, and a number, for each step."""
+    routes = [
+        (_LOAD_BYTE, 0, 0, _PROTOCOL_AT),
+        *((_IF_EQUAL, len(_PROTOCOLS) - i, 0, p) for i, p in enumerate(_PROTOCOLS)),
+        (_RETURN, 0, 0, _NOTHING),
+        (_RETURN, 0, 0, _ALL),
+    ]
+    neighbours = [
+        (_LOAD_NUMBER, 0, 0, _HEADER_BYTES + _NEIGHBOUR_BYTES),
+        (_X_NUMBER, 0, 0, _NDA_PROTOCOL),
+        (_LOAD, 0, 0, _FIND_ATTRIBUTE),
+        (_IF_EQUAL, 3, 0, 0),
+        (_TO_X, 0, 0, 0),
+        (_LOAD_BYTE_BEHIND, 0, 0, _ATTRIBUTE_BYTES),
+        (_IF_EQUAL, 1, 0, PROTOCOL),
+        (_RETURN, 0, 0, _NOTHING),
+        (_RETURN, 0, 0, _ALL),
+    ]
+    kinds = [
+        (_LOAD_HALF, 0, 0, _KIND_AT),
+        (_IF_EQUAL, 4, 0, _as_loaded(_NEWROUTE)),
+        (_IF_EQUAL, 3, 0, _as_loaded(_DELROUTE)),
+        (_IF_EQUAL, 2 + len(routes), 0, _as_loaded(_NEWNEIGH)),
+        (_IF_EQUAL, 1 + len(routes), 0, _as_loaded(_DELNEIGH)),
+        (_RETURN, 0, 0, _ALL),
+    ]
+    return kinds + routes + neighbours
 
 
 def _as_loaded(kind: int) -> int:

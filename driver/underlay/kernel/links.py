@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,18 @@ _EXT_MASK, _LINK_NETNSID, _ALT_IFNAME, _PERM_ADDRESS, _MASTER = 29, 37, 53, 54, 
 _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _IPVLAN_FLAGS, _VLAN_ID, _VLAN_PROTOCOL = 1, 2, 1, 5
 _BR_NF_CALL = {4: 36, 6: 37}
+_AF_SPEC, _CONF = 26, {socket.AF_INET: 1, socket.AF_INET6: 2}
+# Settings of a device that are told with it, by their places: linux/ip.h, linux/ipv6.h.
+# /proc of thousands of devices would take longer than all else of a look.
+_SETTINGS = (
+    ("net/ipv4/conf/*/rp_filter", socket.AF_INET, 7),
+    ("net/ipv4/conf/*/arp_filter", socket.AF_INET, 12),
+    ("net/ipv6/conf/*/accept_ra", socket.AF_INET6, 3),
+    ("net/ipv6/conf/*/proxy_ndp", socket.AF_INET6, 22),
+    ("net/ipv6/conf/*/disable_ipv6", socket.AF_INET6, 26),
+    ("net/ipv6/conf/*/accept_dad", socket.AF_INET6, 27),
+    ("net/ipv6/conf/*/addr_gen_mode", socket.AF_INET6, 47),
+)
 _802_1Q = b"\x81\x00"
 
 _MACVLAN = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
@@ -50,6 +63,7 @@ class RawLink:
     `elsewhere`; `master` that of the bridge or bond it is a port of. `flavour` and
     `flag` are the mode of a macvlan or ipvlan child, `vlan` a tag of 802.1Q.
     `filtered` are the IP families that a bridge, of its own, shows to iptables.
+    `settings` are sysctls of one of ours, as far as it has that IP family.
     """
 
     index: int
@@ -70,6 +84,7 @@ class RawLink:
     vlan: int = 0
     filtered: tuple[int, ...] = ()
     owner: Owner | None = None
+    settings: tuple[str, ...] = ()
 
     @property
     def ours(self) -> bool:
@@ -182,6 +197,7 @@ def _link(message: bytes) -> RawLink:
     found = dict(raw.attributes(message[_IFINFO.size :]))
     info = dict(raw.attributes(found.get(_LINKINFO, b"")))
     alias = raw.text(found.get(_ALIAS, b""))
+    owner = Owner.parse(alias) if alias.startswith(MARK) else None
     return RawLink(
         index=index,
         name=raw.text(found.get(_IFNAME, b"")),
@@ -191,7 +207,8 @@ def _link(message: bytes) -> RawLink:
         link=raw.number(found.get(_LINK, b"")),
         elsewhere=_LINK_NETNSID in found,
         alias=alias,
-        owner=Owner.parse(alias) if alias.startswith(MARK) else None,
+        owner=owner,
+        settings=_settings(found.get(_AF_SPEC, b"")) if owner else (),
         group=raw.number(found.get(_GROUP, b"")),
         loopback=bool(flags & _IFF_LOOPBACK),
         up=bool(flags & _IFF_UP),
@@ -216,3 +233,19 @@ def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:
         shown = (f for f, key in _BR_NF_CALL.items() if data.get(key, b"\0") != b"\0")
         facts["filtered"] = tuple(shown)
     return facts
+
+
+def _settings(spec: bytes) -> tuple[str, ...]:
+    families = dict(raw.attributes(spec))
+    told = {
+        family: dict(raw.attributes(families.get(family, b""))).get(key, b"")
+        for family, key in _CONF.items()
+    }
+    values = (told[family][4 * at : 4 * at + 4] for _, family, at in _SETTINGS)
+    return _as_settings(tuple(raw.number(v) if v else None for v in values))
+
+
+@lru_cache  # those of thousands of devices are alike
+def _as_settings(values: tuple[int | None, ...]) -> tuple[str, ...]:
+    pairs = zip(_SETTINGS, values, strict=True)
+    return tuple(f"{path}={v}" for (path, _, _), v in pairs if v is not None)

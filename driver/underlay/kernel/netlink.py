@@ -199,7 +199,7 @@ class Netlink:
                 iptables.create(permit)
             case Delete(Permit() as permit):
                 iptables.delete(permit)
-            case Create(Chain() as chain):
+            case Create(Chain() as chain) | Amend(_, Chain() as chain):
                 self._may_filter = True
                 nftables.create(chain)
             case Delete(Chain() as chain):
@@ -351,6 +351,7 @@ def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
         mtu=raw.mtu,
         up=raw.up,
         master=master,
+        settings=raw.settings,
     )
 
 
@@ -361,7 +362,8 @@ def _inside(
     routes: Iterable[Route],
 ) -> Iterator[Object]:
     for link in ours:
-        yield replace(_ours(link, _name_of, inside=True), sandbox=path)
+        # Its settings are the container's owner's to change.
+        yield replace(_ours(link, _name_of, inside=True), sandbox=path, settings=())
     for address in addresses:
         yield replace(address, sandbox=path)
     for route in routes:

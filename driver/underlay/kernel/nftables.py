@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import json
 import subprocess
-from collections import Counter
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from underlay.objects import TABLE, Chain
@@ -27,7 +27,7 @@ add rule netdev {TABLE} said drop
 
 
 def chains() -> Iterator[Chain]:
-    """Return the chains of ours, of every family, with one empty rule for each."""
+    """Return the chains of ours, of every family, with the marks of their rules."""
     try:
         listed = _list("tables")
     except TimeoutError:
@@ -37,11 +37,20 @@ def chains() -> Iterator[Chain]:
     tables = (t["table"] for t in listed if "table" in t)
     for family in sorted(t["family"] for t in tables if t["name"] == TABLE):
         listed = _list("table", family, TABLE)
-        rules = Counter(x["rule"]["chain"] for x in listed if "rule" in x)
+        marks: dict[str, list[str]] = defaultdict(list)
+        for rule in (x["rule"] for x in listed if "rule" in x):
+            marks[rule["chain"]].append(rule.get("comment", ""))
         for found in (x["chain"] for x in listed if "chain" in x):
-            name = found["name"]
-            device = str(found.get("dev", ""))
-            yield Chain(family, name, "", ("",) * rules[name], device)
+            name, device = found["name"], str(found.get("dev", ""))
+            known = tuple(marks[name])
+            yield Chain(family, name, _hook(found), (), device, marks=known)
+
+
+def _hook(chain: Mapping[str, Any]) -> str:
+    """Return where a chain hangs, and what becomes of the rest if that is not usual."""
+    where = "{type} hook {hook} priority {prio}".format_map(defaultdict(str, chain))
+    policy = chain.get("policy", "accept")
+    return where if policy == "accept" else f"{where}; policy {policy}"
 
 
 def is_there() -> bool:
@@ -56,13 +65,20 @@ def is_there() -> bool:
 
 
 def create(chain: Chain) -> None:
-    """Make a chain with its rules, and the table if it is the first; raises OSError."""
-    family, name = chain.family, chain.name
-    rules = [f"add rule {family} {TABLE} {name} {rule}" for rule in chain.rules]
+    """Make a chain with its rules, and the table if it is the first; raises OSError.
+
+    In the place of one that is there, whatever that is, in the same transaction.
+    """
+    where = f"{chain.family} {TABLE} {chain.name}"
+    rules = [
+        f'add rule {where} {rule} comment "{mark}"'
+        for rule, mark in zip(chain.rules, chain.marks, strict=True)
+    ]
     script = [
-        f"add table {family} {TABLE}",
-        f"add chain {family} {TABLE} {name} {{ type {chain.hook}; }}",
-        f"flush chain {family} {TABLE} {name}",
+        f"add table {chain.family} {TABLE}",
+        f"add chain {where}",
+        f"delete chain {where}",
+        f"add chain {where} {{ type {chain.hooked}; }}",
         *rules,
     ]
     _run("-f", "-", script="\n".join(script))

@@ -44,7 +44,7 @@ def finish(link: Link) -> None:
     born, mark = link.owner.device, link.owner.mark
 
     def run() -> None:
-        for setting in link.settings:
+        for setting in (*link.settings, *link.inherited):
             path, value = setting.replace("*", born).split("=")
             with suppress(FileNotFoundError):  # a kernel without IPv6
                 (sysctl.SYSCTLS / path).write_text(value)

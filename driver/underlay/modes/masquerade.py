@@ -8,7 +8,7 @@ from underlay.model import Network
 from underlay.modes.options import choice
 from underlay.objects import Chain, Owner
 
-HOOK = "nat hook postrouting priority srcnat"
+HOOK = "nat hook postrouting priority 100"  # srcnat
 
 
 def is_on(options: Mapping[str, str]) -> bool:

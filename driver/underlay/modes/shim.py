@@ -110,9 +110,10 @@ def _shim(
         for address in (a.ip for a in network.here if a.version == 6):
             yield Neighbour(address, owner.device, owner=owner)
     if on_segment and any(a.version == 6 for a in network.here):
-        # Whoever sets forwarding for all devices sets it for this one too.
-        path = f"net/ipv6/conf/{owner.device}/forwarding"
-        yield Sysctl(path, "1", owner=owner)
+        # Whoever sets forwarding for all devices sets it for this one too; the delay
+        # is not told with a link.
+        for path, value in (("conf/{}/forwarding", "1"), ("neigh/{}/proxy_delay", "0")):
+            yield Sysctl(f"net/ipv6/{path.format(owner.device)}", value, owner=owner)
 
 
 def _ways(
@@ -130,5 +131,5 @@ def _ways(
 def _guard(owner: Owner) -> Iterable[Chain]:
     device = owner.device
     for way, rules in (("ingress", _HEARD), ("egress", _SAID)):
-        hook = f'filter hook {way} device "{device}" priority 0'
+        hook = f"filter hook {way} priority 0"
         yield Chain("netdev", f"{way}-{device}", hook, rules, device, owner)

@@ -1,8 +1,8 @@
 """Kernel objects as values: what must be there, and what was seen there.
 
 Each has a `key`, by which wanted and seen are paired, a `rank` in the order of
-building, and the `owner` it exists for. Only links and sysctls are amended in place;
-whatever else differs is made again.
+building, and the `owner` it exists for. Only links, sysctls and chains are amended
+in place; whatever else differs is made again.
 """
 
 from __future__ import annotations

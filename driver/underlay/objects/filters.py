@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -50,7 +51,8 @@ class Chain:
     """A chain of the nftables table `underlay` of a family, with its rules.
 
     `hook` is the place in the kernel it hangs on; `device` the one it is bound to, if
-    it is. Its rules are compared by their number: nft prints them in its own words.
+    it is. nft prints rules in its own words, so each carries a mark, made of ours, by
+    which it is known; of one that was seen nothing else is.
     """
 
     family: Literal["ip", "netdev"]
@@ -59,8 +61,12 @@ class Chain:
     rules: tuple[str, ...]
     device: str = ""
     owner: Owner | None = None
+    marks: tuple[str, ...] = ()
 
     rank = FILTERS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", self.marks or tuple(map(_mark, self.rules)))
 
     @property
     def key(self) -> Hashable:
@@ -68,10 +74,12 @@ class Chain:
         return Chain, self.family, self.name
 
     def same(self, seen: Any) -> bool:
-        """Tell whether `seen` has as many rules."""
-        return bool(len(seen.rules) == len(self.rules))
+        """Tell that it can be amended: replaced in one breath."""
+        return bool(seen.key == self.key)
 
-    satisfied_by = same
+    def satisfied_by(self, seen: Any) -> bool:
+        """Tell whether `seen` has these rules in this order, on the same hook."""
+        return bool((seen.hook, seen.marks) == (self.hook, self.marks))
 
     def words(self, verb: Verb) -> str:
         """Return the step in nft's words."""
@@ -79,4 +87,15 @@ class Chain:
         if verb == "del":
             return f"nft delete chain {chain}"
         rules = "; ".join(self.rules)
-        return f"nft add chain {chain} {{ type {self.hook}; {rules} }}"
+        return f"nft add chain {chain} {{ type {self.hooked}; {rules} }}"
+
+    @property
+    def hooked(self) -> str:
+        """Return the hook as nft takes it, with the device it is bound to."""
+        kind, priority, number = self.hook.rpartition(" priority ")
+        bound = f' device "{self.device}"' if self.device else ""
+        return f"{kind}{bound}{priority}{number}"
+
+
+def _mark(rule: str) -> str:
+    return MARK + hashlib.sha256(rule.encode()).hexdigest()[:16]

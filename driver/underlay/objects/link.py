@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from underlay.objects.common import SHARED, TOP
@@ -19,7 +20,9 @@ class Link:
     `master` is the bridge it is a port of. `like` is a device whose MTU and MAC it has
     from its birth, and from becoming a port, where none are given. `settings` are
     sysctls of the device, such as net/ipv4/conf/*/rp_filter=2, set at its birth before
-    it is up; a `guarded` one is up only after the filters on it are made.
+    it is up and kept, as far as the kernel tells them with a link; `inherited` are
+    those of a device in whose place it is, set at its birth only. A `guarded` one is up
+    only after the filters on it are made.
 
     `sandbox` is the path of the namespace it is to be in, "" for the host's; what it
     stands on is in the host in any case. A `stand_in` keeps the place of a device that
@@ -40,6 +43,7 @@ class Link:
     like: str | None = None
     peer: Link | None = None
     settings: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
     guarded: bool = False
     sandbox: str = ""
     stand_in: bool = False
@@ -78,16 +82,30 @@ class Link:
         )
 
     def satisfied_by(self, seen: Any) -> bool:
-        """Tell whether every field we decide has the value we want.
+        """Tell whether every field and setting we decide has the value we want."""
+        return self.same(seen) and self.is_as(seen) and not self.astray(seen)
+
+    def astray(self, seen: Any) -> tuple[str, ...]:
+        """Return the settings that `seen` shows with another value."""
+        return _unlike(self.settings, seen.settings)
+
+    def is_as(self, seen: Any) -> bool:
+        """Tell whether every field we decide, but the settings, has its value.
 
         The mode of an ipvlan link is no longer ours to decide once it is there: it is
         that of every child of the parent, other people's too.
         """
         return (
-            self.same(seen)
-            and (self.kind == "ipvlan" or self.flavour in (None, seen.flavour))
+            (self.kind == "ipvlan" or self.flavour in (None, seen.flavour))
             and self.mac in (None, seen.mac)
             and self.mtu in (None, seen.mtu)
             and self.up in (None, seen.up)
             and self.master in (None, seen.master)
         )
+
+
+@lru_cache  # thousands of devices have the same ones
+def _unlike(wanted: tuple[str, ...], shown: tuple[str, ...]) -> tuple[str, ...]:
+    values = dict(setting.split("=") for setting in shown)
+    pairs = ((setting, *setting.split("=")) for setting in wanted)
+    return tuple(s for s, path, value in pairs if values.get(path, value) != value)
