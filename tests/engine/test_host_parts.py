@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from ipaddress import (
     IPv4Interface,
@@ -301,6 +302,59 @@ def test_a_leftover_that_nobody_owns_is_deleted_after_a_second_look(path, kernel
     engine, _ = parts(path, kernel)
     stray = Route(ip_network("10.9.0.0/24"), None, 10)
     kernel.apply(Create(stray))
+    assert engine.reconcile() == []
+    assert kernel.others == {}
+
+
+@pytest.mark.parametrize("what", ["a leftover", "a setting"])
+def test_nobody_waits_for_a_look_at_everything(path, kernel, monkeypatch, what):
+    engine, ipam = parts(path, kernel)
+    create, start, *_ = life(engine, ipam, ROUTED)
+    create()
+    start()
+    assert engine.reconcile() == []
+    if what == "a leftover":
+        kernel.apply(Create(Route(ip_network("10.9.0.0/24"), None, 10)))
+    else:
+        kernel.settings["net/ipv4/ip_forward"] = "0"
+    observe, waited = kernel.observe, []
+
+    def write():
+        with engine.records.writing():
+            pass
+
+    def observe_beside_a_writer(names=None):
+        if names is None:
+            verb = threading.Thread(target=write, daemon=True)
+            verb.start()
+            verb.join(2)
+            waited.append(verb.is_alive())
+        return observe(names)
+
+    monkeypatch.setattr(kernel, "observe", observe_beside_a_writer)
+    engine.reconcile()
+    assert engine.preview() == ()
+    assert waited
+    assert not any(waited)
+
+
+def test_a_leftover_that_somebody_needs_meanwhile_is_left_alone(
+    path, kernel, monkeypatch
+):
+    engine, _ = parts(path, kernel)
+    stray = Route(ip_network("10.9.0.0/24"), None, 10)
+    kernel.apply(Create(stray))
+    alone = engine.records.alone
+
+    def late(*given):
+        with engine.records.writing():
+            engine.records.notes.note_trouble("somebody", "writes", 0.0)
+        return alone(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.records, "alone", late)
+        assert engine.reconcile() == []
+    assert stray.key in kernel.others
     assert engine.reconcile() == []
     assert kernel.others == {}
 
