@@ -316,7 +316,9 @@ def test_nobody_waits_for_a_look_at_everything(path, kernel, monkeypatch, what):
     if what == "a leftover":
         kernel.apply(Create(Route(ip_network("10.9.0.0/24"), None, 10)))
     else:
-        kernel.settings["net/ipv4/ip_forward"] = "0"
+        for setting in engine.records.settings.all():
+            kernel.settings[setting.path] = setting.before
+    assert engine.preview() != ()
     observe, waited = kernel.observe, []
 
     def write():
