@@ -28,6 +28,7 @@ class Settings:
     period: float = 30.0
     grace: float = 60.0
     history_days: float = 180.0
+    route_protocol: int = 157
     log_level: str = "info"
 
     @property
@@ -58,6 +59,8 @@ def load(environment: Mapping[str, str], path: Path = FILE) -> Settings:
 
 
 _LEAST = {"period": 0.1, "grace": 1.0, "docker_timeout": 1.0}
+# Lower numbers are the kernel's, and what `ip route` and Docker leave theirs under.
+_PROTOCOLS = range(5, 256)
 _KINDS = {f.name: type(f.default) for f in fields(Settings)}
 
 
@@ -88,6 +91,12 @@ def _value(key: str, value: object, where: str) -> object:
             why = f"{value!r} is out of range, the least is {least:g}"
             raise BadSettings(where=where, why=why, hint="")
         return number
+    if _KINDS[key] is int:
+        digits = str(value)
+        if not (digits.isdecimal() and int(digits) in _PROTOCOLS):
+            why = f"{value!r} is not a number from {_PROTOCOLS[0]} to {_PROTOCOLS[-1]}"
+            raise BadSettings(where=where, why=why, hint="")
+        return int(digits)
     if not isinstance(value, str) or (not value and key != "status_listen"):
         raise BadSettings(where=where, why=f"{value!r} is no text", hint="")
     if key == "log_level" and value not in LEVELS:

@@ -11,6 +11,7 @@ from underlay.dockerd import Dockerd
 from underlay.engine import Engine
 from underlay.ipam import Ipam
 from underlay.kernel.netlink import Netlink
+from underlay.objects import use_protocol
 from underlay.records import Records
 from underlay.recovery import Recovery
 from underlay.settings import Settings
@@ -32,6 +33,7 @@ class Parts:
 
 def build(settings: Settings, *, readonly: bool = False) -> Parts:
     """Open the records and put the parts together; raises UnderlayError."""
+    use_protocol(settings.route_protocol)
     records = Records(settings.records, readonly=readonly)
     kernel = Netlink()
     engine = Engine(records, kernel, _machine(), time.time)

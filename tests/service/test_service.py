@@ -131,6 +131,12 @@ def routed(daemon, **options):
     """Create a routed network on a pool; return the pool's id."""
     asked = {"Pool": "10.0.0.0/24", "Options": None, "V6": False}
     pool = daemon.post("IpamDriver.RequestPool", asked)[1]
+    gateway = {
+        "PoolID": pool["PoolID"],
+        "Address": "10.0.0.1",
+        "Options": {"RequestAddressType": "com.docker.network.gateway"},
+    }
+    daemon.post("IpamDriver.RequestAddress", gateway)
     segment = {"AddressSpace": "underlay", "Pool": pool["Pool"]}
     segment["Gateway"] = "10.0.0.1/24"
     network = {
@@ -182,6 +188,20 @@ def test_on_hup_it_looks_at_everything_and_the_worker_stays(daemon):
         assert time.monotonic() < deadline, daemon.log
         time.sleep(0.05)
     assert daemon.children() == workers
+
+
+def test_routes_carry_the_number_that_is_set(idle):
+    idle.env["UNDERLAY_ROUTE_PROTOCOL"] = "200"
+    idle.start()
+    routed(idle)
+    show = ("ip", "route", "show", "table", "all", "proto", "200")
+    for _ in range(2):
+        deadline = time.monotonic() + 5  # the period is half a minute: it is an event
+        while "blackhole 10.0.0.0/24" not in idle.in_namespace(*show):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1)  # what the kernel said of all that has been looked at
+        idle.in_namespace("ip", "route", "flush", "proto", "200")
 
 
 def test_hups_by_the_hundred_harm_nothing_not_even_before_it_is_ready(idle):

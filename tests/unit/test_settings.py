@@ -33,6 +33,8 @@ def test_the_environment_goes_before_the_file(file):
         ("docker_timeout = 0.5", "the least is 1"),
         ("state_dir = 5", "5 is no text"),
         ("state_dir = ''", "is no text"),
+        ("route_protocol = 4", "not a number from 5 to 255"),
+        ("route_protocol = 'bgp'", "not a number from 5 to 255"),
         ("log_level = 'loud'", "not one of debug, info"),
         ("period = ", "underlay.toml"),
     ],

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 
 from underlay.kernel import nsids
-from underlay.objects import PROTOCOL
+from underlay.objects import protocol
 
 # Links, neighbours, addresses, routes and settings of devices (forwarding, say) of IPv4
 # and IPv6, and the numbers of namespaces.
@@ -37,7 +37,7 @@ _NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = 24, 25, 28, 29
 _NEIGHBOUR_BYTES, _NDA_PROTOCOL, _ATTRIBUTE_BYTES = 12, 12, 4
 # Routes of the kernel, of Docker and `ip route`, static ones and ours: what a routing
 # daemon learns comes by the hundred thousand, and is nothing of ours.
-_PROTOCOLS = (2, 3, 4, PROTOCOL)
+_HEARD = (2, 3, 4)
 _LOAD_BYTE, _LOAD_HALF, _IF_EQUAL, _RETURN = 0x30, 0x28, 0x15, 0x06
 _LOAD, _LOAD_NUMBER, _LOAD_BYTE_BEHIND, _TO_X, _X_NUMBER = 0x20, 0x00, 0x50, 0x07, 0x01
 _FIND_ATTRIBUTE = (-0x1000 + 12) & 0xFFFFFFFF  # the X-th from A on, 0 if there is none
@@ -225,9 +225,10 @@ def _keep_back_strangers(s: socket.socket) -> None:
 
 def _of_ours() -> list[tuple[int, int, int, int]]:
     """Return the filter: operation, two ways to jump, and a number, for each step."""
+    heard = (*_HEARD, protocol())
     routes = [
         (_LOAD_BYTE, 0, 0, _PROTOCOL_AT),
-        *((_IF_EQUAL, len(_PROTOCOLS) - i, 0, p) for i, p in enumerate(_PROTOCOLS)),
+        *((_IF_EQUAL, len(heard) - i, 0, p) for i, p in enumerate(heard)),
         (_RETURN, 0, 0, _NOTHING),
         (_RETURN, 0, 0, _ALL),
     ]
@@ -238,7 +239,7 @@ def _of_ours() -> list[tuple[int, int, int, int]]:
         (_IF_EQUAL, 3, 0, 0),
         (_TO_X, 0, 0, 0),
         (_LOAD_BYTE_BEHIND, 0, 0, _ATTRIBUTE_BYTES),
-        (_IF_EQUAL, 1, 0, PROTOCOL),
+        (_IF_EQUAL, 1, 0, protocol()),
         (_RETURN, 0, 0, _NOTHING),
         (_RETURN, 0, 0, _ALL),
     ]

@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from underlay import model
 from underlay.kernel import links, raw
 from underlay.memory import Remembered
-from underlay.objects import MAIN_TABLE, PROTOCOL, Address, Neighbour, Route
+from underlay.objects import MAIN_TABLE, Address, Neighbour, Route, protocol
 
 _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
@@ -38,7 +38,6 @@ _UNICAST, _LOCAL, _BLACKHOLE = 1, 2, 6
 _NDA_DST, _NDA_MAC, _NDA_PROTOCOL = 1, 2, 12
 _PROXY, _NUD_PERMANENT = 0x08, 0x80
 _BY_KERNEL, _BY_BOOT, _BY_ROUTER, _ANYWHERE = 2, 3, 9, 255
-_OURS = bytes([PROTOCOL])
 # The heads of the two attributes at the end: ages in clock ticks, and the protocol.
 _AGES_THEN_PROTOCOL = struct.pack("=HH", 20, 3), struct.pack("=HH", 5, _NDA_PROTOCOL)
 _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
@@ -164,9 +163,9 @@ def _addresses(
 def routes(names: Mapping[int, str]) -> Iterator[Route]:
     """Return the routes of ours in every table; `names` are links by index."""
     for family in FAMILIES.values():
-        body = _RTMSG.pack(family, 0, 0, 0, 0, PROTOCOL, 0, 0, 0)
+        body = _RTMSG.pack(family, 0, 0, 0, 0, protocol(), 0, 0, 0)
         for message in raw.dump(_GETROUTE, _NEWROUTE, body, strict=True):
-            if message[5] == PROTOCOL and message[7] in (_UNICAST, _BLACKHOLE):
+            if message[5] == protocol() and message[7] in (_UNICAST, _BLACKHOLE):
                 index = _leaves_by(message)
                 yield _route(message, names.get(index, str(index)))
 
@@ -247,7 +246,7 @@ def _neighbour(message: bytes, device: str) -> Neighbour | None:
     """Return what a message tells, None if it is none of ours."""
     marks = _NDMSG.unpack_from(message)[3]
     found = dict(raw.attributes(message[_NDMSG.size :]))
-    if found.get(_NDA_PROTOCOL) != _OURS or _NDA_DST not in found:
+    if found.get(_NDA_PROTOCOL) != bytes([protocol()]) or _NDA_DST not in found:
         return None
     mac = b"" if marks & _PROXY else found.get(_NDA_MAC, b"")
     return Neighbour(ip_address(found[_NDA_DST]), device, mac.hex(":"))
@@ -319,9 +318,9 @@ def _of_route(route: Route) -> bytes:
     family, kind = FAMILIES[to.version], _BLACKHOLE if away else _UNICAST
     scope = _GLOBAL if away or route.via else _LINK
     # Inside a sandbox as Docker makes them, who takes them away again.
-    protocol = _BY_BOOT if route.sandbox else PROTOCOL
-    protocol = _BY_KERNEL if route.connected else protocol
-    head = family, to.prefixlen, 0, 0, 0, protocol, scope, kind, 0
+    by = _BY_BOOT if route.sandbox else protocol()
+    by = _BY_KERNEL if route.connected else by
+    head = family, to.prefixlen, 0, 0, 0, by, scope, kind, 0
     body = _RTMSG.pack(*head) + raw.attribute(_DESTINATION, to.network_address.packed)
     body += raw.attribute(_TABLE, _NUMBER.pack(route.table))
     body += raw.attribute(_PRIORITY, _NUMBER.pack(route.metric))
@@ -349,7 +348,7 @@ def _of_neighbour(neighbour: Neighbour) -> bytes:
     how = (_NUD_PERMANENT, 0) if neighbour.mac else (0, _PROXY)
     body = _NDMSG.pack(family, index, *how, 0)
     body += raw.attribute(_NDA_DST, neighbour.address.packed)
-    body += raw.attribute(_NDA_PROTOCOL, bytes([PROTOCOL]))
+    body += raw.attribute(_NDA_PROTOCOL, bytes([protocol()]))
     if neighbour.mac:
         mac = bytes.fromhex(neighbour.mac.replace(":", ""))
         body += raw.attribute(_NDA_MAC, mac)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from underlay.objects.common import (
     HOST_METRIC,
     MAIN_TABLE,
-    PROTOCOL,
     TABLE,
     UNFINISHED_GROUP,
+    protocol,
+    use_protocol,
 )
 from underlay.objects.filters import Chain, Permit
 from underlay.objects.host import Held, Port, Sysctl
@@ -27,7 +28,6 @@ __all__ = [
     "MAIN_TABLE",
     "MARK",
     "PREFIX",
-    "PROTOCOL",
     "TABLE",
     "UNFINISHED_GROUP",
     "Address",
@@ -41,4 +41,6 @@ __all__ = [
     "Port",
     "Route",
     "Sysctl",
+    "protocol",
+    "use_protocol",
 ]

@@ -8,8 +8,7 @@ TABLE = "underlay"
 # A link is born in this group and leaves it when its alias is set: the kernel takes no
 # alias at creation, and a death in between must not leave a link nobody owns.
 UNFINISHED_GROUP = 157
-# What routes and neighbours of ours carry, and addresses on them.
-PROTOCOL = 157
+_protocol = 157
 # What stands on links: filters before those are up, addresses before the routes that
 # may need them as their source.
 SHARED, TOP, FILTERS, ADDRESSES, ROUTES = 500, 1000, 1500, 2000, 3000
@@ -18,6 +17,17 @@ MAIN_TABLE = 254
 # one being given.
 HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}
 Verb = Literal["add", "del"]
+
+
+def protocol() -> int:
+    """Return the number that routes and neighbours of ours carry."""
+    return _protocol
+
+
+def use_protocol(number: int) -> None:
+    """Have ours carry another number; for a process as a whole, before it looks."""
+    global _protocol
+    _protocol = number
 
 
 def inside(sandbox: str) -> str:

@@ -10,10 +10,10 @@ from underlay import model
 from underlay.objects.common import (
     ADDRESSES,
     MAIN_TABLE,
-    PROTOCOL,
     ROUTES,
     Verb,
     inside,
+    protocol,
 )
 from underlay.owners import Owner
 
@@ -108,8 +108,8 @@ class Route:
         words = f"{inside(self.sandbox)}ip{family} route {verb} {what}"
         words += f"{self.destination}" + (f" via {self.via}" if self.via else "")
         words += f" dev {self.device}" if self.device else ""
-        protocol = "kernel" if self.connected else PROTOCOL
-        words += f" proto {protocol}" if self.connected or not self.sandbox else ""
+        by = "kernel" if self.connected else protocol()
+        words += f" proto {by}" if self.connected or not self.sandbox else ""
         words += f" metric {self.metric}"
         words += f" src {self.source}" if self.source else ""
         return words + (f" table {self.table}" if self.table != MAIN_TABLE else "")
