@@ -66,7 +66,7 @@ class Parents:
         glance = Glance(self.kernel)
         found = uplink.find_again(network, glance)
         if found is None:
-            return replace(network, absent=uplink.absence(network))
+            return replace(network, absent=uplink.absence(network, glance))
         if found.parent != network.parent:
             # The kernel would change the mode of all who are there, without a word.
             beside = self.records.networks.on_parent(found.parent)

@@ -16,12 +16,12 @@ from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
 from underlay.model import Endpoint, Network
 from underlay.modes import mode_of
-from underlay.objects import Address, Link, Object, Owner, Permit, Sysctl
+from underlay.objects import Link, Object, Owner, Permit, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
 from underlay.rounds import REPAIRS, Patience, Rounds, premature
-from underlay.steps import Create, Delete, Step, is_in_vain
+from underlay.steps import Delete, Step, is_in_vain, is_new_to_the_wire
 from underlay.takeovers import Takeovers
 from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
 
@@ -323,7 +323,7 @@ class Passes:
                 refusal = refusal or refused
                 log.warning("step refused", extra={"error": error})
             self._ledger.enter(owner, step, refused)
-            made |= isinstance(step, Create) and isinstance(step.object, Link | Address)
+            made |= is_new_to_the_wire(step)
         self._ledger.close(owner, refusal)
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
         if endpoint:
