@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
 from time import time as wall_clock
@@ -522,3 +523,29 @@ def test_a_bridge_that_cannot_be_made_keeps_no_container_from_starting(records):
     look(engine, time, "")
     assert kernel.links[HOST_END].master == BRIDGE
     assert engine.preview() == ()
+
+
+@pytest.mark.parametrize("moment", ["refuse_at", "die_before", "die_after"])
+def test_whatever_happens_at_a_step_the_device_that_came_is_taken_over(records, moment):
+    kernel, engine, time = taken_over(records)
+    bridged = set(kernel.links)
+    for step in range(1, 99):
+        boot_without(kernel)
+        look(engine, time, "")
+        kernel.strangers["eth0"] = ETH0
+        kernel.on_devices["eth0"] = list(FACTS)
+        kernel.steps = 0
+        setattr(kernel, moment, step)
+        with suppress(Death):
+            look(engine, time, "")
+        reached = kernel.steps >= step
+        kernel.calm()
+        engine = engine_on(records, kernel, time)
+        assert engine.reconcile() == []
+        assert engine.preview() == ()
+        assert standing(kernel) == {BRIDGE: WORDS}
+        assert kernel.links[HOST_END].master == BRIDGE
+        assert set(kernel.links) == bridged
+        if not reached:
+            assert step > 4
+            return
