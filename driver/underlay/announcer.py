@@ -47,7 +47,11 @@ class Announcer:
     def run(self) -> None:
         """Announce what is due, until told to stop."""
         while not self._stopping:
-            self.send()
+            try:
+                self.send()
+            except Exception:
+                # A process may have too many threads for a moment.
+                log.exception("bug")
             with self._changed:
                 pause = self._due[0][0] - self.clock() if self._due else None
                 if not self._stopping and (pause is None or pause > 0):

@@ -15,7 +15,8 @@ from functools import partial
 from underlay.engine import Engine
 from underlay.ipam import Ipam
 from underlay.kernel import Kernel
-from underlay.model import Claim, Endpoint
+from underlay.ledger import names
+from underlay.model import Address, Claim, Endpoint, Repair
 from underlay.objects import Owner
 from underlay.records import Records
 from underlay.views import DockerView
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 DAY_SECONDS = 86400.0
 # A view may be older than an endpoint, and Docker be starting its container still.
 LISTED_SECONDS = 60.0
+UNUSED = "not listed by Docker, not in use"
 
 
 @dataclass
@@ -40,41 +42,83 @@ class Cleanup:
     grace: float
     history_days: float
     _suspects: dict[str, float] = field(default_factory=dict)
+    _held: frozenset[Address] | None = None
 
     def heed(self, view: DockerView) -> None:
         """Learn names from Docker's view, and free what was seen dead twice."""
         self._learn_names(view)
         self.engine.passes.learning.unlisted = frozenset(self._unlisted(view))
+        self._held = None
         dead, staying = dict(self._dead(view)), dict(self._staying(view))
         for key in self._condemned({*dead, *staying}):
             log.warning("freed" if key in dead else "kept", extra={"what": key})
-            (dead | staying)[key]()
+            if key in staying:
+                staying[key]()
+                continue
+            owner, free = dead[key]
+            entry = self._entry(owner, key)
+            free()
+            with self.records.writing(durable=False):
+                self.records.repairs.note([entry])
+
+    def _entry(self, owner: Owner, what: str) -> Repair:
+        """Return what the ledger is to say of somebody who is freed."""
+        network, container = names(self.records, owner)
+        return Repair(
+            at=self.clock(),
+            mark=owner.mark,
+            place="",
+            before=UNUSED,
+            step=f"free {what}",
+            seconds=self.grace,
+            network=network,
+            container=container,
+        )
 
     def forget(self) -> None:
         """Drop the history that is older than it is to be kept."""
         age = self.history_days * DAY_SECONDS
         self.records.addresses.forget_before(self.clock() - age)
 
-    def _dead(self, view: DockerView) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Return who seems dead now, and the verb that frees each."""
+    def _dead(
+        self, view: DockerView
+    ) -> Iterator[tuple[str, tuple[Owner, Callable[[], None]]]]:
+        """Return who seems dead now: for whom it was, and the verb that frees it."""
         for endpoint in (
             self.records.networks.containers().keys() - view.endpoints.keys()
         ):
             key = f"endpoint {endpoint}"
             if self._between_strikes(key) or self._is_dead(endpoint):
-                yield key, partial(self._free_endpoint, endpoint)
+                known = self.records.networks.endpoint(endpoint)
+                owner = Owner(known.network if known else "", endpoint)
+                yield key, (owner, partial(self._free_endpoint, endpoint))
         for tenure in self.records.addresses.unattended():
-            if tenure.address not in view.addresses:
-                key = f"address {tenure.address} since {tenure.id}"
-                yield key, partial(self.ipam.release_tenure, tenure)
+            key = f"address {tenure.address} since {tenure.id}"
+            if tenure.address not in view.addresses and (
+                self._between_strikes(key) or tenure.address not in self._in_sandboxes()
+            ):
+                owner = Owner(tenure.network, tenure.endpoint)
+                yield key, (owner, partial(self.ipam.release_tenure, tenure))
         listed = {network.id for network in view.networks}
         for network in self.records.networks.all():
             busy = self.records.networks.neighbour(network.id)
             if network.id not in listed and not busy:
                 free = partial(self.engine.delete_network, network.id)
-                yield f"network {network.id}", free
+                yield f"network {network.id}", (Owner(network.id), free)
         for claim in self._dead_claims(view):
-            yield f"pool {claim.id}", partial(self.ipam.release_pool, claim.id)
+            free = partial(self.ipam.release_pool, claim.id)
+            yield f"pool {claim.id}", (Owner(claim.network), free)
+
+    def _in_sandboxes(self) -> frozenset[Address]:
+        """Return what devices of ours have whose endpoints are not on record.
+
+        All namespaces are gone through: once for a view, and only if somebody asks.
+        """
+        if self._held is None:
+            known = {e.sandbox for e in self.records.networks.endpoints()} - {""}
+            found = self.kernel.elsewhere(known).values()
+            self._held = frozenset(address for held in found for address in held)
+        return self._held
 
     def _staying(self, view: DockerView) -> Iterator[tuple[str, Callable[[], None]]]:
         """Return who left and did not: dockerd died over it and keeps the endpoint."""

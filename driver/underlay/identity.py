@@ -42,14 +42,17 @@ def follow(
         named = None
     if named and _is_same(known, named):
         return named
-    alike = [d for d in devices() if _is_candidate(d) and _is_alike(known, d)]
-    if known.permanent_mac:
-        found = [d for d in alike if d.permanent_mac == known.permanent_mac]
-    elif known.kind in _HAS_ITS_OWN:
-        found = [d for d in alike if known.mac and d.mac == known.mac]
-    else:
-        found = []
+    found = [d for d in devices() if _is_candidate(d) and is_card(known, d)]
     return found[0] if len(found) == 1 else named
+
+
+def is_card(known: Identity, device: Device) -> bool:
+    """Tell whether a device is the card an identity was taken of, by whatever name."""
+    if (device.kind, device.vlan) != (known.kind, known.vlan):
+        return False
+    if known.permanent_mac:
+        return device.permanent_mac == known.permanent_mac
+    return known.kind in _HAS_ITS_OWN and device.mac == known.mac != ""
 
 
 def _is_candidate(device: Device) -> bool:
@@ -60,7 +63,3 @@ def _is_same(known: Identity, named: Device) -> bool:
     if known.permanent_mac:
         return named.permanent_mac == known.permanent_mac
     return not known.mac or named.mac == known.mac
-
-
-def _is_alike(known: Identity, device: Device) -> bool:
-    return (device.kind, device.vlan) == (known.kind, known.vlan)

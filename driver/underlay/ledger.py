@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from underlay.model import Repair
+from underlay.model import Network, Repair
 from underlay.objects import Owner
 from underlay.records import Records
 from underlay.steps import Amend, Create, Step
@@ -27,22 +27,23 @@ class Ledger:
 
     def enter(self, owner: Owner, step: Step, refused: str) -> None:
         """Enter what was found, and what became of it."""
-        network = self.records.networks.get(owner.network)
-        endpoint = self.records.networks.endpoint(owner.endpoint)
         before = step.seen if isinstance(step, Amend) else step.object
+        was = "" if isinstance(step, Create) else str(Create(before))
+        entry = self._entry(owner, was, str(step))
+        place = getattr(step.object, "sandbox", "")
+        self._entries.append(replace(entry, place=place, error=refused))
+
+    def follow(self, before: Network, after: Network) -> None:
+        """Enter that a network stands on another device, or one that was renamed."""
+        was, now = (f"parent {_base(n)}" for n in (before, after))
+        if before.base and was != now:
+            self._entries.append(self._entry(Owner(after.id), was, f"follow {now}"))
+
+    def _entry(self, owner: Owner, before: str, step: str) -> Repair:
+        network, container = names(self.records, owner)
         now = self.clock()
-        entry = Repair(
-            at=now,
-            mark=owner.mark,
-            place=getattr(step.object, "sandbox", ""),
-            before="" if isinstance(step, Create) else str(Create(before)),
-            step=str(step),
-            seconds=now - self.noticed,
-            error=refused,
-            network=network.label if network else owner.network[:12],
-            container=endpoint.container or endpoint.id[:12] if endpoint else "",
-        )
-        self._entries.append(entry)
+        took = now - self.noticed
+        return Repair(now, owner.mark, "", before, step, took, "", network, container)
 
     def close(self, owner: Owner, refusal: str) -> None:
         """Note how it ended with an owner: the first refusal, or ""."""
@@ -55,9 +56,32 @@ class Ledger:
         if not (entries or troubles):
             return
         with self.records.writing(durable=False):
-            self.records.repairs.note(entries)
+            # What is refused as it was the last time is no news, and would push all
+            # that is out of the ledger in the end.
+            known = {t.mark: t.text for t in self.records.notes.troubles()}
+            stale = {mark for mark, text in troubles.items() if known.get(mark) == text}
+            news = (e for e in entries if not (e.error and e.mark in stale))
+            self.records.repairs.note(news)
             for mark, refusal in troubles.items():
                 if refusal:
                     self.records.notes.note_trouble(mark, refusal, self.clock())
                 else:
                     self.records.notes.clear_trouble(mark)
+
+
+def names(records: Records, owner: Owner) -> tuple[str, str]:
+    """Return what a network and a container of it are called, or their short ids."""
+    network = records.networks.get(owner.network)
+    endpoint = records.networks.endpoint(owner.endpoint)
+    return (
+        network.label if network else owner.network[:12],
+        endpoint.container or endpoint.id[:12] if endpoint else "",
+    )
+
+
+def _base(network: Network) -> str:
+    base = network.base
+    if base is None:
+        return network.parent
+    mac = base.permanent_mac or base.mac
+    return f"{base.name} ({mac})" if mac else base.name

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from underlay import uplink
+from underlay import identity, uplink
 from underlay.errors import UnderlayError
+from underlay.identity import is_card
 from underlay.kernel import Kernel
-from underlay.model import Device, Network
+from underlay.model import Device, Identity, Network
 from underlay.modes import mode_of
 from underlay.records import Records
 
@@ -19,17 +22,20 @@ log = logging.getLogger(__name__)
 class Glance:
     """The host's devices at one moment: each is looked up once, for that is not free.
 
-    The kernel has one lock for all of them, and dockerd wants it too.
+    The kernel has one lock for all of them, and dockerd wants it too. A device that is
+    `taken` by another name is not there by that.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, taken: Callable[[str, Device], bool]) -> None:
         self._kernel = kernel
+        self._taken = taken
         self._found: dict[str, Device | None] = {}
 
     def device(self, name: str) -> Device | None:
         """Return a device by its name or alternative name."""
         if name not in self._found:
-            self._found[name] = self._kernel.device(name)
+            found = self._kernel.device(name)
+            self._found[name] = None if found and self._taken(name, found) else found
         return self._found[name]
 
     def __getattr__(self, asked: str) -> Any:
@@ -40,12 +46,14 @@ class Glance:
 class Parents:
     """Compares what is on record about parents with the host.
 
-    `with_new_mac` are the ids of networks whose parent was found to have another MAC.
+    `with_new_mac` are networks whose parent was found to have another MAC; `moved` are
+    those that stand on another device, or that is called otherwise: before and after.
     """
 
     records: Records
     kernel: Kernel
-    with_new_mac: set[str] = field(default_factory=set)
+    with_new_mac: list[Network] = field(default_factory=list)
+    moved: list[tuple[Network, Network]] = field(default_factory=list)
 
     def follow_all(self) -> None:
         """Note how the parents of all networks are now, renames at one blow."""
@@ -63,8 +71,11 @@ class Parents:
         """Return a network with its parent as that is now."""
         if mode_of(network.options).seat(network.options) is None:
             return network
-        glance = Glance(self.kernel)
-        found = uplink.find_again(network, glance)
+        glance = Glance(self.kernel, partial(self._is_taken, network))
+        try:
+            found = uplink.find_again(network, glance)
+        except UnderlayError as error:
+            return replace(network, absent=str(error))
         if found is None:
             return replace(network, absent=uplink.absence(network, glance))
         if found.parent != network.parent:
@@ -86,16 +97,45 @@ class Parents:
         )
         return self._placed(network, glance.device(network.parent))
 
+    def _is_taken(self, network: Network, name: str, device: Device) -> bool:
+        """Tell whether what is called as a network's card was is another network's.
+
+        Cards are called by turns as they come up at a boot: that one has the name while
+        the right one is not there yet.
+        """
+        base = network.base
+        if base is None or name != base.name or is_card(base, device):
+            return False
+        if not is_card(identity.of(device), device):
+            return False  # nothing tells this kind of device from others
+        known = self.records.networks.all()
+        return any(is_card(n.base, device) for n in known if n.base)
+
     def beside(self, network: Network) -> list[Network]:
         """Return the networks that are on the parent of a new one as things are now."""
         known = (self.look(n) for n in self.records.networks.on_parent(network.parent))
         return [n for n in known if n.parent == network.parent]
 
     def note(self, before: Network, after: Network) -> None:
-        """Note what changed; part of a transaction."""
-        if before != after:
-            self.records.settings.rename_devices({before.parent: after.parent})
-            self._note(before, after)
+        """Note what changed; part of a transaction.
+
+        All networks on a card move together to the one in its place: whoever was left
+        behind would find it taken.
+        """
+        if before == after:
+            return
+        pairs = [(before, after)]
+        if before.base and after.base and not _is_same_card(before.base, after.base):
+            pairs += [
+                (other, self.look(other))
+                for other in self.records.networks.all()
+                if other.id != before.id
+                and other.base
+                and _is_same_card(other.base, before.base)
+            ]
+        self.records.settings.rename_devices({before.parent: after.parent})
+        for old, new in pairs:
+            self._note(old, new)
 
     def _note(self, before: Network, after: Network) -> None:
         if before == after:
@@ -104,9 +144,10 @@ class Parents:
             said = after.absent or "it is there"
             log.warning("parent", extra={"network": after.label, "parent": said})
         if before.base and after.base and before.base.mac != after.base.mac:
-            self.with_new_mac.add(after.id)
-        if before.parent != after.parent:
+            self.with_new_mac.append(after)
+        if (before.parent, before.base) != (after.parent, after.base):
             log.warning("parent", extra={"network": after.label, "now": after.parent})
+            self.moved.append((before, after))
         self.records.networks.move(after)
 
     def _placed(self, network: Network, parent: Device | None) -> Network:
@@ -121,3 +162,7 @@ class Parents:
             unguarded = mode.filters(network.options) and not self.kernel.can_filter
             here = () if unguarded else self.kernel.addresses_of(parent.name)
         return replace(network, here=here, mac=parent.mac)
+
+
+def _is_same_card(one: Identity, other: Identity) -> bool:
+    return replace(one, name="") == replace(other, name="")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from underlay import inside, sparing
 from underlay.announcer import Announcer
 from underlay.builder import Builder
-from underlay.failures import KernelRefused, RecordsUnwritable, UndoneAgain
+from underlay.failures import KernelRefused, RecordsUnwritable
 from underlay.kernel import Kernel
 from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
@@ -20,10 +20,11 @@ from underlay.objects import Link, Object, Owner, Permit, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.rounds import REPAIRS, Patience, Rounds, premature
-from underlay.steps import Delete, Step, is_in_vain, is_new_to_the_wire
+from underlay.rounds import Patience, Rounds, premature
+from underlay.settling import Settling
+from underlay.steps import Delete, Step
 from underlay.takeovers import Takeovers
-from underlay.wanted import Needs, Wanted, of_endpoint, of_settings, wanted
+from underlay.wanted import Needs, Wanted, of_settings, wanted
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,18 @@ class Passes:
         self._rounds = Rounds(self.records)
         self._ledger = Ledger(self.records, self.clock)
         self._remembered = Needs()
+        self._settling = Settling(
+            self.records,
+            self.kernel,
+            self.builder,
+            self.takeovers,
+            self.parents,
+            self.learning,
+            self._patience,
+            self._ledger,
+            self._to_tell,
+            lambda: self.preview(()),
+        )
 
     def go_round(
         self,
@@ -103,9 +116,9 @@ class Passes:
         failed = self._settle_takeovers(patient=patient)
         self._as_possible(self.parents.follow_all)
         self._as_possible(lambda: self.builder.settle_settings(self.clock()))
-        self._tell_of_macs()
+        self._heed_parents()
         at_once = self._stirred_inside(first)
-        self._settle_all(at_once, patient=patient)
+        self._settling.settle(at_once, patient=patient)
         self._announce()
         fresh = {e.id: self.records.networks.endpoint(e.id) for e in first}
         if joined is not None:
@@ -117,7 +130,7 @@ class Passes:
         self._unripe = set(unripe) if patient else set()
         apart = self._unripe | self.takeovers.owners()
         ripe = {o: s for o, s in stirred.items() if o not in apart}
-        failed += self._settle_all(ripe, patient=patient)
+        failed += self._settling.settle(ripe, patient=patient)
         self._announce()
         self._as_possible(self._ledger.write)
         settled = stirred.keys() | at_once.keys()
@@ -129,33 +142,16 @@ class Passes:
         failed: list[Step] = []
 
         def take(due: Mapping[Owner, list[Step]]) -> None:
-            failed.extend(self._settle_all(due, patient=patient))
+            failed.extend(self._settling.settle(due, patient=patient))
 
         for owner in self.takeovers.owners():
             if patient and not self._patience.has_end(owner):
                 continue
             try:
-                self._as_possible(self.takeovers.settle, owner, take)
-            except KernelRefused as error:  # even to be looked at
+                self.takeovers.settle(owner, take)
+            except (KernelRefused, RecordsUnwritable) as error:  # even to look or note
                 self._patience.note(owner, failed=True, repaired=False)
                 log.warning("not settled", extra={"error": error})
-        return failed
-
-    def _settle_all(
-        self, stirred: Mapping[Owner, list[Step]], *, patient: bool
-    ) -> list[Step]:
-        failed: list[Step] = []
-        for owner, steps in stirred.items():
-            if patient and not self._patience.has_end(owner):
-                continue
-            with self.records.alone():
-                refused, taken = self._settle(owner, steps)
-            tries = {"failed": bool(refused), "repaired": bool(taken)}
-            if self._patience.note(owner, **tries) and not refused:
-                fight = UndoneAgain(step=taken[-1], times=REPAIRS)
-                log.warning("undone again", extra={"error": fight})
-                self._ledger.close(owner, str(fight))
-            failed += refused
         return failed
 
     def _stirred_inside(self, joined: Collection[Endpoint]) -> dict[Owner, list[Step]]:
@@ -182,12 +178,19 @@ class Passes:
         ours = network.parent and (network.vlans or not network.base)
         return not (network.absent or (ours and not self.kernel.device(network.parent)))
 
-    def _tell_of_macs(self) -> None:
-        """Have those announced whose MAC is the parent's, if that has another one."""
+    def _heed_parents(self) -> None:
+        """Have those announced whose MAC is the parent's, if that has another one.
+
+        And have it entered which parents moved.
+        """
+        while self.parents.moved:
+            self._ledger.follow(*self.parents.moved.pop(0))
         while self.parents.with_new_mac:
             network = self.parents.with_new_mac.pop()
-            for endpoint in self.records.networks.endpoints(network):
-                if not endpoint.mac and endpoint.inside:
+            seat = mode_of(network.options).seat(network.options)
+            for endpoint in self.records.networks.endpoints(network.id):
+                follows = not endpoint.mac or (seat and seat.alone)
+                if follows and endpoint.inside:
                     self._to_tell[endpoint.id] = endpoint
 
     def _announce(self) -> None:
@@ -250,13 +253,13 @@ class Passes:
         return found
 
     def _as_possible(self, note: Callable[..., None], *given: object) -> None:
-        """Write something down; what cannot be written is no reason not to repair."""
+        """Do a part; what cannot be written or looked at does not stop the others."""
         try:
             note(*given)
             self._complained = False
-        except RecordsUnwritable as error:
+        except (RecordsUnwritable, KernelRefused) as error:
             if not self._complained:
-                log.warning("not recorded", extra={"error": error})
+                log.warning("not done, going on", extra={"error": error})
             self._complained = True
 
     def _wanted_beside(
@@ -299,76 +302,6 @@ class Passes:
                     turns[owner] = turn
                 steps.append(step)
         return {owner: found[owner] for owner in sorted(found, key=turns.__getitem__)}
-
-    def _settle(
-        self, owner: Owner, stirred: list[Step]
-    ) -> tuple[list[Step], list[Step]]:
-        """Take the steps for one owner; return those that were refused, and taken."""
-        failed: list[Step] = []
-        taken: list[Step] = []
-        refusal, made = "", False
-        for network in self.records.networks.on_vlan(owner.vlan):
-            self.parents.note(network, self.parents.look(network))
-        for step in self._steps_again(owner, stirred):
-            if any(is_in_vain(step, other) for other in failed):
-                continue
-            log.info("step", extra={"step": str(step)})
-            refused = ""
-            try:
-                self.builder.apply(step, sweeping=True)
-                taken.append(step)
-            except KernelRefused as error:
-                failed.append(step)
-                refused = str(error)
-                refusal = refusal or refused
-                log.warning("step refused", extra={"error": error})
-            self._ledger.enter(owner, step, refused)
-            made |= is_new_to_the_wire(step)
-        self._ledger.close(owner, refusal)
-        endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
-        if endpoint:
-            self._to_tell[endpoint.id] = endpoint
-        return failed, taken
-
-    def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
-        """Plan once more for one owner, now that nobody else is writing.
-
-        What carries no owner in the kernel (a route, say) and nobody wanted is compared
-        with everything once more before it is deleted.
-        """
-        if owner.bridged:
-            return self.takeovers.steps(owner)
-        if owner == Owner() and any(not isinstance(s.object, Link) for s in stirred):
-            again = set(self.preview(()))
-            return [step for step in stirred if step in again]
-        if any(isinstance(s.object, Sysctl) for s in stirred):
-            return [s for s in self.preview(()) if s.object.owner == owner]
-        keys = {step.object.key for step in stirred}
-        devices = {step.object.device or "" for step in stirred}
-        want, room = self._inside_again(owner)
-        return [
-            step
-            for step in self.builder.steps({owner}, devices, want=want, beside=room)
-            if isinstance(step.object, Link) or step.object.key in keys
-        ]
-
-    def _inside_again(self, owner: Owner) -> tuple[Wanted | None, Collection[Object]]:
-        """Return what an endpoint wants in its sandbox, and what is there, if it may.
-
-        Nothing if Docker has taken the device away since, or is about to.
-        """
-        endpoint = self.records.networks.endpoint(owner.endpoint)
-        network = self.records.networks.get(owner.network)
-        if not (endpoint and network and endpoint.inside) or endpoint.left:
-            return None, ()
-        if endpoint.id in self.learning.unlisted or self.kernel.observe({owner.device}):
-            return None, ()
-        room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
-        if room is None or not inside.is_mended(network, endpoint, room):
-            return None, ()
-        known = self.learning.learn(network, endpoint, room)
-        want = of_endpoint(network, known, there=True).of(owner)
-        return want, inside.concerning(want.objects, {endpoint.sandbox: room})
 
     def _forgive(
         self,

@@ -14,6 +14,8 @@ from underlay.steps import Create, Step
 # A look into a sandbox takes a third of a millisecond.
 A_FEW, MANY = 20, 500
 LEAST_SECONDS, MOST_SECONDS = 1.0, 300.0
+# Of the time somebody is to wait, this part will do if the host has changed meanwhile.
+HASTE = 1 / 16
 # So many repairs of one owner at any rate, and then one in so long.
 REPAIRS, REPAIR_SECONDS = 30, 10.0
 SECOND_LOOK_SECONDS, STAND_IN_SECONDS = 0.15, 2.0
@@ -56,31 +58,33 @@ class Patience:
 
     Nor does somebody whose repairs are undone as soon as they are made: by a program in
     the container, say. `clock` in seconds. It may help that something in the host has
-    changed: then the least time is waited for.
+    changed: then a part of the time is waited for. (Not the least: some hosts change
+    all the time, and every try may be a change itself.)
     """
 
     clock: Callable[[], float]
-    _waiting: dict[Owner, tuple[float, float]] = field(default_factory=dict)
+    _waiting: dict[Owner, _Wait] = field(default_factory=dict)
     # Each repair takes REPAIR_SECONDS of a credit: when that will be paid back.
     _indebted: dict[Owner, float] = field(default_factory=dict)
 
     def has_end(self, owner: Owner) -> bool:
         """Tell whether it is time to try."""
-        last, pause = self._waiting.get(owner, (0.0, 0.0))
+        wait = self._waiting.get(owner)
         # A clock that was set back is no reason to wait for it.
-        return not 0 <= self.clock() - last < pause
+        return not (wait and wait.tried <= self.clock() < wait.end)
 
     def note(self, owner: Owner, *, failed: bool, repaired: bool) -> bool:
         """Note how a try went; tell whether it was a repair too many."""
         now = self.clock()
-        _, pause = self._waiting.pop(owner, (0.0, 0.0))
+        wait = self._waiting.pop(owner, None)
         too_many = repaired and self._is_overdrawn(owner, now)
+        pause = wait.pause if wait else 0.0
         if failed:
             pause = min(max(2 * pause, LEAST_SECONDS), MOST_SECONDS)
         elif too_many:
             pause = REPAIR_SECONDS
         if failed or too_many:
-            self._waiting[owner] = now, pause
+            self._waiting[owner] = _Wait(now, pause)
         return too_many
 
     def is_slowed(self, owner: Owner) -> bool:
@@ -108,15 +112,29 @@ class Patience:
             self._waiting.pop(owner, None)
 
     def hasten(self) -> None:
-        """Have everybody tried again soon."""
-        self._waiting = {
-            owner: (last, LEAST_SECONDS) for owner, (last, _) in self._waiting.items()
-        }
+        """Have everybody tried again sooner."""
+        for wait in self._waiting.values():
+            wait.hasty = True
 
     def due(self) -> float | None:
         """Return the seconds until the next try, None if nobody waits."""
-        ends = [last + pause for last, pause in self._waiting.values()]
+        ends = [wait.end for wait in self._waiting.values()]
         return max(0.0, min(ends) - self.clock()) if ends else None
+
+
+@dataclass(slots=True)
+class _Wait:
+    """Since when, and how long at the most, somebody waits to be tried again."""
+
+    tried: float
+    pause: float
+    hasty: bool = False
+
+    @property
+    def end(self) -> float:
+        """When that is over."""
+        least = max(LEAST_SECONDS, self.pause * HASTE)
+        return self.tried + (min(least, self.pause) if self.hasty else self.pause)
 
 
 def premature(steps: Collection[Step]) -> tuple[Hashable, float] | None:

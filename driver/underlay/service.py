@@ -85,9 +85,7 @@ class Service(BaseApplication):  # type: ignore[misc]
         # Imported here, so that the master stays half the size.
         from underlay import wsgi
 
-        application, watchers = wsgi.start(self._settings)
-        self._watchers = watchers
-        signal.signal(signal.SIGHUP, lambda _number, _frame: watchers.note(None))
+        application, self._watchers = wsgi.start(self._settings)
         return application
 
     def _addresses(self) -> list[str]:

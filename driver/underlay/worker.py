@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import struct
 from typing import Any
@@ -18,6 +19,11 @@ PATIENCE_SECONDS = 5
 
 class Worker(ThreadWorker):  # type: ignore[misc]
     """Reads with a time limit; answers what is no HTTP in Docker's own shape."""
+
+    def init_signals(self) -> None:
+        """Keep HUP for the thread that waits for it, from before there is one."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        super().init_signals()
 
     def enqueue_req(self, conn: Any) -> None:
         """Hand a connection to the threads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -95,11 +96,13 @@ class Watchers:
             "events": self._hear,
             "docker": self._hear_docker,
             "announcer": self._passes.announcer.run,
+            "hup": self._heed_hup,
         }
         self._threads = [
             threading.Thread(target=job, name=name, daemon=True)
             for name, job in jobs.items()
         ]
+        self._hup = self._threads[-1]
 
     def _least(self) -> float:
         return RUSH_LEAST_SECONDS if self.rush.is_on else PASS_LEAST_SECONDS
@@ -116,10 +119,13 @@ class Watchers:
                 self._listener.listen(self.note)
             except OSError as error:
                 log.warning("kernel events lost, trying on", extra={"error": error})
-                self._pass.wake()
-                time.sleep(EVENTS_RETRY_SECONDS)
+            except Exception:
+                # Whatever the kernel sent, it must not end the listening for good.
+                log.exception("bug")
             else:
                 return
+            self._pass.wake()
+            time.sleep(EVENTS_RETRY_SECONDS)
 
     def _hear_docker(self) -> None:
         """Listen to dockerd; that it is not there, the loop that asks it says."""
@@ -138,6 +144,17 @@ class Watchers:
                 log.exception("bug")
             pause = NAMES_RETRY_SECONDS * (1 + refused)
             self._stopping.wait(min(pause, self._period))
+
+    def _heed_hup(self) -> None:
+        """Have a pass look everywhere when HUP comes, which the worker blocks.
+
+        A handler would run in the middle of whatever the main thread is about.
+        """
+        while True:
+            signal.sigwait({signal.SIGHUP})
+            if self._stopping.is_set():
+                return
+            self.note(None)
 
     def note(self, paths: frozenset[str] | None) -> None:
         """Have a pass look where something stirred, or everywhere (None)."""
@@ -170,6 +187,8 @@ class Watchers:
         self._dockerd.hang_up()
         self._passes.announcer.stop()
         self._stop_events.close()
+        if self._hup.ident:
+            signal.pthread_kill(self._hup.ident, signal.SIGHUP)
         for thread in self._threads:
             thread.join(timeout=2)
         self._records.close()

@@ -127,10 +127,17 @@ def devices(site):
     return shown
 
 
+def starts(site):
+    """When each container was started, and by which process."""
+    running = site.docker("ps", "-q", "--no-trunc").stdout.split()
+    form = "{{.Id}} {{.State.StartedAt}} {{.State.Pid}}"
+    return site.docker("inspect", "-f", form, *running).stdout
+
+
 def flap(site, addresses, go, come_back):
     """Have the parent go and come back under pings."""
     before = devices(site)
-    started = site.docker("ps", "-q", "--format", "{{.ID}} {{.CreatedAt}}").stdout
+    started = starts(site)
     with Pings(site, addresses) as pings:
         time.sleep(0.5)
         go()
@@ -147,9 +154,7 @@ def flap(site, addresses, go, come_back):
     after = devices(site)
     for number, shown in before.items():
         assert after[number] == shown
-    assert (
-        site.docker("ps", "-q", "--format", "{{.ID}} {{.CreatedAt}}").stdout == started
-    )
+    assert starts(site) == started
 
 
 RANGE = ("--ip-range", "10.77.0.128/25")

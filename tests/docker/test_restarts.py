@@ -51,6 +51,20 @@ def test_what_docker_did_while_the_service_was_dead_is_cleaned_up(newest):
     site.ping_from_lan(kept)
 
 
+def test_a_network_removed_while_the_service_was_dead_is_removed_here_too(newest):
+    site = newest
+    before = site.dump()
+    site.network("lan", *RANGE)
+    site.service.kill()
+    # The engine tries each call for 15 s, and then does without.
+    site.docker("network", "rm", "lan", check=False)
+    assert "lan" not in site.docker("network", "ls", "--format", "{{.Name}}").stdout
+    site.service.start()
+    wait_until(lambda: site.live() == ([], [], 0), SETTLED_SECONDS, site.live)
+    wait_until(lambda: not site.service.on_record()["pools"], SETTLED_SECONDS)
+    assert site.dump() == before
+
+
 def test_dockerd_restarted_leaks_nothing_and_containers_come_back(site):
     site.network("lan", *RANGE)
     site.run("back", "lan", "--restart", "always")
@@ -91,6 +105,30 @@ def test_dockerd_killed_leaks_nothing_with_docker_s_own_ipam_either(site):
     site.network("lan", *RANGE, ipam=False)
     # What it forgot must not refuse its successor the same MAC.
     killed_and_back(site, "--mac-address", "02:42:0a:4d:00:63")
+
+
+def test_a_container_that_died_while_dockerd_was_down_is_freed(sites):
+    site = sites("28.5")
+    site.host.stop_dockerd()
+    site.host.start_dockerd("--live-restore")
+    try:
+        site.network("lan", *RANGE)
+        for name in ("dead", "alive"):
+            site.run(name, "lan")
+        kept = site.attached("alive", "lan")[0]
+        dead = site.host.pid_of("dead")
+        site.host.kill_dockerd()
+        site.host.run("kill", "-9", str(dead))
+        site.host.start_dockerd("--live-restore")
+        wait_until(
+            lambda: [len(site.live()[1]), site.live()[2]] == [1, 1],
+            SETTLED_SECONDS,
+            site.live,
+        )
+        site.ping_from_lan(kept)
+    finally:
+        site.host.stop_dockerd()
+        site.host.start_dockerd()
 
 
 def test_live_restored_containers_are_never_freed(sites):

@@ -124,6 +124,27 @@ def test_an_address_without_endpoint_is_freed_unless_dockerd_knows_it(house):
     assert {str(t.address) for t in live} == {"10.0.0.1", "10.0.0.9"}
 
 
+def test_an_address_that_a_device_of_ours_has_anywhere_is_kept(house):
+    claim = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
+    given = house.ipam.request_address(claim, "", "").ip
+    # Of an endpoint that neither the records nor Docker know.
+    house.kernel.inside = {Owner("n1", "lost").mark: (given,)}
+    for _ in range(3):
+        house.heed(ALIVE, GRACE)
+    assert [t.address for t in house.records.addresses.unattended()] == [given]
+    house.kernel.inside = {}
+    house.heed(ALIVE, GRACE)
+    house.heed(ALIVE, GRACE)
+    assert house.records.addresses.unattended() == []
+
+
+def test_the_ledger_says_who_was_freed(house):
+    house.heed(NOBODY)
+    house.heed(NOBODY, GRACE)
+    (entry,) = house.records.repairs.about({"e1"}, 10)
+    assert (entry.step, entry.network) == ("free endpoint e1", "lan")
+
+
 def test_an_address_taken_anew_meanwhile_is_another_one(house):
     pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     house.ipam.request_address(pool, "10.0.0.8", "")

@@ -10,6 +10,7 @@ from tests.engine.test_verbs import DEVICE, LAN, WEB
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from underlay.announcer import Announcer
 from underlay.errors import BadParent
+from underlay.failures import KernelRefused
 from underlay.model import Device, Inside
 from underlay.objects import Address, Owner, Route
 
@@ -116,3 +117,98 @@ def test_one_container_is_told_of_twice_at_one_time(kernel):
     announcer.tell(replace(web, container="web"))
     announcer.send()
     assert len(kernel.announced) == 2
+
+
+def test_the_ledger_says_that_a_parent_was_followed(engine, kernel):
+    start(engine, kernel, parent="eth0")
+    kernel.strangers["lan0"] = replace(kernel.strangers.pop("eth0"), name="lan0")
+    engine.reconcile()
+    followed = [r for r in engine.records.repairs.latest(10) if "follow" in r.step]
+    (entry,) = followed
+    assert entry.before == f"parent eth0 ({ETH0.mac})"
+    assert entry.step == f"follow parent lan0 ({ETH0.mac})"
+
+
+CARD_B = Device("eth1", "", "52:54:00:00:00:02", 1500)
+
+
+def places(engine):
+    """The network ids with where they are, "" for on nothing."""
+    known = engine.records.networks.all()
+    return {n.id: "" if n.absent else n.parent for n in known}
+
+
+def on_two_cards(engine, kernel):
+    kernel.strangers["eth1"] = CARD_B
+    for identity, parent in (("n1", "eth0"), ("n2", "eth1")):
+        options = {"parent": parent, "host_access": "off"}
+        engine.create_network(replace(LAN, id=identity, options=options))
+    engine.reconcile()
+
+
+def test_a_card_called_as_another_was_is_not_taken_for_that_one(engine, kernel):
+    on_two_cards(engine, kernel)
+    # At this boot the first card is late, and the second one has its name.
+    eth0 = kernel.strangers.pop("eth0")
+    kernel.strangers["eth0"] = replace(kernel.strangers.pop("eth1"), name="eth0")
+    for _ in range(2):
+        calm(engine)
+        assert places(engine) == {"n1": "", "n2": "eth0"}
+    kernel.strangers["eth1"] = replace(eth0, name="eth1")
+    calm(engine)
+    assert places(engine) == {"n1": "eth1", "n2": "eth0"}
+
+
+@pytest.mark.parametrize("seen_by", ["pass", "verb"])
+def test_all_networks_on_a_card_move_to_the_one_in_its_place(engine, kernel, seen_by):
+    for identity, parent in (("n1", "eth0"), ("n2", "eth0.50"), ("n3", "auto")):
+        options = {"parent": parent, "host_access": "off"}
+        engine.create_network(replace(LAN, id=identity, options=options))
+    kernel.strangers["eth0"] = replace(ETH0, mac=NEW_MAC)
+    if seen_by == "verb":
+        engine.create_endpoint(WEB)
+    calm(engine)
+    assert not any(n.absent for n in engine.records.networks.all())
+    assert {n.base.mac for n in engine.records.networks.all()} == {NEW_MAC}
+
+
+def test_a_network_whose_parent_cannot_be_told_stops_no_other(engine, kernel):
+    kernel.strangers["eth0.50"] = Device(
+        "eth0.50", "vlan", ETH0.mac, 1500, parent="eth0", vlan=50
+    )
+    auto = {"parent": "auto", "vlan": "50", "host_access": "off"}
+    engine.create_network(replace(LAN, options=auto))
+    engine.create_network(replace(LAN, id="n2", options={"parent": "eth0.50"}))
+    # That VLAN is taken away, and its name goes to one of ours.
+    del kernel.strangers["eth0.50"]
+    engine.reconcile()
+    engine.create_network(replace(LAN, id="n3", options={"parent": "eth0.50"}))
+    kernel.default = None
+    assert engine.reconcile() == []
+
+
+def test_a_host_that_does_not_tell_of_itself_stops_no_repair(
+    engine, kernel, monkeypatch
+):
+    start(engine, kernel, parent="eth0")
+
+    def refuse(device):
+        raise KernelRefused(step=f"ip addr show dev {device}", why="EINTR", hint="")
+
+    monkeypatch.setattr(kernel, "addresses_of", refuse)
+    kernel.lose(ROOM, "eth0")
+    engine.reconcile()
+    assert "eth0" in kernel.rooms[ROOM]
+
+
+def test_a_passthru_child_has_the_mac_of_its_parent_whatever_that_is(engine, kernel):
+    start(engine, kernel, parent="eth0", macvlan_mode="passthru")
+    kernel.strangers["eth0"] = replace(ETH0, mac=NEW_MAC)
+    room = kernel.rooms[ROOM]
+    room["eth0"] = replace(room["eth0"], mac=NEW_MAC)  # the kernel's doing
+    told = len(kernel.announced)
+    steps = kernel.steps
+    calm(engine)
+    assert kernel.steps == steps
+    engine.passes.announcer.send()
+    assert len(kernel.announced) > told

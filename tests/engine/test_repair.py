@@ -412,6 +412,34 @@ def test_a_default_route_that_went_elsewhere_is_not_asked_back(records):
     assert ours.key not in world.kernel.others
 
 
+def test_a_host_that_changes_all_the_time_does_not_have_it_tried_all_the_time(
+    records, monkeypatch
+):
+    world = World(records, MODES["routed"])
+    tries = []
+
+    def refuse(step):
+        tries.append(world.time())
+        raise KernelRefused(step=step, why="File exists", hint="")
+
+    take_device(world)
+    # The kernel makes a pair, and takes it back: each try is a change of the host.
+    with monkeypatch.context() as patched:
+        patched.setattr(world.kernel, "apply", refuse)
+        while len(tries) < 2 or world.time() < tries[0] + 2000:
+            again = world.look("", ROOM)
+            world.time.now += min(again or 0.25, 0.25)
+    gaps = [b - a for a, b in pairwise(tries)]
+    assert gaps[0] < 2
+    assert 18 < gaps[-1] < 20
+    # The same refusal again and again is entered once.
+    assert len(records.repairs.latest(10_000)) == 1
+    # And when it can be helped, that does not take as long as if nothing had changed.
+    world.time.now += 20
+    world.look("")
+    assert "eth0" in world.kernel.rooms[ROOM]
+
+
 def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
     world = World(records, MODES["macvlan"])
     other = Endpoint("e2", "n1", IPv4Interface("10.0.0.6/24"), created=world.time())

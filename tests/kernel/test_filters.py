@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import time
 
@@ -11,9 +12,10 @@ from tests.engine.test_host_parts import MACVLAN, ROUTED, life, network, parts
 from tests.fakes import Death
 from tests.kernel.conftest import ip
 from tests.kernel.test_host_parts import bring_about
+from underlay.kernel import iptables, nftables
 from underlay.kernel.netlink import Netlink
 from underlay.modes import masquerade, shim
-from underlay.objects import Chain, Owner
+from underlay.objects import Chain, Link, Owner, Permit
 
 
 def nft(*words):
@@ -47,6 +49,28 @@ def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
     assert seen == {o.key: len(o.rules) for o in wanted}
     bring_about(kernel)
     assert nft("list", "ruleset") == theirs
+
+
+@pytest.mark.usefixtures("namespace")
+def test_programs_that_hang_do_not_hide_the_rest_of_the_host(monkeypatch):
+    kernel = Netlink()
+    device = Owner(shared="shim/eth0").device
+    ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
+    wanted = chains()
+    bring_about(kernel, *wanted)
+    ip("link", "set", device, "alias", Owner(shared="shim/eth0").mark)
+
+    def hang(*_words, **_how):
+        raise TimeoutError(errno.ETIMEDOUT, "it does not end")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nftables, "_run", hang)
+        patched.setattr(iptables, "_run", hang)
+        seen = kernel.observe() | kernel.permits({Permit(4, "-i ul-+")})
+        assert {o.name for o in seen if isinstance(o, Link)} == {device}
+        assert not any(isinstance(o, Chain | Permit) for o in seen)
+    # And are asked again.
+    assert {o.key for o in kernel.observe()} >= {o.key for o in wanted}
 
 
 class Dying(Netlink):

@@ -101,8 +101,13 @@ def test_a_passthru_child_has_the_mac_of_its_parent(records):
     engine.create_network(LAN.__class__("n1", whole))
     assert engine.create_endpoint(WEB).mac == mac
     assert engine.preview() == ()
+    # And the parent has its own from its owner: no pass gives it the old one again.
+    another = "02:00:00:00:00:99"
+    ip("link", "set", "eth0", "address", another)
+    assert engine.reconcile() == []
+    assert Netlink().device("eth0").mac == another
     engine.delete_network("n1")
-    assert Netlink().device("eth0").mac == mac
+    assert Netlink().device("eth0").mac == another
 
 
 def test_a_mac_that_a_sibling_has_is_refused_in_the_kernel_s_words():

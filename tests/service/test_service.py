@@ -184,6 +184,21 @@ def test_on_hup_it_looks_at_everything_and_the_worker_stays(daemon):
     assert daemon.children() == workers
 
 
+def test_hups_by_the_hundred_harm_nothing_not_even_before_it_is_ready(idle):
+    idle.start(wait=False)
+    deadline = time.monotonic() + 20
+    while not (idle.plugin.exists() and (workers := idle.children())):
+        assert time.monotonic() < deadline, idle.log
+    while not idle.status.exists() or "msg=ready" not in idle.log:
+        assert time.monotonic() < deadline, idle.log
+        os.kill(workers[0], signal.SIGHUP)
+        time.sleep(0.001)
+    for _ in range(500):
+        idle.process.send_signal(signal.SIGHUP)
+    assert idle.request("GET", "/healthz", on=idle.status)[0] == 200
+    assert idle.children() == workers
+
+
 def test_the_status_socket_tells_health_status_and_metrics(daemon):
     daemon.post("NetworkDriver.CreateNetwork")
     code, told, _ = daemon.request("GET", "/healthz", on=daemon.status)

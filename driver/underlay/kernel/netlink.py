@@ -86,8 +86,11 @@ class Netlink:
         seen = links.all_links()
         names = {raw.index: raw.name for raw in seen}
         ours = [raw for raw in seen if raw.ours]
-        chains = frozenset(nftables.chains()) if self._may_filter else frozenset()
-        self._may_filter = bool(chains)
+        chains: Iterable[Object] = ()
+        if self._may_filter:
+            with _as_if_none("nft list tables"):
+                chains = frozenset(nftables.chains())
+                self._may_filter = bool(chains)
         return frozenset(
             (
                 *(_ours(raw, names.get) for raw in ours),
@@ -114,10 +117,11 @@ class Netlink:
         """Return the rules of ours, and those wanted that nothing makes necessary."""
         if not (wanted or self._may_permit):
             return frozenset()
-        with _looking("iptables -S DOCKER-USER"):
+        with _as_if_none("iptables -S DOCKER-USER"):
             found = frozenset(iptables.permits(wanted))
-        self._may_permit = bool(wanted or found)
-        return found
+            self._may_permit = bool(wanted or found)
+            return found
+        return frozenset()
 
     def needed(self, reason: str) -> list[Setting]:
         """Return what is to be set for a reason, with how it is now."""
@@ -290,6 +294,15 @@ def _looking(words: str) -> Iterator[None]:
     except OSError as error:
         why = _reason(error, error.errno)
         raise KernelRefused(step=words, why=why, hint="") from error
+
+
+@contextmanager
+def _as_if_none(words: str) -> Iterator[None]:
+    """Go on if a program does not tell: whoever needs a rule hears when it is made."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("not seen", extra={"step": words, "error": error})
 
 
 _HINTS = {

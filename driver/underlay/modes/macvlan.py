@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from underlay.errors import BadMac, MacTaken, PassthruFull
 from underlay.model import Endpoint, Network
@@ -69,6 +70,9 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the child device, and the host's way to it."""
     flavour = _flavour(network.options)
     link = child.endpoint_link(network, endpoint, KIND, flavour, None)
+    if flavour == "passthru":
+        # Whatever the parent has by now: a MAC set here would be set there.
+        link = replace(link, mac=None)
     yield link
     if has_host_part(network.options):
         yield from shim.objects(network, endpoint, link, mac=endpoint.mac)

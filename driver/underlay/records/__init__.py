@@ -38,6 +38,10 @@ class Records:
         """Keep everybody from writing, as far as anybody can write at all."""
         return self._database.alone()
 
+    def version(self) -> tuple[int, int]:
+        """Return what is another after every change, by whoever."""
+        return self._database.version()
+
     def check_there(self) -> None:
         """Raise RecordsUnwritable if the file is gone or another one."""
         self._database.check_there()

@@ -131,6 +131,11 @@ class Database:
                 if self._db.in_transaction:
                     self.run("COMMIT")
 
+    def version(self) -> tuple[int, int]:
+        """Return what is another after every change, by this process or another."""
+        [other] = self.rows("PRAGMA data_version")
+        return self._db.total_changes, other[0]
+
     def run(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""
         with self._lock, self._translated():

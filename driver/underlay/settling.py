@@ -1,0 +1,155 @@
+"""Settling owners one by one: each alone, by what is on record and there just then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from underlay import inside
+from underlay.builder import Builder
+from underlay.failures import KernelRefused, UndoneAgain
+from underlay.kernel import Kernel
+from underlay.learning import Learning
+from underlay.ledger import Ledger
+from underlay.model import Endpoint
+from underlay.objects import Link, Object, Owner, Sysctl
+from underlay.parents import Parents
+from underlay.records import Records
+from underlay.rounds import REPAIRS, Patience
+from underlay.steps import Step, is_in_vain, is_new_to_the_wire
+from underlay.takeovers import Takeovers
+from underlay.wanted import Wanted, of_endpoint, of_settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """Takes the steps of a pass, as verbs take theirs: a verb waits for one owner.
+
+    `to_tell` gets the endpoints, by id, that are to be announced. `preview` returns the
+    steps a pass would take now in the host.
+    """
+
+    records: Records
+    kernel: Kernel
+    builder: Builder
+    takeovers: Takeovers
+    parents: Parents
+    learning: Learning
+    patience: Patience
+    ledger: Ledger
+    to_tell: dict[str, Endpoint]
+    preview: Callable[[], tuple[Step, ...]]
+
+    def settle(
+        self, stirred: Mapping[Owner, list[Step]], *, patient: bool
+    ) -> list[Step]:
+        """Put right who stirred; return the steps that were refused.
+
+        `patient`: who failed lately is left alone.
+        """
+        failed: list[Step] = []
+        for owner, found in stirred.items():
+            if patient and not self.patience.has_end(owner):
+                continue
+            steps, version = self._confirmed(owner, found)
+            with self.records.alone():
+                if version not in (None, self.records.version()):
+                    continue  # somebody may need it by now; a pass comes after that
+                refused, taken = self._settle(owner, steps)
+            tries = {"failed": bool(refused), "repaired": bool(taken)}
+            if self.patience.note(owner, **tries) and not refused:
+                fight = UndoneAgain(step=taken[-1], times=REPAIRS)
+                log.warning("undone again", extra={"error": fight})
+                self.ledger.close(owner, str(fight))
+            failed += refused
+        return failed
+
+    def _confirmed(
+        self, owner: Owner, steps: list[Step]
+    ) -> tuple[list[Step], tuple[int, int] | None]:
+        """Return which steps hold still, and for which version of the records.
+
+        What carries no owner in the kernel (a route, say) and nobody wanted is compared
+        with everything once more before it is deleted: not under the lock, for that
+        takes as long as a pass. All other steps are planned again there.
+        """
+        if not _is_unowned(owner, steps):
+            return steps, None
+        version = self.records.version()
+        again = set(self.preview())
+        return [step for step in steps if step in again], version
+
+    def _settle(
+        self, owner: Owner, stirred: list[Step]
+    ) -> tuple[list[Step], list[Step]]:
+        """Take the steps for one owner; return those that were refused, and taken."""
+        failed: list[Step] = []
+        taken: list[Step] = []
+        refusal, made = "", False
+        for network in self.records.networks.on_vlan(owner.vlan):
+            self.parents.note(network, self.parents.look(network))
+        for step in self._steps_again(owner, stirred):
+            if any(is_in_vain(step, other) for other in failed):
+                continue
+            log.info("step", extra={"step": str(step)})
+            refused = ""
+            try:
+                self.builder.apply(step, sweeping=True)
+                taken.append(step)
+            except KernelRefused as error:
+                failed.append(step)
+                refused = str(error)
+                refusal = refusal or refused
+                log.warning("step refused", extra={"error": error})
+            self.ledger.enter(owner, step, refused)
+            made |= is_new_to_the_wire(step)
+        self.ledger.close(owner, refusal)
+        endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
+        if endpoint:
+            self.to_tell[endpoint.id] = endpoint
+        return failed, taken
+
+    def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
+        """Plan once more for one owner, now that nobody else is writing."""
+        if owner.bridged:
+            return self.takeovers.steps(owner)
+        if _is_unowned(owner, stirred):
+            return stirred
+        keys = {step.object.key for step in stirred}
+        devices = {step.object.device or "" for step in stirred}
+        want, room = self._inside_again(owner)
+        steps = self.builder.steps({owner}, devices, want=want, beside=room)
+        if any(isinstance(s.object, Sysctl) for s in stirred):
+            steps = (*steps, *self._settings_again(owner))
+        return [s for s in steps if isinstance(s.object, Link) or s.object.key in keys]
+
+    def _settings_again(self, owner: Owner) -> Iterable[Step]:
+        """Plan once more for the settings of the host that somebody needs."""
+        known, needed = self.records.settings.all(), self.builder.needed()
+        want = self.builder.wanted_of(owner) + of_settings(known, needed)
+        return self.builder.setting_steps(want.of(owner))
+
+    def _inside_again(self, owner: Owner) -> tuple[Wanted | None, Collection[Object]]:
+        """Return what an endpoint wants in its sandbox, and what is there, if it may.
+
+        Nothing if Docker has taken the device away since, or is about to.
+        """
+        endpoint = self.records.networks.endpoint(owner.endpoint)
+        network = self.records.networks.get(owner.network)
+        if not (endpoint and network and endpoint.inside) or endpoint.left:
+            return None, ()
+        if endpoint.id in self.learning.unlisted or self.kernel.observe({owner.device}):
+            return None, ()
+        room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
+        if room is None or not inside.is_mended(network, endpoint, room):
+            return None, ()
+        known = self.learning.learn(network, endpoint, room)
+        want = of_endpoint(network, known, there=True).of(owner)
+        return want, inside.concerning(want.objects, {endpoint.sandbox: room})
+
+
+def _is_unowned(owner: Owner, steps: Iterable[Step]) -> bool:
+    return owner == Owner() and any(not isinstance(s.object, Link) for s in steps)
