@@ -67,9 +67,7 @@ class FakeKernel:
             o
             for o in self.others.values()
             if not getattr(o, "sandbox", "")
-            # A port is one as long as both devices are there.
-            and not (isinstance(o, Port) and o.name not in self.strangers)
-            and not (isinstance(o, Port) and o.master not in self.links)
+            and not (isinstance(o, Port) and self._is_unplugged(o))
             and (
                 (names is None and not isinstance(o, Permit))
                 or (isinstance(o, Port) and o.master in (names or ()))
@@ -210,6 +208,12 @@ class FakeKernel:
             self._move(step, step.object)
         else:
             self._plug(step, step.object)
+
+    def _is_unplugged(self, port: Port) -> bool:
+        """Tell whether one of the two devices is gone, or was and is another one."""
+        device = self.strangers.get(port.name)
+        there = device and device.master == port.master
+        return not (there and port.master in self.links)
 
     def _unplug(self, port: Port) -> None:
         self.others.pop(port.key, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from underlay.model import Device, Identity
-from underlay.objects import PREFIX
+from underlay.objects import PREFIX, Owner
 
 # Bridges, bonds and VLANs have the MAC of a card, and another one may have it too.
 _HAS_ITS_OWN = ("", "veth")
@@ -16,6 +16,12 @@ def of(device: Device) -> Identity:
     return Identity(
         device.name, device.kind, device.mac, device.permanent_mac, device.vlan
     )
+
+
+def behind(bridge: str, devices: Iterable[Device]) -> Device | None:
+    """Return which of these a bridge of ours is in the place of."""
+    owners = ((d, Owner(shared=f"bridge/{d.name}")) for d in devices)
+    return next((d for d, owner in owners if owner.device == bridge), None)
 
 
 def follow(

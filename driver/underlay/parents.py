@@ -79,7 +79,7 @@ class Parents:
         except UnderlayError as error:
             return replace(network, absent=str(error))
         if found is None:
-            return replace(network, absent=uplink.absence(network))
+            return replace(network, absent=uplink.absence(network, glance))
         if found.parent != network.parent:
             # The kernel would change the mode of all who are there, without a word.
             beside = self.records.networks.on_parent(found.parent)
@@ -168,7 +168,7 @@ class Parents:
         found = identity.follow(known, device, self.kernel.devices)
         if found is None:
             network = replace(network, base=known)
-            return replace(network, absent=uplink.absence(network))
+            return replace(network, absent=uplink.absence(network, self.kernel))
         return replace(network, base=identity.of(found), absent="")
 
     def _placed(self, network: Network, parent: Device | None) -> Network:

@@ -13,18 +13,15 @@ from underlay.kernel import Kernel
 from underlay.learning import Learning
 from underlay.ledger import Ledger
 from underlay.model import Endpoint
-from underlay.objects import Address, Link, Neighbour, Object, Owner, Sysctl
+from underlay.objects import Link, Object, Owner, Sysctl
 from underlay.parents import Parents
 from underlay.records import Records
 from underlay.rounds import REPAIRS, Patience
-from underlay.steps import Create, Step, is_in_vain
+from underlay.steps import Step, is_in_vain, is_new_to_the_wire
 from underlay.takeovers import Takeovers
 from underlay.wanted import Wanted, of_endpoint, of_settings
 
 log = logging.getLogger(__name__)
-
-# What is new on a segment when it is made: a device, an address, an answer for it.
-_TOLD = (Link, Address, Neighbour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,7 @@ class Settling:
                 refusal = refusal or refused
                 log.warning("step refused", extra={"error": error})
             self.ledger.enter(owner, step, refused)
-            made |= isinstance(step, Create) and isinstance(step.object, _TOLD)
+            made |= is_new_to_the_wire(step)
         self.ledger.close(owner, refusal)
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
         if endpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from underlay.objects import Chain, Link, Object
+from underlay.objects import Address, Chain, Link, Neighbour, Object
 from underlay.objects.common import inside
 
 
@@ -60,6 +60,16 @@ class Delete:
 
 
 Step = Create | Amend | Delete
+
+
+def is_new_to_the_wire(step: Step) -> bool:
+    """Tell whether by a step something is to be found where it was not."""
+    found = step.object
+    if isinstance(step, Create):
+        return isinstance(found, Link | Address | Neighbour)
+    if not (isinstance(step, Amend) and isinstance(found, Link)):
+        return False
+    return found.master not in (None, getattr(step.seen, "master", None))
 
 
 def is_in_vain(step: Step, refused: Step) -> bool:

@@ -118,10 +118,17 @@ class Takeovers:
         return want, self.kernel.held([o for o in want.objects if isinstance(o, Held)])
 
     def _wanted(self, known: Takeover) -> Wanted:
-        """Return what one wants; while the device is missing, all is left as it is."""
-        if self.kernel.device(known.parent) is None:
-            return Wanted(handed_over=frozenset({_owner(known).mark}))
-        return of_takeover(known)
+        """Return what one wants; while the device is missing, all is left as it is.
+
+        But for a bridge that nobody needs: what stood on a device goes with it.
+        """
+        if self._is_there(known):
+            return of_takeover(known)
+        left = {_owner(known).mark} if known.state == "on" else ()
+        return Wanted(handed_over=frozenset(left))
+
+    def _is_there(self, known: Takeover) -> bool:
+        return self.kernel.device(known.parent) is not None
 
     def _begin(self, owner: Owner) -> list[Step]:
         """Note what is to be moved, before it is; return the steps."""
@@ -137,15 +144,17 @@ class Takeovers:
 
     def _next(self, known: Takeover) -> Takeover:
         """Return what is to become of one, with what is to be moved."""
-        if known.state != "on" or self.kernel.device(known.parent) is None:
+        if known.state != "on":
             return known
         if self._is_needed(known):
+            if not self._is_there(known):
+                return known
             # Somebody may have configured the parent anew: after a reboot, say.
             strays = [f for f in self.kernel.standing(known.parent) if not f.why]
             return replace(known, facts=(*self._begun(known, strays), *strays))
         if self._others_on(known):
             return known
-        facts = self.kernel.standing(known.bridge)
+        facts = self.kernel.standing(known.bridge) if self._is_there(known) else ()
         return replace(known, state="back", facts=facts)
 
     def _begun(self, known: Takeover, strays: Collection[Standing]) -> list[Standing]:
@@ -165,7 +174,7 @@ class Takeovers:
         known = self.records.takeovers.of(owner.bridged)
         if known is None or (known.state == "on" and not known.facts):
             return
-        if self.kernel.device(known.parent) is None:
+        if known.facts and not self._is_there(known):
             return
         with self.records.writing(durable=known.state != "on"):
             known = self.records.takeovers.of(owner.bridged)

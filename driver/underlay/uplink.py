@@ -21,7 +21,7 @@ from underlay.model import MAC, Address, Device, Family, Identity, Interface, Ne
 from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child import is_isolated
 from underlay.modes.options import MTU_MOST, VLAN_LEAST, VLAN_MOST, vlan
-from underlay.modes.seat import Seat
+from underlay.modes.seat import CHILD_KINDS, seat_of
 from underlay.objects import PREFIX, Owner
 
 TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>[0-9]{1,9})")
@@ -30,12 +30,6 @@ LONGEST_WISH = 256
 DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
 IPTABLES = {4: "iptables", 6: "ip6tables"}
 NF_SETTING = {f: f"net.bridge.bridge-nf-call-{tool}" for f, tool in IPTABLES.items()}
-CHILD_KINDS = {
-    "macvlan": "macvlan",
-    "macvtap": "macvlan",
-    "ipvlan": "ipvlan",
-    "ipvtap": "ipvlan",
-}
 
 
 class Host(Protocol):
@@ -144,8 +138,10 @@ def find_again(network: Network, host: Host) -> Uplink | None:
     A device may have been renamed or exchanged. Somebody may have made a VLAN of his
     own in the place of ours, or removed his so that the next network made ours.
     """
-    if is_isolated(network.options) or _takes_over(network):
+    if is_isolated(network.options):
         return Uplink(network.parent, network.vlans, network.mtu)
+    if _takes_over(network):
+        return _in_its_place(network, host)
     if not network.vlans and (found := host.device(network.parent)) and found.ours:
         # A VLAN of ours has come to be where his was, under the name of his.
         return find(network, host)
@@ -157,9 +153,11 @@ def find_again(network: Network, host: Host) -> Uplink | None:
     return stack(base, tags, host, known_as=_base_name(network) if tags else "")
 
 
-def absence(network: Network) -> str:
+def absence(network: Network, host: Host) -> str:
     """Return in words that a network has nothing to stand on."""
     known = network.base or Identity(_base_name(network))
+    if _takes_over(network) and host.device(known.name):
+        return f"there is no bridge in the place of {known.name} now; it is waited for"
     mac = known.permanent_mac or known.mac
     which = f"{known.name} ({mac})" if mac else known.name
     use = "" if network.parent else " to answer on"
@@ -167,8 +165,17 @@ def absence(network: Network) -> str:
 
 
 def _takes_over(network: Network) -> bool:
-    options = network.options
-    return mode_name(options) == "bridge" and bool(options.get("parent"))
+    return mode_name(network.options) == "bridge" and "parent" in network.options
+
+
+def _in_its_place(network: Network, host: Host) -> Uplink | None:
+    """Return a bridge of ours, if that and what it is in the place of are there."""
+    bridge, known = host.device(network.parent), network.base
+    base = host.device(known.name) if known else None
+    base = base or identity.behind(network.parent, host.devices())
+    if not (base and bridge):
+        return None
+    return Uplink(bridge.name, (), bridge.mtu, base=identity.of(base))
 
 
 def _base_now(network: Network) -> str:
@@ -246,15 +253,7 @@ def check_company(network: Network, others: Iterable[Network], host: Host) -> No
     for child in host.devices(*CHILD_KINDS):
         if child.parent == network.parent and not child.ours:
             who = f"device {child.name}, not of underlay"
-            mine.check_beside(_seat_of(child), who, network.uplink)
-
-
-def _seat_of(child: Device) -> Seat:
-    kind = CHILD_KINDS[child.kind]
-    alone = child.flavour == "passthru"
-    if kind != "ipvlan":
-        return Seat(kind, alone=alone)
-    return Seat(kind, (f"ipvlan_mode={child.flavour}", f"ipvlan_flag={child.flag}"))
+            mine.check_beside(seat_of(child), who, network.uplink)
 
 
 def _base(wish: str, whole: str, host: Host) -> tuple[Device, list[int]]:
@@ -316,7 +315,9 @@ def _bridged(wish: str, network: Network, host: Host) -> Uplink:
     if wish == "auto":
         way = _default(host)
         if way.ours and way.kind == "bridge":
-            return Uplink(way.name, (), way.mtu)
+            base = identity.behind(way.name, host.devices())
+            known = identity.of(base) if base else None
+            return Uplink(way.name, (), way.mtu, base=known)
     base, tags = _base(wish, wish, host)
     tag = vlan(network.options)
     found = stack(base, [*tags, tag] if tag else tags, host)
@@ -328,7 +329,7 @@ def _bridged(wish: str, network: Network, host: Host) -> Uplink:
     if why:
         raise BadParent(parent=wish, why=why, known=_known(host))
     bridge = Owner(shared=f"bridge/{found.parent}").device
-    return Uplink(bridge, (), found.mtu, found.parent)
+    return Uplink(bridge, (), found.mtu, found.parent, found.base)
 
 
 def _check_crossing(bridge: str, network: Network, host: Host) -> None:

@@ -8,6 +8,7 @@ from tests.docker.conftest import IPAM, refused
 from tests.docker.test_flaps import Nic
 from tests.docker.test_repair import RANGE, face, inside
 from tests.lab.service import wait_until
+from underlay.objects import Owner
 
 SOON_SECONDS = 15
 
@@ -115,3 +116,34 @@ def test_a_routed_container_runs_without_its_proxy_and_is_answered_for_later(sit
         wait_until(lambda a=address: site.reached_from_lan(a), SOON_SECONDS)
         assert site.mac_on_lan(address) == mac
     wait_until(lambda: health(site)[0] == "repaired", SOON_SECONDS)
+
+
+def test_a_bridge_takes_the_place_of_a_nic_that_comes_after_its_containers(site, nic):
+    lan_on(site, nic, "-o", "mode=bridge")
+    bridge, mac = Owner(shared="bridge/nic0").device, nic.mac
+    # As after a boot: neither is there.
+    nic.unplug()
+    site.host.outer_run("ip", "link", "del", bridge)
+    site.run("web", "lan")
+    address, _, given = site.attached("web", "lan")
+    wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
+    assert health(site)[1] == (
+        f"this host has no device nic0 ({mac}) now; it is waited for"
+    )
+    assert "NO-CARRIER" in inside(site, "web", "ip", "link", "show", "eth0")
+    nic.plug(mac)
+    wait_until(lambda: site.reached_from_lan(address), SOON_SECONDS)
+    assert site.mac_on_lan(address) == given
+    site.ping_from("web", "10.77.0.1")
+    site.ping_from("web", "fd77::1")
+    wait_until(lambda: health(site)[0] == "repaired", SOON_SECONDS)
+    assert bridge in site.host.run("ip", "-o", "link", "show", "nic0").stdout
+    # A NIC that is away for a while costs no more than that.
+    nic.unplug()
+    wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
+    nic.plug(mac)
+    wait_until(lambda: site.reached_from_lan(address), SOON_SECONDS)
+    site.docker("network", "disconnect", "lan", "web")
+    site.docker("network", "connect", "lan", "web")
+    site.docker("restart", "-t0", "web")
+    site.ping_from("web", "10.77.0.1")

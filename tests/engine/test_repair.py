@@ -37,6 +37,7 @@ MODES = {
     "ipvlan": {"parent": "eth0", "mode": "ipvlan", "host_access": "off"},
     "vlan": {"parent": "eth0.50", "host_access": "off"},
     "bridge": {"bridge": "br0"},
+    "takeover": {"mode": "bridge", "parent": "eth0"},
     "routed": {"mode": "routed"},
 }
 
@@ -628,7 +629,7 @@ def test_a_parent_that_stays_away_is_stood_in_for_until_it_is_back(records, mode
     assert world.dump() == before
 
 
-@pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "vlan", "bridge"])
+@pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "vlan", "bridge", "takeover"])
 def test_a_container_starts_without_its_parent_and_ends_without_a_trace(records, mode):
     world = World(records, MODES[mode], docked=False)
     world.kernel.links.clear()
@@ -638,7 +639,7 @@ def test_a_container_starts_without_its_parent_and_ends_without_a_trace(records,
     assert records.networks.get("n1").absent
     world.kernel.strangers.update({"eth0": ETH0, "br0": BR0})
     world.settle()
-    kinds = {"ipvlan": "ipvlan", "bridge": "veth"}
+    kinds = {"ipvlan": "ipvlan", "bridge": "veth", "takeover": "veth"}
     assert world.kernel.rooms[ROOM]["eth0"].kind == kinds.get(mode, "macvlan")
     # Docker moves it back, by the name it knows.
     world.engine.leave("e1")
@@ -720,3 +721,21 @@ def test_the_rest_is_remembered_by_a_service_that_starts_again(records, tmp_path
     engine.passes.go_round(None, world.time(), nowhere)
     assert "eth0" in world.kernel.rooms[ROOM]
     again.close()
+
+
+@pytest.mark.parametrize("mode", ["bridge", "takeover"])
+def test_who_waited_on_a_pair_is_announced_when_that_is_a_port(records, mode):
+    world = World(records, MODES[mode], docked=False)
+    world.kernel.links.clear()
+    world.kernel.strangers.clear()
+    world.start("10.0.0.5/24", "fd00::5/64")
+    announcer = world.engine.passes.announcer
+    for _ in range(9):
+        announcer.send()
+        world.time.now += 9
+    world.kernel.announced.clear()
+    world.kernel.strangers.update({"eth0": ETH0, "br0": BR0})
+    world.settle()
+    announcer.send()
+    both = frozenset({ip_address("10.0.0.5"), ip_address("fd00::5")})
+    assert world.kernel.announced == [(ROOM, "eth0", both)]

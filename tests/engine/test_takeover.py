@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
 from time import time as wall_clock
@@ -19,7 +20,8 @@ from underlay.records import Records
 from underlay.rounds import REPAIR_SECONDS, REPAIRS
 
 SUBNET = Segment(ip_network("10.0.0.0/24"))
-ON = Network("n1", {"mode": "bridge", "parent": "eth0"}, False, (SUBNET,))
+OPTIONS = {"mode": "bridge", "parent": "eth0"}
+ON = Network("n1", OPTIONS, False, (SUBNET,))
 BRIDGE = Owner(shared="bridge/eth0").device
 FACTS = (
     Standing("address", "10.0.0.5/24", "aa"),
@@ -214,12 +216,12 @@ def test_a_start_without_bridge_and_parent_is_refused_by_its_parent_s_name(
 ):
     kernel = host()
     engine = engine_on(records, kernel)
-    engine.create_network(ON)
+    engine.create_network(replace(ON, options={**OPTIONS, "missing_parent": "fail"}))
     if looked:
         engine.reconcile()
     kernel.strangers.pop("eth0")
     kernel.links.pop(BRIDGE)
-    with pytest.raises(NoParent):
+    with pytest.raises(NoParent, match="'eth0'"):
         engine.create_endpoint(WEB)
 
 
@@ -380,3 +382,170 @@ def test_a_route_that_went_with_the_address_it_needs_is_put_on_the_bridge(record
     kernel.on_devices["eth0"].remove(needed)
     look(engine_on(records, kernel, time), time)
     assert standing(kernel) == {BRIDGE: sorted([*WORDS, STRAY.words, needed.words])}
+
+
+# --- a device that is missing ---
+
+HOST_END, DEVICE = Owner("n1", "e1").host_end.device, Owner("n1", "e1").device
+
+
+def lose_device(kernel):
+    """Have eth0 disappear, with what stood on it."""
+    kernel.strangers.pop("eth0")
+    kernel.on_devices.pop("eth0", None)
+
+
+def boot_without(kernel):
+    """Have a host that came up and has nothing but its records."""
+    lose_device(kernel)
+    kernel.on_devices.clear()
+    kernel.others.clear()
+    kernel.links.clear()
+
+
+WAITED_FOR = f"this host has no device eth0 ({ETH0.mac}) now; it is waited for"
+
+
+def test_a_container_waits_for_the_device_and_then_its_bridge_takes_that_over(records):
+    kernel, engine, time = taken_over(records)
+    engine.delete_endpoint("n1", "e1")
+    boot_without(kernel)
+    engine.create_endpoint(WEB)
+    look(engine, time, "")
+    assert set(kernel.links) == {DEVICE, HOST_END}
+    assert kernel.links[HOST_END].master is None
+    assert engine.preview() == ()
+    assert told(records) == ("pending", WAITED_FOR)
+    (endpoint,) = status.endpoints(records)
+    assert (endpoint["health"], endpoint["error"]) == ("pending", WAITED_FOR)
+    # First the card is there, and then what the host's network service gives it.
+    kernel.strangers["eth0"] = ETH0
+    look(engine, time, "")
+    assert kernel.device("eth0").master == BRIDGE
+    assert kernel.links[HOST_END].master == BRIDGE
+    assert standing(kernel) == {}
+    kernel.on_devices["eth0"] = [STRAY]
+    look(engine, time, "")
+    assert standing(kernel) == {BRIDGE: [STRAY.words]}
+    assert engine.preview() == ()
+    assert told(records)[1] == ""
+
+
+@pytest.mark.parametrize("wish", ["eth0", "auto", f"mac:{ETH0.mac}"])
+def test_what_is_waited_for_has_a_name_and_an_address_however_it_was_asked_for(
+    records, wish
+):
+    kernel, engine, time = taken_over(records)
+    kernel.default = BRIDGE if wish == "auto" else "eth0"
+    again = replace(ON, id="n2", options={**OPTIONS, "parent": wish})
+    engine.create_network(again)
+    boot_without(kernel)
+    look(engine, time, "")
+    assert {n["error"] for n in status.networks(records)} == {WAITED_FOR}
+
+
+def test_a_network_of_an_older_version_is_waited_for_as_well(records):
+    kernel, engine, time = taken_over(records)
+    with records.writing():
+        records.networks.move(replace(records.networks.get("n1"), base=None))
+    look(engine, time, "")
+    lose_device(kernel)
+    look(engine, time, "")
+    assert told(records) == ("pending", WAITED_FOR)
+
+
+def test_a_running_container_keeps_its_port_while_the_device_is_away(records):
+    kernel, engine, time = taken_over(records)
+    before = dict(kernel.links)
+    held = standing(kernel)
+    lose_device(kernel)
+    for _ in range(20):
+        look(engine, time, "")
+        time.now += 1
+    assert (kernel.links, standing(kernel)) == (before, held)
+    assert records.notes.troubles() == []
+    assert told(records) == ("pending", WAITED_FOR)
+    kernel.strangers["eth0"] = ETH0
+    kernel.on_devices["eth0"] = list(FACTS[:1])
+    look(engine, time, "")
+    assert engine.preview() == ()
+    assert kernel.device("eth0").master == BRIDGE
+    assert (kernel.links, standing(kernel)) == (before, held)
+
+
+def test_a_bridge_nobody_needs_goes_with_the_device_and_what_stood_on_it(records):
+    kernel, engine, time = taken_over(records)
+    engine.delete_endpoint("n1", "e1")
+    lose_device(kernel)
+    engine.delete_network("n1")
+    assert kernel.links == {}
+    assert standing(kernel) == {}
+    assert records.takeovers.all() == []
+    kernel.strangers["eth0"] = ETH0
+    steps = kernel.steps
+    look(engine, time, "")
+    assert kernel.steps == steps
+
+
+def test_what_was_on_its_way_back_waits_for_the_device(records):
+    kernel, engine, time = taken_over(records)
+    engine.delete_endpoint("n1", "e1")
+    kernel.die_before = kernel.steps + 1
+    with pytest.raises(Death):
+        engine.delete_network("n1")
+    kernel.calm()
+    lose_device(kernel)
+    look(engine, time, "")
+    assert kernel.links == {}
+    assert engine.preview() == ()
+    kernel.strangers["eth0"] = ETH0
+    look(engine, time, "")
+    assert standing(kernel) == {"eth0": WORDS}
+    assert records.takeovers.all() == []
+
+
+def test_a_bridge_that_cannot_be_made_keeps_no_container_from_starting(records):
+    kernel, engine, time = taken_over(records)
+    engine.delete_endpoint("n1", "e1")
+    boot_without(kernel)
+    kernel.strangers["eth0"] = ETH0
+    kernel.refused = f"ip link add name {BRIDGE}"
+    engine.create_endpoint(WEB)
+    look(engine, time, "")
+    (endpoint,) = status.endpoints(records)
+    assert endpoint["error"] == (
+        "there is no bridge in the place of eth0 now; it is waited for"
+    )
+    assert told(records)[0] == "failing"
+    assert told(records)[1].startswith("E-400")
+    kernel.refused = "nothing"
+    time.now += 1
+    look(engine, time, "")
+    assert kernel.links[HOST_END].master == BRIDGE
+    assert engine.preview() == ()
+
+
+@pytest.mark.parametrize("moment", ["refuse_at", "die_before", "die_after"])
+def test_whatever_happens_at_a_step_the_device_that_came_is_taken_over(records, moment):
+    kernel, engine, time = taken_over(records)
+    bridged = set(kernel.links)
+    for step in range(1, 99):
+        boot_without(kernel)
+        look(engine, time, "")
+        kernel.strangers["eth0"] = ETH0
+        kernel.on_devices["eth0"] = list(FACTS)
+        kernel.steps = 0
+        setattr(kernel, moment, step)
+        with suppress(Death):
+            look(engine, time, "")
+        reached = kernel.steps >= step
+        kernel.calm()
+        engine = engine_on(records, kernel, time)
+        assert engine.reconcile() == []
+        assert engine.preview() == ()
+        assert standing(kernel) == {BRIDGE: WORDS}
+        assert kernel.links[HOST_END].master == BRIDGE
+        assert set(kernel.links) == bridged
+        if not reached:
+            assert step > 4
+            return

@@ -343,6 +343,26 @@ def test_what_is_configured_on_the_device_later_goes_to_the_bridge(engine):
     assert "10.0.0.6/24" not in ip("addr")
 
 
+def test_a_renamed_device_is_waited_for_and_costs_the_host_nothing(engine):
+    before = state()
+    engine.create_network(ON)
+    shown = ip("addr", "show", BRIDGE)
+    ip("link", "set", "eth0", "down")
+    ip("link", "set", "eth0", "name", "lan0")
+    ip("link", "set", "lan0", "up")
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+    assert "no device eth0" in engine.records.networks.get("n1").absent
+    engine.delete_network("n1")
+    assert engine.reconcile() == []
+    assert ip("addr", "show", BRIDGE) == shown
+    for line in ("link set lan0 down", "link set lan0 name eth0", "link set eth0 up"):
+        ip(*line.split())
+    assert engine.reconcile() == []
+    wait_until(lambda: state() ^ before == set(), 5, lambda: state() ^ before)
+    assert engine.records.takeovers.all() == []
+
+
 def test_what_is_undone_by_hand_is_put_right_and_in_the_ledger(engine):
     engine.create_network(ON)
     ip("link", "set", "eth0", "nomaster")

@@ -66,10 +66,12 @@ def stand_in(network: Network, endpoint: Endpoint) -> Link:
     """Return a pair that leads nowhere, for Docker to have a device to move.
 
     It has no carrier, for its host's end stays down. As soon as the device it stands
-    for can be made, that takes its place.
+    for can be made, that takes its place; or it becomes that itself, if that is a pair,
+    so it has the MTU that the parent had.
     """
     owner = Owner(network.id, endpoint.id)
     far = _far_end(network, endpoint)
+    far = replace(far, mtu=far.mtu or network.mtu or None)
     return Link(
         owner.host_end.device,
         KIND,

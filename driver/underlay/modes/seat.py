@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from underlay.errors import OtherChildren, OtherIpvlanMode, PassthruTaken
+from underlay.model import Device
+
+CHILD_KINDS = {
+    "macvlan": "macvlan",
+    "macvtap": "macvlan",
+    "ipvlan": "ipvlan",
+    "ipvtap": "ipvlan",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +49,12 @@ class Seat:
         if self.alone or other.alone:
             how = " in mode passthru" if other.alone else ""
             raise PassthruTaken(parent=parent, other=who, how=how)
+
+
+def seat_of(child: Device) -> Seat:
+    """Return how a child that somebody else made sits on its parent."""
+    kind = CHILD_KINDS[child.kind]
+    alone = child.flavour == "passthru"
+    if kind != "ipvlan":
+        return Seat(kind, alone=alone)
+    return Seat(kind, (f"ipvlan_mode={child.flavour}", f"ipvlan_flag={child.flag}"))
