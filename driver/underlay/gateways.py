@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from underlay.errors import GatewayTaken, PoolOnWire
+from underlay.host import Host
 from underlay.model import Network
 from underlay.modes import gateway, mode_of
-from underlay.uplink import Host
 
 
 def check(network: Network, routed: Iterable[Network], host: Host) -> None:

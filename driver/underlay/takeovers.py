@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from underlay.errors import GatewaySilent, NoTakeover, UnderlayError
+from underlay.identity import is_card
 from underlay.kernel import Kernel
 from underlay.model import Address, Network, Standing, Takeover
 from underlay.objects import Held, Object, Owner
@@ -128,7 +129,15 @@ class Takeovers:
         return Wanted(handed_over=frozenset(left))
 
     def _is_there(self, known: Takeover) -> bool:
-        return self.kernel.device(known.parent) is not None
+        """Tell whether the device is there: no card of other networks by its name."""
+        found = self.kernel.device(known.parent)
+        if found is None:
+            return False
+        networks = [n for n in self.records.networks.all() if n.base]
+        bases = [n.base for n in networks if n.parent == known.bridge and n.base]
+        others = [n.base for n in networks if n.parent != known.bridge and n.base]
+        mine = any(is_card(base, found) for base in bases)
+        return mine or not (bases and any(is_card(base, found) for base in others))
 
     def _begin(self, owner: Owner) -> list[Step]:
         """Note what is to be moved, before it is; return the steps."""
@@ -240,6 +249,9 @@ class Takeovers:
             return "it is wireless, and a wireless network takes frames of one MAC only"
         if networks := self.records.networks.on_parent(parent):
             return f"network {networks[0].label} is on it with devices of its own"
+        for network in self.records.networks.all():
+            if network.proxy == parent:
+                return f"it answers for the containers of network {network.label}"
         children = self.kernel.devices("macvlan", "macvtap", "ipvlan", "ipvtap")
         for child in children:
             if child.parent == parent:

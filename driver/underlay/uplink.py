@@ -5,63 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from underlay import identity
+from underlay import identity, naming
 from underlay.errors import (
     BadBridge,
     BadParent,
     BridgeFiltered,
     KernelLacks,
-    NoDefaultDevice,
     NoParent,
     did_you_mean,
 )
-from underlay.model import MAC, Address, Device, Family, Identity, Interface, Network
+from underlay.host import Host
+from underlay.model import Device, Identity, Network
 from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child import is_isolated
-from underlay.modes.options import MTU_MOST, VLAN_LEAST, VLAN_MOST, vlan
+from underlay.modes.options import MTU_MOST, vlan
 from underlay.modes.seat import CHILD_KINDS, seat_of
 from underlay.objects import PREFIX, Owner
 
-TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>[0-9]{1,9})")
 LONGEST_WISH = 256
 # What Docker calls its bridges, unless told otherwise.
 DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
 IPTABLES = {4: "iptables", 6: "ip6tables"}
 NF_SETTING = {f: f"net.bridge.bridge-nf-call-{tool}" for f, tool in IPTABLES.items()}
-
-
-class Host(Protocol):
-    """What may be asked of the host; asking changes nothing."""
-
-    def device(self, name: str) -> Device | None:
-        """Return a device by its name or alternative name."""
-
-    def devices(self, *kinds: str) -> tuple[Device, ...]:
-        """Return every device of the host namespace, or those of these kinds."""
-
-    @property
-    def can_filter(self) -> bool:
-        """Whether there are nftables."""
-
-    def default_device(self) -> str | None:
-        """Return the name of the device the default route leaves by."""
-
-    def has_kind(self, kind: str) -> bool:
-        """Tell whether the kernel can make a kind of device."""
-
-    def addresses_of(self, device: str) -> tuple[Interface, ...]:
-        """Return the host's own addresses on a device, or on all of them ("")."""
-
-    def is_own(self, address: Address) -> bool:
-        """Tell whether an address is the host's own."""
-
-    def is_answered(self, address: Address) -> bool:
-        """Tell whether somebody on a wire of this host has an address."""
-
-    def drops_bridged(self, bridge: str, family: Family) -> str:
-        """Return why frames of an IP family do not cross a bridge, "" if they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +64,12 @@ def find(network: Network, host: Host) -> Uplink:
         raise BadParent(parent=wish, why="no device has a name so long", known="-")
     if mode_name(network.options) == "bridge":
         return _bridged(wish, network, host)
-    base, tags = _base(wish, wish, host)
+    base, tags = naming.base_of(wish, wish, host)
     if base.master.startswith(PREFIX):
         why = (
             "it is a port of a bridge of underlay. Use mode=bridge with the same parent"
         )
-        raise BadParent(parent=wish, why=why, known=_known(host))
+        raise BadParent(parent=wish, why=why, known=naming.known(host))
     tag = vlan(network.options)
     return stack(base, [*tags, tag] if tag else tags, host)
 
@@ -172,7 +138,8 @@ def _in_its_place(network: Network, host: Host) -> Uplink | None:
     """Return a bridge of ours, if that and what it is in the place of are there."""
     bridge, known = host.device(network.parent), network.base
     base = host.device(known.name) if known else None
-    base = base or identity.behind(network.parent, host.devices())
+    if base is None and (found := identity.behind(network.parent, host.devices())):
+        base = host.device(found.name)
     if not (base and bridge):
         return None
     return Uplink(bridge.name, (), bridge.mtu, base=identity.of(base))
@@ -191,7 +158,7 @@ def _base_name(network: Network) -> str:
 def missing(network: Network, host: Host) -> NoParent:
     """Return the refusal for want of something to stand on."""
     known = network.base or Identity(network.uplink)
-    return _missing(known.name, host)
+    return naming.missing(known.name, host)
 
 
 def check_kernel(network: Network, host: Host) -> None:
@@ -247,7 +214,7 @@ def check_company(network: Network, others: Iterable[Network], host: Host) -> No
         apart = bool(network.vlans) and _base_now(other) != _base_now(network)
         if apart or other.vlans != network.vlans:
             why = f"network {other.label} has a VLAN of that name on another device"
-            raise BadParent(parent=network.uplink, why=why, known=_known(host))
+            raise BadParent(parent=network.uplink, why=why, known=naming.known(host))
         if theirs := mode_of(other.options).seat(other.options):
             mine.check_beside(theirs, f"network {other.label}", network.uplink)
     for child in host.devices(*CHILD_KINDS):
@@ -256,34 +223,20 @@ def check_company(network: Network, others: Iterable[Network], host: Host) -> No
             mine.check_beside(seat_of(child), who, network.uplink)
 
 
-def _base(wish: str, whole: str, host: Host) -> tuple[Device, list[int]]:
-    """Return the device a wish names, and the VLANs to be on it, lowest first."""
-    if wish == "auto":
-        return _usable(_default(host), whole, host), []
-    if wish.startswith("mac:") and "." not in wish:
-        return _usable(_by_mac(wish, host), whole, host), []
-    found = host.device(wish)
-    tagged = TAGGED.fullmatch(wish)
-    if found and not (found.ours and tagged):
-        return _usable(found, whole, host), []
-    if not tagged:
-        raise _missing(whole, host)
-    base, tags = _base(tagged["base"], whole, host)
-    if not VLAN_LEAST <= int(tagged["tag"]) <= VLAN_MOST:
-        why = f"VLAN {tagged['tag']} is not from {VLAN_LEAST} to {VLAN_MOST}"
-        raise BadParent(parent=whole, why=why, known=_known(host))
-    return base, [*tags, int(tagged["tag"])]
-
-
 def _proxy(network: Network, host: Host) -> Identity | None:
     wish = network.options.get("proxy")
     if not wish:
         return None
     if not (found := host.device(wish)):
-        raise _missing(wish, host)
-    if _usable(found, wish, host).name != wish:
+        raise naming.missing(wish, host)
+    if naming.usable(found, wish, host).name != wish:
         why = f"it is another name of {found.name}. Use proxy={found.name}"
-        raise BadParent(parent=wish, why=why, known=_known(host))
+        raise BadParent(parent=wish, why=why, known=naming.known(host))
+    master = host.device(found.master) if found.master else None
+    if master and master.kind == "bridge":
+        use = "" if master.ours else f". Use proxy={master.name}"
+        why = f"it is a port of {master.name}, which answers in its place{use}"
+        raise BadParent(parent=wish, why=why, known=naming.known(host))
     return identity.of(found)
 
 
@@ -313,12 +266,12 @@ def _bridge(wish: str, network: Network, host: Host) -> Uplink:
 def _bridged(wish: str, network: Network, host: Host) -> Uplink:
     """Return a bridge of ours in the place of the device that a wish names."""
     if wish == "auto":
-        way = _default(host)
+        way = naming.default(host)
         if way.ours and way.kind == "bridge":
             base = identity.behind(way.name, host.devices())
             known = identity.of(base) if base else None
             return Uplink(way.name, (), way.mtu, base=known)
-    base, tags = _base(wish, wish, host)
+    base, tags = naming.base_of(wish, wish, host)
     tag = vlan(network.options)
     found = stack(base, [*tags, tag] if tag else tags, host)
     why = ""
@@ -327,7 +280,7 @@ def _bridged(wish: str, network: Network, host: Host) -> Uplink:
     elif base.kind == "bridge" and found.parent == base.name:
         why = f"it is a bridge itself. Use -o bridge={base.name}"
     if why:
-        raise BadParent(parent=wish, why=why, known=_known(host))
+        raise BadParent(parent=wish, why=why, known=naming.known(host))
     bridge = Owner(shared=f"bridge/{found.parent}").device
     return Uplink(bridge, (), found.mtu, found.parent, found.base)
 
@@ -337,64 +290,3 @@ def _check_crossing(bridge: str, network: Network, host: Host) -> None:
         if why := host.drops_bridged(bridge, family):
             tool, setting = IPTABLES[family], NF_SETTING[family]
             raise BridgeFiltered(bridge=bridge, why=why, tool=tool, setting=setting)
-
-
-def _default(host: Host) -> Device:
-    name = host.default_device()
-    found = host.device(name) if name else None
-    if found is None:
-        raise NoDefaultDevice(known=_known(host))
-    return found
-
-
-def _by_mac(wish: str, host: Host) -> Device:
-    mac = wish.removeprefix("mac:").lower().replace("-", ":")
-    if not MAC.fullmatch(mac):
-        raise BadParent(
-            parent=wish, why="it is not mac:aa:bb:cc:dd:ee:ff", known=_known(host)
-        )
-    # The permanent address first: a bond gives all its members one current address.
-    ours = [d for d in host.devices() if not d.name.startswith(PREFIX)]
-    for found in (
-        [d for d in ours if d.permanent_mac == mac],
-        [d for d in ours if d.mac == mac and d.kind in ("", "veth", "bond", "bridge")],
-        [d for d in ours if d.mac == mac],
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(d.name for d in found)
-            raise BadParent(
-                parent=wish, why=f"{names} all have that address", known=_known(host)
-            )
-    raise NoParent(parent=wish, hint="", known=_known(host))
-
-
-def _missing(wish: str, host: Host) -> NoParent:
-    hint = did_you_mean(wish, _eligible(host.devices()))
-    return NoParent(parent=wish, hint=hint, known=_known(host))
-
-
-def _usable(found: Device, wish: str, host: Host) -> Device:
-    if found.loopback:
-        raise BadParent(
-            parent=wish, why="it is the loopback device", known=_known(host)
-        )
-    if found.name.startswith(PREFIX):
-        raise BadParent(
-            parent=wish, why="it belongs to a network of underlay", known=_known(host)
-        )
-    if found.kind in CHILD_KINDS:
-        under = f", stand on {found.parent} instead" if found.parent else ""
-        why = f"it is a {found.kind} child itself{under}"
-        raise BadParent(parent=wish, why=why, known=_known(host))
-    return found
-
-
-def _known(host: Host) -> str:
-    names = sorted(_eligible(host.devices()))
-    return ", ".join(names[:12]) + (" ..." if len(names) > 12 else "") or "none"
-
-
-def _eligible(devices: Iterable[Device]) -> Iterable[str]:
-    return (d.name for d in devices if not d.loopback and not d.name.startswith(PREFIX))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from time import time as wall_clock
 
 import pytest
 
 from tests.engine.test_verbs import WEB
-from tests.fakes import ETH0, LO, Clock, Death, FakeKernel, engine_on
+from tests.fakes import ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
 from underlay import status
 from underlay.errors import BadParent, GatewaySilent, NoParent, NoTakeover
 from underlay.failures import KernelRefused
@@ -157,6 +157,19 @@ def test_what_cannot_be_taken_over_is_refused_untouched(records, change, words):
         engine_on(records, kernel).create_network(ON)
     assert kernel.steps == 0
     assert records.takeovers.all() == []
+
+
+def test_what_answers_for_routed_containers_is_not_taken_over(records):
+    kernel = host()
+    engine, ipam = engine_on(records, kernel), ipam_on(records, kernel=kernel)
+    subnet = ip_network("10.9.0.0/24")
+    claim = ipam.request_pool(str(subnet), "", {}, 4)
+    ipam.request_gateway(claim.id, "10.9.0.1")
+    options = {"mode": "routed", "proxy": "eth0"}
+    segments = (Segment(subnet, ip_address("10.9.0.1"), pooled=True),)
+    engine.create_network(Network("n0", options, segments=segments))
+    with pytest.raises(NoTakeover, match="answers for the containers of network n0"):
+        engine.create_network(ON)
 
 
 def test_a_parent_of_macvlan_networks_is_not_taken_over_nor_the_other_way(records):
@@ -429,6 +442,31 @@ def test_a_container_waits_for_the_device_and_then_its_bridge_takes_that_over(re
     assert standing(kernel) == {BRIDGE: [STRAY.words]}
     assert engine.preview() == ()
     assert told(records)[1] == ""
+
+
+def test_a_card_of_other_networks_is_not_taken_over_in_the_name_of_the_one_missing(
+    records,
+):
+    kernel, engine, time = taken_over(records)
+    other = Device("eth1", "", "52:54:00:00:00:02", 1500)
+    kernel.strangers["eth1"] = other
+    beside = Network("n2", {"parent": "eth1", "host_access": "off"}, False, (SUBNET,))
+    engine.create_network(beside)
+    engine.reconcile()
+    # The other card alone is there, and is called eth0 this time.
+    boot_without(kernel)
+    kernel.strangers["eth0"] = replace(kernel.strangers.pop("eth1"), name="eth0")
+    kernel.on_devices["eth0"] = [STRAY]
+    for _ in range(2):
+        look(engine, time, "")
+        assert standing(kernel) == {"eth0": [STRAY.words]}
+        assert kernel.device("eth0").master == ""
+        assert [n["health"] for n in status.networks(records)] == ["pending", "ok"]
+    # And then both have their own names.
+    kernel.strangers["eth1"], kernel.strangers["eth0"] = other, ETH0
+    look(engine, time, "")
+    assert kernel.device("eth0").master == BRIDGE
+    assert records.networks.get("n2").parent == "eth1"
 
 
 @pytest.mark.parametrize("wish", ["eth0", "auto", f"mac:{ETH0.mac}"])

@@ -224,3 +224,12 @@ def test_children_of_other_programs_count_too(asked, kind, flavour, refusal):
         return
     with pytest.raises(refusal, match="device x0, not of underlay"):
         uplink.check_company(on(**asked), [], host(child))
+
+
+@pytest.mark.parametrize(("ours", "use"), [(False, "Use proxy=br9"), (True, "")])
+def test_a_port_of_a_bridge_answers_nobody(ours, use):
+    bridge = Device("br9", "bridge", ETH0.mac, 1500, ours=ours)
+    kernel = host(bridge, replace(ETH1, master="br9"))
+    network = Network("n1", {"mode": "routed", "proxy": "eth1"})
+    with pytest.raises(BadParent, match=f"a port of br9, .* place.*{use}"):
+        uplink.find(network, kernel)

@@ -1,0 +1,39 @@
+"""The host as the modes and parents ask about it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from underlay.model import Address, Device, Family, Interface
+
+
+class Host(Protocol):
+    """What may be asked of the host; asking changes nothing."""
+
+    def device(self, name: str) -> Device | None:
+        """Return a device by its name or alternative name."""
+
+    def devices(self, *kinds: str) -> tuple[Device, ...]:
+        """Return every device of the host namespace, or those of these kinds."""
+
+    @property
+    def can_filter(self) -> bool:
+        """Whether there are nftables."""
+
+    def default_device(self) -> str | None:
+        """Return the name of the device the default route leaves by."""
+
+    def has_kind(self, kind: str) -> bool:
+        """Tell whether the kernel can make a kind of device."""
+
+    def addresses_of(self, device: str) -> tuple[Interface, ...]:
+        """Return the host's own addresses on a device, or on all of them ("")."""
+
+    def is_own(self, address: Address) -> bool:
+        """Tell whether an address is the host's own."""
+
+    def is_answered(self, address: Address) -> bool:
+        """Tell whether somebody on a wire of this host has an address."""
+
+    def drops_bridged(self, bridge: str, family: Family) -> str:
+        """Return why frames of an IP family do not cross a bridge, "" if they do."""
