@@ -461,7 +461,10 @@ def test_a_card_of_other_networks_is_not_taken_over_in_the_name_of_the_one_missi
         look(engine, time, "")
         assert standing(kernel) == {"eth0": [STRAY.words]}
         assert kernel.device("eth0").master == ""
-        assert [n["health"] for n in status.networks(records)] == ["pending", "ok"]
+        assert [n["health"] for n in status.networks(records)] == [
+            "pending",
+            "repaired",
+        ]
     # And then both have their own names.
     kernel.strangers["eth1"], kernel.strangers["eth0"] = other, ETH0
     look(engine, time, "")
