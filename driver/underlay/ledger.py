@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from underlay.model import Network, Repair
 from underlay.objects import Owner
 from underlay.records import Records
-from underlay.steps import Amend, Create, Step
+from underlay.steps import Step, before
 
 
 @dataclass
@@ -27,23 +27,21 @@ class Ledger:
 
     def enter(self, owner: Owner, step: Step, refused: str) -> None:
         """Enter what was found, and what became of it."""
-        before = step.seen if isinstance(step, Amend) else step.object
-        was = "" if isinstance(step, Create) else str(Create(before))
-        entry = self._entry(owner, was, str(step))
+        entry = self._entry(owner, before(step), str(step))
         place = getattr(step.object, "sandbox", "")
         self._entries.append(replace(entry, place=place, error=refused))
 
-    def follow(self, before: Network, after: Network) -> None:
+    def follow(self, last: Network, now: Network) -> None:
         """Enter that a network stands on another device, or one that was renamed."""
-        was, now = (f"parent {_base(n)}" for n in (before, after))
-        if before.base and was != now:
-            self._entries.append(self._entry(Owner(after.id), was, f"follow {now}"))
+        was, to = (f"parent {_base(n)}" for n in (last, now))
+        if last.base and was != to:
+            self._entries.append(self._entry(Owner(now.id), was, f"follow {to}"))
 
-    def _entry(self, owner: Owner, before: str, step: str) -> Repair:
+    def _entry(self, owner: Owner, was: str, step: str) -> Repair:
         network, container = names(self.records, owner)
         now = self.clock()
         took = now - self.noticed
-        return Repair(now, owner.mark, "", before, step, took, "", network, container)
+        return Repair(now, owner.mark, "", was, step, took, "", network, container)
 
     def close(self, owner: Owner, refusal: str) -> None:
         """Note how it ended with an owner: the first refusal, or ""."""

@@ -62,6 +62,23 @@ class Delete:
 Step = Create | Amend | Delete
 
 
+def before(step: Step) -> str:
+    """Return what a step found, in iproute2's words; "" for nothing."""
+    if isinstance(step, Create):
+        return ""
+    if not isinstance(step, Amend):
+        return str(Create(step.object))
+    wanted, seen = step.object, step.seen
+    if not isinstance(wanted, Link) or not isinstance(seen, Link):
+        return str(Create(seen))
+    paths = {setting.partition("=")[0] for setting in wanted.astray(seen)}
+    found = [s for s in seen.settings if s.partition("=")[0] in paths]
+    words = ["sysctl -w", *found] if found else []
+    settings = " ".join(words).replace("*", seen.name).replace("/", ".")
+    parts = [settings, "" if wanted.is_as(seen) else str(Create(seen))]
+    return "; ".join(part for part in parts if part)
+
+
 def is_new_to_the_wire(step: Step) -> bool:
     """Tell whether by a step something is to be found where it was not."""
     found = step.object

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from underlay.objects import Chain, Link, Owner
 from underlay.plan import plan
+from underlay.steps import Amend, Create, Delete, before
 from underlay.wanted import Wanted
 
 OWNER = Owner("n", "e")
@@ -57,6 +58,18 @@ def test_settings_that_differ_are_set_alone_and_before_what_else_does():
     assert texts(Wanted((want,)), [seen]) == [
         f"{sysctl} net.ipv6.conf.ul-1.accept_dad=0"
     ]
+
+
+def test_a_step_tells_what_was_there_before_it():
+    want = replace(CHILD, settings=(LOOSE.format(2), QUIET.format(0)), up=True)
+    seen = replace(want, settings=(LOOSE.format(0), QUIET.format(0)))
+    link = "ip link add link eth0 name ul-1 up type macvlan mode bridge"
+    assert before(Create(want)) == ""
+    assert before(Delete(want)) == link
+    was = "sysctl -w net.ipv4.conf.ul-1.rp_filter=0"
+    assert before(Amend(seen, want)) == was
+    down = replace(seen, up=False)
+    assert before(Amend(down, want)) == f"{was}; {link.replace(' up', '')}"
 
 
 def test_settings_that_are_not_shown_or_came_from_another_device_are_not_compared():
