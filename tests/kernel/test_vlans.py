@@ -91,7 +91,13 @@ def test_the_host_itself_takes_no_part_in_what_is_made_for_containers(engine, pa
     assert ip("addr", "show", device).count("inet") == 0
     settings = Path("/proc/sys/net")
     assert (settings / f"ipv6/conf/{device}/accept_ra").read_text() == "0\n"
-    assert (settings / f"ipv4/conf/{device}/arp_ignore").read_text() == "1\n"
+    answering = settings / f"ipv4/conf/{device}/arp_ignore"
+    assert answering.read_text() == "1\n"
+    answering.write_text("0")
+    step = f"sysctl -w net.ipv4.conf.{device}.arp_ignore=1"
+    assert [str(s) for s in engine.preview()] == [step]
+    assert engine.reconcile() == []
+    assert answering.read_text() == "1\n"
 
 
 def test_a_vlan_taken_down_is_set_up_again(engine):

@@ -15,12 +15,6 @@ from underlay.kernel import asking, births, carriers, links, sandboxes, standing
 from underlay.objects import Link, Port
 from underlay.steps import Amend, Create, Delete, Step
 
-_QUIET = (
-    "net/ipv6/conf/*/addr_gen_mode=1",
-    "net/ipv6/conf/*/accept_ra=0",
-    "net/ipv4/conf/*/arp_ignore=1",
-)
-
 
 def touch(step: Step) -> None:
     """Make, change or delete a link; raises NetlinkError, OSError."""
@@ -49,7 +43,7 @@ def _create(link: Link) -> None:
         return
     if owner.alias:
         _call(link.name, owner.alias)
-    _set_up(link)
+    _set((*link.settings, *link.inherited), link.name)
     if link.peer and link.peer.sandbox:
         sandboxes.finish(link.peer)
     elif link.peer and link.peer.owner:
@@ -64,17 +58,6 @@ def _call(name: str, alias: str) -> None:
     """
     with IPRoute() as kernel, suppress(NetlinkError):
         kernel.link("property_add", index=links.index_of(name), altname=alias)
-
-
-def _set_up(link: Link) -> None:
-    """Write a link's own settings before it is up.
-
-    On what others stand on, the host would else take part in the VLAN by itself: with a
-    link-local address, with one and a default route by router advertisement, and with
-    answers to ARP for all it has.
-    """
-    quiet = _QUIET if link.kind in carriers.KINDS else ()
-    _set((*link.settings, *link.inherited, *quiet), link.name)
 
 
 def _set(settings: Iterable[str], device: str) -> None:

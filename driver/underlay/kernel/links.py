@@ -36,6 +36,7 @@ _AF_SPEC, _CONF = 26, {socket.AF_INET: 1, socket.AF_INET6: 2}
 _SETTINGS = (
     ("net/ipv4/conf/*/rp_filter", socket.AF_INET, 7),
     ("net/ipv4/conf/*/arp_filter", socket.AF_INET, 12),
+    ("net/ipv4/conf/*/arp_ignore", socket.AF_INET, 18),
     ("net/ipv6/conf/*/accept_ra", socket.AF_INET6, 3),
     ("net/ipv6/conf/*/proxy_ndp", socket.AF_INET6, 22),
     ("net/ipv6/conf/*/disable_ipv6", socket.AF_INET6, 26),

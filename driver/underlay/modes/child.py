@@ -22,6 +22,13 @@ NETWORK_KEYS = (
     *read.MTU_KEYS,
     *read.REPAIR_KEYS,
 )
+# The host would else take part in a VLAN by itself: with a link-local address, with one
+# and a default route by router advertisement, and with answers to ARP for all it has.
+QUIET = (
+    "net/ipv6/conf/*/addr_gen_mode=1",
+    "net/ipv6/conf/*/accept_ra=0",
+    "net/ipv4/conf/*/arp_ignore=1",
+)
 ENDPOINT_KEYS = (*gateway.ENDPOINT_KEYS, *read.MTU_KEYS, *read.REPAIR_KEYS)
 
 
@@ -92,7 +99,7 @@ def network_objects(network: Network) -> Iterable[Link]:
     if is_isolated(network.options):
         owner = Owner(network.id)
         size = read.mtu(network.options)
-        yield Link(owner.device, "dummy", owner, mtu=size, up=True)
+        yield Link(owner.device, "dummy", owner, mtu=size, up=True, settings=QUIET)
     below = ""
     for name in network.vlans:
         owner = Owner(shared=name)
@@ -100,7 +107,13 @@ def network_objects(network: Network) -> Iterable[Link]:
         # What it stands on may have another name by now.
         base = network.base.name if network.base else base
         yield Link(
-            owner.device, "vlan", owner, parent=below or base, vlan=int(tag), up=True
+            owner.device,
+            "vlan",
+            owner,
+            parent=below or base,
+            vlan=int(tag),
+            up=True,
+            settings=QUIET,
         )
         below = owner.device
 
