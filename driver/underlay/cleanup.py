@@ -110,14 +110,18 @@ class Cleanup:
             yield f"pool {claim.id}", (Owner(claim.network), free)
 
     def _in_sandboxes(self) -> frozenset[Address]:
-        """Return what devices of ours have whose endpoints are not on record.
+        """Return what devices of these networks have in all other namespaces.
 
-        All namespaces are gone through: once for a view, and only if somebody asks.
+        They are gone through once for a view, and only if somebody asks. In a container
+        there may be another host of this driver, which is nothing of ours.
         """
         if self._held is None:
-            known = {e.sandbox for e in self.records.networks.endpoints()} - {""}
-            found = self.kernel.elsewhere(known).values()
-            self._held = frozenset(address for held in found for address in held)
+            known = {network.id for network in self.records.networks.all()}
+            found = self.kernel.elsewhere(()).items()
+            held = (a for mark, a in found if Owner.parse(mark).network in known)
+            self._held = frozenset(
+                address for addresses in held for address in addresses
+            )
         return self._held
 
     def _staying(self, view: DockerView) -> Iterator[tuple[str, Callable[[], None]]]:

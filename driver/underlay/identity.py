@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from underlay.model import Device, Identity
 from underlay.objects import PREFIX, Owner
@@ -53,6 +54,16 @@ def is_card(known: Identity, device: Device) -> bool:
     if known.permanent_mac:
         return device.permanent_mac == known.permanent_mac
     return known.kind in _HAS_ITS_OWN and device.mac == known.mac != ""
+
+
+def has_moved(last: Identity, now: Identity) -> bool:
+    """Tell whether a network is on another card than last, or on one that was renamed.
+
+    A bridge may have another MAC with each of its ports.
+    """
+    own = last.permanent_mac or last.kind in _HAS_ITS_OWN
+    other = replace(last, name="") != replace(now, name="")
+    return last.name != now.name or bool(own and other)
 
 
 def _is_candidate(device: Device) -> bool:

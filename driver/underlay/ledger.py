@@ -24,6 +24,7 @@ class Ledger:
     noticed: float = 0.0
     _entries: list[Repair] = field(default_factory=list)
     _troubles: dict[str, str] = field(default_factory=dict)
+    _refused: set[tuple[str, str]] = field(default_factory=set)
 
     def enter(self, owner: Owner, step: Step, refused: str) -> None:
         """Enter what was found, and what became of it."""
@@ -56,10 +57,12 @@ class Ledger:
         with self.records.writing(durable=False):
             # What is refused as it was the last time is no news, and would push all
             # that is out of the ledger in the end.
-            known = {t.mark: t.text for t in self.records.notes.troubles()}
-            stale = {mark for mark, text in troubles.items() if known.get(mark) == text}
-            news = (e for e in entries if not (e.error and e.mark in stale))
+            refused = {(e.mark, e.error) for e in entries if e.error}
+            news = (e for e in entries if (e.mark, e.error) not in self._refused)
             self.records.repairs.note(news)
+            failing = {trouble.mark for trouble in self.records.notes.troubles()}
+            waiting = failing - troubles.keys()
+            self._refused = refused | {r for r in self._refused if r[0] in waiting}
             for mark, refusal in troubles.items():
                 if refusal:
                     self.records.notes.note_trouble(mark, refusal, self.clock())

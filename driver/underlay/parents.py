@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -61,13 +61,7 @@ class Parents:
         if all(self.look(network) == network for network in known):
             return
         with self.records.writing(durable=False):
-            pairs = [(n, self.look(n)) for n in self.records.networks.all()]
-            names: dict[str, str] = {}
-            for old, new in pairs:
-                names |= _renamed(old, new)
-            self.records.settings.rename_devices(names)
-            for old, new in pairs:
-                self._note(old, new)
+            self._note_all({})
 
     def look(self, network: Network) -> Network:
         """Return a network with its parent as that is now."""
@@ -106,14 +100,14 @@ class Parents:
         """Tell whether what is called as a network's card was is another network's.
 
         Cards are called by turns as they come up at a boot: that one has the name while
-        the right one is not there yet.
+        the right one is not there yet. Who was asked for by that name is no other.
         """
         base = network.base
         if base is None or name != base.name or is_card(base, device):
             return False
         if not is_card(identity.of(device), device):
             return False  # nothing tells this kind of device from others
-        known = self.records.networks.all()
+        known = (n for n in self.records.networks.all() if not _is_wish(name, n))
         return any(is_card(n.base, device) for n in known if n.base)
 
     def beside(self, network: Network) -> list[Network]:
@@ -122,23 +116,28 @@ class Parents:
         return [n for n in known if n.parent == network.parent]
 
     def note(self, before: Network, after: Network) -> None:
-        """Note what changed; part of a transaction.
-
-        All networks on a card move together to the one in its place: whoever was left
-        behind would find it taken.
-        """
+        """Note what changed; part of a transaction."""
         if before == after:
             return
-        pairs = [(before, after)]
-        if before.base and after.base and not _is_same_card(before.base, after.base):
-            pairs += [
-                (other, self.look(other))
-                for other in self.records.networks.all()
-                if other.id != before.id
-                and other.base
-                and _is_same_card(other.base, before.base)
-            ]
+        if before.base and after.base and identity.has_moved(before.base, after.base):
+            self._note_all({before.id: after})
+            return
         self.records.settings.rename_devices(_renamed(before, after))
+        self._note(before, after)
+
+    def _note_all(self, looked: Mapping[str, Network]) -> None:
+        """Note how all networks are, of which some were `looked` at.
+
+        Together: names may have been exchanged, and whoever was left behind on a card
+        would find the one in its place taken.
+        """
+        pairs = [
+            (n, looked.get(n.id) or self.look(n)) for n in self.records.networks.all()
+        ]
+        names: dict[str, str] = {}
+        for old, new in pairs:
+            names |= _renamed(old, new)
+        self.records.settings.rename_devices(names)
         for old, new in pairs:
             self._note(old, new)
 
@@ -150,10 +149,11 @@ class Parents:
             log.warning("parent", extra={"network": after.label, "parent": said})
         if before.base and after.base and before.base.mac != after.base.mac:
             self.with_new_mac.append(after)
-        if (before.parent, before.base) != (after.parent, after.base):
-            now = after.parent or (after.base.name if after.base else "")
-            log.warning("parent", extra={"network": after.label, "now": now})
-            self.moved.append((before, after))
+        was, now = before.base, after.base
+        if was and now and identity.has_moved(was, now):
+            log.warning("parent", extra={"network": after.label, "now": now.name})
+            if (before, after) not in self.moved:  # a verb that failed noted it too
+                self.moved.append((before, after))
         self.records.networks.move(after)
 
     def _with_proxy(self, network: Network) -> Network:
@@ -185,13 +185,15 @@ class Parents:
         return replace(network, here=here, mac=parent.mac)
 
 
-def _is_same_card(one: Identity, other: Identity) -> bool:
-    return replace(one, name="") == replace(other, name="")
+def _is_wish(name: str, network: Network) -> bool:
+    """Tell whether a network was asked for on a device by this name."""
+    asked = network.options.get("parent") or network.options.get("proxy", "")
+    return asked == name or asked.startswith(f"{name}.")
 
 
 def _renamed(before: Network, after: Network) -> dict[str, str]:
-    """Return what the devices of a network are called now, by their old names."""
+    """Return what devices of a network are called otherwise now, by their old names."""
     names = {before.parent: after.parent}
     if before.base and after.base:
         names[before.base.name] = after.base.name
-    return names
+    return {was: now for was, now in names.items() if was != now}

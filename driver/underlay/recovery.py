@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface
 
-from underlay import pools, standins, tenures, uplink
+from underlay import identity, pools, standins, tenures, uplink
 from underlay.adoption import Adoption, Before
 from underlay.engine import Engine
 from underlay.errors import UnderlayError
@@ -196,13 +196,12 @@ class Recovery:
 
     def _note_bridge(self, bridge: str) -> None:
         """Note what a bridge of ours stands in the place of."""
-        for device in self.kernel.devices():
-            ours = Owner(shared=f"bridge/{device.name}").device == bridge
-            if ours and not self.records.takeovers.of(device.name):
-                settings = self.kernel.settings_of(device.name)
-                self.records.takeovers.note(
-                    Takeover(device.name, bridge, "on", (), settings)
-                )
+        device = identity.behind(bridge, self.kernel.devices())
+        if device and not self.records.takeovers.of(device.name):
+            settings = self.kernel.settings_of(device.name)
+            self.records.takeovers.note(
+                Takeover(device.name, bridge, "on", (), settings)
+            )
 
     def _add_endpoint(
         self, network: DockerNetwork, listed: DockerEndpoint, told: DockerContainer

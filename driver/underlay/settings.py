@@ -59,8 +59,9 @@ def load(environment: Mapping[str, str], path: Path = FILE) -> Settings:
 
 
 _LEAST = {"period": 0.1, "grace": 1.0, "docker_timeout": 1.0}
-# Lower numbers are the kernel's, and what `ip route` and Docker leave theirs under.
-_PROTOCOLS = range(5, 256)
+# Not the kernel's numbers, what `ip route` and Docker leave theirs under, and those of
+# DHCP clients and routing daemons: /etc/iproute2/rt_protos, and FRR's.
+_PROTOCOLS = {*range(19, 256)} - {42, 99, *range(186, 200)}
 _KINDS = {f.name: type(f.default) for f in fields(Settings)}
 
 
@@ -94,7 +95,7 @@ def _value(key: str, value: object, where: str) -> object:
     if _KINDS[key] is int:
         digits = str(value)
         if not (digits.isdecimal() and int(digits) in _PROTOCOLS):
-            why = f"{value!r} is not a number from {_PROTOCOLS[0]} to {_PROTOCOLS[-1]}"
+            why = f"{value!r} is not a number from 19 to 255, but 42, 99, 186 to 199"
             raise BadSettings(where=where, why=why, hint="")
         return int(digits)
     if not isinstance(value, str) or (not value and key != "status_listen"):

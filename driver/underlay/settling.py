@@ -56,8 +56,10 @@ class Settling:
                 continue
             steps, version = self._confirmed(owner, found)
             with self.records.alone():
-                if version not in (None, self.records.version()):
-                    continue  # somebody may need it by now; a pass comes after that
+                if version and version != self.records.version():
+                    # Somebody may need it by now: it is looked at again.
+                    self.patience.note(owner, failed=True, repaired=False)
+                    continue
                 refused, taken = self._settle(owner, steps)
             tries = {"failed": bool(refused), "repaired": bool(taken)}
             if self.patience.note(owner, **tries) and not refused:
@@ -123,7 +125,8 @@ class Settling:
         want, room = self._inside_again(owner)
         steps = self.builder.steps({owner}, devices, want=want, beside=room)
         if any(isinstance(s.object, Sysctl) for s in stirred):
-            steps = (*steps, *self._settings_again(owner))
+            others = (s for s in steps if not isinstance(s.object, Sysctl))
+            steps = (*others, *self._settings_again(owner))
         return [s for s in steps if isinstance(s.object, Link) or s.object.key in keys]
 
     def _settings_again(self, owner: Owner) -> Iterable[Step]:

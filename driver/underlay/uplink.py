@@ -140,7 +140,14 @@ def _in_its_place(network: Network, host: Host) -> Uplink | None:
     base = host.device(known.name) if known else None
     if base is None and (found := identity.behind(network.parent, host.devices())):
         base = host.device(found.name)
-    if not (base and bridge):
+    if bridge is None:
+        return None
+    if base is None and known:
+        # One that was renamed is its port still, under the name on record.
+        ports = [d for d in host.devices() if d.master == bridge.name and not d.ours]
+        is_port = any(identity.is_card(known, d) for d in ports)
+        return Uplink(bridge.name, (), bridge.mtu, base=known) if is_port else None
+    if base is None:
         return None
     return Uplink(bridge.name, (), bridge.mtu, base=identity.of(base))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from underlay import inside
 from underlay.model import Endpoint, Network, Setting, Takeover
 from underlay.modes import mode_of, pair
-from underlay.objects import Held, Link, Object, Owner, Port, Sysctl
+from underlay.objects import Held, Link, Object, Owner, Permit, Port, Sysctl
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,11 @@ def of_endpoint(network: Network, endpoint: Endpoint, *, there: bool = False) ->
     is to be, and Docker is not about to move it.
     """
     mode = mode_of(network.options)
-    objects: tuple[Object, ...]
-    if network.has_ground:
-        objects = tuple(mode.endpoint_objects(network, endpoint))
-    else:
-        objects = (pair.stand_in(network, endpoint),)
+    objects: tuple[Object, ...] = tuple(mode.endpoint_objects(network, endpoint))
+    if not network.has_ground:
+        # Ports of a bridge are there still, and what lets them reach each other.
+        permits = (o for o in objects if isinstance(o, Permit))
+        objects = (pair.stand_in(network, endpoint), *permits)
     reasons = frozenset(mode.reasons(network))
     if not endpoint.sandbox:
         return Wanted(objects, reasons=reasons)

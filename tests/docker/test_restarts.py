@@ -127,8 +127,10 @@ def test_a_container_that_died_while_dockerd_was_down_is_freed(sites):
         )
         site.ping_from_lan(kept)
     finally:
+        site.clear()
         site.host.stop_dockerd()
         site.host.start_dockerd()
+    site.assert_nothing_left()
 
 
 def test_live_restored_containers_are_never_freed(sites):

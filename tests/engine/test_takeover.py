@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Interface, ip_address, ip_network
 from time import time as wall_clock
 
 import pytest
@@ -15,7 +15,7 @@ from underlay import status
 from underlay.errors import BadParent, GatewaySilent, NoParent, NoTakeover
 from underlay.failures import KernelRefused
 from underlay.model import Device, Network, Segment, Standing
-from underlay.objects import Owner, Port
+from underlay.objects import Owner, Permit, Port
 from underlay.records import Records
 from underlay.rounds import REPAIR_SECONDS, REPAIRS
 
@@ -495,6 +495,22 @@ def test_a_network_of_an_older_version_is_waited_for_as_well(records):
     assert told(records) == ("pending", WAITED_FOR)
 
 
+def permits(kernel):
+    return {o.match for o in kernel.others.values() if isinstance(o, Permit)}
+
+
+def test_a_renamed_device_is_a_port_still_and_so_are_new_containers(records):
+    kernel, engine, time = taken_over(records)
+    before = dict(kernel.links)
+    kernel.strangers["lan0"] = replace(kernel.strangers.pop("eth0"), name="lan0")
+    look(engine, time, "")
+    assert kernel.links == before
+    assert permits(kernel) == {f"-i {BRIDGE} -o {BRIDGE}"}
+    assert told(records)[1] == ""
+    engine.create_endpoint(replace(WEB, id="e2", ipv4=IPv4Interface("10.0.0.7/24")))
+    assert kernel.links[Owner("n1", "e2").host_end.device].master == BRIDGE
+
+
 def test_a_running_container_keeps_its_port_while_the_device_is_away(records):
     kernel, engine, time = taken_over(records)
     before = dict(kernel.links)
@@ -504,6 +520,8 @@ def test_a_running_container_keeps_its_port_while_the_device_is_away(records):
         look(engine, time, "")
         time.now += 1
     assert (kernel.links, standing(kernel)) == (before, held)
+    # Where bridged frames pass the firewall, they reach each other by that.
+    assert permits(kernel) == {f"-i {BRIDGE} -o {BRIDGE}"}
     assert records.notes.troubles() == []
     assert told(records) == ("pending", WAITED_FOR)
     kernel.strangers["eth0"] = ETH0

@@ -343,7 +343,7 @@ def test_what_is_configured_on_the_device_later_goes_to_the_bridge(engine):
     assert "10.0.0.6/24" not in ip("addr")
 
 
-def test_a_renamed_device_is_waited_for_and_costs_the_host_nothing(engine):
+def test_a_renamed_device_stays_a_port_and_costs_nobody_anything(engine):
     before = state()
     engine.create_network(ON)
     shown = ip("addr", "show", BRIDGE)
@@ -352,7 +352,10 @@ def test_a_renamed_device_is_waited_for_and_costs_the_host_nothing(engine):
     ip("link", "set", "lan0", "up")
     assert engine.reconcile() == []
     assert engine.preview() == ()
-    assert "no device eth0" in engine.records.networks.get("n1").absent
+    assert engine.records.networks.get("n1").absent == ""
+    engine.create_endpoint(Endpoint("e1", "n1"))
+    assert fact(Owner("n1", "e1").host_end.device, "master") == BRIDGE
+    engine.delete_endpoint("n1", "e1")
     engine.delete_network("n1")
     assert engine.reconcile() == []
     assert ip("addr", "show", BRIDGE) == shown

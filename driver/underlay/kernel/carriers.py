@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from underlay.kernel import ip, links, namespaces
 from underlay.kernel.links import RawLink
-from underlay.objects import PREFIX, Owner, Port
+from underlay.objects import PREFIX, Port
 
 # The kinds that others can put something on, in the host, before we delete them.
 KINDS = ("vlan", "dummy")
@@ -27,7 +27,7 @@ def ports(ours: Iterable[RawLink]) -> Iterator[Port]:
 
 
 def _parent(bridge: RawLink) -> str:
-    return Owner.parse(bridge.alias).shared.removeprefix("bridge/")
+    return bridge.owner.bridged if bridge.owner else ""
 
 
 def what_stands_on(carrier: RawLink) -> str:

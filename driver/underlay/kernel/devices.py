@@ -93,10 +93,15 @@ def _amend(seen: Link, link: Link) -> None:
     found = links.link_named(seen.name)
     if found is None or not found.ours:
         raise OSError(errno.ENODEV, f"{seen.name} is gone")
-    _set(link.astray(seen), seen.name)
-    if link.is_as(seen):
-        return
-    change: dict[str, Any] = {"index": found.index}
+    try:
+        _set(link.astray(seen), seen.name)
+    finally:
+        if not link.is_as(seen):
+            _change(found.index, seen, link)
+
+
+def _change(index: int, seen: Link, link: Link) -> None:
+    change: dict[str, Any] = {"index": index}
     if link.mac:
         change["address"] = link.mac
     if link.mtu:

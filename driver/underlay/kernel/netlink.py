@@ -65,6 +65,7 @@ class Netlink:
         # Asking iptables and nft takes a few processes, so they are asked for leftovers
         # only as long as there may be any: at first, and after a rule was made.
         self._may_permit = self._may_filter = True
+        self._chains: frozenset[Object] = frozenset()
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         """Return our objects: all of them, or the links of these names."""
@@ -86,11 +87,10 @@ class Netlink:
         seen = links.all_links()
         names = {raw.index: raw.name for raw in seen}
         ours = [raw for raw in seen if raw.ours]
-        chains: Iterable[Object] = ()
         if self._may_filter:
-            with _as_if_none("nft list tables"):
-                chains = frozenset(nftables.chains())
-                self._may_filter = bool(chains)
+            with _as_last_time("nft list tables"):
+                self._chains = frozenset(nftables.chains())
+                self._may_filter = bool(self._chains)
         return frozenset(
             (
                 *(_ours(raw, names.get) for raw in ours),
@@ -98,7 +98,7 @@ class Netlink:
                 *ip.addresses({raw.index: raw.name for raw in ours}),
                 *ip.routes(names),
                 *ip.neighbours(names),
-                *chains,
+                *self._chains,
             )
         )
 
@@ -117,11 +117,11 @@ class Netlink:
         """Return the rules of ours, and those wanted that nothing makes necessary."""
         if not (wanted or self._may_permit):
             return frozenset()
-        with _as_if_none("iptables -S DOCKER-USER"):
+        with _as_last_time("iptables -S DOCKER-USER"):
             found = frozenset(iptables.permits(wanted))
             self._may_permit = bool(wanted or found)
             return found
-        return frozenset()
+        return frozenset(wanted)
 
     def needed(self, reason: str) -> list[Setting]:
         """Return what is to be set for a reason, with how it is now."""
@@ -300,8 +300,8 @@ def _looking(words: str) -> Iterator[None]:
 
 
 @contextmanager
-def _as_if_none(words: str) -> Iterator[None]:
-    """Go on if a program does not tell: whoever needs a rule hears when it is made."""
+def _as_last_time(words: str) -> Iterator[None]:
+    """Go on if a program does not tell: whatever is there is as it was, most likely."""
     try:
         yield
     except OSError as error:
