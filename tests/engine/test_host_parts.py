@@ -340,6 +340,22 @@ def test_nobody_waits_for_a_look_at_everything(path, kernel, monkeypatch, what):
     assert not any(waited)
 
 
+def test_a_setting_that_drifted_is_written_once(path, kernel):
+    engine, ipam = parts(path, kernel)
+    create, start, *_ = life(engine, ipam, MACVLAN)
+    create()
+    start()
+    assert engine.reconcile() == []
+    drifted = [k for k in kernel.settings if "ul-" in k]
+    assert drifted
+    for setting in drifted:
+        kernel.settings[setting] = "7"
+    before = kernel.steps
+    assert engine.reconcile() == []
+    assert kernel.steps == before + len(drifted)
+    assert len(engine.records.repairs.latest(100)) == len(drifted)
+
+
 def test_a_leftover_that_somebody_needs_meanwhile_is_left_alone(
     path, kernel, monkeypatch
 ):

@@ -11,7 +11,7 @@ from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from underlay.announcer import Announcer
 from underlay.errors import BadParent
 from underlay.failures import KernelRefused
-from underlay.model import Device, Inside
+from underlay.model import Device, Inside, Setting
 from underlay.objects import Address, Owner, Route
 
 ROOM = "/run/docker/netns/web"
@@ -212,3 +212,47 @@ def test_a_passthru_child_has_the_mac_of_its_parent_whatever_that_is(engine, ker
     assert kernel.steps == steps
     engine.passes.announcer.send()
     assert len(kernel.announced) > told
+
+
+def test_a_network_made_on_the_card_in_the_place_of_another_strands_nobody(
+    engine, kernel
+):
+    options = {"parent": "eth0", "host_access": "off"}
+    engine.create_network(replace(LAN, options=options))
+    kernel.strangers["eth0"] = replace(ETH0, mac=NEW_MAC)
+    # Before any pass has seen it.
+    engine.create_network(replace(LAN, id="n2", options=options))
+    calm(engine)
+    assert places(engine) == {"n1": "eth0", "n2": "eth0"}
+
+
+def test_settings_follow_cards_that_swapped_their_names_whoever_sees_it_first(
+    engine, kernel
+):
+    on_two_cards(engine, kernel)
+    records = engine.records
+    path, reason = "net/ipv4/conf/{}/rp_filter", "loose/{}/4"
+    with records.writing():
+        records.settings.note(
+            Setting(reason.format(name), path.format(name), was, "2")
+            for name, was in (("eth0", "0"), ("eth1", "1"))
+        )
+    first, second = kernel.strangers["eth0"], kernel.strangers["eth1"]
+    kernel.strangers["eth0"] = replace(second, name="eth0")
+    kernel.strangers["eth1"] = replace(first, name="eth1")
+    parents, network = engine.passes.parents, records.networks.get("n1")
+    with records.writing():
+        parents.note(network, parents.look(network))
+    found = {s.path: s.before for s in records.settings.all()}
+    assert found == {path.format("eth1"): "0", path.format("eth0"): "1"}
+    assert places(engine) == {"n1": "eth1", "n2": "eth0"}
+
+
+def test_a_bridge_that_takes_the_mac_of_a_new_port_is_no_other_bridge(engine, kernel):
+    bridge = Device("br9", "bridge", ETH0.mac, 1500)
+    kernel.strangers["br9"] = bridge
+    engine.create_network(replace(LAN, options={"mode": "bridge", "bridge": "br9"}))
+    kernel.strangers["br9"] = replace(bridge, mac=NEW_MAC)
+    calm(engine)
+    assert engine.records.networks.get("n1").base.mac == NEW_MAC
+    assert engine.records.repairs.latest(10) == []

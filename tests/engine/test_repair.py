@@ -18,6 +18,7 @@ from tests.fakes import BR0, ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam
 from underlay.errors import NoParent
 from underlay.failures import KernelRefused
 from underlay.learning import LOST_SECONDS
+from underlay.ledger import Ledger
 from underlay.model import Device, Endpoint, Network, Segment
 from underlay.objects import Address, Link, Owner, Route
 from underlay.records import Records
@@ -28,6 +29,7 @@ from underlay.rounds import (
     SECOND_LOOK_SECONDS,
     STAND_IN_SECONDS,
 )
+from underlay.steps import Create
 
 FOUR, SIX = ip_network("10.0.0.0/24"), ip_network("fd00::/64")
 GATEWAY4, GATEWAY6 = ip_address("10.0.0.1"), ip_address("fd00::1")
@@ -438,6 +440,25 @@ def test_a_host_that_changes_all_the_time_does_not_have_it_tried_all_the_time(
     world.time.now += 20
     world.look("")
     assert "eth0" in world.kernel.rooms[ROOM]
+
+
+def test_a_refusal_that_comes_to_another_is_entered_as_well(records):
+    clock = Clock()
+    ledger = Ledger(records, clock)
+    steps = [Create(Route(ip_network(f"10.{n}.0.0/24"), "x", 1)) for n in range(2)]
+
+    def refused(*which):
+        for n in which:
+            ledger.enter(Owner("n1", "e1"), steps[n], f"refused {n}")
+        ledger.close(Owner("n1", "e1"), f"refused {which[0]}" if which else "")
+        ledger.write()
+        return [r.error for r in records.repairs.latest(10)][::-1]
+
+    assert refused(0) == ["refused 0"]
+    assert refused(0, 1) == refused(0, 1) == ["refused 0", "refused 1"]
+    # That it was right in between is news as well.
+    refused()
+    assert refused(0) == ["refused 0", "refused 1", "refused 0"]
 
 
 def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
