@@ -10,6 +10,7 @@ from tests.engine.test_failures import agree
 from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
 from underlay.failures import KernelRefused
+from underlay.modes.child import QUIET
 from underlay.objects import Link, Owner
 from underlay.plan import plan
 from underlay.steps import Create, Delete
@@ -20,9 +21,10 @@ CHILD = Link(OWNER.device, "macvlan", OWNER, parent="eth0", flavour="bridge")
 OTHER = Owner("n1", "e2")
 SHARED = Link(OWNER.device, "ipvlan", OWNER, parent="eth0", flavour="l2", flag="bridge")
 TAGS = Owner(shared="eth0.50"), Owner(shared="eth0.50.7")
+VLAN = Link("", "vlan", None, up=True, settings=QUIET)
 STACK = (
-    Link(TAGS[0].device, "vlan", TAGS[0], parent="eth0", vlan=50, up=True),
-    Link(TAGS[1].device, "vlan", TAGS[1], parent=TAGS[0].device, vlan=7, up=True),
+    replace(VLAN, name=TAGS[0].device, owner=TAGS[0], parent="eth0", vlan=50),
+    replace(VLAN, name=TAGS[1].device, owner=TAGS[1], parent=TAGS[0].device, vlan=7),
 )
 
 
@@ -111,7 +113,7 @@ def test_a_vlan_is_not_deleted_under_what_stands_on_it(kernel):
 @pytest.mark.needs("dummy")
 def test_a_dummy_carries_children_and_is_up(kernel):
     owner = Owner("n1")
-    dummy = Link(owner.device, "dummy", owner, mtu=9000, up=True)
+    dummy = Link(owner.device, "dummy", owner, mtu=9000, up=True, settings=QUIET)
     seen = bring_about(kernel, dummy, replace(CHILD, parent=dummy.name))
     assert (seen[owner].mtu, seen[owner].up) == (9000, True)
     assert seen[OWNER].parent == dummy.name
