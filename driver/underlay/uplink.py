@@ -137,19 +137,18 @@ def _takes_over(network: Network) -> bool:
 def _in_its_place(network: Network, host: Host) -> Uplink | None:
     """Return a bridge of ours, if that and what it is in the place of are there."""
     bridge, known = host.device(network.parent), network.base
+    if bridge is None:
+        return None
     base = host.device(known.name) if known else None
     if base is None and (found := identity.behind(network.parent, host.devices())):
         base = host.device(found.name)
-    if bridge is None:
-        return None
-    if base is None and known:
-        # One that was renamed is its port still, under the name on record.
-        ports = [d for d in host.devices() if d.master == bridge.name and not d.ours]
-        is_port = any(identity.is_card(known, d) for d in ports)
-        return Uplink(bridge.name, (), bridge.mtu, base=known) if is_port else None
-    if base is None:
-        return None
-    return Uplink(bridge.name, (), bridge.mtu, base=identity.of(base))
+    if base:
+        return Uplink(bridge.name, (), bridge.mtu, base=identity.of(base))
+    # One that was renamed is its port still, under the name on record.
+    ports = [d for d in host.devices() if d.master == bridge.name and not d.ours]
+    if known and any(identity.is_card(known, port) for port in ports):
+        return Uplink(bridge.name, (), bridge.mtu, base=known)
+    return None
 
 
 def _base_now(network: Network) -> str:
