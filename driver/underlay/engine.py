@@ -17,7 +17,6 @@ from underlay.errors import (
     EndpointDiffers,
     MacTaken,
     NetworkDiffers,
-    UnderlayError,
     UnknownEndpoint,
     UnknownNetwork,
 )
@@ -110,12 +109,8 @@ class Engine:
         uplink.check_kernel(network, self.kernel)
         routed = self.records.networks.in_use("routed")
         gateways.check(network, routed, self.kernel)
-        hops = self._takeovers.prepare(found)
-        try:
+        with self._takeovers.trying(found) as hops:
             self._add_network(network, found, hops)
-        except UnderlayError:
-            self._takeovers.settle_all()
-            raise
         log.info("network created", extra={"network": network.id[:12]})
 
     def _add_network(

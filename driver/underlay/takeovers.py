@@ -8,8 +8,10 @@ with everything back on the device: by the verb that failed, or by the next pass
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from underlay.errors import GatewaySilent, NoTakeover, UnderlayError
@@ -34,16 +36,35 @@ class Takeovers:
 
     records: Records
     kernel: Kernel
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _tried: set[str] = field(default_factory=set)
 
-    def prepare(self, found: Uplink) -> frozenset[Address]:
+    @contextmanager
+    def trying(self, found: Uplink) -> Iterator[frozenset[Address]]:
         """Note what stands on a device before it is taken over, if that is not done.
 
-        Returns the next hops that answer now. Raises NoTakeover.
+        Gives the next hops that answer now. Until the end no pass of this process
+        settles that device, and nobody else tries one; if it ends in an error, what was
+        done is undone. Raises NoTakeover.
         """
-        parent = found.bridged
-        if parent and self.records.takeovers.of(parent):
-            self.settle_all()
-        if not parent or self.records.takeovers.of(parent):
+        if not found.bridged:
+            yield frozenset()
+            return
+        with self._turn:
+            if self.records.takeovers.of(found.bridged):
+                self.settle_all()
+            self._tried.add(found.bridged)
+            try:
+                yield self._noted(found.bridged, found.parent)
+            except UnderlayError:
+                self._tried.clear()
+                self.settle_all()
+                raise
+            finally:
+                self._tried.clear()
+
+    def _noted(self, parent: str, bridge: str) -> frozenset[Address]:
+        if self.records.takeovers.of(parent):
             return frozenset()
         facts = self.kernel.standing(parent)
         self._check(parent, facts)
@@ -52,12 +73,12 @@ class Takeovers:
         settings = self.kernel.settings_of(parent)
         with self.records.writing():
             self.records.takeovers.note(
-                Takeover(parent, found.parent, "trying", facts, settings)
+                Takeover(parent, bridge, "trying", facts, settings)
             )
         return answering
 
     def carry_out(self, found: Uplink, hops: frozenset[Address]) -> None:
-        """Take a device over; part of the transaction that needs it.
+        """Take a device over that is tried; part of the transaction that needs it.
 
         Raises KernelRefused, and GatewaySilent if one of the next hops that did answer
         does not any more.
@@ -65,7 +86,7 @@ class Takeovers:
         if not found.bridged or self._stands(found.bridged):
             return
         noted = self.records.takeovers.of(found.bridged)
-        if noted is None:  # a pass came in between
+        if noted is None:  # a pass of another process came in between
             raise GatewaySilent(parent=found.bridged, why="the host was busy")
         want = of_takeover(replace(noted, state="on"))
         self._apply(self._planned(found.parent, want))
@@ -189,6 +210,9 @@ class Takeovers:
             known = self.records.takeovers.of(owner.bridged)
             if known is None or self.steps(owner):
                 return
+            # Last: whoever tries says so before it is on record.
+            if known.state != "on" and known.parent in self._tried:
+                return
             if known.state == "on":
                 self.records.takeovers.note(replace(known, facts=()))
                 return
@@ -219,7 +243,8 @@ class Takeovers:
         return device.master == known.bridge
 
     def _is_needed(self, known: Takeover) -> bool:
-        return bool(self.records.networks.on_parent(known.bridge))
+        tried = known.parent in self._tried
+        return tried or bool(self.records.networks.on_parent(known.bridge))
 
     def _others_on(self, known: Takeover) -> bool:
         """Tell whether somebody else put something on the bridge; then it stays."""

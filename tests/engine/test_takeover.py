@@ -114,6 +114,59 @@ def test_what_stands_on_the_device_is_on_record_before_anything_is_touched(tmp_p
     records.close()
 
 
+@pytest.fixture
+def between(records, monkeypatch):
+    """Have something happen once, between the noting of a take-over and its doing."""
+
+    def happen(what):
+        due = [what]
+
+        def then():
+            if due:
+                due.pop()()
+
+        monkeypatch.setattr(records, "check_there", then)
+
+    return happen
+
+
+def test_a_pass_that_comes_in_between_does_not_undo_what_is_tried(records, between):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    between(engine.reconcile)
+    engine.create_network(ON)
+    assert [t.state for t in records.takeovers.all()] == ["on"]
+    assert standing(kernel) == {BRIDGE: WORDS}
+    engine.delete_network("n1")
+    assert standing(kernel) == {"eth0": WORDS}
+
+
+def test_a_pass_of_another_process_in_between_has_it_refused_and_undone(
+    records, between
+):
+    kernel = host()
+    between(engine_on(records, kernel).reconcile)
+    with pytest.raises(GatewaySilent, match="the host was busy"):
+        engine_on(records, kernel).create_network(ON)
+    assert standing(kernel) == {"eth0": WORDS}
+    assert records.takeovers.all() == records.networks.all() == []
+
+
+def test_a_bridge_is_not_given_back_while_a_network_is_to_come_to_it(records, between):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    engine.create_network(ON)
+    between(lambda: engine.delete_network("n1"))
+    steps = kernel.steps
+    engine.create_network(replace(ON, id="n2"))
+    assert kernel.steps == steps
+    assert [t.state for t in records.takeovers.all()] == ["on"]
+    assert standing(kernel) == {BRIDGE: WORDS}
+    engine.delete_network("n2")
+    assert standing(kernel) == {"eth0": WORDS}
+    assert records.takeovers.all() == []
+
+
 def test_a_gateway_that_falls_silent_undoes_it_all(records):
     kernel = host()
     kernel.silent.add(BRIDGE)
