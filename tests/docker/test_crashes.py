@@ -179,6 +179,8 @@ def struck(world, verb, number, strike):
 def kill_service(world, verb, number):
     world.service.arm(number, "die")
     asked(world, verb)
+    # It is not to strike in the next verb if this one had fewer points than before.
+    world.service.disarm()
 
 
 def kill_dockerd(world, verb, number):

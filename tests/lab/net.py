@@ -79,7 +79,8 @@ class Namespace:
 class Lan(Namespace):
     """Bridge br0, 10.77.0.1/24 and fd77::1/64, that forwards.
 
-    Its hosts must be closed before it is.
+    Its hosts must be closed before it is. It has a MAC of its own, as routers have: a
+    bridge's would change with its ports, which hosts do not expect of their gateway.
     """
 
     def __init__(self) -> None:
@@ -87,7 +88,7 @@ class Lan(Namespace):
         # leftovers of a killed one with the same pid can have these names.
         self.tag = f"ul{os.getpid():x}{secrets.token_hex(2)}"
         commands = """
-            ip link add br0 type bridge
+            ip link add br0 address 02:00:00:00:77:01 type bridge
             ip link set br0 up
             ip addr add 10.77.0.1/24 dev br0
             ip addr add fd77::1/64 dev br0 nodad
