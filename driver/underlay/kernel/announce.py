@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from underlay import model
 from underlay.kernel import ip
-from underlay.kernel.links import index_of, link_named
+from underlay.kernel.links import index_of
 
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP, _IPV6 = 0x0806, 0x86DD
@@ -57,15 +57,13 @@ def announce(
     """
     if not addresses:
         return
-    link = link_named(device)
-    if link is None:
-        raise OSError(errno.ENODEV, f"no device {device}")
-    mac = bytes.fromhex(link.mac.replace(":", ""))
-    if len(mac) != len(_EVERYBODY):
-        raise OSError(errno.EOPNOTSUPP, f"{device} is no Ethernet device")
     # Of protocol 0: nothing is ever received.
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as s:
-        s.bind((link.name, 0))
+        s.bind((socket.if_indextoname(index_of(device)), 0))
+        # Asked for the link, the kernel would wait for its lock of all links.
+        mac = s.getsockname()[4]
+        if len(mac) != len(_EVERYBODY):
+            raise OSError(errno.EOPNOTSUPP, f"{device} is no Ethernet device")
         for address in addresses:
             for frame in _frames(mac, address, speaker):
                 s.send(frame)
