@@ -336,7 +336,7 @@ class FakeKernel:
             flag=link.flag or "",
             vlan=link.vlan or 0,
             ours=True,
-            label=link.owner.vlan if link.owner else "",
+            label=link.owner.vlan or link.owner.bridged if link.owner else "",
         )
 
     def has_kind(self, kind: str) -> bool:

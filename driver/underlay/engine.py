@@ -122,6 +122,7 @@ class Engine:
                 if other := difference(known, network):
                     raise NetworkDiffers(network=network.id[:12], **other)
                 return
+            uplink.find(network, self.kernel)  # somebody may have taken it over since
             others = self._parents.beside(network)
             uplink.check_company(network, others, self.kernel)
             self._takeovers.carry_out(found, hops)

@@ -313,9 +313,9 @@ class Device:
     """A device of this host as the kernel lists it.
 
     `parent` is the device it stands on, if that is in the same namespace, `master` the
-    bridge or bond it is a port of; `flavour`
-    and `flag` are a child's mode, `vlan` the tag (802.1Q) of a VLAN. `ours`: it has our
-    mark, and a VLAN then the `label` people know it by.
+    bridge or bond it is a port of; `flavour` and `flag` are a child's mode, `vlan` the
+    tag (802.1Q) of a VLAN. `ours`: it has our mark. A VLAN of ours then has the `label`
+    people know it by, and a bridge that of the device whose place it has.
     """
 
     name: str

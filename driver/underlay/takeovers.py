@@ -27,6 +27,10 @@ from underlay.wanted import Wanted, of_takeover
 
 log = logging.getLogger(__name__)
 
+_UNDONE = (
+    "what an earlier network moved to a bridge is still to be put back, and the log"
+    " says what is in the way"
+)
 Take = Callable[[Mapping[Owner, list[Step]]], None]
 
 
@@ -44,7 +48,7 @@ class Takeovers:
         """Note what stands on a device before it is taken over, if that is not done.
 
         Gives the next hops that answer now. Until the end no pass of this process
-        settles that device, and nobody else tries one; if it ends in an error, what was
+        settles what is tried, and nobody else tries; if it ends in an error, what was
         done is undone. Raises NoTakeover.
         """
         if not found.bridged:
@@ -56,7 +60,7 @@ class Takeovers:
             self._tried.add(found.bridged)
             try:
                 yield self._noted(found.bridged, found.parent)
-            except UnderlayError:
+            except Exception:
                 self._tried.clear()
                 self.settle_all()
                 raise
@@ -64,7 +68,9 @@ class Takeovers:
                 self._tried.clear()
 
     def _noted(self, parent: str, bridge: str) -> frozenset[Address]:
-        if self.records.takeovers.of(parent):
+        if known := self.records.takeovers.of(parent):
+            if known.state != "on":
+                raise NoTakeover(parent=parent, why=_UNDONE)
             return frozenset()
         facts = self.kernel.standing(parent)
         self._check(parent, facts)
@@ -80,14 +86,18 @@ class Takeovers:
     def carry_out(self, found: Uplink, hops: frozenset[Address]) -> None:
         """Take a device over that is tried; part of the transaction that needs it.
 
-        Raises KernelRefused, and GatewaySilent if one of the next hops that did answer
-        does not any more.
+        Raises KernelRefused, NoTakeover by what has come to the device meanwhile, and
+        GatewaySilent if one of the next hops that did answer does not any more.
         """
         if not found.bridged or self._stands(found.bridged):
             return
         noted = self.records.takeovers.of(found.bridged)
         if noted is None:  # a pass of another process came in between
             raise GatewaySilent(parent=found.bridged, why="the host was busy")
+        if noted.state == "trying":
+            facts = self.kernel.standing(noted.parent)
+            self._check(noted.parent, facts)
+            noted = replace(noted, facts=facts)
         want = of_takeover(replace(noted, state="on"))
         self._apply(self._planned(found.parent, want))
         if silent := hops - self.kernel.answering(found.parent, hops):
@@ -105,7 +115,7 @@ class Takeovers:
         for owner in self.owners():
             try:
                 self.settle(owner, self._take)
-            except UnderlayError as error:
+            except (UnderlayError, OSError) as error:
                 log.warning("not settled, trying on", extra={"error": error})
 
     def settle(self, owner: Owner, take: Take) -> None:
@@ -163,6 +173,8 @@ class Takeovers:
     def _begin(self, owner: Owner) -> list[Step]:
         """Note what is to be moved, before it is; return the steps."""
         known = self.records.takeovers.of(owner.bridged)
+        if known and self._is_tried(known):
+            return []
         if known and self._next(known) != known:
             # Survives this process; in a power cut goes what it is about as well.
             with self.records.writing(durable=False):
@@ -208,10 +220,7 @@ class Takeovers:
             return
         with self.records.writing(durable=known.state != "on"):
             known = self.records.takeovers.of(owner.bridged)
-            if known is None or self.steps(owner):
-                return
-            # Last: whoever tries says so before it is on record.
-            if known.state != "on" and known.parent in self._tried:
+            if known is None or self._is_tried(known) or self.steps(owner):
                 return
             if known.state == "on":
                 self.records.takeovers.note(replace(known, facts=()))
@@ -235,12 +244,19 @@ class Takeovers:
         return plan(want, (*seen, *held))
 
     def _stands(self, parent: str) -> bool:
-        """Tell whether a device is a port of its bridge, and that is on record."""
+        """Tell whether a device is a port of its bridge, and that is on record.
+
+        As far as it is there by the name on record: it may have been renamed since.
+        """
         known = self.records.takeovers.of(parent)
-        device = self.kernel.device(parent)
-        if known is None or known.state != "on" or device is None:
+        if known is None or known.state != "on":
             return False
-        return device.master == known.bridge
+        device = self.kernel.device(parent)
+        return device is None or device.master == known.bridge
+
+    def _is_tried(self, known: Takeover) -> bool:
+        """Tell whether a verb is about this one, which said so before it was noted."""
+        return known.state != "on" and known.parent in self._tried
 
     def _is_needed(self, known: Takeover) -> bool:
         tried = known.parent in self._tried

@@ -274,9 +274,9 @@ def _bridged(wish: str, network: Network, host: Host) -> Uplink:
     if wish == "auto":
         way = naming.default(host)
         if way.ours and way.kind == "bridge":
-            base = identity.behind(way.name, host.devices())
+            base = host.device(way.label)
             known = identity.of(base) if base else None
-            return Uplink(way.name, (), way.mtu, base=known)
+            return Uplink(way.name, (), way.mtu, way.label, known)
     base, tags = naming.base_of(wish, wish, host)
     tag = vlan(network.options)
     found = stack(base, [*tags, tag] if tag else tags, host)

@@ -167,6 +167,96 @@ def test_a_bridge_is_not_given_back_while_a_network_is_to_come_to_it(records, be
     assert records.takeovers.all() == []
 
 
+def test_what_goes_from_the_device_meanwhile_does_not_come_back(records, between):
+    kernel = host()
+    engine = engine_on(records, kernel)
+
+    def taken_away():
+        del kernel.on_devices["eth0"][1]
+        engine.reconcile()
+
+    between(taken_away)
+    engine.create_network(ON)
+    engine.reconcile()
+    assert standing(kernel) == {BRIDGE: [FACTS[0].words]}
+
+
+OTHERS = {
+    "is on it with devices of its own": {"parent": "eth0"},
+    "it answers for the containers of network": {"mode": "routed", "proxy": "eth0"},
+}
+
+
+def other(options):
+    segments = (
+        Segment(ip_network("10.9.0.0/24"), ip_address("10.9.0.1"), pooled=True),
+    )
+    return Network("n2", options, segments=segments)
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_who_came_to_the_device_meanwhile_stays_there(records, between, words):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    between(lambda: engine.create_network(other(OTHERS[words])))
+    with pytest.raises(NoTakeover, match=words):
+        engine.create_network(ON)
+    assert standing(kernel) == {"eth0": WORDS}
+    assert [n.id for n in records.networks.all()] == ["n2"]
+    assert records.takeovers.all() == []
+
+
+@pytest.mark.parametrize("options", OTHERS.values())
+def test_who_comes_to_a_device_that_was_taken_over_meanwhile_is_refused(
+    records, between, options
+):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    between(lambda: engine.create_network(ON))
+    with pytest.raises(BadParent, match="it is a port of"):
+        engine.create_network(other(options))
+    assert [n.id for n in records.networks.all()] == ["n1"]
+
+
+def test_a_bridge_found_by_the_default_route_that_goes_is_made_again(
+    records, monkeypatch
+):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    engine.create_network(ON)
+    kernel.default = BRIDGE
+    in_use = records.networks.in_use
+
+    def last_one_goes(mode):
+        engine.delete_network("n1")
+        kernel.default = "eth0"
+        return in_use(mode)
+
+    monkeypatch.setattr(records.networks, "in_use", last_one_goes)
+    auto = {**ON.options, "parent": "auto"}
+    engine.create_network(replace(ON, id="n2", options=auto))
+    assert [t.state for t in records.takeovers.all()] == ["on"]
+    assert standing(kernel) == {BRIDGE: WORDS}
+
+
+def test_nothing_is_taken_over_that_is_still_to_be_put_back(records):
+    kernel = Stubborn(LO, ETH0)
+    kernel.on_devices["eth0"] = list(FACTS)
+    engine = engine_on(records, kernel)
+    kernel.silent.add(BRIDGE)
+    kernel.refused = "nomaster"
+    with pytest.raises(GatewaySilent):
+        engine.create_network(ON)
+    assert [t.state for t in records.takeovers.all()] == ["trying"]
+    with pytest.raises(NoTakeover, match="is still to be put back"):
+        engine.create_network(ON)
+    kernel.refused = "nothing"
+    with pytest.raises(GatewaySilent):
+        engine.create_network(ON)
+    assert standing(kernel) == {"eth0": WORDS}
+    assert records.takeovers.all() == records.networks.all() == []
+
+
 def test_a_gateway_that_falls_silent_undoes_it_all(records):
     kernel = host()
     kernel.silent.add(BRIDGE)

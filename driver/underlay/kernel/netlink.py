@@ -383,7 +383,7 @@ def _device(raw: RawLink) -> Device:
         flag=raw.flag,
         vlan=raw.vlan,
         ours=raw.ours,
-        label=raw.owner.vlan if raw.owner else "",
+        label=raw.owner.vlan or raw.owner.bridged if raw.owner else "",
         master=(_name_of(raw.master) or "") if raw.master else "",
     )
 
