@@ -65,8 +65,9 @@ def start(engine, room, flavour="l2", **options):
     options = {**OPTIONS, "ipvlan_mode": flavour, **options}
     engine.create_network(replace(network, options=options))
     room.start(engine, endpoint)
-    # The kernel takes a moment for the link-local address.
+    # The kernel takes a moment for the link-local address, and for each one's route.
     wait_until(lambda: room.has("inet6 /64 scope link"), 5, room.face)
+    wait_until(lambda: room.has(f"{int(endpoint.ipv6):032x}/80"), 5, room.face)
     return endpoint
 
 
@@ -92,7 +93,7 @@ def test_what_is_taken_comes_back(engine, wire, room, flavour):
         room.ip(what.format(**facts))
         assert engine.preview() != (), what
         calm(engine)
-        assert room.face() == before, what
+        wait_until(lambda: room.face() == before, 5, lambda w=what: (w, room.face()))
     wire.assert_reaches(web)
     for what in TAKEN_IN_HOST:
         net.ip(what)
@@ -117,13 +118,13 @@ def test_a_container_follows_its_parent_through_exchange_absence_and_renaming(
     assert room.has("veth")
     wire.plug()
     calm(engine)
-    assert without(room.face(), wire.mac) == before
+    wait_until(lambda: without(room.face(), wire.mac) == before, 5, room.face)
     wire.assert_reaches(web)
     wire.rename("lan0")
     calm(engine)
     room.ip("link del eth0")
     calm(engine)
-    assert without(room.face(), wire.mac) == before
+    wait_until(lambda: without(room.face(), wire.mac) == before, 5, room.face)
     wire.assert_reaches(web)
 
 
@@ -177,7 +178,7 @@ def test_children_of_others_are_never_switched(engine, wire, room):
     net.ip("link del theirs")
     calm(engine)
     assert engine.records.notes.troubles() == []
-    assert without(room.face(), wire.mac) == before
+    wait_until(lambda: without(room.face(), wire.mac) == before, 5, room.face)
     assert room.has("ipvlan mode l2 bridge")
     wire.here = ()
     wire.assert_reaches(web)
