@@ -95,9 +95,7 @@ class Takeovers:
         if noted is None:  # a pass of another process came in between
             raise GatewaySilent(parent=found.bridged, why="the host was busy")
         if noted.state == "trying":
-            facts = self.kernel.standing(noted.parent)
-            self._check(noted.parent, facts)
-            noted = replace(noted, facts=facts)
+            noted = self._still(noted)
         want = of_takeover(replace(noted, state="on"))
         self._apply(self._planned(found.parent, want))
         if silent := hops - self.kernel.answering(found.parent, hops):
@@ -106,6 +104,17 @@ class Takeovers:
             raise GatewaySilent(parent=found.bridged, why=why)
         self.records.takeovers.note(replace(noted, state="on", facts=()))
         log.info("taken over", extra={"parent": found.bridged, "bridge": found.parent})
+
+    def _still(self, noted: Takeover) -> Takeover:
+        """Return one as noted, but for what has gone from the device since.
+
+        What came since is not on record, so it is moved only when all else is done.
+        """
+        now = self.kernel.standing(noted.parent)
+        self._check(noted.parent, now)
+        there = {(f.what, f.words) for f in now}
+        facts = (f for f in noted.facts if (f.what, f.words) in there)
+        return replace(noted, facts=tuple(facts))
 
     def settle_all(self) -> None:
         """Finish or undo what is under way, and give back what nobody needs.

@@ -181,6 +181,20 @@ def test_what_goes_from_the_device_meanwhile_does_not_come_back(records, between
     assert standing(kernel) == {BRIDGE: [FACTS[0].words]}
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_what_comes_to_the_device_meanwhile_is_never_lost(records, between, silent):
+    """It is not on record, so it is not touched before all else is done."""
+    kernel = host()
+    engine = engine_on(records, kernel)
+    kernel.silent |= {BRIDGE} if silent else set()
+    between(lambda: kernel.on_devices["eth0"].append(STRAY))
+    with suppress(GatewaySilent):
+        engine.create_network(ON)
+    engine.reconcile()
+    there = "eth0" if silent else BRIDGE
+    assert standing(kernel) == {there: sorted((*WORDS, STRAY.words))}
+
+
 OTHERS = {
     "is on it with devices of its own": {"parent": "eth0"},
     "it answers for the containers of network": {"mode": "routed", "proxy": "eth0"},
