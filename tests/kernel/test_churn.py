@@ -357,7 +357,8 @@ def test_ten_thousand_come_go_and_die_and_nothing_is_left_of_them(crowded, seed)
         before, memory = held(), resident()
         crowd.churn(8_000, 4, f"{seed}-then")
         crowd.assert_clean()
-        assert held() == before
+        # A pass and the announcer have some more for a moment.
+        wait_until(lambda: all(map(le, held(), before)), 10, held)
         assert resident() - memory < MEMORY_BYTES
     crowd.end()
     assert (kernel.links, kernel.others, kernel.sandboxes) == ({}, {}, set())
