@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from underlay import gateways, pools, tenures, uplink
@@ -53,6 +53,7 @@ class Engine:
     machine: str
     clock: Callable[[], float]
     announcer: Announcer | None = None
+    _going: set[str] = field(default_factory=set, init=False)
 
     @cached_property
     def _builder(self) -> Builder:
@@ -169,6 +170,13 @@ class Engine:
 
     def delete_endpoint(self, network: str, identity: str) -> None:
         """Take an endpoint off the record, then drop its device; always succeeds."""
+        self._going.add(identity)
+        try:
+            self._delete_endpoint(network, identity)
+        finally:
+            self._going.discard(identity)
+
+    def _delete_endpoint(self, network: str, identity: str) -> None:
         owner, had = Owner(network, identity), Wanted()
         try:
             with self.records.writing():
@@ -212,7 +220,8 @@ class Engine:
         """
         endpoint = self.records.networks.endpoint(identity)
         if endpoint is None:
-            return True
+            # Its address is still on a device that is just being deleted, perhaps.
+            return identity not in self._going
         owner = Owner(endpoint.network, endpoint.id)
         starting = self.clock() - endpoint.created < STARTING_SECONDS
         if (

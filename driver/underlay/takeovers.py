@@ -27,7 +27,7 @@ from underlay.wanted import Wanted, of_takeover
 
 log = logging.getLogger(__name__)
 
-_UNDONE = (
+_NOT_PUT_BACK = (
     "what an earlier network moved to a bridge is still to be put back, and the log"
     " says what is in the way"
 )
@@ -70,7 +70,7 @@ class Takeovers:
     def _noted(self, parent: str, bridge: str) -> frozenset[Address]:
         if known := self.records.takeovers.of(parent):
             if known.state != "on":
-                raise NoTakeover(parent=parent, why=_UNDONE)
+                raise NoTakeover(parent=parent, why=_NOT_PUT_BACK)
             return frozenset()
         facts = self.kernel.standing(parent)
         self._check(parent, facts)
@@ -84,7 +84,7 @@ class Takeovers:
         return answering
 
     def carry_out(self, found: Uplink, hops: frozenset[Address]) -> None:
-        """Take a device over that is tried; part of the transaction that needs it.
+        """Take over a device that is tried; part of the transaction that needs it.
 
         Raises KernelRefused, NoTakeover by what has come to the device meanwhile, and
         GatewaySilent if one of the next hops that did answer does not any more.

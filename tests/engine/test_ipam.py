@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface, ip_address, ip_network
 
 import pytest
 
-from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
+from tests.fakes import ETH0, LO, Clock, FakeKernel, engine_on, ipam_on
 from underlay.errors import (
     AddressTaken,
     BadSubnet,
@@ -20,7 +20,9 @@ from underlay.errors import (
     UnknownOption,
     UnknownPool,
 )
+from underlay.ipam import Ipam
 from underlay.model import Endpoint, Network, Segment
+from underlay.objects import Owner
 
 
 @pytest.fixture
@@ -182,6 +184,30 @@ def test_a_container_is_never_given_the_aux_address_of_another_network(
     clock.now += 60  # a network of another driver: no CreateNetwork ever comes here
     with pytest.raises(AddressTaken):
         address(ipam, two, "10.0.0.4")
+
+
+def test_an_address_is_not_given_on_before_its_device_is_deleted(records, monkeypatch):
+    """Its endpoint is off the record by then, and Docker has not given it back."""
+    kernel = FakeKernel(LO, ETH0)
+    engine = engine_on(records, kernel)
+    ipam = Ipam(records, Clock(), engine.reap, kernel.is_own)
+    pool = claim(ipam)
+    given = ipam.request_address(pool, "10.0.0.5", "")
+    segment = Segment(ip_network("10.0.0.0/29"), pooled=True)
+    engine.create_network(Network("n1", {"parent": "eth0"}, segments=(segment,)))
+    engine.create_endpoint(Endpoint("e1", "n1", given))
+    deleted, apply = [], kernel.apply
+
+    def apply_meanwhile(step):
+        with pytest.raises(AddressTaken):
+            address(ipam, pool, "10.0.0.5")
+        deleted.append(str(step))
+        apply(step)
+
+    monkeypatch.setattr(kernel, "apply", apply_meanwhile)
+    engine.delete_endpoint("n1", "e1")
+    assert deleted == [f"ip link del {Owner('n1', 'e1').device}"]
+    assert address(ipam, pool, "10.0.0.5") == "10.0.0.5/29"
 
 
 def test_a_network_of_docker_s_own_ipam_binds_no_claim(ipam, records):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Interface, ip_address, ip_network
@@ -251,6 +252,31 @@ def test_a_bridge_found_by_the_default_route_that_goes_is_made_again(
     engine.create_network(replace(ON, id="n2", options=auto))
     assert [t.state for t in records.takeovers.all()] == ["on"]
     assert standing(kernel) == {BRIDGE: WORDS}
+
+
+def test_a_fault_that_is_no_refusal_has_it_undone_at_once(records, between):
+    kernel = host()
+    engine = engine_on(records, kernel)
+
+    def fault():
+        raise OSError(errno.EINTR, "dump interrupted")
+
+    between(fault)
+    with pytest.raises(OSError, match="dump interrupted"):
+        engine.create_network(ON)
+    assert records.takeovers.all() == []
+    assert standing(kernel) == {"eth0": WORDS}
+
+
+def test_auto_finds_the_bridge_whatever_its_port_is_called_by_now(records):
+    kernel, engine, _ = taken_over(records)
+    kernel.strangers["lan0"] = replace(kernel.strangers.pop("eth0"), name="lan0")
+    kernel.default = BRIDGE
+    steps = kernel.steps
+    auto = {**OPTIONS, "parent": "auto"}
+    engine.create_network(replace(ON, id="n2", options=auto))
+    assert kernel.steps == steps
+    assert records.networks.get("n2").parent == BRIDGE
 
 
 def test_nothing_is_taken_over_that_is_still_to_be_put_back(records):
