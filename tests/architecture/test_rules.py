@@ -42,7 +42,7 @@ def test_every_module_says_in_its_docstring_what_it_is(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_modules_and_functions_stay_short(path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text().splitlines()) <= 500
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.FunctionDef):
             lines = node.end_lineno - node.lineno + 1
