@@ -12,6 +12,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.systemd import sd_notify
 
+from underlay import private
 from underlay.failures import AlreadyRunning, NotAllowed
 from underlay.records import Records
 from underlay.settings import Settings
@@ -29,9 +30,13 @@ GRACEFUL_SECONDS = 20
 
 def serve(settings: Settings) -> None:
     """Serve until TERM; raises UnderlayError if this host will not have it."""
-    for folder in (settings.state_dir, settings.run_dir, settings.plugin_dir):
-        _make(Path(folder))
-    with _only_one(Path(settings.state_dir)):
+    state = Path(settings.state_dir)
+    private.make(state, private.FOLDER_MODE)
+    for folder in (settings.run_dir, settings.plugin_dir):
+        private.make(Path(folder), 0o755)
+    os.umask(private.UMASK)
+    private.close_off(state, settings.records)
+    with _only_one(state):
         # Opened here first, where a refusal can still be shown and end the program.
         Records(settings.records, verify=True).close()
         Service(settings).run()
@@ -107,17 +112,10 @@ class Service(BaseApplication):  # type: ignore[misc]
             self._watchers.stop()
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotAllowed(what=f"making {folder}", why=error) from error
-
-
 def _only_one(state: Path) -> IO[str]:
     """Hold the lock of a state directory for as long as the file is open."""
     try:
-        lock = (state / "lock").open("a+", encoding="ascii")
+        lock = (state / private.LOCK).open("a+", encoding="ascii")
     except OSError as error:
         raise NotAllowed(what=f"writing to {state}", why=error) from error
     try:

@@ -312,8 +312,9 @@ def test_systemd_hears_that_it_is_ready_when_it_answers_and_not_before(idle):
 
 
 def test_damaged_records_are_refused_by_path_and_kept(idle):
-    idle.state.mkdir()
+    idle.state.mkdir(mode=0o700)
     records = idle.state / "underlay.db"
+    records.touch(mode=0o600)
     records.write_bytes(b"garbage" * 1000)
     done = idle.run("serve")
     assert done.returncode == 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from underlay.failures import (
     RecordsTooOld,
     RecordsUnwritable,
 )
-from underlay.records.migrations import MIGRATIONS, check_version, migrate
+from underlay.records.migrations import MIGRATIONS, MODE, check_version, migrate
 
 BUSY_SECONDS = 10
 
@@ -39,11 +40,7 @@ class Database:
         self.path = path
         self._readonly = readonly
         self._lock = threading.RLock()
-        try:
-            if readonly and not path.exists():
-                raise NoRecords(path=path)
-        except PermissionError as error:
-            raise NotAllowed(what=f"reading {path}", why=error) from error
+        self._find(path, readonly=readonly)
         with self._translated():
             self._db = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}",
@@ -59,6 +56,22 @@ class Database:
                 self._db.close()
                 raise
         self._inode = path.stat().st_ino
+
+    @staticmethod
+    def _find(path: Path, *, readonly: bool) -> None:
+        """See that there is a file; one that is made is for its owner alone.
+
+        SQLite gives the files it makes beside it the same mode.
+        """
+        try:
+            path.stat()
+        except FileNotFoundError:
+            if readonly:
+                raise NoRecords(path=path) from None
+            with suppress(OSError):  # SQLite says why it cannot be made
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE))
+        except PermissionError as error:
+            raise NotAllowed(what=f"reading {path}", why=error) from error
 
     def _prepare(self, readonly: bool, verify: bool) -> None:
         self._db.execute("PRAGMA foreign_keys = ON")

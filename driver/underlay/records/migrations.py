@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from underlay.failures import RecordsTooNew
 
+# Records, and copies of them, are for their owner alone.
+MODE = 0o600
 Migration = tuple[str, ...]
 
 # Addresses are kept packed (4 or 16 bytes), so that their order is the order of bytes.
@@ -258,6 +262,9 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 def _back_up(db: sqlite3.Connection, path: Path) -> None:
+    with suppress(OSError):  # SQLite says why it cannot be made
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, MODE))
+        path.chmod(MODE)
     copy = sqlite3.connect(path)
     try:
         db.backup(copy)
