@@ -109,20 +109,22 @@ class Builder:
         had: Wanted = NOTHING,
         want: Wanted | None = None,
         *,
+        beside: Collection[Object] = (),
         writing: bool = False,
     ) -> None:
         """Delete what nothing wants any more; what is refused is left to the pass.
 
         `had` is what the owners wanted before: links are found by their names, what
-        stands on other people's devices is not. `writing`: the caller holds the lock.
+        stands on other people's devices is not. `beside` is what of theirs was seen
+        elsewhere. `writing`: the caller holds the lock.
         """
         if writing or not any(owner.shared for owner in owners):
-            self._delete(owners, had, want)
+            self._delete(owners, had, want, beside)
             return
         # Others may be about to stand on a VLAN: their builds hold the lock.
         try:
             with self.records.writing(durable=False):
-                self._delete(owners, had, want)
+                self._delete(owners, had, want, beside)
         except RecordsUnwritable as error:
             log.warning("not dropped", extra={"error": error})
 
@@ -338,9 +340,13 @@ class Builder:
                 log.warning("left to the next pass", extra={"error": error})
 
     def _delete(
-        self, owners: Collection[Owner], had: Wanted, want: Wanted | None
+        self,
+        owners: Collection[Owner],
+        had: Wanted,
+        want: Wanted | None,
+        beside: Collection[Object],
     ) -> None:
-        for step in self.steps(owners, had=had, want=want):
+        for step in self.steps(owners, had=had, want=want, beside=beside):
             if not isinstance(step, Delete):
                 continue
             log.debug("step", extra={"step": str(step)})

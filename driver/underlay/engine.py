@@ -19,6 +19,7 @@ from underlay.errors import (
     NetworkDiffers,
     UnknownEndpoint,
     UnknownNetwork,
+    WayTaken,
 )
 from underlay.failures import RecordsUnwritable
 from underlay.kernel import Kernel
@@ -26,10 +27,11 @@ from underlay.model import Address, Attachment, Endpoint, Network, difference
 from underlay.modes import mode_of
 from underlay.modes.child import check_mtu
 from underlay.modes.options import mtu, waits_for_parent
-from underlay.objects import Owner
+from underlay.objects import Object, Owner
 from underlay.parents import Parents
 from underlay.passes import Passes
 from underlay.records import Records
+from underlay.remnants import Remnants
 from underlay.steps import Step
 from underlay.takeovers import Takeovers
 from underlay.wanted import Wanted
@@ -64,6 +66,10 @@ class Engine:
         return self.records.notes.identity(self.machine)
 
     @cached_property
+    def _remnants(self) -> Remnants:
+        return Remnants(self.records, self.kernel)
+
+    @cached_property
     def _parents(self) -> Parents:
         return Parents(self.records, self.kernel)
 
@@ -76,6 +82,7 @@ class Engine:
             builder=self._builder,
             takeovers=self._takeovers,
             parents=self._parents,
+            remnants=self._remnants,
             announcer=self.announcer or Announcer(self.kernel, time.monotonic),
             clock=self.clock,
         )
@@ -136,11 +143,16 @@ class Engine:
             endpoints = self.records.networks.endpoints(identity)
             owners = [Owner(identity, e.id) for e in endpoints] + [Owner(identity)]
             had = {owner: self._builder.wanted_of(owner) for owner in owners}
+            left = {owner: self._remnants.left_by(owner) for owner in owners}
             for endpoint in endpoints:
                 tenures.end_own(self.records, endpoint.id, self.clock())
+            for found in left.values():
+                self._remnants.note(found)
             self.records.networks.remove(identity)
         for owner, what in had.items():
-            self._builder.drop({owner, *what.shared}, what)
+            self._builder.drop({owner, *what.shared}, what, beside=left[owner])
+        if any(left.values()):
+            self._remnants.try_to_forget()
         self._takeovers.settle_all()
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
@@ -178,18 +190,24 @@ class Engine:
 
     def _delete_endpoint(self, network: str, identity: str) -> None:
         owner, had = Owner(network, identity), Wanted()
+        left: frozenset[Object] = frozenset()
         try:
             with self.records.writing():
                 had = self._builder.wanted_of(owner)
+                left = self._remnants.left_by(owner)
+                self._remnants.note(left)
                 if self.records.networks.remove_endpoint(network, identity):
                     tenures.end_own(self.records, identity, self.clock())
         except RecordsUnwritable as error:
             # Docker forgets the endpoint whatever we answer, so its device goes; the
             # clean-up takes it off the record when there is room again.
             log.warning("not recorded", extra={"error": error})
-            self._builder.drop({owner}, had, Wanted())
+            left = left or self._remnants.left_by(owner)
+            self._builder.drop({owner}, had, Wanted(), beside=left)
         else:
-            self._builder.drop({owner, *had.shared}, had)
+            self._builder.drop({owner, *had.shared}, had, beside=left)
+        if left:
+            self._remnants.try_to_forget()
 
     def join(self, network: str, identity: str, sandbox: str) -> Attachment:
         """Note the sandbox; return the device Docker is to move into it."""
@@ -199,8 +217,29 @@ class Engine:
             endpoint = self.records.networks.endpoint(identity)
             if endpoint is None or endpoint.network != network:
                 raise UnknownEndpoint(endpoint=identity[:12])
+            found = mode_of(known.options).attachment(known, endpoint)
+            self._check_ways(found, known, sandbox)
             self.records.networks.join(identity, sandbox)
-        return mode_of(known.options).attachment(known, endpoint)
+        return found
+
+    def _check_ways(self, found: Attachment, network: Network, sandbox: str) -> None:
+        """Raise if another network of the container has a route to the same place.
+
+        Docker would find out half way, with the device in the container.
+        """
+        for other in self.records.networks.joined_at(sandbox):
+            beside = self.records.networks.get(other.network)
+            if other.network == network.id or beside is None:
+                continue
+            theirs = mode_of(beside.options).attachment(beside, other).destinations
+            both = found.destinations & theirs
+            owner = Owner(other.network, other.id)
+            if both and self._remnants.of(owner, {sandbox}):
+                raise WayTaken(
+                    network=network.label,
+                    destination=min(map(str, both)),
+                    other=beside.label,
+                )
 
     def leave(self, identity: str) -> None:
         """Note that the device is on its way out; always succeeds."""
@@ -220,8 +259,10 @@ class Engine:
         """
         endpoint = self.records.networks.endpoint(identity)
         if endpoint is None:
-            # Its address is still on a device that is just being deleted, perhaps.
-            return identity not in self._going
+            # Its address is still on a device that is just being deleted, perhaps, or
+            # could not be.
+            going = identity in self._going
+            return not (going or self.records.networks.has_remnant(identity))
         owner = Owner(endpoint.network, endpoint.id)
         starting = self.clock() - endpoint.created < STARTING_SECONDS
         if (

@@ -289,6 +289,15 @@ class EndpointDiffers(Conflict):
     )
 
 
+class WayTaken(Conflict):
+    id = "E-134"
+    text = (
+        "network {network} has a route to {destination}, and so has network {other},"
+        " which the container is connected to: one container cannot have both. Give"
+        " one network another gateway, or disconnect the container from {other} first."
+    )
+
+
 class AddressTaken(Conflict):
     id = "E-140"
     text = (

@@ -140,7 +140,11 @@ class Ipam:
             claim = self._claim_on_record(identity, address)
             for tenure in self._held_at(claim, address) if claim else ():
                 # It follows DeleteEndpoint: a repeated one must not free the living.
-                alive = self.records.networks.endpoint(tenure.endpoint)
+                # Nor one whose device is still in a sandbox, with the address.
+                networks = self.records.networks
+                alive = networks.endpoint(tenure.endpoint) or networks.has_remnant(
+                    tenure.endpoint
+                )
                 if not (alive or self._is_for_predecessor(tenure)):
                     self._end(tenure)
 

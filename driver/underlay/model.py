@@ -174,6 +174,18 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Remnant:
+    """The device of an endpoint that ended, in a sandbox where Docker left it.
+
+    `sandbox` is the path of that namespace.
+    """
+
+    network: str
+    endpoint: str
+    sandbox: str
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """What Join answers: the device Docker moves, and the way out through it.
 
@@ -186,6 +198,11 @@ class Attachment:
     gateway6: IPv6Address | None = None
     on_link: tuple[Subnet, ...] = ()
     via: tuple[tuple[Subnet, Address], ...] = ()
+
+    @property
+    def destinations(self) -> set[Subnet]:
+        """Return where its routes lead, but the default route, which Docker moves."""
+        return {*self.on_link, *(to for to, _ in self.via)}
 
 
 @dataclass(frozen=True, slots=True)

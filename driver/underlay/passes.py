@@ -20,6 +20,7 @@ from underlay.objects import Link, Object, Owner, Permit, Sysctl
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
+from underlay.remnants import Remnants
 from underlay.rounds import Patience, Rounds, premature
 from underlay.settling import Settling
 from underlay.steps import Delete, Step
@@ -38,6 +39,7 @@ class Passes:
     builder: Builder
     takeovers: Takeovers
     parents: Parents
+    remnants: Remnants
     announcer: Announcer
     clock: Callable[[], float]
     _complained: bool = False
@@ -58,6 +60,7 @@ class Passes:
             self.builder,
             self.takeovers,
             self.parents,
+            self.remnants,
             self.learning,
             self._patience,
             self._ledger,
@@ -132,9 +135,9 @@ class Passes:
         ripe = {o: s for o, s in stirred.items() if o not in apart}
         failed += self._settling.settle(ripe, patient=patient)
         self._announce()
+        self._as_possible(self.remnants.forget_gone)
         self._as_possible(self._ledger.write)
-        settled = stirred.keys() | at_once.keys()
-        self._as_possible(self._forgive, settled, only, joined)
+        self._as_possible(self._forgive, stirred | at_once, only, joined)
         return failed
 
     def _settle_takeovers(self, *, patient: bool) -> list[Step]:
@@ -225,7 +228,8 @@ class Passes:
             joined = self.records.networks.joined()
         taken, held = self.takeovers.wanted()
         seen = self.kernel.observe() | held
-        rooms = self.kernel.observe_inside({e.sandbox for e in joined})
+        places = {e.sandbox for e in joined} | self.remnants.places()
+        rooms = self.kernel.observe_inside(places)
         there = self._learnt(joined, rooms, learning=learning)
         if learning:
             self.learning.forget_all_but(joined)
@@ -238,6 +242,7 @@ class Passes:
         seen |= self.kernel.permits({o for o in want.objects if isinstance(o, Permit)})
         seen |= self.kernel.sysctls({o for o in want.objects if isinstance(o, Sysctl)})
         seen |= inside.concerning(want.objects, rooms)
+        seen |= self.remnants.among(rooms, {e.id for e in joined})
         settings = of_settings(self.records.settings.all(), want.reasons)
         due = sparing.due(self.records, want, plan(want, seen))
         return due + self.builder.setting_steps(settings)

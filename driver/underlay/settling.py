@@ -16,6 +16,7 @@ from underlay.model import Endpoint
 from underlay.objects import Link, Object, Owner, Sysctl
 from underlay.parents import Parents
 from underlay.records import Records
+from underlay.remnants import Remnants
 from underlay.rounds import REPAIRS, Patience
 from underlay.steps import Step, is_in_vain, is_new_to_the_wire
 from underlay.takeovers import Takeovers
@@ -37,6 +38,7 @@ class Settling:
     builder: Builder
     takeovers: Takeovers
     parents: Parents
+    remnants: Remnants
     learning: Learning
     patience: Patience
     ledger: Ledger
@@ -122,7 +124,7 @@ class Settling:
             return stirred
         keys = {step.object.key for step in stirred}
         devices = {step.object.device or "" for step in stirred}
-        want, room = self._inside_again(owner)
+        want, room = self._inside_again(owner, stirred)
         steps = self.builder.steps({owner}, devices, want=want, beside=room)
         if any(isinstance(s.object, Sysctl) for s in stirred):
             others = (s for s in steps if not isinstance(s.object, Sysctl))
@@ -135,13 +137,19 @@ class Settling:
         want = self.builder.wanted_of(owner) + of_settings(known, needed)
         return self.builder.setting_steps(want.of(owner))
 
-    def _inside_again(self, owner: Owner) -> tuple[Wanted | None, Collection[Object]]:
+    def _inside_again(
+        self, owner: Owner, stirred: Iterable[Step]
+    ) -> tuple[Wanted | None, Collection[Object]]:
         """Return what an endpoint wants in its sandbox, and what is there, if it may.
 
-        Nothing if Docker has taken the device away since, or is about to.
+        Nothing if Docker has taken the device away since, or is about to. Of one that
+        ended, what it left where that was seen.
         """
         endpoint = self.records.networks.endpoint(owner.endpoint)
         network = self.records.networks.get(owner.network)
+        if endpoint is None and owner.endpoint:
+            places = {getattr(step.object, "sandbox", "") for step in stirred} - {""}
+            return None, self.remnants.of(owner, places)
         if not (endpoint and network and endpoint.inside) or endpoint.left:
             return None, ()
         if endpoint.id in self.learning.unlisted or self.kernel.observe({owner.device}):

@@ -61,13 +61,13 @@ class World:
             Segment(SIX, GATEWAY6, pooled=pooled),
         )
         self.network = Network("n1", options, segments=segments)
-        claims = self.claims() if pooled else []
+        self.made = self.claims() if pooled else []
         self.engine.create_network(self.network)
-        given = [ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64")]
+        self.given = [ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64")]
         if pooled:
-            given = [self.ipam.request_address(c, "", "") for c in claims]
+            self.given = [self.ipam.request_address(c, "", "") for c in self.made]
         if docked:
-            self.start(*given)
+            self.start(*self.given)
 
     def claims(self):
         found = []

@@ -220,6 +220,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         # may list, until it was asked.
         "CREATE TABLE awaited (network TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
     ),
+    (
+        # Devices that Docker left in a sandbox when their endpoints ended, until they
+        # are gone. No foreign key: endpoint and network are off the record.
+        "CREATE TABLE remnant (endpoint TEXT PRIMARY KEY, network TEXT NOT NULL,"
+        " path TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    ),
 )
 
 

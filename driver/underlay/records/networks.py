@@ -21,6 +21,7 @@ from underlay.model import (
     Identity,
     Inside,
     Network,
+    Remnant,
     Segment,
 )
 from underlay.records.database import Database
@@ -39,7 +40,7 @@ _ENDPOINT = (
 
 
 class Networks:
-    """The tables `network`, `vlan`, `endpoint` and `sandbox`."""
+    """The tables `network`, `vlan`, `endpoint`, `sandbox` and `remnant`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -186,6 +187,10 @@ class Networks:
         here = "s.path IN (SELECT value FROM json_each(?))"
         return self._joined(f"s.left = 0 AND {here}", paths)
 
+    def joined_at(self, sandbox: str) -> list[Endpoint]:
+        """Return those of one sandbox."""
+        return self._joined("s.left = 0 AND s.path = ?", sandbox)
+
     def leaving(self) -> list[Endpoint]:
         """Return those that Docker said are about to leave their sandboxes."""
         return self._joined("s.left = 1")
@@ -234,6 +239,29 @@ class Networks:
                 "DELETE FROM endpoint WHERE id = ? AND network = ?", identity, network
             )
         )
+
+    def note_remnant(self, remnant: Remnant) -> None:
+        """Note that an ended endpoint's device is still in a sandbox."""
+        self._db.run(
+            "INSERT OR REPLACE INTO remnant (endpoint, network, path) VALUES (?, ?, ?)",
+            remnant.endpoint,
+            remnant.network,
+            remnant.sandbox,
+        )
+
+    def remnants(self) -> list[Remnant]:
+        """Return the devices of ended endpoints that may still be in sandboxes."""
+        rows = self._db.rows("SELECT network, endpoint, path FROM remnant")
+        return [Remnant(*row) for row in rows]
+
+    def has_remnant(self, endpoint: str) -> bool:
+        """Tell whether the device of an ended endpoint may still be in a sandbox."""
+        row = self._db.row("SELECT 1 FROM remnant WHERE endpoint = ?", endpoint)
+        return row is not None
+
+    def forget_remnant(self, endpoint: str) -> None:
+        """Note that the device of an ended endpoint is gone."""
+        self._db.run("DELETE FROM remnant WHERE endpoint = ?", endpoint)
 
     def name_container(self, endpoint: str, container: str) -> None:
         """Note the container an endpoint belongs to, as Docker's API told."""

@@ -1,0 +1,171 @@
+"""The device of an endpoint that ended goes, wherever Docker left it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Interface
+
+import pytest
+
+from tests.engine.test_repair import MODES, ROOM, World
+from tests.fakes import Death
+from underlay.errors import AddressTaken, WayTaken
+from underlay.failures import KernelRefused
+from underlay.model import Endpoint
+from underlay.objects import Link, Owner
+from underlay.steps import Delete
+
+OTHER = Owner("n1", "e1")
+
+
+@pytest.fixture(params=MODES)
+def world(request, records):
+    return World(records, MODES[request.param])
+
+
+def ours(world):
+    links = [*world.kernel.links.values()]
+    links += [o for room in world.kernel.rooms.values() for o in room.values()]
+    return [o.name for o in links if o.owner and o.owner.endpoint]
+
+
+def refusing(world, matching):
+    """Have the kernel refuse to delete what matches, until it is calmed."""
+    apply = world.kernel.apply
+
+    def refuse(step):
+        if isinstance(step, Delete) and matching(step.object):
+            raise KernelRefused(step=step, why="Permission denied", hint="")
+        apply(step)
+
+    world.kernel.apply = refuse
+
+    def calm():
+        world.kernel.apply = apply
+
+    return calm
+
+
+def test_it_goes_with_its_endpoint_and_is_no_longer_remembered(world):
+    world.engine.delete_endpoint("n1", "e1")
+    assert ours(world) == []
+    assert world.engine.records.networks.remnants() == []
+
+
+def test_a_death_in_between_is_made_good_by_the_next_pass(records):
+    world = World(records, MODES["macvlan"])
+    kernel = world.kernel
+    kernel.die_before = kernel.steps + 1
+    with pytest.raises(Death):
+        world.engine.delete_endpoint("n1", "e1")
+    kernel.calm()
+    assert ours(world) == ["eth0"]
+    world.look("")  # nobody on record is in that sandbox
+    assert ours(world) == []
+    assert records.networks.remnants() == []
+    assert world.engine.preview() == ()
+
+
+def test_what_cannot_be_deleted_is_tried_again_and_its_address_kept(records):
+    world = World(records, MODES["routed"])
+    claim, four = world.made[0], world.given[0]
+    calm = refusing(world, lambda o: isinstance(o, Link))
+    world.engine.delete_endpoint("n1", "e1")
+    world.ipam.release_address(claim, str(four.ip))
+    with pytest.raises(AddressTaken):
+        world.ipam.request_address(claim, str(four.ip), "")
+    world.look("")
+    (trouble,) = records.notes.troubles()
+    assert trouble.mark == OTHER.mark
+    calm()
+    world.time.now += 600
+    world.look("")
+    assert ours(world) == []
+    assert records.notes.troubles() == []
+    world.ipam.release_address(claim, str(four.ip))
+    world.ipam.request_address(claim, str(four.ip), "")
+
+
+def test_a_sandbox_that_is_gone_is_forgotten(records):
+    world = World(records, MODES["macvlan"])
+    refusing(world, lambda o: o.sandbox)
+    world.engine.delete_endpoint("n1", "e1")
+    assert records.networks.has_remnant("e1")
+    world.kernel.sandboxes.discard(ROOM)
+    world.look("")
+    assert not records.networks.has_remnant("e1")
+
+
+def test_it_goes_with_its_network(records):
+    world = World(records, MODES["macvlan"])
+    world.engine.delete_network("n1")
+    assert ours(world) == []
+
+
+def beside(world, mark):
+    """Put a device with a mark into the sandbox of the container."""
+    link = replace(world.kernel.rooms[ROOM]["eth0"], name="eth7", owner=mark)
+    world.kernel.rooms[ROOM]["eth7"] = link
+
+
+def test_one_without_a_record_goes_when_a_pass_looks_into_its_sandbox(records):
+    world = World(records, MODES["macvlan"])
+    beside(world, Owner("n1", "gone"))
+    world.look(ROOM)
+    assert ours(world) == ["eth0"]
+
+
+def test_one_of_another_host_of_this_driver_is_left_alone(records):
+    world = World(records, MODES["macvlan"])
+    beside(world, Owner("of-a-host-in-a-container", "e1"))
+    world.look(ROOM)
+    assert ours(world) == ["eth0", "eth7"]
+
+
+def test_one_without_a_record_is_left_alone_until_docker_was_asked(records):
+    world = World(records, MODES["macvlan"])
+    beside(world, Owner("n1", "not-rebuilt-yet"))
+    with records.writing():
+        records.notes.await_only({"n1"})
+    world.look(ROOM)
+    assert ours(world) == ["eth0", "eth7"]
+
+
+def test_a_device_in_the_host_is_not_looked_for_in_the_sandbox(records):
+    world = World(records, MODES["macvlan"])
+    link = world.kernel.rooms[ROOM].pop("eth0")
+    device = Owner("n1", "e1").device
+    world.kernel.links[device] = replace(link, name=device, sandbox="")
+
+    def asked(paths):
+        raise AssertionError(paths)
+
+    world.kernel.observe_inside = asked
+    world.engine.delete_endpoint("n1", "e1")
+    assert ours(world) == []
+
+
+def on_link(world):
+    options = {**world.network.options, "gateway": "198.51.100.1"}
+    second = replace(world.network, id="n2", options=options)
+    first = replace(second, id="n3")
+    for network in (second, first):
+        world.engine.create_network(network)
+
+
+def joined(world, network, name):
+    four = IPv4Interface(f"10.0.0.{len(name) + 20}/24")
+    world.engine.create_endpoint(Endpoint(name, network, four))
+    return world.engine.join(network, name, ROOM)
+
+
+def test_one_container_cannot_have_two_networks_with_one_gateway_on_link(records):
+    world = World(records, {**MODES["macvlan"], "host_access": "off"})
+    on_link(world)
+    found = joined(world, "n2", "a")
+    world.kernel.dock(found.device, ROOM, "eth1")
+    with pytest.raises(WayTaken, match=r"E-134 .* 198\.51\.100\.1/32"):
+        joined(world, "n3", "bb")
+    # What only the records say is in the container is in nobody's way.
+    world.kernel.lose(ROOM, "eth1")
+    joined(world, "n3", "bb")
