@@ -102,7 +102,15 @@ class Service(BaseApplication):  # type: ignore[misc]
         return [*found, listen_too] if listen_too else found
 
     def _ready(self, worker: Worker) -> None:
-        """Tell systemd, which starts Docker then; called in the worker."""
+        """Share the sockets out and tell systemd, which starts Docker then.
+
+        Called in the worker. Whatever is not the plugin socket is a status socket.
+        """
+        name = self._settings.plugin_socket.name
+        told = [s for s in worker.sockets if not _is_called(s.getsockname(), name)]
+        worker.sockets = [s for s in worker.sockets if s not in told]
+        if self._watchers:
+            self._watchers.tell([s.sock for s in told])
         if self._notify:
             os.environ["NOTIFY_SOCKET"] = self._notify
             sd_notify("READY=1", worker.log, unset_environment=True)
@@ -110,6 +118,10 @@ class Service(BaseApplication):  # type: ignore[misc]
     def _stop(self) -> None:
         if self._watchers:
             self._watchers.stop()
+
+
+def _is_called(address: object, name: str) -> bool:
+    return isinstance(address, str) and Path(address).name == name
 
 
 def _only_one(state: Path) -> IO[str]:

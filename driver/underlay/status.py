@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
 
 from underlay import __version__
+from underlay.errors import UnderlayError
 from underlay.health import Healths
+from underlay.httpd import Answer
 from underlay.model import MAC, Endpoint, Network, Pool, Repair, Tenure
 from underlay.modes import gateway, mode_name
 from underlay.modes.child import is_isolated
@@ -23,7 +26,6 @@ from underlay.records import Records
 
 NEWEST_REPAIRS = 20
 Facts = dict[str, Any]
-StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 
 def status(records: Records) -> Facts:
@@ -200,37 +202,33 @@ def _repair(repair: Repair) -> Facts:
     return {"object": facts.pop("mark"), **facts}
 
 
-def create_app(
+def answering(
     records: Records, health: Callable[[], Facts], metrics: Callable[[], bytes]
-) -> Callable[[Mapping[str, Any], StartResponse], Iterable[bytes]]:
-    """Return the WSGI application of the status socket; it only ever reads."""
+) -> Callable[[str], Answer]:
+    """Return what the status sockets answer to a path; it only ever reads."""
 
-    def answer(path: str) -> tuple[str, str, bytes]:
+    def answer(path: str) -> Answer:
         match path:
             case "/healthz":
                 facts = health()
-                state = "200 OK" if facts["ok"] else "503 Service Unavailable"
-                return state, "application/json", _json(facts)
+                well = HTTPStatus.OK if facts["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
+                return _json(well, facts)
             case "/status":
-                return "200 OK", "application/json", _json(status(records))
+                return _status(records)
             case "/metrics":
-                return "200 OK", "text/plain; version=0.0.4", metrics()
+                return Answer(HTTPStatus.OK, "text/plain; version=0.0.4", metrics())
         known = {"error": "here are /healthz, /status and /metrics"}
-        return "404 Not Found", "application/json", _json(known)
+        return _json(HTTPStatus.NOT_FOUND, known)
 
-    def application(
-        environ: Mapping[str, Any], start_response: StartResponse
-    ) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            start_response("405 Method Not Allowed", [("Content-Length", "0")])
-            return []
-        state, kind, body = answer(environ["PATH_INFO"])
-        length = str(len(body))
-        start_response(state, [("Content-Type", kind), ("Content-Length", length)])
-        return [body]
-
-    return application
+    return answer
 
 
-def _json(facts: Facts) -> bytes:
-    return json.dumps(facts).encode() + b"\n"
+def _status(records: Records) -> Answer:
+    try:
+        return _json(HTTPStatus.OK, status(records))
+    except UnderlayError as error:
+        return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
+
+
+def _json(status: HTTPStatus, facts: Facts) -> Answer:
+    return Answer(status, "application/json", json.dumps(facts).encode() + b"\n")

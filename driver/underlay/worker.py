@@ -3,18 +3,55 @@
 from __future__ import annotations
 
 import json
+import selectors
 import signal
 import socket
-import struct
+import time
+from functools import partial
 from typing import Any
 
+from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.gthread import ThreadWorker
 
 from underlay.failures import Malformed
 
-# A client that began a request and does not go on keeps a thread this long, not for
-# ever: sixteen of them would otherwise stop every container start of the host.
-PATIENCE_SECONDS = 5
+# For a whole request, however slowly it drips: sixteen clients that began one would
+# otherwise stop every container start of the host. And for each part of an answer.
+READ_SECONDS = SEND_SECONDS = 5.0
+# Connections on which nothing was said yet; the oldest gives way.
+MOST_SILENT = 256
+
+
+class Late(NoMoreData):  # type: ignore[misc]
+    """A request that did not arrive in time; gunicorn ends its connection."""
+
+    def __str__(self) -> str:
+        return f"it took more than {READ_SECONDS:g} seconds"
+
+
+class Connection(socket.socket):
+    """A connection on which a request arrives, and an answer leaves, in time."""
+
+    _deadline: float | None = None
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Receive; the time for the request begins with the first look at it.
+
+        What is there already is read at any time: it may have waited for a thread.
+        """
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + READ_SECONDS
+        self.settimeout(max(0.0, self._deadline - now))
+        try:
+            return super().recv(size, flags)
+        except (BlockingIOError, TimeoutError) as error:
+            raise Late from error
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Send all, or raise TimeoutError."""
+        self.settimeout(SEND_SECONDS)
+        super().sendall(data, flags)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -26,10 +63,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().init_signals()
 
     def enqueue_req(self, conn: Any) -> None:
-        """Hand a connection to the threads."""
-        limit = struct.pack("ll", PATIENCE_SECONDS, 0)
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        super().enqueue_req(conn)
+        """Hand a connection to a thread as soon as its request begins to arrive."""
+        if conn.data_ready:
+            super().enqueue_req(conn)
+            return
+        if len(self.pending_conns) >= MOST_SILENT:
+            self.pending_conns[0].timeout = 0.0
+            self.murder_pending()
+        conn.sock = Connection(fileno=conn.sock.detach())
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + READ_SECONDS
+        self.pending_conns.append(conn)
+        heed = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, heed)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """Close a connection at once.
+
+        gunicorn waits here until the client has closed it too, up to two seconds and in
+        the loop that accepts the others. What was sent stays readable on a Unix socket.
+        """
+        del fs
+        self.nr_conns -= 1
+        conn.close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer a request that cannot even be parsed."""

@@ -1,4 +1,4 @@
-"""What the worker runs: both applications over the parts, and the threads beside."""
+"""What the worker runs: Docker's application over the parts, what runs beside it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from underlay import __version__, status
 from underlay.errors import UnderlayError
+from underlay.httpd import Server
 from underlay.kernel.events import Listener
 from underlay.metrics import Metrics
 from underlay.reconciler import Loop, Rush
@@ -50,23 +50,31 @@ def start(settings: Settings) -> tuple[Wsgi, Watchers]:
     parts = build(settings)
     parts.recovery.begin()
     metrics = Metrics()
-    watchers = Watchers(parts, settings)
+    # Records of its own: who reads much does not keep Docker's calls from theirs.
+    reading = Records(settings.records, readonly=True)
+    health = _health(parts.records, time.time())
+    server = Server(status.answering(reading, health, metrics.text))
+    watchers = Watchers(parts, settings, reading, server)
     plugin = create_app(
         methods(parts.engine, parts.ipam, watchers.names.wake), metrics.call
     )
-    health = _health(parts.records, time.time())
-    told = status.create_app(parts.records, health, metrics.text)
     watchers.start()
     log.info("ready", extra={"version": __version__, "pid": os.getpid()})
-    name = settings.plugin_socket.name
-    return _by_socket(plugin, told, name, watchers.rush.note), watchers
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        watchers.rush.note()
+        return plugin(environ, start_response)
+
+    return application, watchers
 
 
 class Watchers:
-    """The threads beside the requests: the pass, kernel events, Docker's view."""
+    """What runs beside Docker's calls: pass, kernel events, Docker's view, status."""
 
-    def __init__(self, parts: Parts, settings: Settings) -> None:
-        self._records = parts.records
+    def __init__(
+        self, parts: Parts, settings: Settings, reading: Records, server: Server
+    ) -> None:
+        self._all_records, self._status = (reading, parts.records), server
         self._stop_events, events_stopped = socket.socketpair()
         self._listener = Listener(events_stopped)
         self._passes = parts.engine.passes
@@ -111,6 +119,10 @@ class Watchers:
         """Start watching."""
         for thread in self._threads:
             thread.start()
+
+    def tell(self, listeners: Collection[socket.socket]) -> None:
+        """Have health, status and metrics told on sockets that listen."""
+        self._status.start(listeners)
 
     def _hear(self) -> None:
         """Listen to the kernel; what is missed while that fails, a pass finds."""
@@ -189,9 +201,11 @@ class Watchers:
         self._stop_events.close()
         if self._hup.ident:
             signal.pthread_kill(self._hup.ident, signal.SIGHUP)
+        self._status.stop()
         for thread in self._threads:
             thread.join(timeout=2)
-        self._records.close()
+        for records in self._all_records:
+            records.close()
 
 
 def _tidy(parts: Parts, wake: Callable[[], None]) -> None:
@@ -201,24 +215,6 @@ def _tidy(parts: Parts, wake: Callable[[], None]) -> None:
     if parts.recovery.heed(view, before):
         wake()
     parts.cleanup.heed(view)
-
-
-def _by_socket(
-    plugin: Wsgi, told: Wsgi, plugin_name: str, called: Callable[[], None]
-) -> Wsgi:
-    """Tell the two applications apart by the listener a request came in on.
-
-    `called` hears of each call of Docker's.
-    """
-
-    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        address = environ["gunicorn.socket"].getsockname()
-        here = isinstance(address, str) and Path(address).name == plugin_name
-        if here:
-            called()
-        return (plugin if here else told)(environ, start_response)
-
-    return application
 
 
 def _health(records: Records, started: float) -> Callable[[], dict[str, Any]]:

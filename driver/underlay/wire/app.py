@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 from flask import Flask, Response, request
@@ -83,8 +84,9 @@ def _answer(name: str, methods: Mapping[str, Method]) -> msgspec.Struct:
 def _drain() -> None:
     """Read a body that is refused: a reset connection would look like a lost reply."""
     left = min(request.content_length or 0, DRAIN_BYTES)
-    while left > 0 and (chunk := request.environ["wsgi.input"].read(1 << 16)):
-        left -= len(chunk)
+    with suppress(OSError):  # it takes too long
+        while left > 0 and (chunk := request.environ["wsgi.input"].read(1 << 16)):
+            left -= len(chunk)
 
 
 def translate(error: Exception, method: str) -> UnderlayError:

@@ -1,0 +1,162 @@
+"""The server of the status sockets: clients that stall, babble, or take nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+
+import pytest
+
+from tests.lab.service import wait_until
+from underlay import httpd
+from underlay.httpd import Answer, Server
+
+BIG = 8 << 20
+
+
+def told(path):
+    match path:
+        case "/big":
+            return Answer(HTTPStatus.OK, "text/plain", b"x" * BIG)
+        case "/fault":
+            raise RuntimeError(path)
+    return Answer(HTTPStatus.NOT_FOUND, "text/plain", path.encode())
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def address(request, tmp_path):
+    """Serve on a socket; give where."""
+    if request.param == "unix":
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / "s"))
+    else:
+        listener = socket.socket(socket.AF_INET)
+        listener.bind(("127.0.0.1", 0))
+    listener.listen(256)
+    server = Server(told)
+    server.start([listener])
+    yield listener.getsockname()
+    server.stop()
+    listener.close()
+
+
+@contextmanager
+def client(address, words=b""):
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as s:
+        s.settimeout(20)
+        s.connect(address)
+        s.sendall(words)
+        yield s
+
+
+def whole(s):
+    found = b""
+    while chunk := s.recv(1 << 16):
+        found += chunk
+    return found
+
+
+def ask(address, words):
+    with client(address, words) as s:
+        head, _, body = whole(s).partition(b"\r\n\r\n")
+        return int(head.split()[1]), head, body
+
+
+def is_dropped(s):
+    """Tell whether the server has closed a connection, whatever it said first."""
+    s.settimeout(0.01)
+    try:
+        while s.recv(1 << 16):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def test_get_tells_and_head_only_how_much_there_is(address):
+    code, head, body = ask(address, b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (code, body) == (404, b"/a")
+    for line in (b"Content-Length: 2", b"Connection: close", b"Content-Type: text/pl"):
+        assert line in head
+    code, again, body = ask(address, b"HEAD /a HTTP/1.0\r\n\r\n")
+    assert (code, body) == (404, b"")
+    assert b"Content-Length: 2" in again
+
+
+def test_a_url_with_a_host_in_it_is_understood(address):
+    assert ask(address, b"GET http://x:1/b HTTP/1.1\r\n\r\n")[2] == b"/b"
+
+
+def test_other_methods_are_refused_with_their_bodies(address):
+    body = b"x" * 100_000
+    head = b"POST /a HTTP/1.1\r\nContent-Length: 100000\r\n\r\n"
+    assert ask(address, head + body)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "words",
+    [b"\0" * 300, b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\xff" * 40_000,
+     b"GET http://[ HTTP/1.1\r\n\r\n", b"{}\n"],
+)  # fmt: skip
+def test_what_is_no_http_is_told_so(address, words):
+    with client(address, words) as s:
+        s.shutdown(socket.SHUT_WR)
+        assert whole(s).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_fault_is_told_without_its_details(address, caplog):
+    code, _, body = ask(address, b"GET /fault HTTP/1.1\r\n\r\n")
+    assert (code, body) == (500, b"Internal Server Error\n")
+    assert "RuntimeError" in caplog.text
+
+
+def test_a_request_that_drips_ends_in_time(address, monkeypatch):
+    monkeypatch.setattr(httpd, "READ_SECONDS", 0.3)
+    with client(address, b"GET /a HTTP/1.1\r\nX: ") as s, suppress(OSError):
+        for _ in range(200):
+            s.sendall(b"y")
+            time.sleep(0.05)
+            if is_dropped(s):
+                return
+    pytest.fail("it was heard for ten seconds")
+
+
+def test_an_answer_that_nobody_takes_is_dropped_in_time(address, monkeypatch):
+    monkeypatch.setattr(httpd, "SEND_SECONDS", 0.3)
+    with client(address, b"GET /big HTTP/1.1\r\n\r\n") as s:
+        time.sleep(0.6)
+        assert len(whole_or_reset(s)) < BIG
+
+
+def whole_or_reset(s):
+    found = b""
+    with suppress(ConnectionResetError):
+        while chunk := s.recv(1 << 16):
+            found += chunk
+    return found
+
+
+def test_who_stays_after_the_answer_is_let_go_in_time(address, monkeypatch):
+    monkeypatch.setattr(httpd, "LINGER_SECONDS", 0.3)
+    with client(address, b"GET /a HTTP/1.1\r\n\r\n") as s:
+        assert whole(s).endswith(b"/a")
+        with suppress(OSError):
+            for _ in range(200):
+                s.sendall(b"more")
+                time.sleep(0.05)
+            pytest.fail("it was listened to for ten seconds")
+
+
+def test_a_new_client_is_served_however_many_are_silent(address):
+    silent = [client(address) for _ in range(3 * httpd.MOST_CONNECTIONS)]
+    opened = [s.__enter__() for s in silent]
+    assert ask(address, b"GET /a HTTP/1.1\r\n\r\n")[2] == b"/a"
+    wait_until(lambda: is_dropped(opened[0]), 10)
+    assert not is_dropped(opened[-1])
+    for s in opened:
+        s.close()
