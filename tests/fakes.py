@@ -11,7 +11,17 @@ from underlay.engine import Engine
 from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
 from underlay.model import Address, Device, Interface, Setting, Standing
-from underlay.objects import Chain, Held, Link, Neighbour, Object, Permit, Port, Sysctl
+from underlay.objects import (
+    IPV6_SWITCH,
+    Chain,
+    Held,
+    Link,
+    Neighbour,
+    Object,
+    Permit,
+    Port,
+    Sysctl,
+)
 from underlay.records import Records
 from underlay.steps import Amend, Create, Delete, Step
 
@@ -82,10 +92,7 @@ class FakeKernel:
         return {
             path: frozenset(
                 (
-                    *(
-                        replace(link, settings=(), like=None, inherited=())
-                        for link in self.rooms.get(path, {}).values()
-                    ),
+                    *(_as_shown(link) for link in self.rooms.get(path, {}).values()),
                     *(
                         replace(o, owner=None)
                         for o in self.others.values()
@@ -372,6 +379,13 @@ class FakeKernel:
         """Be a kernel that does what it is asked from now on."""
         self.refuse_at = self.refuse_after = None
         self.die_before = self.die_half_way = self.die_after = None
+
+
+def _as_shown(link: Link) -> Link:
+    """Return a link in a sandbox as it is seen."""
+    set_there = (*link.settings, *link.inherited)
+    kept = tuple(s for s in set_there if s.startswith(IPV6_SWITCH))
+    return replace(link, settings=kept, like=None, inherited=())
 
 
 class Clock:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from underlay import gateways, pools, tenures, uplink
+from underlay import gateways, modes, pools, tenures, uplink
 from underlay.announcer import Announcer
 from underlay.builder import Builder
 from underlay.errors import (
@@ -217,7 +217,7 @@ class Engine:
             endpoint = self.records.networks.endpoint(identity)
             if endpoint is None or endpoint.network != network:
                 raise UnknownEndpoint(endpoint=identity[:12])
-            found = mode_of(known.options).attachment(known, endpoint)
+            found = modes.attachment(known, endpoint)
             self._check_ways(found, known, sandbox)
             self.records.networks.join(identity, sandbox)
         return found
@@ -231,7 +231,7 @@ class Engine:
             beside = self.records.networks.get(other.network)
             if other.network == network.id or beside is None:
                 continue
-            theirs = mode_of(beside.options).attachment(beside, other).destinations
+            theirs = modes.attachment(beside, other).destinations
             both = found.destinations & theirs
             owner = Owner(other.network, other.id)
             if both and self._remnants.of(owner, {sandbox}):

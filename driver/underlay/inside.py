@@ -11,12 +11,21 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 
-from underlay import model
+from underlay import model, modes
 from underlay.model import FAMILIES, Endpoint, Family, Inside, Network
 from underlay.modes import mode_of
 from underlay.modes.ipvlan import EVERYWHERE
 from underlay.modes.options import is_repaired
-from underlay.objects import HOST_METRIC, Address, Link, Object, Owner, Route
+from underlay.modes.sysctls import switch_ipv6_off
+from underlay.objects import (
+    HOST_METRIC,
+    IPV6_SWITCH,
+    Address,
+    Link,
+    Object,
+    Owner,
+    Route,
+)
 
 _CONNECTED_METRIC = {4: 0, 6: 256}
 
@@ -39,11 +48,15 @@ def objects(
         else:
             yield o
     for address in endpoint.addresses:
+        if address.version in known.without:
+            continue
         yield Address(address, known.device, owner, endpoint.sandbox)
         if address.network.prefixlen < address.max_prefixlen:
             yield _connected(address, known.device, owner, endpoint.sandbox)
     for way in _ways(network, endpoint, known.device):
-        if not is_default(way) or way.destination.version in known.defaults:
+        family = way.destination.version
+        default = not is_default(way) or family in known.defaults
+        if default and family not in known.without:
             yield way
 
 
@@ -66,10 +79,15 @@ def learn(
     if not mtu and network.has_ground:
         mtu = link.mtu or 0
     by_it, elsewhere = _defaults(link.name, seen)
-    had = set(known.defaults) if known else set()
+    without = _switched_off(link)
+    ways = _ways(network, endpoint, link.name)
+    answered = {way.destination.version for way in ways if is_default(way)}
+    # As long as a family is off, nobody can tell where its default route would go.
+    had = set(known.defaults) if known else answered.intersection(without)
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
     settings = known.settings if known else ()
-    return replace(endpoint, inside=Inside(link.name, mtu, defaults, settings))
+    found = Inside(link.name, mtu, defaults, settings, without)
+    return replace(endpoint, inside=found)
 
 
 def assume(
@@ -87,7 +105,8 @@ def assume(
     ways = (way for way in _ways(network, endpoint, device) if is_default(way))
     had = {way.destination.version for way in ways} - elsewhere
     defaults = tuple(f for f in FAMILIES if f in had)
-    return replace(endpoint, inside=Inside(device, 0, defaults))
+    without: tuple[Family, ...] = (6,) if switch_ipv6_off(endpoint.options) else ()
+    return replace(endpoint, inside=Inside(device, 0, defaults, (), without))
 
 
 def concerning(
@@ -123,10 +142,17 @@ def _is_complete(
 ) -> bool:
     """Tell whether a device has everything; the default route may go elsewhere."""
     keys = {o.key for o in seen}
+    without = _switched_off(link)
     wanted: list[Object] = [
-        Address(a, link.name, None, endpoint.sandbox) for a in endpoint.addresses
+        Address(a, link.name, None, endpoint.sandbox)
+        for a in endpoint.addresses
+        if a.version not in without
     ]
-    ways = list(_ways(network, endpoint, link.name))
+    ways = [
+        way
+        for way in _ways(network, endpoint, link.name)
+        if way.destination.version not in without
+    ]
     wanted += [way for way in ways if not is_default(way)]
     families = {way.destination.version for way in ways if is_default(way)}
     return bool(
@@ -146,6 +172,11 @@ def _defaults(device: str, seen: Collection[Object]) -> tuple[set[Family], set[F
     return by_it, elsewhere
 
 
+def _switched_off(link: Link) -> tuple[Family, ...]:
+    """Return the IP families that are switched off on a device that was seen."""
+    return (6,) if f"{IPV6_SWITCH}1" in link.settings else ()
+
+
 def is_default(way: Route) -> bool:
     """Tell whether a route is for everything that has no other."""
     return way.destination.prefixlen == 0
@@ -159,8 +190,16 @@ def _moved(link: Link, network: Network, endpoint: Endpoint, known: Inside) -> L
         sandbox=endpoint.sandbox,
         up=True,
         mtu=min(most) if known.mtu else link.mtu,
-        inherited=known.settings,
+        inherited=_at_birth(known),
     )
+
+
+def _at_birth(known: Inside) -> tuple[str, ...]:
+    """Return a device's settings as Docker made them; IPv6 on or off as seen last."""
+    kept = tuple(s for s in known.settings if not s.startswith(IPV6_SWITCH))
+    if 6 in known.without:
+        return (*kept, f"{IPV6_SWITCH}1")
+    return kept if kept == known.settings else (*kept, f"{IPV6_SWITCH}0")
 
 
 def _connected(
@@ -186,7 +225,7 @@ def _ways(network: Network, endpoint: Endpoint, device: str) -> Iterator[Route]:
         metric, where = HOST_METRIC[to.version], endpoint.sandbox
         return Route(to, device, metric, owner=owner, via=via, sandbox=where)
 
-    found = mode_of(network.options).attachment(network, endpoint)
+    found = modes.attachment(network, endpoint)
     yield from (way(to) for to in found.on_link)
     yield from (way(to, hop) for to, hop in found.via)
     for gateway in (found.gateway4, found.gateway6):

@@ -138,12 +138,15 @@ class Inside:
     `defaults` are the IP families whose default route goes by it: Docker gives it to
     one network of the container's, and moves it. `mtu` in bytes. `settings` are its
     sysctls (net/ipv6/conf/*/disable_ipv6=1) that are not as those of any new device.
+    `without` are the IP families that are switched off on it at present: it can have no
+    address and no route of them.
     """
 
     device: str
     mtu: int
     defaults: tuple[Family, ...] = ()
     settings: tuple[str, ...] = ()
+    without: tuple[Family, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from underlay import inside
 from underlay.model import Endpoint
 from underlay.objects import Link, Owner, Route
 from underlay.records import Records
-from underlay.steps import Create, Step
+from underlay.steps import Create, Step, is_in_vain
 
 # A look into a sandbox takes a third of a millisecond.
 A_FEW, MANY = 20, 500
@@ -54,37 +54,64 @@ class Rounds:
 
 @dataclass
 class Patience:
-    """Whoever cannot be helped is tried again later each time, and stops nobody else.
+    """Decides when a step that was refused is tried again: later each time.
 
-    Nor does somebody whose repairs are undone as soon as they are made: by a program in
-    the container, say. `clock` in seconds. It may help that something in the host has
+    A refused step holds up itself and what rests on it, nothing else. An owner waits as
+    a whole if its repairs are undone as soon as they are made: by a program in the
+    container, say. `clock` in seconds. It may help that something in the host has
     changed: then a part of the time is waited for. (Not the least: some hosts change
     all the time, and every try may be a change itself.)
     """
 
     clock: Callable[[], float]
     _waiting: dict[Owner, _Wait] = field(default_factory=dict)
+    _refused: dict[Owner, dict[Hashable, _Refused]] = field(default_factory=dict)
     # Each repair takes REPAIR_SECONDS of a credit: when that will be paid back.
     _indebted: dict[Owner, float] = field(default_factory=dict)
 
     def has_end(self, owner: Owner) -> bool:
         """Tell whether it is time to try."""
         wait = self._waiting.get(owner)
-        # A clock that was set back is no reason to wait for it.
-        return not (wait and wait.tried <= self.clock() < wait.end)
+        return wait is None or wait.is_over(self.clock())
+
+    def ready(self, owner: Owner, steps: Iterable[Step]) -> list[Step]:
+        """Return the steps that it is time for."""
+        now = self.clock()
+        waits = self._refused.get(owner, {}).values()
+        waiting = [wait.step for wait in waits if not wait.is_over(now)]
+        return [s for s in steps if not any(is_in_vain(s, other) for other in waiting)]
+
+    def refuse(self, owner: Owner, step: Step, why: str) -> None:
+        """Note that a step was refused: it is not tried again for a while."""
+        waits = self._refused.setdefault(owner, {})
+        last = waits.get(step.object.key)
+        waits[step.object.key] = _Refused(
+            self.clock(), _longer(last), step=step, why=why
+        )
+
+    def take(self, owner: Owner, step: Step) -> None:
+        """Note that a step was taken."""
+        waits = self._refused.get(owner, {})
+        waits.pop(step.object.key, None)
+        if not waits:
+            self._refused.pop(owner, None)
+
+    def refusal(self, owner: Owner) -> str:
+        """Return why a step of an owner was refused that is to be tried again."""
+        return next((w.why for w in self._refused.get(owner, {}).values()), "")
 
     def note(self, owner: Owner, *, failed: bool, repaired: bool) -> bool:
-        """Note how a try went; tell whether it was a repair too many."""
+        """Note how a try went; tell whether it was a repair too many.
+
+        `failed`: nothing can be done for that owner for a while.
+        """
         now = self.clock()
         wait = self._waiting.pop(owner, None)
         too_many = repaired and self._is_overdrawn(owner, now)
-        pause = wait.pause if wait else 0.0
         if failed:
-            pause = min(max(2 * pause, LEAST_SECONDS), MOST_SECONDS)
+            self._waiting[owner] = _Wait(now, _longer(wait))
         elif too_many:
-            pause = REPAIR_SECONDS
-        if failed or too_many:
-            self._waiting[owner] = _Wait(now, pause)
+            self._waiting[owner] = _Wait(now, REPAIR_SECONDS)
         return too_many
 
     def is_slowed(self, owner: Owner) -> bool:
@@ -104,22 +131,32 @@ class Patience:
         """Return who has waited and is to be tried now; forget debts that are paid."""
         now = self.clock()
         self._indebted = {o: end for o, end in self._indebted.items() if end > now}
-        return {owner for owner in self._waiting if self.has_end(owner)}
+        return {owner for owner, wait in self._waits() if wait.is_over(now)}
 
     def forget(self, owners: Collection[Owner]) -> None:
         """Note that there is nothing to be tried for these any more."""
+        now = self.clock()
         for owner in owners:
-            self._waiting.pop(owner, None)
+            if self.has_end(owner):
+                self._waiting.pop(owner, None)
+            waits = self._refused.pop(owner, {})
+            if left := {k: w for k, w in waits.items() if not w.is_over(now)}:
+                self._refused[owner] = left
 
     def hasten(self) -> None:
         """Have everybody tried again sooner."""
-        for wait in self._waiting.values():
+        for _, wait in self._waits():
             wait.hasty = True
 
     def due(self) -> float | None:
         """Return the seconds until the next try, None if nobody waits."""
-        ends = [wait.end for wait in self._waiting.values()]
+        ends = [wait.end for _, wait in self._waits()]
         return max(0.0, min(ends) - self.clock()) if ends else None
+
+    def _waits(self) -> Iterator[tuple[Owner, _Wait]]:
+        yield from self._waiting.items()
+        for owner, waits in self._refused.items():
+            yield from ((owner, wait) for wait in waits.values())
 
 
 @dataclass(slots=True)
@@ -135,6 +172,24 @@ class _Wait:
         """When that is over."""
         least = max(LEAST_SECONDS, self.pause * HASTE)
         return self.tried + (min(least, self.pause) if self.hasty else self.pause)
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether it is over; a clock that was set back is not waited for."""
+        return not self.tried <= now < self.end
+
+
+@dataclass(slots=True, kw_only=True)
+class _Refused(_Wait):
+    """Since when, and how long at the most, a refused step waits, and why it was."""
+
+    step: Step
+    why: str
+
+
+def _longer(last: _Wait | None) -> float:
+    """Return how long to wait after one more refusal."""
+    pause = last.pause if last else 0.0
+    return min(max(2 * pause, LEAST_SECONDS), MOST_SECONDS)
 
 
 def premature(steps: Collection[Step]) -> tuple[Hashable, float] | None:

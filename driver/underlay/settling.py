@@ -56,14 +56,21 @@ class Settling:
         for owner, found in stirred.items():
             if patient and not self.patience.has_end(owner):
                 continue
+            # Of a bridge in a device's place each step rests on the one before.
+            by_step = patient and not owner.bridged
+            if by_step:
+                found = self.patience.ready(owner, found)
+                if not found:
+                    continue
             steps, version = self._confirmed(owner, found)
             with self.records.alone():
                 if version and version != self.records.version():
                     # Somebody may need it by now: it is looked at again.
                     self.patience.note(owner, failed=True, repaired=False)
                     continue
-                refused, taken = self._settle(owner, steps)
-            tries = {"failed": bool(refused), "repaired": bool(taken)}
+                refused, taken = self._settle(owner, steps, patient=by_step)
+            failing = bool(refused and owner.bridged)
+            tries = {"failed": failing, "repaired": bool(taken)}
             if self.patience.note(owner, **tries) and not refused:
                 fight = UndoneAgain(step=taken[-1], times=REPAIRS)
                 log.warning("undone again", extra={"error": fight})
@@ -87,7 +94,7 @@ class Settling:
         return [step for step in steps if step in again], version
 
     def _settle(
-        self, owner: Owner, stirred: list[Step]
+        self, owner: Owner, stirred: list[Step], *, patient: bool
     ) -> tuple[list[Step], list[Step]]:
         """Take the steps for one owner; return those that were refused, and taken."""
         failed: list[Step] = []
@@ -95,7 +102,8 @@ class Settling:
         refusal, made = "", False
         for network in self.records.networks.on_vlan(owner.vlan):
             self.parents.note(network, self.parents.look(network))
-        for step in self._steps_again(owner, stirred):
+        steps = list(self._steps_again(owner, stirred))
+        for step in self.patience.ready(owner, steps) if patient else steps:
             if any(is_in_vain(step, other) for other in failed):
                 continue
             log.info("step", extra={"step": str(step)})
@@ -103,14 +111,17 @@ class Settling:
             try:
                 self.builder.apply(step, sweeping=True)
                 taken.append(step)
+                self.patience.take(owner, step)
             except KernelRefused as error:
                 failed.append(step)
                 refused = str(error)
                 refusal = refusal or refused
+                self.patience.refuse(owner, step, refused)
                 log.warning("step refused", extra={"error": error})
             self.ledger.enter(owner, step, refused)
             made |= is_new_to_the_wire(step)
-        self.ledger.close(owner, refusal)
+        # What waits to be tried again is refused still.
+        self.ledger.close(owner, refusal or self.patience.refusal(owner))
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
         if endpoint:
             self.to_tell[endpoint.id] = endpoint

@@ -34,6 +34,7 @@ from underlay.kernel.links import RawLink
 from underlay.memory import Remembered
 from underlay.model import Device, Family, Setting, Standing
 from underlay.objects import (
+    IPV6_SWITCH,
     Address,
     Chain,
     Held,
@@ -362,8 +363,11 @@ def _inside(
     routes: Iterable[Route],
 ) -> Iterator[Object]:
     for link in ours:
-        # Its settings are the container's owner's to change.
-        yield replace(_ours(link, _name_of, inside=True), sandbox=path, settings=())
+        seen = _ours(link, _name_of, inside=True)
+        # Its settings are the container's owner's to change, and only what follows from
+        # one of them is of interest.
+        kept = tuple(s for s in seen.settings if s.startswith(IPV6_SWITCH))
+        yield replace(seen, sandbox=path, settings=kept)
     for address in addresses:
         yield replace(address, sandbox=path)
     for route in routes:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from underlay.errors import Contradiction, UnknownMode, did_you_mean
 from underlay.model import Attachment, Endpoint, Network
-from underlay.modes import bridge, ipvlan, macvlan, routed
+from underlay.modes import bridge, ipvlan, macvlan, routed, sysctls
 from underlay.modes.seat import Seat
 from underlay.objects import Object
 
@@ -74,6 +74,23 @@ class Mode(Protocol):
 
     def attachment(self, network: Network, endpoint: Endpoint) -> Attachment:
         """Return what Join answers."""
+
+
+def attachment(network: Network, endpoint: Endpoint) -> Attachment:
+    """Return what Join answers.
+
+    Where Docker is to switch IPv6 off on the device, the kernel would refuse its
+    routes, and Docker the container's start.
+    """
+    found = mode_of(network.options).attachment(network, endpoint)
+    if not sysctls.switch_ipv6_off(endpoint.options):
+        return found
+    return Attachment(
+        found.device,
+        gateway4=found.gateway4,
+        on_link=tuple(to for to in found.on_link if to.version == 4),
+        via=tuple((to, hop) for to, hop in found.via if to.version == 4),
+    )
 
 
 MODES: dict[str, Mode] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from underlay.objects.common import (
     HOST_METRIC,
+    IPV6_SWITCH,
     MAIN_TABLE,
     TABLE,
     UNFINISHED_GROUP,
@@ -25,6 +26,7 @@ Object = Link | Address | Route | Neighbour | Sysctl | Permit | Chain | Port | H
 
 __all__ = [
     "HOST_METRIC",
+    "IPV6_SWITCH",
     "MAIN_TABLE",
     "MARK",
     "PREFIX",

@@ -13,6 +13,8 @@ _protocol = 157
 # may need them as their source.
 SHARED, TOP, FILTERS, ADDRESSES, ROUTES = 500, 1000, 1500, 2000, 3000
 MAIN_TABLE = 254
+# The sysctl that says whether a device can have IPv6: 1 is not.
+IPV6_SWITCH = "net/ipv6/conf/*/disable_ipv6="
 # The metric of a route to one container; the kernel has no lower one for IPv6 without
 # one being given.
 HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}

@@ -226,6 +226,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE TABLE remnant (endpoint TEXT PRIMARY KEY, network TEXT NOT NULL,"
         " path TEXT NOT NULL) STRICT, WITHOUT ROWID",
     ),
+    (
+        # The IP families switched off on a device in its sandbox.
+        "ALTER TABLE sandbox ADD COLUMN without TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 

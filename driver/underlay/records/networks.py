@@ -18,6 +18,7 @@ from underlay.memory import Remembered
 from underlay.model import (
     FAMILIES,
     Endpoint,
+    Family,
     Identity,
     Inside,
     Network,
@@ -33,7 +34,7 @@ _NETWORK = (
 _ON_VLAN = f"{_NETWORK} WHERE n.id IN (SELECT network FROM vlan WHERE name = ?)"
 _ENDPOINT = (
     "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults,"
-    " s.settings"
+    " s.settings, s.without"
     " FROM endpoint e"
     " LEFT JOIN sandbox s ON s.endpoint = e.id"
 )
@@ -284,12 +285,13 @@ class Networks:
         if inside is None:
             return
         self._db.run(
-            "UPDATE sandbox SET device = ?, mtu = ?, defaults = ?, settings = ?"
-            " WHERE endpoint = ? AND path = ?",
+            "UPDATE sandbox SET device = ?, mtu = ?, defaults = ?, settings = ?,"
+            " without = ? WHERE endpoint = ? AND path = ?",
             inside.device,
             inside.mtu,
             "".join(map(str, inside.defaults)),
             json.dumps(inside.settings),
+            "".join(map(str, inside.without)),
             endpoint.id,
             endpoint.sandbox,
         )
@@ -361,6 +363,14 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
 
 
 def _inside(row: sqlite3.Row) -> Inside:
-    families = tuple(f for f in FAMILIES if str(f) in row["defaults"])
-    settings = tuple(json.loads(row["settings"]))
-    return Inside(row["device"], row["mtu"], families, settings)
+    return Inside(
+        device=row["device"],
+        mtu=row["mtu"],
+        defaults=_families(row["defaults"]),
+        settings=tuple(json.loads(row["settings"])),
+        without=_families(row["without"]),
+    )
+
+
+def _families(packed: str) -> tuple[Family, ...]:
+    return tuple(f for f in FAMILIES if str(f) in packed)
