@@ -335,7 +335,8 @@ class Builder:
             try:
                 self.apply(step)
             except KernelRefused as error:
-                if step.object.device not in may_wait:
+                owner = step.object.owner or Owner()
+                if not {step.object.device, owner.device} & set(may_wait):
                     raise
                 log.warning("left to the next pass", extra={"error": error})
 

@@ -181,7 +181,9 @@ class Parents:
         mode, here = mode_of(network.options), network.here
         if mode.has_host_part(network.options):
             unguarded = mode.filters(network.options) and not self.kernel.can_filter
-            here = () if unguarded else self.kernel.addresses_of(parent.name)
+            # In a VRF the host's address there is no address of the main table.
+            apart = unguarded or (parent.master and parent.kind != "bridge")
+            here = () if apart else self.kernel.addresses_of(parent.name)
         return replace(network, here=here, mac=parent.mac)
 
 

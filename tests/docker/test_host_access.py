@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from contextlib import contextmanager
 from functools import partial
 
 import pytest
 
 from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6, refused
+from tests.docker.test_flaps import Nic
 from tests.kinds import need
 from tests.lab.capture import Capture
 from tests.lab.roots import root
@@ -206,6 +208,64 @@ def test_a_host_that_gets_another_address_is_reached_there(newest):
     finally:
         site.host.run("ip", "addr", "del", "fd77::aaaa/64", "dev", "eth0")
     wait_until(lambda: "fd77::aaaa" not in site.dump()["neighbours"], 10)
+
+
+@pytest.fixture
+def second(site):
+    """A second card of the host, in a subnet of its own."""
+    found = Nic(site, "nic1")
+    found.plug()
+    site.host.run("ip", "addr", "add", "10.98.0.10/24", "dev", found.name)
+    site.host.run("ip", "addr", "add", "fd98::10/64", "dev", found.name, "nodad")
+    yield found
+    site.clear()
+    found.unplug()
+
+
+def multicast_joins(site, address):
+    """Return the device on which a program joins that names an address of the host."""
+    script = (
+        "import socket as s; u = s.socket(s.AF_INET, s.SOCK_DGRAM);"
+        "u.setsockopt(s.IPPROTO_IP, s.IP_ADD_MEMBERSHIP, s.inet_aton('239.9.8.7')"
+        f" + s.inet_aton('{address}')); print(open('/proc/net/igmp').read())"
+    )
+    shown = site.host.outer_run(sys.executable, "-c", script).stdout
+    device = ""
+    for line in shown.splitlines():
+        if line[:1].isdigit():
+            device = line.split()[1]
+        elif line.split()[0] == "070809EF":
+            return device
+    raise AssertionError(shown)
+
+
+def test_a_container_on_docker_s_bridge_speaks_from_the_host_s_address_there(
+    site, second
+):
+    site.docker(
+        "network", "create", "-d", "underlay", *IPAM, "-o", f"parent={second.name}",
+        "--subnet", "10.98.0.0/24", "--gateway", "10.98.0.1", "lan98",
+    )  # fmt: skip
+    site.run("pi1", "lan98", "--ip", "10.98.0.230")
+    site.docker("network", "create", "--subnet", "10.55.0.0/24", "side")
+    site.run("app", "bridge")
+    site.run("app2", "side")
+    site.docker("exec", "-d", "pi1", "sh", "-c", "httpd -f -v -h /etc 2>/tmp/log")
+    for container in ("app", "app2"):
+        site.ping_from(container, "10.98.0.230")
+        ask = partial(site.host.exec, container)
+        assert_fetched(ask, "wget", "-T2", "-O-", "http://10.98.0.230/hosts")
+    heard = site.in_container("pi1", "cat", "/tmp/log")
+    assert set(re.findall(r"10\.[\d.]+", heard)) == {"10.98.0.10"}, heard
+    assert multicast_joins(site, "10.98.0.10") == second.name
+    # The host's address may change, as by DHCP.
+    site.host.run("ip", "addr", "add", "10.98.0.11/24", "dev", second.name)
+    site.host.run("ip", "addr", "del", "10.98.0.10/24", "dev", second.name)
+    site.host.run("ip", "addr", "replace", "10.98.0.11/24", "dev", second.name)
+    ask = ("ping", "-c1", "-W1", "10.98.0.230")
+    wait_until(lambda: site.host.exec("app", *ask, check=False).returncode == 0, 10)
+    rules = site.host.outer_run("nft", "list", "table", "ip", "underlay").stdout
+    assert set(re.findall(r"snat to (\S+)", rules)) == {"10.98.0.11"}
 
 
 def test_host_access_that_a_mode_cannot_give_is_refused(newest):

@@ -18,7 +18,7 @@ from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on, ipam_on
 from underlay.errors import GatewayTaken
 from underlay.failures import KernelRefused
 from underlay.model import Device, Endpoint, Network, Segment
-from underlay.objects import Link, Neighbour, Owner, Permit, Route, Sysctl
+from underlay.objects import Chain, Link, Neighbour, Owner, Permit, Route, Sysctl
 from underlay.records import Records
 from underlay.steps import Amend, Create
 
@@ -79,7 +79,7 @@ def life(engine, ipam, options):
 
 
 SUBNETS = (("10.0.0.0/24", 4), ("fd00::/64", 6))
-STEPS = {"routed": 48, "macvlan": 26, "ipvlan": 23}  # counted by a test below
+STEPS = {"routed": 48, "macvlan": 28, "ipvlan": 23}  # counted by a test below
 WAYS = {"routed": ROUTED, "macvlan": MACVLAN, "ipvlan": IPVLAN}
 
 
@@ -276,6 +276,49 @@ def test_a_host_that_is_not_on_the_segment_makes_no_shim(path, kernel, here):
         verb()
     assert [link.owner for link in kernel.links.values()] == [Owner("n1", "e1")]
     assert kernel.others == {}
+
+
+def test_a_parent_in_a_vrf_has_no_shim_whose_routes_the_kernel_would_refuse(
+    path, kernel
+):
+    kernel.strangers["eth0"] = replace(ETH0, master="vrf-blue")
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, MACVLAN)[:2]:
+        verb()
+    assert [link.owner for link in kernel.links.values()] == [Owner("n1", "e1")]
+    assert engine.preview() == ()
+
+
+def chain_of_the_shim(kernel):
+    (found,) = [
+        o for o in kernel.others.values() if isinstance(o, Chain) and o.family == "ip"
+    ]
+    return found
+
+
+def test_what_comes_from_bridges_by_the_shim_has_the_host_s_address_of_the_segment(
+    path, kernel
+):
+    kernel.here = {"eth0": (ip_interface("10.7.0.9/24"), *HERE)}
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, MACVLAN)
+    for verb in verbs[:2]:
+        verb()
+    shim = Owner(shared="shim/eth0").device
+    found = chain_of_the_shim(kernel)
+    assert found.hook == "nat hook postrouting priority 99"  # before Docker's
+    begin = f'meta iifkind "bridge" iifname != "ul-*" oifname "{shim}"'
+    assert found.rules == (
+        f"{begin} ip daddr 10.7.0.0/24 snat to 10.7.0.9",
+        f"{begin} ip daddr 10.0.0.0/24 snat to 10.0.0.9",
+        f"{begin} snat to 10.7.0.9",
+    )
+    kernel.here = {"eth0": (ip_interface("10.0.0.99/24"),)}
+    assert engine.reconcile() == []
+    assert chain_of_the_shim(kernel).rules[-1] == f"{begin} snat to 10.0.0.99"
+    for verb in verbs[4:6]:
+        verb()
+    assert not any(isinstance(o, Chain) for o in kernel.others.values())
 
 
 def test_without_nftables_macvlan_has_no_shim_that_the_lan_could_hear(path, kernel):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.engine.test_host_parts import MACVLAN, ROUTED, life, network, parts
+from tests.engine.test_host_parts import HERE, MACVLAN, ROUTED, life, network, parts
 from tests.fakes import Death
 from tests.kernel.conftest import ip
 from tests.kernel.test_host_parts import bring_about
@@ -30,7 +30,11 @@ def nft(*words):
 def chains():
     """Return chains as the modes make them, on a device that is there."""
     owner = Owner(shared="shim/eth0")
-    return [*shim._guard(owner), *masquerade.objects(network("n1", **ROUTED))]
+    return [
+        *shim._guard(owner),
+        *masquerade.through(owner, HERE),
+        *masquerade.objects(network("n1", **ROUTED)),
+    ]
 
 
 @pytest.mark.usefixtures("namespace")

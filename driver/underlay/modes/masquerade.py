@@ -1,14 +1,22 @@
-"""masquerade: IPv4 that leaves the host by other devices than ours has its address."""
+"""masquerade: IPv4 that leaves the host by other devices than ours has its address.
+
+And what leaves by a shim, which has none, has the one that the host speaks from there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from underlay.model import Network
+from underlay.model import Interface, Network
 from underlay.modes.options import choice
 from underlay.objects import Chain, Owner
 
 HOOK = "nat hook postrouting priority 100"  # srcnat
+# Before Docker and others masquerade what leaves their bridges: on a device without an
+# address the kernel takes the first address of any other device for that. Bridges of
+# ours are the LAN's.
+BEFORE_OTHERS = "nat hook postrouting priority 99"
+FROM_BRIDGES = 'meta iifkind "bridge" iifname != "ul-*"'
 
 
 def is_on(options: Mapping[str, str]) -> bool:
@@ -29,3 +37,20 @@ def objects(network: Network) -> Iterable[Chain]:
     away = f'ip daddr != {{ {", ".join(subnets)} }} oifname != "ul-*" masquerade'
     rules = tuple(f"ip saddr {subnet} {away}" for subnet in subnets)
     yield Chain("ip", f"nat-{owner.device}", HOOK, rules, owner=owner)
+
+
+def through(shim: Owner, here: Iterable[Interface]) -> Iterable[Chain]:
+    """Return the chain for what containers on bridges of the host send by a shim.
+
+    `here` are the host's addresses on the parent: of each segment the first one counts.
+    """
+    known = [a for a in here if a.version == 4]
+    if not known:
+        return
+    ways = [(f"ip daddr {a.network} ", a.ip) for a in known]
+    # The host's address may have a length of its own (/32).
+    rules = tuple(
+        f'{FROM_BRIDGES} oifname "{shim.device}" {to}snat to {address}'
+        for to, address in (*ways, ("", known[0].ip))
+    )
+    yield Chain("ip", f"nat-{shim.device}", BEFORE_OTHERS, rules, owner=shim)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadValue
 from underlay.model import Address, Endpoint, Network, alone
+from underlay.modes import masquerade
 from underlay.modes.options import choice
 from underlay.objects import (
     HOST_METRIC,
@@ -106,6 +107,7 @@ def _shim(
     )
     if child.kind == "macvlan":
         yield from _guard(owner)
+        yield from masquerade.through(owner, network.here)
     if on_segment:
         for address in (a.ip for a in network.here if a.version == 6):
             yield Neighbour(address, owner.device, owner=owner)
