@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from underlay.announcer import Announcer
@@ -66,6 +66,12 @@ class FakeKernel:
         self.die_before: int | None = None
         self.die_half_way: int | None = None
         self.die_after: int | None = None
+        # Whether this thread keeps the others from the records.
+        self.is_locked: Callable[[], bool] = lambda: False
+
+    def assert_may_wait(self) -> None:
+        """Fail where the caller waits for the outside while others wait for it."""
+        assert not self.is_locked(), "a wait under the write lock"
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         seen = {
@@ -258,11 +264,13 @@ class FakeKernel:
     def answering(
         self, device: str, addresses: Collection[Address]
     ) -> frozenset[Address]:
+        self.assert_may_wait()
         return frozenset(a for a in addresses if device not in self.silent)
 
     def announce(
         self, sandbox: str, device: str, addresses: Collection[Address]
     ) -> None:
+        self.assert_may_wait()
         there = self.rooms.get(sandbox, {}) if sandbox else self.strangers
         if device not in there:
             raise OSError(errno.ENODEV, device)
@@ -353,6 +361,7 @@ class FakeKernel:
         return self.default
 
     def drops_bridged(self, bridge: str, family: int) -> str:
+        self.assert_may_wait()
         return self.dropping.get((bridge, family), "")
 
     def addresses_of(self, device: str) -> tuple[Interface, ...]:
@@ -360,6 +369,7 @@ class FakeKernel:
         return tuple(a for addresses in found.values() for a in addresses)
 
     def is_answered(self, address: Address) -> bool:
+        self.assert_may_wait()
         return str(address) in self.answered
 
     def is_own(self, address: Address) -> bool:
@@ -402,6 +412,7 @@ def engine_on(
     records: Records, kernel: FakeKernel, clock: Clock | None = None
 ) -> Engine:
     clock = clock or Clock()
+    kernel.is_locked = records._database._lock._is_owned
     return Engine(records, kernel, "machine-1", clock, Announcer(kernel, clock))
 
 

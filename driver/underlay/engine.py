@@ -118,24 +118,48 @@ class Engine:
         routed = self.records.networks.in_use("routed")
         gateways.check(network, routed, self.kernel)
         with self._takeovers.trying(found) as hops:
-            self._add_network(network, found, hops)
+            self._take_over(network, found, hops)
+            self._add_network(network, found)
         log.info("network created", extra={"network": network.id[:12]})
 
-    def _add_network(
+    def _take_over(
         self, network: Network, found: uplink.Uplink, hops: frozenset[Address]
     ) -> None:
-        with self._builder.building(Owner(network.id)):
-            known = self.records.networks.get(network.id)
-            if known:
-                if other := difference(known, network):
-                    raise NetworkDiffers(network=network.id[:12], **other)
+        """Have the bridge in its place, and proven, before the network is on record.
+
+        To prove it may take seconds, and so is part of no transaction.
+        """
+        if not found.bridged:
+            return
+        self.records.check_there()
+        with self.records.writing(durable=False):
+            if self._is_known(network):
                 return
-            uplink.find(network, self.kernel)  # somebody may have taken it over since
-            others = self._parents.beside(network)
-            uplink.check_company(network, others, self.kernel)
-            self._takeovers.carry_out(found, hops)
+            self._takeovers.carry_out(found)
+        self._takeovers.prove(found, hops)
+
+    def _add_network(self, network: Network, found: uplink.Uplink) -> None:
+        with self._builder.building(Owner(network.id)):
+            if self._is_known(network):
+                return
+            self._takeovers.confirm(found)
             self.records.networks.add(network)
             tenures.bind_claims(self.records, network)
+
+    def _is_known(self, network: Network) -> bool:
+        """Tell whether a network is on record; raise Conflict if it cannot be.
+
+        Part of a transaction: others may have come since it was looked at first.
+        """
+        known = self.records.networks.get(network.id)
+        if known:
+            if other := difference(known, network):
+                raise NetworkDiffers(network=network.id[:12], **other)
+            return True
+        uplink.find(network, self.kernel, again=True)
+        others = self._parents.beside(network)
+        uplink.check_company(network, others, self.kernel)
+        return False
 
     def delete_network(self, identity: str) -> None:
         """Take a network off the record, then drop what it had; always succeeds."""

@@ -178,7 +178,7 @@ class Recovery:
             internal=listed.internal,
             segments=listed.segments,
         )
-        found = uplink.find(asked, self.kernel)
+        found = uplink.find(asked, self.kernel, again=True)
         self._note_bridge(found.parent)
         network = replace(
             asked,

@@ -83,27 +83,49 @@ class Takeovers:
             )
         return answering
 
-    def carry_out(self, found: Uplink, hops: frozenset[Address]) -> None:
-        """Take over a device that is tried; part of the transaction that needs it.
+    def carry_out(self, found: Uplink) -> None:
+        """Move what stands on a device that is tried; part of a transaction.
 
-        Raises KernelRefused, NoTakeover by what has come to the device meanwhile, and
-        GatewaySilent if one of the next hops that did answer does not any more.
+        It stays on record as tried, so whatever ends before `confirm` has it moved
+        back. Raises KernelRefused, and NoTakeover by what has come to the device since.
         """
-        if not found.bridged or self._stands(found.bridged):
+        if self._stands(found.bridged):
             return
-        noted = self.records.takeovers.of(found.bridged)
-        if noted is None:  # a pass of another process came in between
-            raise GatewaySilent(parent=found.bridged, why="the host was busy")
+        noted = self._noted_still(found)
         if noted.state == "trying":
             noted = self._still(noted)
+            self.records.takeovers.note(noted)
         want = of_takeover(replace(noted, state="on"))
         self._apply(self._planned(found.parent, want))
+
+    def prove(self, found: Uplink, hops: frozenset[Address]) -> None:
+        """Raise GatewaySilent if a next hop does not answer any more; for seconds."""
         if silent := hops - self.kernel.answering(found.parent, hops):
             which = ", ".join(sorted(map(str, silent)))
             why = f"{which} did not answer behind the bridge, and had before"
             raise GatewaySilent(parent=found.bridged, why=why)
+
+    def confirm(self, found: Uplink) -> None:
+        """Note that a device is taken over; part of the transaction that needs it.
+
+        Raises GatewaySilent if a pass of another process undid it meanwhile.
+        """
+        if not found.bridged:
+            return
+        noted = self._noted_still(found)
+        if noted.state == "on":
+            return
+        device = self.kernel.device(noted.parent)
+        if device is None or device.master != noted.bridge:
+            raise _undone(found)
         self.records.takeovers.note(replace(noted, state="on", facts=()))
         log.info("taken over", extra={"parent": found.bridged, "bridge": found.parent})
+
+    def _noted_still(self, found: Uplink) -> Takeover:
+        noted = self.records.takeovers.of(found.bridged)
+        if noted is None:
+            raise _undone(found)
+        return noted
 
     def _still(self, noted: Takeover) -> Takeover:
         """Return one as noted, but for what has gone from the device since.
@@ -310,6 +332,11 @@ class Takeovers:
             if fact.why:
                 return f"of its {fact.what} {fact.words}, {fact.why}"
         return ""
+
+
+def _undone(found: Uplink) -> GatewaySilent:
+    """Return the refusal for what a pass of another process undid meanwhile."""
+    return GatewaySilent(parent=found.bridged, why="the host was busy")
 
 
 def _owner(known: Takeover) -> Owner:

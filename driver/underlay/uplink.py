@@ -47,16 +47,20 @@ class Uplink:
     base: Identity | None = None
 
 
-def find(network: Network, host: Host) -> Uplink:
+def find(network: Network, host: Host, *, again: bool = False) -> Uplink:
     """Return what the options of a network put it on.
 
     `parent=` is a name, `auto` or `mac:<address>`; each `.<tag>` behind it, and
-    `vlan=`, is a VLAN on that. Raises NoParent, BadParent, NoDefaultDevice.
+    `vlan=`, is a VLAN on that. Raises NoParent, BadParent, NoDefaultDevice. `again`:
+    the firewall, which takes programs to ask, was found to let frames pass.
     """
     if mode_of(network.options).seat(network.options) is None:
         return Uplink("", (), MTU_MOST, base=_proxy(network, host))
     if bridge := network.options.get("bridge"):
-        return _bridge(bridge, network, host)
+        found = _bridge(bridge, host)
+        if not again:
+            _check_crossing(found.parent, network, host)
+        return found
     if is_isolated(network.options):
         return Uplink(Owner(network.id).device, (), MTU_MOST)
     wish = network.options["parent"]
@@ -246,7 +250,7 @@ def _proxy(network: Network, host: Host) -> Identity | None:
     return identity.of(found)
 
 
-def _bridge(wish: str, network: Network, host: Host) -> Uplink:
+def _bridge(wish: str, host: Host) -> Uplink:
     found = host.device(wish) if len(wish) <= LONGEST_WISH else None
     bridges = [
         d.name
@@ -264,7 +268,6 @@ def _bridge(wish: str, network: Network, host: Host) -> Uplink:
     elif found.name not in bridges:
         why, hint = "Docker made it, and sets its addresses and firewall", ""
     else:
-        _check_crossing(found.name, network, host)
         return Uplink(found.name, (), found.mtu, base=identity.of(found))
     raise BadBridge(bridge=wish, why=why, hint=hint, known=known)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Interface, ip_address, ip_network
@@ -13,7 +14,13 @@ import pytest
 from tests.engine.test_verbs import WEB
 from tests.fakes import ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
 from underlay import status
-from underlay.errors import BadParent, GatewaySilent, NoParent, NoTakeover
+from underlay.errors import (
+    BadParent,
+    GatewaySilent,
+    NetworkDiffers,
+    NoParent,
+    NoTakeover,
+)
 from underlay.failures import KernelRefused
 from underlay.model import Device, Network, Segment, Standing
 from underlay.objects import Owner, Permit, Port
@@ -117,10 +124,14 @@ def test_what_stands_on_the_device_is_on_record_before_anything_is_touched(tmp_p
 
 @pytest.fixture
 def between(records, monkeypatch):
-    """Have something happen once, between the noting of a take-over and its doing."""
+    """Have something happen once, between two transactions of a take-over.
 
-    def happen(what):
-        due = [what]
+    Before the 1st gap it is noted, before the 2nd it is done, in which its next hops
+    are asked; then it is confirmed.
+    """
+
+    def happen(what, gap=1):
+        due = [what] + [lambda: None] * (gap - 1)
 
         def then():
             if due:
@@ -131,10 +142,16 @@ def between(records, monkeypatch):
     return happen
 
 
-def test_a_pass_that_comes_in_between_does_not_undo_what_is_tried(records, between):
+GAPS = pytest.mark.parametrize("gap", [1, 2])
+
+
+@GAPS
+def test_a_pass_that_comes_in_between_does_not_undo_what_is_tried(
+    records, between, gap
+):
     kernel = host()
     engine = engine_on(records, kernel)
-    between(engine.reconcile)
+    between(engine.reconcile, gap)
     engine.create_network(ON)
     assert [t.state for t in records.takeovers.all()] == ["on"]
     assert standing(kernel) == {BRIDGE: WORDS}
@@ -142,22 +159,26 @@ def test_a_pass_that_comes_in_between_does_not_undo_what_is_tried(records, betwe
     assert standing(kernel) == {"eth0": WORDS}
 
 
+@GAPS
 def test_a_pass_of_another_process_in_between_has_it_refused_and_undone(
-    records, between
+    records, between, gap
 ):
     kernel = host()
-    between(engine_on(records, kernel).reconcile)
+    between(engine_on(records, kernel).reconcile, gap)
     with pytest.raises(GatewaySilent, match="the host was busy"):
         engine_on(records, kernel).create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
     assert records.takeovers.all() == records.networks.all() == []
 
 
-def test_a_bridge_is_not_given_back_while_a_network_is_to_come_to_it(records, between):
+@GAPS
+def test_a_bridge_is_not_given_back_while_a_network_is_to_come_to_it(
+    records, between, gap
+):
     kernel = host()
     engine = engine_on(records, kernel)
     engine.create_network(ON)
-    between(lambda: engine.delete_network("n1"))
+    between(lambda: engine.delete_network("n1"), gap)
     steps = kernel.steps
     engine.create_network(replace(ON, id="n2"))
     assert kernel.steps == steps
@@ -182,13 +203,16 @@ def test_what_goes_from_the_device_meanwhile_does_not_come_back(records, between
     assert standing(kernel) == {BRIDGE: [FACTS[0].words]}
 
 
+@GAPS
 @pytest.mark.parametrize("silent", [False, True])
-def test_what_comes_to_the_device_meanwhile_is_never_lost(records, between, silent):
+def test_what_comes_to_the_device_meanwhile_is_never_lost(
+    records, between, silent, gap
+):
     """It is not on record, so it is not touched before all else is done."""
     kernel = host()
     engine = engine_on(records, kernel)
     kernel.silent |= {BRIDGE} if silent else set()
-    between(lambda: kernel.on_devices["eth0"].append(STRAY))
+    between(lambda: kernel.on_devices["eth0"].append(STRAY), 1 if silent else gap)
     with suppress(GatewaySilent):
         engine.create_network(ON)
     engine.reconcile()
@@ -254,14 +278,112 @@ def test_a_bridge_found_by_the_default_route_that_goes_is_made_again(
     assert standing(kernel) == {BRIDGE: WORDS}
 
 
-def test_a_fault_that_is_no_refusal_has_it_undone_at_once(records, between):
+@GAPS
+def test_who_comes_to_the_device_while_its_next_hops_are_asked_is_refused(
+    records, between, gap
+):
+    """Or has come before: one of the two stands, and nothing is lost."""
+    kernel = host()
+    engine = engine_on(records, kernel)
+
+    def come():
+        with suppress(BadParent):
+            engine.create_network(other(OTHERS["is on it with devices of its own"]))
+
+    between(come, gap)
+    with suppress(NoTakeover):
+        engine.create_network(ON)
+    (network,) = records.networks.all()
+    assert network.id == {1: "n2", 2: "n1"}[gap]
+    assert standing(kernel) == {BRIDGE if gap == 2 else "eth0": WORDS}
+
+
+def test_what_is_undone_by_hand_while_next_hops_are_asked_is_refused(records, between):
+    kernel = host()
+    between(lambda: unplug(kernel), 2)
+    with pytest.raises(GatewaySilent, match="the host was busy"):
+        engine_on(records, kernel).create_network(ON)
+    assert standing(kernel) == {"eth0": WORDS}
+    assert records.networks.all() == records.takeovers.all() == []
+
+
+def test_the_same_network_again_is_no_second_takeover(records):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    engine.create_network(ON)
+    steps = kernel.steps
+    engine.create_network(ON)
+    assert kernel.steps == steps
+    with pytest.raises(NetworkDiffers):
+        engine.create_network(replace(ON, internal=True))
+    assert standing(kernel) == {BRIDGE: WORDS}
+
+
+class Patient(FakeKernel):
+    """A kernel whose next hops take as long as something else does."""
+
+    def answering(self, device, addresses):
+        if device == BRIDGE:
+            self.meanwhile()
+        return super().answering(device, addresses)
+
+
+@pytest.fixture
+def patient():
+    kernel = Patient(LO, ETH0, replace(ETH0, name="eth1", mac="52:54:00:00:00:02"))
+    kernel.on_devices["eth0"] = list(FACTS)
+    return kernel
+
+
+def test_others_are_served_while_next_hops_are_asked(records, patient):
+    engine = engine_on(records, patient)
+    beside = Network("n2", {"parent": "eth1", "host_access": "off"}, False, (SUBNET,))
+
+    def serve():
+        engine.create_network(beside)
+        engine.create_endpoint(replace(WEB, id="e2", network="n2"))
+        engine.reconcile()
+
+    def meanwhile():
+        with ThreadPoolExecutor() as others:
+            others.submit(serve).result(timeout=20)
+
+    patient.meanwhile = meanwhile
+    engine.create_network(ON)
+    assert {n.id for n in records.networks.all()} == {"n1", "n2"}
+    assert engine.preview() == ()
+    assert standing(patient) == {BRIDGE: WORDS}
+
+
+def test_who_dies_while_next_hops_are_asked_leaves_a_host_that_is_put_back(
+    tmp_path, patient
+):
+    def meanwhile():
+        raise Death
+
+    patient.meanwhile = meanwhile
+    records = Records(tmp_path / "underlay.db")
+    with pytest.raises(Death):
+        engine_on(records, patient).create_network(ON)
+    assert standing(patient) == {BRIDGE: WORDS}
+    records.close()
+    records = Records(tmp_path / "underlay.db")
+    assert engine_on(records, patient).reconcile() == []
+    assert standing(patient) == {"eth0": WORDS}
+    assert patient.links == {}
+    assert records.takeovers.all() == records.networks.all() == []
+    records.close()
+
+
+@GAPS
+def test_a_fault_that_is_no_refusal_has_it_undone_at_once(records, between, gap):
     kernel = host()
     engine = engine_on(records, kernel)
 
     def fault():
         raise OSError(errno.EINTR, "dump interrupted")
 
-    between(fault)
+    between(fault, gap)
     with pytest.raises(OSError, match="dump interrupted"):
         engine.create_network(ON)
     assert records.takeovers.all() == []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -250,6 +251,33 @@ def test_a_gateway_that_falls_silent_is_a_refusal_and_all_is_as_it_was(wire, rec
         on(records, deaf).create_network(ON)
     assert state() ^ before == set()
     assert records.networks.all() == records.takeovers.all() == []
+
+
+def test_while_a_silent_gateway_is_waited_for_others_are_served(wire, records):
+    asked = threading.Event()
+
+    def fall_silent():
+        at(wire, "ip", "link", "set", "wire0", "arp", "off")
+        asked.set()
+
+    net.ip("link add eth5 type veth peer name wire5", "link set eth5 up")
+    options = {"parent": "eth5", "host_access": "off"}
+    beside = Network("n2", options, False, (Segment(ip_network("10.3.0.0/24")),))
+    deaf = on(records, Dying(hook=fall_silent))
+    with ThreadPoolExecutor(1) as thread:
+        taking = thread.submit(deaf.create_network, ON)
+        assert asked.wait(20)
+        wait_until(lambda: records.takeovers.of("eth0"), 10)
+        before = time.monotonic()
+        on(records).create_network(beside)
+        on(records).create_endpoint(Endpoint("e2", "n2"))
+        took = time.monotonic() - before
+        assert not taking.done()
+        assert took < 1.5
+        with pytest.raises(GatewaySilent):
+            taking.result(timeout=30)
+    assert [n.id for n in records.networks.all()] == ["n2"]
+    on(records).delete_network("n2")
 
 
 def test_a_gateway_that_never_answered_does_not_count(wire, engine):
