@@ -12,7 +12,7 @@ from underlay.failures import KernelRefused
 from underlay.ipam import Ipam
 from underlay.model import Address, Device, Interface, Setting, Standing
 from underlay.objects import (
-    IPV6_SWITCH,
+    HEEDED,
     Chain,
     Held,
     Link,
@@ -58,6 +58,7 @@ class FakeKernel:
         self.on_devices: dict[str, list[Standing]] = {}
         self.silent: set[str] = set()
         self.wireless: set[str] = set()
+        self.unusual: dict[tuple[str, str], tuple[str, ...]] = {}
         self.dropping: dict[tuple[str, int], str] = {}
         self.here: dict[str, tuple[Interface, ...]] = {}
         self.steps = 0
@@ -291,8 +292,7 @@ class FakeKernel:
         return frozenset(self.rooms.get(sandbox, {}))
 
     def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
-        del sandbox, device
-        return ()
+        return self.unusual.get((sandbox, device), ())
 
     def settings_of(self, device: str) -> tuple[str, ...]:
         return () if device in self.strangers else ("ipv4/rp_filter=1",)
@@ -394,7 +394,7 @@ class FakeKernel:
 def _as_shown(link: Link) -> Link:
     """Return a link in a sandbox as it is seen."""
     set_there = (*link.settings, *link.inherited)
-    kept = tuple(s for s in set_there if s.startswith(IPV6_SWITCH))
+    kept = tuple(s for s in set_there if s.startswith(HEEDED))
     return replace(link, settings=kept, like=None, inherited=())
 
 

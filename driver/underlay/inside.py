@@ -20,6 +20,7 @@ from underlay.modes.sysctls import switch_ipv6_off
 from underlay.objects import (
     HOST_METRIC,
     IPV6_SWITCH,
+    OWN_LINK_LOCAL,
     Address,
     Link,
     Object,
@@ -27,6 +28,8 @@ from underlay.objects import (
     Route,
 )
 
+# More than that Docker is never given.
+LINK_LOCAL_MOST = 16
 _CONNECTED_METRIC = {4: 0, 6: 256}
 
 
@@ -47,17 +50,29 @@ def objects(
             yield _moved(o, network, endpoint, known)
         else:
             yield o
-    for address in endpoint.addresses:
-        if address.version in known.without:
-            continue
-        yield Address(address, known.device, owner, endpoint.sandbox)
-        if address.network.prefixlen < address.max_prefixlen:
-            yield _connected(address, known.device, owner, endpoint.sandbox)
+    yield from _standing(endpoint, known, owner)
     for way in _ways(network, endpoint, known.device):
         family = way.destination.version
         default = not is_default(way) or family in known.defaults
         if default and family not in known.without:
             yield way
+
+
+def _standing(
+    endpoint: Endpoint, known: Inside, owner: Owner
+) -> Iterator[Address | Route]:
+    """Return the addresses on the device, with the routes that come with them."""
+    reached: set[model.Subnet] = set()
+    for address in (*endpoint.addresses, *known.beside):
+        if address.version in known.without:
+            continue
+        yield Address(address, known.device, owner, endpoint.sandbox)
+        # Two of one subnet have one route, by the first; each device has fe80::/64.
+        alone = address.network.prefixlen == address.max_prefixlen
+        own = address.version == 6 and address.is_link_local
+        if not (alone or own or address.network in reached):
+            reached.add(address.network)
+            yield _connected(address, known.device, owner, endpoint.sandbox)
 
 
 def learn(
@@ -86,7 +101,8 @@ def learn(
     had = set(known.defaults) if known else answered.intersection(without)
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
     settings = known.settings if known else ()
-    found = Inside(link.name, mtu, defaults, settings, without)
+    beside = known.beside if known else _link_local(endpoint, link, seen)
+    found = Inside(link.name, mtu, defaults, settings, without, beside)
     return replace(endpoint, inside=found)
 
 
@@ -170,6 +186,36 @@ def _defaults(device: str, seen: Collection[Object]) -> tuple[set[Family], set[F
         if isinstance(o, Route) and is_default(o):
             (by_it if o.device == device else elsewhere).add(o.destination.version)
     return by_it, elsewhere
+
+
+def _link_local(
+    endpoint: Endpoint, link: Link, seen: Collection[Object]
+) -> tuple[model.Interface, ...]:
+    """Return the link-local addresses that Docker gave a device (--link-local-ip)."""
+    there = {
+        o.interface
+        for o in seen
+        if isinstance(o, Address)
+        and o.device == link.name
+        and o.interface.is_link_local
+        and not _is_by_kernel(o.interface, link)
+    }
+    given = sorted(there.difference(endpoint.addresses), key=lambda a: (a.version, a))
+    return tuple(given[:LINK_LOCAL_MOST])
+
+
+def _is_by_kernel(address: model.Interface, link: Link) -> bool:
+    """Tell whether the kernel itself gave a device a link-local address, or may have.
+
+    Made from its MAC as a rule, with two bytes in the middle.
+    """
+    if address.version == 4 or f"{OWN_LINK_LOCAL}1" in link.settings:
+        return False
+    if f"{OWN_LINK_LOCAL}0" not in link.settings:
+        return True
+    mac = bytes.fromhex((link.mac or "").replace(":", ""))
+    made = address.ip.packed[8:]
+    return (made[1:3], made[5:]) == (mac[1:3], mac[3:])
 
 
 def _switched_off(link: Link) -> tuple[Family, ...]:

@@ -139,7 +139,8 @@ class Inside:
     one network of the container's, and moves it. `mtu` in bytes. `settings` are its
     sysctls (net/ipv6/conf/*/disable_ipv6=1) that are not as those of any new device.
     `without` are the IP families that are switched off on it at present: it can have no
-    address and no route of them.
+    address and no route of them. `beside` are link-local addresses that Docker gave it
+    beside the endpoint's own (--link-local-ip).
     """
 
     device: str
@@ -147,6 +148,7 @@ class Inside:
     defaults: tuple[Family, ...] = ()
     settings: tuple[str, ...] = ()
     without: tuple[Family, ...] = ()
+    beside: tuple[Interface, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

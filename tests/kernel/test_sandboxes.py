@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_interface
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +14,13 @@ from tests.kernel.conftest import ip
 from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from underlay.failures import KernelRefused
+from underlay.kernel import namespaces
 from underlay.kernel.netlink import Netlink
-from underlay.objects import Address, Link, Route
+from underlay.objects import IPV6_SWITCH, Address, Link, Route
 from underlay.steps import Create, Delete
+
+NET, KINDS = Path("/proc/sys/net"), ("conf", "neigh")
+SWITCH = "net.ipv6.conf.eth0.disable_ipv6"
 
 pytestmark = pytest.mark.usefixtures("namespace")
 
@@ -66,3 +73,86 @@ def test_a_default_route_by_router_advertisement_is_not_looked_at(room):
     assert not any(
         isinstance(o, Route) and not o.destination.prefixlen for o in there(room)
     )
+
+
+# The kernel derives it from the device's, and takes no other without IPv6.
+DERIVED = "ipv6/conf/eth0/mtu"
+PLACES = [f"{family}/{what}/eth0" for family in ("ipv4", "ipv6") for what in KINDS]
+
+
+def settings(room):
+    """Return all settings of the room's device that can be read, by path."""
+
+    def look():
+        found = {}
+        for file in (f for p in PLACES for f in (NET / p).iterdir()):
+            with suppress(OSError):
+                found[str(file.relative_to(NET))] = file.read_text().strip()
+        return found
+
+    return namespaces.inside(net.NETNS / room, look)
+
+
+def unlike(value):
+    """Return values that may be taken in the place of one."""
+    known = {"0": ("1",), "1": ("0", "2"), "2": ("1",), "-1": ("0",)}
+    if ":" in value:
+        return ("2001:db8::1",)
+    return known.get(value) or (str(int(value) + 1), str(int(value) - 1))
+
+
+def change_all(room):
+    """Change whatever can be changed of the room's device."""
+
+    def change():
+        for path, value in before.items():
+            for other in unlike(value):
+                with suppress(OSError):
+                    (NET / path).write_text(other)
+                    break
+        secret.write_text("2001:db8::7")
+
+    before, secret = settings(room), NET / "ipv6/conf/eth0/stable_secret"
+    namespaces.inside(net.NETNS / room, change)
+
+
+def test_every_setting_of_a_device_is_given_to_the_next_in_its_place(room):
+    Netlink().apply(Create(born(room)))
+    pristine = settings(room)
+    assert Netlink().settings_inside(path(room), "eth0") == ()
+    change_all(room)
+    changed = settings(room)
+    found = Netlink().settings_inside(path(room), "eth0")
+    keys = {
+        s.partition("=")[0].replace("*", "eth0").removeprefix("net/") for s in found
+    }
+    differing = {k for k, v in changed.items() if v != pristine.get(k)}
+    assert len(differing) > 100
+    # Two names of one value: the finer one is kept.
+    coarse = {k for k in changed if {f"{k}_ms", f"{k}_bytes"} & changed.keys()}
+    assert differing - coarse - {DERIVED} <= keys <= differing
+    (link,) = (o for o in there(room) if isinstance(o, Link))
+    Netlink().apply(Delete(link))
+    Netlink().apply(Create(replace(born(room), inherited=found)))
+    again = settings(room)
+    assert {k: v for k, v in changed.items() if again.get(k) != v} == {}
+
+
+def test_a_setting_that_the_kernel_refuses_costs_no_device(room, caplog):
+    refused = "net/ipv4/conf/*/rp_filter=nonsense"
+    kept = "net/ipv4/conf/*/arp_notify=1"
+    Netlink().apply(Create(replace(born(room), inherited=(refused, kept))))
+    assert settings(room)["ipv4/conf/eth0/arp_notify"] == "1"
+    assert "rp_filter=nonsense" in caplog.records[-1].setting
+
+
+def test_a_device_that_is_gone_has_no_settings(room):
+    assert Netlink().settings_inside(path(room), "eth0") == ()
+
+
+def test_ipv6_switched_off_is_seen_in_a_sandbox(room):
+    Netlink().apply(Create(born(room)))
+    for value in ("1", "0"):
+        ip("netns", "exec", room, "sysctl", "-qw", f"{SWITCH}={value}")
+        (link,) = (o for o in there(room) if isinstance(o, Link))
+        assert f"{IPV6_SWITCH}{value}" in link.settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -43,7 +42,7 @@ def _create(link: Link) -> None:
         return
     if owner.alias:
         _call(link.name, owner.alias)
-    _set((*link.settings, *link.inherited), link.name)
+    sysctl.give((*link.settings, *link.inherited), link.name)
     if link.peer and link.peer.sandbox:
         sandboxes.finish(link.peer)
     elif link.peer and link.peer.owner:
@@ -58,13 +57,6 @@ def _call(name: str, alias: str) -> None:
     """
     with IPRoute() as kernel, suppress(NetlinkError):
         kernel.link("property_add", index=links.index_of(name), altname=alias)
-
-
-def _set(settings: Iterable[str], device: str) -> None:
-    for setting in settings:
-        path, value = setting.replace("*", device).split("=")
-        with suppress(FileNotFoundError):  # a kernel without IPv6
-            (sysctl.SYSCTLS / path).write_text(value)
 
 
 def _alike(link: Link) -> Link:
@@ -94,7 +86,7 @@ def _amend(seen: Link, link: Link) -> None:
     if found is None or not found.ours:
         raise OSError(errno.ENODEV, f"{seen.name} is gone")
     try:
-        _set(link.astray(seen), seen.name)
+        sysctl.give(link.astray(seen), seen.name)
     finally:
         if not link.is_as(seen):
             _change(found.index, seen, link)

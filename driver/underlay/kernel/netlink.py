@@ -34,7 +34,7 @@ from underlay.kernel.links import RawLink
 from underlay.memory import Remembered
 from underlay.model import Device, Family, Setting, Standing
 from underlay.objects import (
-    IPV6_SWITCH,
+    HEEDED,
     Address,
     Chain,
     Held,
@@ -171,8 +171,12 @@ class Netlink:
 
     def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
         """Return those of a device in a sandbox that a new one would not have."""
-        path = Path(sandbox)
-        return namespaces.inside(path, lambda: tuple(sysctl.of_device(device)))
+
+        def look() -> tuple[str, ...]:
+            found = links.link_named(device)
+            return tuple(sysctl.unusual(device, found.mtu)) if found else ()
+
+        return namespaces.inside(Path(sandbox), look)
 
     def apply(self, step: Step) -> None:
         """Carry out one step."""
@@ -365,8 +369,8 @@ def _inside(
     for link in ours:
         seen = _ours(link, _name_of, inside=True)
         # Its settings are the container's owner's to change, and only what follows from
-        # one of them is of interest.
-        kept = tuple(s for s in seen.settings if s.startswith(IPV6_SWITCH))
+        # some of them is of interest.
+        kept = tuple(s for s in seen.settings if s.startswith(HEEDED))
         yield replace(seen, sandbox=path, settings=kept)
     for address in addresses:
         yield replace(address, sandbox=path)

@@ -44,10 +44,8 @@ def finish(link: Link) -> None:
     born, mark = link.owner.device, link.owner.mark
 
     def run() -> None:
-        for setting in (*link.settings, *link.inherited):
-            path, value = setting.replace("*", born).split("=")
-            with suppress(FileNotFoundError):  # a kernel without IPv6
-                (sysctl.SYSCTLS / path).write_text(value)
+        sysctl.give(link.settings, born)
+        sysctl.give_back(link.inherited, born)
         index = links.index_of(born)
         births.alter(
             index,

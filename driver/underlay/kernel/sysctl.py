@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from underlay.kernel import links
 from underlay.kernel.links import RawLink
 from underlay.model import Setting
 from underlay.objects import PREFIX, Sysctl
+
+log = logging.getLogger(__name__)
 
 SYSCTLS = Path("/proc/sys")
 _LONGEST = 4096  # bytes
@@ -20,6 +25,10 @@ _OF_DEVICE = {
     "ipv6": "disable_ipv6 accept_ra accept_ra_defrtr accept_ra_pinfo accept_redirects"
     " autoconf forwarding proxy_ndp use_tempaddr",
 }
+# All settings that a device may have.
+_PLACES = ("net/ipv4/conf", "net/ipv6/conf", "net/ipv4/neigh", "net/ipv6/neigh")
+# Others can be set only after this one.
+_FIRST = "stable_secret"
 _REDIRECTS = "net/ipv4/conf/all/accept_redirects"
 
 
@@ -77,6 +86,55 @@ def of_device(device: str) -> Iterator[str]:
                 yield f"net/{family}/conf/*/{key}={value}"
 
 
+def unusual(device: str, mtu: int) -> Iterator[str]:
+    """Return every setting of a device that a new one in this namespace would not have.
+
+    All that this kernel has and lets be written; not the IPv6 MTU as long as that
+    follows the device's, `mtu` in bytes, nor another unit of the same value.
+    """
+    for place in _PLACES:
+        try:
+            keys = {entry.name for entry in os.scandir(SYSCTLS / place / device)}
+        except OSError:
+            continue  # a kernel without IPv6
+        for key in sorted(keys, key=lambda k: (k != _FIRST, k)):
+            twin = f"{key}_ms" in keys or f"{key}_bytes" in keys
+            value = None if twin else _value(f"{place}/{device}/{key}")
+            if value in (None, _of_any(place, key)):
+                continue
+            follows = (key, value) == ("mtu", str(mtu))
+            if not follows and os.access(SYSCTLS / place / device / key, os.W_OK):
+                yield f"{place}/*/{key}={value}"
+
+
+def _of_any(place: str, key: str) -> str | None:
+    """Return a setting as a new device has it.
+
+    For neighbours that is told in the host's namespace only; the loopback device of
+    another one, made with it, has it too.
+    """
+    value = _value(f"{place}/default/{key}")
+    return value if value is not None else _value(f"{place}/lo/{key}")
+
+
+def give(settings: Iterable[str], device: str) -> None:
+    """Set what a device was born to have; raises OSError."""
+    for setting in settings:
+        path, value = setting.replace("*", device).split("=")
+        with suppress(FileNotFoundError):  # a kernel without IPv6
+            (SYSCTLS / path).write_text(value)
+
+
+def give_back(settings: Iterable[str], device: str) -> None:
+    """Set what another device had in whose place this is, as far as the kernel lets."""
+    for setting in settings:
+        try:
+            give((setting,), device)
+        except OSError as error:
+            facts = {"device": device, "setting": setting, "error": error}
+            log.warning("cannot restore a setting", extra=facts)
+
+
 def shows_bridged(family: int) -> bool:
     """Tell whether iptables gets to see what crosses any bridge (br_netfilter)."""
     tool = "iptables" if family == 4 else "ip6tables"
@@ -117,8 +175,12 @@ def _hears_routers(link: RawLink) -> bool:
 
 def _value(path: str) -> str | None:
     try:
-        # Dozens are read for each container; a Path would take longer than the kernel.
-        with open(f"{SYSCTLS}/{path}", "rb", buffering=0) as file:  # noqa: PTH123
-            return file.read(_LONGEST).decode("ascii").strip()
+        # Hundreds are read for each container; a Path or a file of Python's would take
+        # longer than the kernel.
+        file = os.open(f"{SYSCTLS}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, _LONGEST).decode("ascii").strip()
+        finally:
+            os.close(file)
     except OSError:
         return None

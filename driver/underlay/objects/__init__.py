@@ -8,9 +8,11 @@ in place; whatever else differs is made again.
 from __future__ import annotations
 
 from underlay.objects.common import (
+    HEEDED,
     HOST_METRIC,
     IPV6_SWITCH,
     MAIN_TABLE,
+    OWN_LINK_LOCAL,
     TABLE,
     UNFINISHED_GROUP,
     protocol,
@@ -25,10 +27,12 @@ from underlay.owners import MARK, PREFIX, Owner
 Object = Link | Address | Route | Neighbour | Sysctl | Permit | Chain | Port | Held
 
 __all__ = [
+    "HEEDED",
     "HOST_METRIC",
     "IPV6_SWITCH",
     "MAIN_TABLE",
     "MARK",
+    "OWN_LINK_LOCAL",
     "PREFIX",
     "TABLE",
     "UNFINISHED_GROUP",

@@ -15,6 +15,10 @@ SHARED, TOP, FILTERS, ADDRESSES, ROUTES = 500, 1000, 1500, 2000, 3000
 MAIN_TABLE = 254
 # The sysctl that says whether a device can have IPv6: 1 is not.
 IPV6_SWITCH = "net/ipv6/conf/*/disable_ipv6="
+# And how it makes its own link-local address: 0 is from the MAC, 1 not at all.
+OWN_LINK_LOCAL = "net/ipv6/conf/*/addr_gen_mode="
+# The sysctls of a device in a sandbox by which it is seen what else it may have.
+HEEDED = (IPV6_SWITCH, OWN_LINK_LOCAL)
 # The metric of a route to one container; the kernel has no lower one for IPv6 without
 # one being given.
 HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}

@@ -230,6 +230,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         # The IP families switched off on a device in its sandbox.
         "ALTER TABLE sandbox ADD COLUMN without TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # Link-local addresses that Docker gave a device beside the endpoint's own.
+        "ALTER TABLE sandbox ADD COLUMN beside TEXT NOT NULL DEFAULT '[]'",
+    ),
 )
 
 

@@ -34,7 +34,7 @@ _NETWORK = (
 _ON_VLAN = f"{_NETWORK} WHERE n.id IN (SELECT network FROM vlan WHERE name = ?)"
 _ENDPOINT = (
     "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults,"
-    " s.settings, s.without"
+    " s.settings, s.without, s.beside"
     " FROM endpoint e"
     " LEFT JOIN sandbox s ON s.endpoint = e.id"
 )
@@ -286,12 +286,13 @@ class Networks:
             return
         self._db.run(
             "UPDATE sandbox SET device = ?, mtu = ?, defaults = ?, settings = ?,"
-            " without = ? WHERE endpoint = ? AND path = ?",
+            " without = ?, beside = ? WHERE endpoint = ? AND path = ?",
             inside.device,
             inside.mtu,
             "".join(map(str, inside.defaults)),
             json.dumps(inside.settings),
             "".join(map(str, inside.without)),
+            json.dumps([str(a) for a in inside.beside]),
             endpoint.id,
             endpoint.sandbox,
         )
@@ -369,6 +370,7 @@ def _inside(row: sqlite3.Row) -> Inside:
         defaults=_families(row["defaults"]),
         settings=tuple(json.loads(row["settings"])),
         without=_families(row["without"]),
+        beside=tuple(ip_interface(a) for a in json.loads(row["beside"])),
     )
 
 
