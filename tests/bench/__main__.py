@@ -1,4 +1,4 @@
-"""Measure the control or data path, routed endpoints, repairs, or a power cut."""
+"""Measure the control or data path, routed endpoints, repairs, crowds, a power cut."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 from tests.bench.control import control
 from tests.bench.datapath import Asked, datapath
+from tests.bench.foreign import foreign
 from tests.bench.power import power
 from tests.bench.reconcile import reconcile
 from tests.bench.routed import routed
@@ -29,6 +30,7 @@ def main() -> None:
     many.add_argument("--count", type=int, default=1000, help="at least 200")
     repairs = paths.add_parser("reconcile", help="what passes cost, and repairs take")
     repairs.add_argument("--times", type=int, default=20, help="at least 20")
+    paths.add_parser("foreign", help="what passes cost beside others' things")
     boots = paths.add_parser("power", help="what a boot after a power cut takes")
     boots.add_argument("--rounds", type=int, default=7, help="at least 5")
     for path in (one, other):
@@ -62,6 +64,8 @@ def measure(given: argparse.Namespace) -> bool:
         return routed(given.count)
     if given.what == "reconcile":
         return reconcile(given.times)
+    if given.what == "foreign":
+        return foreign()
     if given.what == "power":
         return power(given.rounds)
     asked = Asked(given.engine, given.rounds, given.seconds, given.spread, given.single)

@@ -1,17 +1,20 @@
 """Passes with nothing to do: `python -m tests.bench.idle <folder> <size>`.
 
-Over the records in a folder. Prints the CPU milliseconds of each in JSON, first the one
-of a process that has seen nothing yet: it is one of its own for that reason.
+Over the records in a folder. Prints in JSON the CPU milliseconds of each, first the one
+of a process that has seen nothing yet, and the most megabytes that the process held: it
+is one of its own for these reasons.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests.bench.memory import high_water
 from tests.bench.tables import Series
 from underlay.engine import Engine
 from underlay.kernel.netlink import Netlink
@@ -23,9 +26,15 @@ PASSES = 7
 
 def idle(folder: Path, size: int) -> Series:
     """Return what a pass took, first of all the first, with `size` on record."""
+    return idle_with_memory(folder, size)[0]
+
+
+def idle_with_memory(folder: Path, size: int) -> tuple[Series, float]:
+    """Return the same, and the most megabytes (RSS) that the process held."""
     words = (sys.executable, "-m", "tests.bench.idle", str(folder), str(size))
     told = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
-    return list(json.loads(told.stdout))
+    milliseconds, megabytes = json.loads(told.stdout)
+    return list(milliseconds), float(megabytes)
 
 
 def _measure(folder: Path, size: int) -> Series:
@@ -49,4 +58,4 @@ def _measure(folder: Path, size: int) -> Series:
 
 if __name__ == "__main__":
     told = _measure(Path(sys.argv[1]), int(sys.argv[2]))
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps([told, high_water([os.getpid()])]))

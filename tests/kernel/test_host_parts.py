@@ -35,6 +35,8 @@ PAIR = Link(
     peer=Link(OWNER.device, "veth", OWNER, mac="02:00:00:00:00:07", mtu=1400),
     settings=("net/ipv4/conf/*/rp_filter=2", "net/ipv6/conf/*/accept_dad=0"),
 )
+ACCESS = Owner(shared="shim/eth0")
+SHIM = Link(ACCESS.device, "macvlan", ACCESS, "eth0", "bridge", up=True)
 FOUR, SIX = ip_address("10.64.0.7"), ip_address("fd64::7")
 
 
@@ -110,12 +112,12 @@ def test_routes_addresses_and_neighbours_come_and_go(kernel, table):
         *(Address(ip_interface(a), PAIR.name) for a in ("10.64.0.1", "fd64::1")),
         Neighbour(FOUR, "eth0"),
         Neighbour(SIX, "eth0"),
-        Neighbour(ip_address("10.64.0.9"), PAIR.name, "02:00:00:00:00:09"),
-        Neighbour(ip_address("fd64::9"), PAIR.name, "02:00:00:00:00:09"),
+        Neighbour(ip_address("10.64.0.9"), SHIM.name, "02:00:00:00:00:09"),
+        Neighbour(ip_address("fd64::9"), SHIM.name, "02:00:00:00:00:09"),
         Route(ip_network("10.64.0.0/24"), None, 10, table),
         Route(ip_network("fd64::/64"), None, 10, table),
     ]
-    bring_about(kernel, PAIR, *things)
+    bring_about(kernel, PAIR, SHIM, *things)
     for thing in things:  # a step done already is not an error
         kernel.apply(Create(thing))
     bring_about(kernel)

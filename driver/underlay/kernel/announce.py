@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from underlay import model
-from underlay.kernel import ip
+from underlay.kernel import ip, neighbours
 from underlay.kernel.links import index_of
 
 _ETHERNET = struct.Struct("!6s6sH")
@@ -38,7 +38,7 @@ def what_is_there(device: str, addresses: Collection[model.Address]) -> None:
 def what_is_answered(device: str, addresses: Collection[model.Address]) -> None:
     """Announce those addresses that a device has a proxy entry for; raises OSError."""
     index = index_of(device)
-    there = set(ip.answered_on(index, device))
+    there = set(neighbours.answered_on(index, device))
     own = (a.interface.ip for a in ip.addresses({index: device}))
     speaker = next((a for a in own if a.version == 6 and a.is_link_local), None)
     announce(device, there.intersection(addresses), speaker)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 
 from underlay.kernel import nsids
+from underlay.kernel.ip import NOT_LEARNT
 from underlay.objects import protocol
 
 # Links, neighbours, addresses, routes and settings of devices (forwarding, say) of IPv4
@@ -32,12 +33,10 @@ _HEAD_BYTES, _ANCILLARY_BYTES = 64, socket.CMSG_SPACE(4)
 # A storm would else be told one by one.
 _GATHER_SECONDS = 0.01
 
+_NUMBER = struct.Struct("=i")
 _HEADER_BYTES, _KIND_AT, _PROTOCOL_AT = 16, 4, 21
 _NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = 24, 25, 28, 29
 _NEIGHBOUR_BYTES, _NDA_PROTOCOL, _ATTRIBUTE_BYTES = 12, 12, 4
-# Routes of the kernel, of Docker and `ip route`, static ones and ours: what a routing
-# daemon learns comes by the hundred thousand, and is nothing of ours.
-_HEARD = (2, 3, 4)
 _LOAD_BYTE, _LOAD_HALF, _IF_EQUAL, _RETURN = 0x30, 0x28, 0x15, 0x06
 _LOAD, _LOAD_NUMBER, _LOAD_BYTE_BEHIND, _TO_X, _X_NUMBER = 0x20, 0x00, 0x50, 0x07, 0x01
 _FIND_ATTRIBUTE = (-0x1000 + 12) & 0xFFFFFFFF  # the X-th from A on, 0 if there is none
@@ -118,6 +117,8 @@ class Listener:
         return paths
 
     def _whose(self, message: bytes, ancillary: Ancillary) -> set[str | None]:
+        if len(message) < _HEADER_BYTES:
+            return set()  # the kernel sends none, but a container's root may
         (kind,) = struct.unpack_from("=H", message, _KIND_AT)
         nsid = _number(ancillary)
         with self._lock:
@@ -186,8 +187,9 @@ def _messages(s: socket.socket) -> Iterator[Message | None]:
 def _number(ancillary: Ancillary) -> int:
     """Return the namespace a message came from; our own is not told, as a rule."""
     for level, kind, value in ancillary:
-        if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
-            number: int = struct.unpack("=i", value)[0]
+        told = (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID)
+        if told and len(value) == _NUMBER.size:
+            number: int = _NUMBER.unpack(value)[0]
             return number
     return nsids.NONE
 
@@ -225,7 +227,7 @@ def _keep_back_strangers(s: socket.socket) -> None:
 
 def _of_ours() -> list[tuple[int, int, int, int]]:
     """Return the filter: operation, two ways to jump, and a number, for each step."""
-    heard = (*_HEARD, protocol())
+    heard = (*NOT_LEARNT, protocol())
     routes = [
         (_LOAD_BYTE, 0, 0, _PROTOCOL_AT),
         *((_IF_EQUAL, len(heard) - i, 0, p) for i, p in enumerate(heard)),

@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 
 from underlay import model
@@ -24,10 +26,16 @@ _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scop
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _NUMBER = struct.Struct("=I")
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+# A dump of all families also has addresses of MCTP or Phonet, which are no IP.
+SIZES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
+# Of up to so many devices the kernel is asked one by one: it leaves out all others.
+ONE_BY_ONE = 4
+# Routes of a namespace are read whole up to FEW, and up to MANY of each sort beyond.
+_FEW, _MANY = 1_000, 2_000
 
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
-_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
+_NEWNEIGH, _DELNEIGH = 28, 29
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _GLOBAL, _LINK, _PERMANENT = 0, 253, 0x80
 _UNFIT = 0x40 | 0x20 | 0x08 | 0x01  # tentative, deprecated, found elsewhere, temporary
@@ -37,34 +45,33 @@ _VIA = 18
 _UNICAST, _LOCAL, _BLACKHOLE = 1, 2, 6
 _NDA_DST, _NDA_MAC, _NDA_PROTOCOL = 1, 2, 12
 _PROXY, _NUD_PERMANENT = 0x08, 0x80
-_BY_KERNEL, _BY_BOOT, _BY_ROUTER, _ANYWHERE = 2, 3, 9, 255
-# The heads of the two attributes at the end: ages in clock ticks, and the protocol.
-_AGES_THEN_PROTOCOL = struct.pack("=HH", 20, 3), struct.pack("=HH", 5, _NDA_PROTOCOL)
+_BY_KERNEL, _BY_BOOT, _BY_STATIC, _BY_ROUTER, _ANYWHERE = 2, 3, 4, 9, 255
+# Routes of the kernel, of Docker and `ip route`, and static ones. What a routing daemon
+# learns comes by the hundred thousand.
+NOT_LEARNT = (_BY_KERNEL, _BY_BOOT, _BY_STATIC)
+_BEST_MATCH = 0x2000  # RTM_F_FIB_MATCH
 _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
 def turn() -> None:
     """Say that everything is about to be read: the rest need not be remembered."""
-    for remembered in (_address_on, _leaves_by, _route, _neighbour):
+    for remembered in (_address_on, _leaves_by, _route):
         remembered.turn()
 
 
 def default_device_index() -> int | None:
     """Return the index of the device the best default route leaves by, IPv4 first."""
     for family in FAMILIES.values():
-        best: tuple[int, int] | None = None
-        body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-        for message in raw.dump(_GETROUTE, _NEWROUTE, body):
-            _, length, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(message)
+        ways = []
+        for message in raw.dump(
+            *_in_main_table(family), strict=True, wanted=partial(_is_main, family, 0)
+        ):
             route = dict(raw.attributes(message[_RTMSG.size :]))
-            if length or table != MAIN_TABLE or kind != _UNICAST:
-                continue
             if _OIF in route:
                 metric = raw.number(route.get(_PRIORITY, b""))
-                candidate = metric, raw.number(route[_OIF])
-                best = min(best or candidate, candidate)
-        if best:
-            return best[1]
+                ways.append((metric, raw.number(route[_OIF])))
+        if ways:
+            return min(ways)[1]
     return None
 
 
@@ -130,61 +137,113 @@ def route_is_local(address: bytes) -> bool:
 
 def addresses(names: Mapping[int, str]) -> Iterator[Address]:
     """Return the addresses on links of ours, given by index."""
-    for message in _address_messages():
+    found = list(_address_messages(names))
+    # A container may have thousands; they are not remembered.
+    make = _address_on if len(found) <= max(_FEW, 10 * len(names)) else _address
+    for message in found:
         name = names.get(_IFADDR.unpack_from(message)[4])
-        if name:
-            yield _address_on(message, name)
+        address = make(message, name) if name else None
+        if address:
+            yield address
 
 
-@Remembered
-def _address_on(message: bytes, device: str) -> Address:
-    return Address(_interface(message), device)
+def _address(message: bytes, device: str) -> Address | None:
+    interface = _interface(message)
+    return Address(interface, device) if interface else None
 
 
-def _address_messages(index: int = 0) -> list[bytes]:
+_address_on = Remembered(_address)
+
+
+def _address_messages(indexes: Collection[int] = ()) -> Iterator[bytes]:
+    """Return the messages about addresses on these links, or on all of them."""
+    if 0 < len(indexes) <= ONE_BY_ONE:
+        for index in indexes:
+            yield from _address_dump(index, lambda m: _on_link(m) in indexes)
+    else:
+        yield from _address_dump(0, lambda m: not indexes or _on_link(m) in indexes)
+
+
+def _address_dump(index: int, wanted: Callable[[bytes], bool]) -> Iterator[bytes]:
     body = _IFADDR.pack(0, 0, 0, 0, index)
-    return raw.dump(_GETADDR, _NEWADDR, body, strict=True)
+    try:
+        yield from raw.dump(_GETADDR, _NEWADDR, body, strict=True, wanted=wanted)
+    except OSError as error:
+        if error.errno != errno.ENODEV:  # the link is gone
+            raise
 
 
-def _interface(message: bytes) -> model.Interface:
+def _on_link(message: bytes) -> int:
+    return int(_IFADDR.unpack_from(message)[4])
+
+
+def _interface(message: bytes) -> model.Interface | None:
+    """Return the address of a message, None if it is none of IP."""
     found = dict(raw.attributes(message[_IFADDR.size :]))
-    packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
+    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b"")
+    size = SIZES.get(message[0])
+    if size is None or len(packed) != size or message[1] > 8 * size:
+        return None
     return ip_interface((packed, message[1]))
 
 
 def _addresses(
     index: int = 0,
 ) -> Iterator[tuple[int, model.Interface, int, int]]:
-    for message in _address_messages(index):
+    for message in _address_messages((index,) if index else ()):
         _, _, flags, scope, link = _IFADDR.unpack_from(message)
-        yield link, _interface(message), flags, scope
+        interface = _interface(message)
+        if interface:
+            yield link, interface, flags, scope
 
 
 def routes(names: Mapping[int, str]) -> Iterator[Route]:
     """Return the routes of ours in every table; `names` are links by index."""
     for family in FAMILIES.values():
         body = _RTMSG.pack(family, 0, 0, 0, 0, protocol(), 0, 0, 0)
-        for message in raw.dump(_GETROUTE, _NEWROUTE, body, strict=True):
-            if message[5] == protocol() and message[7] in (_UNICAST, _BLACKHOLE):
-                index = _leaves_by(message)
-                yield _route(message, names.get(index, str(index)))
+        ours = partial(_is_ours, family, protocol())
+        for message in raw.dump(_GETROUTE, _NEWROUTE, body, strict=True, wanted=ours):
+            index = _leaves_by(message)
+            found = _route(message, names.get(index) or name_of(index))
+            if found:
+                yield found
 
 
-@Remembered
-def _leaves_by(message: bytes) -> int:
+def _is_ours(family: int, by: int, message: bytes) -> bool:
+    kinds = _UNICAST, _BLACKHOLE
+    return (message[0], message[3], message[5]) == (family, 0, by) and (
+        message[7] in kinds
+    )
+
+
+def _index_of(message: bytes) -> int:
     """Return the index of the device that a route is by, 0 for none or several."""
-    found = dict(raw.attributes(message[_RTMSG.size :]))
-    return raw.number(found.get(_OIF, b""))
+    for kind, value in raw.attributes(message[_RTMSG.size :]):
+        if kind == _OIF:
+            return raw.number(value)
+    return 0
 
 
-@Remembered
-def _route(message: bytes, device: str) -> Route:
+_leaves_by = Remembered(_index_of)
+
+
+def _new_route(message: bytes, device: str) -> Route | None:
+    """Return the route of a message, None if it is of no form of ours."""
     head = _RTMSG.unpack_from(message)
     found = dict(raw.attributes(message[_RTMSG.size :]))
-    empty = b"\0" * (4 if head[0] == socket.AF_INET else 16)
-    source, hop = found.get(_SOURCE), found.get(_GATEWAY)
+    size = SIZES.get(head[0], 0)
+    packed = found.get(_DESTINATION, b"\0" * size)
+    source = found.get(_SOURCE, b"")
+    # After the family: an IPv4 route may be by an IPv6 next hop.
+    hop = found.get(_GATEWAY) or found.get(_VIA, b"")[2:]
+    if (
+        {len(packed), len(source) or size} != {size}
+        or len(hop) not in (0, *SIZES.values())
+        or head[1] > 8 * size
+    ):
+        return None
     return Route(
-        ip_network((found.get(_DESTINATION, empty), head[1])),
+        ip_network((packed, head[1]), strict=False),
         # IPv6 shows what leads nowhere on the loopback device.
         None if head[7] == _BLACKHOLE else device,
         raw.number(found.get(_PRIORITY, b"")),
@@ -194,62 +253,104 @@ def _route(message: bytes, device: str) -> Route:
     )
 
 
+_route = Remembered(_new_route)
+
+
 def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
     """Return the routes of this namespace by links given by index, and default ones.
 
     Those of the main table, whoever put them there, but not by router advertisement:
-    they stand beside Docker's, at the same metric.
+    they stand beside Docker's, at the same metric. Where there are thousands, those of
+    routing daemons are left out, but for default ones.
     """
     for family in FAMILIES.values():
-        body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-        for message in raw.dump(_GETROUTE, _NEWROUTE, body):
-            if message[4] != MAIN_TABLE or message[7] != _UNICAST:
-                continue
-            if message[5] == _BY_ROUTER:
-                continue
-            index = _leaves_by(message)
-            if index in names or not message[1]:
-                found = _route(message, names.get(index, str(index)))
-                yield replace(found, connected=message[5] == _BY_KERNEL)
+        found, make = _ways_inside(family, names)
+        for message in found:
+            index = _index_of(message)
+            route = make(message, names.get(index, str(index)))
+            if route:
+                yield replace(route, connected=message[5] == _BY_KERNEL)
 
 
-def neighbours(names: Mapping[int, str]) -> Iterator[Neighbour]:
-    """Return the neighbours and proxy entries of ours; `names` are links by index."""
-    for flags in (0, _PROXY):
-        body = _NDMSG.pack(0, 0, 0, flags, 0)
-        for message in raw.dump(_GETNEIGH, _NEWNEIGH, body):
-            _, index, state, marks, _ = _NDMSG.unpack_from(message)
-            if state & _NUD_PERMANENT or marks & _PROXY:
-                found = _neighbour(_ageless(message), names.get(index, str(index)))
-                if found:
-                    yield found
+def _ways_inside(
+    family: int, indexes: Collection[int]
+) -> tuple[Iterable[bytes], Callable[[bytes, str], Route | None]]:
+    """Return messages about routes of this namespace, and what reads them."""
+
+    def concerns(message: bytes) -> bool:
+        there = _is_main(family, None, message) and message[5] != _BY_ROUTER
+        return there and (not message[1] or _index_of(message) in indexes)
+
+    asked = _in_main_table(family)
+    try:
+        few = raw.dump(*asked, strict=True, wanted=concerns, most=_FEW)
+    except raw.TooManyError as error:
+        # A crowd is not remembered. IPv4 default routes come first, of any protocol.
+        crowd = [m for m in error.first if not m[1]]
+        crowd += [m for m in _best_default(family) if concerns(m)]
+        crowd += _not_learnt(family, indexes, concerns)
+        return dict.fromkeys(crowd), _new_route
+    return few, _route
 
 
-def answered_on(index: int, device: str) -> Iterator[model.Address]:
-    """Return what the proxy entries of ours on a device of the host are for."""
-    for message in raw.dump(_GETNEIGH, _NEWNEIGH, _NDMSG.pack(0, 0, 0, _PROXY, 0)):
-        if _NDMSG.unpack_from(message)[1] == index and (
-            found := _neighbour(_ageless(message), device)
-        ):
-            yield found.address
+def _in_main_table(family: int, by: int = 0, oif: int = 0) -> tuple[int, int, bytes]:
+    """Return what to ask for the unicast routes of the main table."""
+    body = _RTMSG.pack(family, 0, 0, 0, MAIN_TABLE, by, 0, _UNICAST, 0)
+    if oif:
+        body += raw.attribute(_OIF, _NUMBER.pack(oif))
+    return _GETROUTE, _NEWROUTE, body
 
 
-def _ageless(message: bytes) -> bytes:
-    """Leave out how long ago a neighbour was used: all else is as it was, as a rule."""
-    if (message[-28:-24], message[-8:-4]) == _AGES_THEN_PROTOCOL:
-        return message[:-28] + message[-8:]
-    return message
+def _is_main(family: int, length: int | None, message: bytes) -> bool:
+    """Return whether a route is a unicast one of the main table, of a prefix length."""
+    return (
+        message[0] == family
+        and message[3] == 0  # one for a TOS is another route, and none of Docker's
+        and message[4] == MAIN_TABLE
+        and message[7] == _UNICAST
+        and length in (None, message[1])
+    )
 
 
-@Remembered
-def _neighbour(message: bytes, device: str) -> Neighbour | None:
-    """Return what a message tells, None if it is none of ours."""
-    marks = _NDMSG.unpack_from(message)[3]
-    found = dict(raw.attributes(message[_NDMSG.size :]))
-    if found.get(_NDA_PROTOCOL) != bytes([protocol()]) or _NDA_DST not in found:
-        return None
-    mac = b"" if marks & _PROXY else found.get(_NDA_MAC, b"")
-    return Neighbour(ip_address(found[_NDA_DST]), device, mac.hex(":"))
+def _not_learnt(
+    family: int, indexes: Collection[int], concerns: Callable[[bytes], bool]
+) -> Iterator[bytes]:
+    """Return the routes that no routing daemon made, up to MANY of each protocol."""
+
+    def wanted(message: bytes) -> bool:
+        return message[5] in NOT_LEARNT and concerns(message)
+
+    if not raw.is_strict():
+        # Everything comes, and is looked through once.
+        yield from raw.dump(*_in_main_table(family), wanted=wanted)
+        return
+    for by in NOT_LEARNT:
+        for oif in indexes if len(indexes) <= ONE_BY_ONE else (0,):
+            asked = _in_main_table(family, by, oif)
+            try:
+                yield from raw.dump(*asked, strict=True, wanted=wanted, most=_MANY)
+            except raw.TooManyError as error:
+                yield from error.first
+
+
+def _best_default(family: int) -> Iterator[bytes]:
+    """Return the IPv6 default route that counts: of a dump, it comes last."""
+    if family != socket.AF_INET6:
+        return
+    anywhere = _RTMSG.pack(family, 128, 0, 0, 0, 0, 0, 0, _BEST_MATCH)
+    anywhere += raw.attribute(_DESTINATION, b"\0" * 16)
+    with suppress(OSError):  # none at all
+        for message in raw.exchange(_GETROUTE, raw.REQUEST, _NEWROUTE, anywhere):
+            if not message[1]:
+                yield message
+
+
+def name_of(index: int) -> str:
+    """Return the name of a device that is none of ours, or its index if it is gone."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return str(index)
 
 
 def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None:
@@ -327,7 +428,11 @@ def _of_route(route: Route) -> bytes:
     if route.device:
         body += raw.attribute(_OIF, _NUMBER.pack(links.index_of(route.device)))
     if route.via:
-        body += raw.attribute(_GATEWAY, route.via.packed)
+        if route.via.version == to.version:
+            body += raw.attribute(_GATEWAY, route.via.packed)
+        else:
+            hop = struct.pack("=H", FAMILIES[route.via.version]) + route.via.packed
+            body += raw.attribute(_VIA, hop)
     if route.source:
         body += raw.attribute(_SOURCE, route.source.packed)
     return body

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,12 @@ _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _GROUP = 1, 3, 4, 5, 18, 20, 27
 _EXT_MASK, _LINK_NETNSID, _ALT_IFNAME, _PERM_ADDRESS, _MASTER = 29, 37, 53, 54, 10
 _INFO_KIND, _INFO_DATA = 1, 2
+# What a link of ours has in its message. There may be thousands of others.
+_MARKS = MARK.encode(), raw.attribute(_GROUP, struct.pack("=I", UNFINISHED_GROUP))
+# Up to so many links are looked through at once; beyond, the kernel picks out kinds.
+_FEW = 300
+KINDS_INSIDE = "macvlan", "ipvlan", "veth"
+KINDS = *KINDS_INSIDE, "vlan", "dummy", "bridge"
 _MODE, _IPVLAN_FLAGS, _VLAN_ID, _VLAN_PROTOCOL = 1, 2, 1, 5
 _BR_NF_CALL = {4: 36, 6: 37}
 _AF_SPEC, _CONF = 26, {socket.AF_INET: 1, socket.AF_INET6: 2}
@@ -144,15 +150,45 @@ def all_links(kind: str = "") -> tuple[RawLink, ...]:
     The kernel picks out a kind itself, if it knows it. Raises OSError EINTR if they
     keep changing while they are read.
     """
+    found = map(_link, _links_told(kind, lambda _: True))
+    return tuple(link for link in found if kind in ("", link.kind))
+
+
+def our_links(kinds: Collection[str] = KINDS) -> tuple[RawLink, ...]:
+    """Return every link of ours, of these kinds; raises OSError as above."""
+    try:
+        found = raw.dump(*_links_asked_for(), wanted=_may_be_ours, most=_FEW)
+    except raw.TooManyError:
+        # A link may change its name meanwhile, but not its kind.
+        found = [m for kind in kinds for m in _links_told(kind, _may_be_ours)]
+    return tuple(link for link in map(_link, found) if link.ours)
+
+
+def _links_told(kind: str, wanted: raw.Wanted) -> list[bytes]:
+    """Return the messages about links of a kind that are wanted."""
+    mark = raw.attribute(_INFO_KIND, kind.encode() + b"\0")[: 5 + len(kind)]
+
+    def of_kind(message: bytes) -> bool:
+        if kind and mark not in message:
+            raise LookupError
+        return wanted(message)
+
+    try:
+        return raw.dump(*_links_asked_for(kind), wanted=of_kind)
+    except LookupError:
+        return []  # a kernel that has no such kind tells all links there are
+
+
+def _links_asked_for(kind: str = "") -> tuple[int, int, bytes]:
+    """Return what to ask for all links, or for those of a kind."""
     body = _IFINFO.pack(0, 0, 0, 0, 0) + raw.attribute(
         _EXT_MASK, struct.pack("=I", _STATISTICS_LEFT_OUT)
     )
-    if kind:
-        body += raw.attribute(
-            _LINKINFO, raw.attribute(_INFO_KIND, kind.encode() + b"\0")
-        )
-    found = (_link(m) for m in raw.dump(_GETLINK, _NEWLINK, body))
-    return tuple(link for link in found if kind in ("", link.kind))
+    return _GETLINK, _NEWLINK, body + (_kind_attribute(kind) if kind else b"")
+
+
+def _may_be_ours(message: bytes) -> bool:
+    return any(mark in message for mark in _MARKS)
 
 
 def kind_is_known(kind: str) -> bool:
@@ -189,11 +225,14 @@ def _get(key: int, name: str) -> RawLink | None:
 
 def turn() -> None:
     """Say that all links are about to be read: the rest need not be remembered."""
-    _link.turn()
+    _our_link.turn()
 
 
-@Remembered
 def _link(message: bytes) -> RawLink:
+    return _our_link(message) if _may_be_ours(message) else _new_link(message)
+
+
+def _new_link(message: bytes) -> RawLink:
     _, _, index, flags, _ = _IFINFO.unpack_from(message)
     found = dict(raw.attributes(message[_IFINFO.size :]))
     info = dict(raw.attributes(found.get(_LINKINFO, b"")))
@@ -216,6 +255,9 @@ def _link(message: bytes) -> RawLink:
         master=raw.number(found.get(_MASTER, b"")),
         **_of_kind(info),
     )
+
+
+_our_link = Remembered(_new_link)
 
 
 def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from underlay.kernel import (
     iptables,
     links,
     namespaces,
+    neighbours,
     nftables,
     sandboxes,
     standing,
@@ -84,21 +85,22 @@ class Netlink:
     def _observe_all(self) -> frozenset[Object]:
         links.turn()
         ip.turn()
+        neighbours.turn()
         _link.turn()
-        seen = links.all_links()
-        names = {raw.index: raw.name for raw in seen}
-        ours = [raw for raw in seen if raw.ours]
+        ours = links.our_links()
+        names = {raw.index: raw.name for raw in ours}
+        shims = [raw.index for raw in ours if raw.owner and raw.owner.shared]
         if self._may_filter:
             with _as_last_time("nft list tables"):
                 self._chains = frozenset(nftables.chains())
                 self._may_filter = bool(self._chains)
         return frozenset(
             (
-                *(_ours(raw, names.get) for raw in ours),
+                *(_ours(raw, _name_of) for raw in ours),
                 *carriers.ports(ours),
-                *ip.addresses({raw.index: raw.name for raw in ours}),
+                *ip.addresses(names),
                 *ip.routes(names),
-                *ip.neighbours(names),
+                *neighbours.ours(names, shims),
                 *self._chains,
             )
         )

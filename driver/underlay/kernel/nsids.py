@@ -37,9 +37,9 @@ def own() -> int:
 
 
 def named(payload: bytes) -> int:
-    """Return the number that a message (NEW, GONE) is about."""
-    found = dict(raw.attributes(payload[len(_GENERAL) :]))
-    number: int = struct.unpack("=i", found[_NSID])[0]
+    """Return the number that a message (NEW, GONE) is about, NONE if it tells none."""
+    found = dict(raw.attributes(payload[len(_GENERAL) :])).get(_NSID, b"")
+    number: int = struct.unpack("=i", found)[0] if len(found) == 4 else NONE
     return number
 
 

@@ -10,33 +10,67 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
+_ERROR_CODE = struct.Struct("=i")
 
 _DONE, _ERROR = 3, 2
 REQUEST, ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10
 CREATE, EXCLUSIVE, REPLACE = 0x400, 0x200, 0x100
 _SOL_NETLINK, _STRICT_CHECK = 270, 12
 _ATTEMPTS = 8
+# The sizes of the heads of messages about links, addresses, routes and neighbours.
+_HEADS = {16: 16, 20: 8, 24: 12, 28: 12}
+
+Wanted = Callable[[bytes], bool]
+
+
+class TooManyError(OSError):
+    """More messages came than were asked for; `first` are the wanted ones of these."""
+
+    def __init__(self, first: list[bytes]) -> None:
+        super().__init__(errno.E2BIG, "too many answers")
+        self.first = first
 
 
 def dump(
-    request: int, answer: int, body: bytes, *, strict: bool = False
+    request: int,
+    answer: int,
+    body: bytes,
+    *,
+    strict: bool = False,
+    wanted: Wanted | None = None,
+    most: int | None = None,
 ) -> list[bytes]:
-    """Return the payloads of all answers.
+    """Return the payloads of all answers, or of those `wanted`.
 
-    `strict`: what is set in the body picks out, where the kernel knows how to. Raises
-    OSError EINTR if what is listed keeps changing.
+    The others are dropped as they arrive. `strict`: the kernel picks out by what is set
+    in the body, where it knows how to; one before 4.20 does not. `most`: the kernel is
+    to send no more than so many, wanted or not. Raises TooManyError then, and OSError
+    EINTR if what is listed keeps changing.
     """
     for _ in range(_ATTEMPTS):
-        try:
-            return list(exchange(request, REQUEST | _DUMP, answer, body, strict=strict))
-        except InterruptedError:
-            continue
+        answers = exchange(request, REQUEST | _DUMP, answer, body, strict=strict)
+        with suppress(InterruptedError), closing(answers):
+            return _kept(answers, wanted, most)
     raise InterruptedError(errno.EINTR, "it changes faster than it can be read")
+
+
+def _kept(
+    answers: Iterable[bytes], wanted: Wanted | None, most: int | None
+) -> list[bytes]:
+    if most is None:
+        return list(filter(wanted, answers) if wanted else answers)
+    kept: list[bytes] = []
+    for came, payload in enumerate(answers):
+        if came == most:
+            raise TooManyError(kept)
+        if wanted is None or wanted(payload):
+            kept.append(payload)
+    return kept
 
 
 def ask(kind: int, flags: int, body: bytes) -> None:
@@ -46,32 +80,60 @@ def ask(kind: int, flags: int, body: bytes) -> None:
 
 def exchange(
     kind: int, flags: int, answer: int, body: bytes, *, strict: bool = False
-) -> Iterator[bytes]:
-    """Send one request; yield the payloads of the answer's messages."""
+) -> Generator[bytes, None, None]:
+    """Send one request; yield the payloads of the answer's messages.
+
+    Those that are shorter than the head of their kind are left out. Raises OSError,
+    also if a dump ends with an error.
+    """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
         s.bind((0, 0))
         with suppress(OSError):  # a kernel before 4.20 gives more than is asked for
             s.setsockopt(_SOL_NETLINK, _STRICT_CHECK, strict)
         s.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
         while True:
-            data = s.recv(1 << 18)
-            offset = 0
-            while offset < len(data):
-                length, got, marks, _, _ = _HEADER.unpack_from(data, offset)
-                payload = data[offset + _HEADER.size : offset + length]
-                offset += (length + 3) & ~3
+            for got, marks, payload in messages(s.recv(1 << 18)):
                 if marks & _INTERRUPTED and flags & _DUMP:
                     raise InterruptedError(errno.EINTR, "dump interrupted")
-                if got == _DONE:
-                    return
-                if got == _ERROR:
-                    if code := -struct.unpack_from("=i", payload)[0]:
-                        raise OSError(code, os.strerror(code))
+                if got in (_DONE, _ERROR):
+                    _raise(payload)
                     return
                 if got == answer:
                     yield payload
             if not flags & _DUMP:
                 return
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Take what was received apart: type, flags and payload of each message.
+
+    What is shorter than its kind's head, or than it says itself, is left out.
+    """
+    offset, end = 0, len(data)
+    while offset + _HEADER.size <= end:
+        length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size or offset + length > end:
+            return
+        if length - _HEADER.size >= _HEADS.get(kind, 0):
+            yield kind, flags, data[offset + _HEADER.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def is_strict() -> bool:
+    """Return whether this kernel filters dumps, as those from 4.20 on do."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
+        try:
+            s.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
+        except OSError:
+            return False
+    return True
+
+
+def _raise(payload: bytes) -> None:
+    """Raise what a message says that ends an answer, if that is an error."""
+    code = -_ERROR_CODE.unpack_from(payload)[0] if len(payload) >= 4 else 0
+    if code > 0:
+        raise OSError(code, os.strerror(code))
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

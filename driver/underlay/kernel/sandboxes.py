@@ -31,7 +31,7 @@ def look(paths: Collection[str]) -> dict[str, Room]:
 
 
 def _look() -> Room:
-    ours = tuple(link for link in links.all_links() if link.ours)
+    ours = links.our_links(links.KINDS_INSIDE)
     names = {link.index: link.name for link in ours}
     addresses = ip.addresses(names) if ours else ()
     return ours, tuple(addresses), tuple(ip.routes_inside(names))

@@ -10,6 +10,7 @@ import errno
 import struct
 from collections.abc import Collection, Iterator, Set
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 
 from underlay import model
@@ -20,6 +21,8 @@ from underlay.objects import Held
 _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
 _FOUR, _SIX = 2, 10
+_SIZES = {_FOUR: 4, _SIX: 16}
+_LOOPBACK = 1  # its index in any namespace
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _REPLACE = 0x100
@@ -33,7 +36,8 @@ _FOUND_OUT = 0x01 | 0x08 | 0x40
 _LINK = 253
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 1, 4, 5, 6, 9
-_RTA_CACHEINFO, _RTA_TABLE, _RTA_NEXTHOP = 12, 15, 30
+_RTA_CACHEINFO, _RTA_TABLE, _RTA_VIA, _RTA_NEXTHOP = 12, 15, 18, 30
+_HOP = struct.Struct("=HBBI")  # length, flags, weight, index
 _LOCAL_TABLE, _MAIN_TABLE = 255, 254
 _REDIRECT, _KERNEL, _RA = 1, 2, 9
 _UNICAST, _ON_LINK, _CLONED = 1, 4, 0x200
@@ -50,10 +54,10 @@ def on(device: str) -> list[Standing]:
     if link is None:
         return []
     index, name = link.index, link.name
-    messages = list(_addresses())
+    here = _addresses(index)
     # From 5.18 on the kernel says which addresses it made, beginning with 127.0.0.1.
-    tells = any(_IFA_PROTO in _attributes(m) for m in messages)
-    here = (m for m in messages if _IFADDR.unpack_from(m)[4] == index)
+    known = (*here, *_addresses(_LOOPBACK))
+    tells = any(_IFA_PROTO in _attributes(m) for m in known)
     found = [(m, _address(m, name, tells=tells)) for m in here]
     kept = [standing for _, standing in found if standing]
     connected = {
@@ -61,7 +65,7 @@ def on(device: str) -> list[Standing]:
         for m, standing in found
         if standing and not _flags(m) & _NO_PREFIX_ROUTE
     }
-    routes = [r for m in _routes() if (r := _route(m, index, connected))]
+    routes = [r for m in _routes(index) if (r := _route(m, index, connected))]
     return kept + sorted(routes, key=lambda r: (bool(r.via), r.words))
 
 
@@ -114,35 +118,70 @@ def take(standing: Standing, index: int) -> None:
 def forget_routers(index: int) -> None:
     """Take off a device what routers told: a port of a bridge hears no more of them."""
     for message in _addresses(index):
-        if _IFADDR.unpack_from(message)[4] != index:
-            continue
         if message[0] == _SIX and not _flags(message) & _PERMANENT:
             _send(_DELADDR, 0, message, _ABSENT)
-    for message in _routes():
+    for message in _routes(index):
         found = dict(raw.attributes(message[_RTMSG.size :]))
         here = message[0] == _SIX and raw.number(found.get(_RTA_OIF, b"")) == index
         if here and (_RTMSG.unpack_from(message)[5] == _RA or _expires(found)):
             _send(_DELROUTE, 0, message, _ABSENT)
 
 
-def _addresses(index: int = 0) -> list[bytes]:
+def _addresses(index: int) -> list[bytes]:
     body = _IFADDR.pack(0, 0, 0, 0, index)
-    return raw.dump(_GETADDR, _NEWADDR, body, strict=bool(index))
+
+    def here(message: bytes) -> bool:
+        return bool(_IFADDR.unpack_from(message)[4] == index)
+
+    try:
+        return raw.dump(_GETADDR, _NEWADDR, body, strict=True, wanted=here)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return []
 
 
 def _attributes(address: bytes) -> dict[int, bytes]:
     return dict(raw.attributes(address[_IFADDR.size :]))
 
 
-def _routes() -> Iterator[bytes]:
+def _routes(index: int) -> Iterator[bytes]:
+    """Return the routes by a device, also as one of several ways.
+
+    A kernel before 4.20 tells all the host has, which are looked through as they come.
+    """
     for family in (_FOUR, _SIX):
         body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-        yield from raw.dump(_GETROUTE, _NEWROUTE, body)
+        body += raw.attribute(_RTA_OIF, struct.pack("=I", index))
+        here = partial(_leads_by, family, index)
+        yield from raw.dump(_GETROUTE, _NEWROUTE, body, strict=True, wanted=here)
+
+
+def _leads_by(family: int, index: int, message: bytes) -> bool:
+    """Return whether a route is by a device and may be one that somebody put there."""
+    if message[0] != family or message[4] == _LOCAL_TABLE or message[7] != _UNICAST:
+        return False
+    found = dict(raw.attributes(message[_RTMSG.size :]))
+    only = raw.number(found.get(_RTA_OIF, b"")) == index
+    return only or index in _hops(found.get(_RTA_MULTIPATH, b""))
+
+
+def _hops(ways: bytes) -> Iterator[int]:
+    """Return the indexes of the devices that a route with several ways is by."""
+    offset = 0
+    while offset + _HOP.size <= len(ways):
+        length, _, _, index = _HOP.unpack_from(ways, offset)
+        yield index
+        offset += max((length + 3) & ~3, _HOP.size)
 
 
 def _address(message: bytes, name: str, *, tells: bool) -> Standing | None:
     family, length, _, scope, _ = _IFADDR.unpack_from(message)
     found, flags = _attributes(message), _flags(message)
+    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b"")
+    size = _SIZES.get(family, 0)
+    if not size or len(packed) != size or length > 8 * size:
+        return None  # no address of IP
     lasts = found.get(_IFA_CACHEINFO, b"\0" * 16)[4:8] == _FOR_EVER
     if family == _SIX:
         by = found.get(_IFA_PROTO)
@@ -150,7 +189,6 @@ def _address(message: bytes, name: str, *, tells: bool) -> Standing | None:
         told = by == _BY_ROUTERS if tells else length == 64 and not lasts
         if made or told:
             return None
-    packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
     if raw.text(found.get(_IFA_LABEL, b"")) == name:
         del found[_IFA_LABEL]
     found[_IFA_FLAGS] = struct.pack("=I", flags & ~_FOUND_OUT)
@@ -171,12 +209,13 @@ def _route(message: bytes, index: int, connected: Set[model.Subnet]) -> Standing
     family, length, _, tos, table, protocol, _, kind, flags = head
     found = dict(raw.attributes(message[_RTMSG.size :]))
     table = raw.number(found.get(_RTA_TABLE, bytes([table])))
-    ways = found.get(_RTA_MULTIPATH, b"")
-    hops = struct.pack("=I", index) in ways
-    if not hops and raw.number(found.get(_RTA_OIF, b"")) != index:
+    hops = index in _hops(found.get(_RTA_MULTIPATH, b""))
+    packed = found.get(_RTA_DST, b"\0" * _SIZES[family])
+    gateway = found.get(_RTA_GATEWAY) or found.get(_RTA_VIA, b"")[2:]
+    sound = len(packed) == _SIZES[family] and length <= 8 * len(packed)
+    if not sound or len(gateway) not in (0, *_SIZES.values()):
         return None
-    empty = b"\0" * (4 if family == _FOUR else 16)
-    destination = ip_network((found.get(_RTA_DST, empty), length))
+    destination = ip_network((packed, length), strict=False)
     if (
         table == _LOCAL_TABLE
         or kind != _UNICAST
@@ -188,13 +227,12 @@ def _route(message: bytes, index: int, connected: Set[model.Subnet]) -> Standing
         return None
     why = "it is one of several ways" if hops or _RTA_NEXTHOP in found else ""
     kept = {k: v for k, v in found.items() if k not in (_RTA_OIF, _RTA_CACHEINFO)}
-    packed = _RTMSG.pack(*head[:8], flags & _ON_LINK)
-    gateway = found.get(_RTA_GATEWAY)
+    first = _RTMSG.pack(*head[:8], flags & _ON_LINK)
     via = str(ip_address(gateway)) if gateway else ""
     words = [str(destination), *(["via", via] if via else [])]
     words += ["metric", str(raw.number(found.get(_RTA_PRIORITY, b"")))]
     words += ["table", str(table), *(["tos", hex(tos)] if tos else [])]
-    return Standing("route", " ".join(words), _packed(packed, kept), via=via, why=why)
+    return Standing("route", " ".join(words), _packed(first, kept), via=via, why=why)
 
 
 def _is_made(destination: model.Subnet, connected: Set[model.Subnet]) -> bool:

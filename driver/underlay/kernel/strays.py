@@ -37,6 +37,6 @@ def find(besides: Collection[str]) -> Found:
 def _here() -> Found:
     return {
         raw.alias: tuple(interface.ip for interface in ip.usable_on(raw.index))
-        for raw in links.all_links()
+        for raw in links.our_links(links.KINDS_INSIDE)
         if raw.alias.startswith(MARK)
     }

@@ -106,7 +106,10 @@ class Route:
         family = " -6" if self.destination.version == 6 else ""
         what = "" if self.device else "blackhole "
         words = f"{inside(self.sandbox)}ip{family} route {verb} {what}"
-        words += f"{self.destination}" + (f" via {self.via}" if self.via else "")
+        words += f"{self.destination}"
+        if self.via:
+            other = self.via.version != self.destination.version
+            words += f" via{' inet6' if other else ''} {self.via}"
         words += f" dev {self.device}" if self.device else ""
         by = "kernel" if self.connected else protocol()
         words += f" proto {by}" if self.connected or not self.sandbox else ""

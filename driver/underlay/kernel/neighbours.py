@@ -1,0 +1,89 @@
+"""Reading the neighbours and proxy entries of ours. Layouts: linux/neighbour.h."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from ipaddress import ip_address
+
+from underlay import model
+from underlay.kernel import ip, raw
+from underlay.memory import Remembered
+from underlay.objects import Neighbour, protocol
+
+_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+_NUMBER = struct.Struct("=I")
+_NEWNEIGH, _GETNEIGH = 28, 30
+_NDA_DST, _NDA_MAC, _NDA_IFINDEX, _NDA_PROTOCOL = 1, 2, 8, 12
+_PROXY, _NUD_PERMANENT = 0x08, 0x80
+# The heads of the two attributes at the end: ages in clock ticks, and the protocol.
+_AGES_THEN_PROTOCOL = struct.pack("=HH", 20, 3), struct.pack("=HH", 5, _NDA_PROTOCOL)
+
+
+def turn() -> None:
+    """Say that everything is about to be read: the rest need not be remembered."""
+    _neighbour.turn()
+
+
+def ours(names: Mapping[int, str], shims: Collection[int]) -> Iterator[Neighbour]:
+    """Return the neighbours and proxy entries of ours; `names` are links by index.
+
+    Neighbours of ours are on `shims` only, proxy entries on any device.
+    """
+    entries = _neighbour_messages(0, shims) if shims else iter(())
+    for message in (*entries, *_neighbour_messages(_PROXY, ())):
+        _, index, state, marks, _ = _NDMSG.unpack_from(message)
+        if state & _NUD_PERMANENT or marks & _PROXY:
+            device = names.get(index) or ip.name_of(index)
+            found = _neighbour(_ageless(message), device)
+            if found:
+                yield found
+
+
+def answered_on(index: int, device: str) -> Iterator[model.Address]:
+    """Return what the proxy entries of ours on a device of the host are for."""
+    for message in _neighbour_messages(_PROXY, (index,)):
+        found = _neighbour(_ageless(message), device)
+        if found:
+            yield found.address
+
+
+def _neighbour_messages(flags: int, indexes: Collection[int]) -> Iterator[bytes]:
+    """Return the messages about neighbours of ours on some links, or on any."""
+    mark = raw.attribute(_NDA_PROTOCOL, bytes([protocol()]))
+
+    def wanted(message: bytes) -> bool:
+        # Searched for first: there may be thousands of others'.
+        return mark in message and (
+            not indexes or _NDMSG.unpack_from(message)[1] in indexes
+        )
+
+    for index in indexes if len(indexes) <= ip.ONE_BY_ONE else ():
+        body = _NDMSG.pack(0, 0, 0, flags, 0)
+        body += raw.attribute(_NDA_IFINDEX, _NUMBER.pack(index))
+        yield from raw.dump(_GETNEIGH, _NEWNEIGH, body, strict=True, wanted=wanted)
+    if not 0 < len(indexes) <= ip.ONE_BY_ONE:
+        body = _NDMSG.pack(0, 0, 0, flags, 0)
+        yield from raw.dump(_GETNEIGH, _NEWNEIGH, body, strict=True, wanted=wanted)
+
+
+def _ageless(message: bytes) -> bytes:
+    """Leave out how long ago a neighbour was used: all else is as it was, as a rule."""
+    if (message[-28:-24], message[-8:-4]) == _AGES_THEN_PROTOCOL:
+        return message[:-28] + message[-8:]
+    return message
+
+
+@Remembered
+def _neighbour(message: bytes, device: str) -> Neighbour | None:
+    """Return what a message tells, None if it is none of ours."""
+    marks = _NDMSG.unpack_from(message)[3]
+    found = dict(raw.attributes(message[_NDMSG.size :]))
+    packed = found.get(_NDA_DST, b"")
+    if (
+        found.get(_NDA_PROTOCOL) != bytes([protocol()])
+        or len(packed) not in ip.SIZES.values()
+    ):
+        return None
+    mac = b"" if marks & _PROXY else found.get(_NDA_MAC, b"")
+    return Neighbour(ip_address(packed), device, mac.hex(":"))
