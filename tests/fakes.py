@@ -163,6 +163,7 @@ class FakeKernel:
             case Create(Link() as link):
                 self._create(step, link)
             case Amend(Link() as seen, Link() as link):
+                self._check_base_up(step, link)
                 self._room(link)[seen.name] = replace(link, name=seen.name)
             case Delete(Link() as link):
                 self._delete(step, link)
@@ -189,12 +190,19 @@ class FakeKernel:
             raise KernelRefused(step=step, why=why, hint="")
         if self._others_on(link) - {link.kind, "vlan"}:
             raise KernelRefused(step=step, why=errno.errorcode[16], hint="")
+        self._check_base_up(step, link)
         if self.steps == self.die_half_way:
             self.links[link.name] = Link(link.name, link.kind, None)
             raise Death
         self._room(link)[link.name] = link
         if link.peer:
             self._room(link.peer)[link.peer.name] = link.peer
+
+    def _check_base_up(self, step: Step, link: Link) -> None:
+        base = self.device(link.parent) if link.parent else None
+        if link.kind == "vlan" and link.up and base and base.halt == "down":
+            why = f"Network is down ({errno.errorcode[100]})"
+            raise KernelRefused(step=step, why=why, hint="")
 
     def _room(self, link: Link) -> dict[str, Link]:
         if not link.sandbox:
@@ -352,6 +360,7 @@ class FakeKernel:
             vlan=link.vlan or 0,
             ours=True,
             label=link.owner.vlan or link.owner.bridged if link.owner else "",
+            halt=under.halt if under else "",
         )
 
     def has_kind(self, kind: str) -> bool:

@@ -111,6 +111,7 @@ class Engine:
             parent=found.parent,
             vlans=found.vlans,
             base=found.base,
+            halt=uplink.halt(found.base, self.kernel),
             created=self.clock(),
         )
         check_mtu(network.options, found.mtu, network.uplink)

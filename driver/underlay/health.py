@@ -42,18 +42,18 @@ class Healths:
 
     def of_endpoint(self, network: Network, endpoint: Endpoint) -> Health:
         """Return how an endpoint is; one that has left needs no device any more."""
-        absent = "" if endpoint.left else network.absent
+        absent = "" if endpoint.left else network.standstill
         mine = {Owner(network.id, endpoint.id)}
         return self._verdict(mine, absent, endpoint.created)
 
     def of_network(self, network: Network) -> Health:
         """Return how a network is: its own part, and what it shares with others."""
-        return self._verdict(self._owners(network), network.absent, network.created)
+        return self._verdict(self._owners(network), network.standstill, network.created)
 
     def of_parent(self, networks: Sequence[Network]) -> Health:
         """Return how a parent is, given the networks on it: as they are together."""
         owners = {owner for n in networks for owner in self._owners(n)}
-        absent = next((n.absent for n in networks if n.absent), "")
+        absent = next((n.standstill for n in networks if n.standstill), "")
         return self._verdict(owners, absent, min(n.created for n in networks))
 
     def _verdict(self, owners: Collection[Owner], absent: str, made: float) -> Health:

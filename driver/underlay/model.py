@@ -23,6 +23,7 @@ Subnet = IPv4Network | IPv6Network
 Family = Literal[4, 6]
 FAMILIES: tuple[Family, ...] = (4, 6)
 Role = Literal["endpoint", "gateway", "aux"]
+Halt = Literal["", "down", "no carrier"]
 
 
 def alone(address: Address) -> Subnet:
@@ -68,8 +69,9 @@ class Network:
     `here` are the host's own addresses on the parent and `mac` is the parent's, as last
     seen, for modes that ask; `mtu` is the parent's, 0 until seen. `base` tells the
     lowest device, which is not ours, from others; `absent` says why there is nothing to
-    stand on now, "" if there is. A routed network has no parent: its `base` is the
-    device that answers for its containers, and its containers do without that.
+    stand on now, "" if there is; `halt` is why nothing passes the lowest device now. A
+    routed network has no parent: its `base` is the device that answers for its
+    containers, and its containers do without that.
 
     Modes derive the meaning of `options` on every pass, so that a newer version
     that derives better mends old networks. `name` is what Docker's API told later:
@@ -87,6 +89,7 @@ class Network:
     mtu: int = 0
     base: Identity | None = None
     absent: str = ""
+    halt: Halt = ""
     name: str = ""
     created: float = 0.0
 
@@ -101,6 +104,14 @@ class Network:
     def has_ground(self) -> bool:
         """Tell whether its devices have what they stand on, if they need anything."""
         return not (self.parent and self.absent)
+
+    @property
+    def standstill(self) -> str:
+        """Return in words why its containers are cut off now, "" if they are not."""
+        if self.absent or not (self.halt and self.base):
+            return self.absent
+        how = "is down" if self.halt == "down" else "has no carrier"
+        return f"{self.base.name} {how}; it is waited for"
 
     @property
     def proxy(self) -> str:
@@ -337,7 +348,8 @@ class Device:
     `parent` is the device it stands on, if that is in the same namespace, `master` the
     bridge or bond it is a port of; `flavour` and `flag` are a child's mode, `vlan` the
     tag (802.1Q) of a VLAN. `ours`: it has our mark. A VLAN of ours then has the `label`
-    people know it by, and a bridge that of the device whose place it has.
+    people know it by, and a bridge that of the device whose place it has. `halt` is why
+    nothing passes it now.
     """
 
     name: str
@@ -353,6 +365,7 @@ class Device:
     ours: bool = False
     master: str = ""
     label: str = ""
+    halt: Halt = ""
 
 
 _AS_ASKED = ("options", "internal", "segments", "network", "ipv4", "ipv6", "mac")

@@ -46,13 +46,15 @@ class Glance:
 class Parents:
     """Compares what is on record about parents with the host.
 
-    `with_new_mac` are networks whose parent was found to have another MAC; `moved` are
+    `with_new_mac` are networks whose parent was found to have another MAC; `set_going`
+    are those whose parent came up, or has its carrier again; `moved` are
     those that stand on another device, or that is called otherwise: before and after.
     """
 
     records: Records
     kernel: Kernel
     with_new_mac: list[Network] = field(default_factory=list)
+    set_going: list[Network] = field(default_factory=list)
     moved: list[tuple[Network, Network]] = field(default_factory=list)
 
     def follow_all(self) -> None:
@@ -90,6 +92,7 @@ class Parents:
             mtu=found.mtu,
             base=found.base or network.base,
             absent="",
+            halt=uplink.halt(found.base, glance),
         )
         return self._placed(network, glance.device(network.parent))
 
@@ -144,9 +147,11 @@ class Parents:
     def _note(self, before: Network, after: Network) -> None:
         if before == after:
             return
-        if before.absent != after.absent:
-            said = after.absent or "it is there"
+        if before.standstill != after.standstill:
+            said = after.standstill or "it is there"
             log.warning("parent", extra={"network": after.label, "parent": said})
+        if before.halt and not after.standstill:
+            self.set_going.append(after)
         if before.base and after.base and before.base.mac != after.base.mac:
             self.with_new_mac.append(after)
         was, now = before.base, after.base
@@ -169,7 +174,8 @@ class Parents:
         if found is None:
             network = replace(network, base=known)
             return replace(network, absent=uplink.absence(network, self.kernel))
-        return replace(network, base=identity.of(found), absent="")
+        base = identity.of(found)
+        return replace(network, base=base, absent="", halt=found.halt)
 
     def _placed(self, network: Network, parent: Device | None) -> Network:
         """Return a network with its parent's MAC and the host's own place on it.

@@ -185,6 +185,7 @@ class Passes:
     def _heed_parents(self) -> None:
         """Have those announced who are found at a device's MAC, if that is another.
 
+        And all on a device that came up: another port of a switch may lead there now.
         And have it entered which parents moved.
         """
         while self.parents.moved:
@@ -196,6 +197,10 @@ class Passes:
                 follows = not endpoint.mac or network.proxy or (seat and seat.alone)
                 if follows and endpoint.inside:
                     self._to_tell[endpoint.id] = endpoint
+        while self.parents.set_going:
+            network = self.parents.set_going.pop()
+            found = self.records.networks.endpoints(network.id)
+            self._to_tell |= {e.id: e for e in found if e.inside}
 
     def _announce(self) -> None:
         """Tell the segments of those that are new on them, or have new devices."""

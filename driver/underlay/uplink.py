@@ -16,7 +16,7 @@ from underlay.errors import (
     did_you_mean,
 )
 from underlay.host import Host
-from underlay.model import Device, Identity, Network
+from underlay.model import Device, Halt, Identity, Network
 from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child import is_isolated
 from underlay.modes.options import MTU_MOST, vlan
@@ -132,6 +132,12 @@ def absence(network: Network, host: Host) -> str:
     which = f"{known.name} ({mac})" if mac else known.name
     use = "" if network.parent else " to answer on"
     return f"this host has no device {which}{use} now; it is waited for"
+
+
+def halt(base: Identity | None, host: Host) -> Halt:
+    """Return why nothing passes the device at the bottom, "" if there is none."""
+    found = host.device(base.name) if base else None
+    return found.halt if found else ""
 
 
 def _takes_over(network: Network) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.docker.conftest import IPAM, refused
 from tests.docker.test_flaps import Nic
 from tests.docker.test_repair import RANGE, face, inside
+from tests.kinds import need
 from tests.lab.service import wait_until
 from underlay.objects import Owner
 
 SOON_SECONDS = 15
+LATE_SECONDS = 5
 
 
 @pytest.fixture
@@ -92,6 +96,56 @@ def test_a_container_that_does_not_wait_is_refused(newest):
     done = newest.docker("run", "--rm", "--network", "lan", "bb", "true", check=False)
     assert "E-123 parent 'nic0' is not a device of this host." in refused(done)
     assert newest.live()[1] == []
+
+
+@pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "bridge", "proxy"])
+def test_a_nic_that_is_down_is_waited_for_and_set_going_late(newest, mode):
+    if mode == "ipvlan":
+        need("ipvlan")
+    site, nic = newest, Nic(newest, "nic0")
+    nic.plug()
+    if mode == "proxy":
+        site.docker(
+            "network", "create", "-d", "underlay", *IPAM, "-o", "mode=routed",
+            "-o", f"proxy={nic.name}", "--subnet", "10.77.0.160/27", "lan",
+        )  # fmt: skip
+    else:
+        lan_on(site, nic, "-o", f"mode={mode}")
+    site.host.run("ip", "link", "set", nic.name, "down")
+    site.run("web", "lan")
+    address = site.attached("web", "lan")[0]
+    waiting = ("pending", "nic0 is down; it is waited for")
+    wait_until(lambda: health(site) == waiting, SOON_SECONDS, lambda: health(site))
+    (parent,) = site.service.on_record()["parents"] or [None]
+    assert mode == "proxy" or (parent["health"], parent["error"]) == waiting
+    time.sleep(LATE_SECONDS)
+    assert health(site) == waiting
+    nic.configure()
+    wait_until(lambda: site.reached_from_lan(address), SOON_SECONDS)
+    wait_until(lambda: health(site)[0] in ("ok", "repaired"), SOON_SECONDS)
+    site.clear()
+    nic.unplug()
+
+
+def test_what_is_behind_a_cable_is_announced_when_that_is_in_again(newest):
+    site, nic = newest, Nic(newest, "nic0")
+    nic.plug()
+    lan_on(site, nic)
+    site.run("web", "lan")
+    address, _, mac = site.attached("web", "lan")
+    wait_until(lambda: site.reached_from_lan(address), SOON_SECONDS)
+    wait_until(lambda: health(site)[0] == "ok", SOON_SECONDS, lambda: health(site))
+    time.sleep(LATE_SECONDS)  # most of what is told of a new one is over
+    site.lan.run("ip", "link", "set", f"p-{nic.name}", "down")
+    cut_off = ("pending", "nic0 has no carrier; it is waited for")
+    wait_until(lambda: health(site) == cut_off, SOON_SECONDS, lambda: health(site))
+    wrong = ("02:00:00:00:de:ad", "nud", "stale", "dev", "br0")
+    site.lan.run("ip", "neigh", "replace", address, "lladdr", *wrong)
+    site.lan.run("ip", "link", "set", f"p-{nic.name}", "up")
+    wait_until(lambda: site.mac_on_lan(address) == mac, SOON_SECONDS)
+    wait_until(lambda: health(site)[0] == "ok", SOON_SECONDS, lambda: health(site))
+    site.clear()
+    nic.unplug()
 
 
 def test_a_routed_container_runs_without_its_proxy_and_is_answered_for_later(site, nic):

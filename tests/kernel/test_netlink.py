@@ -41,6 +41,17 @@ def test_what_carries_no_mark_is_neither_seen_nor_touched(records):
     assert ip("-d", "link") == before
 
 
+def test_a_device_says_why_nothing_passes_it():
+    kernel = Netlink()
+    ip("link", "add", "br9", "type", "bridge")
+    ip("link", "set", "br9", "up")
+    assert (kernel.device("eth0").halt, kernel.device("br9").halt) == ("", "")
+    ip("link", "set", "wire0", "down")
+    wait_until(lambda: kernel.device("eth0").halt == "no carrier", 5)
+    ip("link", "set", "eth0", "down")
+    assert kernel.device("eth0").halt == "down"
+
+
 def test_a_stranger_under_our_name_is_refused_and_left_alone():
     ip("link", "add", "link", "eth0", "name", OWNER.device, "type", "macvlan")
     with pytest.raises(KernelRefused, match="File exists"):

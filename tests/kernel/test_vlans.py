@@ -19,7 +19,6 @@ from tests.kernel.conftest import ip
 from tests.kernel.test_contract import STACK
 from tests.kernel.test_netlink import die_before_the_mark
 from tests.lab.service import wait_until
-from underlay.failures import KernelRefused
 from underlay.kernel import births, namespaces
 from underlay.kernel.netlink import Netlink
 from underlay.objects import Owner
@@ -108,12 +107,22 @@ def test_a_vlan_taken_down_is_set_up_again(engine):
     assert engine.preview() == ()
 
 
-def test_a_base_that_is_down_is_refused_with_the_way_out_and_nothing_left(engine):
+def test_vlans_on_a_base_that_is_down_are_made_and_come_up_with_it(engine):
     ip("link", "set", "eth0", "down")
-    with pytest.raises(KernelRefused, match=r"ENETDOWN.* set that up first"):
-        engine.create_network(tagged("n1", "eth0.50.7"))
-    assert Netlink().observe() == frozenset()
-    assert engine.records.networks.all() == []
+    engine.create_network(tagged("n1", "eth0.50.7"))
+    endpoint = engine.create_endpoint(WEB)
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+    assert engine.records.networks.get("n1").standstill == (
+        "eth0 is down; it is waited for"
+    )
+    assert ",UP" not in ip("link", "show", "eth0.50")
+    ip("link", "set", "eth0", "up")
+    assert engine.reconcile() == []
+    for name in ("eth0.50", "eth0.50.7"):
+        assert ",UP" in ip("link", "show", name)
+    assert engine.records.networks.get("n1").standstill == ""
+    assert endpoint.mac in ip("link")
 
 
 def test_a_name_that_is_taken_is_no_reason_to_refuse(engine):

@@ -23,7 +23,7 @@ _IFREQ, _IFNAMSIZ, _SIOCGIFINDEX = struct.Struct("=16si20x"), 16, 0x8933
 
 _NEWLINK, _GETLINK = 16, 18
 _STATISTICS_LEFT_OUT = 1 << 3  # RTEXT_FILTER_SKIP_STATS halves a dump
-_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
+_IFF_UP, _IFF_LOOPBACK, _IFF_LOWER_UP = 0x1, 0x8, 0x10000
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _GROUP = 1, 3, 4, 5, 18, 20, 27
 _EXT_MASK, _LINK_NETNSID, _ALT_IFNAME, _PERM_ADDRESS, _MASTER = 29, 37, 53, 54, 10
@@ -85,6 +85,7 @@ class RawLink:
     group: int = 0
     loopback: bool = False
     up: bool = False
+    carrier: bool = False
     master: int = 0
     flavour: str = ""
     flag: str = ""
@@ -252,6 +253,7 @@ def _new_link(message: bytes) -> RawLink:
         group=raw.number(found.get(_GROUP, b"")),
         loopback=bool(flags & _IFF_LOOPBACK),
         up=bool(flags & _IFF_UP),
+        carrier=bool(flags & _IFF_LOWER_UP),
         master=raw.number(found.get(_MASTER, b"")),
         **_of_kind(info),
     )

@@ -33,7 +33,7 @@ from underlay.kernel import (
 )
 from underlay.kernel.links import RawLink
 from underlay.memory import Remembered
-from underlay.model import Device, Family, Setting, Standing
+from underlay.model import Device, Family, Halt, Setting, Standing
 from underlay.objects import (
     HEEDED,
     Address,
@@ -322,7 +322,7 @@ _HINTS = {
     " it take none.",
     errno.EPERM: " The service needs CAP_NET_ADMIN in the host's network namespace.",
     errno.EADDRINUSE: " Another child of the parent has that MAC.",
-    errno.ENETDOWN: " A VLAN is up only if the device under it is: set that up first.",
+    errno.ENETDOWN: " A VLAN is up only if the device under it is: set that up.",
 }
 
 
@@ -395,7 +395,15 @@ def _device(raw: RawLink) -> Device:
         ours=raw.ours,
         label=raw.owner.vlan or raw.owner.bridged if raw.owner else "",
         master=(_name_of(raw.master) or "") if raw.master else "",
+        halt=_halt(raw),
     )
+
+
+def _halt(raw: RawLink) -> Halt:
+    """Return why nothing passes a device; a bridge without a port is no fault."""
+    if not raw.up:
+        return "down"
+    return "" if raw.carrier or raw.kind == "bridge" else "no carrier"
 
 
 def _name_of(index: int) -> str | None:

@@ -112,7 +112,8 @@ def network_objects(network: Network) -> Iterable[Link]:
             owner,
             parent=below or base,
             vlan=int(tag),
-            up=True,
+            # The kernel sets no VLAN up on what is down, and those there by itself.
+            up=None if network.halt == "down" else True,
             settings=QUIET,
         )
         below = owner.device

@@ -234,6 +234,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         # Link-local addresses that Docker gave a device beside the endpoint's own.
         "ALTER TABLE sandbox ADD COLUMN beside TEXT NOT NULL DEFAULT '[]'",
     ),
+    (
+        # Why nothing passes what a network stands on: it is down, or has no carrier.
+        "ALTER TABLE network ADD COLUMN halt TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 

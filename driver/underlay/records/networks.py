@@ -56,14 +56,15 @@ class Networks:
         """Put a network on record."""
         self._db.run(
             "INSERT INTO network"
-            " (id, options, internal, segments, parent, base, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            " (id, options, internal, segments, parent, base, halt, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             network.id,
             json.dumps(dict(network.options), sort_keys=True),
             int(network.internal),
             json.dumps([_pack(s) for s in network.segments]),
             network.parent,
             _packed_identity(network.base),
+            network.halt,
             network.created,
         )
         self._add_vlans(network)
@@ -71,11 +72,12 @@ class Networks:
     def move(self, network: Network) -> None:
         """Note what a network stands on from now on, or why on nothing."""
         self._db.run(
-            "UPDATE network SET parent = ?, base = ?, absent = ?, here = ?, mac = ?,"
-            " mtu = ? WHERE id = ?",
+            "UPDATE network SET parent = ?, base = ?, absent = ?, halt = ?, here = ?,"
+            " mac = ?, mtu = ? WHERE id = ?",
             network.parent,
             _packed_identity(network.base),
             network.absent,
+            network.halt,
             json.dumps([str(a) for a in network.here]),
             network.mac,
             network.mtu,
@@ -341,6 +343,7 @@ def _network(row: sqlite3.Row) -> Network:
         mtu=row["mtu"],
         base=Identity(*json.loads(row["base"])) if row["base"] else None,
         absent=row["absent"],
+        halt=row["halt"],
         name=row["name"],
         created=row["created"],
     )
