@@ -55,6 +55,7 @@ class Loop:
         self._settle = settle
         self._least = least
         self._woken = threading.Event()
+        self._hurried = threading.Event()
         self._stopping = threading.Event()
         self._complaint = ""
 
@@ -62,21 +63,28 @@ class Loop:
         """Ask for a run soon; never waits."""
         self._woken.set()
 
+    def hurry(self) -> None:
+        """Ask for a run at once, without letting things settle; never waits."""
+        self._hurried.set()
+        self._woken.set()
+
     def stop(self) -> None:
         """End the loop after the run under way."""
         self._stopping.set()
-        self._woken.set()
+        self.hurry()
 
     def run(self) -> None:
         """Run the job now, and again whenever it is time."""
         while not self._stopping.is_set():
             self._woken.clear()
+            self._hurried.clear()
             began = time.monotonic()
             again = self._run_once()
             rest = self._period if again is None else min(self._period, again)
-            settle = self._settle if self._woken.wait(rest) else 0.0
+            if self._woken.wait(rest):
+                self._hurried.wait(self._settle)
             early = began + self._least() - time.monotonic()
-            self._stopping.wait(max(settle, early, 0.0))
+            self._stopping.wait(max(early, 0.0))
 
     def _run_once(self) -> float | None:
         try:

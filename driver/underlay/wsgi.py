@@ -56,7 +56,8 @@ def start(settings: Settings) -> tuple[Wsgi, Watchers]:
     server = Server(status.answering(reading, health, metrics.text))
     watchers = Watchers(parts, settings, reading, server)
     plugin = create_app(
-        methods(parts.engine, parts.ipam, watchers.names.wake), metrics.call
+        methods(parts.engine, parts.ipam, watchers.names.wake, watchers.ask_for_names),
+        metrics.call,
     )
     watchers.start()
     log.info("ready", extra={"version": __version__, "pid": os.getpid()})
@@ -114,6 +115,13 @@ class Watchers:
 
     def _least(self) -> float:
         return RUSH_LEAST_SECONDS if self.rush.is_on else PASS_LEAST_SECONDS
+
+    def ask_for_names(self) -> None:
+        """Have Docker asked at once, unless it is starting many containers."""
+        if self.rush.is_on:
+            self.names.wake()
+        else:
+            self.names.hurry()
 
     def start(self) -> None:
         """Start watching."""

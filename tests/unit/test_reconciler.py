@@ -42,6 +42,17 @@ def test_a_storm_that_does_not_end_costs_a_run_every_so_often():
     assert all(later - earlier > 0.099 for earlier, later in pairwise(runs))
 
 
+def test_what_is_missing_is_asked_for_without_letting_things_settle():
+    runs = []
+    loop, thread = running(lambda: runs.append(1), settle=60.0)
+    wait_for(runs, 1)
+    loop.wake()
+    loop.hurry()
+    wait_for(runs, 2)
+    loop.wake()
+    finish(loop, thread)
+
+
 def test_what_stirs_during_a_run_is_seen_to_by_another():
     runs = []
 

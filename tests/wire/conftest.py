@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.fakes import FakeKernel, engine_on, ipam_on
@@ -17,8 +19,9 @@ class Plugin:
         self.engine = engine_on(records, self.kernel)
         self.ipam = ipam_on(records)
         self.outcomes = []
+        self.missed = threading.Event()
         app = create_app(
-            methods(self.engine, self.ipam, lambda: None),
+            methods(self.engine, self.ipam, lambda: None, self.missed.set),
             lambda *facts: self.outcomes.append(facts),
         )
         self.client = app.test_client()

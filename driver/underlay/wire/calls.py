@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 
 from underlay.engine import Engine
+from underlay.errors import AddressTaken, UnknownPool
 from underlay.ipam import Ipam
+from underlay.model import Interface
 from underlay.wire import messages as m
 
 log = logging.getLogger(__name__)
@@ -25,11 +27,17 @@ class Method:
 
 
 def methods(
-    engine: Engine, ipam: Ipam, stirred: Callable[[], None]
+    engine: Engine,
+    ipam: Ipam,
+    stirred: Callable[[], None],
+    missing: Callable[[], None],
 ) -> dict[str, Method]:
-    """Return the method table; `stirred`: Docker may have news."""
-    network = NetworkCalls(engine, stirred)
-    pool = IpamCalls(ipam)
+    """Return the method table.
+
+    `stirred`: Docker may have news; `missing`: it knows what was needed here.
+    """
+    network = NetworkCalls(engine, stirred, missing)
+    pool = IpamCalls(ipam, missing)
     return {
         "Plugin.Activate": Method(None, lambda _: m.Manifest()),
         "NetworkDriver.GetCapabilities": Method(
@@ -73,6 +81,7 @@ class NetworkCalls:
 
     engine: Engine
     stirred: Callable[[], None]
+    missing: Callable[[], None]
 
     def gw_alloc_check(self, asked: m.GwAllocCheck) -> msgspec.Struct:
         """Say whether Docker may spare the gateway address."""
@@ -118,7 +127,7 @@ class NetworkCalls:
     def join(self, asked: m.Join) -> msgspec.Struct:
         """Answer which device goes into the sandbox."""
         found = self.engine.join(asked.NetworkID, asked.EndpointID, asked.SandboxKey)
-        self.stirred()
+        self.missing()
         return m.Joined(
             m.InterfaceName(found.device),
             Gateway=str(found.gateway4 or ""),
@@ -140,6 +149,7 @@ class IpamCalls:
     """The methods of IpamDriver."""
 
     ipam: Ipam
+    missing: Callable[[], None]
 
     def request_pool(self, asked: m.RequestPool) -> msgspec.Struct:
         """Claim a pool."""
@@ -155,13 +165,17 @@ class IpamCalls:
 
     def request_address(self, asked: m.RequestAddress) -> msgspec.Struct:
         """Hand out an address, or keep one for the gateway."""
+        try:
+            return m.AddressGiven(str(self._given(asked)))
+        except (UnknownPool, AddressTaken):
+            # Docker lists whose it is; by the next try that is known.
+            self.missing()
+            raise
+
+    def _given(self, asked: m.RequestAddress) -> Interface:
         if asked.for_gateway:
-            given = self.ipam.request_gateway(asked.PoolID, asked.Address)
-        else:
-            given = self.ipam.request_address(
-                asked.PoolID, asked.Address, asked.container
-            )
-        return m.AddressGiven(str(given))
+            return self.ipam.request_gateway(asked.PoolID, asked.Address)
+        return self.ipam.request_address(asked.PoolID, asked.Address, asked.container)
 
     def release_address(self, asked: m.ReleaseAddress) -> msgspec.Struct:
         """Take an address back."""
