@@ -430,4 +430,4 @@ def ipam_on(
 ) -> Ipam:
     kernel = kernel or FakeKernel()
     engine = engine_on(records, kernel, clock)
-    return Ipam(records, clock or Clock(), engine.reap, kernel.is_own)
+    return Ipam(records, clock or Clock(), engine.reap, kernel.is_own, engine.living)

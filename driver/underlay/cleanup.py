@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+from underlay import standins
 from underlay.engine import Engine
 from underlay.ipam import Ipam
 from underlay.kernel import Kernel
@@ -19,7 +20,7 @@ from underlay.ledger import names
 from underlay.model import Address, Claim, Endpoint, Repair
 from underlay.objects import Owner
 from underlay.records import Records
-from underlay.views import DockerView
+from underlay.views import DockerNetwork, DockerView
 
 log = logging.getLogger(__name__)
 
@@ -182,19 +183,27 @@ class Cleanup:
         """
         for pool in self.records.addresses.pools():
             listed = [
-                self.records.networks.get(network.id)
+                network
                 for network in view.networks
                 if network.domain == pool.domain and pool.subnet in network.subnets
             ]
             claims = self.records.addresses.claims_on(pool.id)
-            idle = [c for c in claims if self._is_idle(c, foreign=None in listed)]
+            idle = [c for c in claims if self._is_idle(c, listed)]
             yield from idle[: max(0, len(claims) - len(listed))]
 
-    def _is_idle(self, claim: Claim, *, foreign: bool) -> bool:
+    def _is_idle(self, claim: Claim, listed: list[DockerNetwork]) -> bool:
         if claim.network and self.records.networks.get(claim.network):
             return False
-        if foreign and not claim.network:
-            return False  # of that network of Docker's own driver, as like as not
+        known = {n.id for n in listed if self.records.networks.get(n.id)}
+        theirs = [n.id for n in listed if n.id not in known]
+        if not claim.network and theirs:
+            # Of one of Docker's own drivers, as like as not; a stand-in says of which.
+            names = {
+                standins.identity(claim.pool.domain, claim.pool.subnet, n)
+                for n in theirs
+            }
+            if claim.id in names or not standins.is_one(claim):
+                return False
         held = self.records.addresses.live_of_claim(claim.id)
         return all(tenure.role != "endpoint" for tenure in held)
 
@@ -212,7 +221,7 @@ class Cleanup:
             if names != list(pool.holders):
                 self.records.addresses.name_holders(pool.id, names)
         for endpoint, known_as in self.records.networks.containers().items():
-            name = view.endpoints.get(endpoint, known_as)
+            name = view.endpoints.get(endpoint) or known_as
             if name != known_as:
                 with self.records.writing():
                     self.records.networks.name_container(endpoint, name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from underlay import gateways, modes, pools, tenures, uplink
+from underlay import gateways, modes, pools, standins, tenures, uplink
 from underlay.announcer import Announcer
 from underlay.builder import Builder
 from underlay.errors import (
@@ -23,6 +23,7 @@ from underlay.errors import (
 )
 from underlay.failures import RecordsUnwritable
 from underlay.kernel import Kernel
+from underlay.living import Living
 from underlay.model import Address, Attachment, Endpoint, Network, difference
 from underlay.modes import mode_of
 from underlay.modes.child import check_mtu
@@ -56,6 +57,11 @@ class Engine:
     clock: Callable[[], float]
     announcer: Announcer | None = None
     _going: set[str] = field(default_factory=set, init=False)
+
+    @cached_property
+    def living(self) -> Living:
+        """Who has an address and lives."""
+        return Living(self.records)
 
     @cached_property
     def _builder(self) -> Builder:
@@ -174,6 +180,10 @@ class Engine:
             for found in left.values():
                 self._remnants.note(found)
             self.records.networks.remove(identity)
+            # By a PoolID that nobody knew, Docker could not give it up before.
+            for claim in self.records.addresses.claims_of(identity):
+                if standins.is_one(claim):
+                    self.living.release(claim, self.clock())
         for owner, what in had.items():
             self._builder.drop({owner, *what.shared}, what, beside=left[owner])
         if any(left.values()):
@@ -203,11 +213,13 @@ class Engine:
             endpoint = self._admitted(network, asked)
             self.records.networks.add_endpoint(endpoint)
             tenures.begin(self.records, network, endpoint)
+            standins.follow(self.records, endpoint)
         return endpoint
 
     def delete_endpoint(self, network: str, identity: str) -> None:
         """Take an endpoint off the record, then drop its device; always succeeds."""
         self._going.add(identity)
+        self.living.forget(identity)
         try:
             self._delete_endpoint(network, identity)
         finally:
@@ -285,8 +297,8 @@ class Engine:
         endpoint = self.records.networks.endpoint(identity)
         if endpoint is None:
             # Its address is still on a device that is just being deleted, perhaps, or
-            # could not be.
-            going = identity in self._going
+            # could not be; or Docker lists it, and it could not be put on record.
+            going = identity in self._going or self.living.is_listed(identity)
             return not (going or self.records.networks.has_remnant(identity))
         owner = Owner(endpoint.network, endpoint.id)
         starting = self.clock() - endpoint.created < STARTING_SECONDS
@@ -297,6 +309,7 @@ class Engine:
         ):
             return False
         log.warning("endpoint freed", extra={"endpoint": identity[:12]})
+        self.living.forget(identity)
         had = self._builder.wanted_of(owner)
         tenures.end_own(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)

@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_interface
 
 from underlay import pools, standins, tenures
 from underlay.errors import (
@@ -25,6 +25,7 @@ from underlay.errors import (
     UnknownPool,
     did_you_mean,
 )
+from underlay.living import Living
 from underlay.model import Address, Claim, Interface, Pool, Role, Subnet, Tenure
 from underlay.modes import mode_of
 from underlay.records import Records
@@ -46,13 +47,14 @@ class Ipam:
     """Hands out addresses. `clock` gives seconds since 1970.
 
     `reap` takes a dead endpoint off the record, and tells whether it was dead;
-    `is_own` tells whether an address is the host's.
+    `is_own` tells whether an address is the host's, `living` who has one and lives.
     """
 
     records: Records
     clock: Callable[[], float]
     reap: Callable[[str], bool]
     is_own: Callable[[Address], bool]
+    living: Living
     _owed: dict[tuple[str, Address], float] = field(default_factory=dict)
 
     def request_pool(
@@ -70,19 +72,22 @@ class Ipam:
         identity = f"{domain}/{wanted}/{secrets.token_hex(6)}"
         self.records.check_there()
         with self.records.writing():
-            pool = self._pool(domain, wanted)
+            known = self.records.addresses.pool(domain, wanted)
+            pool = known or self._new_pool(domain, wanted)
             self.records.addresses.add_claim(identity, pool, first, last, self.clock())
+            if not known:
+                standins.keep(self.records, self.living.kept, self.clock(), pool)
         return Claim(identity, pool, first, last)
 
     def release_pool(self, identity: str) -> None:
-        """Give up a claim and all it still holds; an unknown one is fine."""
+        """Give up a claim and all it still holds; an unknown one is fine.
+
+        But not the addresses of endpoints that live: see Living.
+        """
         with self.records.writing():
-            claim = self._claim_on_record(identity)
-            if claim is None:
-                return
-            for tenure in self.records.addresses.live_of_claim(identity):
-                self._end(tenure)
-            self.records.addresses.remove_claim(claim)
+            claim = self._released(identity)
+            if claim:
+                self.living.release(claim, self.clock())
 
     def request_gateway(self, identity: str, address: str) -> Interface:
         """Keep an address out of use as the gateway; any network may name the same.
@@ -90,7 +95,7 @@ class Ipam:
         Without an address: the gateway of the pool, else its first address.
         """
         with self.records.writing():
-            claim = self._claim(identity, address)
+            claim = self._claim(identity)
             subnet = claim.pool.subnet
             chosen = (
                 pools.parse_address(address, subnet)
@@ -108,7 +113,7 @@ class Ipam:
         """
         self.records.check_there()
         with self.records.writing():
-            claim = self._claim(identity, address)
+            claim = self._claim(identity)
             if not address:
                 chosen = self._next_free(claim)
                 self._begin(claim, chosen, "endpoint", container)
@@ -137,16 +142,30 @@ class Ipam:
     def release_address(self, identity: str, address: str) -> None:
         """Take back what a claim holds at an address; nothing there is fine."""
         with self.records.writing():
-            claim = self._claim_on_record(identity, address)
-            for tenure in self._held_at(claim, address) if claim else ():
-                # It follows DeleteEndpoint: a repeated one must not free the living.
-                # Nor one whose device is still in a sandbox, with the address.
-                networks = self.records.networks
-                alive = networks.endpoint(tenure.endpoint) or networks.has_remnant(
-                    tenure.endpoint
-                )
-                if not (alive or self._is_for_predecessor(tenure)):
+            claim = self._released(identity, address)
+            held = standins.holding(self.records, claim, address) if claim else ()
+            for tenure in held:
+                if claim and self._is_given_back(claim, tenure):
                     self._end(tenure)
+
+    def _is_given_back(self, claim: Claim, tenure: Tenure) -> bool:
+        """Tell whether Docker means whom it says: a repeated one must free nobody.
+
+        It gives an endpoint's address back after DeleteEndpoint, and a network's own
+        when the network goes, on which nobody lives then.
+        """
+        if tenure.role != "endpoint":
+            return not self.living.is_on(claim)
+        if tenure.endpoint and self.living.has(claim, tenure):
+            return False
+        # Of another driver's container, there is nothing else to tell that it is gone.
+        self.living.forget((claim.pool.domain, tenure.address))
+        return not self._is_for_predecessor(tenure)
+
+    def _released(self, identity: str, address: str = "") -> Claim | None:
+        """Return the claim that Docker gives up, or an address of, if that is known."""
+        known = self.records.addresses.claim(identity)
+        return known or self.living.named(identity, address)
 
     def _is_for_predecessor(self, tenure: Tenure) -> bool:
         """Tell whether a release is for one who had an address before, and lost it.
@@ -156,14 +175,6 @@ class Ipam:
         owed = self._owed.pop((tenure.claim, tenure.address), 0.0)
         return self.clock() - owed < LATE_SECONDS
 
-    def _held_at(self, claim: Claim, text: str) -> list[Tenure]:
-        try:
-            address = ip_address(text)
-        except ValueError:
-            return []
-        live = self.records.addresses.live(claim.pool.id, address)
-        return [tenure for tenure in live if tenure.claim == claim.id]
-
     def release_tenure(self, tenure: Tenure) -> None:
         """Take back one address, if it is still the one that was looked at."""
         with self.records.writing():
@@ -171,10 +182,7 @@ class Ipam:
             if tenure in live:
                 self._end(tenure)
 
-    def _pool(self, domain: str, subnet: Subnet) -> Pool:
-        known = self.records.addresses.pool(domain, subnet)
-        if known:
-            return known
+    def _new_pool(self, domain: str, subnet: Subnet) -> Pool:
         other = self.records.addresses.overlapping(domain, subnet)
         if other:
             raise Overlap(
@@ -195,16 +203,14 @@ class Ipam:
             return "a network Docker has not named yet"
         return f"network {' and '.join(names)}"
 
-    def _claim(self, identity: str, address: str) -> Claim:
-        claim = self._claim_on_record(identity, address)
-        if claim is None:
-            raise UnknownPool(pool=identity, path=self.records.path)
-        return claim
-
-    def _claim_on_record(self, identity: str, address: str = "") -> Claim | None:
+    def _claim(self, identity: str) -> Claim:
         """Return a claim by its PoolID, which may have been Docker's alone so far."""
         known = self.records.addresses.claim(identity)
-        return known or standins.named(self.records, identity, address)
+        claim = known or standins.named(self.records, identity)
+        if claim is None:
+            self.living.note_unknown(identity)
+            raise UnknownPool(pool=identity, path=self.records.path)
+        return claim
 
     def _usual_gateway(self, claim: Claim) -> Address:
         addresses = self.records.addresses

@@ -28,6 +28,9 @@ from underlay.views import DockerContainer, DockerEndpoint, DockerNetwork, Docke
 
 log = logging.getLogger(__name__)
 
+# Whoever may make devices in a namespace may give them our marks: that must neither
+# take whole pools nor hold up the start. More than a host's containers, by far.
+MOST_KEPT = 4096
 LOST, REBUILT = "not on record", "rebuilt from Docker's list"
 
 
@@ -60,19 +63,23 @@ class Recovery:
             log.warning("not recorded", extra={"error": error})
 
     def _keep_addresses(self) -> None:
-        if not self.records.addresses.pools():
-            return
         sandboxes = {e.sandbox for e in self.records.networks.endpoints()} - {""}
-        for mark, addresses in self.kernel.elsewhere(sandboxes).items():
-            owner = Owner.parse(mark)
-            if owner.endpoint and not self.records.networks.endpoint(owner.endpoint):
-                for address in addresses:
-                    standins.keep_everywhere(
-                        self.records, owner.network, address, self.clock()
-                    )
+        known = self.records.networks.containers()
+        seen = [
+            (owner, address)
+            for mark, addresses in self.kernel.elsewhere(sandboxes).items()
+            if (owner := Owner.parse(mark)).endpoint and owner.endpoint not in known
+            for address in addresses
+        ]
+        if len(seen) > MOST_KEPT:
+            facts = {"addresses": len(seen), "kept": MOST_KEPT}
+            log.error("too many addresses not on record", extra=facts)
+        self.engine.living.keep(seen[:MOST_KEPT])
+        standins.keep(self.records, seen[:MOST_KEPT], self.clock())
 
     def before(self) -> Before:
         """Return what is on record, to be called before Docker is asked."""
+        self.engine.living.expect()
         return Before.of(self.records)
 
     def heed(self, view: DockerView, before: Before) -> bool:
@@ -81,15 +88,19 @@ class Recovery:
         Tells whether a pass has something new to go by. Raises OSError if dockerd does
         not answer for its containers.
         """
+        self.engine.living.heed(view)
         told = self.containers(
             {e.container for n in view.networks for e in self._lost(n, before)}
         )
         networks = tuple(self._completed(n, told) for n in view.networks)
         view = replace(view, networks=networks)
-        adoption = Adoption(self.records, view, before, self.engine.reap, self.clock())
+        living, now = self.engine.living, self.clock()
+        adoption = Adoption(self.records, view, before, self.engine.reap, living, now)
         with self.records.writing():
             for network in sorted(view.networks, key=lambda n: not n.ours):
                 adoption.adopt(network)
+            for pool in living.take_unknown():
+                adoption.know(pool)
         lacking = [
             (network, lost)
             for network in view.networks

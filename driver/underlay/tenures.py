@@ -41,6 +41,7 @@ def take(
     role: Role,
     now: float,
     container: str = "",
+    endpoint: str = "",
 ) -> None:
     """Note that somebody has an address by a claim."""
     records.addresses.take(claim.pool.id, address)
@@ -52,6 +53,7 @@ def take(
             pool=claim.pool.id,
             claim=claim.id,
             network=claim.network,
+            endpoint=endpoint,
             container=container,
             since=now,
         )
@@ -63,7 +65,8 @@ def begin(records: Records, network: Network, endpoint: Endpoint) -> None:
     for interface in endpoint.addresses:
         segment = network.segment_of(interface.ip)
         if segment and segment.pooled:
-            given = records.addresses.waiting(interface.ip, segment.subnet)
+            place = interface.ip, segment.subnet
+            given = records.addresses.waiting(*place, endpoint.id)
             if given is None:
                 raise NotGiven(address=interface.ip, network=network.label)
             records.addresses.settle(
@@ -73,6 +76,9 @@ def begin(records: Records, network: Network, endpoint: Endpoint) -> None:
                 endpoint=endpoint.id,
                 mac=endpoint.mac,
             )
+            if given.container:
+                # Engines from 29 on tell it with the request for an address.
+                records.networks.name_container(endpoint.id, given.container)
             continue
         records.addresses.begin(
             Tenure(

@@ -37,7 +37,7 @@ def build(settings: Settings, *, readonly: bool = False) -> Parts:
     records = Records(settings.records, readonly=readonly)
     kernel = Netlink()
     engine = Engine(records, kernel, _machine(), time.time)
-    ipam = Ipam(records, time.time, engine.reap, kernel.is_own)
+    ipam = Ipam(records, time.time, engine.reap, kernel.is_own, engine.living)
     cleanup = Cleanup(
         records=records,
         kernel=kernel,

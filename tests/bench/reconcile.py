@@ -90,7 +90,7 @@ def _routed(folder: Path) -> Series:
     (folder / "state").mkdir()
     records = Records(folder / "state" / "underlay.db")
     engine = Engine(records, kernel := Netlink(), "bench", time.time)
-    ipam = Ipam(records, time.time, engine.reap, kernel.is_own)
+    ipam = Ipam(records, time.time, engine.reap, kernel.is_own, engine.living)
     claim = ipam.request_pool(str(POOL), "", {}, POOL.version).id
     ipam.request_gateway(claim, "10.80.0.1")
     segments = (Segment(POOL, ip_address("10.80.0.1"), pooled=True),)

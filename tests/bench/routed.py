@@ -60,7 +60,7 @@ def _in_namespace(count: int) -> list[Aim]:
 def _measure(path: Path, count: int) -> list[Aim]:
     records, kernel = Records(path), Netlink()
     engine = Engine(records, kernel, "bench", time.time)
-    ipam = Ipam(records, time.time, engine.reap, kernel.is_own)
+    ipam = Ipam(records, time.time, engine.reap, kernel.is_own, engine.living)
     claims = [
         ipam.request_pool(str(pool), "", {}, pool.version).id for pool in (FOUR, SIX)
     ]

@@ -7,7 +7,7 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.docker.conftest import GATEWAY4, IPAM
+from tests.docker.conftest import GATEWAY4, IPAM, refused
 from tests.lab.service import GRACE_SECONDS, wait_until
 
 RANGE = ("--ip-range", "10.77.0.64/27")
@@ -255,3 +255,70 @@ def test_only_the_ipam_of_lost_records_is_rebuilt_too(newest):
     site.docker("rm", "-f", "c1")
     (pool,) = site.service.on_record()["pools"]
     assert pool["live"] == 1
+
+
+def test_a_network_removed_after_a_loss_takes_nobody_s_address_with_it(site):
+    """Docker names no network when it gives a pool up, and two have this one."""
+    site.network("lan", *RANGE)
+    site.network("empty", *OTHER_RANGE)
+    site.network("third", *OTHER_RANGE)
+    site.run("c1", "lan", "--ip", "10.77.0.66")
+    before = on_record_soon(site, 1)
+    with nothing_lost(site, "c1"):
+        lose_records(site)
+        assert_rebuilt(site, before)
+        site.docker("network", "rm", "empty")
+        site.docker("network", "rm", "third")
+        held = site.service.facts("history", "10.77.0.66")
+        assert [t["container"] for t in held if not t["until"]] == ["c1"]
+        (pool,) = site.service.on_record()["pools"]
+        assert (pool["live"], pool["gateway"]) == (1, [GATEWAY4])
+        assert len(pool["claims"]) == 1
+        run = ("run", "-d", "--name", "c2", "--network", "lan", "--ip", "10.77.0.66")
+        assert "E-140" in refused(site.docker(*run, "bb", "true", check=False))
+        site.docker("rm", "-f", "c2")
+        number, _ = run_fresh(site, "c3", "lan")
+        assert number in IN_RANGE
+    site.docker("restart", "-t0", "c1")
+    site.ping_from_lan("10.77.0.66")
+
+
+def test_a_network_made_anew_since_an_old_copy_works_and_the_old_one_goes(newest):
+    site = newest
+    site.network("lan", *OTHER_RANGE)
+    site.run("old", "lan")
+    on_record_soon(site, 1)
+    site.service.stop()
+    copy = state(site).with_name("copy")
+    shutil.copytree(state(site), copy)
+    site.service.start()
+    site.docker("rm", "-f", "old")
+    site.docker("network", "rm", "lan")
+    site.network("lan", *RANGE)
+    site.run("new", "lan")
+    on_record_soon(site, 1)
+    with nothing_lost(site, "new"):
+        lose_records(site, copy)
+        known = lambda: {name for name, _ in on_record(site)}  # noqa: E731
+        wait_until(lambda: "new" in known(), REBUILT_SECONDS, known)
+        assert run_fresh(site, "c2", "lan")[0] in IN_RANGE
+        gone = lambda: len(site.service.on_record()["networks"]) == 1  # noqa: E731
+        wait_until(gone, 6 * GRACE_SECONDS + 30, lambda: site.service.log)
+        wait_until(
+            lambda: len(site.service.on_record()["pools"][0]["claims"]) == 1,
+            4 * GRACE_SECONDS + 30,
+            lambda: site.service.on_record()["pools"],
+        )
+    assert run_fresh(site, "c3", "lan")[0] in IN_RANGE
+
+
+def test_a_taken_address_is_told_with_the_container_s_name_at_once(site):
+    site.network("lan", *RANGE)
+    site.run("web", "lan", "--ip", "10.77.0.66")
+    run = ("run", "--rm", "--network", "lan", "--ip", "10.77.0.66", "bb", "true")
+
+    def said():
+        return refused(site.docker(*run, check=False))
+
+    said()  # whoever is too quick has it asked for
+    wait_until(lambda: "container web of network lan has it" in said(), 1.0, said)

@@ -165,6 +165,12 @@ def test_names_are_learned_and_kept(house):
     assert house.records.addresses.history("web", 9)[0].endpoint == "e1"
 
 
+def test_a_name_that_docker_does_not_tell_is_not_forgotten(house):
+    house.heed(ALIVE)
+    house.heed(replace(ALIVE, endpoints={"e1": ""}))
+    assert house.records.networks.endpoint("e1").container == "web"
+
+
 def test_a_network_removed_while_we_were_away_goes_after_its_endpoints(house):
     house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     gone = replace(NOBODY, networks=())

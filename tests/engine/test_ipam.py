@@ -190,7 +190,7 @@ def test_an_address_is_not_given_on_before_its_device_is_deleted(records, monkey
     """Its endpoint is off the record by then, and Docker has not given it back."""
     kernel = FakeKernel(LO, ETH0)
     engine = engine_on(records, kernel)
-    ipam = Ipam(records, Clock(), engine.reap, kernel.is_own)
+    ipam = Ipam(records, Clock(), engine.reap, kernel.is_own, engine.living)
     pool = claim(ipam)
     given = ipam.request_address(pool, "10.0.0.5", "")
     segment = Segment(ip_network("10.0.0.0/29"), pooled=True)
@@ -384,6 +384,50 @@ def test_a_release_repeated_never_frees_the_living(ipam, records):
     engine.delete_endpoint("n1", "e1")
     ipam.release_address(pool, "10.0.0.5")
     assert records.addresses.live_of_claim(pool) == []
+
+
+def test_an_endpoint_has_the_name_that_came_with_the_request_for_its_address(
+    ipam, records
+):
+    pool = claim(ipam, "10.0.0.0/24")
+    created(records, "n1", "10.0.0.0/24")
+    address(ipam, pool, "10.0.0.5", container="web")
+    lived(records, FakeKernel())
+    assert records.networks.endpoint("e1").container == "web"
+
+
+def test_no_verb_of_another_network_ends_what_the_living_have(ipam, records):
+    """The claims of two networks may be taken for each other's."""
+    one, two = claim(ipam, "10.0.0.0/24"), claim(ipam, "10.0.0.0/24")
+    for pool in (one, two):
+        ipam.request_gateway(pool, "10.0.0.1")
+    created(records, "n1", "10.0.0.0/24")
+    records.addresses.bind(two, "n1")
+    address(ipam, two, "10.0.0.5")
+    engine = lived(records, FakeKernel())
+    ipam.release_address(two, "10.0.0.1")
+    ipam.release_pool(two)
+    ipam.release_pool(one)
+    (kept,) = records.addresses.claims_on(1)
+    assert (kept.id, kept.network) == ("default/10.0.0.0/24/of-n1", "n1")
+    held = records.addresses.live_of_claim(kept.id)
+    assert sorted(str(t.address) for t in held) == ["10.0.0.1", "10.0.0.5"]
+    engine.delete_endpoint("n1", "e1")
+    engine.delete_network("n1")
+    assert records.addresses.pools() == []
+
+
+def test_an_address_of_the_living_goes_to_the_claim_of_their_own_network(ipam, records):
+    one, two = claim(ipam, "10.0.0.0/24"), claim(ipam, "10.0.0.0/24")
+    created(records, "n1", "10.0.0.0/24")
+    records.addresses.bind(one, "n1")
+    records.addresses.bind(two, "n2")
+    address(ipam, two, "10.0.0.5")
+    lived(records, FakeKernel())
+    ipam.release_pool(two)
+    assert records.addresses.claim(two) is None
+    (held,) = records.addresses.live_of_claim(one)
+    assert held.endpoint == "e1"
 
 
 def test_a_static_address_is_given_again_when_its_holder_is_dead(records, clock):

@@ -8,7 +8,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
-from underlay.errors import UnknownPool
+from underlay.cleanup import Cleanup
+from underlay.errors import AddressTaken, UnknownPool
 from underlay.ipam import Ipam
 from underlay.model import Endpoint, Network, Segment
 from underlay.objects import Link, Owner
@@ -55,7 +56,7 @@ class House:
         self.records, self.kernel, self.time = records, FakeKernel(), Clock()
         self.engine = engine_on(records, self.kernel, self.time)
         reap, is_own = self.engine.reap, self.kernel.is_own
-        self.ipam = Ipam(records, self.time, reap, is_own)
+        self.ipam = Ipam(records, self.time, reap, is_own, self.engine.living)
         self.told = {"c-web": DockerContainer(SANDBOX, {}, {})}
         self.kernel.sandboxes.add(SANDBOX)
         self.recovery = Recovery(records, self.kernel, self.engine, self.time, self.ask)
@@ -135,11 +136,93 @@ def test_what_docker_gives_back_of_a_lost_pool_is_free_again(house):
     assert house.records.addresses.pools() == []
 
 
+OTHER = endpoint("other", "10.0.0.6/24", "e2")
+HALF = "10.0.0.128/25"
+
+
 def test_of_two_networks_of_one_subnet_a_pool_id_is_of_the_one_with_the_address(house):
-    other = endpoint("other", "10.0.0.6/24", "e2")
-    house.heed(listed(endpoint()), listed(other, identity="n2", span="10.0.0.128/25"))
+    house.told["c-other"] = DockerContainer("/run/other", {}, {})
+    house.kernel.sandboxes.add("/run/other")
+    house.heed(listed(endpoint()), listed(OTHER, identity="n2", span=HALF))
+    house.engine.delete_endpoint("n2", "e2")
     house.ipam.release_address(POOL, "10.0.0.6")
     assert house.records.addresses.claim(POOL).network == "n2"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_network_that_goes_takes_no_address_of_another_one_with_it(house, ours):
+    """Docker gives up a PoolID that nobody knows: of two networks, the empty one's."""
+    empty = listed(identity="n2", ours=ours)
+    house.heed(listed(endpoint()), empty)
+    house.ipam.release_address(POOL, "10.0.0.1")
+    house.ipam.release_pool(POOL)
+    if ours:
+        house.engine.delete_network("n2")
+    (claim,) = house.records.addresses.claims_on(1)
+    assert claim.network == "n1"
+    held = house.records.addresses.live_of_claim(claim.id)
+    assert sorted(str(t.address) for t in held) == ["10.0.0.1", "10.0.0.5"]
+
+
+def test_an_endpoint_tells_which_of_two_networks_a_pool_id_is_of(house):
+    house.told = {}
+    house.heed(listed(identity="n1"), listed(identity="n2", span=HALF))
+    given = house.ipam.request_address(POOL, "", "")
+    house.engine.create_endpoint(Endpoint("e9", "n2", given))
+    claims = {c.id: c.network for c in house.records.addresses.claims_on(1)}
+    assert claims == {POOL: "n2", "default/10.0.0.0/24/of-n1": "n1"}
+    (held,) = house.records.addresses.live_of_endpoint("e9")
+    assert held.claim == POOL
+    later = house.ipam.request_address(POOL, "", "")
+    assert later.ip == ip_address("10.0.0.128")
+
+
+def test_an_address_listed_by_docker_is_kept_though_its_network_cannot_be_rebuilt(
+    house,
+):
+    del house.kernel.strangers["eth0"]
+    house.heed(listed(endpoint()))
+    house.ipam.release_address(POOL, "10.0.0.5")
+    with pytest.raises(AddressTaken):
+        house.ipam.request_address(POOL, "10.0.0.5", "")
+    house.engine.delete_endpoint("n1", "e1")
+    house.ipam.release_address(POOL, "10.0.0.5")
+    assert str(house.ipam.request_address(POOL, "10.0.0.5", "").ip) == "10.0.0.5"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_network_made_anew_since_an_old_copy_is_known_by_its_new_pool_id(house, ours):
+    old = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
+    house.ipam.request_gateway(old, "10.0.0.1")
+    if ours:
+        segments = listed().segments
+        house.engine.create_network(
+            Network("n-old", {"parent": "eth0"}, segments=segments)
+        )
+    anew = listed(identity="n-new", ours=ours, span="10.0.0.64/27")
+    house.heed(anew)
+    if not ours:  # there is nothing to tell it by before Docker asks
+        with pytest.raises(UnknownPool):
+            house.ipam.request_address(POOL, "", "")
+        house.heed(anew)
+    assert str(house.ipam.request_address(POOL, "", "").ip) == "10.0.0.64"
+    cleanup = Cleanup(
+        house.records,
+        house.kernel,
+        house.engine,
+        house.ipam,
+        house.time,
+        house.time,
+        60.0,
+        30,
+    )
+    for _ in range(4):
+        house.time.now += 60
+        house.heed(anew)
+        cleanup.heed(view(anew))
+    known = {c.id for c in house.records.addresses.claims_on(1)}
+    assert known == ({POOL} if ours else {old, POOL})
+    assert [n.id for n in house.records.networks.all()] == ["n-new"] * ours
 
 
 def test_a_pool_of_another_driver_s_network_is_rebuilt_as_well(house):
@@ -285,6 +368,18 @@ def test_addresses_of_living_containers_are_kept_before_docker_was_asked(house):
     assert str(house.ipam.request_address(pool, "", "").ip) == "10.0.0.4"
     given = [str(house.ipam.request_address(lab, "", "").ip) for _ in range(3)]
     assert given == ["10.0.0.1", "10.0.0.2", "10.0.0.4"]
+
+
+def test_an_address_kept_for_a_container_is_held_by_its_network_once_that_is_known(
+    house,
+):
+    old_records(house, "/run/gone")
+    web = listed(endpoint(address="10.0.0.9/24"), identity="n2", span=HALF)
+    house.kernel.inside = {Owner("n2", "e1").mark: (ip_address("10.0.0.9"),)}
+    house.recovery.begin()
+    house.heed(listed(), web)
+    (held,) = house.records.addresses.live_of_endpoint("e1")
+    assert house.records.addresses.claim(held.claim).network == "n2"
 
 
 def test_a_vlan_of_ours_under_a_lost_network_is_known_again(house):

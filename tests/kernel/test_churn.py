@@ -142,7 +142,13 @@ class Crowd:
         self.records, self.kernel, self.make_room = records, kernel, make_room
         announcer = Announcer(kernel, time.time)
         self.engine = Engine(records, kernel, "machine-1", time.time, announcer)
-        self.ipam = Ipam(records, time.time, self.engine.reap, kernel.is_own)
+        self.ipam = Ipam(
+            records,
+            time.time,
+            self.engine.reap,
+            kernel.is_own,
+            self.engine.living,
+        )
         self.cleanup = Cleanup(
             records, kernel, self.engine, self.ipam, time.time, time.monotonic,
             GRACE_SECONDS, 30,

@@ -86,7 +86,13 @@ class World:
         self.records = Records(path)
         kernel = Netlink()
         self.engine = Engine(self.records, kernel, "machine-1", self.clock)
-        self.ipam = Ipam(self.records, self.clock, self.engine.reap, kernel.is_own)
+        self.ipam = Ipam(
+            self.records,
+            self.clock,
+            self.engine.reap,
+            kernel.is_own,
+            self.engine.living,
+        )
         self.last = {name: name for name in PARENTS}
         self.macs = {name: f"02:00:00:00:01:0{n}" for n, name in enumerate(PARENTS)}
         for parent in PARENTS:

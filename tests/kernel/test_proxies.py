@@ -28,7 +28,13 @@ class Host:
     def __init__(self, records, wire):
         self.wire, self.kernel, self.clock = wire, Netlink(), Clock()
         self.engine = engine_on(records, self.kernel, self.clock)
-        ipam = Ipam(records, self.clock, self.engine.reap, self.kernel.is_own)
+        ipam = Ipam(
+            records,
+            self.clock,
+            self.engine.reap,
+            self.kernel.is_own,
+            self.engine.living,
+        )
         self.ipam, self.claims, segments = ipam, [], []
         for subnet, gateway in POOLS:
             family = ip_network(subnet).version

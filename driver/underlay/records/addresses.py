@@ -109,6 +109,13 @@ class Addresses:
         rows = self._db.rows(f"{_CLAIM} WHERE c.pool = ? ORDER BY c.since", pool)
         return [_claim(r) for r in rows]
 
+    def claims_of(self, network: str) -> list[Claim]:
+        """Return the claims made for a network."""
+        if not network:
+            return []
+        rows = self._db.rows(f"{_CLAIM} WHERE c.network = ?", network)
+        return [_claim(r) for r in rows]
+
     def bind(self, claim: str, network: str) -> None:
         """Note the network a claim was made for."""
         self._db.run("UPDATE claim SET network = ? WHERE id = ?", network, claim)
@@ -206,6 +213,10 @@ class Addresses:
             tenure.since,
         )
 
+    def move(self, tenure: Tenure, claim: Claim) -> None:
+        """Note that an address is held by another claim from now on."""
+        self._db.run("UPDATE tenure SET claim = ? WHERE id = ?", claim.id, tenure.id)
+
     def end(self, tenure: Tenure, now: float) -> None:
         """Note that somebody no longer has an address; the last one frees it."""
         self._db.run("UPDATE tenure SET until = ? WHERE id = ?", now, tenure.id)
@@ -219,6 +230,15 @@ class Addresses:
     def live_of_claim(self, claim: str) -> list[Tenure]:
         """Return what a claim holds now."""
         return self._tenures("claim = ? AND until = 0", claim)
+
+    def is_inhabited(self, claim: str) -> bool:
+        """Tell whether an endpoint on record has an address that a claim holds."""
+        row = self._db.row(
+            "SELECT 1 FROM tenure t JOIN endpoint e ON e.id = t.endpoint"
+            " WHERE t.claim = ? AND t.until = 0 LIMIT 1",
+            claim,
+        )
+        return row is not None
 
     def live_of_endpoint(self, endpoint: str) -> list[Tenure]:
         """Return what an endpoint has now."""
@@ -245,13 +265,18 @@ class Addresses:
         )
         return found[0] if found else None
 
-    def waiting(self, address: Address, subnet: Subnet) -> Tenure | None:
-        """Return an address of a subnet given out for an endpoint not made yet."""
+    def waiting(self, address: Address, subnet: Subnet, endpoint: str) -> Tenure | None:
+        """Return an address of a subnet given out for an endpoint not made yet.
+
+        It may be known already that it is for this one.
+        """
         found = self._tenures(
-            "until = 0 AND role = 'endpoint' AND endpoint = '' AND (pool, address) IN"
-            " (SELECT id, ?1 FROM pool WHERE subnet = ?2) ORDER BY id DESC LIMIT 1",
+            "until = 0 AND role = 'endpoint' AND endpoint IN ('', ?3) AND"
+            " (pool, address) IN (SELECT id, ?1 FROM pool WHERE subnet = ?2)"
+            " ORDER BY id DESC LIMIT 1",
             address,
             str(subnet),
+            endpoint,
         )
         return found[0] if found else None
 

@@ -32,10 +32,7 @@ def methods(
     stirred: Callable[[], None],
     missing: Callable[[], None],
 ) -> dict[str, Method]:
-    """Return the method table.
-
-    `stirred`: Docker may have news; `missing`: it knows what was needed here.
-    """
+    """Return the method table; `stirred`, `missing`: Docker has, or may have, news."""
     network = NetworkCalls(engine, stirred, missing)
     pool = IpamCalls(ipam, missing)
     return {
