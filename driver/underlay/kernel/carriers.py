@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from underlay.kernel import ip, links, namespaces
+from underlay.kernel import ip, links, namespaces, nsids
 from underlay.kernel.links import RawLink
 from underlay.objects import PREFIX, Port
 
@@ -65,22 +67,32 @@ def bear_elsewhere(carrier: RawLink) -> bool:
     """
     if carrier.kind == "veth":
         return carrier.elsewhere
-    for path in namespaces.others():
-        try:
-            if namespaces.inside(path, lambda: _bears_here(carrier)):
-                return True
-        except OSError as error:
-            # Gone meanwhile, or a file where none was mounted. Not to be allowed to
-            # look is no proof that nothing is there.
-            if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ESRCH):
-                return True
-    return False
+    host = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return any(_bear_in(path, carrier, host) for path in namespaces.others())
+    finally:
+        os.close(host)
 
 
-def _bears_here(carrier: RawLink) -> bool:
-    """Tell whether something in the namespace of this thread stands on the carrier."""
-    return any(
-        raw.link == carrier.index and raw.elsewhere
+def _bear_in(path: Path, carrier: RawLink, host: int) -> bool:
+    try:
+        return namespaces.inside(path, lambda: _bear_here(carrier, host))
+    except OSError as error:
+        # Gone meanwhile, or a file where none was mounted. Not to be allowed to look is
+        # no proof that nothing is there.
+        return error.errno not in (errno.ENOENT, errno.EINVAL, errno.ESRCH)
+
+
+def _bear_here(carrier: RawLink, host: int) -> bool:
+    """Tell whether something in this thread's namespace stands on one of the host's.
+
+    An index alone says nothing: each namespace counts its devices from one.
+    """
+    found = {
+        raw.netnsid
         for kind in _ON_CARRIERS
         for raw in links.all_links(kind)
-    )
+        if raw.link == carrier.index and raw.elsewhere
+    }
+    # Asked after the look, which gives the host a number here if it had none.
+    return bool(found & {nsids.of(host), nsids.NONE} if found else ())

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import socket
 import struct
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,11 +67,12 @@ def code_of(names: Mapping[int, str], name: str | None) -> int:
 class RawLink:
     """A link as the kernel tells it; told the same again, it is the same object.
 
-    `link` is the index of what it stands on, in another namespace if that is
-    `elsewhere`; `master` that of the bridge or bond it is a port of. `flavour` and
-    `flag` are the mode of a macvlan or ipvlan child, `vlan` a tag of 802.1Q.
-    `filtered` are the IP families that a bridge, of its own, shows to iptables.
-    `settings` are sysctls of one of ours, as far as it has that IP family.
+    `link` is the index of what it stands on: in another namespace if that is
+    `elsewhere`, which has the number `netnsid` here (-1: none). `master` is that of the
+    bridge or bond it is a port of. `flavour` and `flag` are the mode of a macvlan or
+    ipvlan child, `vlan` a tag of 802.1Q. `filtered` are the IP families that a bridge,
+    of its own, shows to iptables. `settings` are sysctls of one of ours, as far as it
+    has that IP family.
     """
 
     index: int
@@ -80,7 +82,7 @@ class RawLink:
     permanent_mac: str = ""
     mtu: int = 0
     link: int = 0
-    elsewhere: bool = False
+    netnsid: int | None = None
     alias: str = ""
     group: int = 0
     loopback: bool = False
@@ -93,6 +95,11 @@ class RawLink:
     filtered: tuple[int, ...] = ()
     owner: Owner | None = None
     settings: tuple[str, ...] = ()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether what it stands on is in another namespace."""
+        return self.netnsid is not None
 
     @property
     def ours(self) -> bool:
@@ -246,7 +253,7 @@ def _new_link(message: bytes) -> RawLink:
         permanent_mac=found.get(_PERM_ADDRESS, b"").hex(":"),
         mtu=raw.number(found.get(_MTU, b"")),
         link=raw.number(found.get(_LINK, b"")),
-        elsewhere=_LINK_NETNSID in found,
+        netnsid=_signed(found[_LINK_NETNSID]) if _LINK_NETNSID in found else None,
         alias=alias,
         owner=owner,
         settings=_settings(found.get(_AF_SPEC, b"")) if owner else (),
@@ -260,6 +267,10 @@ def _new_link(message: bytes) -> RawLink:
 
 
 _our_link = Remembered(_new_link)
+
+
+def _signed(value: bytes) -> int:
+    return int.from_bytes(value[:4], sys.byteorder, signed=True)
 
 
 def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:

@@ -12,20 +12,30 @@ from pathlib import Path
 from typing import TypeVar
 
 _NEWNET = 0x40000000  # os.setns came only with Python 3.12
+OWN = Path("/proc/thread-self/ns/net")
 _PINNED = ("/run/docker/netns", "/run/netns")
 T = TypeVar("T")
 
 
 def others() -> Iterator[Path]:
     """Return a path of every other network namespace: of processes, and pinned ones."""
-    seen = {Path("/proc/thread-self/ns/net").stat().st_ino}
+    seen = {file_of(OWN)}
     processes = (process / "ns/net" for process in Path("/proc").iterdir())
     for path in chain(processes, *(Path(place).glob("*") for place in _PINNED)):
         with suppress(OSError):
-            inode = path.stat().st_ino
-            if inode not in seen:
-                seen.add(inode)
+            file = file_of(path)
+            if file not in seen:
+                seen.add(file)
                 yield path
+
+
+def file_of(path: Path | str) -> tuple[int, int]:
+    """Return what tells a namespace from all that live: its device and inode.
+
+    A left-over file at a path has an inode of another file system. Raises OSError.
+    """
+    found = os.stat(path)  # noqa: PTH116 - ten times as fast
+    return found.st_dev, found.st_ino
 
 
 def inside(path: Path, look: Callable[[], T]) -> T:

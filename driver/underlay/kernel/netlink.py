@@ -335,8 +335,11 @@ def _reason(error: Exception, code: int | None) -> str:
 def _ours(
     raw: RawLink, name_of: Callable[[int], str | None], *, inside: bool = False
 ) -> Link:
-    """Return a link of ours; what one `inside` a sandbox stands on is in the host."""
-    below = raw.kind != "veth" and (inside or not raw.elsewhere)
+    """Return a link of ours; what one `inside` a sandbox stands on is in the host.
+
+    An index means another device in every namespace.
+    """
+    below = raw.kind != "veth" and raw.elsewhere == inside
     return _link(
         raw,
         name_of(raw.link) if below and raw.link else None,

@@ -22,7 +22,7 @@ def given(path: str) -> int:
     try:
         with suppress(FileExistsError):
             raw.ask(NEW, 0, _about(target) + _number(NONE))
-        return _asked(target)
+        return of(target)
     finally:
         os.close(target)
 
@@ -31,7 +31,7 @@ def own() -> int:
     """Return the number this namespace has for itself: NONE, as a rule."""
     target = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _asked(target)
+        return of(target)
     finally:
         os.close(target)
 
@@ -43,7 +43,11 @@ def named(payload: bytes) -> int:
     return number
 
 
-def _asked(target: int) -> int:
+def of(target: int) -> int:
+    """Return the number by which this namespace knows an open one, NONE if it does not.
+
+    It may get one when the kernel tells of a device that stands on one there.
+    """
     for message in raw.exchange(_GET, raw.REQUEST, NEW, _about(target)):
         return named(message)
     return NONE

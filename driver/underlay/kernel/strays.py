@@ -6,7 +6,6 @@ import errno
 import logging
 from collections.abc import Collection
 from contextlib import suppress
-from pathlib import Path
 
 from underlay.kernel import ip, links, namespaces
 from underlay.model import Address
@@ -21,11 +20,11 @@ def find(besides: Collection[str]) -> Found:
     known = set()
     for path in besides:
         with suppress(OSError):
-            known.add(Path(path).stat().st_ino)
+            known.add(namespaces.file_of(path))
     found: Found = {}
     for place in namespaces.others():
         try:
-            if place.stat().st_ino not in known:
+            if namespaces.file_of(place) not in known:
                 found |= namespaces.inside(place, _here)
         except OSError as error:
             # Gone meanwhile, or a file where none was mounted.
