@@ -31,6 +31,7 @@ from underlay.tables import (
     plain,
     print_json,
     print_table,
+    say,
     when,
 )
 
@@ -49,7 +50,7 @@ class Refusing(click.Group):
         try:
             return super().invoke(ctx)
         except UnderlayError as error:
-            click.echo(error, err=True)
+            say(error, err=True)
             sys.exit(1)
 
 
@@ -76,7 +77,7 @@ def version(as_json: bool) -> None:
     if as_json:
         print_json({"version": __version__})
     else:
-        click.echo(f"underlay {__version__}")
+        say(f"underlay {__version__}")
 
 
 @main.command()
@@ -112,16 +113,19 @@ def status_command(as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    click.echo(f"service   {_in_words(health)}")
+    say(f"service   {_in_words(health)}")
     for name, columns in STATUS.items():
-        click.echo(f"\n{name}")
+        say()
+        say(name)
         print_table(facts[name], columns)
     done = [repair for repair in facts["repairs"] if not repair["error"]]
     if done:
-        click.echo("\nrepaired lately")
+        say()
+        say("repaired lately")
         print_table(done[:LATELY_SHOWN], LATELY)
     for trouble in facts["troubles"]:
-        click.echo(f"\nwrong since {when(trouble['since'])}: {trouble['error']}")
+        say()
+        say(f"wrong since {when(trouble['since'])}: {trouble['error']}")
 
 
 @main.command()
@@ -136,7 +140,8 @@ def plan(as_json: bool) -> None:
     if as_json:
         print_json({"steps": steps})
     else:
-        click.echo("\n".join(steps) if steps else "nothing to do")
+        for step in steps or ["nothing to do"]:
+            say(step)
     sys.exit(2 if steps else 0)
 
 
@@ -158,7 +163,8 @@ def reconcile(network: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"failed": failed})
     else:
-        click.echo("\n".join(f"failed: {s}" for s in failed) if failed else "done")
+        for line in [f"failed: {step}" for step in failed] or ["done"]:
+            say(line)
     sys.exit(1 if failed else 0)
 
 
@@ -190,10 +196,11 @@ def history(what: str | None, only_repairs: bool, as_json: bool) -> None:
         return
     shown = [(found, by) for found, by in ((had, HISTORY), (done, REPAIRS)) if found]
     for number, (found, columns) in enumerate(shown):
-        click.echo("\n" * number, nl=False)
+        if number:
+            say()
         print_table(found, columns)
     if not shown:
-        click.echo(f"nothing on record about {what}" if what else "nothing repaired")
+        say(f"nothing on record about {what}" if what else "nothing repaired")
 
 
 def _browse(
@@ -228,7 +235,7 @@ def _browse(
             return
         width = max(len(key) for key in facts)
         for key, value in facts.items():
-            click.echo(f"{key.ljust(width)}  {plain(value)}")
+            say(f"{key.ljust(width)}  {plain(value)}")
 
     return group
 

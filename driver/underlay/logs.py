@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 
+from underlay.text import printable
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
@@ -45,7 +47,7 @@ def _stamp(record: logging.LogRecord) -> str:
 
 
 def _quoted(text: str) -> str:
-    if text and not any(c in text for c in ' "=\n\\'):
+    if text and text.isprintable() and not any(c in text for c in ' "=\\'):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{printable(escaped)}"'

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 from gunicorn.systemd import sd_notify
 
 from underlay import private
@@ -50,6 +51,16 @@ class Master(Arbiter):  # type: ignore[misc]
         self.kill_workers(signal.SIGHUP)
 
 
+class Log(Logger):  # type: ignore[misc]
+    """gunicorn's log as part of ours: one line a record, with nothing raw in it."""
+
+    def setup(self, cfg: Any) -> None:
+        """Hand records on to the root logger's handler."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
 class Service(BaseApplication):  # type: ignore[misc]
     """The gunicorn application. The parts are built in the worker, after the fork."""
 
@@ -78,6 +89,7 @@ class Service(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "worker_tmp_dir": self._settings.run_dir,
             "loglevel": "warning",
+            "logger_class": Log,
             "proc_name": "underlay",
             "post_worker_init": self._ready,
             "worker_exit": lambda _arbiter, _worker: self._stop(),

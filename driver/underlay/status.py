@@ -5,7 +5,6 @@ The shapes are stable and documented in docs/cli.md. Times are seconds since 197
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from underlay.modes import gateway, mode_name
 from underlay.modes.child import is_isolated
 from underlay.pools import usable
 from underlay.records import Records
+from underlay.text import as_json
 
 NEWEST_REPAIRS = 20
 Facts = dict[str, Any]
@@ -231,4 +231,4 @@ def _status(records: Records) -> Answer:
 
 
 def _json(status: HTTPStatus, facts: Facts) -> Answer:
-    return Answer(status, "application/json", json.dumps(facts).encode() + b"\n")
+    return Answer(status, "application/json", as_json(facts).encode() + b"\n")

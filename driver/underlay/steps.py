@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from underlay.objects import Address, Chain, Link, Neighbour, Object
-from underlay.objects.common import inside
+from underlay.objects.common import inside, word
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Create:
         if not isinstance(self.object, Link):
             return self.object.words("add")
         link = self.object
-        words = ["ip link add", *(["link", link.parent] if link.parent else [])]
+        words = ["ip link add", *(["link", word(link.parent)] if link.parent else [])]
         words += [*_named(link), "type", link.kind, *_flavour(link)]
         if link.peer:
             words += ["peer", *_named(link.peer)]
@@ -40,7 +40,8 @@ class Amend:
             return str(Create(link))
         settings = [s.replace("*", seen.name) for s in link.astray(seen)]
         steps = [" ".join(["sysctl -w", *settings]).replace("/", ".")]
-        words = [f"{inside(seen.sandbox)}ip link set", seen.name, *_attributes(link)]
+        words = [f"{inside(seen.sandbox)}ip link set", word(seen.name)]
+        words += _attributes(link)
         if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
             words += ["type", link.kind, *_flavour(link)]
         steps = steps if settings else []
@@ -55,7 +56,8 @@ class Delete:
 
     def __str__(self) -> str:
         if isinstance(self.object, Link):
-            return f"{inside(self.object.sandbox)}ip link del {self.object.name}"
+            where = inside(self.object.sandbox)
+            return f"{where}ip link del {word(self.object.name)}"
         return self.object.words("del")
 
 
@@ -107,7 +109,7 @@ def is_in_vain(step: Step, refused: Step) -> bool:
 
 def _named(link: Link) -> list[str]:
     where = ["netns", link.sandbox] if link.sandbox else []
-    return ["name", link.name, *where, *_attributes(link)]
+    return ["name", word(link.name), *where, *_attributes(link)]
 
 
 def _attributes(link: Link) -> list[str]:
@@ -116,12 +118,12 @@ def _attributes(link: Link) -> list[str]:
         mac, mtu = mac or _said(link.like, "address"), mtu or _said(link.like, "mtu")
     words = ["address", mac] if mac else []
     words += ["mtu", mtu] if mtu else []
-    words += ["master", link.master] if link.master else []
+    words += ["master", word(link.master)] if link.master else []
     return words + (["up"] if link.up else [])
 
 
 def _said(device: str, fact: str) -> str:
-    return f"$(cat /sys/class/net/{device}/{fact})"
+    return f"$(cat /sys/class/net/{word(device)}/{fact})"
 
 
 def _flavour(link: Link) -> list[str]:

@@ -9,22 +9,33 @@ from typing import Any
 
 import click
 
+from underlay.text import as_json, printable
+
 Facts = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Facts], object]]
 
 
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print one line, to stderr if it is an error; all that is printed comes by here.
+
+    What is not printable is shown escaped.
+    """
+    click.echo(printable(str(text)), err=err)
+
+
 def print_json(facts: object) -> None:
     """Print JSON, for programs."""
-    click.echo(json.dumps(facts, indent=2))
+    for line in as_json(facts, indent=2).splitlines():
+        say(line)
 
 
 def print_table(found: Iterable[Facts], columns: Columns) -> None:
     """Print a line for each, under a head."""
-    rows = [[str(column(f)) for column in columns.values()] for f in found]
+    rows = [[printable(str(c(f))) for c in columns.values()] for f in found]
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     for row in [list(columns), *rows]:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
 def plain(value: object) -> str:

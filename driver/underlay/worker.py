@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import selectors
 import signal
 import socket
@@ -14,6 +13,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.gthread import ThreadWorker
 
 from underlay.failures import Malformed
+from underlay.text import as_json, printable
 
 # For a whole request, however slowly it drips: sixteen clients that began one would
 # otherwise stop every container start of the host. And for each part of an answer.
@@ -92,7 +92,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         del req, addr
         refusal = Malformed(method="HTTP", why=exc)
         self.log.warning("refused: %s", refusal)
-        body = json.dumps({"Err": str(refusal), "Error": str(refusal)}).encode()
+        text = printable(str(refusal))
+        body = as_json({"Err": text, "Error": text}).encode()
         head = (
             f"HTTP/1.1 {refusal.status} Bad Request\r\nConnection: close\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -87,6 +87,13 @@ def test_no_name_is_a_manager_helper_or_utility():
             assert not re.search(r"manager|helper|util", name, re.IGNORECASE), name
 
 
+def test_only_one_function_prints():
+    """It escapes whatever would move a terminal."""
+    for path in SOURCES:
+        printing = path.read_text().count("click.echo(")
+        assert printing == (path.name == "tables.py"), path
+
+
 def test_every_error_has_an_id_of_its_own():
     ids = [kind.id for kind in refusals()]
     assert len(ids) == len(set(ids))

@@ -22,5 +22,10 @@ def test_a_record_is_one_line_of_keys_and_values():
     )
 
 
+def test_nothing_in_a_record_moves_a_terminal():
+    shown = line(device="\x1b[2J", other="\u202ex", way="\\x1b\r\x9b\udc80")
+    assert shown.endswith(r'device="\x1b[2J" other="\u202ex" way="\\x1b\r\x9b\udc80"')
+
+
 def test_the_journal_is_told_the_priority():
     assert line(journal=True).startswith("<4>level=warning ")

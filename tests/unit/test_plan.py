@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
+from ipaddress import ip_interface
 
-from underlay.objects import Chain, Link, Owner
+import pytest
+
+from underlay.objects import Address, Chain, Link, Neighbour, Owner, Route
 from underlay.plan import plan
 from underlay.steps import Amend, Create, Delete, before
 from underlay.wanted import Wanted
@@ -41,6 +45,25 @@ def test_a_field_that_differs_is_amended():
     assert texts(Wanted((want,)), [seen]) == [
         "ip link set ul-1 mtu 1500 type macvlan mode bridge"
     ]
+
+
+@pytest.mark.parametrize("name", ["$(reboot)", ";reboot;", "`id`", "it's"])
+def test_a_step_is_one_command_to_a_shell_whatever_a_device_is_called(name):
+    seen = replace(CHILD, name=name, sandbox="/run/netns/a", mtu=1400)
+    want = replace(seen, mtu=1500)
+    address = ip_interface("10.0.0.5/24")
+    steps = [
+        Create(want),
+        Amend(seen, want),
+        Delete(seen),
+        Create(Address(address, name, sandbox=want.sandbox)),
+        Create(Route(address.network, name, sandbox=want.sandbox)),
+        Create(Neighbour(address.ip, name)),
+    ]
+    for step in steps:
+        words = shlex.split(str(step))
+        assert name in words, step
+        assert not any("reboot" in w or w == "id" for w in words if w != name)
 
 
 LOOSE, QUIET = "net/ipv4/conf/*/rp_filter={}", "net/ipv6/conf/*/accept_dad={}"

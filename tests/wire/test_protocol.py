@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 
@@ -35,6 +36,30 @@ def ask(plugin, method, body=None, **options):
     data = b"" if body is None else json.dumps(body)
     answer = plugin.post(method, data, **options)
     return answer.status_code, json.loads(answer.data)
+
+
+NASTY = "\x1b[2J\x9b\u202e\r\x7f"
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        ("NetworkDriver.Join", {**JOIN, "NetworkID": NASTY}),
+        ("NetworkDriver.CreateNetwork",
+         {**NETWORK, "Options": {"com.docker.network.generic": {"parent": NASTY}}}),
+        ("NetworkDriver.CreateNetwork",
+         {**NETWORK, "Options": {"com.docker.network.generic": {NASTY: NASTY}}}),
+        ("IpamDriver.ReleasePool", {"PoolID": [NASTY]}),
+        ("IpamDriver.RequestAddress", {"PoolID": NASTY, "Address": ""}),
+        ("IpamDriver.RequestPool", {"Pool": NASTY}),
+        (f"X{quote(NASTY)}", {}),
+    ],
+)  # fmt: skip
+def test_a_refusal_moves_no_terminal(plugin, method, body):
+    status, told = ask(plugin, method, body)
+    assert status >= 400
+    assert told["Err"].isprintable()
+    assert told["Err"] == told["Error"]
 
 
 @pytest.mark.parametrize(

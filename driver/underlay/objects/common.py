@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Literal
 
 TABLE = "underlay"
@@ -38,4 +39,9 @@ def use_protocol(number: int) -> None:
 
 def inside(sandbox: str) -> str:
     """Return the words before a command in a sandbox, if there is one."""
-    return f"nsenter --net={sandbox} " if sandbox else ""
+    return f"nsenter --net={word(sandbox)} " if sandbox else ""
+
+
+def word(name: str | None) -> str:
+    """Return a name as a shell reads it: a container chooses those of its devices."""
+    return shlex.quote(name or "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from underlay import model
-from underlay.objects.common import ADDRESSES, ROUTES, SHARED, Verb
+from underlay.objects.common import ADDRESSES, ROUTES, SHARED, Verb, word
 from underlay.owners import Owner
 
 
@@ -79,8 +79,8 @@ class Port:
 
     def words(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
-        how = f"master {self.master}" if verb == "add" else "nomaster"
-        return f"ip link set {self.name} {how}"
+        how = f"master {word(self.master)}" if verb == "add" else "nomaster"
+        return f"ip link set {word(self.name)} {how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +123,8 @@ class Held:
         one = f"ip{family} {what}"
         words = self.standing.words
         if self.device == self.apart:  # as it was seen, where it is not to be
-            return f"{one} add {words} dev {self.device}"
+            return f"{one} add {words} dev {word(self.device)}"
         return (
-            f"{one} replace {words} dev {self.device};"
-            f" {one} del {words} dev {self.apart}"
+            f"{one} replace {words} dev {word(self.device)};"
+            f" {one} del {words} dev {word(self.apart)}"
         )

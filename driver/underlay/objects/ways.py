@@ -14,6 +14,7 @@ from underlay.objects.common import (
     Verb,
     inside,
     protocol,
+    word,
 )
 from underlay.owners import Owner
 
@@ -56,7 +57,7 @@ class Address:
     def words(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
         words = f"{inside(self.sandbox)}ip addr {verb} {self.interface}"
-        words += f" dev {self.device}"
+        words += f" dev {word(self.device)}"
         if verb == "del":
             return words
         once = " nodad" if self.interface.version == 6 else ""
@@ -110,7 +111,7 @@ class Route:
         if self.via:
             other = self.via.version != self.destination.version
             words += f" via{' inet6' if other else ''} {self.via}"
-        words += f" dev {self.device}" if self.device else ""
+        words += f" dev {word(self.device)}" if self.device else ""
         by = "kernel" if self.connected else protocol()
         words += f" proto {by}" if self.connected or not self.sandbox else ""
         words += f" metric {self.metric}"
@@ -147,6 +148,6 @@ class Neighbour:
     def words(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
         if not self.mac:
-            return f"ip neigh {verb} proxy {self.address} dev {self.device}"
+            return f"ip neigh {verb} proxy {self.address} dev {word(self.device)}"
         how = f" lladdr {self.mac} nud permanent" if verb == "add" else ""
-        return f"ip neigh {verb} {self.address}{how} dev {self.device}"
+        return f"ip neigh {verb} {self.address}{how} dev {word(self.device)}"

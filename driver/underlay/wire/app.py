@@ -22,6 +22,7 @@ from underlay.failures import (
     UnknownMethod,
     WrongVerb,
 )
+from underlay.text import printable
 from underlay.wire import messages as m
 from underlay.wire.calls import Method
 
@@ -114,5 +115,6 @@ def _of_http(error: HTTPException, method: str) -> UnderlayError:
 
 
 def _refuse(refusal: UnderlayError) -> Response:
-    body = msgspec.json.encode(m.Failed(str(refusal), str(refusal)))
+    text = printable(str(refusal))  # the docker command shows it as it is
+    body = msgspec.json.encode(m.Failed(text, text))
     return Response(body, refusal.status, content_type=CONTENT_TYPE)
