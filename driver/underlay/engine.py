@@ -271,7 +271,9 @@ class Engine:
             theirs = modes.attachment(beside, other).destinations
             both = found.destinations & theirs
             owner = Owner(other.network, other.id)
-            if both and self._remnants.of(owner, {sandbox}):
+            # Until engine 27 all devices of a start are still in the host.
+            there = both and self.kernel.observe({owner.device})
+            if there or (both and self._remnants.of(owner, {sandbox})):
                 raise WayTaken(
                     network=network.label,
                     destination=min(map(str, both)),

@@ -101,6 +101,10 @@ VERBS = {
     "network-create": ({"networks": ()}, [lambda w: w.create("lan")]),
     "run": ({"networks": ["lan"]}, [lambda w: w.run("c1"), lambda w: w.run("c2")]),
     "connect": ({"networks": ["lan", "other"], "running": ["c1"]}, [World.connect]),
+    "connect-in-vain": (
+        {"networks": ["lan", "other"], "running": ["c1"]},
+        [World.connect_in_vain],
+    ),
     "disconnect": (
         {"networks": ["lan", "other"], "running": ["c1"], "connected": ["c1"]},
         [World.disconnect],

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.docker.conftest import refused
+from tests.lab.service import wait_until
 
 ON_LINK = ("-o", "gateway=198.51.100.1")
 GA, GB = "10.61.0.0/24", "10.62.0.0/24"
@@ -92,3 +93,16 @@ def test_two_networks_with_one_gateway_on_link_are_told_apart_by_their_error(sit
     assert "E-134" in said
     assert "198.51.100.1" in said
     assert links(site, "kk") == before
+
+
+def test_a_start_on_two_networks_with_one_gateway_on_link_is_refused_whole(site):
+    make(site, "ga", GA, *ON_LINK)
+    make(site, "gb", GB, *ON_LINK)
+    site.docker("create", "--name", "kk", "--network", "ga", "bb", "sleep", "1000")
+    site.docker("network", "connect", "gb", "kk")
+    assert "E-134" in refused(site.docker("start", "kk", check=False))
+    wait_until(lambda: endpoints(site) == [], 10, lambda: endpoints(site))
+    assert site.our_links() == []
+    site.docker("network", "disconnect", "gb", "kk")
+    site.docker("start", "kk")
+    assert site.attached("kk", "ga")[0].startswith("10.61.0.")

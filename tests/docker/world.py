@@ -76,6 +76,16 @@ class World(Site):
     def connect(self):
         self.api.connect_container_to_network("c1", "other")
 
+    def connect_in_vain(self):
+        """Ask for what Docker refuses half way: the device is in the container then.
+
+        Its address and its being up come before a route that is there already.
+        """
+        route = "ip route add 10.78.0.0/24 dev lo; ip -6 route add fd78::/64 dev lo"
+        pid = self.api.inspect_container("c1")["State"]["Pid"]
+        self.inside(pid, f"ip link add eth1 type veth peer name far1; {route}")
+        self.connect()
+
     def disconnect(self):
         self.api.disconnect_container_from_network("c1", "other")
 
@@ -196,6 +206,15 @@ class World(Site):
                 wrong.append(f"{name} lacks {missing or 'the LAN'}: {said}")
         return "; ".join(wrong)
 
+    def surplus(self):
+        """Return the containers with more devices of ours than Docker gave them."""
+        names = [found[:2] for found in self.attached(self.ours()).values()]
+        counts = {
+            (name, pid): self.inside(pid, "ip -o link").count("alias underlay:")
+            for name, pid in names
+        }
+        return {who: n for who, n in counts.items() if n != names.count(who)}
+
     def reachable(self, name, address):
         """Return whom of the router and the host a container reaches."""
         router, host = (
@@ -212,3 +231,4 @@ class World(Site):
         wait_until(lambda: not self.disagreement(), LATEST_SECONDS, self.disagreement)
         wait_until(lambda: self.plan() == "nothing to do\n", LATEST_SECONDS, self.plan)
         assert not self.unreached()
+        assert not self.surplus()
