@@ -218,7 +218,7 @@ class Attachment:
     @property
     def destinations(self) -> set[Subnet]:
         """Return where its routes lead, but the default route, which Docker moves."""
-        return {*self.on_link, *(to for to, _ in self.via)}
+        return {to for to in (*self.on_link, *dict(self.via)) if to.prefixlen}
 
 
 @dataclass(frozen=True, slots=True)

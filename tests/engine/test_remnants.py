@@ -145,6 +145,13 @@ def test_a_device_in_the_host_is_not_looked_for_in_the_sandbox(records):
     assert ours(world) == []
 
 
+def test_two_networks_with_a_default_route_of_their_own_go_together(records):
+    world = World(records, {"parent": "eth0", "ipvlan_mode": "l3"})
+    world.engine.create_network(replace(world.network, id="n2"))
+    found = joined(world, "n2", "a")
+    assert {to.prefixlen for to in found.on_link} == {0}
+
+
 def on_link(world):
     options = {**world.network.options, "gateway": "198.51.100.1"}
     second = replace(world.network, id="n2", options=options)
