@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from underlay.errors import UnderlayError
 from underlay.failures import (
@@ -123,10 +123,12 @@ class Builder:
             return
         # Others may be about to stand on a VLAN: their builds hold the lock.
         try:
-            with self.records.writing(durable=False):
+            with self.records.alone():
                 self._delete(owners, had, want, beside)
         except RecordsUnwritable as error:
             log.warning("not dropped", extra={"error": error})
+            own = {owner for owner in owners if not owner.shared}
+            self._delete(own, replace(had, reasons=frozenset()), want, beside)
 
     def apply(self, step: Step, *, sweeping: bool = False) -> None:
         """Take a step, unless it would cost a container its network.

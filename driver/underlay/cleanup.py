@@ -19,6 +19,7 @@ from underlay.kernel import Kernel
 from underlay.ledger import names
 from underlay.model import Address, Claim, Endpoint, Repair
 from underlay.objects import Owner
+from underlay.once import Once
 from underlay.records import Records
 from underlay.views import DockerNetwork, DockerView
 
@@ -44,23 +45,40 @@ class Cleanup:
     history_days: float
     _suspects: dict[str, float] = field(default_factory=dict)
     _held: frozenset[Address] | None = None
+    _once: Once = field(default_factory=Once)
+
+    def note_listed(self, view: DockerView) -> bool:
+        """Note who is not to be put right in a sandbox; tell whether passes waited."""
+        learning = self.engine.passes.learning
+        learning.unlisted = frozenset(self._unlisted(view))
+        waited, learning.is_waiting = learning.is_waiting, False
+        return waited
 
     def heed(self, view: DockerView) -> None:
-        """Learn names from Docker's view, and free what was seen dead twice."""
-        self._learn_names(view)
-        self.engine.passes.learning.unlisted = frozenset(self._unlisted(view))
+        """Learn names from Docker's view, and free what was seen dead twice.
+
+        What cannot be written stops nothing else.
+        """
+        self.note_listed(view)
+        with self._once.trying("names of containers and networks"):
+            self._learn_names(view)
         self._held = None
         dead, staying = dict(self._dead(view)), dict(self._staying(view))
         for key in self._condemned({*dead, *staying}):
-            log.warning("freed" if key in dead else "kept", extra={"what": key})
-            if key in staying:
-                staying[key]()
-                continue
-            owner, free = dead[key]
-            entry = self._entry(owner, key)
-            free()
-            with self.records.writing(durable=False):
-                self.records.repairs.note([entry])
+            with self._once.trying(f"clean-up of {key}"):
+                if key in staying:
+                    with self.records.writing(durable=False):
+                        staying[key]()
+                    log.warning("kept", extra={"what": key})
+                    continue
+                self._free(key, *dead[key])
+
+    def _free(self, key: str, owner: Owner, free: Callable[[], None]) -> None:
+        entry = self._entry(owner, key)
+        free()
+        log.warning("freed", extra={"what": key})
+        with self.records.writing(durable=False):
+            self.records.repairs.note([entry])
 
     def _entry(self, owner: Owner, what: str) -> Repair:
         """Return what the ledger is to say of somebody who is freed."""

@@ -269,6 +269,7 @@ def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
 def _records(settings: Settings) -> Iterator[Records]:
     records = Records(settings.records, readonly=True)
     try:
+        _heed(records, _health(settings))
         yield records
     finally:
         records.close()
@@ -282,6 +283,7 @@ def _engine(*, readonly: bool = False) -> Iterator[Any]:
     Records(settings.records, readonly=True).close()  # none: refuse, do not make them
     parts = build(settings, readonly=readonly)
     try:
+        _heed(parts.records, _health(settings))
         yield parts.engine
     finally:
         parts.records.close()
@@ -302,6 +304,12 @@ def _health(settings: Settings) -> dict[str, Any] | None:
         return answer
     finally:
         connection.close()
+
+
+def _heed(records: Records, health: Facts | None) -> None:
+    """Have what the service could not write yet be as good as on record."""
+    unwritten = (health or {}).get("unwritten", ())
+    records.endings.heed([tuple(ending.split()) for ending in unwritten])
 
 
 def _in_words(health: Facts | None) -> str:

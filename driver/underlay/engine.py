@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 # From CreateEndpoint until Docker has moved the device: milliseconds, as a rule.
 STARTING_SECONDS = 30.0
+# What somebody needed, and what of it Docker left in a sandbox.
+_Had = tuple[Wanted, frozenset[Object]]
+_NOTHING: _Had = Wanted(), frozenset()
 
 
 @dataclass
@@ -57,6 +60,12 @@ class Engine:
     clock: Callable[[], float]
     announcer: Announcer | None = None
     _going: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        by = self.records.endings.by
+        by("Leave", self.records.networks.leave)
+        by("DeleteEndpoint", self._end_endpoint)
+        by("DeleteNetwork", self._end_network)
 
     @cached_property
     def living(self) -> Living:
@@ -170,25 +179,42 @@ class Engine:
 
     def delete_network(self, identity: str) -> None:
         """Take a network off the record, then drop what it had; always succeeds."""
-        with self.records.writing():
-            endpoints = self.records.networks.endpoints(identity)
-            owners = [Owner(identity, e.id) for e in endpoints] + [Owner(identity)]
-            had = {owner: self._builder.wanted_of(owner) for owner in owners}
-            left = {owner: self._remnants.left_by(owner) for owner in owners}
-            for endpoint in endpoints:
-                tenures.end_own(self.records, endpoint.id, self.clock())
-            for found in left.values():
-                self._remnants.note(found)
-            self.records.networks.remove(identity)
-            # By a PoolID that nobody knew, Docker could not give it up before.
-            for claim in self.records.addresses.claims_of(identity):
-                if standins.is_one(claim):
-                    self.living.release(claim, self.clock())
-        for owner, what in had.items():
-            self._builder.drop({owner, *what.shared}, what, beside=left[owner])
-        if any(left.values()):
+        had: dict[Owner, _Had] = {}
+        try:
+            with self.records.writing():
+                had = self._had_by(identity)
+                self._end_network(identity, had)
+        except RecordsUnwritable as error:
+            had = had or self._had_by(identity)
+            self.records.endings.remember(error, "DeleteNetwork", identity)
+        for owner, (what, left) in had.items():
+            self._builder.drop({owner, *what.shared}, what, beside=left)
+        if any(left for _, left in had.values()):
             self._remnants.try_to_forget()
         self._takeovers.settle_all()
+
+    def _had_by(self, network: str) -> dict[Owner, _Had]:
+        """Return what a network and its endpoints have, by whom it exists for."""
+        endpoints = self.records.networks.endpoints(network)
+        owners = [Owner(network, e.id) for e in endpoints] + [Owner(network)]
+        return {owner: self._had(owner) for owner in owners}
+
+    def _had(self, owner: Owner) -> _Had:
+        return self._builder.wanted_of(owner), self._remnants.left_by(owner)
+
+    def _end_network(
+        self, identity: str, had: Mapping[Owner, _Had] | None = None
+    ) -> None:
+        """Take a network off the record; part of a transaction."""
+        for owner, (_, left) in (had or self._had_by(identity)).items():
+            if owner.endpoint:
+                tenures.end_own(self.records, owner.endpoint, self.clock())
+            self._remnants.note(left)
+        self.records.networks.remove(identity)
+        # By a PoolID that nobody knew, Docker could not give it up before.
+        for claim in self.records.addresses.claims_of(identity):
+            if standins.is_one(claim):
+                self.living.release(claim, self.clock())
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
         """Put an endpoint on record and build its device; return it with its MAC.
@@ -226,25 +252,28 @@ class Engine:
             self._going.discard(identity)
 
     def _delete_endpoint(self, network: str, identity: str) -> None:
-        owner, had = Owner(network, identity), Wanted()
-        left: frozenset[Object] = frozenset()
+        owner, had = Owner(network, identity), _NOTHING
         try:
             with self.records.writing():
-                had = self._builder.wanted_of(owner)
-                left = self._remnants.left_by(owner)
-                self._remnants.note(left)
-                if self.records.networks.remove_endpoint(network, identity):
-                    tenures.end_own(self.records, identity, self.clock())
+                had = self._had(owner)
+                self._end_endpoint(network, identity, had)
         except RecordsUnwritable as error:
-            # Docker forgets the endpoint whatever we answer, so its device goes; the
-            # clean-up takes it off the record when there is room again.
-            log.warning("not recorded", extra={"error": error})
-            left = left or self._remnants.left_by(owner)
-            self._builder.drop({owner}, had, Wanted(), beside=left)
-        else:
-            self._builder.drop({owner, *had.shared}, had, beside=left)
+            # Docker forgets the endpoint whatever we answer.
+            had = had if had != _NOTHING else self._had(owner)
+            self.records.endings.remember(error, "DeleteEndpoint", network, identity)
+        what, left = had
+        self._builder.drop({owner, *what.shared}, what, beside=left)
         if left:
             self._remnants.try_to_forget()
+
+    def _end_endpoint(
+        self, network: str, identity: str, had: _Had | None = None
+    ) -> None:
+        """Take an endpoint off the record; part of a transaction."""
+        _, left = had or self._had(Owner(network, identity))
+        self._remnants.note(left)
+        if self.records.networks.remove_endpoint(network, identity):
+            tenures.end_own(self.records, identity, self.clock())
 
     def join(self, network: str, identity: str, sandbox: str) -> Attachment:
         """Note the sandbox; return the device Docker is to move into it."""
@@ -286,7 +315,7 @@ class Engine:
             with self.records.writing(durable=False):
                 self.records.networks.leave(identity)
         except RecordsUnwritable as error:
-            log.warning("not recorded", extra={"error": error})
+            self.records.endings.remember(error, "Leave", identity)
 
     def reap(self, identity: str) -> bool:
         """Take an endpoint off the record if it is dead already; tell whether it was.

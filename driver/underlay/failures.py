@@ -130,6 +130,15 @@ class RecordsUnwritable(Unavailable):
     )
 
 
+class RecordsBusy(RecordsUnwritable):
+    id = "E-510"
+    text = (
+        "the records in {path} are held by another process for more than {seconds} s"
+        " ({why}). Nothing was changed. See which one it is (fuser -v {path}), end it,"
+        " then try again."
+    )
+
+
 class BadSettings(Invalid):
     id = "E-505"
     text = "{where}: {why}.{hint}"

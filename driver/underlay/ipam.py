@@ -25,6 +25,7 @@ from underlay.errors import (
     UnknownPool,
     did_you_mean,
 )
+from underlay.failures import RecordsUnwritable
 from underlay.living import Living
 from underlay.model import Address, Claim, Interface, Pool, Role, Subnet, Tenure
 from underlay.modes import mode_of
@@ -79,15 +80,24 @@ class Ipam:
                 standins.keep(self.records, self.living.kept, self.clock(), pool)
         return Claim(identity, pool, first, last)
 
+    def __post_init__(self) -> None:
+        self.records.endings.by("ReleasePool", self._release_pool)
+        self.records.endings.by("ReleaseAddress", self._release_address)
+
     def release_pool(self, identity: str) -> None:
         """Give up a claim and all it still holds; an unknown one is fine.
 
         But not the addresses of endpoints that live: see Living.
         """
-        with self.records.writing():
-            claim = self._released(identity)
-            if claim:
-                self.living.release(claim, self.clock())
+        try:
+            with self.records.writing():
+                self._release_pool(identity)
+        except RecordsUnwritable as error:
+            self.records.endings.remember(error, "ReleasePool", identity)
+
+    def _release_pool(self, identity: str) -> None:
+        if claim := self._released(identity):
+            self.living.release(claim, self.clock())
 
     def request_gateway(self, identity: str, address: str) -> Interface:
         """Keep an address out of use as the gateway; any network may name the same.
@@ -141,12 +151,18 @@ class Ipam:
 
     def release_address(self, identity: str, address: str) -> None:
         """Take back what a claim holds at an address; nothing there is fine."""
-        with self.records.writing():
-            claim = self._released(identity, address)
-            held = standins.holding(self.records, claim, address) if claim else ()
-            for tenure in held:
-                if claim and self._is_given_back(claim, tenure):
-                    self._end(tenure)
+        try:
+            with self.records.writing():
+                self._release_address(identity, address)
+        except RecordsUnwritable as error:
+            self.records.endings.remember(error, "ReleaseAddress", identity, address)
+
+    def _release_address(self, identity: str, address: str) -> None:
+        claim = self._released(identity, address)
+        held = standins.holding(self.records, claim, address) if claim else ()
+        for tenure in held:
+            if claim and self._is_given_back(claim, tenure):
+                self._end(tenure)
 
     def _is_given_back(self, claim: Claim, tenure: Tenure) -> bool:
         """Tell whether Docker means whom it says: a repeated one must free nobody.

@@ -25,13 +25,16 @@ class Learning:
     """Tells how devices are to be. `clock`: seconds since 1970.
 
     `unlisted` are the ids of endpoints that Docker did not list when it was last asked.
-    Nothing is put right in their sandboxes: Docker would not take it away again.
+    Nothing is put right in their sandboxes: Docker would not take it away again. Nor in
+    any while it `is_waiting` for Docker's first answer: what Docker ended may have been
+    lost with the process before.
     """
 
     records: Records
     kernel: Kernel
     clock: Callable[[], float]
     unlisted: frozenset[str] = frozenset()
+    is_waiting: bool = False
     _seen_since: dict[str, tuple[bool, float]] = field(default_factory=dict)
     _assumed: dict[str, set[str]] = field(default_factory=dict)
 
@@ -56,9 +59,13 @@ class Learning:
                 now = self._with_settings(now, now.inside)
             if now != endpoint:
                 changed.append(now)
-            if inside.is_mended(network, now, room) and now.id not in self.unlisted:
+            if inside.is_mended(network, now, room) and self.is_listed(now):
                 found[now.id] = now
         return found, changed
+
+    def is_listed(self, endpoint: Endpoint) -> bool:
+        """Tell whether Docker has an endpoint, as far as it was asked."""
+        return not self.is_waiting and endpoint.id not in self.unlisted
 
     def note(self, changed: Collection[Endpoint]) -> None:
         """Note what is new of endpoints; raises RecordsUnwritable."""
@@ -106,7 +113,7 @@ class Learning:
         self, network: Network, endpoint: Endpoint, room: Collection[Object]
     ) -> Endpoint:
         """Return an endpoint whose device was lost before anybody looked at it."""
-        if not is_repaired(network, endpoint) or endpoint.id in self.unlisted:
+        if not is_repaired(network, endpoint) or not self.is_listed(endpoint):
             return endpoint
         beside = self.records.networks.joined_in({endpoint.sandbox})
         taken = {e.inside.device for e in beside if e.inside}

@@ -56,6 +56,7 @@ class Parents:
     with_new_mac: list[Network] = field(default_factory=list)
     set_going: list[Network] = field(default_factory=list)
     moved: list[tuple[Network, Network]] = field(default_factory=list)
+    _said: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def follow_all(self) -> None:
         """Note how the parents of all networks are now, renames at one blow."""
@@ -148,18 +149,23 @@ class Parents:
         if before == after:
             return
         if before.standstill != after.standstill:
-            said = after.standstill or "it is there"
-            log.warning("parent", extra={"network": after.label, "parent": said})
+            self._say(after, "parent", after.standstill or "it is there")
         if before.halt and not after.standstill:
             self.set_going.append(after)
         if before.base and after.base and before.base.mac != after.base.mac:
             self.with_new_mac.append(after)
         was, now = before.base, after.base
         if was and now and identity.has_moved(was, now):
-            log.warning("parent", extra={"network": after.label, "now": now.name})
+            self._say(after, "now", now.name)
             if (before, after) not in self.moved:  # a verb that failed noted it too
                 self.moved.append((before, after))
         self.records.networks.move(after)
+
+    def _say(self, network: Network, what: str, news: str) -> None:
+        """Log what is new of a network; once, if it cannot be put on record."""
+        if self._said.get((network.id, what)) != news:
+            self._said[network.id, what] = news
+            log.warning("parent", extra={"network": network.label, what: news})
 
     def _with_proxy(self, network: Network) -> Network:
         """Return a network with the device that answers for it as that is now.

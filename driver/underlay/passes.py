@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -10,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from underlay import inside, sparing
 from underlay.announcer import Announcer
 from underlay.builder import Builder
-from underlay.failures import KernelRefused, RecordsUnwritable
 from underlay.kernel import Kernel
 from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
 from underlay.model import Endpoint, Network
 from underlay.modes import mode_of
 from underlay.objects import Link, Object, Owner, Permit, Sysctl
+from underlay.once import Once
 from underlay.parents import Parents
 from underlay.plan import plan
 from underlay.records import Records
@@ -26,8 +25,6 @@ from underlay.settling import Settling
 from underlay.steps import Delete, Step
 from underlay.takeovers import Takeovers
 from underlay.wanted import Needs, Wanted, of_settings, wanted
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -42,7 +39,7 @@ class Passes:
     remnants: Remnants
     announcer: Announcer
     clock: Callable[[], float]
-    _complained: bool = False
+    _once: Once = field(default_factory=Once)
     _missing: dict[Hashable, float] = field(default_factory=dict)
     _again: float | None = None
     _unripe: set[Owner] = field(default_factory=set)
@@ -66,6 +63,7 @@ class Passes:
             self._ledger,
             self._to_tell,
             lambda: self.preview(()),
+            self._once,
         )
 
     def go_round(
@@ -116,10 +114,10 @@ class Passes:
         if not patient:
             self._ledger.noticed = self.clock()
         self.records.networks.turn()
+        with self._once.trying("what Docker ended"):
+            self.records.endings.write()
         failed = self._settle_takeovers(patient=patient)
-        self._as_possible(self.parents.follow_all)
-        self._as_possible(lambda: self.builder.settle_settings(self.clock()))
-        self._heed_parents()
+        self._follow_host()
         at_once = self._stirred_inside(first)
         self._settling.settle(at_once, patient=patient)
         self._announce()
@@ -127,18 +125,35 @@ class Passes:
         if joined is not None:
             joined = [e for e in (fresh.get(j.id, j) for j in joined) if e]
         stirred = self._stirred(only, joined)
+        ripe = self._ripe(stirred, patient=patient)
+        failed += self._settling.settle(ripe, patient=patient)
+        self._announce()
+        with self._once.trying("what was left in sandboxes"):
+            self.remnants.forget_gone()
+        with self._once.trying("the ledger"):
+            self._ledger.write()
+        with self._once.trying("troubles that are over"):
+            self._forgive(stirred | at_once, only, joined)
+        return failed
+
+    def _follow_host(self) -> None:
+        """Note how parents are now, and what the host must be set to."""
+        with self._once.trying("parents"):
+            self.parents.follow_all()
+        with self._once.trying("settings of the host"):
+            self.builder.settle_settings(self.clock())
+        self._heed_parents()
+
+    def _ripe(
+        self, stirred: Mapping[Owner, list[Step]], *, patient: bool
+    ) -> dict[Owner, list[Step]]:
+        """Return whose steps it is time for; a bridge's have been taken already."""
         early = {f[0] for steps in stirred.values() if (f := premature(steps))}
         self._missing = {k: self._missing.get(k, self.clock()) for k in early}
         unripe = (o for o, s in stirred.items() if not self._is_ripe(s))
         self._unripe = set(unripe) if patient else set()
         apart = self._unripe | self.takeovers.owners()
-        ripe = {o: s for o, s in stirred.items() if o not in apart}
-        failed += self._settling.settle(ripe, patient=patient)
-        self._announce()
-        self._as_possible(self.remnants.forget_gone)
-        self._as_possible(self._ledger.write)
-        self._as_possible(self._forgive, stirred | at_once, only, joined)
-        return failed
+        return {o: s for o, s in stirred.items() if o not in apart}
 
     def _settle_takeovers(self, *, patient: bool) -> list[Step]:
         """Settle bridges of ours before all else: others stand on them."""
@@ -150,11 +165,12 @@ class Passes:
         for owner in self.takeovers.owners():
             if patient and not self._patience.has_end(owner):
                 continue
-            try:
+            done = False
+            with self._once.trying(f"bridge {owner.bridged}"):  # even to look or note
                 self.takeovers.settle(owner, take)
-            except (KernelRefused, RecordsUnwritable) as error:  # even to look or note
+                done = True
+            if not done:
                 self._patience.note(owner, failed=True, repaired=False)
-                log.warning("not settled", extra={"error": error})
         return failed
 
     def _stirred_inside(self, joined: Collection[Endpoint]) -> dict[Owner, list[Step]]:
@@ -258,20 +274,11 @@ class Passes:
         """Return the endpoints that are to be put right in their sandboxes, by id."""
         found, changed = self.learning.look(joined, rooms)
         if learning:
-            self._as_possible(lambda: self.learning.note(changed))
+            with self._once.trying("how devices are in sandboxes"):
+                self.learning.note(changed)
             known = {e.id for e in joined if e.inside}
             self._to_tell |= {e.id: e for e in changed if e.id not in known}
         return found
-
-    def _as_possible(self, note: Callable[..., None], *given: object) -> None:
-        """Do a part; what cannot be written or looked at does not stop the others."""
-        try:
-            note(*given)
-            self._complained = False
-        except (RecordsUnwritable, KernelRefused) as error:
-            if not self._complained:
-                log.warning("not done, going on", extra={"error": error})
-            self._complained = True
 
     def _wanted_beside(
         self, seen: Iterable[Object], there: Mapping[str, Endpoint]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface
@@ -47,20 +48,27 @@ class Recovery:
     clock: Callable[[], float]
     containers: Callable[[Collection[str]], Mapping[str, DockerContainer]]
     _complaints: set[str] = field(default_factory=set)
+    _is_begun: bool = False
 
     def begin(self) -> None:
         """Note that Docker was not asked yet: the records may be lost, or old.
 
         To be called before an address is handed out: what containers have that are not
-        on record is kept for them, as far as the kernel tells.
+        on record is kept for them, as far as the kernel tells. Nothing is put right in
+        a sandbox until Docker has answered, or does not.
         """
+        self.engine.passes.learning.is_waiting = True
         try:
-            with self.records.writing():
-                self.records.notes.await_only({ANY})
-                self._keep_addresses()
+            self._begin()
         except RecordsUnwritable as error:
             # Then nothing can be put on record either, and no address handed out.
             log.warning("not recorded", extra={"error": error})
+
+    def _begin(self) -> None:
+        with self.records.writing():
+            self.records.notes.await_only({ANY})
+            self._keep_addresses()
+        self._is_begun = True
 
     def _keep_addresses(self) -> None:
         sandboxes = {e.sandbox for e in self.records.networks.endpoints()} - {""}
@@ -79,8 +87,20 @@ class Recovery:
 
     def before(self) -> Before:
         """Return what is on record, to be called before Docker is asked."""
+        if not self._is_begun:
+            with suppress(RecordsUnwritable):
+                self._begin()
         self.engine.living.expect()
         return Before.of(self.records)
+
+    def do_without(self) -> None:
+        """Have passes go on without Docker, which does not answer.
+
+        Not if nothing could be written at the start: what Docker ended while the last
+        process lived is not on record then.
+        """
+        if self._is_begun:
+            self.engine.passes.learning.is_waiting = False
 
     def heed(self, view: DockerView, before: Before) -> bool:
         """Put on record what Docker lists and the records lack.

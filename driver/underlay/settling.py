@@ -14,6 +14,7 @@ from underlay.learning import Learning
 from underlay.ledger import Ledger
 from underlay.model import Endpoint
 from underlay.objects import Link, Object, Owner, Sysctl
+from underlay.once import Once
 from underlay.parents import Parents
 from underlay.records import Records
 from underlay.remnants import Remnants
@@ -44,6 +45,7 @@ class Settling:
     ledger: Ledger
     to_tell: dict[str, Endpoint]
     preview: Callable[[], tuple[Step, ...]]
+    once: Once
 
     def settle(
         self, stirred: Mapping[Owner, list[Step]], *, patient: bool
@@ -62,13 +64,12 @@ class Settling:
                 found = self.patience.ready(owner, found)
                 if not found:
                     continue
-            steps, version = self._confirmed(owner, found)
-            with self.records.alone():
-                if version and version != self.records.version():
-                    # Somebody may need it by now: it is looked at again.
-                    self.patience.note(owner, failed=True, repaired=False)
-                    continue
-                refused, taken = self._settle(owner, steps, patient=by_step)
+            outcome = self._settle_alone(owner, found, patient=by_step)
+            if outcome is None:
+                # Somebody may need it by now: it is looked at again.
+                self.patience.note(owner, failed=True, repaired=False)
+                continue
+            refused, taken = outcome
             failing = bool(refused and owner.bridged)
             tries = {"failed": failing, "repaired": bool(taken)}
             if self.patience.note(owner, **tries) and not refused:
@@ -77,6 +78,21 @@ class Settling:
                 self.ledger.close(owner, str(fight))
             failed += refused
         return failed
+
+    def _settle_alone(
+        self, owner: Owner, found: list[Step], *, patient: bool
+    ) -> tuple[list[Step], list[Step]] | None:
+        """Take the steps for one owner while nobody else writes.
+
+        Returns those that were refused, and taken; None if the records have changed.
+        """
+        steps, version = self._confirmed(owner, found)
+        outcome = None
+        # What is noted of it may not be written in the end.
+        with self.once.trying("what is noted with a repair"), self.records.alone():
+            if not version or version == self.records.version():
+                outcome = self._settle(owner, steps, patient=patient)
+        return outcome
 
     def _confirmed(
         self, owner: Owner, steps: list[Step]
@@ -100,8 +116,9 @@ class Settling:
         failed: list[Step] = []
         taken: list[Step] = []
         refusal, made = "", False
-        for network in self.records.networks.on_vlan(owner.vlan):
-            self.parents.note(network, self.parents.look(network))
+        with self.once.trying(f"parent of {owner.vlan}"):
+            for network in self.records.networks.on_vlan(owner.vlan):
+                self.parents.note(network, self.parents.look(network))
         steps = list(self._steps_again(owner, stirred))
         for step in self.patience.ready(owner, steps) if patient else steps:
             if any(is_in_vain(step, other) for other in failed):
@@ -163,7 +180,9 @@ class Settling:
             return None, self.remnants.of(owner, places)
         if not (endpoint and network and endpoint.inside) or endpoint.left:
             return None, ()
-        if endpoint.id in self.learning.unlisted or self.kernel.observe({owner.device}):
+        if not self.learning.is_listed(endpoint):
+            return None, ()
+        if self.kernel.observe({owner.device}):
             return None, ()
         room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
         if room is None or not inside.is_mended(network, endpoint, room):

@@ -10,13 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any
 
 from underlay import __version__, status
 from underlay.errors import UnderlayError
-from underlay.httpd import Server
+from underlay.httpd import Answer, Server
 from underlay.kernel.events import Listener
 from underlay.metrics import Metrics
+from underlay.once import Once
 from underlay.reconciler import Loop, Rush
 from underlay.records import Records
 from underlay.settings import Settings
@@ -53,7 +55,13 @@ def start(settings: Settings) -> tuple[Wsgi, Watchers]:
     # Records of its own: who reads much does not keep Docker's calls from theirs.
     reading = Records(settings.records, readonly=True)
     health = _health(parts.records, time.time())
-    server = Server(status.answering(reading, health, metrics.text))
+    answer = status.answering(reading, health, metrics.text)
+
+    def answering(path: str) -> Answer:
+        reading.endings.heed(parts.records.endings.all())
+        return answer(path)
+
+    server = Server(answering)
     watchers = Watchers(parts, settings, reading, server)
     plugin = create_app(
         methods(parts.engine, parts.ipam, watchers.names.wake, watchers.ask_for_names),
@@ -91,7 +99,7 @@ class Watchers:
             retry=EVENTS_RETRY_SECONDS,
         )
         self.names = Loop(
-            lambda: _tidy(parts, self._pass.wake),
+            partial(_tidy, parts, Once(), partial(self.note, None)),
             period=settings.period,
             settle=NAMES_SETTLE_SECONDS,
             least=lambda: NAMES_SETTLE_SECONDS,
@@ -216,12 +224,23 @@ class Watchers:
             records.close()
 
 
-def _tidy(parts: Parts, wake: Callable[[], None]) -> None:
-    parts.cleanup.forget()
+def _tidy(parts: Parts, once: Once, look: Callable[[], None]) -> None:
+    """Do what Docker's view is for; `look` has a pass look everywhere."""
+    with once.trying("history that is too old"):
+        parts.cleanup.forget()
+    with once.trying("what Docker ended"):
+        parts.records.endings.write()
     before = parts.recovery.before()
-    view = parts.dockerd.look()
-    if parts.recovery.heed(view, before):
-        wake()
+    try:
+        view = parts.dockerd.look()
+    except OSError:
+        parts.recovery.do_without()
+        raise
+    if parts.cleanup.note_listed(view):
+        look()
+    with once.trying("what Docker lists"):
+        if parts.recovery.heed(view, before):
+            look()
     parts.cleanup.heed(view)
 
 
@@ -229,10 +248,12 @@ def _health(records: Records, started: float) -> Callable[[], dict[str, Any]]:
     facts = {"version": __version__, "pid": os.getppid(), "started": started}
 
     def health() -> dict[str, Any]:
+        unwritten = [" ".join(ending) for ending in records.endings.all()]
+        error = records.endings.why
         try:
             records.check_there()
-        except UnderlayError as error:
-            return {"ok": False, "error": str(error), **facts}
-        return {"ok": True, "error": "", **facts}
+        except UnderlayError as found:
+            error = str(found)
+        return {"ok": not error, "error": error, "unwritten": unwritten, **facts}
 
     return health

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.disks import unwritable
 from tests.engine.test_verbs import DEVICE, LAN, WEB
 from tests.fakes import Clock, Death, FakeKernel, engine_on
 from underlay.errors import UnderlayError
@@ -124,11 +125,10 @@ def test_a_full_disk_stops_no_teardown(records):
     engine = engine_on(records, kernel)
     for verb in life(engine)[:2]:
         verb()
-    records._database._db.execute("PRAGMA query_only = ON")  # as unwritable as full
-    engine.leave("e1")
-    engine.delete_endpoint("n1", "e1")
+    with unwritable(records):
+        engine.leave("e1")
+        engine.delete_endpoint("n1", "e1")
     assert kernel.links == {}
-    records._database._db.execute("PRAGMA query_only = OFF")
 
 
 def test_records_that_are_gone_or_replaced_are_not_written_on(records):

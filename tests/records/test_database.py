@@ -8,15 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.disks import fail, mend
 from underlay.failures import (
     NoRecords,
+    RecordsBusy,
     RecordsDamaged,
     RecordsTooNew,
     RecordsTooOld,
     RecordsUnwritable,
 )
 from underlay.model import Network
-from underlay.records import Records
+from underlay.records import Records, database
 from underlay.records.migrations import MIGRATIONS, migrate
 
 
@@ -195,3 +197,86 @@ def test_what_was_answered_survives_a_power_cut(records):
     with pytest.raises(ZeroDivisionError), records.writing(durable=False):
         raise ZeroDivisionError
     assert records._database.row("PRAGMA synchronous")[0] == 2
+
+
+def impatient(path, monkeypatch):
+    """Records that wait for other writers a tenth of a second only."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(database, "STILL_BUSY_SECONDS", 0.05)
+    return Records(path)
+
+
+def test_while_another_process_writes_nobody_is_alone(path, monkeypatch):
+    fill(path, 1)
+    records = impatient(path, monkeypatch)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    went_on = []
+    for _ in range(2):  # the second does not wait for long
+        with pytest.raises(RecordsBusy, match=r"E-510 .* held by "), records.alone():
+            went_on.append(1)
+    assert went_on == []
+    assert records._database.row("PRAGMA busy_timeout")[0] == 50
+    other.execute("ROLLBACK")
+    other.execute("PRAGMA busy_timeout = 0")
+    with records.writing():
+        pass
+    assert records._database.row("PRAGMA busy_timeout")[0] == 100
+    with records.alone(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.close()
+    records.close()
+
+
+@pytest.mark.parametrize("how", ["writing", "alone"])
+def test_a_commit_that_fails_leaves_no_transaction_open(records, how):
+    fail(records, "COMMIT", "PRAGMA synchronous = FULL")
+    with pytest.raises(RecordsUnwritable), getattr(records, how)():
+        records.networks.add(Network("lost"))
+    mend(records)
+    assert not records._database._db.in_transaction
+    with records.writing():
+        records.networks.add(Network("n1"))
+    assert [n.id for n in records.networks.all()] == ["n1"]
+
+
+@pytest.mark.parametrize("how", [{}, {"durable": False}])
+def test_what_went_wrong_is_not_hidden_by_what_fails_after_it(records, how):
+    fail(records, "COMMIT", "ROLLBACK", "PRAGMA synchronous = FULL")
+    with pytest.raises(ZeroDivisionError), records.alone():
+        records.networks.add(Network("n1"))
+        raise ZeroDivisionError
+    mend(records)
+    records._database._db.execute("ROLLBACK")
+    fail(records, "ROLLBACK")
+    with pytest.raises(ZeroDivisionError), records.writing(**how):
+        raise ZeroDivisionError
+    mend(records)
+
+
+def test_on_a_disk_that_cannot_be_written_somebody_goes_on_alone(records):
+    fail(records, "BEGIN IMMEDIATE")
+    with records.alone():
+        assert not records._database._db.in_transaction
+    mend(records)
+
+
+def test_a_writer_that_came_in_vain_does_not_make_the_next_one_careless(
+    path, monkeypatch
+):
+    records = impatient(path, monkeypatch)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RecordsBusy), records.writing(durable=False):
+        pass
+    other.execute("ROLLBACK")
+    assert records._database.row("PRAGMA synchronous")[0] == 2
+    # Where that could not be set back at once, it is before the next transaction.
+    fail(records, "PRAGMA synchronous = FULL")
+    with records.writing(durable=False):
+        pass
+    mend(records)
+    with records.writing():
+        assert records._database.row("PRAGMA synchronous")[0] == 2
+    other.close()
+    records.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from underlay.records.addresses import Addresses
 from underlay.records.database import Database
+from underlay.records.endings import Endings
 from underlay.records.networks import Networks
 from underlay.records.notes import Notes
 from underlay.records.repairs import Repairs
@@ -23,6 +24,7 @@ class Records:
         """Open the records at `path`; see Database for what it raises."""
         self._database = Database(path, readonly=readonly, verify=verify)
         self.path = path
+        self.endings = Endings(self._database)
         self.networks = Networks(self._database)
         self.addresses = Addresses(self._database)
         self.notes = Notes(self._database)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from underlay.errors import UnderlayError
 from underlay.failures import (
     NoRecords,
     NotAllowed,
+    RecordsBusy,
     RecordsDamaged,
     RecordsTooOld,
     RecordsUnwritable,
@@ -21,6 +22,8 @@ from underlay.failures import (
 from underlay.records.migrations import MIGRATIONS, MODE, check_version, migrate
 
 BUSY_SECONDS = 10
+# How long those wait who come after one that waited in vain: a teardown is to be quick.
+STILL_BUSY_SECONDS = 0.5
 
 
 class Database:
@@ -40,6 +43,9 @@ class Database:
         self.path = path
         self._readonly = readonly
         self._lock = threading.RLock()
+        self._is_short = False
+        # Called before each transaction, with the lock held.
+        self.first: Callable[[], None] = lambda: None
         self._find(path, readonly=readonly)
         with self._translated():
             self._db = sqlite3.connect(
@@ -75,6 +81,7 @@ class Database:
 
     def _prepare(self, readonly: bool, verify: bool) -> None:
         self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.execute("PRAGMA temp_store = MEMORY")  # there when the disk is not
         if verify:
             verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
@@ -97,6 +104,16 @@ class Database:
             why = "another file has taken its place; start the service again"
             raise RecordsUnwritable(path=self.path, why=why)
 
+    @property
+    def lock(self) -> threading.RLock:
+        """What whoever reads or writes holds."""
+        return self._lock
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a transaction is open."""
+        return self._db.in_transaction
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -107,42 +124,88 @@ class Database:
         """Hold the one write transaction; any exception rolls it back.
 
         It excludes the writers of other processes too. What is not `durable` survives
-        any death of a process, and a power cut only with the next write that is.
-        Raises RecordsUnwritable.
+        any death of a process, and a power cut only with the next write that is. What
+        could not be written before is written first. Raises RecordsUnwritable.
         """
         with self._lock:
-            if not durable:
-                self.run("PRAGMA synchronous = NORMAL")
-            self.run("BEGIN IMMEDIATE")
+            self.first()
+            with self.transaction(durable=durable):
+                yield
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Hold a write transaction; the caller holds the lock."""
+        # Set each time: it may not have been possible after the last one.
+        self.run(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        try:
+            self._begin()
             try:
                 yield
                 self.run("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                self._roll_back()
                 raise
-            finally:
-                if not durable:
-                    self.run("PRAGMA synchronous = FULL")
+        finally:
+            if not durable:
+                with suppress(sqlite3.Error):
+                    self._db.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep everybody from writing, as far as anybody can write at all.
 
         For touching the kernel, by records that do not change meanwhile. What is noted
-        inside is kept; that it cannot be is told to whoever notes it.
+        inside is kept whatever the end is. Raises RecordsBusy if another process is
+        writing, and RecordsUnwritable at the end if what was noted cannot be kept.
         """
         with self._lock:
-            try:
-                self.run("BEGIN IMMEDIATE")
-            except RecordsUnwritable:
-                yield
-                return
+            is_alone = self._begin_alone()
             try:
                 yield
-            finally:
-                if self._db.in_transaction:
-                    self.run("COMMIT")
+            except BaseException:
+                if is_alone:
+                    with suppress(RecordsUnwritable):  # it must not hide what was wrong
+                        self._commit()
+                raise
+            if is_alone:
+                self._commit()
+
+    def _begin_alone(self) -> bool:
+        """Begin a transaction; tell whether anybody can: nobody on a full disk."""
+        try:
+            self._begin()
+        except RecordsBusy:
+            raise
+        except RecordsUnwritable:
+            return False
+        return True
+
+    def _begin(self) -> None:
+        try:
+            self.run("BEGIN IMMEDIATE")
+        except RecordsBusy:
+            self._wait_for_others(STILL_BUSY_SECONDS)
+            raise
+        if self._is_short:
+            self._wait_for_others(BUSY_SECONDS)
+
+    def _wait_for_others(self, seconds: float) -> None:
+        self._is_short = seconds < BUSY_SECONDS
+        self._db.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+    def _commit(self) -> None:
+        try:
+            if self._db.in_transaction:  # SQLite ends it itself on a full disk
+                self.run("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        """Leave no transaction open; nothing it meets hides why."""
+        if self._db.in_transaction:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
 
     def version(self) -> tuple[int, int]:
         """Return what is another after every change, by this process or another."""
@@ -179,6 +242,8 @@ class Database:
         denied = code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
         if denied or (self._readonly and code == sqlite3.SQLITE_READONLY):
             return NotAllowed(what=f"reading {self.path}", why=error)
+        if code == sqlite3.SQLITE_BUSY:
+            return RecordsBusy(path=self.path, seconds=BUSY_SECONDS, why=error)
         if code in _UNWRITABLE:
             return RecordsUnwritable(path=self.path, why=error)
         return error
@@ -189,7 +254,6 @@ _UNWRITABLE = frozenset(
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
     }
 )

@@ -41,7 +41,10 @@ _ENDPOINT = (
 
 
 class Networks:
-    """The tables `network`, `vlan`, `endpoint`, `sandbox` and `remnant`."""
+    """The tables `network`, `vlan`, `endpoint`, `sandbox` and `remnant`.
+
+    What is written goes to `main`: what is read may be a view of it (endings.py).
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -55,7 +58,7 @@ class Networks:
     def add(self, network: Network) -> None:
         """Put a network on record."""
         self._db.run(
-            "INSERT INTO network"
+            "INSERT INTO main.network"
             " (id, options, internal, segments, parent, base, halt, created)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             network.id,
@@ -72,7 +75,8 @@ class Networks:
     def move(self, network: Network) -> None:
         """Note what a network stands on from now on, or why on nothing."""
         self._db.run(
-            "UPDATE network SET parent = ?, base = ?, absent = ?, halt = ?, here = ?,"
+            "UPDATE main.network SET parent = ?, base = ?, absent = ?, halt = ?,"
+            " here = ?,"
             " mac = ?, mtu = ? WHERE id = ?",
             network.parent,
             _packed_identity(network.base),
@@ -83,13 +87,13 @@ class Networks:
             network.mtu,
             network.id,
         )
-        self._db.run("DELETE FROM vlan WHERE network = ?", network.id)
+        self._db.run("DELETE FROM main.vlan WHERE network = ?", network.id)
         self._add_vlans(network)
 
     def _add_vlans(self, network: Network) -> None:
         for height, name in enumerate(network.vlans):
             self._db.run(
-                "INSERT INTO vlan (network, height, name) VALUES (?, ?, ?)",
+                "INSERT INTO main.vlan (network, height, name) VALUES (?, ?, ?)",
                 network.id,
                 height,
                 name,
@@ -140,16 +144,16 @@ class Networks:
 
     def rename(self, identity: str, name: str) -> None:
         """Note the name Docker's API gave a network."""
-        self._db.run("UPDATE network SET name = ? WHERE id = ?", name, identity)
+        self._db.run("UPDATE main.network SET name = ? WHERE id = ?", name, identity)
 
     def remove(self, identity: str) -> None:
         """Take a network, its endpoints and their sandboxes off the record."""
-        self._db.run("DELETE FROM network WHERE id = ?", identity)
+        self._db.run("DELETE FROM main.network WHERE id = ?", identity)
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
         """Put an endpoint on record."""
         self._db.run(
-            "INSERT INTO endpoint"
+            "INSERT INTO main.endpoint"
             " (id, network, ipv4, ipv6, mac, options, container, created)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             endpoint.id,
@@ -239,7 +243,9 @@ class Networks:
         """Take an endpoint and its sandbox off the record, if the network has it."""
         return bool(
             self._db.run(
-                "DELETE FROM endpoint WHERE id = ? AND network = ?", identity, network
+                "DELETE FROM main.endpoint WHERE id = ? AND network = ?",
+                identity,
+                network,
             )
         )
 
@@ -269,13 +275,14 @@ class Networks:
     def name_container(self, endpoint: str, container: str) -> None:
         """Note the container an endpoint belongs to, as Docker's API told."""
         self._db.run(
-            "UPDATE endpoint SET container = ? WHERE id = ?", container, endpoint
+            "UPDATE main.endpoint SET container = ? WHERE id = ?", container, endpoint
         )
 
     def join(self, endpoint: str, path: str) -> None:
         """Note the sandbox Docker moves the endpoint's device into."""
         self._db.run(
-            "INSERT INTO sandbox (endpoint, path) VALUES (?, ?) ON CONFLICT (endpoint)"
+            "INSERT INTO main.sandbox (endpoint, path) VALUES (?, ?)"
+            " ON CONFLICT (endpoint)"
             " DO UPDATE SET path = excluded.path, left = 0, device = ''",
             endpoint,
             path,
@@ -287,7 +294,7 @@ class Networks:
         if inside is None:
             return
         self._db.run(
-            "UPDATE sandbox SET device = ?, mtu = ?, defaults = ?, settings = ?,"
+            "UPDATE main.sandbox SET device = ?, mtu = ?, defaults = ?, settings = ?,"
             " without = ?, beside = ? WHERE endpoint = ? AND path = ?",
             inside.device,
             inside.mtu,
@@ -302,12 +309,12 @@ class Networks:
     def stay(self, endpoint: str) -> None:
         """Note that the device does not leave after all, as far as it is on record."""
         self._db.run(
-            "UPDATE sandbox SET left = 0, device = '' WHERE endpoint = ?", endpoint
+            "UPDATE main.sandbox SET left = 0, device = '' WHERE endpoint = ?", endpoint
         )
 
     def leave(self, endpoint: str) -> None:
         """Note that the device is on its way out of the sandbox."""
-        self._db.run("UPDATE sandbox SET left = 1 WHERE endpoint = ?", endpoint)
+        self._db.run("UPDATE main.sandbox SET left = 1 WHERE endpoint = ?", endpoint)
 
 
 def _packed_identity(found: Identity | None) -> str:

@@ -1,0 +1,112 @@
+"""What Docker ended while nothing could be written: heeded at once, written later.
+
+Docker forgets an endpoint whatever it is answered, and whoever was disconnected must
+stay so. So an ending that cannot be written (a full disk) is remembered in memory, and
+whoever reads the records finds it done: views of SQLite's temporary schema take the
+place of the tables. It is written before anything else is, in the order it came.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+
+from underlay.errors import UnderlayError
+from underlay.records.database import Database
+
+log = logging.getLogger(__name__)
+
+# Docker's verb, and the ids it came with.
+Ending = tuple[str, ...]
+# What no reader sees any more after a verb, by the last id.
+_HIDDEN = {"Leave": "sandbox", "DeleteEndpoint": "endpoint", "DeleteNetwork": "network"}
+
+
+class Endings:
+    """Those of this process that are not on record yet."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._known: dict[Ending, None] = {}
+        self._acts: dict[str, Callable[..., None]] = {}
+        self._why = ""
+        self._heeded: list[Ending] = []
+        database.first = self.write
+
+    def by(self, verb: str, act: Callable[..., None]) -> None:
+        """Have an ending put on record by this: part of a transaction, with its ids."""
+        self._acts[verb] = act
+
+    def remember(self, why: UnderlayError, verb: str, *ids: str) -> None:
+        """Have an ending hold, though it could not be put on record."""
+        with self._db.lock:
+            log.warning(
+                "not on record yet, remembered",
+                extra={"ending": " ".join((verb, *ids)), "error": why},
+            )
+            self._known[verb, *ids] = None
+            self._why = str(why)
+            self._hide([(verb, *ids)])
+
+    def all(self) -> list[Ending]:
+        """Return what is not on record yet, oldest first."""
+        return list(self._known)
+
+    @property
+    def why(self) -> str:
+        """Why something is not on record yet, "" if all is."""
+        return self._why if self._known else ""
+
+    def write(self) -> None:
+        """Put on record what is not yet; raises RecordsUnwritable."""
+        with self._db.lock:
+            if not self._known or self._db.is_writing:
+                return
+            with self._db.transaction():
+                self._show()
+                for verb, *ids in self._known:
+                    self._acts[verb](*ids)
+            log.warning("on record by now", extra={"endings": len(self._known)})
+            self._known.clear()
+
+    def heed(self, endings: Collection[Ending]) -> None:
+        """Have readers find these done and no others: they are another writer's."""
+        with self._db.lock:
+            if list(endings) != self._heeded:
+                self._show()
+                self._hide(endings)
+                self._heeded = list(endings)
+
+    def _hide(self, endings: Collection[Ending]) -> None:
+        for statement in _VIEWS if endings else ():
+            self._db.run(statement.format(columns=self._sandbox_columns()))
+        for verb, *ids in endings:
+            if what := _HIDDEN.get(verb):
+                self._db.run(_HIDE, what, ids[-1])
+
+    def _show(self) -> None:
+        for what in ("VIEW sandbox", "VIEW endpoint", "VIEW network", "TABLE ended"):
+            kind, name = what.split()
+            self._db.run(f"DROP {kind} IF EXISTS temp.{name}")
+
+    def _sandbox_columns(self) -> str:
+        rows = self._db.rows("SELECT name FROM pragma_table_info('sandbox', 'main')")
+        names = [row["name"] for row in rows]
+        return ", ".join(_LEFT if name == "left" else name for name in names)
+
+
+_HIDE = "INSERT INTO temp.ended (what, id) VALUES (?, ?) ON CONFLICT DO NOTHING"
+_LEFT = (
+    '("left" OR endpoint IN'
+    " (SELECT id FROM temp.ended WHERE what = 'sandbox')) AS \"left\""
+)
+_VIEWS = (
+    "CREATE TEMP TABLE IF NOT EXISTS ended"
+    " (what TEXT, id TEXT, PRIMARY KEY (what, id)) STRICT, WITHOUT ROWID",
+    "CREATE TEMP VIEW IF NOT EXISTS network AS SELECT * FROM main.network"
+    " WHERE id NOT IN (SELECT id FROM temp.ended WHERE what = 'network')",
+    "CREATE TEMP VIEW IF NOT EXISTS endpoint AS SELECT * FROM main.endpoint"
+    " WHERE id NOT IN (SELECT id FROM temp.ended WHERE what = 'endpoint')"
+    " AND network NOT IN (SELECT id FROM temp.ended WHERE what = 'network')",
+    "CREATE TEMP VIEW IF NOT EXISTS sandbox AS SELECT {columns} FROM main.sandbox",
+)

@@ -1,0 +1,295 @@
+"""What Docker ends while nothing can be written: it holds, and is written later."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from tests.disks import WAYS, small_disk, unwritable
+from tests.engine.test_recovery import view
+from tests.engine.test_repair import FOUR, GATEWAY4, MODES, ROOM, World, take_device
+from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
+from underlay import status
+from underlay.cleanup import Cleanup
+from underlay.failures import RecordsUnwritable
+from underlay.model import Device, Endpoint, Network
+from underlay.objects import Owner
+from underlay.records import Records
+from underlay.recovery import Recovery
+from underlay.views import DockerEndpoint, DockerNetwork
+
+
+@pytest.fixture(params=MODES)
+def world(request, records):
+    return World(records, MODES[request.param])
+
+
+def back_to_host(world):
+    """Do as Docker does between Leave and DeleteEndpoint."""
+    link = world.kernel.rooms[ROOM]["eth0"]
+    others = dict(world.kernel.others)
+    world.kernel.lose(ROOM, "eth0")
+    assert others.keys() >= world.kernel.others.keys()
+    device = Owner("n1", "e1").device
+    world.kernel.links[device] = replace(link, name=device, sandbox="", up=False)
+
+
+def disconnect(world):
+    world.engine.leave("e1")
+    back_to_host(world)
+    world.engine.delete_endpoint("n1", "e1")
+
+
+def pass_by(world, times=6):
+    for _ in range(times):
+        world.look("", ROOM)
+        world.time.now += 60
+
+
+def there(world):
+    """Return what there is in the host and in the sandbox, but settings."""
+    links = {*world.kernel.links, *world.kernel.rooms[ROOM]}
+    return links, set(world.kernel.others)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whoever_is_disconnected_stays_so_though_nothing_can_be_written(world, way):
+    records = world.engine.records
+    with unwritable(records, way):
+        disconnect(world)
+        for _ in range(6):
+            try:
+                world.look("", ROOM)
+            except RecordsUnwritable:
+                assert way == "held"  # then nobody touches the kernel
+            world.time.now += 60
+        assert "eth0" not in world.kernel.rooms[ROOM]
+        assert Owner("n1", "e1").device not in world.kernel.links
+        if way != "held":  # nothing that others share was touched then
+            assert world.engine.preview() == ()
+        assert status.status(records)["endpoints"] == []
+        unwritten = there(world)
+    assert records.endings.all() == [("Leave", "e1"), ("DeleteEndpoint", "n1", "e1")]
+    assert "E-5" in records.endings.why
+    pass_by(world)
+    assert (records.endings.all(), records.endings.why) == ([], "")
+    assert records.networks.endpoints() == []
+    if way != "held":
+        assert there(world) == unwritten
+    again = Records(records.path)
+    assert again.networks.endpoints() == []
+    again.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_has_left_is_not_put_back_before_it_is_deleted(world, way):
+    with unwritable(world.engine.records, way):
+        world.engine.leave("e1")
+        world.kernel.lose(ROOM, "eth0")
+        [found] = world.engine.records.networks.endpoints()
+        assert found.left
+        assert world.engine.records.networks.leaving() == [found]
+        assert world.engine.records.networks.joined() == []
+        if way != "held":
+            pass_by(world)
+        assert "eth0" not in world.kernel.rooms[ROOM]
+    pass_by(world)
+    assert "eth0" not in world.kernel.rooms[ROOM]
+    [found] = world.engine.records.networks.endpoints()
+    assert found.left
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_teardown_succeeds_and_is_written_before_anything_else(records, way):
+    world = World(records, MODES["routed"])
+    claims, address = list(world.made), str(world.given[0].ip)
+    with unwritable(records, way):
+        disconnect(world)
+        for claim, given in zip(claims, world.given, strict=True):
+            world.ipam.release_address(claim, str(given.ip))
+        world.engine.delete_network("n1")
+        world.ipam.release_address(claims[0], str(GATEWAY4))
+        for claim in claims:
+            world.ipam.release_pool(claim)
+            world.ipam.release_pool(claim)  # Docker repeats what it got no answer to
+        assert records.networks.all() == []
+        assert world.kernel.links == {}
+        with pytest.raises(RecordsUnwritable):
+            world.ipam.request_pool("10.0.0.0/24", "", {}, 4)
+    assert len(records.endings.all()) == 2 + 2 + 1 + 1 + 2
+    claim = world.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
+    assert records.endings.all() == []
+    assert records.addresses.claim(claims[0]) is None
+    assert [p.subnet for p in records.addresses.pools()] == [FOUR]
+    assert world.ipam.request_address(claim, address, "").ip == world.given[0].ip
+
+
+def test_an_address_is_free_again_as_soon_as_that_is_written(records):
+    world = World(records, MODES["routed"])
+    claim, address = world.made[0], str(world.given[0].ip)
+    with unwritable(records):
+        disconnect(world)
+        world.ipam.release_address(claim, address)
+    assert str(world.ipam.request_address(claim, address, "").ip) == address
+
+
+def test_a_death_before_it_is_written_leaves_what_docker_lists_to_tell(tmp_path):
+    path = tmp_path / "underlay.db"
+    records = Records(path)
+    world = World(records, MODES["macvlan"])
+    with unwritable(records):
+        disconnect(world)
+    records.close()
+    records = Records(path)  # another process: nobody knows of it
+    try:
+        world.engine = engine_on(records, world.kernel, world.time)
+        recovery = Recovery(
+            records, world.kernel, world.engine, world.time, lambda _: {}
+        )
+        cleanup = cleanup_on(world)
+        world.time.now += 600
+        with unwritable(records):
+            recovery.begin()
+            pass_by(world)
+            recovery.do_without()  # dockerd does not answer
+            pass_by(world)
+            assert "eth0" not in world.kernel.rooms[ROOM]
+            assert cleanup.note_listed(view(docker_network()))
+            assert not cleanup.note_listed(view(docker_network()))
+            pass_by(world)
+            assert "eth0" not in world.kernel.rooms[ROOM]
+        recovery.before()
+        pass_by(world)
+        assert "eth0" not in world.kernel.rooms[ROOM]
+    finally:
+        records.close()
+
+
+def docker_network(*endpoints):
+    return DockerNetwork(
+        id="n1", name="lan", domain="", subnets=(), ours=True,
+        options=MODES["macvlan"], segments=(), ranges=(), endpoints=endpoints,
+    )  # fmt: skip
+
+
+def cleanup_on(world):
+    records = world.engine.records
+    ipam = ipam_on(records, world.time, world.kernel)
+    return Cleanup(
+        records=records, kernel=world.kernel, engine=world.engine, ipam=ipam,
+        clock=world.time, monotonic=world.time, grace=60.0, history_days=1.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_service_that_starts_puts_right_in_sandboxes_once_it_asked_docker(
+    records, answers
+):
+    world = World(records, MODES["macvlan"])
+    recovery = Recovery(records, world.kernel, world.engine, world.time, lambda _: {})
+    recovery.begin()
+    take_device(world)
+    pass_by(world)
+    assert "eth0" not in world.kernel.rooms[ROOM]
+    if answers:
+        listed = DockerEndpoint("e1", "c-web", "web", "", ())
+        assert cleanup_on(world).note_listed(view(docker_network(listed)))
+    else:
+        recovery.do_without()
+    pass_by(world)
+    assert "eth0" in world.kernel.rooms[ROOM]
+
+
+def test_the_clean_up_goes_on_though_nothing_can_be_written(records):
+    world = World(records, MODES["macvlan"])
+    cleanup = cleanup_on(world)
+    world.time.now += 600
+    with unwritable(records):
+        for _ in range(3):
+            cleanup.heed(view(docker_network()))
+            world.time.now += 100
+        # In its sandbox it lives, so it is not freed, but it is not put right either.
+        assert not world.engine.passes.learning.is_listed(
+            records.networks.endpoint("e1")
+        )
+        world.kernel.lose(ROOM, "eth0")
+        for _ in range(3):
+            cleanup.heed(view(docker_network()))
+            world.time.now += 100
+        assert records.networks.endpoints() == []
+    pass_by(world)
+    assert records.networks.endpoints() == []
+
+
+def test_what_cannot_be_written_is_logged_once_however_many_passes_there_are(
+    records, caplog
+):
+    world = World(records, MODES["macvlan"])
+    with unwritable(records), caplog.at_level(logging.INFO):
+        # Something to note in each pass: a new MAC of the parent, and a repair.
+        mac = "52:54:00:00:00:77"
+        world.kernel.strangers["eth0"] = Device("eth0", "", mac, 1500)
+        for _ in range(5):
+            take_device(world)
+            pass_by(world, 1)
+        assert "eth0" in world.kernel.rooms[ROOM]
+    said = [
+        (r.msg, getattr(r, "part", ""), getattr(r, "parent", ""))
+        for r in caplog.records
+        if r.levelno >= logging.WARNING
+    ]
+    assert len(said) == len(set(said)), said
+    assert {part for msg, part, _ in said if msg == "not done, going on"} >= {
+        "parents", "the ledger"
+    }  # fmt: skip
+
+
+def test_a_parent_that_moved_under_a_vlan_stops_nobody_s_repair(records):
+    kernel, time = FakeKernel(), Clock()
+    engine = engine_on(records, kernel, time)
+    for number, parent in enumerate(("eth0.50", "eth0")):
+        options = {"parent": parent, "host_access": "off"}
+        engine.create_network(Network(f"n{number}", options))
+        engine.create_endpoint(Endpoint(f"e{number}", f"n{number}"))
+    device = kernel.strangers.pop("eth0")
+    kernel.strangers["lan0"] = replace(device, name="lan0")
+    for link in list(kernel.links):
+        kernel.links.pop(link)
+    with unwritable(records, "read-only"):
+        engine.reconcile()
+        engine.reconcile()  # raised RecordsUnwritable for all of them
+    kernel.strangers["eth0"] = kernel.strangers.pop("lan0")
+    engine.reconcile()
+    assert {Owner("n0", "e0").device, Owner("n1", "e1").device} <= set(kernel.links)
+
+
+def test_a_disk_that_is_full_in_truth(tmp_path):
+    with small_disk(tmp_path / "disk") as (fill, make_room):
+        records = Records(tmp_path / "disk" / "underlay.db")
+        world = World(records, MODES["routed"])
+        claim = world.made[0]
+        fill()
+        with pytest.raises(RecordsUnwritable, match="full"):
+            world.ipam.request_pool("10.9.0.0/24", "", {}, 4)
+        disconnect(world)
+        world.ipam.release_address(claim, str(world.given[0].ip))
+        pass_by(world)
+        assert "eth0" not in world.kernel.rooms[ROOM]
+        assert records.networks.endpoints() == []
+        assert len(records.endings.all()) == 3
+        other = Records(records.path, readonly=True)
+        assert [e.id for e in other.networks.endpoints()] == ["e1"]
+        other.endings.heed(records.endings.all())  # as the command line does
+        assert other.networks.endpoints() == []
+        other.endings.heed([])
+        assert [e.id for e in other.networks.endpoints()] == ["e1"]
+        other.close()
+        make_room()
+        pass_by(world)
+        assert records.endings.all() == []
+        records.close()
+        records = Records(tmp_path / "disk" / "underlay.db", verify=True)
+        assert records.networks.endpoints() == []
+        records.close()
