@@ -277,8 +277,13 @@ class FakeKernel:
         return frozenset(a for a in addresses if device not in self.silent)
 
     def announce(
-        self, sandbox: str, device: str, addresses: Collection[Address]
-    ) -> None:
+        self,
+        sandbox: str,
+        device: str,
+        addresses: Collection[Address],
+        gateways: Collection[Address],
+        seconds: float,
+    ) -> frozenset[Address]:
         self.assert_may_wait()
         there = self.rooms.get(sandbox, {}) if sandbox else self.strangers
         if device not in there:
@@ -288,6 +293,9 @@ class FakeKernel:
             told &= self.answered_by(device)
         if told:
             self.announced.append((sandbox, device, told))
+        # A gateway that is not heard in that time has not answered.
+        heard = {g.version for g in gateways if str(g) in self.answered and seconds}
+        return frozenset(a for a in told if a.version in heard)
 
     def answered_by(self, device: str) -> frozenset[Address]:
         entries = (o for o in self.others.values() if isinstance(o, Neighbour))

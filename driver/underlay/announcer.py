@@ -6,11 +6,12 @@ cache likes, and engines before 28 announce nothing.
 
 from __future__ import annotations
 
+import errno
 import heapq
 import logging
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from underlay.kernel import Kernel
@@ -18,38 +19,95 @@ from underlay.model import Address, Endpoint
 
 log = logging.getLogger(__name__)
 
-# A switch may be learning still, a frame may be lost.
-AFTER_SECONDS = (0.0, 1.0, 3.0, 7.0)
+# From one to the next. A switch may be learning still, a frame may be lost, a port may
+# forward nothing for half a minute (spanning tree).
+PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+# So many are sent whatever the gateway says: it is not the only neighbour.
+ALWAYS = 3
+# How long the gateway may take to answer. It answers in a millisecond, as a rule.
+ANSWER_SECONDS = 0.2
 # The kernel takes its time for each, without work: the containers of a host share it.
 AT_ONCE = 16
+# A sandbox that is gone, or a file where it was pinned.
+_GONE = (errno.ENOENT, errno.EINVAL)
 # The path of a sandbox, "" for the host, and a device there.
 _Place = tuple[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """Addresses to be announced at a place when it is `due`, as was done `sent` times.
+
+    `number` is that of the last telling about an endpoint there: older ones are void.
+    """
+
+    place: _Place
+    endpoint: str
+    addresses: frozenset[Address]
+    gateways: frozenset[Address]
+    due: float
+    number: int
+    sent: int = 0
+
+    @property
+    def key(self) -> Hashable:
+        return self.place, self.endpoint
+
+    @property
+    def may_end(self) -> bool:
+        """Whether an answer to the next announcement is the end of it."""
+        return self.sent + 1 >= ALWAYS
+
+    def after(self, confirmed: Collection[Address], now: float) -> _Telling | None:
+        """Return what is left to be announced after one more time, if anything is."""
+        left = self.addresses.difference(confirmed if self.may_end else ())
+        if not left or self.sent == len(PAUSES_SECONDS):
+            return None
+        due = now + PAUSES_SECONDS[self.sent]
+        return replace(self, addresses=left, due=due, sent=self.sent + 1)
+
+
 @dataclass
 class Announcer:
-    """Announces at once, and again with growing pauses. `clock` in seconds."""
+    """Announces at once, and again with growing pauses, until the gateway answers.
+
+    An answer to an address proves that the way back works. `clock` in seconds.
+    """
 
     kernel: Kernel
     clock: Callable[[], float]
-    _due: list[tuple[float, int, _Place, Endpoint]] = field(default_factory=list)
-    _turns: Iterator[int] = field(default_factory=count)
+    _waiting: list[tuple[float, int, _Telling]] = field(default_factory=list)
+    # Those that are due: first of all who was never announced.
+    _ready: list[tuple[int, int, _Telling]] = field(default_factory=list)
+    _numbers: dict[Hashable, int] = field(default_factory=dict)
+    _counter: Iterator[int] = field(default_factory=count)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopping: bool = False
 
-    def tell(self, endpoint: Endpoint, proxy: str = "") -> None:
+    def tell(
+        self, endpoint: Endpoint, proxy: str = "", gateways: Collection[Address] = ()
+    ) -> None:
         """Have announced what an endpoint has, as far as its device has it then.
 
-        Or as far as `proxy`, a device of the host, answers for it then.
+        Or as far as `proxy`, a device of the host, answers for it then. Begins anew if
+        that is under way. `gateways` are asked whether they reach the addresses.
         """
-        now, device = self.clock(), endpoint.inside.device if endpoint.inside else ""
+        device = endpoint.inside.device if endpoint.inside else ""
         place = ("", proxy) if proxy else (endpoint.sandbox, device)
-        if not place[1]:
+        addresses = frozenset(a.ip for a in endpoint.addresses)
+        if not (place[1] and addresses):
             return
         with self._changed:
-            for pause in AFTER_SECONDS:
-                turn = now + pause, next(self._turns), place, endpoint
-                heapq.heappush(self._due, turn)
+            telling = _Telling(
+                place,
+                endpoint.id,
+                addresses,
+                frozenset(gateways),
+                self.clock(),
+                next(self._counter),
+            )
+            self._numbers[telling.key] = telling.number
+            heapq.heappush(self._waiting, (telling.due, telling.number, telling))
             self._changed.notify()
 
     def run(self) -> None:
@@ -61,7 +119,8 @@ class Announcer:
                 # A process may have too many threads for a moment.
                 log.exception("bug")
             with self._changed:
-                pause = self._due[0][0] - self.clock() if self._due else None
+                due = self._waiting[0][0] if self._waiting else None
+                pause = None if due is None else due - self.clock()
                 if not self._stopping and (pause is None or pause > 0):
                     self._changed.wait(pause)
 
@@ -74,27 +133,50 @@ class Announcer:
     def send(self) -> None:
         """Announce what is due now."""
         while due := self._next():
-            threads = [threading.Thread(target=self._send, args=d) for d in due]
+            threads = [threading.Thread(target=self._send, args=(d,)) for d in due]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
 
-    def _next(self) -> Collection[tuple[_Place, set[Address]]]:
-        """Return where to announce what now: all that one proxy answers for at once."""
-        found: dict[Hashable, tuple[_Place, set[Address]]] = {}
+    def _next(self) -> Collection[list[_Telling]]:
+        """Return what to announce now, together what one proxy answers for."""
+        found: dict[Hashable, list[_Telling]] = {}
         now = self.clock()
         with self._changed:
-            while self._due and self._due[0][0] <= now and len(found) < AT_ONCE:
-                _, turn, place, endpoint = heapq.heappop(self._due)
-                together = turn if place[0] else place
-                _, addresses = found.setdefault(together, (place, set()))
-                addresses |= {a.ip for a in endpoint.addresses}
+            while self._waiting and self._waiting[0][0] <= now:
+                _, number, telling = heapq.heappop(self._waiting)
+                heapq.heappush(self._ready, (telling.sent, number, telling))
+            while self._ready and len(found) < AT_ONCE:
+                _, number, telling = heapq.heappop(self._ready)
+                if self._numbers.get(telling.key) == number:
+                    together = number if telling.place[0] else telling.place
+                    found.setdefault(together, []).append(telling)
         return found.values()
 
-    def _send(self, place: _Place, addresses: set[Address]) -> None:
+    def _send(self, tellings: Collection[_Telling]) -> None:
+        place = next(iter(tellings)).place
+        addresses = {a for t in tellings for a in t.addresses}
+        gateways = {g for t in tellings for g in t.gateways}
+        patience = ANSWER_SECONDS if any(t.may_end for t in tellings) else 0.0
+        confirmed: Collection[Address] = ()
         try:
-            self.kernel.announce(*place, addresses)
+            confirmed = self.kernel.announce(*place, addresses, gateways, patience)
         except OSError as error:
             # It has left since, or is down: then there is nothing to tell.
             log.debug("not announced", extra={"error": error})
+            if error.errno in _GONE:
+                confirmed = addresses
+                tellings = [replace(t, sent=len(PAUSES_SECONDS)) for t in tellings]
+        with self._changed:
+            for telling in tellings:
+                self._go_on(telling, confirmed)
+
+    def _go_on(self, telling: _Telling, confirmed: Collection[Address]) -> None:
+        if self._numbers.get(telling.key) != telling.number:
+            return  # told anew meanwhile
+        rest = telling.after(confirmed, self.clock())
+        if rest is None:
+            del self._numbers[telling.key]
+        else:
+            heapq.heappush(self._waiting, (rest.due, rest.number, rest))

@@ -12,7 +12,7 @@ from underlay.builder import Builder
 from underlay.kernel import Kernel
 from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
-from underlay.model import Endpoint, Network
+from underlay.model import Address, Endpoint, Network
 from underlay.modes import mode_of
 from underlay.objects import Link, Object, Owner, Permit, Sysctl
 from underlay.once import Once
@@ -223,7 +223,7 @@ class Passes:
         for endpoint in self._to_tell.values():
             network = self.records.networks.get(endpoint.network)
             if network and mode_of(network.options).has_segment(network):
-                self.announcer.tell(endpoint, network.proxy)
+                self.announcer.tell(endpoint, *_heard_by(network, endpoint))
         self._to_tell.clear()
 
     def _is_ripe(self, steps: Collection[Step]) -> bool:
@@ -339,6 +339,17 @@ class Passes:
             away = endpoint and endpoint.sandbox and not endpoint.left
             if looked_at is None or not away or owner.endpoint in looked_at:
                 self.records.notes.clear_trouble(trouble.mark)
+
+
+def _heard_by(network: Network, endpoint: Endpoint) -> tuple[str, Collection[Address]]:
+    """Return the device that answers for an endpoint, if any, and its gateways.
+
+    The gateway of who is answered for is this host.
+    """
+    if network.proxy:
+        return network.proxy, ()
+    found = mode_of(network.options).attachment(network, endpoint)
+    return "", [g for g in (found.gateway4, found.gateway6) if g]
 
 
 def _is_simple(steps: Collection[Step]) -> bool:

@@ -109,14 +109,14 @@ def test_a_device_that_took_a_name_over_does_not_share_the_vlan_of_that_name(
     calm(engine)
 
 
-def test_one_container_is_told_of_twice_at_one_time(kernel):
+def test_one_container_told_of_twice_at_one_time_is_announced_once(kernel):
     announcer = Announcer(kernel, Clock())
     kernel.rooms[ROOM] = {"eth0": None}
     web = replace(WEB, sandbox=ROOM, inside=Inside("eth0", 1500))
     announcer.tell(web)
     announcer.tell(replace(web, container="web"))
     announcer.send()
-    assert len(kernel.announced) == 2
+    assert len(kernel.announced) == 1
 
 
 def test_the_ledger_says_that_a_parent_was_followed(engine, kernel):

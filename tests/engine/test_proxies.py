@@ -10,6 +10,7 @@ import pytest
 from tests.engine.test_repair import FOUR, ROOM, World
 from tests.fakes import ETH0
 from underlay import status
+from underlay.announcer import PAUSES_SECONDS
 from underlay.errors import NoParent
 from underlay.health import Healths
 from underlay.model import Endpoint, Network, Setting
@@ -207,7 +208,7 @@ def test_a_record_that_lacks_the_identity_waits_for_the_name(world):
 
 def test_a_new_container_is_announced_on_the_proxy_with_growing_pauses(world):
     assert said(world) == [("", "eth0", ours(world))]
-    for pause in (1.0, 2.0, 4.0):
+    for pause in PAUSES_SECONDS:
         world.time.now += pause
         assert said(world) == [("", "eth0", ours(world))]
     world.time.now += 100.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
 from ipaddress import ip_address
 
 import pytest
@@ -18,6 +19,7 @@ from underlay.objects import Neighbour
 
 FOUR, SIX = ip_address("10.0.0.9"), ip_address("fd00::9")
 MAC, THEIRS, WRONG = (f"02:00:00:00:00:{n:02x}" for n in (9, 1, 0x66))
+GATEWAYS = [ip_address("10.0.0.1"), ip_address("fd00::1")]
 ALL_NODES = ip_address("ff02::1")
 ETH_P_ALL = 3
 
@@ -25,8 +27,12 @@ pytestmark = pytest.mark.usefixtures("namespace")
 
 
 @pytest.fixture
-def neighbour():
-    """Another namespace, at the other end of this one's eth0."""
+def neighbour(namespace):
+    """Another namespace, at the other end of this one's eth0.
+
+    That must be the test's own, so it is asked for here: marks come in no order.
+    """
+    del namespace
     with net.Namespace(f"ulan{secrets.token_hex(3)}", "") as found:
         net.ip(
             f"link set eth0 address {MAC}",
@@ -100,6 +106,84 @@ def test_the_wire_sees_a_request_a_reply_and_an_advertisement(neighbour):
     ipv6 = bytes.fromhex("60000000 0020 3a ff") + SIX.packed + ALL_NODES.packed
     assert frames[2].startswith(ethernet + ipv6 + b"\x88\0")
     assert frames[2][58:] == bytes.fromhex("20000000") + SIX.packed + b"\2\1" + mac
+
+
+def test_a_gateway_that_answers_confirms_an_address(neighbour):
+    before = ip("neigh")
+
+    def confirmed():
+        return announce("eth0", [FOUR, SIX], gateways=GATEWAYS, seconds=0.5)
+
+    # Its IPv6 hears the wire a moment after that is up.
+    wait_until(lambda: confirmed() == {FOUR, SIX}, 10)
+    # It knows the MAC from the question alone.
+    assert MAC in entry(neighbour, FOUR)
+    assert MAC in entry(neighbour, SIX)
+    assert ip("neigh") == before
+
+
+@pytest.mark.parametrize("state", ["stale", "reachable"])
+def test_a_gateway_that_heeds_nothing_unasked_learns_the_mac(neighbour, state):
+    """As those that drop gratuitous ARP and take no advertisement over another MAC."""
+    for address in (FOUR, SIX):
+        words = ("neigh", "replace", str(address), "lladdr", WRONG, "dev", "wire0")
+        neighbour.run("ip", *words, "nud", state)
+    rules = """
+        add table netdev deaf
+        add chain netdev deaf in { type filter hook ingress device wire0 priority 0; }
+        add rule netdev deaf in arp saddr ip 10.0.0.9 arp daddr ip 10.0.0.9 drop
+        add rule netdev deaf in icmpv6 type nd-neighbor-advert drop
+    """
+    neighbour.run("sh", "-ec", f"nft -f - <<'E'\n{rules}\nE")
+    assert announce("eth0", [FOUR, SIX], gateways=GATEWAYS, seconds=5.0) == {FOUR, SIX}
+    assert MAC in entry(neighbour, FOUR)
+    assert MAC in entry(neighbour, SIX)
+
+
+@pytest.mark.usefixtures("neighbour")
+def test_a_gateway_that_is_not_there_or_not_asked_confirms_nothing():
+    nobody = [ip_address("10.0.0.77"), ip_address("fd00::77")]
+    assert announce("eth0", [FOUR, SIX], gateways=nobody, seconds=0.2) == set()
+    assert announce("eth0", [FOUR, SIX], gateways=GATEWAYS) == set()
+    assert announce("eth0", [FOUR], gateways=GATEWAYS[1:], seconds=0.2) == set()
+
+
+def test_an_answer_to_somebody_else_confirms_nothing(neighbour):
+    """Nor does one from somebody else: the gateway and this address are meant."""
+    body = bytes.fromhex("0001 0800 06 04 0002")
+    theirs, mac = (bytes.fromhex(m.replace(":", "")) for m in (THEIRS, MAC))
+    other = ip_address("10.0.0.77").packed
+    gateway = GATEWAYS[0].packed
+    head = mac + theirs + b"\x08\x06" + body
+    frames = [
+        head + theirs + gateway + mac + other,
+        head + theirs + other + mac + FOUR.packed,
+        b"\xff" * 6 + (head + theirs + gateway + mac + FOUR.packed)[6:],
+        (head + theirs + gateway + mac + FOUR.packed)[:40],
+    ]
+    neighbour.run("ip", "addr", "del", "10.0.0.1/24", "dev", "wire0")
+
+    def speak():
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        s.bind(("wire0", 0))
+        return s
+
+    with inside(net.NETNS / neighbour.netns, speak) as wire:
+        done = threading.Event()
+
+        def lie():
+            while not done.wait(0.01):
+                for frame in frames:
+                    wire.send(frame)
+
+        liar = threading.Thread(target=lie)
+        liar.start()
+        try:
+            told = announce("eth0", [FOUR], gateways=GATEWAYS, seconds=0.5)
+        finally:
+            done.set()
+            liar.join()
+    assert told == set()
 
 
 def test_of_what_it_answers_for_a_device_tells_from_an_address_of_its_own(neighbour):

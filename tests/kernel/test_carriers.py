@@ -15,7 +15,8 @@ INDEX = 424_242  # no test has another device of it
 
 
 @pytest.fixture
-def base():
+def base(namespace):
+    del namespace
     net.ip(f"link add base0 index {INDEX} type bridge")
     return links.link_named("base0")
 

@@ -24,8 +24,9 @@ AT_MOST = 2 * (routing._FEW + 300) + links._FEW
 
 
 @pytest.fixture
-def room():
+def room(namespace):
     """A sandbox with a device of ours, and with another one."""
+    del namespace
     found = net.Namespace(f"ulcr{secrets.token_hex(3)}", "")
     Netlink().apply(Create(born(found.netns)))
     inside(

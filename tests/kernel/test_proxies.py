@@ -160,7 +160,7 @@ def test_only_what_the_proxy_answers_for_is_announced_there(host, web):
     four, six = (a.ip for a in web.addresses)
     net.ip(f"neigh del proxy {four} dev eth0")
     create(Neighbour(four, "lo"))
-    host.kernel.announce("", "eth0", [four, six])
+    host.kernel.announce("", "eth0", [four, six], (), 0.0)
     shown = ("neigh", "show", str(six), "dev", "wire0")
     wait_until(lambda: host.wire.mac in host.wire.far.show(*shown), 2)
     assert WRONG in host.wire.far.show("neigh", "show", str(four), "dev", "wire0")

@@ -48,12 +48,18 @@ class Kernel(Protocol):
         """Return which addresses answer on a device, asked anew; for seconds."""
 
     def announce(
-        self, sandbox: str, device: str, addresses: Collection[Address]
-    ) -> None:
+        self,
+        sandbox: str,
+        device: str,
+        addresses: Collection[Address],
+        gateways: Collection[Address],
+        seconds: float,
+    ) -> frozenset[Address]:
         """Tell the segment of a device in a sandbox which addresses it has.
 
         Those of these that it still has; of a device of the host (""), those that it
-        answers for. Raises OSError.
+        answers for. Returns to which of them a gateway answers within `seconds`. Raises
+        OSError.
         """
 
     def is_wireless(self, device: str) -> bool:

@@ -8,58 +8,103 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import time
 from collections.abc import Collection, Iterator
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from underlay import model
-from underlay.kernel import ip, neighbours
+from underlay.kernel import ip, neighbours, raw
 from underlay.kernel.links import index_of
 
 _ETHERNET = struct.Struct("!6s6sH")
-_ARP, _IPV6 = 0x0806, 0x86DD
+_ARP, _IPV6, _EVERYTHING = 0x0806, 0x86DD, 0x0003
 _EVERYBODY, _ALL_NODES_MAC = b"\xff" * 6, b"\x33\x33\0\0\0\1"
 _ALL_NODES = IPv6Address("ff02::1").packed
+# Who may have an address, by its last three bytes (RFC 4291, 2.7.1).
+_SOLICITED, _SOLICITED_MAC = IPv6Address("ff02::1:ff00:0").packed[:13], b"\x33\x33\xff"
 # Hardware and protocol types and lengths, operation, sender, target.
 _ARP_BODY = struct.Struct("!HHBBH6s4s6s4s")
 _REQUEST, _REPLY = 1, 2
 _IPV6_HEADER = struct.Struct("!IHBB16s16s")  # version, length, next, hop limit
 _ICMPV6, _HOPS = 58, 255
-_ADVERTISEMENT = struct.Struct("!BBHI16sBB6s")  # with the target's link-layer option
-_KIND, _OVERRIDE, _TARGET_MAC, _EIGHT_BYTES = 136, 1 << 29, 2, 1
+_DISCOVERY = struct.Struct("!BBHI16sBB6s")  # with an option: a link-layer address
+_SOLICITATION, _ADVERTISEMENT, _OVERRIDE = 135, 136, 1 << 29
+_SOURCE_MAC, _TARGET_MAC, _EIGHT_BYTES = 1, 2, 1
+
+# Where a frame has who answers, and whom: of ARP, and of neighbour discovery.
+_ARP_FROM, _ARP_TO = slice(28, 32), slice(38, 42)
+_TARGET, _IPV6_TO = slice(62, 78), slice(38, 54)
+_LONGEST = 128  # bytes
+_HALF, _BYTE, _IF_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
+# Of all that comes to a device, replies of ARP and neighbour advertisements.
+_ANSWERS = (
+    (_HALF, 0, 0, 12),
+    (_IF_EQUAL, 0, 2, _ARP),
+    (_HALF, 0, 0, 20),
+    (_IF_EQUAL, 5, 6, _REPLY),
+    (_IF_EQUAL, 0, 5, _IPV6),
+    (_BYTE, 0, 0, 20),
+    (_IF_EQUAL, 0, 3, _ICMPV6),
+    (_BYTE, 0, 0, 54),
+    (_IF_EQUAL, 0, 1, _ADVERTISEMENT),
+    (_RETURN, 0, 0, 0xFFFFFFFF),
+    (_RETURN, 0, 0, 0),
+)
 
 
-def what_is_there(device: str, addresses: Collection[model.Address]) -> None:
+def what_is_there(
+    device: str,
+    addresses: Collection[model.Address],
+    gateways: Collection[model.Address] = (),
+    seconds: float = 0.0,
+) -> frozenset[model.Address]:
     """Announce those addresses that a device has; raises OSError."""
     index = index_of(device)
     there = {found.interface.ip for found in ip.addresses({index: device})}
-    announce(device, there.intersection(addresses))
+    return announce(
+        device, there.intersection(addresses), gateways=gateways, seconds=seconds
+    )
 
 
-def what_is_answered(device: str, addresses: Collection[model.Address]) -> None:
+def what_is_answered(
+    device: str,
+    addresses: Collection[model.Address],
+    gateways: Collection[model.Address] = (),
+    seconds: float = 0.0,
+) -> frozenset[model.Address]:
     """Announce those addresses that a device has a proxy entry for; raises OSError."""
     index = index_of(device)
     there = set(neighbours.answered_on(index, device))
     own = (a.interface.ip for a in ip.addresses({index: device}))
     speaker = next((a for a in own if a.version == 6 and a.is_link_local), None)
-    announce(device, there.intersection(addresses), speaker)
+    return announce(device, there.intersection(addresses), speaker, gateways, seconds)
 
 
 def announce(
     device: str,
     addresses: Collection[model.Address],
     speaker: IPv6Address | None = None,
-) -> None:
+    gateways: Collection[model.Address] = (),
+    seconds: float = 0.0,
+) -> frozenset[model.Address]:
     """Tell the wire of a device that addresses are at its MAC; raises OSError.
 
-    In the calling thread's namespace. Nobody answers: whoever has an entry for one of
-    them corrects it. `speaker` is the device's own address, where those of IPv6 are
-    not. Takes some 10 ms, without work: the kernel's, to close the socket.
+    In the calling thread's namespace. Whoever has an entry for one of them corrects it.
+    `speaker` is the device's own address, where those of IPv6 are not.
+
+    Each address also asks the gateways of its family, which corrects the entries of
+    those that heed nothing else. Returns for which addresses one of them answers within
+    `seconds`: to this MAC, so the way back works. The kernel's table of neighbours has
+    no part in it. Takes some 10 ms, without work: the kernel's, to close the socket.
     """
     if not addresses:
-        return
-    # Of protocol 0: nothing is ever received.
+        return frozenset()
+    pairs = {(g, a) for a in addresses for g in gateways if g.version == a.version}
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as s:
-        s.bind((socket.if_indextoname(index_of(device)), 0))
+        raw.attach(s, _ANSWERS)
+        # With protocol 0 nothing is ever received.
+        heard = _EVERYTHING if pairs and seconds else 0
+        s.bind((socket.if_indextoname(index_of(device)), heard))
         # Asked for the link, the kernel would wait for its lock of all links.
         mac = s.getsockname()[4]
         if len(mac) != len(_EVERYBODY):
@@ -67,6 +112,40 @@ def announce(
         for address in addresses:
             for frame in _frames(mac, address, speaker):
                 s.send(frame)
+        for gateway, address in pairs:
+            s.send(_question(mac, address, gateway))
+        return _confirmed(s, mac, pairs, seconds) if heard else frozenset()
+
+
+def _confirmed(
+    s: socket.socket,
+    mac: bytes,
+    pairs: Collection[tuple[model.Address, model.Address]],
+    seconds: float,
+) -> frozenset[model.Address]:
+    """Return the addresses to which a gateway answers, of pairs of both."""
+    left, end = {address for _, address in pairs}, time.monotonic() + seconds
+    confirmed: set[model.Address] = set()
+    while left - confirmed and (rest := end - time.monotonic()) > 0:
+        s.settimeout(rest)
+        try:
+            frame = s.recv(_LONGEST)
+        except TimeoutError:
+            break
+        answer = _answer(frame)
+        if answer in pairs and frame.startswith(mac):
+            confirmed.add(answer[1])
+    return frozenset(confirmed)
+
+
+def _answer(frame: bytes) -> tuple[model.Address, model.Address]:
+    """Return who answers whom; a frame that is too short has the filter not passed."""
+    arp = frame[12:14] == _ARP.to_bytes(2, "big")
+    by, to = (_ARP_FROM, _ARP_TO) if arp else (_TARGET, _IPV6_TO)
+    size = 4 if arp else 16
+    return ip_address(frame[by].ljust(size, b"\0")), ip_address(
+        frame[to].ljust(size, b"\0")
+    )
 
 
 def _frames(
@@ -74,33 +153,59 @@ def _frames(
 ) -> Iterator[bytes]:
     if isinstance(address, IPv4Address):
         # Some heed only requests, others only replies.
-        yield _arp(mac, address, _REQUEST, b"\0" * len(mac))
-        yield _arp(mac, address, _REPLY, mac)
+        yield _arp(mac, address, _REQUEST, b"\0" * len(mac), address)
+        yield _arp(mac, address, _REPLY, mac, address)
     else:
-        yield _advertisement(mac, address, speaker or address)
+        # Without it, who has another MAC keeps that. A proxy may as well (RFC 4861,
+        # 7.2.8): what is behind the host is not on the wire to speak for itself.
+        told = _ADVERTISEMENT, 0, _OVERRIDE, address.packed, _TARGET_MAC
+        yield _discovery(mac, speaker or address, _ALL_NODES, _ALL_NODES_MAC, told)
 
 
-def _arp(mac: bytes, address: IPv4Address, operation: int, target: bytes) -> bytes:
-    packed = address.packed
+def _question(mac: bytes, address: model.Address, gateway: model.Address) -> bytes:
+    """Return a frame that asks for the MAC of a gateway."""
+    if isinstance(address, IPv4Address):
+        return _arp(mac, address, _REQUEST, b"\0" * len(mac), gateway)
+    last = gateway.packed[13:]
+    told = _SOLICITATION, 0, 0, gateway.packed, _SOURCE_MAC
+    return _discovery(mac, address, _SOLICITED + last, _SOLICITED_MAC + last, told)
+
+
+def _arp(
+    mac: bytes,
+    address: IPv4Address,
+    operation: int,
+    target_mac: bytes,
+    target: model.Address,
+) -> bytes:
+    sender = mac, address.packed
+    sizes = len(mac), len(address.packed)
     body = _ARP_BODY.pack(
-        1, 0x0800, len(mac), len(packed), operation, mac, packed, target, packed
+        1, 0x0800, *sizes, operation, *sender, target_mac, target.packed
     )
     return _ETHERNET.pack(_EVERYBODY, mac, _ARP) + body
 
 
-def _advertisement(mac: bytes, address: IPv6Address, speaker: IPv6Address) -> bytes:
-    own, target = speaker.packed, address.packed
+def _discovery(
+    mac: bytes,
+    speaker: model.Address,
+    to: bytes,
+    to_mac: bytes,
+    told: tuple[int, int, int, bytes, int],
+) -> bytes:
+    """Return a message of neighbour discovery: kind, code, flags, target, and option.
+
+    The option is the link-layer address of who speaks.
+    """
+    own, (kind, code, *rest) = speaker.packed, told
 
     def body(checksum: int) -> bytes:
-        option = (_TARGET_MAC, _EIGHT_BYTES, mac)
-        # Without it, who has another MAC keeps that. A proxy may as well (RFC 4861,
-        # 7.2.8): what is behind the host is not on the wire to speak for itself.
-        return _ADVERTISEMENT.pack(_KIND, 0, checksum, _OVERRIDE, target, *option)
+        return _DISCOVERY.pack(kind, code, checksum, *rest, _EIGHT_BYTES, mac)
 
-    length = _ADVERTISEMENT.size
-    pseudo = own + _ALL_NODES + struct.pack("!II", length, _ICMPV6)
-    ether = _ETHERNET.pack(_ALL_NODES_MAC, mac, _IPV6)
-    head = _IPV6_HEADER.pack(6 << 28, length, _ICMPV6, _HOPS, own, _ALL_NODES)
+    length = _DISCOVERY.size
+    pseudo = own + to + struct.pack("!II", length, _ICMPV6)
+    ether = _ETHERNET.pack(to_mac, mac, _IPV6)
+    head = _IPV6_HEADER.pack(6 << 28, length, _ICMPV6, _HOPS, own, to)
     return ether + head + body(_checksum(pseudo + body(0)))
 
 

@@ -5,7 +5,6 @@ Layouts: linux/rtnetlink.h, linux/filter.h.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import select
 import socket
@@ -14,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 
-from underlay.kernel import namespaces, nsids
+from underlay.kernel import namespaces, nsids, raw
 from underlay.kernel.ip import NOT_LEARNT
 from underlay.objects import protocol
 
@@ -25,7 +24,7 @@ _GROUPS = (
 )
 _NETFILTER, _NFTABLES = 12, 1 << 6
 _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
-_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
+_SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 1 << 22
 # The head of a message is all that is looked at; the rest is cut off.
 _HEAD_BYTES, _ANCILLARY_BYTES = 64, socket.CMSG_SPACE(4)
@@ -216,11 +215,7 @@ def _keep_back_strangers(s: socket.socket) -> None:
     Before it fills the buffer or wakes anybody: a host has hundreds of neighbours, of
     which one or the other changes all the time.
     """
-    program = _of_ours()
-    code = b"".join(struct.pack("=HBBI", *step) for step in program)
-    steps = ctypes.create_string_buffer(code, len(code))
-    block = struct.pack("@HP", len(program), ctypes.addressof(steps))
-    s.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, block)
+    raw.attach(s, _of_ours())
 
 
 def _of_ours() -> list[tuple[int, int, int, int]]:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -148,14 +148,19 @@ class Netlink:
             return asking.answering(links.index_of(device), addresses)
 
     def announce(
-        self, sandbox: str, device: str, addresses: Collection[model.Address]
-    ) -> None:
+        self,
+        sandbox: str,
+        device: str,
+        addresses: Collection[model.Address],
+        gateways: Collection[model.Address],
+        seconds: float,
+    ) -> frozenset[model.Address]:
         """Tell the segment of a device which of these it has, or answers for here."""
+        asked = addresses, gateways, seconds
         if not sandbox:
-            announce.what_is_answered(device, addresses)
-            return
-        path = Path(sandbox)
-        namespaces.inside(path, lambda: announce.what_is_there(device, addresses))
+            return announce.what_is_answered(device, *asked)
+        look = partial(announce.what_is_there, device, *asked)
+        return namespaces.inside(Path(sandbox), look)
 
     def is_wireless(self, device: str) -> bool:
         """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""

@@ -6,11 +6,12 @@ look-up; this takes 25 ms and leaves nothing behind. Layouts: linux/netlink.h.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -21,6 +22,7 @@ _DONE, _ERROR = 3, 2
 REQUEST, ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10
 CREATE, EXCLUSIVE, REPLACE = 0x400, 0x200, 0x100
 _SOL_NETLINK, _STRICT_CHECK = 270, 12
+_SO_ATTACH_FILTER = 26
 _ATTEMPTS = 8
 # The sizes of the heads of messages about links, addresses, routes and neighbours.
 _HEADS = {16: 16, 20: 8, 24: 12, 28: 12}
@@ -127,6 +129,17 @@ def is_strict() -> bool:
         except OSError:
             return False
     return True
+
+
+def attach(s: socket.socket, program: Collection[tuple[int, int, int, int]]) -> None:
+    """Have the kernel drop what a filter drops, before it comes to a socket.
+
+    Of each step: operation, two ways to jump, and a number. Layouts: linux/filter.h.
+    """
+    code = b"".join(struct.pack("=HBBI", *step) for step in program)
+    steps = ctypes.create_string_buffer(code, len(code))
+    block = struct.pack("@HP", len(program), ctypes.addressof(steps))
+    s.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, block)
 
 
 def _raise(payload: bytes) -> None:

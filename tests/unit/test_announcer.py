@@ -1,0 +1,147 @@
+"""How often an address is announced, and when that ends."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
+
+import pytest
+
+from underlay.announcer import ALWAYS, AT_ONCE, PAUSES_SECONDS, Announcer
+from underlay.model import Endpoint, Inside
+
+FOUR, SIX = ip_address("10.0.0.5"), ip_address("fd00::5")
+GATEWAYS = ip_address("10.0.0.1"), ip_address("fd00::1")
+WEB = Endpoint(
+    "e1",
+    "n1",
+    IPv4Interface("10.0.0.5/24"),
+    IPv6Interface("fd00::5/64"),
+    sandbox="/run/docker/netns/web",
+    inside=Inside("eth0", 1500),
+)
+TIMES = 1 + len(PAUSES_SECONDS)
+
+
+@dataclass
+class Wire:
+    """A kernel that only announces: who answers, and what was announced when."""
+
+    now: float = 1000.0
+    answered: set = field(default_factory=set)
+    fails: int = 0
+    told: list = field(default_factory=list)
+    waited: list = field(default_factory=list)
+
+    def announce(self, sandbox, device, addresses, gateways, seconds):
+        self.told.append((self.now, sandbox, frozenset(addresses)))
+        self.waited.append(seconds)
+        if self.fails:
+            raise OSError(self.fails, device)
+        heard = {g.version for g in gateways if seconds}
+        return frozenset(
+            a for a in addresses if a in self.answered and a.version in heard
+        )
+
+    def pass_time(self, announcer, seconds=120):
+        for _ in range(seconds * 4):
+            announcer.send()
+            self.now += 0.25
+
+
+@pytest.fixture
+def wire():
+    return Wire()
+
+
+@pytest.fixture
+def announcer(wire):
+    return Announcer(wire, lambda: wire.now)
+
+
+def test_it_goes_on_for_a_minute_with_growing_pauses_where_no_gateway_answers(
+    wire, announcer
+):
+    announcer.tell(WEB, gateways=GATEWAYS)
+    wire.pass_time(announcer)
+    assert [at - 1000 for at, *_ in wire.told] == [0, 1, 3, 7, 15, 30, 60]
+    assert announcer._numbers == {}
+
+
+@pytest.mark.parametrize("gateways", [(), GATEWAYS[:1]])
+def test_without_a_gateway_of_its_family_an_address_is_announced_to_the_end(
+    wire, announcer, gateways
+):
+    wire.answered = {FOUR, SIX}
+    announcer.tell(WEB, gateways=gateways)
+    wire.pass_time(announcer)
+    assert len(wire.told) == TIMES
+    assert wire.told[-1][2] == ({SIX} if gateways else {FOUR, SIX})
+
+
+def test_nothing_more_is_sent_once_the_gateway_has_answered(wire, announcer):
+    wire.answered = {FOUR, SIX}
+    announcer.tell(WEB, gateways=GATEWAYS)
+    wire.pass_time(announcer)
+    assert len(wire.told) == ALWAYS
+    # Nobody waits for an answer that changes nothing.
+    assert [bool(seconds) for seconds in wire.waited] == [False, False, True]
+
+
+def test_what_is_not_confirmed_goes_on_alone_until_it_is(wire, announcer):
+    wire.answered = {FOUR}
+    announcer.tell(WEB, gateways=GATEWAYS)
+    wire.pass_time(announcer, 10)
+    assert [told for *_, told in wire.told[ALWAYS:]] == [{SIX}]
+    wire.answered = {SIX}
+    wire.pass_time(announcer)
+    assert len(wire.told) == ALWAYS + 2
+
+
+def test_told_anew_it_begins_anew(wire, announcer):
+    wire.answered = {FOUR, SIX}
+    announcer.tell(WEB, gateways=GATEWAYS)
+    wire.pass_time(announcer, 2)
+    announcer.tell(WEB, gateways=GATEWAYS)
+    wire.pass_time(announcer)
+    assert [at - 1000 for at, *_ in wire.told] == [0, 1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EINVAL])
+def test_nothing_is_announced_for_who_has_left(wire, announcer, code):
+    wire.fails = code
+    announcer.tell(WEB, gateways=GATEWAYS)
+    wire.pass_time(announcer)
+    assert len(wire.told) == 1
+    assert announcer._numbers == {}
+
+
+def test_a_device_that_is_down_for_a_while_is_announced_when_it_is_up(wire, announcer):
+    wire.fails, wire.answered = errno.ENETDOWN, {FOUR, SIX}
+    announcer.tell(WEB, gateways=GATEWAYS)
+    wire.pass_time(announcer, 5)
+    wire.fails = 0
+    wire.pass_time(announcer)
+    assert [at - 1000 for at, *_ in wire.told] == [0, 1, 3, 7]
+
+
+def test_a_clock_that_jumps_makes_no_burst(wire, announcer):
+    announcer.tell(WEB)
+    announcer.send()
+    wire.now += 3600
+    announcer.send()
+    assert len(wire.told) == 2
+
+
+def test_newcomers_are_announced_before_those_that_were_already(wire, announcer):
+    for n in range(3 * AT_ONCE):
+        announcer.tell(Endpoint(f"old{n}", "n1", WEB.ipv4, sandbox=f"/old/{n}",
+                                inside=WEB.inside))  # fmt: skip
+    announcer.send()
+    wire.now += 1
+    announcer.tell(WEB)
+    wire.told.clear()
+    announcer.send()
+    assert WEB.sandbox in {sandbox for _, sandbox, _ in wire.told[:AT_ONCE]}
+    assert len(wire.told) == 3 * AT_ONCE + 1
