@@ -16,7 +16,7 @@ from underlay.model import FAMILIES, Endpoint, Family, Inside, Network
 from underlay.modes import mode_of
 from underlay.modes.ipvlan import EVERYWHERE
 from underlay.modes.options import is_repaired
-from underlay.modes.sysctls import switch_ipv6_off
+from underlay.modes.sysctls import asked, switch_ipv6_off
 from underlay.objects import (
     HOST_METRIC,
     IPV6_SWITCH,
@@ -122,7 +122,8 @@ def assume(
     had = {way.destination.version for way in ways} - elsewhere
     defaults = tuple(f for f in FAMILIES if f in had)
     without: tuple[Family, ...] = (6,) if switch_ipv6_off(endpoint.options) else ()
-    return replace(endpoint, inside=Inside(device, 0, defaults, (), without))
+    found = Inside(device, 0, defaults, asked(endpoint.options), without)
+    return replace(endpoint, inside=found)
 
 
 def concerning(

@@ -133,4 +133,6 @@ class Learning:
             found = self.kernel.settings_inside(endpoint.sandbox, known.device)
         except OSError:  # it has left since
             return endpoint
-        return replace(endpoint, inside=replace(known, settings=found))
+        # One that is not there has those that Docker was asked to give it.
+        settings = found or known.settings
+        return replace(endpoint, inside=replace(known, settings=settings))

@@ -10,7 +10,7 @@ import pytest
 from tests.engine.test_repair import MODES, ROOM, World, take_addresses, take_device
 from underlay.failures import KernelRefused
 from underlay.model import Endpoint
-from underlay.modes.sysctls import KEY, switch_ipv6_off
+from underlay.modes.sysctls import KEY, asked, switch_ipv6_off
 from underlay.objects import IPV6_SWITCH, Address, Owner, Route
 
 OFF, ON = f"{IPV6_SWITCH}1", f"{IPV6_SWITCH}0"
@@ -141,6 +141,35 @@ def test_join_answers_no_ipv6_where_docker_is_to_switch_it_off(records, mode):
 )
 def test_the_switch_is_found_however_it_is_spelt(said, off):
     assert switch_ipv6_off({KEY: said}) is off
+
+
+def test_a_device_lost_before_anybody_looked_has_what_docker_was_asked_to_set(records):
+    world = World(records, MODES["macvlan"], docked=False)
+    said = "net.ipv4.conf.IFNAME.arp_ignore=1,net.ipv6.conf.IFNAME.disable_ipv6=1"
+    start(world, {KEY: said})
+    world.kernel.sandboxes.add(ROOM)
+    world.kernel.links.clear()
+    world.settle()
+    born = world.kernel.rooms[ROOM]["eth0"]
+    assert born.inherited == ("net/ipv4/conf/*/arp_ignore=1", OFF)
+    assert sixes(world) == set()
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("net.ipv4.neigh.IFNAME.ucast_solicit=7", ["net/ipv4/neigh/*/ucast_solicit=7"]),
+        ("net.ipv4.conf.IFNAME.a=1,net/ipv4/conf/ifname/a=2", ["net/ipv4/conf/*/a=2"]),
+        ("net.ipv4.conf.IFNAME.../../x=1", []),
+        ("net.ipv4.conf.IFNAME.arp_ignore=1=2", []),
+        ("net.ipv4.conf.IFNAME.arp_ignore=*", []),
+        ("net.ipv4.conf.IFNAME.arp_ignore", []),
+        ("net.core.somaxconn=1", []),
+        (",,=,", []),
+    ],
+)
+def test_only_settings_of_a_device_are_read_of_what_docker_is_asked(said, found):
+    assert list(asked({KEY: said})) == found
 
 
 def test_a_refused_step_slows_nothing_but_itself(world):

@@ -5,19 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from underlay.objects import IPV6_SWITCH
+
 KEY = "com.docker.network.endpoint.sysctls"  # separated by commas
 # For any device: Docker takes IFNAME for this one's name, and its CLI writes it small.
-_IPV6_OFF = re.compile(r"net\.ipv6\.conf\.[^.]+\.disable_ipv6", re.IGNORECASE)
+_PATH = re.compile(r"net\.(ipv[46])\.(conf|neigh)\.[^.]+\.([a-z0-9_]+)", re.IGNORECASE)
+_VALUE = re.compile(r"[0-9a-f:-]+", re.IGNORECASE)
+
+
+def asked(options: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what an endpoint's options ask for, as settings of its device.
+
+    A path has dots or slashes between its parts, and the last word counts. What no
+    device has, or Docker would refuse, is left out.
+    """
+    found: dict[str, str] = {}
+    for setting in options.get(KEY, "").split(","):
+        path, _, value = setting.partition("=")
+        parts = _PATH.fullmatch(path.strip().replace("/", "."))
+        if parts and _VALUE.fullmatch(value.strip()):
+            family, what, key = (part.lower() for part in parts.groups())
+            found[f"net/{family}/{what}/*/{key}"] = value.strip()
+    return tuple(f"{path}={value}" for path, value in found.items())
 
 
 def switch_ipv6_off(options: Mapping[str, str]) -> bool:
-    """Tell whether an endpoint's options have Docker switch IPv6 off on its device.
-
-    A path has dots or slashes between its parts, and the last word counts.
-    """
-    off = False
-    for setting in options.get(KEY, "").split(","):
-        path, _, value = setting.partition("=")
-        if _IPV6_OFF.fullmatch(path.strip().replace("/", ".")):
-            off = value.strip() not in ("", "0")
-    return off
+    """Tell whether an endpoint's options have Docker switch IPv6 off on its device."""
+    said = (s for s in asked(options) if s.startswith(IPV6_SWITCH))
+    return any(s.removeprefix(IPV6_SWITCH) != "0" for s in said)
