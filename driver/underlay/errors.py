@@ -256,6 +256,17 @@ class GatewaySilent(Unavailable):
     )
 
 
+class TakeoverUnasked(Invalid):
+    id = "E-152"
+    text = (
+        "mode=bridge with parent={parent} makes a bridge of underlay in the place of"
+        " {parent}, and moves the host's own addresses and routes from {parent} to it."
+        " If that is what you want, add -o takeover=yes. What other drivers call"
+        " mode=bridge is a device of its own for each container, beside the host on"
+        " {parent}: for that, leave mode=bridge out, or use -o macvlan_mode=bridge."
+    )
+
+
 class UnknownNetwork(Conflict):
     id = "E-130"
     text = (

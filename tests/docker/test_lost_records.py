@@ -225,7 +225,8 @@ def test_a_bridge_in_the_place_of_a_device_is_known_again(newest):
     site = newest
     site.docker(
         "network", "create", "-d", "underlay", *IPAM, "-o", "mode=bridge",
-        "-o", "parent=eth0", "--subnet", "10.77.0.0/24", "--gateway", GATEWAY4,
+        "-o", "takeover=yes", "-o", "parent=eth0",
+        "--subnet", "10.77.0.0/24", "--gateway", GATEWAY4,
         *RANGE, "lan",
     )  # fmt: skip
     site.run("c1", "lan")

@@ -211,6 +211,23 @@ CASES = [
         " of them.",
     ),
     (
+        net("-o", "mode=l2"),
+        "E-102 mode 'l2' is not one this version has. Did you mean 'ipvlan_mode=l2'?"
+        " Modes: bridge, ipvlan, macvlan, routed.",
+    ),
+    (
+        net("-o", "host_iface=eth1"),
+        unknown("host_iface", OPTIONS, near="parent=eth1"),
+    ),
+    (
+        net("-o", "mode=bridge"),
+        "E-152 mode=bridge with parent=eth0 makes a bridge of underlay in the place of"
+        " eth0, and moves the host's own addresses and routes from eth0 to it. If that"
+        " is what you want, add -o takeover=yes. What other drivers call mode=bridge is"
+        " a device of its own for each container, beside the host on eth0: for that,"
+        " leave mode=bridge out, or use -o macvlan_mode=bridge.",
+    ),
+    (
         net("-o", "macvlan_mode=brdge"),
         "E-101 macvlan_mode='brdge' is not valid: one of bridge, private, vepa,"
         " passthru. Did you mean 'bridge'?",

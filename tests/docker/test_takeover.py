@@ -26,7 +26,7 @@ from underlay.objects import Owner
 
 BRIDGE = Owner(shared="bridge/eth0").device
 ARP = 0x0806
-TAKE = ("-o", "mode=bridge", "-o", "parent=eth0")
+TAKE = ("-o", "mode=bridge", "-o", "parent=eth0", "-o", "takeover=yes")
 # Asks 200 times a second, and tells the longest time without an answer so far.
 ASK = """
 import socket, sys, time

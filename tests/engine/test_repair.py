@@ -39,7 +39,7 @@ MODES = {
     "ipvlan": {"parent": "eth0", "mode": "ipvlan", "host_access": "off"},
     "vlan": {"parent": "eth0.50", "host_access": "off"},
     "bridge": {"bridge": "br0"},
-    "takeover": {"mode": "bridge", "parent": "eth0"},
+    "takeover": {"mode": "bridge", "parent": "eth0", "takeover": "yes"},
     "routed": {"mode": "routed"},
 }
 

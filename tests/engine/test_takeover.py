@@ -20,6 +20,7 @@ from underlay.errors import (
     NetworkDiffers,
     NoParent,
     NoTakeover,
+    TakeoverUnasked,
 )
 from underlay.failures import KernelRefused
 from underlay.model import Device, Network, Segment, Standing
@@ -28,7 +29,7 @@ from underlay.records import Records
 from underlay.rounds import REPAIR_SECONDS, REPAIRS
 
 SUBNET = Segment(ip_network("10.0.0.0/24"))
-OPTIONS = {"mode": "bridge", "parent": "eth0"}
+OPTIONS = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
 ON = Network("n1", OPTIONS, False, (SUBNET,))
 BRIDGE = Owner(shared="bridge/eth0").device
 FACTS = (
@@ -307,6 +308,42 @@ def test_what_is_undone_by_hand_while_next_hops_are_asked_is_refused(records, be
     assert records.networks.all() == records.takeovers.all() == []
 
 
+UNASKED = {"mode": "bridge", "parent": "eth0"}
+
+
+def test_nothing_is_taken_over_by_a_word_that_is_macvlan_s_elsewhere(records):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    with pytest.raises(TakeoverUnasked, match="E-152 mode=bridge with parent=eth0 "):
+        engine.create_network(replace(ON, options=UNASKED))
+    assert kernel.steps == 0
+    assert standing(kernel) == {"eth0": WORDS}
+    assert records.networks.all() == records.takeovers.all() == []
+
+
+def test_a_network_of_before_that_word_works_on(records):
+    kernel, engine, time = taken_over(records)
+    engine.delete_endpoint("n1", "e1")
+    with records.writing():
+        known = replace(records.networks.get("n1"), options=UNASKED)
+        records.networks.remove("n1")
+        records.networks.add(known)
+    engine.create_endpoint(WEB)
+    unplug(kernel)
+    look(engine, time)
+    assert kernel.device("eth0").master == BRIDGE
+    assert engine.preview() == ()
+    # As after a boot, in which the host's network service has configured eth0.
+    boot_without(kernel)
+    kernel.strangers["eth0"] = ETH0
+    kernel.on_devices["eth0"] = list(FACTS)
+    look(engine, time, "")
+    assert standing(kernel) == {BRIDGE: WORDS}
+    engine.delete_endpoint("n1", "e1")
+    engine.delete_network("n1")
+    assert standing(kernel) == {"eth0": WORDS}
+
+
 def test_the_same_network_again_is_no_second_takeover(records):
     kernel = host()
     engine = engine_on(records, kernel)
@@ -496,7 +533,7 @@ def test_a_parent_of_macvlan_networks_is_not_taken_over_nor_the_other_way(record
 )
 def test_what_mode_bridge_does_not_make_is_refused(records, parent, words):
     kernel = host(replace(ETH0, name="br0", kind="bridge"))
-    options = {"mode": "bridge", "parent": parent}
+    options = {"mode": "bridge", "parent": parent, "takeover": "yes"}
     with pytest.raises(BadParent, match=words):
         engine_on(records, kernel).create_network(replace(ON, options=options))
     assert kernel.steps == 0
@@ -506,7 +543,7 @@ def test_a_vlan_that_is_there_can_be_taken_over(records):
     kernel = host(Device("office", "vlan", ETH0.mac, 1500, parent="eth0", vlan=5))
     engine = engine_on(records, kernel)
     for number, options in enumerate(({"parent": "eth0.5"}, {"parent": "office"})):
-        options = {"mode": "bridge", **options}
+        options = {"mode": "bridge", "takeover": "yes", **options}
         engine.create_network(replace(ON, id=f"n{number}", options=options))
     assert [t.parent for t in records.takeovers.all()] == ["office"]
     assert standing(kernel)["eth0"] == WORDS

@@ -27,7 +27,7 @@ from underlay.records import Records
 from underlay.steps import Create
 
 pytestmark = pytest.mark.usefixtures("wire")
-OPTIONS = {"mode": "bridge", "parent": "eth0"}
+OPTIONS = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
 ON = Network("n1", OPTIONS, False, (Segment(ip_network("10.0.0.0/24")),))
 ROUTER = {ip_address("10.0.0.1"), ip_address("fd00::1")}
 BRIDGE = Owner(shared="bridge/eth0").device

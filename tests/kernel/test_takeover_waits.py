@@ -16,7 +16,7 @@ from underlay.errors import NoParent
 from underlay.kernel.netlink import Netlink
 from underlay.objects import Owner
 
-TAKEN = {"mode": "bridge", "parent": "eth0"}
+TAKEN = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
 BRIDGE = Owner(shared="bridge/eth0").device
 MTU = 4000
 

@@ -111,7 +111,7 @@ def test_what_its_endpoints_share_makes_a_network_fail_while_it_has_one(
 
 def test_a_bridge_in_the_place_of_a_device_makes_its_networks_fail(records):
     bridge = Owner(shared="bridge/eth0")
-    options = {"mode": "bridge", "parent": "eth0"}
+    options = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
     with records.writing():
         records.networks.add(Network("b", options, parent=bridge.device))
         records.takeovers.note(Takeover("eth0", bridge.device, "on"))

@@ -15,11 +15,22 @@ from underlay.errors import (
     MacTaken,
     MtuTooSmall,
     PassthruFull,
+    TakeoverUnasked,
     UnknownMode,
     UnknownOption,
 )
 from underlay.model import Endpoint, Network, Segment
-from underlay.modes import MODES, bridge, ipvlan, macvlan, mode_name, mode_of
+from underlay.modes import (
+    MODES,
+    bridge,
+    child,
+    ipvlan,
+    macvlan,
+    mode_name,
+    mode_of,
+    words,
+)
+from underlay.modes.options import MODE_KEYS
 from underlay.objects import Owner
 from underlay.steps import Create
 
@@ -45,6 +56,14 @@ def test_the_mode_is_macvlan_when_nothing_names_one():
     ("options", "refusal", "words"),
     [
         ({"mode": "macvlam"}, UnknownMode, "Did you mean 'macvlan'?"),
+        ({"mode": "MACVLAN"}, UnknownMode, "Did you mean 'macvlan'?"),
+        ({"mode": "l2"}, UnknownMode, "Did you mean 'ipvlan_mode=l2'?"),
+        ({"mode": "L3S"}, UnknownMode, "Did you mean 'ipvlan_mode=l3s'?"),
+        ({"mode": "ipvlan-l3"}, UnknownMode, "Did you mean 'ipvlan_mode=l3'?"),
+        ({"mode": "l2", "ipvlan_mode": "l2"}, UnknownMode, "'ipvlan_mode=l2'?"),
+        ({"mode": "private"}, UnknownMode, "Did you mean 'macvlan_mode=private'?"),
+        ({"mode": "unmanaged"}, UnknownMode, "Did you mean 'bridge=<name>'?"),
+        ({"mode": "nat"}, UnknownMode, "'masquerade=on with mode=routed'?"),
         ({"mode": "macvlan", "ipvlan_mode": "l2"}, Contradiction, "mode=macvlan and"),
         ({"macvlan_mode": "bridge", "ipvlan_mode": "l2"}, Contradiction, "ipvlan_mode"),
     ],
@@ -58,6 +77,15 @@ def test_a_mode_that_cannot_be_is_refused(options, refusal, words):
     ("options", "refusal", "words"),
     [
         ({"paren": "eth0"}, UnknownOption, "Did you mean 'parent'"),
+        ({"host_iface": "eth1"}, UnknownOption, "Did you mean 'parent=eth1'"),
+        ({"host-iface": "a\x1b"}, UnknownOption, r"Did you mean 'parent=\.\.\.'"),
+        ({"master": "eth1"}, UnknownOption, "Did you mean 'parent=eth1'"),
+        ({"ipvlan-mode": "l3"}, UnknownOption, "Did you mean 'ipvlan_mode'"),
+        ({"macvlanMode": "vepa"}, UnknownOption, "Did you mean 'macvlan_mode'"),
+        ({"vlanId": "5"}, UnknownOption, "Did you mean 'vlan=5'"),
+        ({"no_default_route": "1"}, UnknownOption, "Did you mean 'default_route=no'"),
+        ({"takeover": "yes"}, UnknownOption, "It is for mode=bridge with parent="),
+        ({"macvlan_mode": "l2"}, BadValue, "Did you mean 'ipvlan_mode=l2'"),
         ({"macvlan_mode": "brdge"}, BadValue, "Did you mean 'bridge'"),
         ({"mtu": "big"}, BadValue, "a number of bytes from 68 to 65535"),
         ({"mtu": "67"}, BadValue, "from 68"),
@@ -274,9 +302,26 @@ def test_a_mac_for_an_ipvlan_container_is_refused():
         )
 
 
+@pytest.mark.parametrize("said", sorted({*words.KEYS.values(), *words.MODES.values()}))
+def test_what_is_said_to_who_uses_other_words_is_an_option_of_ours(said):
+    known = (*child.NETWORK_KEYS, *MODE_KEYS)
+    for option in said.split(" with "):
+        assert option.startswith("--") or option.partition("=")[0] in known
+
+
+def test_no_word_of_ours_is_taken_for_another():
+    ours = {k.replace("_", "") for k in (*child.NETWORK_KEYS, *MODE_KEYS)}
+    assert not ours & words.KEYS.keys()
+    assert not MODES.keys() & words.MODES.keys()
+
+
 @pytest.mark.parametrize(
     ("options", "near"),
-    [({"ipvlan_mode": "L3"}, "l3"), ({"ipvlan_flag": "privat"}, "private")],
+    [
+        ({"ipvlan_mode": "private"}, "ipvlan_flag=private"),
+        ({"ipvlan_mode": "L3"}, "l3"),
+        ({"ipvlan_flag": "privat"}, "private"),
+    ],
 )
 def test_an_ipvlan_mode_or_flag_that_cannot_be_is_refused(options, near):
     with pytest.raises(BadValue, match=f"Did you mean '{near}'"):
@@ -311,6 +356,18 @@ def test_vlans_of_ours_are_made_one_on_the_other():
     [
         ({"mode": "bridge"}, BadValue, "a bridge of this host; or name a device"),
         ({"bridge": ""}, BadValue, "a bridge of this host; or name a device"),
+        ({"mode": "bridge", "parent": "eth0"}, TakeoverUnasked, "-o takeover=yes"),
+        (
+            {"mode": "bridge", "parent": "eth0", "takeover": "no"},
+            TakeoverUnasked,
+            "use -o macvlan_mode=bridge",
+        ),
+        (
+            {"mode": "bridge", "parent": "eth0", "takeover": "on"},
+            BadValue,
+            "one of no, yes",
+        ),
+        ({"bridge": "br0", "takeover": "yes"}, Contradiction, "and takeover=yes"),
         ({"bridge": "br0", "parent": "eth0"}, Contradiction, "bridge=br0 and parent="),
         ({"bridge": "br0", "vlan": "5"}, Contradiction, "bridge=br0 and vlan=5"),
         ({"bridge": "br0", "host_access": "off"}, BadValue, "the host is on the"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from underlay.errors import Contradiction, UnknownMode, did_you_mean
+from underlay.errors import Contradiction, UnknownMode
 from underlay.model import Attachment, Endpoint, Network
 from underlay.modes import bridge, ipvlan, macvlan, routed, sysctls
 from underlay.modes.seat import Seat
+from underlay.modes.words import mode_meant
 from underlay.objects import Object
 
 
@@ -114,7 +115,7 @@ def mode_of(options: Mapping[str, str]) -> Mode:
     name = mode_name(options)
     if name not in MODES:
         raise UnknownMode(
-            mode=name, hint=did_you_mean(name, MODES), known=", ".join(sorted(MODES))
+            mode=name, hint=mode_meant(name, MODES), known=", ".join(sorted(MODES))
         )
     return MODES[name]
 
@@ -123,6 +124,8 @@ def mode_name(options: Mapping[str, str]) -> str:
     """Return the name of the mode, as given or as another option implies it."""
     implied = {key: mode for key, mode in IMPLIED_BY.items() if key in options}
     name = options.get("mode") or next(iter(implied.values()), "macvlan")
+    if name not in MODES:
+        return name  # it is refused for that, with what it may mean
     for key, mode in implied.items():
         if mode != name:
             said = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from underlay.errors import BadValue, Contradiction, MacTaken
+from underlay.errors import BadValue, Contradiction, MacTaken, TakeoverUnasked
 from underlay.model import Endpoint, Network
 from underlay.modes import child, gateway, pair
 from underlay.modes import options as read
@@ -18,7 +18,8 @@ from underlay.objects import Object, Owner, Permit
 
 KIND = pair.KIND
 HOST_LENGTH = False
-OWN_KEYS = ("bridge",)
+OWN_KEYS = ("bridge", "takeover")
+NO_YES = ("no", "yes")
 PARENT_KEYS = ("parent", "vlan")
 # No link-local address on the port: the host is on the bridge, not on it.
 HOST_END = ("net/ipv6/conf/*/addr_gen_mode=1",)
@@ -45,9 +46,24 @@ def check(network: Network) -> None:
     if not (given or options.get("parent")):
         need = "a bridge of this host; or name a device to be made one with parent="
         raise BadValue(key="bridge", value="", need=need, hint="")
+    _check_takeover(options)
     read.always_on(options, "host_access", "the host is on the bridge itself")
     gateway.check(network, isolated=False)
     read.check_ipv6_mtu(network, read.mtu(options))
+
+
+def _check_takeover(options: Mapping[str, str]) -> None:
+    """Raise unless a device is to be taken over by a word that means nothing else.
+
+    What other drivers call mode=bridge is macvlan's, which leaves the device alone.
+    Networks from before that word are on record without it.
+    """
+    asked = read.choice(options, "takeover", NO_YES) == "yes"
+    given = options.get("bridge")
+    if given and asked:
+        raise Contradiction(first=f"bridge={given}", second="takeover=yes")
+    if not given and not asked:
+        raise TakeoverUnasked(parent=options["parent"])
 
 
 def seat(options: Mapping[str, str]) -> Seat:

@@ -14,6 +14,7 @@ from underlay.errors import (
     did_you_mean,
 )
 from underlay.model import Endpoint, Network
+from underlay.modes.words import key_meant, mode_meant
 from underlay.objects import MAIN_TABLE
 
 MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
@@ -22,7 +23,8 @@ IPV6_LEAST_MTU = 1280
 # What one mode reads; a network of another may have misspelt it.
 ROUTED_KEYS = ("masquerade", "proxy", "table")
 NAMES_MODE = ("macvlan_mode", "ipvlan_mode", "ipvlan_flag", "bridge")
-MODE_KEYS = (*NAMES_MODE, *ROUTED_KEYS, "parent", "vlan")
+BRIDGE_KEYS = ("takeover",)
+MODE_KEYS = (*NAMES_MODE, *BRIDGE_KEYS, *ROUTED_KEYS, "parent", "vlan")
 VLAN_LEAST, VLAN_MOST = 1, 4094
 TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
 KERNELS_TABLES = (253, 255)
@@ -43,15 +45,22 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
             continue
         if key in ROUTED_KEYS and what == "network":
             _refuse_routed(options, f"{key}={value}")
-        near = [*known, *MODE_KEYS] if what == "network" else known
         raise UnknownOption(
             what=what,
             key=key,
-            hint=did_you_mean(key, near),
+            hint=_hint(key, value, known, what),
             known=", ".join(sorted(known)),
         )
     choice(options, "repair", ON_OFF)
     choice(options, "missing_parent", WAIT_FAIL)
+
+
+def _hint(key: str, value: str, known: Collection[str], what: str) -> str:
+    if what != "network":
+        return did_you_mean(key, known)
+    if key in BRIDGE_KEYS:
+        return " It is for mode=bridge with parent=."
+    return key_meant(key, value, [*known, *MODE_KEYS])
 
 
 def _refuse_routed(options: Mapping[str, str], option: str) -> NoReturn:
@@ -88,7 +97,9 @@ def choice(options: Mapping[str, str], key: str, words: Collection[str]) -> str:
     value = options.get(key) or next(iter(words))
     if value not in words:
         need = f"one of {', '.join(words)}"
-        raise BadValue(key=key, value=value, need=need, hint=did_you_mean(value, words))
+        near = did_you_mean(value, words)
+        hint = mode_meant(value, words, key) if key in NAMES_MODE else near
+        raise BadValue(key=key, value=value, need=need, hint=hint)
     return value
 
 
