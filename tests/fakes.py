@@ -392,6 +392,12 @@ class FakeKernel:
     def is_own(self, address: Address) -> bool:
         return str(address) in self.own
 
+    def inward(self) -> frozenset[str]:
+        ports = {d.master for d in self.strangers.values() if d.kind != "veth"}
+        outer = ports | {self.default}
+        bridges = {d.name for d in self.strangers.values() if d.kind == "bridge"}
+        return frozenset(bridges - outer)
+
     def carries(self, device: str) -> bool:
         return device in self.carrying
 

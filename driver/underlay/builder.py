@@ -31,17 +31,6 @@ from underlay.wanted import Wanted, of_endpoint, of_network, of_settings
 log = logging.getLogger(__name__)
 
 NOTHING = Wanted()
-# How Docker, libvirt, LXD, Incus, LXC, Podman and CNI name bridges they route for.
-ROUTED_BRIDGES = (
-    "docker",
-    "br-",
-    "virbr",
-    "lxdbr",
-    "incusbr",
-    "lxcbr",
-    "podman",
-    "cni",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,11 +257,11 @@ class Builder:
         Docker, a virtual machine's or another container's network, a tunnel: by a
         device of theirs with an address of that family.
         """
+        tunnels = {d.name for d in self.kernel.devices("tun", "wireguard")}
         return any(
             address.version == family
-            for device in self.kernel.devices("bridge", "tun", "wireguard")
-            if device.kind != "bridge" or device.name.startswith(ROUTED_BRIDGES)
-            for address in self.kernel.addresses_of(device.name)
+            for device in self.kernel.inward() | tunnels
+            for address in self.kernel.addresses_of(device)
         )
 
     def _setting_steps(

@@ -119,6 +119,7 @@ def _attributes(link: Link) -> list[str]:
     words = ["address", mac] if mac else []
     words += ["mtu", mtu] if mtu else []
     words += ["master", word(link.master)] if link.master else []
+    words += ["group", str(link.group)] if link.group else []
     return words + (["up"] if link.up else [])
 
 

@@ -21,7 +21,7 @@ from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child import is_isolated
 from underlay.modes.options import MTU_MOST, vlan
 from underlay.modes.seat import CHILD_KINDS, seat_of
-from underlay.objects import PREFIX, Owner
+from underlay.objects import Owner
 
 LONGEST_WISH = 256
 # What Docker calls its bridges, unless told otherwise.
@@ -69,7 +69,8 @@ def find(network: Network, host: Host, *, again: bool = False) -> Uplink:
     if mode_name(network.options) == "bridge":
         return _bridged(wish, network, host)
     base, tags = naming.base_of(wish, wish, host)
-    if base.master.startswith(PREFIX):
+    master = host.device(base.master) if base.master else None
+    if master and master.ours:
         why = (
             "it is a port of a bridge of underlay. Use mode=bridge with the same parent"
         )

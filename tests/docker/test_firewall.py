@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 
 import pytest
@@ -9,10 +10,14 @@ import pytest
 from tests.fakes import engine_on
 from tests.kernel.conftest import namespace  # noqa: F401 - a fixture
 from tests.lab import net
+from underlay.kernel import iptables
 from underlay.kernel.netlink import Netlink
-from underlay.objects import Permit
+from underlay.objects import FORWARDED, Permit
 from underlay.records import Records
-from underlay.steps import Create
+from underlay.steps import Create, Delete
+
+BRIDGE = "shop"  # as com.docker.network.bridge.name has it: a name says nothing
+FORMER = ("-i ul-+", "-o ul-+")
 
 
 @pytest.mark.usefixtures("namespace")
@@ -51,22 +56,96 @@ def test_rules_that_a_dead_process_left_in_docker_s_chain_are_deleted(
     tool = f"iptables-{back_end}"
     shell(f"{tool} -N DOCKER-USER; {tool} -A DOCKER-USER -s 10.9.9.9 -j DROP")
     shell(f"{tool} -A DOCKER-USER -j RETURN")
-    net.ip("link add docker0 type bridge")
+    net.ip(f"link add {BRIDGE} type bridge")
     before = shown(tool)
-    for match in ("-i ul-+", "-o ul-+"):
+    for match in FORWARDED:
         for _ in range(2):
             Netlink().apply(Create(Permit(4, match)))
-    rules = shown(tool).splitlines()
-    ways = [line.split(" -m ")[0].removeprefix("-A DOCKER-USER ") for line in rules]
-    assert ways == [
-        "-N DOCKER-USER", "-s 10.9.9.9/32 -j DROP", "-i ul-+ -o docker0", "-i ul-+",
-        "-o ul-+", "-j RETURN",
+    assert ways(tool) == [
+        "-s 10.9.9.9/32 -j DROP", f"-o {BRIDGE} {FORWARDED[0]}", *FORWARDED,
+        "-j RETURN",
     ]  # fmt: skip
     engine = engine_on(Records(tmp_path / "underlay.db"), Netlink())
     assert engine.reconcile() == []
     assert shown(tool) == before
     assert engine.preview() == ()
     engine.records.close()
+
+
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize("back_end", ["nft", "legacy"])
+def test_what_is_let_pass_is_told_by_what_it_is_not_by_its_name(tmp_path, back_end):
+    """Devices of ours by their group, bridges of others by what is in them."""
+    tool = f"iptables-{back_end}"
+    shell(f"{tool} -N DOCKER-USER")
+    net.ip(
+        f"link add {BRIDGE} type bridge",
+        "link add lan0 type bridge",
+        "link add nic type ifb",
+        "link set nic master lan0",
+    )
+    for rule in ("-i ul-+ -o docker0", *FORMER):
+        verdict = "RETURN" if "docker0" in rule else "ACCEPT"
+        marked = f"-m comment --comment underlay: -j {verdict}"
+        shell(f"{tool} -A DOCKER-USER {rule} {marked}")
+    kernel, wanted = Netlink(), {Permit(4, match) for match in FORWARDED}
+    # What let pass until now is not taken away before its successor is there.
+    assert kernel.permits(wanted) == frozenset()
+    for permit in wanted:
+        kernel.apply(Create(permit))
+    assert kernel.permits(wanted) == wanted | {Permit(4, match) for match in FORMER}
+    for match in FORMER:
+        kernel.apply(Delete(Permit(4, match)))
+    assert set(ways(tool)) == {f"-o {BRIDGE} {FORWARDED[0]}", *FORWARDED}
+    # The first bridge turns out to lead out, another one comes.
+    net.ip("link add later type bridge", f"link set nic master {BRIDGE}")
+    assert kernel.permits(wanted) == {Permit(4, FORWARDED[1])}
+    kernel.apply(Create(Permit(4, FORWARDED[0])))
+    assert kernel.permits(wanted) == wanted
+    shields = [f"-o {name} {FORWARDED[0]}" for name in ("lan0", "later")]
+    found = ways(tool)
+    assert set(found) == {*shields, *FORWARDED}
+    assert all(found.index(x) < found.index(FORWARDED[0]) for x in shields)
+    engine = engine_on(Records(tmp_path / "underlay.db"), Netlink())
+    assert engine.reconcile() == []
+    assert ways(tool) == []
+    engine.records.close()
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_group_that_the_administrator_gave_a_name_is_known_still(monkeypatch):
+    """iptables shows that name, and so the rule as another one."""
+    listed = iptables._run
+    shell("iptables -N DOCKER-USER")
+    kernel, wanted = Netlink(), {Permit(4, match) for match in FORWARDED}
+    monkeypatch.setattr(
+        iptables, "_run", lambda *w, **g: listed(*w, **g).replace("0x756c", "routed")
+    )
+    for permit in (*wanted, *wanted):
+        kernel.apply(Create(permit))
+    assert kernel.permits(wanted) == wanted
+    assert len(ways("iptables")) == len(wanted)
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_table_that_somebody_locks_is_not_one_without_docker_s_chain(
+    tmp_path, monkeypatch
+):
+    """Else all that is wanted would count as being there."""
+    shell("iptables-legacy -N DOCKER-USER")
+    lock = tmp_path / "xtables.lock"
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(lock))
+    monkeypatch.setattr(iptables, "_NAMES", {4: "iptables-legacy", 6: "none"})
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match="xtables lock"):
+            list(iptables.permits({Permit(4, FORWARDED[0])}))
+
+
+def ways(tool):
+    """Return the rules in Docker's chain, without our comment and verdict."""
+    rules = shown(tool).splitlines()[1:]
+    return [r.split(" -m comment")[0].removeprefix("-A DOCKER-USER ") for r in rules]
 
 
 def shown(tool):

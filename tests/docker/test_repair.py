@@ -190,8 +190,8 @@ TAKEN_IN_HOST = {
         "the IPv6 ways": "ip -6 route flush proto 157",
         "the return path filter": "echo 1 >/proc/sys/net/ipv4/conf/{ul}/rp_filter",
         "forwarding": "echo 0 >/proc/sys/net/ipv4/ip_forward",
-        "the rule in Docker's chain": "iptables -D DOCKER-USER -i ul-+ -m comment"
-        " --comment underlay: -j ACCEPT",
+        "the rule in Docker's chain": "iptables -D DOCKER-USER -m devgroup"
+        " --src-group 0x756c -m comment --comment underlay: -j ACCEPT",
         "answers of the proxy": "ip neigh del proxy 10.99.0.2 dev eth0",
     },
     "bridge": {

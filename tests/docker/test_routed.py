@@ -263,7 +263,8 @@ def test_what_is_taken_away_in_the_host_comes_back_by_itself(newest):
         dev=$(ip -o addr show to {GW4} | awk '{{print $2; exit}}')
         ip addr del {GW4}/32 dev $dev
         sysctl -qw net.ipv6.conf.all.forwarding=0
-        iptables -D DOCKER-USER -i ul-+ -m comment --comment underlay: -j ACCEPT
+        iptables -D DOCKER-USER -m devgroup --src-group 0x756c \
+            -m comment --comment underlay: -j ACCEPT
     """
     site.host.run("sh", "-ec", taken)
     wait_until(lambda: unordered(site.dump()) == whole, 10, lambda: site.service.log)

@@ -231,9 +231,13 @@ def test_a_setting_that_somebody_changes_is_set_again_while_it_is_needed(path, k
     assert kernel.settings["net/forwarding/6"] == "1"
 
 
-def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(path, kernel):
-    kernel.strangers["docker0"] = Device("docker0", "bridge", "02:00:00:00:00:01", 1500)
-    kernel.here["docker0"] = (ip_interface("172.17.0.1/16"),)
+@pytest.mark.parametrize("name", ["docker0", "shop"])
+def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(
+    path, kernel, name
+):
+    """Whatever it is called: com.docker.network.bridge.name."""
+    kernel.strangers[name] = Device(name, "bridge", "02:00:00:00:00:01", 1500)
+    kernel.here[name] = (ip_interface("172.17.0.1/16"),)
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED):
         verb()
@@ -241,6 +245,17 @@ def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(path, kern
     assert kernel.settings["net/forwarding/6"] == "0"
     assert engine.records.settings.all() == []
     assert engine.preview() == ()
+
+
+@pytest.mark.parametrize("name", ["br0", "br-lan"])
+def test_forwarding_is_put_back_beside_a_bridge_that_leads_out(path, kernel, name):
+    kernel.strangers[name] = Device(name, "bridge", "02:00:00:00:00:01", 1500)
+    kernel.strangers["nic"] = Device("nic", "", ETH0.mac, 1500, master=name)
+    kernel.here[name] = (ip_interface("192.168.7.9/24"),)
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED):
+        verb()
+    assert kernel.settings["net/forwarding/4"] == "0"
 
 
 def test_lost_settings_are_noted_again_by_a_pass(path, kernel):

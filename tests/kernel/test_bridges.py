@@ -86,3 +86,21 @@ def test_the_host_end_of_a_port_has_no_address_of_its_own(engine):
     engine.create_endpoint(Endpoint("e1", "n1"))
     net.ip(f"link set {Owner('n1', 'e1').device} up")
     assert ip("-o", "addr", "show", "dev", Owner("n1", "e1").host_end.device) == ""
+
+
+def test_bridges_of_containers_are_told_from_those_that_lead_out_by_what_is_in_them():
+    net.ip(
+        *(f"link add {name} type bridge" for name in ("shop", "br-lan", "way", "vms")),
+        "link add nic0 type ifb",
+        "link set nic0 master br-lan",
+        "link set wire0 master shop",
+        "tuntap add tap0 mode tap",
+        "link set tap0 master vms",
+        "link set way up",
+        "addr add 10.0.9.1/24 dev way",
+        "route add default via 10.0.9.254",
+    )
+    assert Netlink().inward() == {"shop", "vms"}
+    paths = {s.path.split("/")[3] for s in Netlink().needed("forwarding/6")}
+    assert {"br-lan", "way"} <= paths
+    assert not {"shop", "vms"} & paths

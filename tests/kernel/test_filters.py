@@ -16,7 +16,7 @@ from tests.kernel.test_host_parts import bring_about
 from underlay.kernel import iptables, nftables
 from underlay.kernel.netlink import Netlink
 from underlay.modes import masquerade, shim
-from underlay.objects import Chain, Link, Owner, Permit
+from underlay.objects import FORWARDED, Chain, Link, Owner, Permit
 from underlay.plan import plan
 from underlay.steps import Amend
 from underlay.wanted import Wanted
@@ -77,10 +77,10 @@ def test_programs_that_hang_do_not_hide_the_rest_of_the_host(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(nftables, "_run", hang)
         patched.setattr(iptables, "_run", hang)
-        seen = kernel.observe() | kernel.permits({Permit(4, "-i ul-+")})
+        seen = kernel.observe() | kernel.permits({Permit(4, FORWARDED[0])})
         assert {o.name for o in seen if isinstance(o, Link)} == {device}
         # As far as is known, all is as it was, and as it should be.
-        assert plan(Wanted((*wanted, Permit(4, "-i ul-+"))), seen) == ()
+        assert plan(Wanted((*wanted, Permit(4, FORWARDED[0]))), seen) == ()
     # And are asked again.
     nft("flush", "ruleset")
     assert not any(isinstance(o, Chain) for o in kernel.observe())

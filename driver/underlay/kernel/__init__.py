@@ -111,6 +111,12 @@ class Kernel(Protocol):
     def is_own(self, address: Address) -> bool:
         """Tell whether an address is the host's own."""
 
+    def inward(self) -> frozenset[str]:
+        """Return other people's bridges behind which are containers or machines only.
+
+        They route for those; whether a port is open there is theirs to say.
+        """
+
     def carries(self, device: str) -> bool:
         """Tell whether something in another namespace stands on a device of ours."""
 

@@ -43,7 +43,7 @@ def finish(link: Link, owner: Owner) -> None:
     """Give a link in the host its mark, and all that it may have then."""
     change = [
         raw.attribute(ALIAS, owner.mark.encode()),
-        raw.attribute(GROUP, _NUMBER.pack(0)),
+        raw.attribute(GROUP, _NUMBER.pack(link.group or 0)),
     ]
     if link.master:
         change.append(raw.attribute(MASTER, _NUMBER.pack(links.index_of(link.master))))

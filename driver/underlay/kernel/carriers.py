@@ -10,7 +10,7 @@ from pathlib import Path
 
 from underlay.kernel import ip, links, namespaces, nsids
 from underlay.kernel.links import RawLink
-from underlay.objects import PREFIX, Port
+from underlay.objects import Port
 
 # The kinds that others can put something on, in the host, before we delete them.
 KINDS = ("vlan", "dummy")
@@ -52,8 +52,7 @@ def what_stands_on(carrier: RawLink) -> str:
 
 
 def _is_on_bridge(bridge: RawLink, raw: RawLink) -> bool:
-    of_others = not raw.name.startswith(PREFIX)
-    return (raw.master == bridge.index and of_others) or _stands_on(bridge, raw)
+    return (raw.master == bridge.index and not raw.ours) or _stands_on(bridge, raw)
 
 
 def _stands_on(carrier: RawLink, raw: RawLink) -> bool:

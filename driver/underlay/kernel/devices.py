@@ -100,6 +100,8 @@ def _change(index: int, seen: Link, link: Link) -> None:
         change["mtu"] = link.mtu
     if link.master:
         change["master"] = links.index_of(link.master)
+    if link.group is not None:
+        change["group"] = link.group
     if link.up:
         change["state"] = "up"
     if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):

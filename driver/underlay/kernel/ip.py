@@ -50,6 +50,8 @@ _BY_KERNEL, _BY_BOOT, _BY_STATIC, _BY_ROUTER, _ANYWHERE = 2, 3, 4, 9, 255
 # learns comes by the hundred thousand.
 NOT_LEARNT = (_BY_KERNEL, _BY_BOOT, _BY_STATIC)
 _BEST_MATCH = 0x2000  # RTM_F_FIB_MATCH
+# For documentation (RFC 5737, RFC 3849): nobody has these.
+_FAR = ip_address("192.0.2.1"), ip_address("2001:db8::1")
 _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
@@ -108,18 +110,29 @@ def neighbouring(address: bytes) -> int:
 
     0: on none, because a router is the way to it, or nothing is.
     """
+    index, is_direct = _way_to(address)
+    return index if is_direct else 0
+
+
+def ways_out() -> set[int]:
+    """Return the indexes of the devices by which the host reaches what is far away."""
+    return {_way_to(address.packed)[0] for address in _FAR} - {0}
+
+
+def _way_to(address: bytes) -> tuple[int, bool]:
+    """Return the device a packed address is reached by, and whether without a hop."""
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
     body = _RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
     body += raw.attribute(_DESTINATION, address)
     try:
         for message in raw.exchange(_GETROUTE, raw.REQUEST, _NEWROUTE, body):
-            found = dict(raw.attributes(message[_RTMSG.size :]))
-            direct = _RTMSG.unpack_from(message)[7] == _UNICAST
-            if direct and _GATEWAY not in found and _VIA not in found:
-                return raw.number(found.get(_OIF, b""))
+            if _RTMSG.unpack_from(message)[7] == _UNICAST:
+                found = dict(raw.attributes(message[_RTMSG.size :]))
+                direct = _GATEWAY not in found and _VIA not in found
+                return raw.number(found.get(_OIF, b"")), direct
     except OSError:
-        return 0  # no route there at all
-    return 0
+        return 0, False  # no route there at all
+    return 0, False
 
 
 def route_is_local(address: bytes) -> bool:

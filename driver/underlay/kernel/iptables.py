@@ -9,84 +9,119 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-import socket
-import subprocess
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
+from underlay.kernel import command
 from underlay.model import Family
-from underlay.objects import MARK, Permit
+from underlay.objects import CONTAINER_GROUP, GOT, MARK, SENT, Permit
 
 CHAIN = "DOCKER-USER"
 _NAMES = {4: "iptables", 6: "ip6tables"}
 _BACK_ENDS = ("", "-nft", "-legacy")
+# The tables of the back end legacy that exist in this namespace: to ask for another
+# one makes it, and loads modules.
+_LEGACY = {4: "ip_tables_names", 6: "ip6_tables_names"}
 _OURS = re.compile(
     rf'^-A {CHAIN} (?P<match>.*?) -m comment --comment "?{MARK}"? -j (?P<verdict>\w+)$'
 )
-# What routed containers send is let pass, but not to Docker's bridges: whether a port
-# is open there is Docker's to say, in rules behind this chain.
-_SENT = "-i ul-+"
-_DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
-_SECONDS = 3.0
+# iptables shows the name that /etc/iproute2/group has for a number.
+_GROUP = re.compile(r"(--(?:src|dst)-group) \S+")
+# How containers were told before they had a group, and what stands in the place of it.
+_FORMER = {"-i ul-+": SENT, "-o ul-+": GOT}
+# Others mean something to iptables: br+ is every name that begins so.
+_PLAIN = re.compile(r"[\w.:@-]+")
 
 
-def permits(wanted: Collection[Permit]) -> Iterator[Permit]:
+def permits(
+    wanted: Collection[Permit], inward: Collection[str] = ()
+) -> Iterator[Permit]:
     """Return the rules of ours, and those wanted where no chain could stop anything.
 
-    One that lets pass what should be Docker's to judge is not whole, and left out.
+    One that lets pass what others are to judge, on the bridges `inward`, is not whole
+    and left out; so is one in whose place another is wanted, until that is there.
     """
     families: tuple[Family, ...] = (4, 6)
     for family in families:
+        asked = {permit.match for permit in wanted if permit.family == family}
         found = _chain(family)
         if found is None:
-            yield from (permit for permit in wanted if permit.family == family)
+            yield from (Permit(family, match) for match in asked)
             continue
         ours = _ours(found[1])
-        for match in (match for match, verdict in ours if verdict == "ACCEPT"):
-            if match != _SENT or not _unshielded(ours):
+        accepted = [match for match, verdict in ours if verdict == "ACCEPT"]
+        due = asked.difference(accepted)
+        for match in accepted:
+            shielded = match != SENT or _shielded(ours) == _shields(inward)
+            whole = shielded or match not in asked
+            if whole and _FORMER.get(match) not in due:
                 yield Permit(family, match)
 
 
-def create(wanted: Permit) -> None:
-    """Let traffic pass, unless there is no chain that could stop it; raises OSError."""
-    found = _chain(wanted.family)
-    if not found:
-        return
-    tool, rules = found
-    if (wanted.match, "ACCEPT") not in _ours(rules):
+def create(wanted: Permit, inward: Collection[str] = ()) -> None:
+    """Let traffic pass, unless there is no chain that could stop it; raises OSError.
+
+    All of it at one blow, in the order in which nothing passes that should not.
+    """
+    with command.within():
+        found = _chain(wanted.family)
+        if not found:
+            return
+        tool, rules = found
+        ours = _ours(rules)
+        is_there = (wanted.match, "ACCEPT") in ours
         # Behind the rules of the administrator, but before the RETURN that older
         # engines end the chain with.
         last = len(rules) + bool(not rules or rules[-1] != f"-A {CHAIN} -j RETURN")
-        _run(tool, "-I", CHAIN, str(last), *_words(wanted.match, "ACCEPT"))
-        rules = _rules(tool)
-    if wanted.match == _SENT:
-        place = 1 + next(i for i, r in enumerate(rules) if _is(r, _SENT, "ACCEPT"))
-        for match in _unshielded(_ours(rules)):
-            _run(tool, "-I", CHAIN, str(place), *_words(match, "RETURN"))
+        places = (n for n, r in enumerate(rules, 1) if _is(r, wanted.match, "ACCEPT"))
+        place = next(places, last)
+        change = [] if is_there else [_inserted(place, wanted.match, "ACCEPT")]
+        if wanted.match == SENT:
+            due, stale = _shields(inward), _shielded(ours)
+            change += [_inserted(place, match, "RETURN") for match in due - stale]
+            change += [_deleted(match, "RETURN") for match in stale - due]
+        _change(tool, change)
 
 
 def delete(doomed: Permit) -> None:
     """Take a rule of ours away, with what goes with it; raises OSError."""
-    found = _chain(doomed.family)
-    for match, verdict in _ours(found[1]) if found else ():
-        if match == doomed.match or match.startswith(f"{doomed.match} -o "):
-            _run(found[0] if found else "", "-D", CHAIN, *_words(match, verdict))
+    with command.within():
+        found = _chain(doomed.family)
+        tool, rules = found or ("", [])
+        gone = [
+            _deleted(match, verdict)
+            for match, verdict in _ours(rules)
+            if doomed.match == match or _goes_with(match, doomed.match)
+        ]
+        _change(tool, gone)
+
+
+def _goes_with(match: str, doomed: str) -> bool:
+    shields = doomed in (SENT, *_FORMER)
+    return shields and (match.endswith(f" {doomed}") or match.startswith(f"{doomed} -"))
 
 
 def _ours(rules: Collection[str]) -> list[tuple[str, str]]:
     """Return match and verdict of each rule of ours."""
     found = (_OURS.match(rule) for rule in rules)
-    return [(m["match"], m["verdict"]) for m in found if m]
+    as_number = rf"\1 {CONTAINER_GROUP:#x}"
+    return [(_GROUP.sub(as_number, m["match"]), m["verdict"]) for m in found if m]
 
 
 def _is(rule: str, match: str, verdict: str) -> bool:
     return _ours([rule]) == [(match, verdict)]
 
 
-def _unshielded(ours: Collection[tuple[str, str]]) -> list[str]:
-    """Return what would be sent to bridges of Docker without its having a say."""
-    devices = (name for _, name in socket.if_nameindex())
-    matches = (f"{_SENT} -o {d}" for d in devices if _DOCKERS_BRIDGE.fullmatch(d))
-    return [match for match in matches if (match, "RETURN") not in ours]
+def _shields(inward: Collection[str]) -> set[str]:
+    """Return what is not to be let pass: what routed containers send to others.
+
+    Whether a port is open there is for those to say, in rules behind this chain.
+    """
+    return {f"-o {name} {SENT}" for name in inward if _PLAIN.fullmatch(name)}
+
+
+def _shielded(ours: Collection[tuple[str, str]]) -> set[str]:
+    return {m for m, verdict in ours if verdict == "RETURN" and m.endswith(SENT)}
 
 
 def drops_bridged(bridge: str, family: Family) -> str:
@@ -95,58 +130,77 @@ def drops_bridged(bridge: str, family: Family) -> str:
     Only the policy of FORWARD is judged. Where rules accept something of the bridge,
     or of whatever is bridged, they are the administrator's and held to be right.
     """
-    for back_end in _BACK_ENDS:
-        tool = _NAMES[family] + back_end
-        lines = _table(tool) if shutil.which(tool) else []
-        accepts = [line for line in lines if line.endswith("-j ACCEPT")]
-        if "-P FORWARD DROP" in lines and not (
-            f"-N {CHAIN}" in lines
-            or "-A FORWARD -j ACCEPT" in accepts
-            or any(f" {bridge} " in x or "--physdev" in x for x in accepts)
-        ):
-            return f"{tool} gets to see it, and the policy of its FORWARD is DROP"
+    with command.within():
+        for tool in _tools(family):
+            lines = _listed(tool, "FORWARD")
+            accepts = [line for line in lines if line.endswith("-j ACCEPT")]
+            if "-P FORWARD DROP" in lines and not (
+                "-A FORWARD -j ACCEPT" in accepts
+                or any(f" {bridge} " in x or "--physdev" in x for x in accepts)
+                or _listed(tool, CHAIN)
+            ):
+                return f"{tool} gets to see it, and the policy of its FORWARD is DROP"
     return ""
 
 
-def _table(tool: str) -> list[str]:
+def _listed(tool: str, chain: str) -> list[str]:
     try:
-        return _run(tool, "-S").splitlines()
+        return _run(tool, "-S", chain).splitlines()
     except OSError:
-        return []  # a back end the kernel has not
-
-
-def _words(match: str, verdict: str) -> list[str]:
-    comment = ["-m", "comment", "--comment", MARK]
-    return [*match.split(), *comment, "-j", verdict]
+        return []  # no such chain, or a back end the kernel has not
 
 
 def _chain(family: Family) -> tuple[str, list[str]] | None:
     """Return the tool that sees Docker's chain, and the chain's rules."""
-    for back_end in _BACK_ENDS:
-        tool = _NAMES[family] + back_end
-        if shutil.which(tool):
-            try:
-                return tool, _rules(tool)
-            except TimeoutError:
-                raise  # that it does not answer says nothing of the chain
-            except OSError:
-                continue  # no such chain there
+    for tool in _tools(family):
+        try:
+            lines = _run(tool, "-S", CHAIN).splitlines()
+        except TimeoutError:
+            raise  # that it does not answer says nothing of the chain
+        except OSError:
+            continue  # no such chain there
+        return tool, [line for line in lines if line.startswith("-A")]
     return None
 
 
-def _rules(tool: str) -> list[str]:
-    lines = _run(tool, "-S", CHAIN).splitlines()
-    return [line for line in lines if line.startswith("-A")]
+def _tools(family: Family) -> Iterator[str]:
+    """Return the programs of this host that may have rules."""
+    for back_end in _BACK_ENDS:
+        tool = _NAMES[family] + back_end
+        if shutil.which(tool) and (back_end != "-legacy" or _has_legacy(family)):
+            yield tool
 
 
-def _run(*words: str) -> str:
-    words = (words[0], "-w", "2", *words[1:])
+def _has_legacy(family: Family) -> bool:
     try:
-        done = subprocess.run(  # noqa: S603 - our own words, and no shell
-            words, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise OSError(errno.ETIMEDOUT, f"{words[0]} does not end") from error
+        tables = Path(f"/proc/thread-self/net/{_LEGACY[family]}").read_text("ascii")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # not to be known
+    return "filter" in tables.split()
+
+
+def _inserted(place: int, match: str, verdict: str) -> str:
+    return f"-I {CHAIN} {place} {match} -m comment --comment {MARK} -j {verdict}"
+
+
+def _deleted(match: str, verdict: str) -> str:
+    return f"-D {CHAIN} {match} -m comment --comment {MARK} -j {verdict}"
+
+
+def _change(tool: str, lines: Collection[str]) -> None:
+    """Change rules of the table filter: all of them, or none."""
+    if lines:
+        script = "\n".join(["*filter", *lines, "COMMIT", ""])
+        _run(f"{tool}-restore", "--noflush", script=script)
+
+
+def _run(tool: str, *words: str, script: str = "") -> str:
+    done = command.run(tool, "-w", "2", *words, script=script)
     if done.returncode:
-        raise OSError(errno.EPERM, done.stderr.strip() or f"{words[0]} failed")
+        why = done.stderr.strip() or f"{tool} failed"
+        if "xtables lock" in why:
+            raise TimeoutError(errno.ETIMEDOUT, why)
+        raise OSError(errno.EPERM, why)
     return done.stdout

@@ -18,6 +18,7 @@ from underlay.failures import KernelRefused
 from underlay.kernel import (
     announce,
     asking,
+    bridges,
     carriers,
     devices,
     ip,
@@ -121,7 +122,8 @@ class Netlink:
         if not (wanted or self._may_permit):
             return frozenset()
         with _as_last_time("iptables -S DOCKER-USER"):
-            found = frozenset(iptables.permits(wanted))
+            inward = bridges.inward() if wanted else ()
+            found = frozenset(iptables.permits(wanted, inward))
             self._may_permit = bool(wanted or found)
             return found
         return frozenset(wanted)
@@ -208,7 +210,7 @@ class Netlink:
                 sysctl.write(setting)
             case Create(Permit() as permit):
                 self._may_permit = True
-                iptables.create(permit)
+                iptables.create(permit, bridges.inward())
             case Delete(Permit() as permit):
                 iptables.delete(permit)
             case Create(Chain() as chain) | Amend(_, Chain() as chain):
@@ -281,6 +283,11 @@ class Netlink:
     def is_own(self, address: model.Address) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""
         return ip.route_is_local(address.packed)
+
+    def inward(self) -> frozenset[str]:
+        """Return other people's bridges with containers or virtual machines only."""
+        with _looking("ip link show type bridge"):
+            return bridges.inward()
 
     def carries(self, device: str) -> bool:
         """Tell whether something in another namespace stands on a device of ours."""
@@ -367,6 +374,7 @@ def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
         up=raw.up,
         master=master,
         settings=raw.settings,
+        group=raw.group,
     )
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import errno
 import json
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from underlay.kernel import command
 from underlay.objects import TABLE, Chain
 
-_SECONDS = 3.0
 # Each rule on the hook it is for: beside chains that are there, the kernel looks.
 _PROBE = f"""
 add table netdev {TABLE}
@@ -100,17 +99,7 @@ def _list(*what: str) -> list[dict[str, Any]]:
 
 
 def _run(*words: str, script: str = "") -> str:
-    try:
-        done = subprocess.run(  # noqa: S603 - our own words, and no shell
-            ("nft", *words),  # noqa: S607 - wherever the administrator has it
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise OSError(errno.ETIMEDOUT, "nft does not end") from error
+    done = command.run("nft", *words, script=script)
     if done.returncode:
         text = done.stderr.strip().partition("\n")[0]
         absent = "No such file or directory" in text

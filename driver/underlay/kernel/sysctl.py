@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from underlay.kernel import links
+from underlay.kernel import bridges, links
 from underlay.kernel.links import RawLink
 from underlay.model import Setting
-from underlay.objects import PREFIX, Sysctl
+from underlay.objects import Sysctl
 
 log = logging.getLogger(__name__)
 
@@ -145,9 +145,10 @@ def _forwarding(family: int) -> Iterator[tuple[str, str]]:
     if family == 4 and _value(_FORWARDING[4]) == "0":
         yield _REDIRECTS, ""  # first in order, so last when it is put back
     if family == 6:
+        inward = bridges.inward()
         for link in links.all_links():
             path = f"net/ipv6/conf/{link.name}/accept_ra"
-            if _hears_routers(link) and _value(path) == "1":
+            if link.name not in inward and _hears_routers(link) and _value(path) == "1":
                 yield path, "2"
     yield _FORWARDING[family], "1"
 
@@ -167,10 +168,9 @@ def _loose(device: str) -> Iterator[tuple[str, str]]:
 
 
 def _hears_routers(link: RawLink) -> bool:
-    """Tell whether a device may lead to a router: not to containers, ours or others."""
-    ours = link.name.startswith(PREFIX) and link.kind != "bridge"
-    inward = link.loopback or link.master or ours or link.name.startswith("docker")
-    return not (inward or (link.kind == "bridge" and link.name.startswith("br-")))
+    """Tell whether a device may lead to a router: not to containers of ours."""
+    ours = link.ours and link.kind != "bridge"
+    return not (link.loopback or link.master or ours)
 
 
 def _value(path: str) -> str | None:

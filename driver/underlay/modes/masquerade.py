@@ -1,4 +1,4 @@
-"""masquerade: IPv4 that leaves the host by other devices than ours has its address.
+"""masquerade: IPv4 that leaves the host, but to its containers, has its address.
 
 And what leaves by a shim, which has none, has the one that the host speaks from there.
 """
@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from underlay.model import Interface, Network
 from underlay.modes.options import choice
-from underlay.objects import Chain, Owner
+from underlay.objects import CONTAINER_GROUP, SHIM_GROUP, Chain, Owner
 
+# Routed containers, and by a shim others.
+INNER = f"{{ {CONTAINER_GROUP}, {SHIM_GROUP} }}"
 HOOK = "nat hook postrouting priority 100"  # srcnat
 # Before Docker and others masquerade what leaves their bridges: on a device without an
 # address the kernel takes the first address of any other device for that. Bridges of
@@ -34,8 +36,8 @@ def objects(network: Network) -> Iterable[Chain]:
     if not is_on(network.options) or not subnets:
         return
     owner = Owner(network.id)
-    away = f'ip daddr != {{ {", ".join(subnets)} }} oifname != "ul-*" masquerade'
-    rules = tuple(f"ip saddr {subnet} {away}" for subnet in subnets)
+    away = f"ip daddr != {{ {', '.join(subnets)} }} oifgroup != {INNER}"
+    rules = tuple(f"ip saddr {subnet} {away} masquerade" for subnet in subnets)
     yield Chain("ip", f"nat-{owner.device}", HOOK, rules, owner=owner)
 
 

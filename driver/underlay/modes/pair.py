@@ -93,6 +93,7 @@ def links(
     *,
     master: str | None = None,
     like: str | None = None,
+    group: int | None = None,
     settings: tuple[str, ...] = (),
 ) -> Link:
     """Return the host's end, with the container's as its peer.
@@ -111,5 +112,6 @@ def links(
         master=master,
         like=like,
         peer=container,
+        group=group,
         settings=settings,
     )

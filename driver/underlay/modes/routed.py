@@ -14,6 +14,8 @@ from underlay.model import Attachment, Endpoint, Network, alone
 from underlay.modes import gateway, masquerade, pair
 from underlay.modes import options as read
 from underlay.objects import (
+    CONTAINER_GROUP,
+    FORWARDED,
     HOST_METRIC,
     Address,
     Neighbour,
@@ -46,7 +48,6 @@ _NO_HOP = (
     "containers reach everything by the gateway, each other too. To give no default"
     " route, use default_route=no"
 )
-FORWARDED = ("-i ul-+", "-o ul-+")
 
 check_endpoint = pair.check_endpoint
 check_room = pair.check_room
@@ -109,7 +110,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     owner = Owner(network.id, endpoint.id)
     device = owner.host_end.device
     proxy, table = network.proxy, read.table(network.options)
-    yield pair.links(network, endpoint, settings=HOST_END)
+    yield pair.links(network, endpoint, group=CONTAINER_GROUP, settings=HOST_END)
     for found in _beside(network, endpoint).on_link:
         yield Address(
             ip_interface((found.network_address.packed, found.prefixlen)), device, owner

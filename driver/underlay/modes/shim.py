@@ -16,6 +16,7 @@ from underlay.modes import masquerade
 from underlay.modes.options import choice
 from underlay.objects import (
     HOST_METRIC,
+    SHIM_GROUP,
     Chain,
     Link,
     Neighbour,
@@ -102,6 +103,7 @@ def _shim(
         flavour=child.flavour,
         flag=child.flag,
         up=True,
+        group=SHIM_GROUP,
         settings=SETTINGS,
         guarded=child.kind == "macvlan",
     )

@@ -8,17 +8,19 @@ in place; whatever else differs is made again.
 from __future__ import annotations
 
 from underlay.objects.common import (
+    CONTAINER_GROUP,
     HEEDED,
     HOST_METRIC,
     IPV6_SWITCH,
     MAIN_TABLE,
     OWN_LINK_LOCAL,
+    SHIM_GROUP,
     TABLE,
     UNFINISHED_GROUP,
     protocol,
     use_protocol,
 )
-from underlay.objects.filters import Chain, Permit
+from underlay.objects.filters import FORWARDED, GOT, SENT, Chain, Permit
 from underlay.objects.host import Held, Port, Sysctl
 from underlay.objects.link import Link
 from underlay.objects.ways import Address, Neighbour, Route
@@ -27,6 +29,9 @@ from underlay.owners import MARK, PREFIX, Owner
 Object = Link | Address | Route | Neighbour | Sysctl | Permit | Chain | Port | Held
 
 __all__ = [
+    "CONTAINER_GROUP",
+    "FORWARDED",
+    "GOT",
     "HEEDED",
     "HOST_METRIC",
     "IPV6_SWITCH",
@@ -34,6 +39,8 @@ __all__ = [
     "MARK",
     "OWN_LINK_LOCAL",
     "PREFIX",
+    "SENT",
+    "SHIM_GROUP",
     "TABLE",
     "UNFINISHED_GROUP",
     "Address",

@@ -9,6 +9,10 @@ TABLE = "underlay"
 # A link is born in this group and leaves it when its alias is set: the kernel takes no
 # alias at creation, and a death in between must not leave a link nobody owns.
 UNFINISHED_GROUP = 157
+# The host's ends of routed containers are in the first group ("ul"), shims in the next:
+# a name that begins like ours may be somebody's, so rules of firewalls match these.
+CONTAINER_GROUP = 0x756C
+SHIM_GROUP = 0x756D
 _protocol = 157
 # What stands on links: filters before those are up, addresses before the routes that
 # may need them as their source.

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from underlay import model
-from underlay.objects.common import FILTERS, ROUTES, TABLE, Verb
+from underlay.objects.common import CONTAINER_GROUP, FILTERS, ROUTES, TABLE, Verb
 from underlay.owners import MARK, Owner
+
+# What routed containers send and get, in iptables' words.
+SENT = f"-m devgroup --src-group {CONTAINER_GROUP:#x}"
+GOT = f"-m devgroup --dst-group {CONTAINER_GROUP:#x}"
+FORWARDED = (SENT, GOT)
 
 
 @dataclass(frozen=True, slots=True)

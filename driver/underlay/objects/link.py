@@ -17,7 +17,8 @@ class Link:
     A link seen without an owner was born in a process that died before it could set
     the mark. `flavour` and `flag` are the mode of a child; `vlan` is a tag (802.1Q).
     `peer` is the container's end of a pair, made in the same breath as this one.
-    `master` is the bridge it is a port of. `like` is a device whose MTU and MAC it has
+    `master` is the bridge it is a port of, `group` the group of devices it is in, by
+    which rules of the firewall know it. `like` is a device whose MTU and MAC it has
     from its birth, and from becoming a port, where none are given. `settings` are
     sysctls of the device, such as net/ipv4/conf/*/rp_filter=2, set at its birth before
     it is up and kept, as far as the kernel tells them with a link; `inherited` are
@@ -42,6 +43,7 @@ class Link:
     master: str | None = None
     like: str | None = None
     peer: Link | None = None
+    group: int | None = None
     settings: tuple[str, ...] = ()
     inherited: tuple[str, ...] = ()
     guarded: bool = False
@@ -101,6 +103,7 @@ class Link:
             and self.mtu in (None, seen.mtu)
             and self.up in (None, seen.up)
             and self.master in (None, seen.master)
+            and self.group in (None, seen.group)
         )
 
 
