@@ -1,0 +1,65 @@
+"""What a real kernel refuses holds up itself, and nothing else of the container."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.fakes import Clock, engine_on
+from tests.kernel.docking import Room, Wire
+from tests.kernel.test_ipvlan_repair import L2, WEB2
+from tests.lab import net
+from underlay.kernel.netlink import Netlink
+
+OTHER_MAC = "02:00:00:00:00:77"
+
+
+def nowhere(_path):
+    """Hear nothing: the tests say what stirred."""
+
+
+@pytest.fixture
+def wire(request):
+    request.getfixturevalue("namespace")
+    found = Wire()
+    yield found
+    found.far.close()
+
+
+@pytest.fixture
+def room():
+    with Room() as found:
+        yield found
+
+
+@pytest.mark.usefixtures("wire")
+def test_a_mac_that_somebody_else_has_holds_up_no_address(records, room):
+    clock = Clock()
+    engine = engine_on(records, Netlink(), clock)
+    engine.create_network(replace(L2, options={"parent": "eth0"}))
+    room.start(engine, WEB2)
+    mac = records.networks.endpoint(WEB2.id).mac
+    room.ip(f"link set eth0 address {OTHER_MAC}")
+    net.ip(
+        f"link add thief link eth0 address {mac} type macvlan mode bridge",
+        "link set thief up",
+    )
+
+    def look():
+        engine.passes.go_round(frozenset({room.path}), clock(), nowhere)
+
+    look()
+    (trouble,) = records.notes.troubles()
+    assert "address" in trouble.text
+    for _ in range(3):
+        room.ip(f"addr del {WEB2.ipv4} dev eth0")
+        look()
+        assert room.has(f"inet {WEB2.ipv4}")
+        assert records.notes.troubles() == [trouble]
+    assert room.has(OTHER_MAC)
+    net.ip("link del thief")
+    clock.now += 10.0
+    look()
+    assert room.has(mac)
+    assert records.notes.troubles() == []
