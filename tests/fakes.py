@@ -432,16 +432,26 @@ class Clock:
 
 
 def engine_on(
-    records: Records, kernel: FakeKernel, clock: Clock | None = None
+    records: Records,
+    kernel: FakeKernel,
+    clock: Clock | None = None,
+    boot: Clock | None = None,
 ) -> Engine:
+    """An engine; durations go by another clock than what is shown, if that is given."""
     clock = clock or Clock()
+    boot = boot or clock
     kernel.is_locked = records._database._lock._is_owned
-    return Engine(records, kernel, "machine-1", clock, Announcer(kernel, clock))
+    return Engine(records, kernel, "machine-1", clock, Announcer(kernel, boot), boot)
 
 
 def ipam_on(
-    records: Records, clock: Clock | None = None, kernel: FakeKernel | None = None
+    records: Records,
+    clock: Clock | None = None,
+    kernel: FakeKernel | None = None,
+    boot: Clock | None = None,
 ) -> Ipam:
     kernel = kernel or FakeKernel()
-    engine = engine_on(records, kernel, clock)
-    return Ipam(records, clock or Clock(), engine.reap, kernel.is_own, engine.living)
+    engine = engine_on(records, kernel, clock, boot)
+    clock = clock or Clock()
+    own = kernel.is_own
+    return Ipam(records, clock, engine.reap, own, engine.living, boot or clock)

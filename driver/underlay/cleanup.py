@@ -26,8 +26,6 @@ from underlay.views import DockerNetwork, DockerView
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86400.0
-# A view may be older than an endpoint, and Docker be starting its container still.
-LISTED_SECONDS = 60.0
 UNUSED = "not listed by Docker, not in use"
 
 
@@ -181,10 +179,9 @@ class Cleanup:
 
     def _unlisted(self, view: DockerView) -> Iterator[str]:
         """Return the endpoints that Docker does not list, and has had time to."""
-        now = self.clock()
         for endpoint in self.records.networks.joined():
-            young = now - endpoint.created < LISTED_SECONDS
-            if endpoint.id not in view.endpoints and not young:
+            listed = endpoint.id in view.endpoints
+            if not (listed or self.engine.is_young(endpoint.id)):
                 yield endpoint.id
 
     def _free_endpoint(self, identity: str) -> None:

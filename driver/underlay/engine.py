@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +10,7 @@ from functools import cached_property
 from underlay import gateways, modes, pools, standins, tenures, uplink
 from underlay.announcer import Announcer
 from underlay.builder import Builder
+from underlay.clocks import since_boot
 from underlay.errors import (
     BadMac,
     Conflict,
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 # From CreateEndpoint until Docker has moved the device: milliseconds, as a rule.
 STARTING_SECONDS = 30.0
+# A view of Docker's may be older than an endpoint, and its container be starting still.
+LISTED_SECONDS = 60.0
 # What somebody needed, and what of it Docker left in a sandbox.
 _Had = tuple[Wanted, frozenset[Object]]
 _NOTHING: _Had = Wanted(), frozenset()
@@ -51,7 +53,7 @@ class Engine:
     """What Docker asks of a network driver, and what the reconciler does.
 
     `machine` is what tells this host from others for good; `clock` gives seconds since
-    1970.
+    1970, `monotonic` since the host booted.
     """
 
     records: Records
@@ -59,6 +61,8 @@ class Engine:
     machine: str
     clock: Callable[[], float]
     announcer: Announcer | None = None
+    monotonic: Callable[[], float] = since_boot
+    _made: dict[str, float] = field(default_factory=dict, init=False)
     _going: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +70,7 @@ class Engine:
         by("Leave", self.records.networks.leave)
         by("DeleteEndpoint", self._end_endpoint)
         by("DeleteNetwork", self._end_network)
+        self._began = self.monotonic()
 
     @cached_property
     def living(self) -> Living:
@@ -98,8 +103,9 @@ class Engine:
             takeovers=self._takeovers,
             parents=self._parents,
             remnants=self._remnants,
-            announcer=self.announcer or Announcer(self.kernel, time.monotonic),
+            announcer=self.announcer or Announcer(self.kernel, self.monotonic),
             clock=self.clock,
+            monotonic=self.monotonic,
         )
 
     @cached_property
@@ -240,7 +246,21 @@ class Engine:
             self.records.networks.add_endpoint(endpoint)
             tenures.begin(self.records, network, endpoint)
             standins.follow(self.records, endpoint)
+        self._note_made(endpoint.id)
         return endpoint
+
+    def _note_made(self, identity: str) -> None:
+        now = self.monotonic()
+        for known, made in list(self._made.items()):
+            if now - made < LISTED_SECONDS:
+                break  # they are in the order in which they were made
+            self._made.pop(known, None)
+        self._made[identity] = now
+
+    def is_young(self, identity: str) -> bool:
+        """Tell whether this process made it, so lately that Docker may not list it."""
+        made = self._made.get(identity)
+        return made is not None and self.monotonic() - made < LISTED_SECONDS
 
     def delete_endpoint(self, network: str, identity: str) -> None:
         """Take an endpoint off the record, then drop its device; always succeeds."""
@@ -332,7 +352,9 @@ class Engine:
             going = identity in self._going or self.living.is_listed(identity)
             return not (going or self.records.networks.has_remnant(identity))
         owner = Owner(endpoint.network, endpoint.id)
-        starting = self.clock() - endpoint.created < STARTING_SECONDS
+        # One that an earlier process made may have been made just before its end.
+        made = self._made.get(identity, self._began)
+        starting = self.monotonic() - made < STARTING_SECONDS
         if (
             not endpoint.sandbox
             or self.kernel.sandbox_lives(endpoint.sandbox)

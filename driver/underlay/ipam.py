@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
 from underlay import pools, standins, tenures
+from underlay.clocks import since_boot
 from underlay.errors import (
     AddressTaken,
     BadValue,
@@ -36,8 +37,8 @@ log = logging.getLogger(__name__)
 OPTIONS = ("domain", "probe")
 EXAMPLES = {4: "192.168.1.0/24", 6: "fd00:1::/64"}
 OWN = "it is this host's own"
-# A claim without a network is one whose `docker network create` still runs, if it is
-# younger than this: only then may a plain address request name another's aux address.
+# A claim without a network is one whose `docker network create` still runs, if this
+# process made it so lately: only then may a plain request name another's aux address.
 CREATING_SECONDS = 30.0
 # How late a ReleaseAddress may come for whom an address was taken from as dead.
 LATE_SECONDS = 30.0
@@ -45,8 +46,9 @@ LATE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Ipam:
-    """Hands out addresses. `clock` gives seconds since 1970.
+    """Hands out addresses.
 
+    `clock` gives seconds since 1970, `monotonic` since the host booted.
     `reap` takes a dead endpoint off the record, and tells whether it was dead;
     `is_own` tells whether an address is the host's, `living` who has one and lives.
     """
@@ -56,7 +58,9 @@ class Ipam:
     reap: Callable[[str], bool]
     is_own: Callable[[Address], bool]
     living: Living
+    monotonic: Callable[[], float] = since_boot
     _owed: dict[tuple[str, Address], float] = field(default_factory=dict)
+    _made: dict[str, float] = field(default_factory=dict)
 
     def request_pool(
         self, subnet: str, span: str, options: Mapping[str, str], family: int
@@ -78,7 +82,16 @@ class Ipam:
             self.records.addresses.add_claim(identity, pool, first, last, self.clock())
             if not known:
                 standins.keep(self.records, self.living.kept, self.clock(), pool)
+        self._note_made(identity)
         return Claim(identity, pool, first, last)
+
+    def _note_made(self, claim: str) -> None:
+        now = self.monotonic()
+        for known, made in list(self._made.items()):
+            if now - made < CREATING_SECONDS:
+                break  # they are in the order in which they were made
+            self._made.pop(known, None)
+        self._made[claim] = now
 
     def __post_init__(self) -> None:
         self.records.endings.by("ReleasePool", self._release_pool)
@@ -188,8 +201,8 @@ class Ipam:
 
         If it is not, the address stays taken until the clean-up frees it.
         """
-        owed = self._owed.pop((tenure.claim, tenure.address), 0.0)
-        return self.clock() - owed < LATE_SECONDS
+        owed = self._owed.pop((tenure.claim, tenure.address), None)
+        return owed is not None and self.monotonic() - owed < LATE_SECONDS
 
     def release_tenure(self, tenure: Tenure) -> None:
         """Take back one address, if it is still the one that was looked at."""
@@ -267,7 +280,7 @@ class Ipam:
 
     def _note_owed(self, tenure: Tenure) -> None:
         """Note that Docker may be about to give back what somebody else gets now."""
-        now = self.clock()
+        now = self.monotonic()
         for key in [k for k, t in self._owed.items() if now - t >= LATE_SECONDS]:
             self._owed.pop(key)
         self._owed[tenure.claim, tenure.address] = now
@@ -277,7 +290,9 @@ class Ipam:
 
         Docker asks for an aux address exactly as for a container's --ip.
         """
-        creating = not claim.network and self.clock() - claim.since < CREATING_SECONDS
+        made = self._made.get(claim.id)
+        young = made is not None and self.monotonic() - made < CREATING_SECONDS
+        creating = young and not claim.network
         reserved = all(t.role == "aux" for t in holders)
         mine = any(t.claim == claim.id for t in holders)
         return creating and reserved and not mine and not container

@@ -22,7 +22,7 @@ Rooms = Mapping[str, Collection[Object]]
 
 @dataclass
 class Learning:
-    """Tells how devices are to be. `clock`: seconds since 1970.
+    """Tells how devices are to be. `monotonic`: seconds since the host booted.
 
     `unlisted` are the ids of endpoints that Docker did not list when it was last asked.
     Nothing is put right in their sandboxes: Docker would not take it away again. Nor in
@@ -32,7 +32,7 @@ class Learning:
 
     records: Records
     kernel: Kernel
-    clock: Callable[[], float]
+    monotonic: Callable[[], float]
     unlisted: frozenset[str] = frozenset()
     is_waiting: bool = False
     _seen_since: dict[str, tuple[bool, float]] = field(default_factory=dict)
@@ -90,13 +90,13 @@ class Learning:
         """
         if endpoint.inside:
             return inside.learn(network, endpoint, room, given=False)
-        owner, now = Owner(network.id, endpoint.id), self.clock()
+        owner, now = Owner(network.id, endpoint.id), self.monotonic()
         is_there = any(o.key == owner.mark for o in room)
         if not is_there and self.kernel.observe({owner.device}):
             self._seen_since.pop(endpoint.id, None)
             return endpoint
         was_there, since = self._seen_since.get(endpoint.id, (is_there, now))
-        since = min(since, now) if was_there == is_there else now
+        since = since if was_there == is_there else now
         self._seen_since[endpoint.id] = is_there, since
         waited = now - since
         if not is_there and waited >= LOST_SECONDS:
@@ -105,7 +105,7 @@ class Learning:
 
     def due(self) -> float | None:
         """Return the seconds until a device is known to be lost, None if none is."""
-        now, seen = self.clock(), self._seen_since.values()
+        now, seen = self.monotonic(), self._seen_since.values()
         ends = (since + LOST_SECONDS for is_there, since in seen if not is_there)
         return min((end - now for end in ends if end >= now), default=None)
 

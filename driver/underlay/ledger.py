@@ -13,14 +13,16 @@ from underlay.steps import Step, before
 
 @dataclass
 class Ledger:
-    """Entries and troubles of one pass. `clock`: seconds since 1970.
+    """Entries and troubles of one pass.
 
+    `clock`: seconds since 1970; `monotonic` and `noticed`: since the host booted.
     They are written at the end and at one go: what cannot be written is no reason not
     to repair.
     """
 
     records: Records
     clock: Callable[[], float]
+    monotonic: Callable[[], float]
     noticed: float = 0.0
     _entries: list[Repair] = field(default_factory=list)
     _troubles: dict[str, str] = field(default_factory=dict)
@@ -40,8 +42,8 @@ class Ledger:
 
     def _entry(self, owner: Owner, was: str, step: str) -> Repair:
         network, container = names(self.records, owner)
+        took = self.monotonic() - self.noticed
         now = self.clock()
-        took = now - self.noticed
         return Repair(now, owner.mark, "", was, step, took, "", network, container)
 
     def close(self, owner: Owner, refusal: str) -> None:

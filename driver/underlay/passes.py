@@ -29,7 +29,10 @@ from underlay.wanted import Needs, Wanted, of_settings, wanted
 
 @dataclass
 class Passes:
-    """Puts right what differs from the records. `clock`: seconds since 1970."""
+    """Puts right what differs from the records.
+
+    `clock`: seconds since 1970; `monotonic`: seconds since the host booted.
+    """
 
     records: Records
     kernel: Kernel
@@ -39,6 +42,7 @@ class Passes:
     remnants: Remnants
     announcer: Announcer
     clock: Callable[[], float]
+    monotonic: Callable[[], float]
     _once: Once = field(default_factory=Once)
     _missing: dict[Hashable, float] = field(default_factory=dict)
     _again: float | None = None
@@ -46,10 +50,10 @@ class Passes:
     _to_tell: dict[str, Endpoint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.learning = Learning(self.records, self.kernel, self.clock)
-        self._patience = Patience(self.clock)
+        self.learning = Learning(self.records, self.kernel, self.monotonic)
+        self._patience = Patience(self.monotonic)
         self._rounds = Rounds(self.records)
-        self._ledger = Ledger(self.records, self.clock)
+        self._ledger = Ledger(self.records, self.clock, self.monotonic)
         self._remembered = Needs()
         self._settling = Settling(
             self.records,
@@ -74,10 +78,10 @@ class Passes:
     ) -> float | None:
         """Look where something `stirred`: paths of sandboxes, "" is the host.
 
-        None: it may have been anywhere. `noticed` is when; `watch` has the stirring of
-        a sandbox heard, from before the look into it. Returns the seconds until there
-        is something to do again, None if that is not known yet. Who failed lately is
-        left alone.
+        None: it may have been anywhere. `noticed` is when, in seconds
+        since the host booted; `watch` has the stirring of a sandbox heard, from before
+        the look into it. Returns the seconds until there is something to do again, None
+        if that is not known yet. Who failed lately is left alone.
         """
         self._ledger.noticed = noticed
         if stirred is None or "" in stirred:
@@ -112,7 +116,7 @@ class Passes:
         then settled as a verb would, alone, under the lock, by what is there then.
         """
         if not patient:
-            self._ledger.noticed = self.clock()
+            self._ledger.noticed = self.monotonic()
         self.records.networks.turn()
         with self._once.trying("what Docker ended"):
             self.records.endings.write()
@@ -149,7 +153,7 @@ class Passes:
     ) -> dict[Owner, list[Step]]:
         """Return whose steps it is time for; a bridge's have been taken already."""
         early = {f[0] for steps in stirred.values() if (f := premature(steps))}
-        self._missing = {k: self._missing.get(k, self.clock()) for k in early}
+        self._missing = {k: self._missing.get(k, self.monotonic()) for k in early}
         unripe = (o for o, s in stirred.items() if not self._is_ripe(s))
         self._unripe = set(unripe) if patient else set()
         apart = self._unripe | self.takeovers.owners()
@@ -232,7 +236,7 @@ class Passes:
         if found is None:
             return True
         key, least = found
-        pause = least - (self.clock() - self._missing.get(key, 0.0))
+        pause = least - (self.monotonic() - self._missing.get(key, 0.0))
         if pause <= 0:
             return True
         self._again = min(pause, self._again or pause)

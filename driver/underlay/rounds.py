@@ -58,12 +58,12 @@ class Patience:
 
     A refused step holds up itself and what rests on it, nothing else. An owner waits as
     a whole if its repairs are undone as soon as they are made: by a program in the
-    container, say. `clock` in seconds. It may help that something in the host has
-    changed: then a part of the time is waited for. (Not the least: some hosts change
-    all the time, and every try may be a change itself.)
+    container, say. `monotonic` in seconds since the host booted. It may help that
+    something in the host has changed: then a part of the time is waited for. (Not the
+    least: some hosts change all the time, and every try may be a change itself.)
     """
 
-    clock: Callable[[], float]
+    monotonic: Callable[[], float]
     _waiting: dict[Owner, _Wait] = field(default_factory=dict)
     _refused: dict[Owner, dict[Hashable, _Refused]] = field(default_factory=dict)
     # Each repair takes REPAIR_SECONDS of a credit: when that will be paid back.
@@ -72,11 +72,11 @@ class Patience:
     def has_end(self, owner: Owner) -> bool:
         """Tell whether it is time to try."""
         wait = self._waiting.get(owner)
-        return wait is None or wait.is_over(self.clock())
+        return wait is None or wait.is_over(self.monotonic())
 
     def ready(self, owner: Owner, steps: Iterable[Step]) -> list[Step]:
         """Return the steps that it is time for."""
-        now = self.clock()
+        now = self.monotonic()
         waits = self._refused.get(owner, {}).values()
         waiting = [wait.step for wait in waits if not wait.is_over(now)]
         return [s for s in steps if not any(is_in_vain(s, other) for other in waiting)]
@@ -86,7 +86,7 @@ class Patience:
         waits = self._refused.setdefault(owner, {})
         last = waits.get(step.object.key)
         waits[step.object.key] = _Refused(
-            self.clock(), _longer(last), step=step, why=why
+            self.monotonic(), _longer(last), step=step, why=why
         )
 
     def take(self, owner: Owner, step: Step) -> None:
@@ -105,7 +105,7 @@ class Patience:
 
         `failed`: nothing can be done for that owner for a while.
         """
-        now = self.clock()
+        now = self.monotonic()
         wait = self._waiting.pop(owner, None)
         too_many = repaired and self._is_overdrawn(owner, now)
         if failed:
@@ -116,26 +116,24 @@ class Patience:
 
     def is_slowed(self, owner: Owner) -> bool:
         """Tell whether an owner waits because of a repair too many."""
-        enough = self.clock() + (REPAIRS - 1) * REPAIR_SECONDS
+        enough = self.monotonic() + (REPAIRS - 1) * REPAIR_SECONDS
         return not self.has_end(owner) and self._indebted.get(owner, 0.0) >= enough
 
     def _is_overdrawn(self, owner: Owner, now: float) -> bool:
         credit = REPAIRS * REPAIR_SECONDS
         end = max(self._indebted.get(owner, now), now)
-        if end > now + credit + REPAIR_SECONDS:
-            end = now  # the clock was set back
         self._indebted[owner] = end = min(end, now + credit) + REPAIR_SECONDS
         return end > now + credit
 
     def over(self) -> set[Owner]:
         """Return who has waited and is to be tried now; forget debts that are paid."""
-        now = self.clock()
+        now = self.monotonic()
         self._indebted = {o: end for o, end in self._indebted.items() if end > now}
         return {owner for owner, wait in self._waits() if wait.is_over(now)}
 
     def forget(self, owners: Collection[Owner]) -> None:
         """Note that there is nothing to be tried for these any more."""
-        now = self.clock()
+        now = self.monotonic()
         for owner in owners:
             if self.has_end(owner):
                 self._waiting.pop(owner, None)
@@ -151,7 +149,7 @@ class Patience:
     def due(self) -> float | None:
         """Return the seconds until the next try, None if nobody waits."""
         ends = [wait.end for _, wait in self._waits()]
-        return max(0.0, min(ends) - self.clock()) if ends else None
+        return max(0.0, min(ends) - self.monotonic()) if ends else None
 
     def _waits(self) -> Iterator[tuple[Owner, _Wait]]:
         yield from self._waiting.items()
@@ -174,8 +172,8 @@ class _Wait:
         return self.tried + (min(least, self.pause) if self.hasty else self.pause)
 
     def is_over(self, now: float) -> bool:
-        """Tell whether it is over; a clock that was set back is not waited for."""
-        return not self.tried <= now < self.end
+        """Tell whether it is over."""
+        return now >= self.end
 
 
 @dataclass(slots=True, kw_only=True)

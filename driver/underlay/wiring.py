@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underlay.cleanup import Cleanup
+from underlay.clocks import since_boot
 from underlay.dockerd import Dockerd
 from underlay.engine import Engine
 from underlay.ipam import Ipam
@@ -44,7 +45,7 @@ def build(settings: Settings, *, readonly: bool = False) -> Parts:
         engine=engine,
         ipam=ipam,
         clock=time.time,
-        monotonic=time.monotonic,
+        monotonic=since_boot,
         grace=settings.grace,
         history_days=settings.history_days,
     )

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from underlay import __version__, status
+from underlay.clocks import since_boot
 from underlay.errors import UnderlayError
 from underlay.httpd import Answer, Server
 from underlay.kernel.events import Listener
@@ -193,14 +194,14 @@ class Watchers:
         with self._lock:
             seen = self._stirred
             if seen == frozenset():
-                self._noticed = time.time()
+                self._noticed = since_boot()
             self._stirred = None if seen is None or paths is None else seen | paths
 
     def _mend(self) -> float | None:
         """Look where something stirred since the last pass began, None: anywhere."""
         with self._lock:
             stirred, self._stirred = self._stirred, frozenset()
-            noticed = self._noticed if stirred else time.time()
+            noticed = self._noticed if stirred else since_boot()
         try:
             return self._passes.go_round(stirred, noticed, self._listener.watch)
         except BaseException:

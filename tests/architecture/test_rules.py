@@ -75,10 +75,61 @@ def test_one_file_creates_and_deletes_kernel_objects():
     assert touching == ["underlay/kernel/devices.py"]
 
 
+def test_what_is_shown_alone_goes_by_the_clock_on_the_wall():
+    # wiring injects it; status and the health in wsgi show it.
+    shown = {"wiring.py", "status.py", "wsgi.py"}
+    wall = re.compile(r"\btime\.time\b|\b(date|datetime)\.(now|utcnow|today)\b")
+    telling = {path.name for path in SOURCES if wall.search(path.read_text())}
+    assert telling == shown
+    for name in shown:
+        source = (ROOT / "driver/underlay" / name).read_text()
+        assert len(wall.findall(source)) <= (4 if name == "wiring.py" else 1), name
+
+
+def is_wall(node):
+    called = isinstance(node, ast.Call) and ast.unparse(node.func)
+    return called in ("self.clock", "clock", "time.time")
+
+
+def wall_clock_arithmetic(tree):
+    """Return the functions that reckon with the clock on the wall."""
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        told = {
+            target.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and is_wall(node.value)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(function):
+            parts = []
+            if isinstance(node, ast.BinOp):
+                parts = [node.left, node.right]
+            elif isinstance(node, ast.Compare):
+                parts = [node.left, *node.comparators]
+            names = {part.id for part in parts if isinstance(part, ast.Name)}
+            if any(map(is_wall, parts)) or told & names:
+                yield function.name
+
+
+def test_durations_go_by_the_clock_that_nobody_sets():
+    # How long history is kept is counted in days of the calendar.
+    found = {
+        (named(path), name)
+        for path, tree in TREES.items()
+        for name in wall_clock_arithmetic(tree)
+        if path.name != "clocks.py"
+    }
+    announcing = {f for f in found if f[0] == "underlay/announcer.py"}
+    assert found - announcing == {("underlay/cleanup.py", "forget")}
+
+
 def test_what_is_written_is_never_written_to_a_view():
     # records/endings.py puts views in the place of these while nothing can be written.
     tables = "network|endpoint|sandbox"
-    pattern = re.compile(rf"(INTO|UPDATE|DELETE FROM) ({tables})\\b")
+    pattern = re.compile(rf"(INTO|UPDATE|DELETE FROM) ({tables})\b")
     for path in (ROOT / "driver/underlay/records").glob("*.py"):
         if path.stem != "migrations":
             assert not pattern.search(path.read_text()), f"{path}: name main.<table>"

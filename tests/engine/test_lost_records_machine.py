@@ -63,6 +63,7 @@ class LostRecordsMachine(RuleBasedStateMachine):
             self.engine.reap,
             self.kernel.is_own,
             self.engine.living,
+            self.time,
         )
         parts = self.records, self.kernel, self.engine, self.ipam
         self.cleanup = Cleanup(*parts, self.time, self.time, GRACE, 30)

@@ -56,7 +56,9 @@ class House:
         self.records, self.kernel, self.time = records, FakeKernel(), Clock()
         self.engine = engine_on(records, self.kernel, self.time)
         reap, is_own = self.engine.reap, self.kernel.is_own
-        self.ipam = Ipam(records, self.time, reap, is_own, self.engine.living)
+        self.ipam = Ipam(
+            records, self.time, reap, is_own, self.engine.living, self.time
+        )
         self.told = {"c-web": DockerContainer(SANDBOX, {}, {})}
         self.kernel.sandboxes.add(SANDBOX)
         self.recovery = Recovery(records, self.kernel, self.engine, self.time, self.ask)

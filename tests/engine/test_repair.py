@@ -297,17 +297,6 @@ def lose_unlearnt(world, *devices):
         world.kernel.lose(ROOM, device)
 
 
-def test_a_lost_device_is_looked_for_when_it_is_time_whatever_the_clock_does(records):
-    world = World(records, MODES["macvlan"])
-    lose_unlearnt(world, "eth0")
-    assert 0 < world.look("", ROOM) <= LOST_SECONDS
-    world.time.now -= 86400
-    world.look("", ROOM)
-    world.time.now += LOST_SECONDS
-    world.look("", ROOM)
-    assert "eth0" in world.kernel.rooms[ROOM]
-
-
 def test_two_lost_in_one_sandbox_get_names_of_their_own(records):
     world = World(records, MODES["macvlan"])
     other = Endpoint("e2", "n1", IPv4Interface("10.0.0.6/24"), created=world.time())
@@ -444,7 +433,7 @@ def test_a_host_that_changes_all_the_time_does_not_have_it_tried_all_the_time(
 
 def test_a_refusal_that_comes_to_another_is_entered_as_well(records):
     clock = Clock()
-    ledger = Ledger(records, clock)
+    ledger = Ledger(records, clock, clock)
     steps = [Create(Route(ip_network(f"10.{n}.0.0/24"), "x", 1)) for n in range(2)]
 
     def refused(*which):
@@ -572,27 +561,6 @@ def test_who_waits_because_of_a_fight_is_told_of_all_the_while(records):
     world.look(ROOM)
     assert world.engine.preview() != ()
     assert records.notes.troubles() != []
-
-
-def test_a_clock_that_is_set_back_makes_no_fight_of_two_repairs(records):
-    world = World(records, MODES["macvlan"])
-    for _ in range(2):
-        take_addresses(world)
-        world.look(ROOM)
-        world.time.now -= 3600
-    assert records.notes.troubles() == []
-
-
-def test_a_clock_that_is_set_back_keeps_nobody_waiting(records):
-    world = World(records, MODES["macvlan"])
-    take_device(world)
-    world.kernel.refuse_at = world.kernel.steps + 1
-    world.look()
-    assert "eth0" not in world.kernel.rooms[ROOM]
-    world.kernel.calm()
-    world.time.now -= 86400.0
-    world.look()
-    assert "eth0" in world.kernel.rooms[ROOM]
 
 
 def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):

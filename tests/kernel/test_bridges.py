@@ -29,7 +29,7 @@ def identity(device="br0"):
 
 @pytest.fixture
 def engine(records):
-    return Engine(records, Netlink(), "machine-1", Clock())
+    return Engine(records, Netlink(), "machine-1", Clock(), monotonic=Clock())
 
 
 @pytest.mark.parametrize("port", ["eth0 mtu 9000", "eth0 mtu 1400", ""])

@@ -85,13 +85,15 @@ class World:
         self.clock = Clock()
         self.records = Records(path)
         kernel = Netlink()
-        self.engine = Engine(self.records, kernel, "machine-1", self.clock)
+        clock = self.clock
+        self.engine = Engine(self.records, kernel, "machine-1", clock, monotonic=clock)
         self.ipam = Ipam(
             self.records,
             self.clock,
             self.engine.reap,
             kernel.is_own,
             self.engine.living,
+            self.clock,
         )
         self.last = {name: name for name in PARENTS}
         self.macs = {name: f"02:00:00:00:01:0{n}" for n, name in enumerate(PARENTS)}

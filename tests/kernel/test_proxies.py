@@ -34,6 +34,7 @@ class Host:
             self.engine.reap,
             self.kernel.is_own,
             self.engine.living,
+            self.clock,
         )
         self.ipam, self.claims, segments = ipam, [], []
         for subnet, gateway in POOLS:

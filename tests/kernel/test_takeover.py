@@ -106,7 +106,7 @@ class Dying(Netlink):
 
 
 def on(records, kernel=None):
-    return Engine(records, kernel or Netlink(), "machine-1", Clock())
+    return Engine(records, kernel or Netlink(), "machine-1", Clock(), monotonic=Clock())
 
 
 ECHO = """
