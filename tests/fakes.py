@@ -164,7 +164,8 @@ class FakeKernel:
                 self._create(step, link)
             case Amend(Link() as seen, Link() as link):
                 self._check_base_up(step, link)
-                self._room(link)[seen.name] = replace(link, name=seen.name)
+                size = link.mtu or max(link.room or 0, seen.mtu or 0) or None
+                self._room(link)[seen.name] = replace(link, name=seen.name, mtu=size)
             case Delete(Link() as link):
                 self._delete(step, link)
             case Create(Held() | Port()) | Amend(_, Held() | Port()):
@@ -194,9 +195,18 @@ class FakeKernel:
         if self.steps == self.die_half_way:
             self.links[link.name] = Link(link.name, link.kind, None)
             raise Death
-        self._room(link)[link.name] = link
+        under = self.device(link.parent) if link.parent else None
+        if under:
+            if (link.mtu or 0) > under.mtu:
+                raise KernelRefused(step=step, why=errno.errorcode[22], hint="")
+            link = replace(link, mtu=link.mtu or under.mtu)
+        self._room(link)[link.name] = self._sized(link)
         if link.peer:
-            self._room(link.peer)[link.peer.name] = link.peer
+            self._room(link.peer)[link.peer.name] = self._sized(link.peer)
+
+    def _sized(self, link: Link) -> Link:
+        model = self.device(link.like) if link.like else None
+        return replace(link, mtu=link.mtu or (model.mtu if model else None))
 
     def _check_base_up(self, step: Step, link: Link) -> None:
         base = self.device(link.parent) if link.parent else None

@@ -135,6 +135,7 @@ class Engine:
             halt=uplink.halt(found.base, self.kernel),
             created=self.clock(),
         )
+        network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
         check_mtu(network.options, found.mtu, network.uplink)
         uplink.check_kernel(network, self.kernel)
         routed = self.records.networks.in_use("routed")

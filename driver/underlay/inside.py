@@ -229,14 +229,23 @@ def is_default(way: Route) -> bool:
     return way.destination.prefixlen == 0
 
 
+def _size(link: Link, network: Network, known: Inside) -> int | None:
+    """Return the MTU of a device: as asked, else what the parent has now.
+
+    Never more than that, where there is one; as it was first seen, where none is.
+    """
+    if network.parent and network.mtu:
+        return min(link.mtu or network.mtu, network.mtu)
+    return link.mtu or known.mtu or None
+
+
 def _moved(link: Link, network: Network, endpoint: Endpoint, known: Inside) -> Link:
-    most = [size for size in (known.mtu, network.mtu) if size]
     return replace(
         link,
         name=known.device,
         sandbox=endpoint.sandbox,
         up=True,
-        mtu=min(most) if known.mtu else link.mtu,
+        mtu=_size(link, network, known),
         inherited=_at_birth(known),
     )
 

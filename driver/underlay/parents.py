@@ -180,8 +180,8 @@ class Parents:
         if found is None:
             network = replace(network, base=known)
             return replace(network, absent=uplink.absence(network, self.kernel))
-        base = identity.of(found)
-        return replace(network, base=base, absent="", halt=found.halt)
+        network = replace(network, base=identity.of(found), absent="", halt=found.halt)
+        return replace(network, mtu=uplink.mtu_of_pairs(network, self._glance(network)))
 
     def _placed(self, network: Network, parent: Device | None) -> Network:
         """Return a network with its parent's MAC and the host's own place on it.

@@ -218,6 +218,7 @@ class Recovery:
             base=found.base,
             created=self.clock(),
         )
+        network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
         self.records.networks.add(network)
         # At once: a pass on its way would tear down what follows from the host's place.
         parents = Parents(self.records, self.kernel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from underlay.objects import Address, Chain, Link, Neighbour, Object
 from underlay.objects.common import inside, word
@@ -40,6 +40,8 @@ class Amend:
             return str(Create(link))
         settings = [s.replace("*", seen.name) for s in link.astray(seen)]
         steps = [" ".join(["sysctl -w", *settings]).replace("/", ".")]
+        if (link.room or 0) > (seen.mtu or 0):
+            link = replace(link, mtu=link.room)
         words = [f"{inside(seen.sandbox)}ip link set", word(seen.name)]
         words += _attributes(link)
         if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):

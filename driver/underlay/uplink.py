@@ -19,11 +19,12 @@ from underlay.host import Host
 from underlay.model import Device, Halt, Identity, Network
 from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child import is_isolated
-from underlay.modes.options import MTU_MOST, vlan
+from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST, vlan
 from underlay.modes.seat import CHILD_KINDS, seat_of
 from underlay.objects import Owner
 
 LONGEST_WISH = 256
+TAG_BYTES = 4
 # What Docker calls its bridges, unless told otherwise.
 DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
 IPTABLES = {4: "iptables", 6: "ip6tables"}
@@ -90,13 +91,14 @@ def stack(base: Device, tags: Sequence[int], host: Host, known_as: str = "") -> 
     ours: list[str] = []
     for tag in tags:
         there = [d for d in existing if (d.parent, d.vlan) == (parent, tag)]
-        mtu = there[0].mtu if there else mtu
         if there and not there[0].ours:
             base = there[0]
-            name = parent = base.name
+            name, parent, mtu = base.name, base.name, base.mtu
             ours = []
         else:
             known = there[0].label if there else ""
+            if base.kind == "macsec" and parent == base.name:
+                mtu -= TAG_BYTES  # as the kernel does, for this kind alone
             name = known or f"{name}.{tag}"
             parent = Owner(shared=name).device
             ours.append(name)
@@ -141,6 +143,21 @@ def halt(base: Identity | None, host: Host) -> Halt:
     return found.halt if found else ""
 
 
+def mtu_of_pairs(network: Network, host: Host) -> int:
+    """Return the MTU of a routed network's devices, in bytes; 0: as the kernel likes.
+
+    That of the device that answers for them, else of the one of the default route.
+    """
+    if mode_of(network.options).seat(network.options):
+        return 0
+    name = network.base.name if network.base else host.default_device()
+    found = host.device(name) if name else None
+    if found is None:
+        return 0
+    # With less, the kernel would switch IPv6 off.
+    return max(found.mtu, IPV6_LEAST_MTU if network.speaks(6) else 0)
+
+
 def _takes_over(network: Network) -> bool:
     return mode_name(network.options) == "bridge" and "parent" in network.options
 
@@ -154,7 +171,8 @@ def _in_its_place(network: Network, host: Host) -> Uplink | None:
     if base is None and (found := identity.behind(network.parent, host.devices())):
         base = host.device(found.name)
     if base:
-        return Uplink(bridge.name, (), bridge.mtu, base=identity.of(base))
+        # The bridge has the least MTU of its ports, of which ours follow.
+        return Uplink(bridge.name, (), base.mtu, base=identity.of(base))
     # One that was renamed is its port still, under the name on record.
     ports = [d for d in host.devices() if d.master == bridge.name and not d.ours]
     if known and any(identity.is_card(known, port) for port in ports):

@@ -14,8 +14,10 @@ from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6, refused
 from tests.docker.test_flaps import Nic
 from tests.kinds import need
 from tests.lab.capture import Capture
+from tests.lab.host import ENVIRONMENT
 from tests.lab.roots import root
 from tests.lab.service import wait_until
+from underlay.objects import Owner
 
 RANGES = ("--ip-range", "10.77.0.64/27", "--ip-range", "fd77::1000/116")
 WAYS = {
@@ -266,6 +268,84 @@ def test_a_container_on_docker_s_bridge_speaks_from_the_host_s_address_there(
     wait_until(lambda: site.host.exec("app", *ask, check=False).returncode == 0, 10)
     rules = site.host.outer_run("nft", "list", "table", "ip", "underlay").stdout
     assert set(re.findall(r"snat to (\S+)", rules)) == {"10.98.0.11"}
+
+
+GROUP = "239.255.77.77"
+SAY = (
+    "import socket as s, sys; u = s.socket(s.AF_INET, s.SOCK_DGRAM);"
+    "at = s.if_nametoindex(sys.argv[1]).to_bytes(4, sys.byteorder);"
+    "u.setsockopt(s.IPPROTO_IP, s.IP_MULTICAST_IF, bytes(8) + at);"
+    f"u.sendto(b'it is me', ('{GROUP}', 7777))"
+)
+HEAR = (
+    "import socket as s, sys; u = s.socket(s.AF_INET, s.SOCK_DGRAM);"
+    f"u.bind(('{GROUP}', 7777)); u.settimeout(3);"
+    "at = s.if_nametoindex(sys.argv[1]).to_bytes(4, sys.byteorder);"
+    "u.setsockopt(s.IPPROTO_IP, s.IP_ADD_MEMBERSHIP,"
+    f" s.inet_aton('{GROUP}') + bytes(4) + at);"
+    "print('ready', flush=True); print(u.recv(99))"
+)
+
+
+def words_at(site, container=""):
+    """Return the words before a command of the machine there."""
+    if not container:
+        return ("chroot", "/outer")
+    net = f"--net=/proc/{site.host.pid_of(container)}/ns/net"
+    return ("chroot", "/outer", "nsenter", net)
+
+
+def is_heard(site, speaker, listener):
+    """Tell whether multicast of one is heard by the other: container, and device."""
+    listening = site.host._spawn(
+        [*words_at(site, listener[0]), sys.executable, "-c", HEAR, listener[1]],
+        ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with listening:
+        assert listening.stdout.readline() == "ready\n", listening.stderr.read()
+        command = [*words_at(site, speaker[0]), sys.executable, "-c", SAY, speaker[1]]
+        with site.host._spawn(command, ENVIRONMENT, text=True) as saying:
+            assert saying.wait() == 0
+        return "it is me" in listening.communicate()[0]
+
+
+def test_multicast_passes_between_host_and_containers_as_the_docs_say(newest):
+    site = newest
+    create(site, "lan", "macvlan")
+    site.run("c1", "lan")
+    host, shim, container = ("", "eth0"), ("", shim_of(site)[0]), ("c1", "eth0")
+    assert not is_heard(site, container, host)
+    assert not is_heard(site, host, container)
+    assert is_heard(site, container, shim)
+    site.clear()
+    nic = Nic(site, "nic1")
+    nic.plug()
+    site.host.run("ip", "addr", "add", "10.98.0.10/24", "dev", nic.name)
+    site.docker(
+        "network", "create", "-d", "underlay", *IPAM, "-o", "mode=bridge",
+        "-o", f"parent={nic.name}", "--subnet", "10.98.0.0/24",
+        "--gateway", "10.98.0.1", "lan98",
+    )  # fmt: skip
+    site.run("c1", "lan98")
+    bridge = ("", Owner(shared=f"bridge/{nic.name}").device)
+    assert is_heard(site, container, bridge)
+    assert is_heard(site, bridge, container)
+    site.clear()
+    nic.unplug()
+
+
+def test_a_virtual_address_in_a_container_is_reached_by_the_container_s_own(newest):
+    site = newest
+    create(site, "lan", "macvlan")
+    site.run("c1", "lan", "--cap-add", "NET_ADMIN")
+    site.run("app", "bridge")
+    own, virtual = site.attached("c1", "lan")[0], "10.77.0.99"
+    site.host.exec("c1", "ip", "addr", "add", f"{virtual}/32", "dev", "eth0")
+    site.host.run("ip", "route", "add", virtual, "via", own, "src", site.host.ipv4)
+    site.host.run("ping", "-c1", "-W3", virtual)
+    site.ping_from("app", virtual)
+    wait_until(lambda: site.service.run("plan", check=False).returncode == 0, 10)
+    assert virtual in site.host.run("ip", "route", "show", virtual).stdout
 
 
 def test_host_access_that_a_mode_cannot_give_is_refused(newest):

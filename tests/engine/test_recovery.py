@@ -386,7 +386,7 @@ def test_an_address_kept_for_a_container_is_held_by_its_network_once_that_is_kno
 
 def test_a_vlan_of_ours_under_a_lost_network_is_known_again(house):
     owner = Owner(shared="eth0.50")
-    vlan = Link(owner.device, "vlan", owner, parent="eth0", vlan=50, up=True)
+    vlan = Link(owner.device, "vlan", owner, parent="eth0", vlan=50, up=True, mtu=1500)
     house.kernel.links[vlan.name] = vlan
     house.heed(listed(options={"parent": "eth0.50"}))
     network = house.records.networks.get("n1")

@@ -96,8 +96,8 @@ def _change(index: int, seen: Link, link: Link) -> None:
     change: dict[str, Any] = {"index": index}
     if link.mac:
         change["address"] = link.mac
-    if link.mtu:
-        change["mtu"] = link.mtu
+    if link.mtu or (link.room or 0) > (seen.mtu or 0):
+        change["mtu"] = link.mtu or link.room
     if link.master:
         change["master"] = links.index_of(link.master)
     if link.group is not None:

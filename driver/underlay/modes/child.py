@@ -112,6 +112,7 @@ def network_objects(network: Network) -> Iterable[Link]:
             owner,
             parent=below or base,
             vlan=int(tag),
+            mtu=network.mtu or None,
             # The kernel sets no VLAN up on what is down, and those there by itself.
             up=None if network.halt == "down" else True,
             settings=QUIET,

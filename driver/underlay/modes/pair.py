@@ -71,7 +71,6 @@ def stand_in(network: Network, endpoint: Endpoint) -> Link:
     """
     owner = Owner(network.id, endpoint.id)
     far = _far_end(network, endpoint)
-    far = replace(far, mtu=far.mtu or network.mtu or None)
     return Link(
         owner.host_end.device,
         KIND,
@@ -84,6 +83,8 @@ def stand_in(network: Network, endpoint: Endpoint) -> Link:
 def _far_end(network: Network, endpoint: Endpoint, like: str | None = None) -> Link:
     owner = Owner(network.id, endpoint.id)
     mtu = read.mtu(endpoint.options) or read.mtu(network.options)
+    if not like:
+        mtu = mtu or network.mtu or None
     return Link(owner.device, KIND, owner, mac=endpoint.mac or None, mtu=mtu, like=like)
 
 
@@ -99,7 +100,8 @@ def links(
     """Return the host's end, with the container's as its peer.
 
     `like` is a device that has the MTU, and the host's end its MAC as well. The MTU
-    asked for is then the container's alone: a bridge takes the least one of its ports.
+    asked for is then the container's alone: a bridge takes the least one of its ports,
+    so these have room for its MTU, and are never made smaller.
     """
     owner = Owner(network.id, endpoint.id)
     container = _far_end(network, endpoint, like)
@@ -108,6 +110,7 @@ def links(
         KIND,
         owner.host_end,
         mtu=None if like else container.mtu,
+        room=network.mtu or None if like else None,
         up=True,
         master=master,
         like=like,

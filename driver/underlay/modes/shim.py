@@ -102,6 +102,7 @@ def _shim(
         parent=network.parent,
         flavour=child.flavour,
         flag=child.flag,
+        mtu=network.mtu or None,
         up=True,
         group=SHIM_GROUP,
         settings=SETTINGS,

@@ -17,9 +17,10 @@ class Link:
     A link seen without an owner was born in a process that died before it could set
     the mark. `flavour` and `flag` are the mode of a child; `vlan` is a tag (802.1Q).
     `peer` is the container's end of a pair, made in the same breath as this one.
-    `master` is the bridge it is a port of, `group` the group of devices it is in, by
-    which rules of the firewall know it. `like` is a device whose MTU and MAC it has
-    from its birth, and from becoming a port, where none are given. `settings` are
+    `room` is the least MTU it is to have. `master` is the bridge it is a port of,
+    `group` the group of devices it is in, by which rules of the firewall know it.
+    `like` is a device whose MTU and MAC it has from its birth, and from becoming a
+    port, where none are given. `settings` are
     sysctls of the device, such as net/ipv4/conf/*/rp_filter=2, set at its birth before
     it is up and kept, as far as the kernel tells them with a link; `inherited` are
     those of a device in whose place it is, set at its birth only. A `guarded` one is up
@@ -39,6 +40,7 @@ class Link:
     vlan: int | None = None
     mac: str | None = None
     mtu: int | None = None
+    room: int | None = None
     up: bool | None = None
     master: str | None = None
     like: str | None = None
@@ -101,6 +103,7 @@ class Link:
             (self.kind == "ipvlan" or self.flavour in (None, seen.flavour))
             and self.mac in (None, seen.mac)
             and self.mtu in (None, seen.mtu)
+            and (self.room or 0) <= (seen.mtu or self.room or 0)
             and self.up in (None, seen.up)
             and self.master in (None, seen.master)
             and self.group in (None, seen.group)

@@ -59,8 +59,8 @@ class Networks:
         """Put a network on record."""
         self._db.run(
             "INSERT INTO main.network"
-            " (id, options, internal, segments, parent, base, halt, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, options, internal, segments, parent, base, halt, mtu, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             network.id,
             json.dumps(dict(network.options), sort_keys=True),
             int(network.internal),
@@ -68,6 +68,7 @@ class Networks:
             network.parent,
             _packed_identity(network.base),
             network.halt,
+            network.mtu,
             network.created,
         )
         self._add_vlans(network)
