@@ -133,7 +133,8 @@ class Settling:
                 failed.append(step)
                 refused = str(error)
                 refusal = refusal or refused
-                self.patience.refuse(owner, step, refused)
+                if not owner.bridged:
+                    self.patience.refuse(owner, step, refused)
                 log.warning("step refused", extra={"error": error})
             self.ledger.enter(owner, step, refused)
             made |= is_new_to_the_wire(step)
