@@ -349,7 +349,7 @@ class Device:
     bridge or bond it is a port of; `flavour` and `flag` are a child's mode, `vlan` the
     tag (802.1Q) of a VLAN. `ours`: it has our mark. A VLAN of ours then has the `label`
     people know it by, and a bridge that of the device whose place it has. `halt` is why
-    nothing passes it now.
+    nothing passes it now; `active` is the port that a bond sends by, where that is one.
     """
 
     name: str
@@ -366,6 +366,7 @@ class Device:
     master: str = ""
     label: str = ""
     halt: Halt = ""
+    active: str = ""
 
 
 _AS_ASKED = ("options", "internal", "segments", "network", "ipv4", "ipv6", "mac")

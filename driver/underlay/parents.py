@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -47,24 +47,44 @@ class Parents:
     """Compares what is on record about parents with the host.
 
     `with_new_mac` are networks whose parent was found to have another MAC; `set_going`
-    are those whose parent came up, or has its carrier again; `moved` are
-    those that stand on another device, or that is called otherwise: before and after.
+    are those whose parent came up, has its carrier again, or is a bond that sends by
+    another port; `moved` are those that stand on another device, or that is called
+    otherwise: before and after.
     """
 
     records: Records
     kernel: Kernel
     with_new_mac: list[Network] = field(default_factory=list)
     set_going: list[Network] = field(default_factory=list)
+    # The ports that bonds sent by when they were last looked at.
+    _ports: dict[str, str] = field(default_factory=dict)
     moved: list[tuple[Network, Network]] = field(default_factory=list)
     _said: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def follow_all(self) -> None:
         """Note how the parents of all networks are now, renames at one blow."""
         known = self.records.networks.all()
+        self._follow_bonds(known)
         if all(self.look(network) == network for network in known):
             return
         with self.records.writing(durable=False):
             self._note_all({})
+
+    def _follow_bonds(self, known: Iterable[Network]) -> None:
+        """Note who stands on a bond that sends by another port than before.
+
+        Whoever has its own MAC is still looked for where the old port is.
+        """
+        on_bonds: dict[str, list[Network]] = {}
+        for network in known:
+            if network.base and network.base.kind == "bond":
+                on_bonds.setdefault(network.base.name, []).append(network)
+        for bond, networks in on_bonds.items():
+            device = self.kernel.device(bond)
+            if device and device.active:
+                if self._ports.get(bond, device.active) != device.active:
+                    self.set_going.extend(networks)
+                self._ports[bond] = device.active
 
     def look(self, network: Network) -> Network:
         """Return a network with its parent as that is now."""

@@ -38,7 +38,7 @@ def silence(world):
     """Let all that is due be announced."""
     for _ in range(9):
         world.engine.passes.announcer.send()
-        world.time.now += 9
+        world.time.now += 30
     world.kernel.announced.clear()
 
 
@@ -144,6 +144,22 @@ def test_a_network_is_made_on_a_nic_that_is_down(records):
     world.look("")
     assert world.kernel.links[LOWER].up is True
     assert records.networks.get("n2").standstill.startswith("eth0 has no carrier")
+
+
+@pytest.mark.parametrize("parent", ["bond0", "bond0.50"])
+def test_whoever_is_on_a_bond_is_announced_when_that_fails_over(records, parent):
+    """Switches know the MACs of its containers at the port that failed."""
+    bond = replace(ETH0, name="bond0", kind="bond", permanent_mac="", active="eth1")
+    options = {"parent": parent, "host_access": "off"}
+    world = World(records, options, others=[bond])
+    silence(world)
+    for active, told in (("", []), ("eth1", []), ("eth2", [(ROOM, "eth0")])):
+        world.kernel.strangers["bond0"] = replace(bond, active=active)
+        world.look("")
+        assert [t[:2] for t in said(world)] == told
+    silence(world)
+    world.look("")
+    assert said(world) == []
 
 
 def test_who_looks_again_without_a_change_announces_nothing(records):

@@ -51,8 +51,8 @@ def nowhere(_path):
 class World:
     """A network with one container on it, docked as Docker does it."""
 
-    def __init__(self, records, options, docked=True):
-        self.kernel, self.time = FakeKernel(LO, ETH0, BR0), Clock()
+    def __init__(self, records, options, docked=True, others=()):
+        self.kernel, self.time = FakeKernel(LO, ETH0, BR0, *others), Clock()
         self.engine = engine_on(records, self.kernel, self.time)
         self.ipam = ipam_on(records, self.time, self.kernel)
         pooled = options.get("mode") == "routed"

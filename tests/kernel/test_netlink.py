@@ -153,6 +153,22 @@ def test_an_ipv6_default_route_counts_where_there_is_no_other():
     assert Netlink().default_device() == "eth0"
 
 
+@pytest.mark.needs("bond")
+def test_a_bond_names_the_port_it_sends_by():
+    net.ip(
+        "link set eth0 down",
+        "link add bond0 type bond mode active-backup",
+        "link add eth1 type veth peer name wire1",
+        "link set wire1 up",
+        "link set eth0 master bond0",
+        "link set eth1 master bond0",
+        "link set bond0 up",
+    )
+    for port in ("eth0", "eth1"):
+        ip("link", "set", "bond0", "type", "bond", "active_slave", port)
+        assert Netlink().device("bond0").active == port
+
+
 @pytest.mark.parametrize("name", ["lan0", "enx525400000001000"])
 def test_alternative_names_name_a_device(name):
     ip("link", "property", "add", "dev", "eth0", "altname", name)

@@ -139,6 +139,14 @@ def test_an_address_that_is_none_of_ip_hides_no_other(told, family, attributes):
     assert [s.words for s in standing.on("eth0")] == ["10.0.0.5/24"]
 
 
+def test_a_bond_tells_which_port_it_sends_by(told):
+    data = raw.attribute(2, struct.pack("=I", 9))
+    info = raw.attribute(1, b"bond\0") + raw.attribute(2, data)
+    told(message(LINK, 0, 1, 7, 0, 0, attributes=[(3, b"bond0\0"), (18, info)]))
+    (bond,) = links.all_links("bond")
+    assert (bond.name, bond.active) == ("bond0", 9)
+
+
 @anew
 @given(heard=st.binary(max_size=64), number=st.none() | st.binary(max_size=8))
 def test_no_event_is_a_crash_whoever_sends_it(heard, number, monkeypatch):

@@ -36,6 +36,7 @@ _FEW = 300
 KINDS_INSIDE = "macvlan", "ipvlan", "veth"
 KINDS = *KINDS_INSIDE, "vlan", "dummy", "bridge"
 _MODE, _IPVLAN_FLAGS, _VLAN_ID, _VLAN_PROTOCOL = 1, 2, 1, 5
+_ACTIVE_PORT = 2
 _BR_NF_CALL = {4: 36, 6: 37}
 _AF_SPEC, _CONF = 26, {socket.AF_INET: 1, socket.AF_INET6: 2}
 # Settings of a device that are told with it, by their places: linux/ip.h, linux/ipv6.h.
@@ -71,7 +72,8 @@ class RawLink:
     `elsewhere`, which has the number `netnsid` here (-1: none). `master` is that of the
     bridge or bond it is a port of. `flavour` and `flag` are the mode of a macvlan or
     ipvlan child, `vlan` a tag of 802.1Q. `filtered` are the IP families that a bridge,
-    of its own, shows to iptables. `settings` are sysctls of one of ours, as far as it
+    of its own, shows to iptables; `active` is the index of the one port that a bond
+    sends by. `settings` are sysctls of one of ours, as far as it
     has that IP family.
     """
 
@@ -93,6 +95,7 @@ class RawLink:
     flag: str = ""
     vlan: int = 0
     filtered: tuple[int, ...] = ()
+    active: int = 0
     owner: Owner | None = None
     settings: tuple[str, ...] = ()
 
@@ -285,6 +288,8 @@ def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:
         facts["flag"] = IPVLAN_FLAGS.get(flags, "")
     if kind == "vlan" and data.get(_VLAN_PROTOCOL, _802_1Q) == _802_1Q:
         facts["vlan"] = raw.number(data.get(_VLAN_ID, b""))
+    if kind == "bond":
+        facts["active"] = raw.number(data.get(_ACTIVE_PORT, b""))
     if kind == "bridge":
         shown = (f for f, key in _BR_NF_CALL.items() if data.get(key, b"\0") != b"\0")
         facts["filtered"] = tuple(shown)

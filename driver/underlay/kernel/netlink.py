@@ -411,6 +411,7 @@ def _device(raw: RawLink) -> Device:
         ours=raw.ours,
         label=raw.owner.vlan or raw.owner.bridged if raw.owner else "",
         master=(_name_of(raw.master) or "") if raw.master else "",
+        active=(_name_of(raw.active) or "") if raw.active else "",
         halt=_halt(raw),
     )
 
