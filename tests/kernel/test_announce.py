@@ -5,17 +5,21 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
-from ipaddress import ip_address
+from contextlib import suppress
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 import pytest
 
 from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.lab.service import wait_until
+from underlay.announcer import ALWAYS, PAUSES_SECONDS, Announcer
 from underlay.kernel import announce as announcing
 from underlay.kernel.announce import announce, what_is_answered
 from underlay.kernel.ip import create
 from underlay.kernel.namespaces import inside
+from underlay.kernel.netlink import Netlink
+from underlay.model import Endpoint, Inside
 from underlay.objects import Neighbour
 
 FOUR, SIX = ip_address("10.0.0.9"), ip_address("fd00::9")
@@ -201,3 +205,74 @@ def test_what_cannot_be_announced_is_refused():
     ip("link", "set", "eth0", "down")
     with pytest.raises(OSError, match="down"):
         announce("eth0", [FOUR])
+
+
+class Told:
+    """A container whose addresses are announced, with a clock of the test's."""
+
+    def __init__(self, neighbour, gateways):
+        self.now, self.neighbour = 1000.0, neighbour
+        self.announcer = Announcer(Netlink(), lambda: self.now)
+        path = str(net.NETNS / neighbour.netns)
+        web = Endpoint(
+            "e1",
+            "n1",
+            IPv4Interface("10.0.0.1/24"),
+            IPv6Interface("fd00::1/64"),
+            sandbox=path,
+            inside=Inside("wire0", 1500),
+        )
+        self.announcer.tell(web, gateways=gateways)
+
+    def frames(self, pauses=(0.0, *PAUSES_SECONDS)):
+        """Return how many replies and advertisements came, pause by pause."""
+        counts = []
+        for pause in pauses:
+            self.now += pause
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+                wire.bind(("eth0", ETH_P_ALL))
+                self.announcer.send()
+                counts.append(self.count(wire))
+        return counts
+
+    def count(self, wire):
+        wire.settimeout(0.1)
+        frames = []
+        with suppress(TimeoutError):
+            while True:
+                frames.append(wire.recv(2000))
+        arp = [f for f in frames if f[12:14] == b"\x08\x06" and f[21] == 2]
+        told = [f for f in frames if f[12:14] == b"\x86\xdd" and f[54] == 136]
+        own = bytes.fromhex(THEIRS.replace(":", ""))
+        return tuple(
+            sum(f[6:12] == own and f[:6] != own for f in found) for found in (arp, told)
+        )
+
+
+def test_announcing_ends_when_the_gateway_has_answered(neighbour):
+    ip("addr", "add", "10.0.0.9/24", "dev", "eth0")
+    ip("addr", "add", "fd00::9/64", "dev", "eth0", "nodad")
+    before = neighbour.run("ip", "neigh").stdout
+    told = Told(neighbour, [FOUR, SIX])
+    assert told.frames() == [(1, 1)] * ALWAYS + [(0, 0)] * (
+        len(PAUSES_SECONDS) + 1 - ALWAYS
+    )
+    assert neighbour.run("ip", "neigh").stdout == before
+
+
+def test_announcing_goes_on_where_no_gateway_answers(neighbour):
+    told = Told(neighbour, [ip_address("10.0.0.77"), ip_address("fd00::77")])
+    assert told.frames() == [(1, 1)] * (len(PAUSES_SECONDS) + 1)
+
+
+def test_nothing_is_announced_for_who_has_left(neighbour):
+    told = Told(neighbour, [])
+    assert told.frames([0.0]) == [(1, 1)]
+    neighbour.run("ip", "addr", "del", "10.0.0.1/24", "dev", "wire0")
+    assert told.frames([1.0]) == [(0, 1)]
+    neighbour.run("ip", "link", "del", "wire0")
+    told.announcer.send()
+    neighbour.close()
+    told.now += 2.0
+    told.announcer.send()
+    assert told.announcer._numbers == {}

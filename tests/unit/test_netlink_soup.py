@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from contextlib import suppress
 from ipaddress import ip_address
@@ -145,6 +146,33 @@ def test_a_bond_tells_which_port_it_sends_by(told):
     told(message(LINK, 0, 1, 7, 0, 0, attributes=[(3, b"bond0\0"), (18, info)]))
     (bond,) = links.all_links("bond")
     assert (bond.name, bond.active) == ("bond0", 9)
+
+
+class Storm:
+    """A socket on which messages come as fast as they are read, some of them lost."""
+
+    def __init__(self, losses=0):
+        self.losses, self.read = losses, 0
+
+    def recvmsg(self, *_):
+        self.read += 1
+        if self.read <= self.losses:
+            raise OSError(errno.ENOBUFS, "lost")
+        if self.losses and self.read > 2 * events._AT_ONCE:
+            raise BlockingIOError
+        return message(LINK, 0, 1, 7, 0, 0), [], 0, None
+
+
+def test_a_storm_that_does_not_end_is_told_of_while_it_lasts():
+    storm = Storm()
+    assert events.Listener(None)._drain(storm) == {""}
+    assert storm.read < 2 * events._AT_ONCE
+
+
+def test_after_a_loss_everything_is_read():
+    storm = Storm(losses=1)
+    assert events.Listener(None)._drain(storm) == {None}
+    assert storm.read > 2 * events._AT_ONCE
 
 
 @anew

@@ -28,8 +28,8 @@ _SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 1 << 22
 # The head of a message is all that is looked at; the rest is cut off.
 _HEAD_BYTES, _ANCILLARY_BYTES = 64, socket.CMSG_SPACE(4)
-# A storm would else be told one by one.
-_GATHER_SECONDS = 0.01
+# A storm would else be told one by one, or never.
+_GATHER_SECONDS, _AT_ONCE = 0.01, 20_000
 
 _NUMBER = struct.Struct("=i")
 _HEADER_BYTES, _KIND_AT, _PROTOCOL_AT = 16, 4, 21
@@ -103,11 +103,15 @@ class Listener:
         """Return who stirred, None for anybody."""
         paths: set[str | None] = set()
         lost = False
-        for message in _messages(s):
+        for came, message in enumerate(_messages(s)):
             if message is None:
                 lost = True
             else:
                 paths |= self._whose(*message)
+            # A storm may come as fast as it is read. After a loss all is read: the
+            # kernel drops everything until then.
+            if came >= _AT_ONCE and not lost:
+                break
         if lost:
             self._forget_all()
             return {None}
