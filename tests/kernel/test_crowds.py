@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 import subprocess
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 
 import pytest
 
 from tests.kernel.conftest import ip as run
+from tests.kernel.test_contract import OWNER
 from tests.kernel.test_sandboxes import born, path
 from tests.lab import net
-from underlay.kernel import asking, links, neighbours, raw, standing
+from underlay.kernel import asking, links, namespaces, neighbours, raw, standing
 from underlay.kernel import ip as routing
 from underlay.kernel.netlink import Netlink
 from underlay.objects import Address, Link, Neighbour, Owner, Route
@@ -239,6 +241,30 @@ def test_what_stands_on_a_device_is_told_with_its_ways():
     assert found["10.0.0.2/24"] == ""
     assert "several ways" in found["10.7.0.0/16 metric 0 table 254"]
     assert not any(words.startswith("10.8.") for words in found)
+
+
+@pytest.fixture
+def bare(namespace):
+    """A namespace as the kernel makes it: nothing is up, and there is no table."""
+    del namespace
+    name = f"ulcr{secrets.token_hex(3)}"
+    net.ip(f"netns add {name}")
+    yield name
+    net.ip(f"netns del {name}")
+
+
+@pytest.mark.usefixtures("kernel_of_any_age")
+def test_a_namespace_that_never_had_a_route_is_seen(bare):
+    """The kernel ends the list with an error: there is no main table."""
+    assert look(bare) == frozenset()
+    run("link", "add", "link", "eth0", "name", OWNER.device, "type", "macvlan")
+    run("link", "set", OWNER.device, "alias", OWNER.mark, "netns", bare)
+    (seen,) = look(bare)
+    assert (seen.owner, seen.parent) == (OWNER, "eth0")
+    place = Path(path(bare))
+    assert namespaces.inside(place, routing.default_device_index) is None
+    assert namespaces.inside(place, lambda: list(routing.routes({}))) == []
+    assert namespaces.inside(place, lambda: standing.on("lo")) == []
 
 
 def test_a_device_that_is_gone_has_no_addresses():

@@ -179,11 +179,7 @@ def _address_messages(indexes: Collection[int] = ()) -> Iterator[bytes]:
 
 def _address_dump(index: int, wanted: Callable[[bytes], bool]) -> Iterator[bytes]:
     body = _IFADDR.pack(0, 0, 0, 0, index)
-    try:
-        yield from raw.dump(_GETADDR, _NEWADDR, body, strict=True, wanted=wanted)
-    except OSError as error:
-        if error.errno != errno.ENODEV:  # the link is gone
-            raise
+    yield from raw.dump(_GETADDR, _NEWADDR, body, strict=True, wanted=wanted)
 
 
 def _on_link(message: bytes) -> int:

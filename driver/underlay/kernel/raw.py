@@ -23,6 +23,9 @@ REQUEST, ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10
 CREATE, EXCLUSIVE, REPLACE = 0x400, 0x200, 0x100
 _SOL_NETLINK, _STRICT_CHECK = 270, 12
 _SO_ATTACH_FILTER = 26
+# A dump of a table that is not there, as in a namespace that never had an IPv4 route,
+# or of a device that is gone.
+_EMPTY = errno.ENOENT, errno.ENODEV
 _ATTEMPTS = 8
 # The sizes of the heads of messages about links, addresses, routes and neighbours.
 _HEADS = {16: 16, 20: 8, 24: 12, 28: 12}
@@ -86,7 +89,8 @@ def exchange(
     """Send one request; yield the payloads of the answer's messages.
 
     Those that are shorter than the head of their kind are left out. Raises OSError,
-    also if a dump ends with an error.
+    also if a dump ends with an error. A table or device that is not there is an empty
+    one.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
         s.bind((0, 0))
@@ -98,7 +102,7 @@ def exchange(
                 if marks & _INTERRUPTED and flags & _DUMP:
                     raise InterruptedError(errno.EINTR, "dump interrupted")
                 if got in (_DONE, _ERROR):
-                    _raise(payload)
+                    _raise(payload, _EMPTY if flags & _DUMP else ())
                     return
                 if got == answer:
                     yield payload
@@ -142,10 +146,10 @@ def attach(s: socket.socket, program: Collection[tuple[int, int, int, int]]) -> 
     s.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, block)
 
 
-def _raise(payload: bytes) -> None:
+def _raise(payload: bytes, fine: Collection[int]) -> None:
     """Raise what a message says that ends an answer, if that is an error."""
     code = -_ERROR_CODE.unpack_from(payload)[0] if len(payload) >= 4 else 0
-    if code > 0:
+    if code > 0 and code not in fine:
         raise OSError(code, os.strerror(code))
 
 

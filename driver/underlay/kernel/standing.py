@@ -133,12 +133,7 @@ def _addresses(index: int) -> list[bytes]:
     def here(message: bytes) -> bool:
         return bool(_IFADDR.unpack_from(message)[4] == index)
 
-    try:
-        return raw.dump(_GETADDR, _NEWADDR, body, strict=True, wanted=here)
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
-        return []
+    return raw.dump(_GETADDR, _NEWADDR, body, strict=True, wanted=here)
 
 
 def _attributes(address: bytes) -> dict[int, bytes]:
