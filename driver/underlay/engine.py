@@ -25,7 +25,7 @@ from underlay.failures import RecordsUnwritable
 from underlay.kernel import Kernel
 from underlay.living import Living
 from underlay.model import Address, Attachment, Endpoint, Network, difference
-from underlay.modes import mode_of
+from underlay.modes import mode_of, withholds_way_out
 from underlay.modes.child import check_mtu
 from underlay.modes.options import mtu, waits_for_parent
 from underlay.objects import Object, Owner
@@ -43,6 +43,12 @@ log = logging.getLogger(__name__)
 STARTING_SECONDS = 30.0
 # A view of Docker's may be older than an endpoint, and its container be starting still.
 LISTED_SECONDS = 60.0
+# Docker's own name server in a container forwards from there; from engine 28 on it asks
+# those of the host only where a network gives a default route.
+NAMES = (
+    "no default route by this network: in a container on no other, outside names are"
+    " resolved only with --dns and a name server of the segment"
+)
 # What somebody needed, and what of it Docker left in a sandbox.
 _Had = tuple[Wanted, frozenset[Object]]
 _NOTHING: _Had = Wanted(), frozenset()
@@ -144,6 +150,8 @@ class Engine:
             self._take_over(network, found, hops)
             self._add_network(network, found)
         log.info("network created", extra={"network": network.id[:12]})
+        if withholds_way_out(network):
+            log.warning(NAMES, extra={"network": network.id[:12]})
 
     def _take_over(
         self, network: Network, found: uplink.Uplink, hops: frozenset[Address]

@@ -28,6 +28,7 @@ from underlay.modes import (
     macvlan,
     mode_name,
     mode_of,
+    withholds_way_out,
     words,
 )
 from underlay.modes.options import MODE_KEYS
@@ -399,3 +400,22 @@ def test_a_container_on_a_bridge_goes_out_by_its_subnet_s_gateway():
     inside = bridge.attachment(replace(on, internal=True), endpoint(**BOTH))
     assert (inside.gateway4, inside.gateway6) == (None, None)
     assert bridge.keeps_gateway(on.options, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "internal", "withheld"),
+    [
+        ({"parent": "eth0"}, False, False),
+        ({"parent": "eth0", "gateway": "none"}, False, True),
+        ({"parent": "eth0", "default_route": "no"}, False, True),
+        ({"parent": "eth0", "default_route": "no"}, True, False),
+        ({"parent": "eth0", "gateway": "198.51.100.1"}, False, False),
+        ({"default_route": "no"}, False, False),
+        ({"parent": "eth0", "ipvlan_mode": "l3", "gateway": "none"}, False, False),
+        ({"parent": "eth0", "ipvlan_mode": "l3", "default_route": "no"}, False, True),
+        ({"mode": "routed", "default_route": "no"}, False, True),
+        ({"bridge": "br0", "gateway": "none"}, False, True),
+    ],
+)
+def test_it_is_known_where_options_take_the_way_out(options, internal, withheld):
+    assert withholds_way_out(network(V4, internal=internal, **options)) == withheld

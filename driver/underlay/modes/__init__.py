@@ -8,6 +8,7 @@ from typing import Protocol
 from underlay.errors import Contradiction, UnknownMode
 from underlay.model import Attachment, Endpoint, Network
 from underlay.modes import bridge, ipvlan, macvlan, routed, sysctls
+from underlay.modes.child import is_isolated
 from underlay.modes.seat import Seat
 from underlay.modes.words import mode_meant
 from underlay.objects import Object
@@ -118,6 +119,15 @@ def mode_of(options: Mapping[str, str]) -> Mode:
             mode=name, hint=mode_meant(name, MODES), known=", ".join(sorted(MODES))
         )
     return MODES[name]
+
+
+def withholds_way_out(network: Network) -> bool:
+    """Tell whether options take a default route away that a network could give."""
+    options, mode = network.options, mode_of(network.options)
+    if network.internal or (is_isolated(options) and mode.seat(options)):
+        return False
+    without = options.get("gateway") == "none" and mode.has_segment(network)
+    return without or options.get("default_route") == "no"
 
 
 def mode_name(options: Mapping[str, str]) -> str:
