@@ -26,6 +26,15 @@ def nic(site):
         found.unplug()
 
 
+@pytest.fixture
+def card(newest):
+    found = Nic(newest, "nic0")
+    found.plug()
+    yield found
+    newest.clear()
+    found.unplug()
+
+
 def lan_on(site, nic, *words):
     site.docker(
         "network", "create", "-d", "underlay", *IPAM,
@@ -99,18 +108,18 @@ def test_a_container_that_does_not_wait_is_refused(newest):
 
 
 @pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "bridge", "proxy"])
-def test_a_nic_that_is_down_is_waited_for_and_set_going_late(newest, mode):
+def test_a_nic_that_is_down_is_waited_for_and_set_going_late(newest, card, mode):
     if mode == "ipvlan":
         need("ipvlan")
-    site, nic = newest, Nic(newest, "nic0")
-    nic.plug()
+    site, nic = newest, card
     if mode == "proxy":
         site.docker(
             "network", "create", "-d", "underlay", *IPAM, "-o", "mode=routed",
             "-o", f"proxy={nic.name}", "--subnet", "10.77.0.160/27", "lan",
         )  # fmt: skip
     else:
-        lan_on(site, nic, "-o", f"mode={mode}")
+        takeover = ("-o", "takeover=yes") if mode == "bridge" else ()
+        lan_on(site, nic, "-o", f"mode={mode}", *takeover)
     site.host.run("ip", "link", "set", nic.name, "down")
     site.run("web", "lan")
     address = site.attached("web", "lan")[0]
@@ -123,13 +132,10 @@ def test_a_nic_that_is_down_is_waited_for_and_set_going_late(newest, mode):
     nic.configure()
     wait_until(lambda: site.reached_from_lan(address), SOON_SECONDS)
     wait_until(lambda: health(site)[0] in ("ok", "repaired"), SOON_SECONDS)
-    site.clear()
-    nic.unplug()
 
 
-def test_what_is_behind_a_cable_is_announced_when_that_is_in_again(newest):
-    site, nic = newest, Nic(newest, "nic0")
-    nic.plug()
+def test_what_is_behind_a_cable_is_announced_when_that_is_in_again(newest, card):
+    site, nic = newest, card
     lan_on(site, nic)
     site.run("web", "lan")
     address, _, mac = site.attached("web", "lan")
@@ -144,8 +150,6 @@ def test_what_is_behind_a_cable_is_announced_when_that_is_in_again(newest):
     site.lan.run("ip", "link", "set", f"p-{nic.name}", "up")
     wait_until(lambda: site.mac_on_lan(address) == mac, SOON_SECONDS)
     wait_until(lambda: health(site)[0] == "ok", SOON_SECONDS, lambda: health(site))
-    site.clear()
-    nic.unplug()
 
 
 def test_a_routed_container_runs_without_its_proxy_and_is_answered_for_later(site, nic):

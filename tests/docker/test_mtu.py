@@ -54,6 +54,7 @@ def test_running_containers_follow_their_parent(site, nic, mode):
     if mode == "ipvlan":
         need("ipvlan")
     way = ["-o", f"parent={nic.name}", "-o", f"mode={mode}"]
+    way += ["-o", "takeover=yes"] if mode == "bridge" else []
     way += ["--subnet", "10.98.0.0/24", "--gateway", "10.98.0.1"]
     if mode == "proxy":
         way = ["-o", f"proxy={nic.name}", "-o", "mode=routed"]

@@ -64,6 +64,8 @@ def test_the_kernel_tests_pass(name):
         ("tests/docker/test_mode_table.py", "-k", "ipvlan"),
         ("tests/docker/test_macs.py", "-k", "ipvlan"),
         ("tests/docker/test_host_access.py", "-k", "28.5 and (l2 or l3)"),
+        ("tests/docker/test_missing_parent.py", "-k", "ipvlan"),
+        ("tests/docker/test_mtu.py", "-k", "ipvlan"),
     ],
     ids=lambda words: words[0],
 )
