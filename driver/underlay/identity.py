@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from underlay.model import Device, Identity
-from underlay.objects import PREFIX, Owner
+from underlay.objects import Owner
 
 # Bridges, bonds and VLANs have the MAC of a card, and another one may have it too.
 _HAS_ITS_OWN = ("", "veth")
@@ -67,7 +67,7 @@ def has_moved(last: Identity, now: Identity) -> bool:
 
 
 def _is_candidate(device: Device) -> bool:
-    return not (device.ours or device.loopback or device.name.startswith(PREFIX))
+    return not (device.ours or device.loopback)
 
 
 def _is_same(known: Identity, named: Device) -> bool:

@@ -10,7 +10,6 @@ from underlay.host import Host
 from underlay.model import MAC, Device
 from underlay.modes.options import VLAN_LEAST, VLAN_MOST
 from underlay.modes.seat import CHILD_KINDS
-from underlay.objects import PREFIX
 
 TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>[0-9]{1,9})")
 
@@ -50,11 +49,15 @@ def _by_mac(wish: str, host: Host) -> Device:
             parent=wish, why="it is not mac:aa:bb:cc:dd:ee:ff", known=known(host)
         )
     # The permanent address first: a bond gives all its members one current address.
-    ours = [d for d in host.devices() if not d.name.startswith(PREFIX)]
+    theirs = [d for d in host.devices() if not d.ours]
     for found in (
-        [d for d in ours if d.permanent_mac == mac],
-        [d for d in ours if d.mac == mac and d.kind in ("", "veth", "bond", "bridge")],
-        [d for d in ours if d.mac == mac],
+        [d for d in theirs if d.permanent_mac == mac],
+        [
+            d
+            for d in theirs
+            if d.mac == mac and d.kind in ("", "veth", "bond", "bridge")
+        ],
+        [d for d in theirs if d.mac == mac],
     ):
         if len(found) == 1:
             return found[0]
@@ -76,7 +79,7 @@ def usable(found: Device, wish: str, host: Host) -> Device:
     """Return a device that something may be put on; raises BadParent."""
     if found.loopback:
         raise BadParent(parent=wish, why="it is the loopback device", known=known(host))
-    if found.name.startswith(PREFIX):
+    if found.ours:
         raise BadParent(
             parent=wish, why="it belongs to a network of underlay", known=known(host)
         )
@@ -94,4 +97,4 @@ def known(host: Host) -> str:
 
 
 def _eligible(devices: Iterable[Device]) -> Iterable[str]:
-    return (d.name for d in devices if not d.loopback and not d.name.startswith(PREFIX))
+    return (d.name for d in devices if not (d.loopback or d.ours))

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 
 MARK = "underlay:"
 PREFIX = "ul-"
+# Ids as Docker sends them, and names as the kernel takes them: no colon, no blank.
+_ID = r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}"
+_NAME = r"[^/:\s]+"
+_OF_DEVICE = re.compile(
+    rf"{MARK}({_ID}:({_ID}(/host)?)?|:((bridge|shim)/{_NAME}|{_NAME}\.[0-9]{{1,4}}))"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,8 +69,16 @@ class Owner:
         return f"br-{self.bridged}" if self.bridged else self.vlan
 
     @classmethod
+    def of_device(cls, alias: str) -> Owner | None:
+        """Read the alias of a device; None unless it is a mark that devices have.
+
+        Other people's may begin alike: the word is a common one for such networks.
+        """
+        return cls.parse(alias) if _OF_DEVICE.fullmatch(alias) else None
+
+    @classmethod
     def parse(cls, mark: str) -> Owner:
-        """Read a mark back."""
+        """Read a mark back, that is one."""
         network, _, rest = mark.removeprefix(MARK).partition(":")
         if not network:
             return cls(shared=rest)

@@ -269,7 +269,8 @@ class Passes:
         seen |= inside.concerning(want.objects, rooms)
         seen |= self.remnants.among(rooms, {e.id for e in joined})
         settings = of_settings(self.records.settings.all(), want.reasons)
-        due = sparing.due(self.records, want, plan(want, seen))
+        steps = plan(want, sparing.ours(seen, want))
+        due = sparing.due(self.records, want, steps)
         return due + self.builder.setting_steps(settings)
 
     def _learnt(

@@ -1,4 +1,4 @@
-"""What a pass leaves alone until Docker was asked: its record may be what is missing.
+"""What a pass leaves alone: what is not ours, or may not be until Docker was asked.
 
 A mark that belongs to no network on record is a leftover of ours, or the work of
 records that were lost. Only Docker's list tells the two apart.
@@ -6,12 +6,28 @@ records that were lost. Only Docker's list tells the two apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from underlay.objects import Owner
+from underlay.objects import Link, Object, Owner, Route
 from underlay.records import Records
 from underlay.steps import Delete, Step
 from underlay.wanted import Wanted
+
+
+def ours(seen: Collection[Object], want: Wanted) -> set[Object]:
+    """Leave out routes of another program that has our protocol number as well.
+
+    Those are by devices that are not ours. One in the place of a route of ours is to be
+    moved: somebody changed its device.
+    """
+    devices = {o.name for o in seen if isinstance(o, Link)}
+    wanted = {o.key for o in want.objects if isinstance(o, Route)}
+    return {
+        o
+        for o in seen
+        if not isinstance(o, Route)
+        or (o.device is None or o.sandbox or o.device in devices or o.key in wanted)
+    }
 
 
 def due(records: Records, want: Wanted, steps: Iterable[Step]) -> tuple[Step, ...]:

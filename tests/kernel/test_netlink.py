@@ -62,13 +62,13 @@ def test_a_stranger_under_our_name_is_refused_and_left_alone():
 
 def test_a_link_that_died_before_its_mark_was_set_is_removed(records):
     ip(
-        "link", "add", "link", "eth0", "name", "ul-half", "group",
+        "link", "add", "link", "eth0", "name", "ul-0123456789ab", "group",
         str(UNFINISHED_GROUP), "type", "macvlan",
     )  # fmt: skip
     engine = engine_on(records, Netlink())
-    assert [str(s) for s in engine.preview()] == ["ip link del ul-half"]
+    assert [str(s) for s in engine.preview()] == ["ip link del ul-0123456789ab"]
     assert engine.reconcile() == []
-    assert "ul-half" not in ip("-br", "link")
+    assert "ul-0123456789ab" not in ip("-br", "link")
 
 
 def die_before_the_mark(*_, **__):

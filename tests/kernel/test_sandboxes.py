@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.kernel.conftest import ip
 from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from underlay.failures import KernelRefused
-from underlay.kernel import namespaces
+from underlay.kernel import namespaces, strays
 from underlay.kernel.netlink import Netlink
 from underlay.objects import IPV6_SWITCH, Address, Link, Route
 from underlay.steps import Create, Delete
@@ -156,3 +157,25 @@ def test_ipv6_switched_off_is_seen_in_a_sandbox(room):
         ip("netns", "exec", room, "sysctl", "-qw", f"{SWITCH}={value}")
         (link,) = (o for o in there(room) if isinstance(o, Link))
         assert f"{IPV6_SWITCH}{value}" in link.settings
+
+
+def test_no_more_is_believed_of_one_namespace_than_a_container_can_be(room):
+    """Whoever has CAP_NET_ADMIN in a container may put our marks on devices there."""
+    lines = []
+    for n in range(12):
+        lines += [
+            f"link add d{n} type veth peer name p{n}",
+            f"link set d{n} alias underlay:{room}-{n}:e{n} up",
+            *(f"addr add 10.9.{n}.{k}/24 dev d{n}" for k in range(1, 30)),
+        ]
+    lines += ["link add b0 type bridge", f"link set b0 alias underlay:{room}-1:e99 up"]
+    lines += ["addr add 10.8.0.1/24 dev b0"]
+    batch = "\n".join(lines)
+    done = subprocess.run(["ip", "-n", room, "-b", "-"], input=batch, text=True)
+    assert done.returncode == 0
+    found = Netlink().elsewhere(())
+    mine = {mark: a for mark, a in found.items() if room in mark}
+    assert len(mine) == strays.MOST_DEVICES
+    oldest = tuple(ip_address(f"10.9.0.{k}") for k in (1, 2))
+    assert mine[f"underlay:{room}-0:e0"] == oldest
+    assert all(len(a) <= 2 * strays.MOST_ADDRESSES for a in mine.values())

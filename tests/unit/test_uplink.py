@@ -71,7 +71,7 @@ def test_the_permanent_address_decides_between_members_of_a_bond():
 def test_a_parent_that_cannot_be_is_refused(wish, refusal, words):
     child = Device("mv0", "macvlan", ETH1.mac, 1500, parent="eth0")
     with pytest.raises(refusal, match=words):
-        found(wish, host(ETH1, replace(ETH1, name="ul-123"), child))
+        found(wish, host(ETH1, replace(ETH1, name="ul-123", ours=True), child))
 
 
 def test_auto_without_a_default_route_is_refused():

@@ -19,7 +19,14 @@ from ipaddress import ip_address, ip_interface, ip_network
 from underlay import model
 from underlay.kernel import links, raw
 from underlay.memory import Remembered
-from underlay.objects import MAIN_TABLE, Address, Neighbour, Route, protocol
+from underlay.objects import (
+    MAIN_TABLE,
+    POOL_METRIC,
+    Address,
+    Neighbour,
+    Route,
+    protocol,
+)
 
 _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
@@ -214,7 +221,7 @@ def routes(names: Mapping[int, str]) -> Iterator[Route]:
         for message in raw.dump(_GETROUTE, _NEWROUTE, body, strict=True, wanted=ours):
             index = _leaves_by(message)
             found = _route(message, names.get(index) or name_of(index))
-            if found:
+            if found and (found.device or found.metric == POOL_METRIC):
                 yield found
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import re
 import socket
 import struct
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,10 +32,11 @@ _EXT_MASK, _LINK_NETNSID, _ALT_IFNAME, _PERM_ADDRESS, _MASTER = 29, 37, 53, 54, 
 _INFO_KIND, _INFO_DATA = 1, 2
 # What a link of ours has in its message. There may be thousands of others.
 _MARKS = MARK.encode(), raw.attribute(_GROUP, struct.pack("=I", UNFINISHED_GROUP))
-# Up to so many links are looked through at once; beyond, the kernel picks out kinds.
-_FEW = 300
+# The kinds of device that are made here, and of those, the ones for sandboxes.
 KINDS_INSIDE = "macvlan", "ipvlan", "veth"
 KINDS = *KINDS_INSIDE, "vlan", "dummy", "bridge"
+# Up to so many links are looked through at once; beyond, the kernel picks out kinds.
+_FEW = 300
 _MODE, _IPVLAN_FLAGS, _VLAN_ID, _VLAN_PROTOCOL = 1, 2, 1, 5
 _ACTIVE_PORT = 2
 _BR_NF_CALL = {4: 36, 6: 37}
@@ -57,6 +59,9 @@ _MACVLAN = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
 _IPVLAN = {0: "l2", 1: "l3", 2: "l3s"}
 MODES = {"macvlan": _MACVLAN, "macvtap": _MACVLAN, "ipvlan": _IPVLAN, "ipvtap": _IPVLAN}
 IPVLAN_FLAGS = {0: "bridge", 1: "private", 2: "vepa"}
+
+
+_BORN = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
 
 
 def code_of(names: Mapping[int, str], name: str | None) -> int:
@@ -106,9 +111,23 @@ class RawLink:
 
     @property
     def ours(self) -> bool:
-        """Whether it has our mark, or was born to have it."""
-        unfinished = self.group == UNFINISHED_GROUP and self.name.startswith(PREFIX)
-        return self.owner is not None or unfinished
+        """Whether it is ours, in the host: it has our mark, and the name made of that.
+
+        Or it was born to have them.
+        """
+        marked = self.owner is not None and self.owner.device == self.name
+        return marked or self._is_unfinished
+
+    @property
+    def ours_inside(self) -> bool:
+        """Whether it is ours, in a sandbox: there it may have any name."""
+        inside = self.kind in KINDS_INSIDE and self.owner and self.owner.endpoint
+        return bool(inside) or self._is_unfinished
+
+    @property
+    def _is_unfinished(self) -> bool:
+        born = self.group == UNFINISHED_GROUP and self.kind in KINDS
+        return bool(born and not self.alias and _BORN.fullmatch(self.name))
 
 
 def link_named(name: str) -> RawLink | None:
@@ -165,14 +184,24 @@ def all_links(kind: str = "") -> tuple[RawLink, ...]:
     return tuple(link for link in found if kind in ("", link.kind))
 
 
-def our_links(kinds: Collection[str] = KINDS) -> tuple[RawLink, ...]:
-    """Return every link of ours, of these kinds; raises OSError as above."""
+def our_links() -> tuple[RawLink, ...]:
+    """Return every link of ours of the host; raises OSError as above."""
+    return tuple(link for link in _with_marks(KINDS) if link.ours)
+
+
+def our_links_inside() -> tuple[RawLink, ...]:
+    """Return every link of ours of a sandbox; raises OSError as above."""
+    return tuple(link for link in _with_marks(KINDS_INSIDE) if link.ours_inside)
+
+
+def _with_marks(kinds: Collection[str]) -> Iterator[RawLink]:
+    """Return the links that have something like a mark of ours, at least of kinds."""
     try:
         found = raw.dump(*_links_asked_for(), wanted=_may_be_ours, most=_FEW)
     except raw.TooManyError:
         # A link may change its name meanwhile, but not its kind.
         found = [m for kind in kinds for m in _links_told(kind, _may_be_ours)]
-    return tuple(link for link in map(_link, found) if link.ours)
+    return map(_link, found)
 
 
 def _links_told(kind: str, wanted: raw.Wanted) -> list[bytes]:
@@ -248,7 +277,8 @@ def _new_link(message: bytes) -> RawLink:
     found = dict(raw.attributes(message[_IFINFO.size :]))
     info = dict(raw.attributes(found.get(_LINKINFO, b"")))
     alias = raw.text(found.get(_ALIAS, b""))
-    owner = Owner.parse(alias) if alias.startswith(MARK) else None
+    facts = _of_kind(info)
+    owner = Owner.of_device(alias) if facts["kind"] in KINDS else None
     return RawLink(
         index=index,
         name=raw.text(found.get(_IFNAME, b"")),
@@ -265,7 +295,7 @@ def _new_link(message: bytes) -> RawLink:
         up=bool(flags & _IFF_UP),
         carrier=bool(flags & _IFF_LOWER_UP),
         master=raw.number(found.get(_MASTER, b"")),
-        **_of_kind(info),
+        **facts,
     )
 
 

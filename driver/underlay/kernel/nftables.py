@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from underlay.kernel import command
-from underlay.objects import TABLE, Chain
+from underlay.objects import MARK, PREFIX, TABLE, Chain
 
 # Each rule on the hook it is for: beside chains that are there, the kernel looks.
-_PROBE = f"""
-add table netdev {TABLE}
-add chain netdev {TABLE} heard {{ type filter hook ingress device "lo" priority 0; }}
-add rule netdev {TABLE} heard fib saddr . iif oif missing drop
-add chain netdev {TABLE} said {{ type filter hook egress device "lo" priority 0; }}
-add rule netdev {TABLE} said drop
+_PROBE = """
+add table netdev ul-probe
+add chain netdev ul-probe heard { type filter hook ingress device "lo" priority 0; }
+add rule netdev ul-probe heard fib saddr . iif oif missing drop
+add chain netdev ul-probe said { type filter hook egress device "lo" priority 0; }
+add rule netdev ul-probe said drop
 """
+# The chains that are made here, by family. Others may have a table of that name.
+_NAMES = {
+    "ip": re.compile(rf"nat-{PREFIX}[0-9a-f]{{12}}"),
+    "netdev": re.compile(rf"(ingress|egress)-{PREFIX}[0-9a-f]{{12}}"),
+}
+_MARK = re.compile(rf"{MARK}[0-9a-f]{{16}}")
 
 
 def chains() -> Iterator[Chain]:
-    """Return the chains of ours, of every family, with the marks of their rules."""
+    """Return the chains of ours, with the marks of their rules.
+
+    A chain that has a name of ours is one unless it has rules, and none with a mark.
+    """
     try:
         listed = _list("tables")
     except TimeoutError:
@@ -34,7 +44,8 @@ def chains() -> Iterator[Chain]:
     except OSError:
         return  # no such program, or nothing in the kernel for it
     tables = (t["table"] for t in listed if "table" in t)
-    for family in sorted(t["family"] for t in tables if t["name"] == TABLE):
+    there = {t["family"] for t in tables if t["name"] == TABLE}
+    for family in sorted(there & _NAMES.keys()):
         listed = _list("table", family, TABLE)
         marks: dict[str, list[str]] = defaultdict(list)
         for rule in (x["rule"] for x in listed if "rule" in x):
@@ -42,7 +53,13 @@ def chains() -> Iterator[Chain]:
         for found in (x["chain"] for x in listed if "chain" in x):
             name, device = found["name"], str(found.get("dev", ""))
             known = tuple(marks[name])
-            yield Chain(family, name, _hook(found), (), device, marks=known)
+            if _is_ours(family, name, known):
+                yield Chain(family, name, _hook(found), (), device, marks=known)
+
+
+def _is_ours(family: str, name: str, marks: Collection[str]) -> bool:
+    named = _NAMES[family].fullmatch(name)
+    return bool(named and (not marks or any(map(_MARK.fullmatch, marks))))
 
 
 def _hook(chain: Mapping[str, Any]) -> str:
@@ -84,12 +101,13 @@ def create(chain: Chain) -> None:
 
 
 def delete(chain: Chain) -> None:
-    """Remove a chain, and the table with the last one; raises OSError."""
+    """Remove a chain, and the table if that is then empty; raises OSError."""
     try:
         _run("delete", "chain", chain.family, TABLE, chain.name)
     except FileNotFoundError:
         return
-    if not any("chain" in found for found in _list("table", chain.family, TABLE)):
+    left = _list("table", chain.family, TABLE)
+    if not any(found.keys() - {"metainfo", "table"} for found in left):
         _run("delete", "table", chain.family, TABLE)
 
 

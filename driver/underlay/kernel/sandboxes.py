@@ -31,7 +31,7 @@ def look(paths: Collection[str]) -> dict[str, Room]:
 
 
 def _look() -> Room:
-    ours = links.our_links(links.KINDS_INSIDE)
+    ours = links.our_links_inside()
     names = {link.index: link.name for link in ours}
     addresses = ip.addresses(names) if ours else ()
     return ours, tuple(addresses), tuple(ip.routes_inside(names))
@@ -72,11 +72,11 @@ def _touch(step: Step) -> None:
         case Delete(Link() as link):
             found = links.link_named(link.name)
             # Looked at again: the name may have gone to a stranger since.
-            if found and found.ours:
+            if found and found.ours_inside:
                 raw.ask(_DELLINK, 0, _IFINFO.pack(0, 0, found.index, 0, 0))
         case Create(Address() | Route() as thing):
             found = links.link_named(thing.device or "")
-            if found is None or not found.ours:
+            if found is None or not found.ours_inside:
                 raise OSError(errno.ENODEV, f"{thing.device} is gone")
             # What somebody put there meanwhile is the next look's business.
             with suppress(FileExistsError):
@@ -100,7 +100,7 @@ def _create(thing: Address | Route, link: RawLink) -> None:
 
 def _amend(seen: Link, link: Link) -> None:
     found = links.link_named(seen.name)
-    if found is None or not found.ours:
+    if found is None or not found.ours_inside:
         raise OSError(errno.ENODEV, f"{seen.name} is gone")
     change = []
     if link.mac not in (None, seen.mac):

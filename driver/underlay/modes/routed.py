@@ -17,6 +17,7 @@ from underlay.objects import (
     CONTAINER_GROUP,
     FORWARDED,
     HOST_METRIC,
+    POOL_METRIC,
     Address,
     Neighbour,
     Object,
@@ -28,7 +29,6 @@ from underlay.objects import (
 KIND = pair.KIND
 HOST_LENGTH = True
 OWN_KEYS = read.ROUTED_KEYS
-ANNOUNCED = 10  # the metric of a pool, all of which leads nowhere but to containers
 # No duplicate detection: a container speaks at once, and nobody else is on the link.
 HOST_END = (
     "net/ipv4/conf/*/rp_filter=2",
@@ -101,7 +101,7 @@ def network_objects(network: Network) -> Iterable[Object]:
     table = read.table(network.options)
     for segment in network.segments:
         owner = Owner(shared=f"pool/{table}/{segment.subnet}")
-        yield Route(segment.subnet, None, ANNOUNCED, table, owner=owner)
+        yield Route(segment.subnet, None, POOL_METRIC, table, owner=owner)
     yield from masquerade.objects(network)
 
 

@@ -27,6 +27,8 @@ HEEDED = (IPV6_SWITCH, OWN_LINK_LOCAL)
 # The metric of a route to one container; the kernel has no lower one for IPv6 without
 # one being given.
 HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}
+# The metric of a whole pool, of which containers' routes are a part.
+POOL_METRIC = 10
 Verb = Literal["add", "del"]
 
 
