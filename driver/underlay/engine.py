@@ -294,6 +294,16 @@ class Engine:
         self._builder.drop({owner, *what.shared}, what, beside=left)
         if left:
             self._remnants.try_to_forget()
+        self._end_returned(identity)
+
+    def _end_returned(self, identity: str) -> None:
+        """Free what Docker gave back before: its device is gone only now."""
+        if any(t.returned for t in self.records.addresses.live_of_endpoint(identity)):
+            try:
+                with self.records.writing():
+                    tenures.end_returned(self.records, identity, self.clock())
+            except RecordsUnwritable as error:
+                log.warning("not recorded", extra={"error": error})
 
     def _end_endpoint(
         self, network: str, identity: str, had: _Had | None = None
@@ -376,6 +386,7 @@ class Engine:
         tenures.end_own(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)
         self._builder.drop({owner, *had.shared}, had, writing=True)
+        tenures.end_returned(self.records, identity, self.clock())
         return True
 
     # The pass

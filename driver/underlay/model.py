@@ -249,7 +249,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """Who had an address, from when until when (seconds since 1970; 0: still)."""
+    """Who had an address, from when until when (seconds since 1970; 0: still).
+
+    `returned`: Docker gave it back while the endpoint lived, which has it all the same.
+    """
 
     id: int
     address: Address
@@ -262,6 +265,7 @@ class Tenure:
     container: str = ""
     since: float = 0.0
     until: float = 0.0
+    returned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

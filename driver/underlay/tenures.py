@@ -98,3 +98,13 @@ def end_own(records: Records, endpoint: str, now: float) -> None:
     for tenure in records.addresses.live_of_endpoint(endpoint):
         if tenure.pool is None:
             records.addresses.end(tenure, now)
+
+
+def end_returned(records: Records, endpoint: str, now: float) -> None:
+    """End what Docker gave back while an endpoint lived, which is gone now.
+
+    Not as long as its device is still in a sandbox. Part of the caller's transaction.
+    """
+    for tenure in records.addresses.live_of_endpoint(endpoint):
+        if tenure.returned and not records.networks.has_remnant(endpoint):
+            records.addresses.end(tenure, now)

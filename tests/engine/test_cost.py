@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -30,6 +30,37 @@ def scans(records, statement):
     rows = records._database.rows(f"EXPLAIN QUERY PLAN {statement}")
     found = [row["detail"] for row in rows if row["detail"].startswith("SCAN")]
     return [d for d in found if d.split()[1] not in EXEMPT]
+
+
+def plan_of(records, statement):
+    rows = records._database.rows(f"EXPLAIN QUERY PLAN {statement}")
+    return "; ".join(row["detail"] for row in rows)
+
+
+ADDRESS = ip_address("10.0.0.5")
+# What verbs, and passes, ask of records that may be large, and how each is found.
+QUESTIONS = {
+    "live (pool=? AND address=?)": lambda a: a.live(1, ADDRESS),
+    "claim (claim=?)": lambda a: a.live_of_claim("P"),
+    "claim (claim=?) ": lambda a: a.is_inhabited("P"),
+    "claim (claim=?)  ": lambda a: a.rename_claim("P", "Q"),
+    "endpoint (endpoint=?)": lambda a: a.live_of_endpoint("e"),
+    "endpoint (endpoint=?) ": lambda a: a.name_container("e", "web"),
+    "live (pool=?)": lambda a: a.live_in(1),
+    "gateway (pool=?)": lambda a: a.gateway_of(1),
+    "one_owner (pool=? AND address=?)": lambda a: a.waiting(ADDRESS, SUBNET, "e"),
+    "until (until>? AND until<?)": lambda a: a.forget_before(5.0),
+    "address (address=?)": lambda a: a.history("10.0.0.5", 9),
+}
+SUBNET = ip_network("10.0.0.0/8")
+
+
+@pytest.mark.parametrize("index", QUESTIONS)
+def test_each_question_about_addresses_has_the_index_that_is_meant(records, index):
+    seen = statements(records, lambda: QUESTIONS[index](records.addresses))
+    plans = [plan_of(records, s) for s in seen if "tenure" in s]
+    assert f"INDEX tenure_{index.rstrip()}" in plans[-1]
+    assert "SCAN" not in plans[-1]
 
 
 @pytest.mark.parametrize(
@@ -70,3 +101,5 @@ def test_no_verb_reads_a_whole_table(records, subnet, options):
     seen = statements(records, life)
     assert len(seen) > 60
     assert {s: scans(records, s) for s in seen if scans(records, s)} == {}
+    plans = {s: plan_of(records, s) for s in seen}
+    assert {s for s, plan in plans.items() if "tenure_until" in plan} == set()

@@ -430,6 +430,30 @@ def test_an_address_of_the_living_goes_to_the_claim_of_their_own_network(ipam, r
     assert held.endpoint == "e1"
 
 
+def test_one_family_given_back_by_a_living_endpoint_is_free_when_that_goes(records):
+    """Engine 29 gives the IPv6 address back where a sysctl switches IPv6 off."""
+    kernel = FakeKernel()
+    engine = engine_on(records, kernel)
+    ipam = Ipam(records, Clock(), engine.reap, kernel.is_own, engine.living)
+    pools = [claim(ipam, subnet) for subnet in ("10.0.0.0/24", "fd00::/64")]
+    subnets = map(ip_network, ("10.0.0.0/24", "fd00::/64"))
+    segments = tuple(Segment(subnet, pooled=True) for subnet in subnets)
+    engine.create_network(Network("n1", {"parent": "eth0"}, segments=segments))
+    given = [ipam.request_address(pool, "", "") for pool in pools]
+    engine.create_endpoint(Endpoint("e1", "n1", *given))
+    engine.join("n1", "e1", "/run/a")
+    four, six = (str(g.ip) for g in given)
+    ipam.release_address(pools[1], six)
+    with pytest.raises(AddressTaken):
+        address(ipam, pools[1], six)
+    engine.delete_endpoint("n1", "e1")
+    (left,) = records.addresses.unattended()
+    assert str(left.address) == four
+    assert address(ipam, pools[1], six) == f"{six}/64"
+    ipam.release_address(pools[0], four)
+    assert [t.endpoint for t in records.addresses.unattended()] == [""]
+
+
 def test_a_static_address_is_given_again_when_its_holder_is_dead(records, clock):
     kernel = FakeKernel()
     ipam = ipam_on(records, clock, kernel)

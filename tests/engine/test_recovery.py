@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
+from underlay import recovery
 from underlay.cleanup import Cleanup
 from underlay.errors import AddressTaken, UnknownPool
 from underlay.ipam import Ipam
@@ -382,6 +383,23 @@ def test_an_address_kept_for_a_container_is_held_by_its_network_once_that_is_kno
     house.heed(listed(), web)
     (held,) = house.records.addresses.live_of_endpoint("e1")
     assert house.records.addresses.claim(held.claim).network == "n2"
+
+
+def test_a_start_ends_whatever_devices_with_our_marks_claim_to_have(house):
+    """A container may make them: it took the service 370 s to believe 65,000."""
+    pool = house.ipam.request_pool("10.0.0.0/8", "", {}, 4).id
+    marks = {
+        Owner(f"n{n}", f"e{n}").mark: (ip_address(0x0A000000 + n),)
+        for n in range(1, 20_000)
+    }
+    house.kernel.inside = marks | {Owner("n0", "e0").mark: (ip_address("11.0.0.1"),)}
+    asked = []
+    house.records._database._db.set_trace_callback(asked.append)
+    house.recovery.begin()
+    house.records._database._db.set_trace_callback(None)
+    held = house.records.addresses.live_of_claim(pool)
+    assert len(held) == recovery.MOST_KEPT
+    assert len(asked) < 10 * recovery.MOST_KEPT
 
 
 def test_a_vlan_of_ours_under_a_lost_network_is_known_again(house):

@@ -217,6 +217,10 @@ class Addresses:
         """Note that an address is held by another claim from now on."""
         self._db.run("UPDATE tenure SET claim = ? WHERE id = ?", claim.id, tenure.id)
 
+    def note_returned(self, tenure: Tenure) -> None:
+        """Note that Docker gave an address back whose endpoint lives."""
+        self._db.run("UPDATE tenure SET returned = 1 WHERE id = ?", tenure.id)
+
     def end(self, tenure: Tenure, now: float) -> None:
         """Note that somebody no longer has an address; the last one frees it."""
         self._db.run("UPDATE tenure SET until = ? WHERE id = ?", now, tenure.id)
@@ -258,6 +262,21 @@ class Addresses:
         """Return who has addresses of a pool now."""
         return self._tenures("pool = ? AND until = 0", pool)
 
+    def held_by_role(self, claim: Claim, *, whole: bool) -> dict[Role, int]:
+        """Return how many addresses are held in a claim's span, by role.
+
+        `whole`: that is all of the pool.
+        """
+        rows = self._db.rows(
+            "SELECT DISTINCT role, address FROM tenure WHERE pool = ? AND until = 0",
+            claim.pool.id,
+        )
+        first, last = int(claim.first), int(claim.last)
+        count: dict[Role, int] = {"endpoint": 0, "gateway": 0, "aux": 0}
+        for role, address in rows:
+            count[role] += whole or first <= int(ip_address(address)) <= last
+        return count
+
     def gateway_of(self, pool: int) -> Tenure | None:
         """Return who holds the gateway of a pool now, or the first of several."""
         found = self._tenures(
@@ -270,15 +289,18 @@ class Addresses:
 
         It may be known already that it is for this one.
         """
-        found = self._tenures(
-            "until = 0 AND role = 'endpoint' AND endpoint IN ('', ?3) AND"
-            " (pool, address) IN (SELECT id, ?1 FROM pool WHERE subnet = ?2)"
-            " ORDER BY id DESC LIMIT 1",
-            address,
+        # In this order (CROSS), and not by the index of endpoints (+): an address may
+        # have a long history, and '' is the endpoint of all that have none.
+        row = self._db.row(
+            "SELECT t.* FROM pool p CROSS JOIN tenure t ON t.pool = p.id"
+            " WHERE p.subnet = ? AND t.address = ? AND t.until = 0"
+            " AND t.role = 'endpoint' AND +t.endpoint IN ('', ?)"
+            " ORDER BY t.id DESC LIMIT 1",
             str(subnet),
+            str(address),
             endpoint,
         )
-        return found[0] if found else None
+        return _tenure(row) if row else None
 
     def unattended(self) -> list[Tenure]:
         """Return the addresses given out for endpoints that are not on record."""

@@ -238,6 +238,14 @@ MIGRATIONS: tuple[Migration, ...] = (
         # Why nothing passes what a network stands on: it is down, or has no carrier.
         "ALTER TABLE network ADD COLUMN halt TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # For history alone: with what is live in it too, sqlite took it for whatever
+        # is asked of the live, and read all of them.
+        "DROP INDEX tenure_until",
+        "CREATE INDEX tenure_until ON tenure (until) WHERE until > 0",
+        # Docker gave the address back while the endpoint lived: nobody else frees it.
+        "ALTER TABLE tenure ADD COLUMN returned INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 
 
