@@ -40,6 +40,9 @@ OWN = "it is this host's own"
 # A claim without a network is one whose `docker network create` still runs, if this
 # process made it so lately: only then may a plain request name another's aux address.
 CREATING_SECONDS = 30.0
+# And one of the host's own, sooner: of another driver's network, nothing tells when it
+# is created. Docker asks for aux addresses first of all.
+OWN_AUX_SECONDS = 5.0
 # How late a ReleaseAddress may come for whom an address was taken from as dead.
 LATE_SECONDS = 30.0
 
@@ -144,8 +147,10 @@ class Ipam:
             chosen = pools.parse_address(address, claim.pool.subnet)
             holders = self._living(claim.pool, chosen)
             if not holders and self.is_own(chosen):
-                raise AddressTaken(address=chosen, holder=OWN)
-            if not holders:
+                if not self._may_be_own_aux(claim, container):
+                    raise AddressTaken(address=chosen, holder=OWN)
+                self._reserve(claim, chosen, "aux")
+            elif not holders:
                 self._begin(claim, chosen, "endpoint", container)
             elif self._may_be_aux(claim, holders, container):
                 self._reserve(claim, chosen, "aux")
@@ -293,12 +298,23 @@ class Ipam:
 
         Docker asks for an aux address exactly as for a container's --ip.
         """
-        made = self._made.get(claim.id)
-        young = made is not None and self.monotonic() - made < CREATING_SECONDS
-        creating = young and not claim.network
         reserved = all(t.role == "aux" for t in holders)
         mine = any(t.claim == claim.id for t in holders)
-        return creating and reserved and not mine and not container
+        return reserved and not mine and self._is_creating(claim, container)
+
+    def _may_be_own_aux(self, claim: Claim, container: str) -> bool:
+        """Tell whether a network being created keeps an address of the host out of use.
+
+        As guides say it should. A container never gets one.
+        """
+        return self._is_creating(claim, container, OWN_AUX_SECONDS)
+
+    def _is_creating(
+        self, claim: Claim, container: str, within: float = CREATING_SECONDS
+    ) -> bool:
+        made = self._made.get(claim.id, float("-inf"))
+        creating = not claim.network and self.monotonic() - made < within
+        return creating and not container
 
     def _begin(
         self, claim: Claim, address: Address, role: Role, container: str = ""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6
+from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6, refused
 from tests.lab.service import GRACE_SECONDS, wait_until
 
 RANGE = ("--ip-range", "10.77.0.64/27")
@@ -122,6 +122,27 @@ def test_aux_addresses_of_another_driver_s_network_outlive_the_clean_up(newest):
         newest.run(name, "lan")
         given.append(newest.attached(name, "lan")[0])
     assert given == [f"10.99.0.{n}" for n in (3, 4, 5, 6)]
+
+
+def test_an_address_of_the_host_is_kept_as_aux_and_no_container_gets_it(site):
+    """As guides for macvlan say: the host's own, and that of a shim of the user's."""
+    shim = "10.77.0.254"
+    site.host.run("ip", "addr", "add", f"{shim}/32", "dev", "lo")
+    try:
+        aux = (f"host={site.host.ipv4}", f"shim={shim}")
+        words = [word for one in aux for word in ("--aux-address", one)]
+        site.network("lan", *words)
+        (pool,) = site.service.on_record()["pools"]
+        assert pool["aux"] == sorted([site.host.ipv4, shim])
+        for address in (site.host.ipv4, shim):
+            run = ("run", "--rm", "--network", "lan", "--ip", address, "bb", "true")
+            said = refused(site.docker(*run, check=False))
+            assert "E-140" in said
+            assert "it is this host's own" in said
+        site.run("c1", "lan")
+        assert site.attached("c1", "lan")[0] not in (site.host.ipv4, shim)
+    finally:
+        site.host.run("ip", "addr", "del", f"{shim}/32", "dev", "lo")
 
 
 def test_gateway_and_aux_addresses_are_never_given_to_a_container(site):

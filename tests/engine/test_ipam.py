@@ -487,8 +487,44 @@ def test_the_host_s_own_address_is_never_given_to_a_container(records, clock):
     with pytest.raises(AddressTaken):
         address(ipam, pool, "10.0.0.2")
     other = claim(ipam, "10.0.0.0/29", domain="other")
+    clock.now += 60  # no more an aux address
     with pytest.raises(AddressTaken, match="it is this host's own"):
         address(ipam, other, "10.0.0.3")
+
+
+def test_an_address_of_the_host_may_be_named_as_aux_and_no_container_gets_it(
+    records, clock
+):
+    kernel = FakeKernel()
+    kernel.own = {"10.0.0.2", "10.0.0.3"}
+    ipam = ipam_on(records, clock, kernel)
+    one = claim(ipam)
+    with pytest.raises(AddressTaken, match="own"):
+        address(ipam, one, "10.0.0.2", container="web")
+    for own in ("10.0.0.2", "10.0.0.3"):  # and of the shim that the user made
+        assert address(ipam, one, own) == f"{own}/29"
+    created(records, "n1", "10.0.0.0/29", "10.0.0.2", "10.0.0.3")
+    roles = {str(t.address): t.role for t in records.addresses.live_in(1)}
+    assert roles == {"10.0.0.2": "aux", "10.0.0.3": "aux"}
+    two = claim(ipam)
+    assert address(ipam, two, "10.0.0.2") == "10.0.0.2/29"
+    created(records, "n2", "10.0.0.0/29", "10.0.0.2")
+    for pool in (one, two):
+        with pytest.raises(AddressTaken, match="it is this host's own"):
+            address(ipam, pool, "10.0.0.2")
+    assert [address(ipam, one)[-4] for _ in range(2)] == ["1", "4"]
+
+
+def test_an_address_of_the_host_is_no_aux_address_once_the_network_is_there(
+    records, clock
+):
+    kernel = FakeKernel()
+    kernel.own = {"10.0.0.2"}
+    ipam = ipam_on(records, clock, kernel)
+    pool = claim(ipam)
+    clock.now += 60  # a network of another driver: no CreateNetwork ever comes here
+    with pytest.raises(AddressTaken):
+        address(ipam, pool, "10.0.0.2")
 
 
 @pytest.mark.parametrize("mode", ["l2", "l3"])
