@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from socket import AF_UNIX, socket
 from typing import Any
@@ -284,6 +284,10 @@ def _engine(*, readonly: bool = False) -> Iterator[Any]:
     parts = build(settings, readonly=readonly)
     try:
         _heed(parts.records, _health(settings))
+        if not readonly:
+            # What Docker does not list is not put right in a sandbox.
+            with suppress(OSError):
+                parts.cleanup.note_listed(parts.dockerd.look())
         yield parts.engine
     finally:
         parts.records.close()

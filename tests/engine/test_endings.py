@@ -126,6 +126,22 @@ def test_every_teardown_succeeds_and_is_written_before_anything_else(records, wa
     assert world.ipam.request_address(claim, address, "").ip == world.given[0].ip
 
 
+def test_a_bug_in_one_ending_keeps_nothing_else_from_being_written(records, caplog):
+    world = World(records, MODES["macvlan"])
+    with unwritable(records):
+        disconnect(world)
+        world.engine.delete_network("n1")
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    records.endings.by("Leave", fail)
+    pass_by(world)
+    assert records.endings.all() == []
+    assert records.networks.all() == []
+    assert [r.msg for r in caplog.records if r.levelno == logging.ERROR] == ["bug"]
+
+
 def test_an_address_is_free_again_as_soon_as_that_is_written(records):
     world = World(records, MODES["routed"])
     claim, address = world.made[0], str(world.given[0].ip)

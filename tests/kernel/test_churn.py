@@ -28,6 +28,7 @@ from tests.lab.dock import Dock
 from tests.lab.service import wait_until
 from underlay.announcer import Announcer
 from underlay.cleanup import Cleanup
+from underlay.clocks import since_boot
 from underlay.engine import Engine
 from underlay.errors import AddressTaken, PoolExhausted
 from underlay.ipam import Ipam
@@ -66,7 +67,7 @@ class LockedKernel(FakeKernel):
         return locked
 
     def announce(self, *_):
-        pass
+        return frozenset()
 
 
 class FakeRoom:
@@ -140,7 +141,7 @@ class Crowd:
 
     def __init__(self, kernel, records, make_room):
         self.records, self.kernel, self.make_room = records, kernel, make_room
-        announcer = Announcer(kernel, time.time)
+        announcer = Announcer(kernel, since_boot)
         self.engine = Engine(records, kernel, "machine-1", time.time, announcer)
         self.ipam = Ipam(
             records,

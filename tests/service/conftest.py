@@ -16,7 +16,7 @@ import pytest
 
 SETUP = (
     "ip link set lo up && ip link add eth0 type veth peer name wire0 &&"
-    ' ip link set eth0 up && exec "$@"'
+    ' ip link set wire0 up && ip link set eth0 up && exec "$@"'
 )
 
 

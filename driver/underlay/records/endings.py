@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection
 
 from underlay.errors import UnderlayError
+from underlay.failures import RecordsUnwritable
 from underlay.records.database import Database
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,18 @@ class Endings:
             with self._db.transaction():
                 self._show()
                 for verb, *ids in self._known:
-                    self._acts[verb](*ids)
+                    self._act(verb, *ids)
             log.warning("on record by now", extra={"endings": len(self._known)})
             self._known.clear()
+
+    def _act(self, verb: str, *ids: str) -> None:
+        try:
+            self._acts[verb](*ids)
+        except RecordsUnwritable:
+            raise
+        except Exception:
+            # A bug in one must not keep everything else from being written for good.
+            log.exception("bug")
 
     def heed(self, endings: Collection[Ending]) -> None:
         """Have readers find these done and no others: they are another writer's."""
