@@ -100,6 +100,8 @@ class Takeovers:
 
     def prove(self, found: Uplink, hops: frozenset[Address]) -> None:
         """Raise GatewaySilent if a next hop does not answer any more; for seconds."""
+        if not hops:
+            return
         if silent := hops - self.kernel.answering(found.parent, hops):
             which = ", ".join(sorted(map(str, silent)))
             why = f"{which} did not answer behind the bridge, and had before"

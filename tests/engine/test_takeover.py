@@ -344,18 +344,6 @@ def test_a_network_of_before_that_word_works_on(records):
     assert standing(kernel) == {"eth0": WORDS}
 
 
-def test_the_same_network_again_is_no_second_takeover(records):
-    kernel = host()
-    engine = engine_on(records, kernel)
-    engine.create_network(ON)
-    steps = kernel.steps
-    engine.create_network(ON)
-    assert kernel.steps == steps
-    with pytest.raises(NetworkDiffers):
-        engine.create_network(replace(ON, internal=True))
-    assert standing(kernel) == {BRIDGE: WORDS}
-
-
 class Patient(FakeKernel):
     """A kernel whose next hops take as long as something else does."""
 
@@ -370,6 +358,32 @@ def patient():
     kernel = Patient(LO, ETH0, replace(ETH0, name="eth1", mac="52:54:00:00:00:02"))
     kernel.on_devices["eth0"] = list(FACTS)
     return kernel
+
+
+def test_where_nobody_is_to_answer_nobody_is_asked(records, patient):
+    """Not even where there is no bridge to ask behind: it is made by the next pass."""
+
+    def meanwhile():
+        raise KernelRefused(step="ip neigh show", why="no device", hint="")
+
+    patient.on_devices["eth0"] = list(FACTS[:1])
+    patient.meanwhile = meanwhile
+    engine = engine_on(records, patient)
+    engine.create_network(ON)
+    engine.create_network(replace(ON, id="n2"))
+    assert {n.id for n in records.networks.all()} == {"n1", "n2"}
+
+
+def test_the_same_network_again_is_no_second_takeover(records):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    engine.create_network(ON)
+    steps = kernel.steps
+    engine.create_network(ON)
+    assert kernel.steps == steps
+    with pytest.raises(NetworkDiffers):
+        engine.create_network(replace(ON, internal=True))
+    assert standing(kernel) == {BRIDGE: WORDS}
 
 
 def test_others_are_served_while_next_hops_are_asked(records, patient):
