@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -167,6 +168,43 @@ def test_what_is_taken_in_a_container_comes_back(web, taken):
     )
     for gateway in GATEWAYS[mode]:
         site.ping_from("web", gateway)
+
+
+CROWD = """
+    awk 'BEGIN { for (i = 0; i < 20000; i++) {
+        printf "route add 11.0.%d.%d/32 dev eth0 proto 12\\n", i / 256, i % 256
+        printf "route add fd11::%x dev eth0 proto 12\\n", i } }' | ip -batch -
+"""
+MOST_KB = 10_000
+
+
+def held(site):
+    """Return the kilobytes (RSS) of the service that answers Docker."""
+    status = Path(f"/proc/{site.service.pids()[-1]}/status").read_text()
+    return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)[1])
+
+
+def test_a_container_with_the_routes_of_a_routing_daemon_is_repaired_as_any(web):
+    """The service keeps nothing of them."""
+    site, _ = web
+    before, had = face(site), held(site)
+    inside(site, "web", "sh", "-ec", CROWD)
+    for family in "-4", "-6":
+        way = ("ip", family, "route", "show", "default")
+        default = inside(site, "web", *way)
+        if not default:
+            continue  # of a network without a gateway
+        inside(site, "web", "ip", family, "route", "del", "default")
+        wait_until(
+            lambda way=way, default=default: inside(site, "web", *way) == default,
+            SOON_SECONDS,
+            lambda: site.service.log[-3000:],
+        )
+    site.service.run("reconcile")
+    assert held(site) - had < MOST_KB
+    for family in "-4", "-6":
+        inside(site, "web", "ip", family, "route", "flush", "proto", "12")
+    wait_until(lambda: face(site) == before, SOON_SECONDS)
 
 
 # What is taken in the host; those that give no event are left to the command.
