@@ -49,6 +49,7 @@ class FakeKernel:
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
         self.default = default
         self.can_filter = True
+        self.booted = "boot-1"
         self.sandboxes: set[str] = set()
         self.lacks: set[str] = set()
         self.carrying: set[str] = set()
@@ -414,6 +415,9 @@ class FakeKernel:
     def elsewhere(self, besides: Collection[str]) -> dict[str, tuple[Address, ...]]:
         del besides
         return self.inside
+
+    def boot(self) -> str:
+        return self.booted
 
     def sandbox_lives(self, path: str) -> bool:
         return path in self.sandboxes

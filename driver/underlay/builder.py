@@ -19,13 +19,14 @@ from underlay.failures import (
     StillCarries,
     WouldSwitch,
 )
+from underlay.forwarding import Forwarding, is_door, is_switched_on
 from underlay.kernel import Kernel
-from underlay.model import Network
+from underlay.model import Endpoint, Network
 from underlay.modes import mode_name, mode_of
-from underlay.objects import Link, Object, Owner, Sysctl
+from underlay.objects import Chain, Link, Object, Owner, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.steps import Create, Delete, Step
+from underlay.steps import Create, Delete, Step, is_by_program
 from underlay.wanted import Wanted, of_endpoint, of_network, of_settings
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,66 @@ class Builder:
 
     records: Records
     kernel: Kernel
+    forwarding: Forwarding
+
+    @contextmanager
+    def preparing(self, want: Wanted) -> Iterator[None]:
+        """Do what takes programs for what is about to be built: part of no transaction.
+
+        What lets traffic pass is left to the pass if that is refused; what shuts the
+        door of the host for others is not. Raises WouldOpen.
+        """
+        try:
+            with self.forwarding.asking(want.reasons):
+                self.note_settings(want.reasons)
+                self.forwarding.shut(want.reasons)
+                self._prepare(want)
+                yield
+        except UnderlayError:
+            deletions = filter(is_by_program, map(Delete, want.objects))
+            self.drop((), Wanted(reasons=want.reasons))
+            self._clear(deletions, want.reasons)
+            raise
+
+    def _prepare(self, want: Wanted) -> None:
+        kept = {o for o in want.shared if self._has_living(o)}
+        for made in (o for o in want.objects if o.owner not in kept):
+            step = Create(made)
+            if not is_by_program(step):
+                continue
+            try:
+                self.kernel.apply(step)
+            except KernelRefused as error:
+                if isinstance(made, Chain) and made.owner and not made.owner.shared:
+                    raise
+                log.warning("left to the next pass", extra={"error": error})
+                return
+
+    def _has_living(self, shared: Owner) -> bool:
+        """Tell whether an endpoint that lives has something: a pass looks after it."""
+        return any(
+            of_endpoint(network, endpoint).of(shared)
+            for network in self._sharing(shared.shared)
+            if (endpoint := self._living(network))
+        )
+
+    def _living(self, network: Network) -> Endpoint | None:
+        """Return any endpoint of a network that lives, or is about to.
+
+        After a boot those of before are on record still, but their sandboxes are gone.
+        """
+        first = self.records.networks.neighbour(network.id)
+        if first is None or self._lives(first):
+            return first
+        others = self.records.networks.endpoints(network.id)
+        return next(filter(self._lives, others), None)
+
+    def _lives(self, endpoint: Endpoint) -> bool:
+        return (
+            not endpoint.sandbox
+            or self.forwarding.is_joining(endpoint.id)
+            or self.kernel.sandbox_lives(endpoint.sandbox)
+        )
 
     @contextmanager
     def building(self, owner: Owner) -> Iterator[None]:
@@ -107,17 +168,36 @@ class Builder:
         stands on other people's devices is not. `beside` is what of theirs was seen
         elsewhere. `writing`: the caller holds the lock.
         """
-        if writing or not any(owner.shared for owner in owners):
+        if writing:
             self._delete(owners, had, want, beside)
             return
-        # Others may be about to stand on a VLAN: their builds hold the lock.
+        late: list[Step] = []
+        if had.reasons or any(owner.shared for owner in owners):
+            # Others may be about to stand on a VLAN: their builds hold the lock.
+            try:
+                with self.records.alone():
+                    late = self._delete(owners, had, want, beside)
+            except RecordsUnwritable as error:
+                log.warning("not dropped", extra={"error": error})
+                own = {owner for owner in owners if not owner.shared}
+                bare = replace(had, reasons=frozenset())
+                late = self._delete(own, bare, want, beside)
+        else:
+            late = self._delete(owners, had, want, beside)
+        self._clear(late, had.reasons)
+
+    def _clear(self, steps: Iterable[Step], reasons: Collection[str]) -> None:
+        """Delete by programs what nothing wants any more; not in a transaction."""
         try:
-            with self.records.alone():
-                self._delete(owners, had, want, beside)
-        except RecordsUnwritable as error:
-            log.warning("not dropped", extra={"error": error})
-            own = {owner for owner in owners if not owner.shared}
-            self._delete(own, replace(had, reasons=frozenset()), want, beside)
+            for step in steps:
+                owner = step.object.owner or Owner()
+                if owner.shared not in self.forwarding.asked and not any(
+                    o.key == step.object.key for o in self.wanted_of(owner).objects
+                ):
+                    self.kernel.apply(step)
+            self.forwarding.open(reasons)
+        except KernelRefused as error:
+            log.warning("step refused", extra={"error": error})
 
     def apply(self, step: Step, *, sweeping: bool = False) -> None:
         """Take a step, unless it would cost a container its network.
@@ -136,7 +216,12 @@ class Builder:
             raise StillCarries(step=step, device=link.name)
         if sweeping and isinstance(step, Create) and isinstance(link, Link):
             self._check_mode(step, link)
+        if is_door(link) and isinstance(step, Delete):
+            self.forwarding.remove(step)
+            return
+        self.forwarding.check(step)
         self.kernel.apply(step)
+        self.forwarding.taken(step)
 
     def _check_mode(self, step: Step, link: Link) -> None:
         """Raise if the kernel would switch other people's ipvlan children as well.
@@ -208,15 +293,23 @@ class Builder:
         return of_endpoint(network, endpoint)
 
     def needed(self) -> set[str]:
-        """Return the reasons for which some endpoint needs settings of the host."""
-        return self._reasons(self.records.networks.all())
+        """Return the reasons for which the host is set, or stays as it is.
+
+        Some endpoint that lives needs it, or is about to; or forwarding was switched on
+        by us, and others route by now: it was on when they looked, so they did not
+        switch it on themselves, nor shut the door as they would have.
+        """
+        found = self._reasons(self.records.networks.all()) | self.forwarding.asked
+        noted = [s for s in self.records.settings.all() if s.reason not in found]
+        ours = {s.reason for s in noted if is_switched_on(s)}
+        return found | {r for r in ours if self._others_forward(int(r[-1]))}
 
     def _reasons(self, networks: Iterable[Network]) -> set[str]:
         return {
             reason
             for network in networks
             for reason in mode_of(network.options).reasons(network)
-            if self.records.networks.neighbour(network.id)
+            if self._living(network)
         }
 
     def settle_settings(self, now: float) -> None:
@@ -239,14 +332,18 @@ class Builder:
     def put_back(self, reason: str) -> None:
         """Set the host as it was, if nobody needs it otherwise any more.
 
-        Forwarding stays on while others route: it was on when they looked, so they did
-        not switch it on themselves, and need it.
+        Forwarding stays on while others route. If we switched it on, that stays noted,
+        and the door shut, until they are gone.
         """
-        if reason in self._reasons(self._sharing(reason)):
+        needed = self._reasons(self._sharing(reason)) | self.forwarding.asked
+        if reason in needed:
             return
         what, *_, family = reason.split("/")
         if what == "forwarding" and self._others_forward(int(family)):
             log.info("forwarding stays on, for others", extra={"family": family})
+            noted = (s for s in self.records.settings.all() if s.reason == reason)
+            if any(map(is_switched_on, noted)):
+                return
         else:
             self._take(self._setting_steps({reason}, ()))
         self.records.settings.forget(reason)
@@ -322,6 +419,8 @@ class Builder:
 
     def _take(self, steps: Iterable[Step], may_wait: Collection[str] = ()) -> None:
         for step in steps:
+            if is_by_program(step):
+                continue
             log.debug("step", extra={"step": str(step)})
             try:
                 self.apply(step)
@@ -337,9 +436,14 @@ class Builder:
         had: Wanted,
         want: Wanted | None,
         beside: Collection[Object],
-    ) -> None:
+    ) -> list[Step]:
+        """Delete what no program is needed for; return the steps that need one."""
+        late: list[Step] = []
         for step in self.steps(owners, had=had, want=want, beside=beside):
             if not isinstance(step, Delete):
+                continue
+            if is_by_program(step):
+                late.append(step)
                 continue
             log.debug("step", extra={"step": str(step)})
             try:
@@ -351,3 +455,4 @@ class Builder:
                 self.put_back(reason)
             except (KernelRefused, RecordsUnwritable) as error:
                 log.warning("step refused", extra={"error": error})
+        return late

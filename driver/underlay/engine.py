@@ -22,6 +22,7 @@ from underlay.errors import (
     WayTaken,
 )
 from underlay.failures import RecordsUnwritable
+from underlay.forwarding import Forwarding
 from underlay.kernel import Kernel
 from underlay.living import Living
 from underlay.model import Address, Attachment, Endpoint, Network, difference
@@ -35,7 +36,7 @@ from underlay.records import Records
 from underlay.remnants import Remnants
 from underlay.steps import Step
 from underlay.takeovers import Takeovers
-from underlay.wanted import Wanted
+from underlay.wanted import Wanted, of_endpoint, of_network
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,11 @@ class Engine:
 
     @cached_property
     def _builder(self) -> Builder:
-        return Builder(self.records, self.kernel)
+        return Builder(self.records, self.kernel, self._forwarding)
+
+    @cached_property
+    def _forwarding(self) -> Forwarding:
+        return Forwarding(self.records, self.kernel, self.monotonic)
 
     @cached_property
     def _identity(self) -> str:
@@ -112,6 +117,7 @@ class Engine:
             announcer=self.announcer or Announcer(self.kernel, self.monotonic),
             clock=self.clock,
             monotonic=self.monotonic,
+            forwarding=self._forwarding,
         )
 
     @cached_property
@@ -148,7 +154,8 @@ class Engine:
         gateways.check(network, routed, self.kernel)
         with self._takeovers.trying(found) as hops:
             self._take_over(network, found, hops)
-            self._add_network(network, found)
+            with self._builder.preparing(of_network(network)):
+                self._add_network(network, found)
         log.info("network created", extra={"network": network.id[:12]})
         if withholds_way_out(network):
             log.warning(NAMES, extra={"network": network.id[:12]})
@@ -241,8 +248,11 @@ class Engine:
         # seen up to date, and there is one more look below.
         if network.parent and not network.mtu:
             network = self._parents.look(network)
-        self._builder.note_settings(set(mode_of(network.options).reasons(network)))
-        self._takeovers.stand(network)
+        with self._builder.preparing(of_endpoint(network, asked)):
+            self._takeovers.stand(network)
+            return self._add_endpoint(asked)
+
+    def _add_endpoint(self, asked: Endpoint) -> Endpoint:
         with self._builder.building(Owner(asked.network, asked.id)):
             network = self._network(asked.network)
             known = self.records.networks.endpoint(asked.id)
@@ -316,6 +326,7 @@ class Engine:
 
     def join(self, network: str, identity: str, sandbox: str) -> Attachment:
         """Note the sandbox; return the device Docker is to move into it."""
+        self._forwarding.join(identity)
         # No flush to the disk: a power cut takes the sandbox itself.
         with self.records.writing(durable=False):
             known = self._network(network)

@@ -79,6 +79,17 @@ class UndoneAgain(Unavailable):
     )
 
 
+class WouldOpen(KernelRefused):
+    id = "E-404"
+    text = (
+        "`{step}` is not done: {why}. This host does not forward {family}, and underlay"
+        " switches that on only behind a chain of nftables that keeps the host from"
+        " routing for others than its containers. Install the package nftables; or, if"
+        " the host may route for everybody, switch it on yourself: sysctl -w"
+        " {setting}=1"
+    )
+
+
 class Bug(Unavailable):
     id = "E-500"
     text = (

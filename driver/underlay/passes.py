@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from underlay import inside, sparing
 from underlay.announcer import Announcer
 from underlay.builder import Builder
+from underlay.forwarding import Forwarding
 from underlay.kernel import Kernel
 from underlay.learning import Learning, Rooms
 from underlay.ledger import Ledger
@@ -41,6 +42,7 @@ class Passes:
     parents: Parents
     remnants: Remnants
     announcer: Announcer
+    forwarding: Forwarding
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     _once: Once = field(default_factory=Once)
@@ -263,12 +265,14 @@ class Passes:
         there = {
             e.id: e for e in there.values() if Owner(e.network, e.id).mark not in marks
         }
+        self.forwarding.heed(seen)
         want = self._wanted_beside(seen, there) + taken
+        want += Wanted(self.forwarding.chains())
         seen |= self.kernel.permits({o for o in want.objects if isinstance(o, Permit)})
         seen |= self.kernel.sysctls({o for o in want.objects if isinstance(o, Sysctl)})
         seen |= inside.concerning(want.objects, rooms)
         seen |= self.remnants.among(rooms, {e.id for e in joined})
-        settings = of_settings(self.records.settings.all(), want.reasons)
+        settings = of_settings(self.records.settings.all(), self.builder.needed())
         steps = plan(want, sparing.ours(seen, want))
         due = sparing.due(self.records, want, steps)
         return due + self.builder.setting_steps(settings)

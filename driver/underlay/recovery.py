@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface
 
-from underlay import identity, pools, standins, tenures, uplink
+from underlay import boots, identity, pools, standins, tenures, uplink
 from underlay.adoption import Adoption, Before
 from underlay.engine import Engine
 from underlay.errors import UnderlayError
@@ -65,6 +65,7 @@ class Recovery:
             log.warning("not recorded", extra={"error": error})
 
     def _begin(self) -> None:
+        boots.heed(self.records, self.kernel)
         with self.records.writing():
             self.records.notes.await_only({ANY})
             self._keep_addresses()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from underlay import inside
 from underlay.builder import Builder
@@ -19,11 +19,20 @@ from underlay.parents import Parents
 from underlay.records import Records
 from underlay.remnants import Remnants
 from underlay.rounds import REPAIRS, Patience
-from underlay.steps import Step, is_in_vain, is_new_to_the_wire
+from underlay.steps import Delete, Step, is_by_program, is_in_vain, is_new_to_the_wire
 from underlay.takeovers import Takeovers
 from underlay.wanted import Wanted, of_endpoint, of_settings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """The steps that were refused, why the first was, and those that were taken."""
+
+    refused: list[Step] = field(default_factory=list)
+    taken: list[Step] = field(default_factory=list)
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +73,14 @@ class Settling:
                 found = self.patience.ready(owner, found)
                 if not found:
                     continue
-            outcome = self._settle_alone(owner, found, patient=by_step)
-            if outcome is None:
+            outcome = Outcome()
+            if not self._settle_alone(owner, found, outcome, patient=by_step):
                 # Somebody may need it by now: it is looked at again.
                 self.patience.note(owner, failed=True, repaired=False)
                 continue
-            refused, taken = outcome
+            refused, taken = outcome.refused, outcome.taken
+            # What waits to be tried again is refused still.
+            self.ledger.close(owner, outcome.why or self.patience.refusal(owner))
             failing = bool(refused and owner.bridged)
             tries = {"failed": failing, "repaired": bool(taken)}
             if self.patience.note(owner, **tries) and not refused:
@@ -80,19 +91,31 @@ class Settling:
         return failed
 
     def _settle_alone(
-        self, owner: Owner, found: list[Step], *, patient: bool
-    ) -> tuple[list[Step], list[Step]] | None:
-        """Take the steps for one owner while nobody else writes.
+        self, owner: Owner, found: list[Step], outcome: Outcome, *, patient: bool
+    ) -> bool:
+        """Take the steps for one owner while nobody else writes; add to the outcome.
 
-        Returns those that were refused, and taken; None if the records have changed.
+        What takes programs, which may hang, is done before, while nobody waits. Tells
+        whether that was by what is on record: False if the records have changed.
         """
         steps, version = self._confirmed(owner, found)
-        outcome = None
+        if self._is_stale(version):
+            return False
+        late = [step for step in steps if is_by_program(step)]
+        rest = [step for step in steps if not is_by_program(step)]
+        if self.builder.forwarding.asked:  # by somebody who is not on record yet
+            late = [step for step in late if not isinstance(step, Delete)]
+        self._take(owner, late, outcome, patient=patient)
+        is_done = not rest
         # What is noted of it may not be written in the end.
         with self.once.trying("what is noted with a repair"), self.records.alone():
-            if not version or version == self.records.version():
-                outcome = self._settle(owner, steps, patient=patient)
-        return outcome
+            if rest and not self._is_stale(version):
+                self._settle(owner, rest, outcome, patient=patient)
+                is_done = True
+        return is_done
+
+    def _is_stale(self, version: tuple[int, int] | None) -> bool:
+        return version is not None and version != self.records.version()
 
     def _confirmed(
         self, owner: Owner, steps: list[Step]
@@ -110,40 +133,45 @@ class Settling:
         return [step for step in steps if step in again], version
 
     def _settle(
-        self, owner: Owner, stirred: list[Step], *, patient: bool
-    ) -> tuple[list[Step], list[Step]]:
-        """Take the steps for one owner; return those that were refused, and taken."""
-        failed: list[Step] = []
-        taken: list[Step] = []
-        refusal, made = "", False
+        self, owner: Owner, stirred: list[Step], outcome: Outcome, *, patient: bool
+    ) -> None:
+        """Take the steps for one owner, planned once more."""
         with self.once.trying(f"parent of {owner.vlan}"):
             for network in self.records.networks.on_vlan(owner.vlan):
                 self.parents.note(network, self.parents.look(network))
-        steps = list(self._steps_again(owner, stirred))
+        self._take(owner, self._steps_again(owner, stirred), outcome, patient=patient)
+
+    def _take(
+        self,
+        owner: Owner,
+        steps: Iterable[Step],
+        outcome: Outcome,
+        *,
+        patient: bool,
+    ) -> None:
+        """Take steps; add those that were refused, and taken, to the outcome."""
+        made = False
         for step in self.patience.ready(owner, steps) if patient else steps:
-            if any(is_in_vain(step, other) for other in failed):
+            if any(is_in_vain(step, other) for other in outcome.refused):
                 continue
             log.info("step", extra={"step": str(step)})
             refused = ""
             try:
                 self.builder.apply(step, sweeping=True)
-                taken.append(step)
+                outcome.taken.append(step)
                 self.patience.take(owner, step)
             except KernelRefused as error:
-                failed.append(step)
+                outcome.refused.append(step)
                 refused = str(error)
-                refusal = refusal or refused
+                outcome.why = outcome.why or refused
                 if not owner.bridged:
                     self.patience.refuse(owner, step, refused)
                 log.warning("step refused", extra={"error": error})
             self.ledger.enter(owner, step, refused)
             made |= is_new_to_the_wire(step)
-        # What waits to be tried again is refused still.
-        self.ledger.close(owner, refusal or self.patience.refusal(owner))
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
         if endpoint:
             self.to_tell[endpoint.id] = endpoint
-        return failed, taken
 
     def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
         """Plan once more for one owner, now that nobody else is writing."""

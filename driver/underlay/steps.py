@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from underlay.objects import Address, Chain, Link, Neighbour, Object
+from underlay.objects import Address, Chain, Link, Neighbour, Object, Permit, Sysctl
 from underlay.objects.common import inside, word
 
 
@@ -93,6 +93,15 @@ def is_new_to_the_wire(step: Step) -> bool:
     return found.master not in (None, getattr(step.seen, "master", None))
 
 
+def is_by_program(step: Step) -> bool:
+    """Tell whether a step takes a program, which may hang: nobody waits with a lock.
+
+    But for a chain on a device of ours, which is made along with that.
+    """
+    made = step.object
+    return isinstance(made, Permit) or (isinstance(made, Chain) and not made.device)
+
+
 def is_in_vain(step: Step, refused: Step) -> bool:
     """Tell whether a step goes with a refused one.
 
@@ -103,6 +112,8 @@ def is_in_vain(step: Step, refused: Step) -> bool:
     found, other = step.object, refused.object
     if found.key == other.key or (other.owner and other.owner.bridged):
         return True
+    if isinstance(other, Chain) and isinstance(found, Sysctl) and not other.device:
+        return found.owner == other.owner  # what shuts the door comes first
     if not (isinstance(refused, Create) and isinstance(other, Link)):
         return False
     places = [(o.sandbox, o.name) for o in (other, other.peer) if o]

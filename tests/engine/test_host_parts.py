@@ -17,7 +17,7 @@ import pytest
 from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on, ipam_on
 from underlay.errors import GatewayTaken
 from underlay.failures import KernelRefused
-from underlay.model import Device, Endpoint, Network, Segment
+from underlay.model import Endpoint, Network, Segment
 from underlay.objects import Chain, Link, Neighbour, Owner, Permit, Route, Sysctl
 from underlay.records import Records
 from underlay.steps import Amend, Create
@@ -79,7 +79,7 @@ def life(engine, ipam, options):
 
 
 SUBNETS = (("10.0.0.0/24", 4), ("fd00::/64", 6))
-STEPS = {"routed": 48, "macvlan": 28, "ipvlan": 23}  # counted by a test below
+STEPS = {"routed": 52, "macvlan": 28, "ipvlan": 23}  # counted by a test below
 WAYS = {"routed": ROUTED, "macvlan": MACVLAN, "ipvlan": IPVLAN}
 
 
@@ -231,33 +231,6 @@ def test_a_setting_that_somebody_changes_is_set_again_while_it_is_needed(path, k
     assert kernel.settings["net/forwarding/6"] == "1"
 
 
-@pytest.mark.parametrize("name", ["docker0", "shop"])
-def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(
-    path, kernel, name
-):
-    """Whatever it is called: com.docker.network.bridge.name."""
-    kernel.strangers[name] = Device(name, "bridge", "02:00:00:00:00:01", 1500)
-    kernel.here[name] = (ip_interface("172.17.0.1/16"),)
-    engine, ipam = parts(path, kernel)
-    for verb in life(engine, ipam, ROUTED):
-        verb()
-    assert kernel.settings["net/forwarding/4"] == "1"
-    assert kernel.settings["net/forwarding/6"] == "0"
-    assert engine.records.settings.all() == []
-    assert engine.preview() == ()
-
-
-@pytest.mark.parametrize("name", ["br0", "br-lan"])
-def test_forwarding_is_put_back_beside_a_bridge_that_leads_out(path, kernel, name):
-    kernel.strangers[name] = Device(name, "bridge", "02:00:00:00:00:01", 1500)
-    kernel.strangers["nic"] = Device("nic", "", ETH0.mac, 1500, master=name)
-    kernel.here[name] = (ip_interface("192.168.7.9/24"),)
-    engine, ipam = parts(path, kernel)
-    for verb in life(engine, ipam, ROUTED):
-        verb()
-    assert kernel.settings["net/forwarding/4"] == "0"
-
-
 def test_lost_settings_are_noted_again_by_a_pass(path, kernel):
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED)[:2]:
@@ -353,7 +326,7 @@ def test_a_shim_is_up_only_when_its_filters_are_there(path, kernel):
     filters = [i for i, s in enumerate(taken) if s.startswith("nft add chain netdev")]
     assert len(filters) == 2
     assert max(filters) < up
-    assert ETH0.name in taken[0]
+    assert any(f"link add link {ETH0.name}" in step for step in taken)
 
 
 def test_a_leftover_that_nobody_owns_is_deleted_after_a_second_look(path, kernel):

@@ -126,5 +126,8 @@ class Kernel(Protocol):
         Sandboxes that need no look are to be named.
         """
 
+    def boot(self) -> str:
+        """Return what tells this boot of the host from every other."""
+
     def sandbox_lives(self, path: str) -> bool:
         """Tell whether a sandbox's namespace is still pinned at its path."""

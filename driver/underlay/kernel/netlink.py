@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 # How long a machine on the LAN may take to say that an address is its own.
 ANSWER_SECONDS = 0.5
 NAMESPACE = Path("/proc/self/ns/net")
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+_SO_NETNS_COOKIE = 71
 
 
 class Netlink:
@@ -299,6 +301,15 @@ class Netlink:
     ) -> dict[str, tuple[model.Address, ...]]:
         """Return the addresses of our devices in other namespaces, by their marks."""
         return strays.find(besides)
+
+    def boot(self) -> str:
+        """Return what tells this boot of the host, and its namespace, from others."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+                cookie = s.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8).hex()
+        except OSError:
+            cookie = ""  # before Linux 5.14
+        return f"{BOOT.read_text('ascii').strip()}/{cookie}"
 
     def sandbox_lives(self, path: str) -> bool:
         """Tell whether a namespace is mounted at the path, not just an empty file."""

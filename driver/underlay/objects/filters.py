@@ -60,7 +60,7 @@ class Chain:
     which it is known; of one that was seen nothing else is.
     """
 
-    family: Literal["ip", "netdev"]
+    family: Literal["ip", "ip6", "netdev"]
     name: str
     hook: str
     rules: tuple[str, ...]

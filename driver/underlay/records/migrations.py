@@ -246,6 +246,15 @@ MIGRATIONS: tuple[Migration, ...] = (
         # Docker gave the address back while the endpoint lived: nobody else frees it.
         "ALTER TABLE tenure ADD COLUMN returned INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # Settings that were changed, and sandboxes, are those of one boot.
+        """
+        CREATE TABLE boot (
+            one      INTEGER PRIMARY KEY CHECK (one = 1),
+            identity TEXT NOT NULL
+        ) STRICT
+        """,
+    ),
 )
 
 

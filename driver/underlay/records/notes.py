@@ -13,7 +13,7 @@ ANY = ""
 
 
 class Notes:
-    """The tables `host`, `trouble` and `awaited`."""
+    """The tables `host`, `boot`, `trouble` and `awaited`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -26,6 +26,19 @@ class Notes:
         )
         row = self._db.row("SELECT identity FROM host")
         return str(row["identity"]) if row else machine
+
+    def boot(self) -> str:
+        """Return which boot of the host the records are of, "" if not known yet."""
+        row = self._db.row("SELECT identity FROM boot")
+        return str(row["identity"]) if row else ""
+
+    def note_boot(self, identity: str) -> None:
+        """Note which boot the records are of from now on."""
+        self._db.run(
+            "INSERT INTO boot (one, identity) VALUES (1, ?)"
+            " ON CONFLICT (one) DO UPDATE SET identity = excluded.identity",
+            identity,
+        )
 
     def troubles(self) -> list[Trouble]:
         """Return what is wrong, oldest first."""

@@ -1,0 +1,33 @@
+"""What is on record of an earlier boot: how the host was set then is of no use now."""
+
+from __future__ import annotations
+
+import logging
+
+from underlay.kernel import Kernel
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+# The sandbox of an endpoint that was to have one when the host went down.
+GONE = "/run/docker/netns/-"
+
+
+def heed(records: Records, kernel: Kernel) -> None:
+    """Forget what ended with the last boot, if that was another; before any verb.
+
+    The kernel's settings are those of this boot, whoever made them: nothing is put
+    back. No endpoint of an earlier boot lives, also one that had no sandbox yet. Raises
+    RecordsUnwritable.
+    """
+    boot, known = kernel.boot(), records.notes.boot()
+    if boot == known:
+        return
+    with records.writing():
+        if known:
+            log.info("the host was started anew")
+            for reason in {s.reason for s in records.settings.all()}:
+                records.settings.forget(reason)
+            for endpoint in records.networks.not_joined():
+                records.networks.join(endpoint.id, GONE)
+        records.notes.note_boot(boot)

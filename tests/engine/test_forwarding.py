@@ -1,0 +1,190 @@
+"""Forwarding that is switched on for containers lets nobody else pass."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_interface
+
+import pytest
+
+from tests.engine.test_host_parts import ROUTED, life, parts, steps_of
+from tests.fakes import ETH0, FakeKernel
+from underlay import boots
+from underlay.failures import KernelRefused, WouldOpen
+from underlay.forwarding import chain
+from underlay.model import Device
+from underlay.objects import Chain, Permit, Sysctl
+from underlay.steps import Create, is_by_program
+
+FOUR, SIX = "net/forwarding/4", "net/forwarding/6"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "underlay.db"
+
+
+@pytest.fixture
+def kernel():
+    return FakeKernel()
+
+
+def doors(kernel):
+    """Return the tables in which what is not for containers is not forwarded."""
+    chains = (o for o in kernel.others.values() if isinstance(o, Chain))
+    return {o.family for o in chains if o.name == "forward"}
+
+
+def lose(kernel, *kinds):
+    kernel.others = {k: o for k, o in kernel.others.items() if not isinstance(o, kinds)}
+
+
+@pytest.mark.parametrize("name", ["docker0", "shop"])
+def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(
+    path, kernel, name
+):
+    """Whatever it is called: com.docker.network.bridge.name."""
+    kernel.strangers[name] = Device(name, "bridge", "02:00:00:00:00:01", 1500)
+    kernel.here[name] = (ip_interface("172.17.0.1/16"),)
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED):
+        verb()
+    assert kernel.settings[FOUR] == "1"
+    assert kernel.settings[SIX] == "0"
+    # Nobody else shut the door for strangers.
+    assert doors(kernel) == {"ip"}
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+    kernel.strangers.pop(name)
+    kernel.here.pop(name)
+    assert engine.reconcile() == []
+    assert kernel.settings[FOUR] == "0"
+    assert engine.records.settings.all() == []
+    assert engine.reconcile() == []
+    assert doors(kernel) == set()
+
+
+@pytest.mark.parametrize("name", ["br0", "br-lan"])
+def test_forwarding_is_put_back_beside_a_bridge_that_leads_out(path, kernel, name):
+    kernel.strangers[name] = Device(name, "bridge", "02:00:00:00:00:01", 1500)
+    kernel.strangers["nic"] = Device("nic", "", ETH0.mac, 1500, master=name)
+    kernel.here[name] = (ip_interface("192.168.7.9/24"),)
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED):
+        verb()
+    assert kernel.settings[FOUR] == "0"
+
+
+def test_only_what_is_for_containers_passes_and_what_others_judge():
+    made = chain(6, {"docker0", 'a"b'}, {"docker0", "br0"})
+    assert (made.family, made.name, made.hook) == (
+        "ip6", "forward", "filter hook forward priority 0"
+    )  # fmt: skip
+    assert made.rules == (
+        "iifgroup 30060 accept",
+        "oifgroup 30060 accept",
+        'iifname { "docker0" } accept',
+        'oifname { "docker0" } accept',
+        'iifname "br0" oifname "br0" accept',
+        "drop",
+    )
+
+
+def test_the_door_is_shut_before_forwarding_is_on_and_until_it_is_off(path, kernel):
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    verbs[0]()
+    steps = steps_of(kernel, verbs[1])
+    kinds = [(type(s.object), getattr(s.object, "value", "")) for s in steps]
+    assert kinds.index((Chain, "")) < kinds.index((Sysctl, "1"))
+    assert doors(kernel) == {"ip", "ip6"}
+    for verb in verbs[2:]:
+        verb()
+    assert doors(kernel) == set()
+    assert "1" not in kernel.settings.values()
+
+
+def test_a_host_that_routed_before_is_left_as_it_is(path, kernel):
+    kernel.settings |= {FOUR: "1", SIX: "1"}
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED)[:2]:
+        verb()
+    assert engine.reconcile() == []
+    assert doors(kernel) == set()
+
+
+def test_forwarding_is_not_switched_on_where_the_door_cannot_be_shut(path, kernel):
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    verbs[0]()
+    apply = kernel.apply
+
+    def without_nft(step):
+        if isinstance(step.object, Chain) and isinstance(step, Create):
+            raise KernelRefused(step=step, why="no such program: nft", hint="")
+        apply(step)
+
+    kernel.apply = without_nft
+    with pytest.raises(WouldOpen, match=r"E-404.*no such program.*ip_forward=1"):
+        verbs[1]()
+    assert "1" not in map(kernel.settings.get, (FOUR, SIX))
+    assert engine.records.settings.all() == []
+    # Nor by a pass, when what shut the door is gone later.
+    kernel.apply = apply
+    verbs[1]()
+    kernel.apply = without_nft
+    lose(kernel, Chain)
+    kernel.settings |= {FOUR: "0", SIX: "0"}
+    assert engine.reconcile() != []
+    assert "1" not in map(kernel.settings.get, (FOUR, SIX))
+    kernel.apply = apply
+    assert engine.reconcile() == []
+    assert kernel.settings[FOUR] == kernel.settings[SIX] == "1"
+
+
+def test_what_died_with_the_last_boot_asks_for_no_forwarding(path, kernel):
+    """Whether it had a sandbox or not; what was noted is of that boot, too."""
+    engine, ipam = parts(path, kernel)
+    boots.heed(engine.records, kernel)
+    for verb in life(engine, ipam, ROUTED)[:4]:
+        verb()
+    engine.join("n1", "e1", "/run/a")
+    assert len(engine.records.networks.not_joined()) == 1
+    kernel.links, kernel.others = {}, {}
+    kernel.settings = {SIX: "1"}  # by the administrator
+    kernel.booted = "boot-2"
+    engine, _ = parts(path, kernel)
+    boots.heed(engine.records, kernel)
+    assert engine.records.settings.all() == []
+    assert engine.reconcile() == []
+    assert kernel.settings.get(FOUR, "0") == "0"
+    assert kernel.settings[SIX] == "1"
+    assert doors(kernel) == set()
+
+
+def test_no_program_is_run_while_others_wait_to_write(path, kernel):
+    """iptables and nft may hang; but for filters of a device, made along with it."""
+    engine, ipam = parts(path, kernel)
+    apply, lock = kernel.apply, engine.records._database._lock
+    run: list[str] = []
+
+    def is_free():
+        taken = lock.acquire(blocking=False)
+        if taken:
+            lock.release()
+        return taken
+
+    def watching(step):
+        if is_by_program(step):
+            with ThreadPoolExecutor(1) as others:
+                assert others.submit(is_free).result(), step
+            run.append(str(step))
+        apply(step)
+
+    kernel.apply = watching
+    for verb in life(engine, ipam, ROUTED | {"masquerade": "on"}):
+        verb()
+        lose(kernel, Permit)
+        assert engine.reconcile() == []
+    said = " ".join(run)
+    assert all(word in said for word in ("-I", "nft add", "nft delete"))
