@@ -1,0 +1,146 @@
+"""The chain that lets containers pass and nobody else, on a real kernel."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.engine.test_host_parts import ROUTED, life, parts
+from tests.kernel.conftest import ip
+from tests.lab import net
+from underlay.forwarding import chain, is_door
+from underlay.kernel.netlink import Netlink
+from underlay.model import FAMILIES
+from underlay.plan import plan
+from underlay.steps import Amend, Create, Delete
+from underlay.wanted import Wanted
+
+FORWARDING = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"
+PEERS = {"a": ("10.1.0.2", "fd01::2"), "b": ("10.2.0.2", "fd02::2")}
+
+
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_chain_is_known_again_and_follows_the_bridges_that_others_have(family):
+    kernel = Netlink()
+    few = chain(family, (), {"br0"})
+    many = chain(family, {"docker0", "shop", 'a"b'}, {"docker0", "shop", "br0"})
+    kernel.apply(Create(few))
+    assert plan(Wanted((few,)), kernel.observe()) == ()
+    (step,) = plan(Wanted((many,)), kernel.observe())
+    assert isinstance(step, Amend)
+    kernel.apply(step)
+    assert plan(Wanted((many,)), Netlink().observe()) == ()
+    kernel.apply(Delete(many))
+    assert not any(is_door(o) for o in Netlink().observe())
+
+
+@pytest.fixture
+def strangers():
+    """Two machines, each on a network of its own that this namespace is on as well."""
+    tag = f"ul{os.getpid():x}k"
+    try:
+        for name, (four, six) in PEERS.items():
+            net.ip(f"netns add {tag}{name}")
+            here = [f"{four[:-1]}1/24", f"{six[:-1]}1/64 nodad"]
+            net.ip(
+                f"link add nic-{name} type veth peer name eth0 netns {tag}{name}",
+                f"link set nic-{name} up",
+                *(f"addr add {x} dev nic-{name}" for x in here),
+            )
+            subprocess.run(
+                ["nsenter", f"--net=/run/netns/{tag}{name}", "sh", "-ec",
+                 f"ip link set eth0 up; ip addr add {four}/24 dev eth0;"
+                 f" ip addr add {six}/64 dev eth0 nodad;"
+                 f" ip route add default via {four[:-1]}1;"
+                 f" ip -6 route add default via {six[:-1]}1"],
+                check=True,
+            )  # fmt: skip
+        yield tag
+    finally:
+        for name in PEERS:
+            subprocess.run(["ip", "netns", "del", f"{tag}{name}"], check=False)
+
+
+def reaches(tag, address):
+    """Tell whether the first stranger gets an answer from the other one."""
+    script = (
+        "import socket, sys\n"
+        "family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n"
+        "s = socket.socket(family, socket.SOCK_STREAM)\n"
+        "s.settimeout(1)\n"
+        "sys.exit(s.connect_ex((sys.argv[1], 9)) != 111)"  # nobody listens: refused
+    )
+    asked = ["nsenter", f"--net=/run/netns/{tag}a", "python3", "-c", script, address]
+    return subprocess.run(asked, check=False).returncode == 0
+
+
+@pytest.mark.usefixtures("namespace")
+def test_strangers_reach_each_other_only_where_the_host_routed_before(
+    tmp_path, strangers
+):
+    engine, ipam = parts(tmp_path / "underlay.db", Netlink())
+    create, start, *_ = life(engine, ipam, {"mode": "routed"})
+    create()
+    start()
+    assert [value(path) for path in FORWARDING] == ["1", "1"]
+    assert not any(reaches(strangers, address) for address in PEERS["b"])
+    engine.delete_network("n1")
+    assert [value(path) for path in FORWARDING] == ["0", "0"]
+    assert "underlay" not in subprocess.check_output(
+        ["nft", "list", "tables"], text=True
+    )
+    for path in FORWARDING:
+        with open(path, "w") as file:  # noqa: PTH123
+            file.write("1")
+    engine, ipam = parts(tmp_path / "other.db", Netlink())
+    create, start, *_ = life(engine, ipam, {"mode": "routed"})
+    create()
+    start()
+    assert all(reaches(strangers, address) for address in PEERS["b"])
+    engine.delete_network("n1")
+
+
+def value(path):
+    with open(path) as file:  # noqa: PTH123
+        return file.read().strip()
+
+
+@pytest.mark.usefixtures("namespace")
+def test_an_iptables_that_hangs_costs_a_start_its_time_once_and_others_none(
+    tmp_path, monkeypatch
+):
+    hanging = tmp_path / "bin"
+    hanging.mkdir()
+    for tool in ("iptables", "ip6tables"):
+        path = hanging / tool
+        path.write_text("#!/bin/sh\nexec sleep 600\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{hanging}:{os.environ['PATH']}")
+    engine, ipam = parts(tmp_path / "underlay.db", Netlink())
+    create, start, *_ = life(engine, ipam, ROUTED)
+    create()
+    began = time.monotonic()
+    start()
+    assert time.monotonic() - began < 30
+    assert engine.records.networks.endpoint("e1")
+    assert "ul-" in ip("link")
+    engine.delete_network("n1")
+
+
+@pytest.mark.usefixtures("namespace")
+def test_each_network_namespace_is_a_boot_of_its_own():
+    kernel = Netlink()
+    here = kernel.boot()
+    assert here == Netlink().boot() != ""
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c",
+         "from underlay.kernel.netlink import Netlink; print(Netlink().boot())"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() != here
