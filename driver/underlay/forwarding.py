@@ -9,6 +9,7 @@ back.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections import Counter
@@ -24,10 +25,13 @@ from underlay.objects import CONTAINER_GROUP, Chain, Object, Owner, Sysctl
 from underlay.records import Records
 from underlay.steps import Create, Delete, Step
 
+log = logging.getLogger(__name__)
+
 # From Join until Docker has made the sandbox, which until engine 28 comes after it.
 JOIN_SECONDS = 30.0
 _HOOK = "filter hook forward priority 0"
 _WHAT = "forwarding/"
+_DOOR = "door-"
 # Others would mean something to nft, or nothing at all.
 _PLAIN = re.compile(r"[\w.:@-]+")
 
@@ -48,7 +52,8 @@ def chain(family: Family, inward: Collection[str], bridges: Collection[str]) -> 
             rules.append(f'iifname "{name}" oifname "{name}" accept')
     owner = Owner(shared=f"{_WHAT}{family}")
     table: Literal["ip", "ip6"] = "ip" if family == 4 else "ip6"
-    return Chain(table, "forward", _HOOK, (*rules, "drop"), owner=owner)
+    name = f"{_DOOR}{owner.device}"
+    return Chain(table, name, _HOOK, (*rules, "drop"), owner=owner)
 
 
 def is_switched_on(setting: Setting) -> bool:
@@ -59,7 +64,7 @@ def is_switched_on(setting: Setting) -> bool:
 
 def is_door(found: Object) -> bool:
     """Tell whether something is such a chain."""
-    return isinstance(found, Chain) and found.name == "forward"
+    return isinstance(found, Chain) and found.name.startswith(_DOOR)
 
 
 def _reason_of(door: Object) -> str:
@@ -130,20 +135,31 @@ class Forwarding:
         """Note which of these chains are there."""
         found = {_reason_of(o) for o in seen if is_door(o)}
         with self._lock:
-            self._shut = found
+            # What a verb has just made may not have been there yet.
+            self._shut = found | (self._shut & self._asked.keys())
 
     def shut(self, reasons: Collection[str]) -> None:
         """Shut the door for others where forwarding will be switched on by us.
 
-        By a program: part of no transaction. Raises WouldOpen.
+        By a program: part of no transaction. Raises WouldOpen, but where forwarding is
+        on by now: another container opens nothing then, and a pass tries on.
         """
         with self._door:
             for made in self._made((self._noted() & set(reasons)) - self._shut):
                 try:
                     self.kernel.apply(Create(made))
                 except KernelRefused as error:
+                    if self._is_on(made):
+                        log.warning("left to the next pass", extra={"error": error})
+                        continue
                     raise self._refusal(Create(made), str(error)) from error
                 self._note(made, shut=True)
+
+    def _is_on(self, made: Chain) -> bool:
+        reason = _reason_of(made)
+        noted = [s for s in self.records.settings.all() if s.reason == reason]
+        asked = [Sysctl(s.path, s.value) for s in noted if is_switched_on(s)]
+        return self.kernel.sysctls(asked) == frozenset(asked)
 
     def open(self, reasons: Collection[str]) -> None:
         """Take away what shut the door, where forwarding has been put back."""

@@ -11,7 +11,7 @@ from tests.engine.test_host_parts import ROUTED, life, parts, steps_of
 from tests.fakes import ETH0, FakeKernel
 from underlay import boots
 from underlay.failures import KernelRefused, WouldOpen
-from underlay.forwarding import chain
+from underlay.forwarding import chain, is_door
 from underlay.model import Device
 from underlay.objects import Chain, Permit, Sysctl
 from underlay.steps import Create, is_by_program
@@ -31,8 +31,7 @@ def kernel():
 
 def doors(kernel):
     """Return the tables in which what is not for containers is not forwarded."""
-    chains = (o for o in kernel.others.values() if isinstance(o, Chain))
-    return {o.family for o in chains if o.name == "forward"}
+    return {o.family for o in kernel.others.values() if is_door(o)}
 
 
 def lose(kernel, *kinds):
@@ -77,9 +76,7 @@ def test_forwarding_is_put_back_beside_a_bridge_that_leads_out(path, kernel, nam
 
 def test_only_what_is_for_containers_passes_and_what_others_judge():
     made = chain(6, {"docker0", 'a"b'}, {"docker0", "br0"})
-    assert (made.family, made.name, made.hook) == (
-        "ip6", "forward", "filter hook forward priority 0"
-    )  # fmt: skip
+    assert (made.family, made.hook) == ("ip6", "filter hook forward priority 0")
     assert made.rules == (
         "iifgroup 30060 accept",
         "oifgroup 30060 accept",
@@ -139,6 +136,42 @@ def test_forwarding_is_not_switched_on_where_the_door_cannot_be_shut(path, kerne
     assert "1" not in map(kernel.settings.get, (FOUR, SIX))
     kernel.apply = apply
     assert engine.reconcile() == []
+    assert kernel.settings[FOUR] == kernel.settings[SIX] == "1"
+
+
+def test_where_forwarding_is_on_already_a_start_opens_nothing(path, kernel):
+    """As on a host without nft whose containers ran before there was a door."""
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    for verb in verbs[:2]:
+        verb()
+    lose(kernel, Chain)
+    apply = kernel.apply
+
+    def without_nft(step):
+        if is_door(step.object):
+            raise KernelRefused(step=step, why="no such program: nft", hint="")
+        apply(step)
+
+    kernel.apply = without_nft
+    assert {str(s)[:13] for s in engine.reconcile()} == {"nft add chain"}
+    for verb in verbs[2:4]:
+        verb()
+    assert len(engine.records.networks.endpoints()) == 2
+
+
+def test_a_pass_that_looked_before_a_start_does_not_hold_that_up(path, kernel):
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    verbs[0]()
+    shut = engine.passes.forwarding.shut
+
+    def meanwhile(reasons):
+        shut(reasons)
+        engine.passes.forwarding.heed(())  # as seen before the chain was made
+
+    engine.passes.forwarding.shut = meanwhile
+    verbs[1]()
     assert kernel.settings[FOUR] == kernel.settings[SIX] == "1"
 
 

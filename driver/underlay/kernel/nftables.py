@@ -26,7 +26,8 @@ add rule netdev ul-probe said drop
 """
 # The chains that are made here, by family. Others may have a table of that name.
 _NAMES = {
-    "ip": re.compile(rf"nat-{PREFIX}[0-9a-f]{{12}}"),
+    "ip": re.compile(rf"(nat|door)-{PREFIX}[0-9a-f]{{12}}"),
+    "ip6": re.compile(rf"door-{PREFIX}[0-9a-f]{{12}}"),
     "netdev": re.compile(rf"(ingress|egress)-{PREFIX}[0-9a-f]{{12}}"),
 }
 _MARK = re.compile(rf"{MARK}[0-9a-f]{{16}}")
