@@ -94,14 +94,17 @@ class Recovery:
         self.engine.living.expect()
         return Before.of(self.records)
 
-    def do_without(self) -> None:
-        """Have passes go on without Docker, which does not answer.
+    def do_without(self) -> bool:
+        """Have passes go on without Docker, which does not answer; tell if they waited.
 
         Not if nothing could be written at the start: what Docker ended while the last
         process lived is not on record then.
         """
-        if self._is_begun:
-            self.engine.passes.learning.is_waiting = False
+        learning = self.engine.passes.learning
+        goes_on = learning.is_waiting and self._is_begun
+        if goes_on:
+            learning.is_waiting = False
+        return goes_on
 
     def heed(self, view: DockerView, before: Before) -> bool:
         """Put on record what Docker lists and the records lack.

@@ -235,7 +235,8 @@ def _tidy(parts: Parts, once: Once, look: Callable[[], None]) -> None:
     try:
         view = parts.dockerd.look()
     except OSError:
-        parts.recovery.do_without()
+        if parts.recovery.do_without():
+            look()
         raise
     if parts.cleanup.note_listed(view):
         look()
