@@ -62,10 +62,12 @@ class Builder:
             raise
 
     def _prepare(self, want: Wanted) -> None:
-        kept = {o for o in want.shared if self._has_living(o)}
-        for made in (o for o in want.objects if o.owner not in kept):
-            step = Create(made)
-            if not is_by_program(step):
+        steps = [step for step in map(Create, want.objects) if is_by_program(step)]
+        shared = {o for step in steps if (o := step.object.owner) and o.shared}
+        kept = {owner for owner in shared if self._has_living(owner)}
+        for step in steps:
+            made = step.object
+            if made.owner in kept:
                 continue
             try:
                 self.kernel.apply(step)

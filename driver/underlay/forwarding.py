@@ -163,7 +163,8 @@ class Forwarding:
 
     def open(self, reasons: Collection[str]) -> None:
         """Take away what shut the door, where forwarding has been put back."""
-        for made in self._made(self._shut & set(reasons)):
+        shut = self._shut & set(reasons)  # mostly nothing, or needed by others
+        for made in self._made(shut - self._noted() if shut else shut):
             self.remove(Delete(made))
 
     def remove(self, step: Step) -> None:

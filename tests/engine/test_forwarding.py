@@ -221,3 +221,18 @@ def test_no_program_is_run_while_others_wait_to_write(path, kernel):
         assert engine.reconcile() == []
     said = " ".join(run)
     assert all(word in said for word in ("-I", "nft add", "nft delete"))
+
+
+def test_a_verb_looks_at_no_bridge_while_others_have_what_it_needs(path, kernel):
+    """Links are as many as there are: the first start and the last end look at them."""
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    for verb in verbs[:2]:
+        verb()
+
+    def look(*_kinds):
+        raise AssertionError("looked at links")
+
+    kernel.inward = look
+    for verb in verbs[2:5]:
+        verb()
