@@ -201,6 +201,8 @@ class FakeKernel:
             if (link.mtu or 0) > under.mtu:
                 raise KernelRefused(step=step, why=errno.errorcode[22], hint="")
             link = replace(link, mtu=link.mtu or under.mtu)
+        if link.guarded:
+            link = replace(link, up=False)  # until its filters are there
         self._room(link)[link.name] = self._sized(link)
         if link.peer:
             self._room(link.peer)[link.peer.name] = self._sized(link.peer)

@@ -26,7 +26,7 @@ from underlay.modes import mode_name, mode_of
 from underlay.objects import Chain, Link, Object, Owner, Sysctl
 from underlay.plan import plan
 from underlay.records import Records
-from underlay.steps import Create, Delete, Step, is_by_program
+from underlay.steps import Create, Delete, Step, is_by_program, is_in_vain
 from underlay.wanted import Wanted, of_endpoint, of_network, of_settings
 
 log = logging.getLogger(__name__)
@@ -420,8 +420,9 @@ class Builder:
         return [found] if found else []
 
     def _take(self, steps: Iterable[Step], may_wait: Collection[str] = ()) -> None:
+        waiting: list[Step] = []
         for step in steps:
-            if is_by_program(step):
+            if is_by_program(step) or any(is_in_vain(step, w) for w in waiting):
                 continue
             log.debug("step", extra={"step": str(step)})
             try:
@@ -430,6 +431,7 @@ class Builder:
                 owner = step.object.owner or Owner()
                 if not {step.object.device, owner.device} & set(may_wait):
                     raise
+                waiting.append(step)
                 log.warning("left to the next pass", extra={"error": error})
 
     def _delete(

@@ -33,20 +33,24 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
     ]
     staying = have.keys() - {o.key for o in doomed}
     out_of_reach, along = _of_pairs(pairs, staying, wanted.handed_over)
-    late: list[Link] = []
+    late: list[Step] = []  # what sets links up, when their filters are there
+    born: set[str] = set()
     for key, o in sorted(want.items(), key=lambda item: item[1].rank):
         if late and not isinstance(o, Link | Chain):
-            steps += _set_up(late)
+            steps += late
+            late = []
         found = None if key in replaced or _place(o) in gone else have.get(key)
-        if isinstance(o, Chain) and any(link.name == o.device for link in late):
+        if isinstance(o, Chain) and o.device in born:
             found = None  # whatever is there was bound to a device that is gone
         if found is None and _place(o) not in out_of_reach and key not in along:
             steps.append(Create(o))
             if isinstance(o, Link) and o.guarded:
-                late.append(o)
+                late.append(Amend(replace(o, up=False), o))
+                born.add(o.name)
         elif found is not None and not o.satisfied_by(found):
-            steps.append(Amend(found, o))
-    return tuple(sorted((*steps, *_set_up(late)), key=_is_bridge_deleted))
+            change = Amend(found, o)
+            (late if change.ends_guard else steps).append(change)
+    return tuple(sorted((*steps, *late), key=_is_bridge_deleted))
 
 
 def _is_done(want: Mapping[Hashable, Object], have: Mapping[Hashable, Object]) -> bool:
@@ -82,13 +86,6 @@ def _of_pairs(
 def _place(found: Object) -> Place:
     """Return the device something stands on or is, and the sandbox that is in."""
     return getattr(found, "sandbox", ""), found.device or ""
-
-
-def _set_up(late: list[Link]) -> list[Step]:
-    """Return the steps that set links up whose filters are there by now."""
-    steps: list[Step] = [Amend(replace(link, up=False), link) for link in late]
-    late.clear()
-    return steps
 
 
 def _last_first(doomed: Object) -> tuple[bool, bool, int, str]:

@@ -32,6 +32,12 @@ class Amend:
     seen: Object
     object: Object
 
+    @property
+    def ends_guard(self) -> bool:
+        """Whether it sets up a link that may be up only with its filters."""
+        link, seen = self.object, self.seen
+        return isinstance(link, Link) and link.guarded and not getattr(seen, "up", True)
+
     def __str__(self) -> str:
         link, seen = self.object, self.seen
         if isinstance(link, Chain):
@@ -107,13 +113,16 @@ def is_in_vain(step: Step, refused: Step) -> bool:
 
     It is the second half of a replacement, or on a device that was not made; or the
     next one where a bridge takes a device's place: each rests on those before, and the
-    host's own addresses on all of them.
+    host's own addresses on all of them. Or it sets up a link whose filter was refused.
     """
     found, other = step.object, refused.object
     if found.key == other.key or (other.owner and other.owner.bridged):
         return True
-    if isinstance(other, Chain) and isinstance(found, Sysctl) and not other.device:
-        return found.owner == other.owner  # what shuts the door comes first
+    if isinstance(other, Chain):
+        if isinstance(found, Sysctl) and not other.device:
+            return found.owner == other.owner  # what shuts the door comes first
+        unguarded = isinstance(step, Amend) and step.ends_guard
+        return unguarded and found.device == other.device
     if not (isinstance(refused, Create) and isinstance(other, Link)):
         return False
     places = [(o.sandbox, o.name) for o in (other, other.peer) if o]

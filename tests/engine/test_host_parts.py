@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import (
     IPv4Interface,
@@ -327,6 +328,54 @@ def test_a_shim_is_up_only_when_its_filters_are_there(path, kernel):
     assert len(filters) == 2
     assert max(filters) < up
     assert any(f"link add link {ETH0.name}" in step for step in taken)
+
+
+class Guarding(FakeKernel):
+    """A kernel that sets no shim up without both of its filters."""
+
+    def apply(self, step):
+        super().apply(step)
+        device = Owner(shared="shim/eth0").device
+        on_it = [o for o in self.others.values() if o.device == device]
+        guards = [o for o in on_it if isinstance(o, Chain)]
+        if isinstance(step, Amend) and step.object.device == device:
+            assert len(guards) == 2, str(step)
+
+
+@pytest.mark.parametrize("step", range(1, STEPS["macvlan"] // 2))
+def test_a_shim_whose_filter_is_refused_is_not_set_up(path, step):
+    kernel = Guarding()
+    kernel.here = {"eth0": HERE}
+    engine, ipam = parts(path, kernel)
+    create, start, *_ = life(engine, ipam, MACVLAN)
+    create()
+    kernel.refuse_at = kernel.steps + step
+    with suppress(KernelRefused):
+        start()
+    engine.reconcile()
+    engine.reconcile()
+    assert all(link.up for link in kernel.links.values() if link.guarded)
+
+
+@pytest.mark.parametrize("left", range(3))
+@pytest.mark.parametrize("moment", ["refuse_at", "die_before"])
+def test_a_shim_that_was_left_down_is_set_up_after_its_filters(path, moment, left):
+    kernel = Guarding()
+    kernel.here = {"eth0": HERE}
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, MACVLAN)[:2]:
+        verb()
+    shim = Owner(shared="shim/eth0").device
+    for key in [k for k, o in kernel.others.items() if o.device == shim][left:]:
+        kernel.others.pop(key)
+    kernel.links[shim] = replace(kernel.links[shim], up=False)
+    setattr(kernel, moment, kernel.steps + 2)
+    with suppress(Death):
+        engine.reconcile()
+    kernel.calm()
+    engine, _ = parts(path, kernel)
+    assert engine.reconcile() == []
+    assert kernel.links[shim].up
 
 
 def test_a_leftover_that_nobody_owns_is_deleted_after_a_second_look(path, kernel):
