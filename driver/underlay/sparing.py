@@ -20,7 +20,7 @@ def ours(seen: Collection[Object], want: Wanted) -> set[Object]:
     Those are by devices that are not ours. One in the place of a route of ours is to be
     moved: somebody changed its device.
     """
-    devices = {o.name for o in seen if isinstance(o, Link)}
+    devices = {o.name for o in seen if isinstance(o, Link) and not o.sandbox}
     wanted = {o.key for o in want.objects if isinstance(o, Route)}
     return {
         o

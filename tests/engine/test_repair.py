@@ -728,3 +728,11 @@ def test_who_waited_on_a_pair_is_announced_when_that_is_a_port(records, mode):
     announcer.send()
     both = frozenset({ip_address("10.0.0.5"), ip_address("fd00::5")})
     assert world.kernel.announced == [(ROOM, "eth0", both)]
+
+
+def test_a_route_of_others_by_a_device_called_as_the_container_s_stays(world):
+    theirs = Route(ip_network("192.0.2.0/24"), "eth0", 0)
+    world.kernel.others[theirs.key] = theirs
+    world.look("", ROOM)
+    assert theirs.key in world.kernel.others
+    assert world.engine.preview() == ()
