@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import subprocess
 import time
 
 import pytest
 
+from tests.apart import apart, own_namespace
 from tests.fakes import FakeKernel
 from tests.lab import net
 from underlay.kernel.netlink import Netlink
 
-CLONE_NEWNET = 0x40000000
-LIBC = ctypes.CDLL(None, use_errno=True)
+__all__ = ["apart"]
 
 
 def ip(*words):
@@ -25,11 +23,7 @@ def ip(*words):
 @pytest.fixture
 def namespace():
     """Put this thread into a namespace of its own with a veth as eth0."""
-    if os.geteuid() != 0:
-        pytest.fail("the kernel tests need root: sudo script/test kernel")
-    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    assert LIBC.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-    try:
+    with own_namespace():
         net.ip(
             "link set lo up",
             "link add eth0 type veth peer name wire0",
@@ -40,9 +34,6 @@ def namespace():
         while " UP " not in ip("-br", "link", "show", "eth0"):
             time.sleep(0.01)
         yield
-    finally:
-        assert LIBC.setns(home, CLONE_NEWNET) == 0
-        os.close(home)
 
 
 @pytest.fixture(params=["fake", "real"])

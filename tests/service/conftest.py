@@ -14,6 +14,9 @@ from socket import AF_UNIX, socket
 
 import pytest
 
+from tests.apart import apart
+
+__all__ = ["apart"]
 SETUP = (
     "ip link set lo up && ip link add eth0 type veth peer name wire0 &&"
     ' ip link set wire0 up && ip link set eth0 up && exec "$@"'
