@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from underlay.errors import UnderlayError
 from underlay.failures import (
@@ -41,6 +41,8 @@ class Builder:
     records: Records
     kernel: Kernel
     forwarding: Forwarding
+    # An endpoint of each network that was found to live, as long as it does.
+    _alive: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def preparing(self, want: Wanted) -> Iterator[None]:
@@ -90,11 +92,14 @@ class Builder:
 
         After a boot those of before are on record still, but their sandboxes are gone.
         """
-        first = self.records.networks.neighbour(network.id)
+        networks = self.records.networks
+        known = networks.endpoint(self._alive.get(network.id, ""))
+        first = known or networks.neighbour(network.id)
         if first is None or self._lives(first):
             return first
-        others = self.records.networks.endpoints(network.id)
-        return next(filter(self._lives, others), None)
+        found = next(filter(self._lives, networks.endpoints(network.id)), None)
+        self._alive[network.id] = found.id if found else ""
+        return found
 
     def _lives(self, endpoint: Endpoint) -> bool:
         return (

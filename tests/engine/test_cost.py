@@ -103,3 +103,23 @@ def test_no_verb_reads_a_whole_table(records, subnet, options):
     assert {s: scans(records, s) for s in seen if scans(records, s)} == {}
     plans = {s: plan_of(records, s) for s in seen}
     assert {s for s, plan in plans.items() if "tenure_until" in plan} == set()
+
+
+def test_the_dead_of_the_last_boot_are_looked_through_once_not_by_each_start(records):
+    kernel = FakeKernel(LO, ETH0)
+    engine = engine_on(records, kernel)
+    segment = Segment(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"), pooled=True)
+    engine.create_network(Network("n1", {"mode": "routed"}, False, (segment,)))
+    with records.writing():
+        for number in range(9):
+            records.networks.add_endpoint(Endpoint(f"dead{number}", "n1"))
+            records.networks.join(f"dead{number}", "/run/gone")
+    start = [Endpoint(f"e{number}", "n1") for number in range(9)]
+    for endpoint in start[:2]:
+        engine.create_endpoint(endpoint)
+    looked: list[object] = []
+    records.networks.endpoints = looked.append
+    for endpoint in start[2:]:
+        engine.create_endpoint(endpoint)
+    engine.delete_endpoint("n1", "dead3")
+    assert looked == []
