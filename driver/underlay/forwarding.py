@@ -86,6 +86,7 @@ class Forwarding:
     _asked: Counter[str] = field(default_factory=Counter)
     _joining: dict[str, float] = field(default_factory=dict)
     _shut: set[str] = field(default_factory=set)
+    _changes: int = 0
 
     @contextmanager
     def asking(self, reasons: Collection[str]) -> Iterator[None]:
@@ -131,10 +132,20 @@ class Forwarding:
         for reason in sorted(reasons):
             yield chain(6 if reason.endswith("6") else 4, inward, bridges)
 
-    def heed(self, seen: Collection[Object]) -> None:
-        """Note which of these chains are there."""
+    @property
+    def changes(self) -> int:
+        """How often such a chain was made or deleted here."""
+        return self._changes
+
+    def heed(self, seen: Collection[Object], since: int) -> None:
+        """Note which of these chains are there; `since`: the changes before the look.
+
+        A look that was overtaken tells nothing: a chain may be gone by now.
+        """
         found = {_reason_of(o) for o in seen if is_door(o)}
         with self._lock:
+            if since != self._changes:
+                return
             # What a verb has just made may not have been there yet.
             self._shut = found | (self._shut & self._asked.keys())
 
@@ -198,6 +209,7 @@ class Forwarding:
     def _note(self, made: Object, *, shut: bool) -> None:
         reason = {_reason_of(made)}
         with self._lock:
+            self._changes += 1
             self._shut = self._shut | reason if shut else self._shut - reason
 
     def _refusal(self, step: Step, why: str) -> WouldOpen:

@@ -254,6 +254,7 @@ class Passes:
         if joined is None:
             joined = self.records.networks.joined()
         taken, held = self.takeovers.wanted()
+        changes = self.forwarding.changes
         seen = self.kernel.observe() | held
         places = {e.sandbox for e in joined} | self.remnants.places()
         rooms = self.kernel.observe_inside(places)
@@ -265,7 +266,7 @@ class Passes:
         there = {
             e.id: e for e in there.values() if Owner(e.network, e.id).mark not in marks
         }
-        self.forwarding.heed(seen)
+        self.forwarding.heed(seen, changes)
         want = self._wanted_beside(seen, there) + taken
         want += Wanted(self.forwarding.chains())
         seen |= self.kernel.permits({o for o in want.objects if isinstance(o, Permit)})

@@ -164,15 +164,41 @@ def test_a_pass_that_looked_before_a_start_does_not_hold_that_up(path, kernel):
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
-    shut = engine.passes.forwarding.shut
+    shut, before = engine.passes.forwarding.shut, engine.passes.forwarding.changes
 
     def meanwhile(reasons):
         shut(reasons)
-        engine.passes.forwarding.heed(())  # as seen before the chain was made
+        engine.passes.forwarding.heed((), before)  # as seen before the chain was made
 
     engine.passes.forwarding.shut = meanwhile
     verbs[1]()
     assert kernel.settings[FOUR] == kernel.settings[SIX] == "1"
+
+
+def test_a_pass_that_looked_before_the_last_one_left_does_not_open_the_next(
+    path, kernel
+):
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    for verb in verbs[:2]:
+        verb()
+    observe = kernel.observe
+
+    def overtaken(names=None):
+        seen = observe(names)
+        if names is None:
+            kernel.observe = observe
+            for verb in verbs[4:6]:
+                verb()
+        return seen
+
+    kernel.observe = overtaken
+    engine.preview()
+    assert doors(kernel) == set()
+    for verb in verbs[:2]:
+        verb()
+    assert kernel.settings[FOUR] == kernel.settings[SIX] == "1"
+    assert doors(kernel) == {"ip", "ip6"}
 
 
 def test_what_died_with_the_last_boot_asks_for_no_forwarding(path, kernel):
