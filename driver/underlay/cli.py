@@ -277,6 +277,7 @@ def _records(settings: Settings) -> Iterator[Records]:
 
 @contextmanager
 def _engine(*, readonly: bool = False) -> Iterator[Any]:
+    from underlay import boots
     from underlay.wiring import build
 
     settings = load(os.environ)
@@ -285,6 +286,7 @@ def _engine(*, readonly: bool = False) -> Iterator[Any]:
     try:
         _heed(parts.records, _health(settings))
         if not readonly:
+            boots.heed(parts.records, parts.engine.kernel)
             # What Docker does not list is not put right in a sandbox.
             with suppress(OSError):
                 parts.cleanup.note_listed(parts.dockerd.look())

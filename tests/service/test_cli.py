@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -227,6 +229,25 @@ def test_plan_exits_with_two_where_there_are_steps_and_reconcile_takes_them(used
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+def test_reconcile_puts_nothing_back_that_was_noted_in_an_earlier_boot(idle):
+    """As when the service does not start any more after one."""
+    idle.start()
+    for pid in (idle.process.pid, *idle.children()):
+        os.kill(pid, signal.SIGSTOP)
+    noted = ("net/ipv4/ip_forward", "forwarding/4", "0", "1", 0)
+    with closing(sqlite3.connect(idle.state / "underlay.db")) as db:
+        db.execute("UPDATE boot SET identity = 'earlier'")
+        db.execute("INSERT INTO setting VALUES (?, ?, ?, ?, ?)", noted)
+        db.commit()
+    told = idle.in_namespace(
+        "sh",
+        "-c",
+        "sysctl -qw net.ipv4.ip_forward=1;"
+        f" {sys.executable} -m underlay reconcile; sysctl -n net.ipv4.ip_forward",
+    )
+    assert told.splitlines() == ["done", "1"]
 
 
 def test_what_is_not_on_record_is_refused_with_the_nearest_name(used):
