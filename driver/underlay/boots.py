@@ -25,7 +25,7 @@ def heed(records: Records, kernel: Kernel) -> None:
         return
     with records.writing():
         if known:
-            log.info("the host was started anew")
+            log.info("the host has rebooted")
             for reason in {s.reason for s in records.settings.all()}:
                 records.settings.forget(reason)
             for endpoint in records.networks.not_joined():

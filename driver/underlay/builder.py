@@ -185,7 +185,7 @@ class Builder:
                 with self.records.alone():
                     late = self._delete(owners, had, want, beside)
             except RecordsUnwritable as error:
-                log.warning("not dropped", extra={"error": error})
+                log.warning("cannot record a removal", extra={"error": error})
                 own = {owner for owner in owners if not owner.shared}
                 bare = replace(had, reasons=frozenset())
                 late = self._delete(own, bare, want, beside)
@@ -347,7 +347,7 @@ class Builder:
             return
         what, *_, family = reason.split("/")
         if what == "forwarding" and self._others_forward(int(family)):
-            log.info("forwarding stays on, for others", extra={"family": family})
+            log.info("forwarding not changed: others need it", extra={"family": family})
             noted = (s for s in self.records.settings.all() if s.reason == reason)
             if any(map(is_switched_on, noted)):
                 return

@@ -47,8 +47,8 @@ LISTED_SECONDS = 60.0
 # Docker's own name server in a container forwards from there; from engine 28 on it asks
 # those of the host only where a network gives a default route.
 NAMES = (
-    "no default route by this network: in a container on no other, outside names are"
-    " resolved only with --dns and a name server of the segment"
+    "this network gives no default route: a container on this network alone resolves"
+    " outside names only with --dns and a name server on the segment"
 )
 # What somebody needed, and what of it Docker left in a sandbox.
 _Had = tuple[Wanted, frozenset[Object]]
@@ -313,7 +313,7 @@ class Engine:
                 with self.records.writing():
                     tenures.end_returned(self.records, identity, self.clock())
             except RecordsUnwritable as error:
-                log.warning("not recorded", extra={"error": error})
+                log.warning("address not freed yet", extra={"error": error})
 
     def _end_endpoint(
         self, network: str, identity: str, had: _Had | None = None
@@ -391,7 +391,7 @@ class Engine:
             or (starting and self.kernel.observe({owner.device}))
         ):
             return False
-        log.warning("endpoint freed", extra={"endpoint": identity[:12]})
+        log.warning("stale endpoint freed", extra={"endpoint": identity[:12]})
         self.living.forget(identity)
         had = self._builder.wanted_of(owner)
         tenures.end_own(self.records, identity, self.clock())

@@ -26,6 +26,7 @@ class UnderlayError(Exception):
 
     def __init__(self, **facts: object) -> None:
         super().__init__(f"{self.id} {self.text.format(**facts)}")
+        self.facts = facts
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -251,8 +252,9 @@ class GatewaySilent(Unavailable):
     id = "E-151"
     text = (
         "{parent} was not taken over: {why}. Addresses and routes are back on {parent},"
-        " as they were. Try again; if it stays so, something on the wire minds the"
-        " bridge: use -o bridge=<name> with a bridge of your own, or mode=macvlan."
+        " as they were. Try again. If it happens again, something on the segment"
+        " rejects the bridge (port security or a BPDU guard, for example): use -o"
+        " bridge=<name> with a bridge of your own, or mode=macvlan."
     )
 
 
@@ -261,9 +263,10 @@ class TakeoverUnasked(Invalid):
     text = (
         "mode=bridge with parent={parent} makes a bridge of underlay in the place of"
         " {parent}, and moves the host's own addresses and routes from {parent} to it."
-        " If that is what you want, add -o takeover=yes. What other drivers call"
-        " mode=bridge is a device of its own for each container, beside the host on"
-        " {parent}: for that, leave mode=bridge out, or use -o macvlan_mode=bridge."
+        " If that is what you want, add -o takeover=yes. Other drivers mean macvlan"
+        " by mode=bridge: each container gets a device of its own on {parent}, and the"
+        " host keeps its addresses there. For that, leave mode=bridge out, or use -o"
+        " macvlan_mode=bridge."
     )
 
 
@@ -303,9 +306,10 @@ class EndpointDiffers(Conflict):
 class WayTaken(Conflict):
     id = "E-134"
     text = (
-        "network {network} has a route to {destination}, and so has network {other},"
-        " which the container is connected to: one container cannot have both. Give"
-        " one network another gateway, or disconnect the container from {other} first."
+        "network {network} and network {other} both have a route to {destination}, and"
+        " the container is connected to {other} already. The kernel keeps only one such"
+        " route in a container. Give one of the two networks another gateway, or"
+        " disconnect the container from {other} first."
     )
 
 

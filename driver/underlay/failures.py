@@ -72,21 +72,21 @@ class WouldSwitch(KernelRefused):
 class UndoneAgain(Unavailable):
     id = "E-403"
     text = (
-        "somebody undoes `{step}` again and again: it was repaired {times} times in"
-        " quick succession, and is less often from now on. See `underlay history"
-        " --repairs`, find the program that does it, and stop that; or set repair=off"
-        " for the network or the endpoint."
+        "something keeps undoing `{step}`: underlay repaired it {times} times in quick"
+        " succession and repairs it less often from now on. See `underlay history"
+        " --repairs`, find the program that undoes it, and stop that program; or set"
+        " repair=off for the network or the endpoint."
     )
 
 
 class WouldOpen(KernelRefused):
     id = "E-404"
     text = (
-        "`{step}` is not done: {why}. This host does not forward {family}, and underlay"
-        " switches that on only behind a chain of nftables that keeps the host from"
-        " routing for others than its containers. Install the package nftables; or, if"
-        " the host may route for everybody, switch it on yourself: sysctl -w"
-        " {setting}=1"
+        "this host does not forward {family}. underlay switches forwarding on only"
+        " behind an nftables chain that keeps the host from routing for anything but"
+        " containers. `{step}` was not run: {why}. Install the package nftables if the"
+        " program nft is missing. If the host may route for everybody, switch"
+        " forwarding on yourself: sysctl -w {setting}=1"
     )
 
 

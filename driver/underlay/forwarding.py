@@ -163,7 +163,8 @@ class Forwarding:
                     if self._is_on(made):
                         log.warning("left to the next pass", extra={"error": error})
                         continue
-                    raise self._refusal(Create(made), str(error)) from error
+                    why = str(error.facts.get("why", error))
+                    raise self._refusal(Create(made), why) from error
                 self._note(made, shut=True)
 
     def _is_on(self, made: Chain) -> bool:
@@ -199,7 +200,7 @@ class Forwarding:
             return
         noted = (s for s in self.records.settings.all() if s.path == setting.path)
         if any(map(is_switched_on, noted)):
-            raise self._refusal(step, "what keeps others out is not there yet")
+            raise self._refusal(step, "that chain is not there yet")
 
     def taken(self, step: Step) -> None:
         """Note a step that was taken: a door may be shut by it."""

@@ -124,7 +124,7 @@ class Living:
         living = [tenure for tenure in held if self.has(claim, tenure)]
         staying = [tenure for tenure in living if not self._moves(claim, tenure)]
         if staying:
-            log.warning("claim kept: containers live on it", extra={"pool": claim.id})
+            log.warning("pool claim kept: containers use it", extra={"pool": claim.id})
             standins.unname(self.records, claim)
             return
         moved = {tenure.id for tenure in living}

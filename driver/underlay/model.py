@@ -111,7 +111,7 @@ class Network:
         if self.absent or not (self.halt and self.base):
             return self.absent
         how = "is down" if self.halt == "down" else "has no carrier"
-        return f"{self.base.name} {how}; it is waited for"
+        return f"{self.base.name} {how}; waiting for it"
 
     @property
     def proxy(self) -> str:

@@ -92,7 +92,7 @@ class Loop:
             self._complaint = ""
         except (UnderlayError, OSError) as error:
             if str(error) != self._complaint:
-                log.warning("not done, trying on", extra={"error": error})
+                log.warning("job failed, retrying", extra={"error": error})
             self._complaint = str(error)
             return self._retry
         except Exception:

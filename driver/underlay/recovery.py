@@ -62,7 +62,7 @@ class Recovery:
             self._begin()
         except RecordsUnwritable as error:
             # Then nothing can be put on record either, and no address handed out.
-            log.warning("not recorded", extra={"error": error})
+            log.warning("cannot write the records yet", extra={"error": error})
 
     def _begin(self) -> None:
         boots.heed(self.records, self.kernel)
@@ -82,7 +82,7 @@ class Recovery:
         ]
         if len(seen) > MOST_KEPT:
             facts = {"addresses": len(seen), "kept": MOST_KEPT}
-            log.error("too many addresses not on record", extra=facts)
+            log.error("too many addresses without a record, keeping some", extra=facts)
         self.engine.living.keep(seen[:MOST_KEPT])
         standins.keep(self.records, seen[:MOST_KEPT], self.clock())
 
@@ -198,7 +198,7 @@ class Recovery:
             if str(error) not in self._complaints:
                 self._complaints.add(str(error))
                 facts = {"mark": repair.mark, "error": error}
-                log.warning("not rebuilt, trying on", extra=facts)
+                log.warning("not rebuilt, retrying", extra=facts)
                 with self.records.writing():
                     self.records.repairs.note([replace(repair, error=str(error))])
             return False

@@ -47,7 +47,7 @@ class Remnants:
                 return frozenset()
             return self.of(owner, {ending.sandbox})
         except KernelRefused as error:  # what a teardown cannot see, a pass may
-            log.warning("cannot look into the sandbox", extra={"error": error})
+            log.warning("cannot inspect the sandbox", extra={"error": error})
             return frozenset()
 
     def note(self, left: Collection[Object]) -> None:

@@ -85,7 +85,7 @@ class Settling:
             tries = {"failed": failing, "repaired": bool(taken)}
             if self.patience.note(owner, **tries) and not refused:
                 fight = UndoneAgain(step=taken[-1], times=REPAIRS)
-                log.warning("undone again", extra={"error": fight})
+                log.warning("repair keeps being undone", extra={"error": fight})
                 self.ledger.close(owner, str(fight))
             failed += refused
         return failed

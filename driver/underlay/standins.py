@@ -156,4 +156,4 @@ def _keep(
     if not any(t.role == "endpoint" for t in live):
         tenures.take(records, claim, address, "endpoint", now)
         facts = {"address": address, "network": owner.network[:12]}
-        log.warning("kept for a container not on record", extra=facts)
+        log.warning("address kept for a container without a record", extra=facts)

@@ -149,7 +149,7 @@ class Takeovers:
             try:
                 self.settle(owner, self._take)
             except (UnderlayError, OSError) as error:
-                log.warning("not settled, trying on", extra={"error": error})
+                log.warning("take-over not finished, retrying", extra={"error": error})
 
     def settle(self, owner: Owner, take: Take) -> None:
         """Settle one bridge.

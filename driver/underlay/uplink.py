@@ -73,7 +73,8 @@ def find(network: Network, host: Host, *, again: bool = False) -> Uplink:
     master = host.device(base.master) if base.master else None
     if master and master.ours:
         why = (
-            "it is a port of a bridge of underlay. Use mode=bridge with the same parent"
+            "it is a port of a bridge of underlay. To share that bridge, use"
+            " mode=bridge and takeover=yes with the same parent"
         )
         raise BadParent(parent=wish, why=why, known=naming.known(host))
     tag = vlan(network.options)
@@ -130,11 +131,11 @@ def absence(network: Network, host: Host) -> str:
     """Return in words that a network has nothing to stand on."""
     known = network.base or Identity(_base_name(network))
     if _takes_over(network) and host.device(known.name):
-        return f"there is no bridge in the place of {known.name} now; it is waited for"
+        return f"there is no bridge in the place of {known.name} now; waiting for it"
     mac = known.permanent_mac or known.mac
     which = f"{known.name} ({mac})" if mac else known.name
     use = "" if network.parent else " to answer on"
-    return f"this host has no device {which}{use} now; it is waited for"
+    return f"this host has no device {which}{use} now; waiting for it"
 
 
 def halt(base: Identity | None, host: Host) -> Halt:

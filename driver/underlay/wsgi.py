@@ -147,7 +147,7 @@ class Watchers:
             try:
                 self._listener.listen(self.note)
             except OSError as error:
-                log.warning("kernel events lost, trying on", extra={"error": error})
+                log.warning("kernel events lost, retrying", extra={"error": error})
             except Exception:
                 # Whatever the kernel sent, it must not end the listening for good.
                 log.exception("bug")

@@ -63,7 +63,7 @@ def test_a_container_starts_without_its_parent_and_gets_its_interface_later(site
     address, _, given = site.attached("web", "lan")
     wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
     assert health(site)[1] == (
-        f"this host has no device nic0 ({mac}) now; it is waited for"
+        f"this host has no device nic0 ({mac}) now; waiting for it"
     )
     assert not has_its_own(site)
     assert f"inet {address}/24" in "\n".join(face(site))
@@ -123,7 +123,7 @@ def test_a_nic_that_is_down_is_waited_for_and_set_going_late(newest, card, mode)
     site.host.run("ip", "link", "set", nic.name, "down")
     site.run("web", "lan")
     address = site.attached("web", "lan")[0]
-    waiting = ("pending", "nic0 is down; it is waited for")
+    waiting = ("pending", "nic0 is down; waiting for it")
     wait_until(lambda: health(site) == waiting, SOON_SECONDS, lambda: health(site))
     (parent,) = site.service.on_record()["parents"] or [None]
     assert mode == "proxy" or (parent["health"], parent["error"]) == waiting
@@ -143,7 +143,7 @@ def test_what_is_behind_a_cable_is_announced_when_that_is_in_again(newest, card)
     wait_until(lambda: health(site)[0] == "ok", SOON_SECONDS, lambda: health(site))
     time.sleep(LATE_SECONDS)  # most of what is told of a new one is over
     site.lan.run("ip", "link", "set", f"p-{nic.name}", "down")
-    cut_off = ("pending", "nic0 has no carrier; it is waited for")
+    cut_off = ("pending", "nic0 has no carrier; waiting for it")
     wait_until(lambda: health(site) == cut_off, SOON_SECONDS, lambda: health(site))
     wrong = ("02:00:00:00:de:ad", "nud", "stale", "dev", "br0")
     site.lan.run("ip", "neigh", "replace", address, "lladdr", *wrong)
@@ -164,7 +164,7 @@ def test_a_routed_container_runs_without_its_proxy_and_is_answered_for_later(sit
     four, six, _ = site.attached("web", "lan")
     wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
     assert health(site)[1] == (
-        f"this host has no device nic0 ({mac}) to answer on now; it is waited for"
+        f"this host has no device nic0 ({mac}) to answer on now; waiting for it"
     )
     for address in (four, six):
         site.host.run("ping", "-c1", "-W3", address)
@@ -186,7 +186,7 @@ def test_a_bridge_takes_the_place_of_a_nic_that_comes_after_its_containers(site,
     address, _, given = site.attached("web", "lan")
     wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
     assert health(site)[1] == (
-        f"this host has no device nic0 ({mac}) now; it is waited for"
+        f"this host has no device nic0 ({mac}) now; waiting for it"
     )
     assert "NO-CARRIER" in inside(site, "web", "ip", "link", "show", "eth0")
     nic.plug(mac)

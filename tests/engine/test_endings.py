@@ -263,7 +263,7 @@ def test_what_cannot_be_written_is_logged_once_however_many_passes_there_are(
         if r.levelno >= logging.WARNING
     ]
     assert len(said) == len(set(said)), said
-    assert {part for msg, part, _ in said if msg == "not done, going on"} >= {
+    assert {part for msg, part, _ in said if msg == "part failed, going on"} >= {
         "parents", "the ledger"
     }  # fmt: skip
 

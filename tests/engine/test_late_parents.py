@@ -82,7 +82,7 @@ def test_a_container_that_starts_before_its_nic_is_served_when_that_comes(
         "no carrier": f"{card.name} has no carrier",
     }[how]
     assert all(text.startswith(why) for text in pending(world)), pending(world)
-    assert all(text.endswith("it is waited for") for text in pending(world))
+    assert all(text.endswith("waiting for it") for text in pending(world))
     assert records.notes.troubles() == []
     silence(world)
     world.kernel.strangers |= {"eth0": ETH0, "br0": BR0}

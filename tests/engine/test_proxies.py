@@ -151,7 +151,7 @@ def test_a_container_starts_without_the_proxy_and_is_answered_for_when_that_is_t
     start(world, "e2")
     calm(world)
     why = "this host has no device eth0 (52:54:00:00:00:01) to answer on now"
-    assert health(world) == {("pending", f"{why}; it is waited for")}
+    assert health(world) == {("pending", f"{why}; waiting for it")}
     assert said(world) == []
     appear(world, eth0)
     calm(world)
@@ -199,7 +199,7 @@ def test_a_record_that_lacks_the_identity_waits_for_the_name(world):
     eth0 = vanish(world)
     world.engine.records.networks.move(replace(known(world), base=None))
     calm(world)
-    why = "this host has no device eth0 to answer on now; it is waited for"
+    why = "this host has no device eth0 to answer on now; waiting for it"
     assert health(world) == {("pending", why)}
     appear(world, eth0)
     calm(world)

@@ -537,7 +537,7 @@ def test_a_parent_of_macvlan_networks_is_not_taken_over_nor_the_other_way(record
         engine.create_network(ON)
     engine.delete_network("n0")
     engine.create_network(ON)
-    with pytest.raises(BadParent, match="Use mode=bridge with the same parent"):
+    with pytest.raises(BadParent, match="use mode=bridge and takeover=yes with"):
         engine.create_network(lan)
 
 
@@ -703,7 +703,8 @@ def test_a_network_service_that_readdresses_the_device_for_ever_is_told_of(recor
         time.now += min(again or 0.25, 0.25)
     moved = kernel.steps - before
     assert REPAIRS < moved <= REPAIRS + 120 / REPAIR_SECONDS
-    assert told(records)[1].startswith("E-403 somebody undoes `ip addr replace 10.0.0")
+    error = told(records)[1]
+    assert error.startswith("E-403 something keeps undoing `ip addr replace 10.0.0")
     # It has stopped.
     for _ in range(2):
         time.now += REPAIR_SECONDS
@@ -772,7 +773,7 @@ def boot_without(kernel):
     kernel.links.clear()
 
 
-WAITED_FOR = f"this host has no device eth0 ({ETH0.mac}) now; it is waited for"
+WAITED_FOR = f"this host has no device eth0 ({ETH0.mac}) now; waiting for it"
 
 
 def test_a_container_waits_for_the_device_and_then_its_bridge_takes_that_over(records):
@@ -929,7 +930,7 @@ def test_a_bridge_that_cannot_be_made_keeps_no_container_from_starting(records):
     look(engine, time, "")
     (endpoint,) = status.endpoints(records)
     assert endpoint["error"] == (
-        "there is no bridge in the place of eth0 now; it is waited for"
+        "there is no bridge in the place of eth0 now; waiting for it"
     )
     assert told(records)[0] == "failing"
     assert told(records)[1].startswith("E-400")

@@ -326,7 +326,7 @@ def test_two_networks_share_the_bridge_and_the_last_gives_the_device_back(engine
     before = state()
     engine.create_network(ON)
     engine.create_network(replace(ON, id="n2", options={**OPTIONS, "parent": "auto"}))
-    with pytest.raises(BadParent, match="Use mode=bridge with the same parent"):
+    with pytest.raises(BadParent, match="use mode=bridge and takeover=yes with"):
         engine.create_network(replace(ON, id="n3", options={"parent": "eth0"}))
     engine.delete_network("n1")
     assert fact("eth0", "master") == BRIDGE

@@ -78,7 +78,7 @@ def test_a_container_started_without_the_card_is_on_its_bridge_when_that_appears
     ip("link", "del", BRIDGE)
     room.start(engine, WEB2)
     assert absent(engine) == (
-        f"this host has no device eth0 ({mac}) now; it is waited for"
+        f"this host has no device eth0 ({mac}) now; waiting for it"
     )
     assert "NO-CARRIER" in room.show("link", "show", "eth0")
     refused = {"missing_parent": "fail"}

@@ -114,7 +114,7 @@ def test_vlans_on_a_base_that_is_down_are_made_and_come_up_with_it(engine):
     assert engine.reconcile() == []
     assert engine.preview() == ()
     assert engine.records.networks.get("n1").standstill == (
-        "eth0 is down; it is waited for"
+        "eth0 is down; waiting for it"
     )
     assert ",UP" not in ip("link", "show", "eth0.50")
     ip("link", "set", "eth0", "up")

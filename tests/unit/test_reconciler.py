@@ -137,7 +137,7 @@ def test_a_failure_is_said_once_and_the_loop_goes_on(caplog):
     time.sleep(0.2)
     finish(loop, thread)
     assert len(runs) > 3
-    assert len([r for r in caplog.records if r.message == "not done, trying on"]) == 1
+    assert len([r for r in caplog.records if r.message == "job failed, retrying"]) == 1
 
 
 def test_what_failed_is_tried_again_sooner_than_every_period():

@@ -44,9 +44,13 @@ def run(*words: str, script: str = "") -> subprocess.CompletedProcess[str]:
     if seconds <= 0:
         raise TimeoutError(errno.ETIMEDOUT, f"no time was left for {words[0]}")
     pipe = subprocess.PIPE
-    process = subprocess.Popen(  # noqa: S603 - our own words, and no shell
-        words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
-    )
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own words, and no shell
+            words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
+        )
+    except FileNotFoundError as error:
+        why = f"the program {words[0]} is not installed"
+        raise FileNotFoundError(errno.ENOENT, why) from error
     try:
         out, err = process.communicate(script, seconds)
     except subprocess.TimeoutExpired as error:

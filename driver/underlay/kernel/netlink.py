@@ -250,8 +250,8 @@ class Netlink:
         if found:
             return found
         log.warning(
-            "no nftables: hosts do not reach their macvlan containers; install nft"
-            " and start the service again"
+            "nft or nftables in the kernel is missing: the host does not reach its"
+            " macvlan containers. Install nftables and restart the service"
         )
         return False
 
@@ -335,7 +335,8 @@ def _as_last_time(words: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        log.warning("not seen", extra={"step": words, "error": error})
+        facts = {"step": words, "error": error}
+        log.warning("cannot read the firewall, assuming no change", extra=facts)
 
 
 _HINTS = {

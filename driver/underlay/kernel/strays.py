@@ -35,7 +35,8 @@ def find(besides: Collection[str]) -> Found:
         except OSError as error:
             # Gone meanwhile, or a file where none was mounted.
             if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ESRCH):
-                log.warning("no look", extra={"namespace": place, "error": error})
+                facts = {"namespace": place, "error": error}
+                log.warning("cannot inspect a network namespace", extra=facts)
     return found
 
 
