@@ -10,7 +10,6 @@ back.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -21,7 +20,14 @@ from typing import Literal
 from underlay.failures import KernelRefused, WouldOpen
 from underlay.kernel import Kernel
 from underlay.model import Family, Setting
-from underlay.objects import CONTAINER_GROUP, Chain, Object, Owner, Sysctl
+from underlay.objects import (
+    CONTAINER_GROUP,
+    PLAIN_NAME,
+    Chain,
+    Object,
+    Owner,
+    Sysctl,
+)
 from underlay.records import Records
 from underlay.steps import Create, Delete, Step
 
@@ -32,8 +38,6 @@ JOIN_SECONDS = 30.0
 _HOOK = "filter hook forward priority 0"
 _WHAT = "forwarding/"
 _DOOR = "door-"
-# Others would mean something to nft, or nothing at all.
-_PLAIN = re.compile(r"[\w.:@-]+")
 
 
 def chain(family: Family, inward: Collection[str], bridges: Collection[str]) -> Chain:
@@ -44,11 +48,11 @@ def chain(family: Family, inward: Collection[str], bridges: Collection[str]) -> 
     br_netfilter).
     """
     rules = [f"{way}group {CONTAINER_GROUP} accept" for way in ("iif", "oif")]
-    named = sorted(name for name in inward if _PLAIN.fullmatch(name))
+    named = sorted(name for name in inward if PLAIN_NAME.fullmatch(name))
     some = ", ".join(f'"{name}"' for name in named)
     rules += [f"{way}name {{ {some} }} accept" for way in ("iif", "oif") if some]
     for name in sorted({*bridges} - {*inward}):
-        if _PLAIN.fullmatch(name):
+        if PLAIN_NAME.fullmatch(name):
             rules.append(f'iifname "{name}" oifname "{name}" accept')
     owner = Owner(shared=f"{_WHAT}{family}")
     table: Literal["ip", "ip6"] = "ip" if family == 4 else "ip6"

@@ -69,8 +69,9 @@ class Network:
     `here` are the host's own addresses on the parent and `mac` is the parent's, as last
     seen, for modes that ask; `mtu` is the parent's, 0 until seen. `base` tells the
     lowest device, which is not ours, from others; `absent` says why there is nothing to
-    stand on now, "" if there is; `halt` is why nothing passes the lowest device now. A
-    routed network has no parent: its `base` is the device that answers for its
+    stand on now, "" if there is; `halt` is why nothing passes the lowest device now.
+    `inward` are the host's bridges of containers and virtual machines, for modes that
+    ask. A routed network has no parent: its `base` is the device that answers for its
     containers, and its containers do without that.
 
     Modes derive the meaning of `options` on every pass, so that a newer version
@@ -90,6 +91,7 @@ class Network:
     base: Identity | None = None
     absent: str = ""
     halt: Halt = ""
+    inward: tuple[str, ...] = ()
     name: str = ""
     created: float = 0.0
 

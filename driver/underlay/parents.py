@@ -60,11 +60,15 @@ class Parents:
     _ports: dict[str, str] = field(default_factory=dict)
     moved: list[tuple[Network, Network]] = field(default_factory=list)
     _said: dict[tuple[str, str], str] = field(default_factory=dict)
+    # The bridges of containers, as the last pass saw them: no verb looks for them.
+    _inward: list[tuple[str, ...]] = field(default_factory=list)
 
     def follow_all(self) -> None:
         """Note how the parents of all networks are now, renames at one blow."""
         known = self.records.networks.all()
         self._follow_bonds(known)
+        if any(mode_of(n.options).filters(n.options) for n in known):
+            self._inward[:] = [tuple(sorted(self.kernel.inward()))]
         if all(self.look(network) == network for network in known):
             return
         with self.records.writing(durable=False):
@@ -216,7 +220,9 @@ class Parents:
             # In a VRF the host's address there is no address of the main table.
             apart = unguarded or (parent.master and parent.kind != "bridge")
             here = () if apart else self.kernel.addresses_of(parent.name)
-        return replace(network, here=here, mac=parent.mac)
+        asks = here and mode.filters(network.options)
+        inward = next(iter(self._inward), network.inward) if asks else ()
+        return replace(network, here=here, mac=parent.mac, inward=inward)
 
 
 def _is_wish(name: str, network: Network) -> bool:

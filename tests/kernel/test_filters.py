@@ -15,6 +15,7 @@ from tests.kernel.conftest import ip
 from tests.kernel.test_host_parts import bring_about
 from underlay.kernel import iptables, nftables
 from underlay.kernel.netlink import Netlink
+from underlay.model import Network
 from underlay.modes import masquerade, shim
 from underlay.objects import FORWARDED, Chain, Link, Owner, Permit
 from underlay.plan import plan
@@ -32,7 +33,7 @@ def chains():
     owner = Owner(shared="shim/eth0")
     return [
         *shim._guard(owner),
-        *masquerade.through(owner, HERE),
+        *masquerade.through(Network("n1", here=HERE, inward=("docker0",)), owner),
         *masquerade.objects(network("n1", **ROUTED)),
     ]
 

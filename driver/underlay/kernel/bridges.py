@@ -15,13 +15,16 @@ def inward() -> frozenset[str]:
     Docker's, libvirt's, whoever's, also before they have a port; not ours. A bridge
     that the host's own way out is by leads out, whatever is in it.
     """
-    seen = links.all_links()
-    outer = {raw.master for raw in seen if raw.kind not in _INNER} | ip.ways_out()
+    outer = ip.ways_out()
     return frozenset(
         raw.name
-        for raw in seen
-        if raw.kind == "bridge" and not raw.ours and raw.index not in outer
+        for raw in links.all_links("bridge")
+        if not (raw.ours or raw.index in outer or _has_wire(raw.index))
     )
+
+
+def _has_wire(bridge: int) -> bool:
+    return any(port.kind not in _INNER for port in links.ports_of(bridge))
 
 
 def names() -> frozenset[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from underlay.kernel import command
 from underlay.model import Family
-from underlay.objects import CONTAINER_GROUP, GOT, MARK, SENT, Permit
+from underlay.objects import CONTAINER_GROUP, GOT, MARK, PLAIN_NAME, SENT, Permit
 
 CHAIN = "DOCKER-USER"
 _NAMES = {4: "iptables", 6: "ip6tables"}
@@ -29,8 +29,6 @@ _OURS = re.compile(
 _GROUP = re.compile(r"(--(?:src|dst)-group) \S+")
 # How containers were told before they had a group, and what stands in the place of it.
 _FORMER = {"-i ul-+": SENT, "-o ul-+": GOT}
-# Others mean something to iptables: br+ is every name that begins so.
-_PLAIN = re.compile(r"[\w.:@-]+")
 
 
 def permits(
@@ -117,7 +115,7 @@ def _shields(inward: Collection[str]) -> set[str]:
 
     Whether a port is open there is for those to say, in rules behind this chain.
     """
-    return {f"-o {name} {SENT}" for name in inward if _PLAIN.fullmatch(name)}
+    return {f"-o {name} {SENT}" for name in inward if PLAIN_NAME.fullmatch(name)}
 
 
 def _shielded(ours: Collection[tuple[str, str]]) -> set[str]:

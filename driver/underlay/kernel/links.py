@@ -184,6 +184,17 @@ def all_links(kind: str = "") -> tuple[RawLink, ...]:
     return tuple(link for link in found if kind in ("", link.kind))
 
 
+def ports_of(master: int) -> tuple[RawLink, ...]:
+    """Return the ports of a bridge or bond, given by index, as the kernel picks them.
+
+    Raises OSError as above.
+    """
+    request, answer, body = _links_asked_for()
+    body += raw.attribute(_MASTER, struct.pack("=I", master))
+    found = map(_link, raw.dump(request, answer, body))
+    return tuple(link for link in found if link.master == master)
+
+
 def our_links() -> tuple[RawLink, ...]:
     """Return every link of ours of the host; raises OSError as above."""
     return tuple(link for link in _with_marks(KINDS) if link.ours)

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from underlay.model import Interface, Network
+from underlay.model import Network
 from underlay.modes.options import choice
-from underlay.objects import CONTAINER_GROUP, SHIM_GROUP, Chain, Owner
+from underlay.objects import CONTAINER_GROUP, PLAIN_NAME, SHIM_GROUP, Chain, Owner
 
 # Routed containers, and by a shim others.
 INNER = f"{{ {CONTAINER_GROUP}, {SHIM_GROUP} }}"
 HOOK = "nat hook postrouting priority 100"  # srcnat
 # Before Docker and others masquerade what leaves their bridges: on a device without an
-# address the kernel takes the first address of any other device for that. Bridges of
-# ours are the LAN's.
+# address the kernel takes the first address of any other device for that.
 BEFORE_OTHERS = "nat hook postrouting priority 99"
-FROM_BRIDGES = 'meta iifkind "bridge" iifname != "ul-*"'
 
 
 def is_on(options: Mapping[str, str]) -> bool:
@@ -41,18 +39,20 @@ def objects(network: Network) -> Iterable[Chain]:
     yield Chain("ip", f"nat-{owner.device}", HOOK, rules, owner=owner)
 
 
-def through(shim: Owner, here: Iterable[Interface]) -> Iterable[Chain]:
+def through(network: Network, shim: Owner) -> Iterable[Chain]:
     """Return the chain for what containers on bridges of the host send by a shim.
 
-    `here` are the host's addresses on the parent: of each segment the first one counts.
+    Of the host's addresses on the parent, the first one of each segment counts. What a
+    bridge with a wire in it sends keeps its source: the host routes for that LAN.
     """
-    known = [a for a in here if a.version == 4]
-    if not known:
+    known = [a for a in network.here if a.version == 4]
+    bridges = [f'"{name}"' for name in network.inward if PLAIN_NAME.fullmatch(name)]
+    if not (known and bridges):
         return
+    begin = f'iifname {{ {", ".join(bridges)} }} oifname "{shim.device}"'
     ways = [(f"ip daddr {a.network} ", a.ip) for a in known]
     # The host's address may have a length of its own (/32).
     rules = tuple(
-        f'{FROM_BRIDGES} oifname "{shim.device}" {to}snat to {address}'
-        for to, address in (*ways, ("", known[0].ip))
+        f"{begin} {to}snat to {address}" for to, address in (*ways, ("", known[0].ip))
     )
     yield Chain("ip", f"nat-{shim.device}", BEFORE_OTHERS, rules, owner=shim)

@@ -110,7 +110,7 @@ def _shim(
     )
     if child.kind == "macvlan":
         yield from _guard(owner)
-        yield from masquerade.through(owner, network.here)
+        yield from masquerade.through(network, owner)
     if on_segment:
         for address in (a.ip for a in network.here if a.version == 6):
             yield Neighbour(address, owner.device, owner=owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Literal
 
@@ -18,6 +19,9 @@ _protocol = 157
 # may need them as their source.
 SHARED, TOP, FILTERS, ADDRESSES, ROUTES = 500, 1000, 1500, 2000, 3000
 MAIN_TABLE = 254
+# Device names that mean themselves in a rule: to iptables br+ is every name that begins
+# so, and nft has words and signs of its own.
+PLAIN_NAME = re.compile(r"[\w.:@-]+")
 # The sysctl that says whether a device can have IPv6: 1 is not.
 IPV6_SWITCH = "net/ipv6/conf/*/disable_ipv6="
 # And how it makes its own link-local address: 0 is from the MAC, 1 not at all.

@@ -255,6 +255,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT
         """,
     ),
+    (
+        # The host's bridges of containers, whose traffic to a shim gets its address.
+        "ALTER TABLE network ADD COLUMN inward TEXT NOT NULL DEFAULT '[]'",
+    ),
 )
 
 

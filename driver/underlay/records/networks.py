@@ -78,7 +78,7 @@ class Networks:
         self._db.run(
             "UPDATE main.network SET parent = ?, base = ?, absent = ?, halt = ?,"
             " here = ?,"
-            " mac = ?, mtu = ? WHERE id = ?",
+            " mac = ?, mtu = ?, inward = ? WHERE id = ?",
             network.parent,
             _packed_identity(network.base),
             network.absent,
@@ -86,6 +86,7 @@ class Networks:
             json.dumps([str(a) for a in network.here]),
             network.mac,
             network.mtu,
+            json.dumps(network.inward),
             network.id,
         )
         self._db.run("DELETE FROM main.vlan WHERE network = ?", network.id)
@@ -352,6 +353,7 @@ def _network(row: sqlite3.Row) -> Network:
         base=Identity(*json.loads(row["base"])) if row["base"] else None,
         absent=row["absent"],
         halt=row["halt"],
+        inward=tuple(json.loads(row["inward"])),
         name=row["name"],
         created=row["created"],
     )
