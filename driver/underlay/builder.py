@@ -51,17 +51,30 @@ class Builder:
         What lets traffic pass is left to the pass if that is refused; what shuts the
         door of the host for others is not. Raises WouldOpen.
         """
+        fresh: set[str] = set()
         try:
             with self.forwarding.asking(want.reasons):
-                self.note_settings(want.reasons)
+                fresh = self.note_settings(want.reasons)
                 self.forwarding.shut(want.reasons)
                 self._prepare(want)
                 yield
         except UnderlayError:
             deletions = filter(is_by_program, map(Delete, want.objects))
+            self._take_back(fresh)
             self.drop((), Wanted(reasons=want.reasons))
             self._clear(deletions, want.reasons)
             raise
+
+    def _take_back(self, fresh: Collection[str]) -> None:
+        """Put back what a refused verb was the first to need: others did without."""
+        if not fresh:
+            return
+        try:
+            with self.records.alone():
+                for reason in fresh:
+                    self.put_back(reason, for_others=False)
+        except (KernelRefused, RecordsUnwritable) as error:
+            log.warning("step refused", extra={"error": error})
 
     def _prepare(self, want: Wanted) -> None:
         steps = [step for step in map(Create, want.objects) if is_by_program(step)]
@@ -128,20 +141,27 @@ class Builder:
             self.drop(owners, had)
             raise
 
-    def note_settings(self, reasons: Collection[str]) -> None:
-        """Note how the host is set, before that is changed for new reasons."""
-        if self._not_noted(reasons):
-            with self.records.writing():
-                self._note(reasons)
+    def note_settings(self, reasons: Collection[str]) -> set[str]:
+        """Note how the host is set, before that is changed; return the new reasons."""
+        if not self._not_noted(reasons):
+            return set()
+        with self.records.writing():
+            return self._note(reasons)
 
-    def _note(self, reasons: Collection[str]) -> None:
-        for reason in self._not_noted(reasons):
-            self.records.settings.note(self.kernel.needed(reason))
+    def _note(self, reasons: Collection[str]) -> set[str]:
+        fresh = self._not_noted(reasons)
+        for reason in fresh:
+            self.records.settings.forget(reason)  # as it was before others set it
+            found = self.kernel.needed(reason)
+            self.records.settings.note(found)
+            self.forwarding.note(found)
+        return fresh
 
     def _not_noted(self, reasons: Collection[str]) -> set[str]:
         if not reasons:
             return set()
-        return set(reasons) - {s.reason for s in self.records.settings.all()}
+        noted = {s.reason for s in self.records.settings.all()}
+        return {*reasons} - {r for r in noted if not self.forwarding.is_by_others(r)}
 
     def build(self, owners: Collection[Owner], may_wait: Collection[str] = ()) -> None:
         """Bring about what the records want for owners; part of a transaction.
@@ -226,7 +246,7 @@ class Builder:
         if is_door(link) and isinstance(step, Delete):
             self.forwarding.remove(step)
             return
-        self.forwarding.check(step)
+        self.forwarding.begin(step)
         self.kernel.apply(step)
         self.forwarding.taken(step)
 
@@ -309,7 +329,7 @@ class Builder:
         found = self._reasons(self.records.networks.all()) | self.forwarding.asked
         noted = [s for s in self.records.settings.all() if s.reason not in found]
         ours = {s.reason for s in noted if is_switched_on(s)}
-        return found | {r for r in ours if self._others_forward(int(r[-1]))}
+        return found | {r for r in ours if self._stays_on(r)}
 
     def _reasons(self, networks: Iterable[Network]) -> set[str]:
         return {
@@ -336,34 +356,43 @@ class Builder:
                     log.warning("step refused", extra={"error": error})
                     self.records.notes.note_trouble(mark, str(error), now)
 
-    def put_back(self, reason: str) -> None:
+    def put_back(self, reason: str, *, for_others: bool = True) -> None:
         """Set the host as it was, if nobody needs it otherwise any more.
 
         Forwarding stays on while others route. If we switched it on, that stays noted,
-        and the door shut, until they are gone.
+        and the door shut, until they are gone; not if it is `for_others` to do without.
         """
         needed = self._reasons(self._sharing(reason)) | self.forwarding.asked
         if reason in needed:
             return
-        what, *_, family = reason.split("/")
-        if what == "forwarding" and self._others_forward(int(family)):
-            log.info("forwarding not changed: others need it", extra={"family": family})
-            noted = (s for s in self.records.settings.all() if s.reason == reason)
-            if any(map(is_switched_on, noted)):
-                return
+        noted = (s for s in self.records.settings.all() if s.reason == reason)
+        if not any(map(is_switched_on, noted)):
+            is_theirs = "forwarding/" in reason and self._others_forward(reason)
+        elif for_others and self._stays_on(reason):
+            log.info("forwarding not changed: others need it", extra={"reason": reason})
+            return
         else:
+            is_theirs = self.forwarding.is_by_others(reason)
+        if not is_theirs:
             self._take(self._setting_steps({reason}, ()))
         self.records.settings.forget(reason)
 
-    def _others_forward(self, family: int) -> bool:
-        """Tell whether somebody else routes for an IP family.
+    def _stays_on(self, reason: str) -> bool:
+        """Tell whether others forward by now what was switched on by us.
+
+        Not if it is off, whether it never was on or somebody has seen to that since.
+        """
+        return self.forwarding.is_by_us(reason) and self._others_forward(reason)
+
+    def _others_forward(self, reason: str) -> bool:
+        """Tell whether somebody else routes for the IP family of `forwarding/<family>`.
 
         Docker, a virtual machine's or another container's network, a tunnel: by a
         device of theirs with an address of that family.
         """
         tunnels = {d.name for d in self.kernel.devices("tun", "wireguard")}
         return any(
-            address.version == family
+            str(address.version) == reason[-1]
             for device in self.kernel.inward() | tunnels
             for address in self.kernel.addresses_of(device)
         )

@@ -90,6 +90,8 @@ class Forwarding:
     _asked: Counter[str] = field(default_factory=Counter)
     _joining: dict[str, float] = field(default_factory=dict)
     _shut: set[str] = field(default_factory=set)
+    # Noted as off here, and not switched on since.
+    _only_noted: set[str] = field(default_factory=set)
     _changes: int = 0
 
     @contextmanager
@@ -122,6 +124,22 @@ class Forwarding:
         """Tell whether its sandbox may not be there yet."""
         with self._lock:
             return self.monotonic() - self._joining.get(endpoint, -1e9) < JOIN_SECONDS
+
+    def note(self, settings: Collection[Setting]) -> None:
+        """Note which forwarding was found off, and is to be switched on next."""
+        with self._lock:
+            self._only_noted |= {s.reason for s in settings if is_switched_on(s)}
+
+    def is_by_others(self, reason: str) -> bool:
+        """Tell whether somebody else switched it on since it was noted as off.
+
+        What was noted by another process counts as switched on by that.
+        """
+        return reason in self._only_noted and self.is_on(reason)
+
+    def is_by_us(self, reason: str) -> bool:
+        """Tell whether it was off, is on now, and was switched on by us."""
+        return reason not in self._only_noted and self.is_on(reason)
 
     def chains(self) -> tuple[Chain, ...]:
         """Return the chains there must be: one where forwarding was switched on by us.
@@ -164,15 +182,15 @@ class Forwarding:
                 try:
                     self.kernel.apply(Create(made))
                 except KernelRefused as error:
-                    if self._is_on(made):
+                    if self.is_on(_reason_of(made)):
                         log.warning("left to the next pass", extra={"error": error})
                         continue
                     why = str(error.facts.get("why", error))
                     raise self._refusal(Create(made), why) from error
                 self._note(made, shut=True)
 
-    def _is_on(self, made: Chain) -> bool:
-        reason = _reason_of(made)
+    def is_on(self, reason: str) -> bool:
+        """Tell whether all that was noted as off for a reason is on now."""
         noted = [s for s in self.records.settings.all() if s.reason == reason]
         asked = [Sysctl(s.path, s.value) for s in noted if is_switched_on(s)]
         return self.kernel.sysctls(asked) == frozenset(asked)
@@ -194,8 +212,18 @@ class Forwarding:
     def _noted(self) -> set[str]:
         return {s.reason for s in self.records.settings.all() if is_switched_on(s)}
 
-    def check(self, step: Step) -> None:
-        """Raise WouldOpen if a step would have the host route for others."""
+    def begin(self, step: Step) -> None:
+        """Note that a step is taken now: what it sets is by us, even if it fails.
+
+        Raises WouldOpen if it would have the host route for others.
+        """
+        self._check(step)
+        setting = step.object
+        if isinstance(setting, Sysctl) and setting.owner:
+            with self._lock:
+                self._only_noted.discard(setting.owner.shared)
+
+    def _check(self, step: Step) -> None:
         setting = step.object
         if not isinstance(setting, Sysctl) or setting.value != "1":
             return

@@ -10,6 +10,7 @@ import pytest
 from tests.engine.test_host_parts import ROUTED, life, parts, steps_of
 from tests.fakes import ETH0, FakeKernel
 from underlay import boots
+from underlay.errors import UnderlayError
 from underlay.failures import KernelRefused, WouldOpen
 from underlay.forwarding import chain, is_door
 from underlay.model import Device
@@ -262,3 +263,129 @@ def test_a_verb_looks_at_no_bridge_while_others_have_what_it_needs(path, kernel)
     kernel.inward = look
     for verb in verbs[2:5]:
         verb()
+
+
+def beside_docker(kernel):
+    """Have a bridge of other people's containers there, with an IPv4 address."""
+    kernel.strangers["shop"] = Device("shop", "bridge", "02:00:00:00:00:01", 1500)
+    kernel.here["shop"] = (ip_interface("172.17.0.1/16"),)
+
+
+def without_nft(kernel, monkeypatch):
+    """Have every chain refused, until the patch is undone."""
+    apply = kernel.apply
+
+    def refusing(step):
+        if isinstance(step.object, Chain) and isinstance(step, Create):
+            raise KernelRefused(step=step, why="no such program: nft", hint="")
+        apply(step)
+
+    monkeypatch.setattr(kernel, "apply", refusing)
+
+
+def is_untouched(engine, kernel):
+    """Tell whether nothing of ours is noted, in trouble, or to be done."""
+    return (
+        engine.records.settings.all() == []
+        and engine.records.notes.troubles() == []
+        and doors(kernel) == set()
+        and engine.preview() == ()
+    )
+
+
+@pytest.mark.parametrize("meanwhile", ["0", "1"])
+def test_a_refused_start_leaves_no_forwarding_on_record(
+    path, kernel, monkeypatch, meanwhile
+):
+    """Beside other people's containers too; nor does the administrator's own door."""
+    beside_docker(kernel)
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    verbs[0]()
+    without_nft(kernel, monkeypatch)
+    with pytest.raises(WouldOpen):
+        verbs[1]()
+    assert is_untouched(engine, kernel)
+    kernel.settings[FOUR] = meanwhile  # as E-404 advises
+    verbs[5]()
+    monkeypatch.undo()
+    assert engine.reconcile() == []
+    assert is_untouched(engine, kernel)
+    assert kernel.settings[FOUR] == meanwhile
+
+
+def test_a_start_refused_half_way_leaves_no_forwarding_on_record(tmp_path):
+    """Whichever step of it: what others have there did not need forwarding before."""
+    refused = []
+    for nth in range(1, 24):
+        kernel = FakeKernel()
+        beside_docker(kernel)
+        engine, ipam = parts(tmp_path / f"{nth}.db", kernel)
+        verbs = life(engine, ipam, ROUTED)
+        verbs[0]()
+        kernel.refuse_after = kernel.steps + nth
+        try:
+            verbs[1]()
+        except UnderlayError:
+            kernel.calm()
+            refused.append(nth)
+            assert kernel.settings.get(FOUR, "0") == "0"
+            assert engine.reconcile() == []
+            assert is_untouched(engine, kernel), nth
+    assert len(refused) > 3
+
+
+def test_forwarding_the_administrator_switched_on_first_is_theirs(
+    path, kernel, monkeypatch
+):
+    """It was noted as off by a start that died, or could not take its note back."""
+    beside_docker(kernel)
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    verbs[0]()
+    without_nft(kernel, monkeypatch)
+    with monkeypatch.context() as patch, pytest.raises(WouldOpen):
+        patch.setattr(engine.records.settings, "forget", lambda _reason: None)
+        verbs[1]()
+    monkeypatch.undo()
+    assert engine.records.settings.all() != []
+    kernel.settings |= {FOUR: "1", SIX: "1"}
+    for verb in verbs[1:4]:
+        verb()
+        assert engine.reconcile() == []
+        assert doors(kernel) == set()
+    for verb in verbs[4:]:
+        verb()
+    assert engine.reconcile() == []
+    assert (kernel.settings[FOUR], kernel.settings[SIX]) == ("1", "1")
+    assert is_untouched(engine, kernel)
+
+
+def test_a_note_nothing_came_of_is_forgotten_by_a_pass(path, kernel, monkeypatch):
+    """Its process may have died before it set anything."""
+    beside_docker(kernel)
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, ROUTED)
+    verbs[0]()
+    without_nft(kernel, monkeypatch)
+    with monkeypatch.context() as patch, pytest.raises(WouldOpen):
+        patch.setattr(engine.records.settings, "forget", lambda _reason: None)
+        verbs[1]()
+    monkeypatch.undo()
+    engine, _ = parts(path, kernel)
+    assert engine.records.settings.all() != []
+    assert engine.reconcile() == []
+    assert is_untouched(engine, kernel)
+    assert kernel.settings.get(FOUR, "0") == "0"
+
+
+def test_what_the_administrator_switched_off_again_stays_off(path, kernel):
+    beside_docker(kernel)
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED):
+        verb()
+    assert (kernel.settings[FOUR], doors(kernel)) == ("1", {"ip"})
+    kernel.settings[FOUR] = "0"
+    assert engine.reconcile() == []
+    assert kernel.settings[FOUR] == "0"
+    assert is_untouched(engine, kernel)
