@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kinds import need
+from tests.kinds import left_out, need
 from underlay.records import Records
 
 LONGEST_FIRST = "uml", "docker"
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with what takes longest and mostly waits: kernels, then engines."""
+def pytest_collection_modifyitems(config, items):
+    """Begin with what takes longest and mostly waits: kernels, then engines.
+
+    Leave out what needs something that this kernel is known not to have.
+    """
+    lost = [item for item in items if left_out(needed(item))]
+    if lost:
+        config.hook.pytest_deselected(items=lost)
+        items[:] = [item for item in items if item not in lost]
     turns = {name: turn for turn, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: turns.get(item.path.parent.name, len(turns)))
 
 
 def pytest_runtest_setup(item):
-    """Before any fixture: a lab host need not boot for a test that is skipped.
+    """Before any fixture: a lab host need not boot for a test that is skipped."""
+    for kind in needed(item):
+        need(kind)
 
-    The fake kernel has every kind.
-    """
+
+def needed(item):
+    """What a test must have of its kernel; the fake one has everything."""
     if getattr(getattr(item, "callspec", None), "params", {}).get("kernel") == "fake":
-        return
-    for mark in item.iter_markers("needs"):
-        for kind in mark.args:
-            need(kind)
+        return []
+    return [kind for mark in item.iter_markers("needs") for kind in mark.args]
 
 
 @pytest.fixture

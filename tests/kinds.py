@@ -1,13 +1,15 @@
-"""Which kinds of link this kernel has, and tests that need one.
+"""What this kernel has, kinds of link and nftables, and tests that need it.
 
 A test that cannot run here says so, and where it does run; where it must run,
-as inside the kernels of tests/uml, it fails instead.
+as inside the kernels of tests/uml, it fails instead. What these kernels cannot have
+is left out of the tests that are run there.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 
 import pytest
@@ -19,22 +21,35 @@ WORDS = {
     "vlan": "link p name x type vlan id 2",
     "dummy": "name x type dummy",
     "bond": "name x type bond",
+    "ifb": "name x type ifb",
+    "vxlan": "name x type vxlan id 5 dstport 4789",
 }
+NFTABLES = "nftables"  # the program, and a kernel with families of tables
 
 
 def need(kind: str) -> None:
-    """Skip the running test if this kernel has no such links; fail if it must."""
+    """Skip the running test if there is no such thing here; fail if it must be."""
     if has(kind):
         return
-    why = f"this kernel has no {kind}; tests/uml runs this test on kernels that have it"
+    why = f"this kernel has no {kind}"
+    if kind != NFTABLES:
+        why += "; tests/uml runs this test on kernels that have it"
     if kind in os.environ.get("UNDERLAY_MUST_HAVE", "").split(","):
         pytest.fail(why)
     pytest.skip(why)
 
 
+def left_out(kinds: Iterable[str]) -> bool:
+    """Whether a test that needs these is not to be run at all on this kernel."""
+    return not set(kinds).isdisjoint(os.environ.get("UNDERLAY_LACKS", "").split(","))
+
+
 @cache
 def has(kind: str) -> bool:
-    """Whether such a link can be made, tried in a namespace of its own."""
+    """Whether such a link, or a table, can be made in a namespace of its own."""
+    if kind == NFTABLES:
+        words = ["unshare", "--net", "nft", "add", "table", "ip", "x"]
+        return not subprocess.run(words, check=False, capture_output=True).returncode
     lines = f"link add p type veth peer name q\nlink add {WORDS[kind]}\n"
     done = subprocess.run(
         ["unshare", "--net", "ip", "-batch", "-"],

@@ -88,6 +88,7 @@ def test_the_host_end_of_a_port_has_no_address_of_its_own(engine):
     assert ip("-o", "addr", "show", "dev", Owner("n1", "e1").host_end.device) == ""
 
 
+@pytest.mark.needs("ifb")
 def test_bridges_of_containers_are_told_from_those_that_lead_out_by_what_is_in_them():
     net.ip(
         *(f"link add {name} type bridge" for name in ("shop", "br-lan", "way", "vms")),

@@ -17,6 +17,8 @@ from underlay.model import Endpoint
 from underlay.modes import routed, shim
 from underlay.objects import Owner
 
+pytestmark = pytest.mark.needs("nftables")
+
 SHIM = Owner(shared="shim/eth0").device
 PAIR = Owner("n1", "e1").host_end.device
 HEARD, SAID = (f"netdev underlay {way}-{SHIM}" for way in ("ingress", "egress"))

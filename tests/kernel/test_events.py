@@ -305,9 +305,12 @@ def test_an_overflow_means_that_anything_may_have_changed(make, monkeypatch):
     try:
         hearing.listener.watch(path(sandbox))
         storm = [f"addr add 10.0.0.{n}/32 dev lo" for n in range(250)]
-        assert None in hearing.upon(*storm, here=sandbox)
-        # Whether it still has its number, the overflow may have hidden.
-        assert hearing.upon("link set lo mtu 1300", here=sandbox) == {""}
+        told = hearing.upon(*storm, here=sandbox)
+        assert None in told
+        # Whether it still has its number, the overflow may have hidden: it counts once
+        # as the host, by what was left of the storm or by this.
+        later = hearing.upon("link set lo mtu 1300", here=sandbox)
+        assert later <= {""} <= told | later
         hearing.listener.watch(path(sandbox))
         told = hearing.upon("link set lo mtu 1400", here=sandbox)
         assert told == {path(sandbox)}
@@ -315,6 +318,7 @@ def test_an_overflow_means_that_anything_may_have_changed(make, monkeypatch):
         hearing.close()
 
 
+@pytest.mark.needs("nftables")
 def test_changed_tables_of_the_host_are_heard_and_looks_at_them_are_not(hearing):
     def done(*words):
         hearing.told.clear()

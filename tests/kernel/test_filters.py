@@ -22,6 +22,8 @@ from underlay.plan import plan
 from underlay.steps import Amend, Create
 from underlay.wanted import Wanted
 
+pytestmark = pytest.mark.needs("nftables")
+
 
 def nft(*words):
     done = subprocess.run(["nft", *words], capture_output=True, text=True, check=True)

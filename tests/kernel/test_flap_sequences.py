@@ -34,7 +34,7 @@ SEQUENCES, BATCHES = int(os.environ.get("UNDERLAY_FLAPS", "120")), 10
 # Passes until nothing is left to do, once the administrator has put his things back.
 QUIET_PASSES = 6
 
-pytestmark = pytest.mark.needs("macvlan")
+pytestmark = pytest.mark.needs("macvlan", "nftables")
 
 # Of each network: its options, and what is asked of IPAM for it.
 NETWORKS = {

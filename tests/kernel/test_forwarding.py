@@ -24,6 +24,7 @@ FORWARDING = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwa
 PEERS = {"a": ("10.1.0.2", "fd01::2"), "b": ("10.2.0.2", "fd02::2")}
 
 
+@pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_chain_is_known_again_and_follows_the_bridges_that_others_have(family):
@@ -80,6 +81,7 @@ def reaches(tag, address):
     return subprocess.run(asked, check=False).returncode == 0
 
 
+@pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
 def test_strangers_reach_each_other_only_where_the_host_routed_before(
     tmp_path, strangers
@@ -111,6 +113,7 @@ def value(path):
         return file.read().strip()
 
 
+@pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
 def test_an_iptables_that_hangs_costs_a_start_its_time_once_and_others_none(
     tmp_path, monkeypatch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.kernel.conftest import ip
@@ -29,3 +31,8 @@ def test_a_kind_that_is_not_there_is_a_skip_unless_it_must_be_there(monkeypatch)
     monkeypatch.setenv("UNDERLAY_MUST_HAVE", "macvlan,nosuch")
     with pytest.raises(pytest.fail.Exception, match="this kernel has no nosuch"):
         need("nosuch")
+
+
+def test_nothing_is_left_out_that_is_there():
+    lacking = os.environ.get("UNDERLAY_LACKS", "")
+    assert not any(has(kind) for kind in lacking.split(",") if kind)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes import Clock, engine_on
 from tests.kernel.docking import Room, Wire, calm
+from tests.kinds import has
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.ipam import Ipam
@@ -19,6 +20,7 @@ from underlay.objects import Neighbour
 
 # Of the wire's own subnets, the host's and the neighbour's addresses left out.
 POOLS = ("10.0.0.128/27", "10.0.0.129"), ("fd00::1:0/112", "fd00::1:1")
+FORWARDING = "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"
 NEW, WRONG = "02:00:00:00:00:99", "02:00:00:00:00:66"
 
 
@@ -75,6 +77,9 @@ class Host:
 def host(request, records):
     request.getfixturevalue("namespace")
     wire = Wire()
+    if not has("nftables"):  # the host must forward already then: E-404
+        for path in FORWARDING:
+            (SYSCTLS / path).write_text("1")
     yield Host(records, wire)
     wire.far.close()
 

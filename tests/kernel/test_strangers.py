@@ -83,6 +83,7 @@ def all_there_is():
     return found | {"nft": nft("list", "ruleset")}
 
 
+@pytest.mark.needs("nftables", "vxlan")
 def test_strangers_survive_passes_verbs_and_the_last_network(records):
     put_strangers()
     before = all_there_is()
@@ -104,6 +105,7 @@ def test_strangers_survive_passes_verbs_and_the_last_network(records):
     assert all_there_is() == before
 
 
+@pytest.mark.needs("nftables", "vxlan")
 def test_chains_of_ours_come_and_go_in_tables_that_others_have_as_well():
     put_strangers()
     device = Owner(shared="shim/eth0").device
@@ -119,6 +121,7 @@ def test_chains_of_ours_come_and_go_in_tables_that_others_have_as_well():
     assert nft("list", "ruleset") == before
 
 
+@pytest.mark.needs("nftables")
 def test_a_chain_of_ours_that_somebody_emptied_is_still_ours():
     device = Owner(shared="shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire9")

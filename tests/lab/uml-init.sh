@@ -32,11 +32,12 @@ mount -t hostfs none -o "$kernel/modules" /lib/modules
 mount -t hostfs none -o "$exchange" "$exchange"
 mount -t tmpfs disks "$disks" # an overlay cannot have its upper layer on an overlay
 
-for module in macvlan ipvlan dummy 8021q veth bridge; do
+for module in macvlan ipvlan dummy 8021q veth bridge tun vxlan; do
     "$kernel/busybox" modprobe "$module"
 done
-# Without the bond that it else makes by itself.
+# Without the devices that they else make by themselves.
 "$kernel/busybox" modprobe bonding max_bonds=0
+"$kernel/busybox" modprobe ifb numifbs=0
 ip link set lo up
 echo uml >/proc/sys/kernel/hostname
 # What a command that hangs has said so far is to be seen outside.

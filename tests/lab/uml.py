@@ -21,7 +21,9 @@ KERNELS = {"6.1": "bookworm", "7.2": "sid"}
 PACKAGES = ["user-mode-linux", "busybox-static", "libc6", "patchelf"]
 INIT = Path(__file__).with_name("uml-init.sh")
 # What no test in there is skipped for. The kernel calls the module of vlan 8021q.
-KINDS = "macvlan,ipvlan,vlan,dummy,bond"
+KINDS = "macvlan,ipvlan,vlan,dummy,bond,ifb,vxlan"
+# Of nftables they have only the core, without a family of tables.
+LACKS = "nftables"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "ld-linux-x86-64.so.2"
 
@@ -66,6 +68,7 @@ def _write_command(file: Path, argv: Sequence[str], env: Mapping[str, str]) -> N
         "TERM": "dumb",
         "UNDERLAY_LAB_CACHE": str(cache()),
         "UNDERLAY_MUST_HAVE": KINDS,
+        "UNDERLAY_LACKS": LACKS,
         # These kernels lack what NAT needs.
         "UNDERLAY_LAB_DOCKERD_ARGS": "--bridge=none --iptables=false --ip6tables=false",
         **env,

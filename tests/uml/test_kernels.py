@@ -1,7 +1,8 @@
 """Tests of this suite again, inside kernels that have what this machine's may lack.
 
 Here they can neither be skipped nor lost: the kernels have every kind of link, and
-a kernel that does not boot is a failure.
+a kernel that does not boot is a failure. Only what needs nftables, by its mark, is left
+out: of that these kernels have only the core, without a family of tables.
 """
 
 from __future__ import annotations
@@ -13,14 +14,6 @@ import pytest
 
 from tests.lab import uml
 
-# Of nftables these kernels have only the core, without a family of tables.
-NO_TABLES = (
-    "--ignore=tests/kernel/test_drift.py",
-    "--ignore=tests/kernel/test_filters.py",
-    "--ignore=tests/kernel/test_flap_sequences.py",
-    "--deselect=tests/kernel/test_events.py"
-    "::test_changed_tables_of_the_host_are_heard_and_looks_at_them_are_not",
-)
 # Of no kernel in particular, and slow on one processor.
 NO_CHURN = "--ignore=tests/kernel/test_churn.py"
 # In the old kernel a process takes 40 ms: whole stories are told in the new one.
@@ -51,7 +44,7 @@ def passed(name, *words, memory="2G", timeout=1200):
 @pytest.mark.timeout(1260)
 @pytest.mark.parametrize("name", uml.KERNELS)
 def test_the_kernel_tests_pass(name):
-    passed(name, "tests/kernel", *NO_TABLES, NO_CHURN, *SHORTER.get(name, ()))
+    passed(name, "tests/kernel", NO_CHURN, *SHORTER.get(name, ()))
 
 
 @pytest.mark.timeout(1260)
