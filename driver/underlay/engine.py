@@ -182,7 +182,7 @@ class Engine:
                 return
             self._takeovers.confirm(found)
             self.records.networks.add(network)
-            tenures.bind_claims(self.records, network)
+            tenures.bind_claims(self.records, network, self.living.seen)
 
     def _is_known(self, network: Network) -> bool:
         """Tell whether a network is on record; raise Conflict if it cannot be.

@@ -36,7 +36,7 @@ class Living:
 
     records: Records
     kept: tuple[standins.Seen, ...] = ()
-    _seen: frozenset[Address] = frozenset()
+    seen: frozenset[Address] = frozenset()
     _endpoints: set[str] = field(default_factory=set)
     _addresses: set[Place] = field(default_factory=set)
     _gone: set[str | Place] = field(default_factory=set)
@@ -57,7 +57,7 @@ class Living:
             for interface in endpoint.addresses
         }
         with self._lock:
-            self.kept, self._seen = (), frozenset()
+            self.kept, self.seen = (), frozenset()
             self._endpoints = {e for e in view.endpoints if e not in self._gone}
             self._addresses = {a for a in addresses if a not in self._gone}
 
@@ -77,7 +77,7 @@ class Living:
         """Note whose devices were seen with which addresses, until Docker is asked."""
         with self._lock:
             self.kept = tuple(kept)
-            self._seen = frozenset(address for _, address in kept)
+            self.seen = frozenset(address for _, address in kept)
             self._endpoints |= {owner.endpoint for owner, _ in kept}
 
     def forget(self, gone: str | Place) -> None:
@@ -99,7 +99,7 @@ class Living:
             return False
         if not tenure.endpoint:
             place = claim.pool.domain, tenure.address
-            return place in self._addresses or tenure.address in self._seen
+            return place in self._addresses or tenure.address in self.seen
         networks, endpoint = self.records.networks, tenure.endpoint
         return (
             networks.endpoint(endpoint) is not None

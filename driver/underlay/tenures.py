@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from underlay.errors import NotGiven
 from underlay.model import Address, Claim, Endpoint, Network, Role, Tenure
 from underlay.modes import mode_of
 from underlay.records import Records
 
 
-def bind_claims(records: Records, network: Network) -> None:
+def bind_claims(
+    records: Records, network: Network, kept: Collection[Address] = ()
+) -> None:
     """Note which claims a new network was created with.
 
     Docker names no pool here. A claim without network that holds just what this
     network reserves is the one, or as good as it: aux addresses came to IPAM
     looking like any `--ip`, and are told apart from now on. Engines before 28 ask for
-    a gateway before they name the mode; where none is needed, it is given back.
+    a gateway before they name the mode; where none is needed, it is given back. `kept`
+    are addresses that a claim may hold beside, because devices were seen to have them.
     """
     addresses = records.addresses
     mode = mode_of(network.options)
@@ -22,7 +27,15 @@ def bind_claims(records: Records, network: Network) -> None:
         keeps = mode.keeps_gateway(network.options, segment.subnet.version)
         reserved = {segment.gateway, *segment.aux} - {None}
         claims = addresses.unbound_claims(segment.subnet) if segment.pooled else []
-        held = {claim.id: addresses.live_of_claim(claim.id) for claim in claims}
+        beside = set(kept) - reserved
+        held = {
+            claim.id: [
+                tenure
+                for tenure in addresses.live_of_claim(claim.id)
+                if tenure.address not in beside
+            ]
+            for claim in claims
+        }
         alike = [c for c in claims if {t.address for t in held[c.id]} == reserved]
         for claim in alike[:1]:
             addresses.bind(claim.id, network.id)

@@ -13,7 +13,7 @@ from underlay.cleanup import Cleanup
 from underlay.errors import AddressTaken, UnknownPool
 from underlay.ipam import Ipam
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Link, Owner
+from underlay.objects import Link, Owner, Route
 from underlay.recovery import Recovery
 from underlay.steps import Delete
 from underlay.views import DockerContainer, DockerEndpoint, DockerNetwork, DockerView
@@ -371,6 +371,21 @@ def test_addresses_of_living_containers_are_kept_before_docker_was_asked(house):
     assert str(house.ipam.request_address(pool, "", "").ip) == "10.0.0.4"
     given = [str(house.ipam.request_address(lab, "", "").ip) for _ in range(3)]
     assert given == ["10.0.0.1", "10.0.0.2", "10.0.0.4"]
+
+
+def test_a_new_network_has_its_pool_though_an_address_of_that_is_kept(house):
+    """It had none: no blackhole, and nothing to give back when it is removed."""
+    house.kernel.inside = {Owner("n0", "e0").mark: (ip_address("10.0.0.5"),)}
+    house.recovery.begin()
+    pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
+    house.ipam.request_gateway(pool, "10.0.0.1")
+    segments = (Segment(SUBNET, GATEWAY, (), pooled=True),)
+    house.engine.create_network(Network("n1", {"mode": "routed"}, segments=segments))
+    assert house.records.addresses.claim(pool).network == "n1"
+    assert any(isinstance(o, Route) for o in house.kernel.others.values())
+    held = house.records.addresses.live_of_claim(pool)
+    roles = {(str(t.address), t.role) for t in held}
+    assert roles == {("10.0.0.1", "gateway"), ("10.0.0.5", "endpoint")}
 
 
 def test_an_address_kept_for_a_container_is_held_by_its_network_once_that_is_known(
