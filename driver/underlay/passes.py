@@ -322,7 +322,7 @@ class Passes:
         found: dict[Owner, list[Step]] = {}
         turns: dict[Owner, int] = {}
         concerned = self.builder.all_owners(only) if only else set()
-        for turn, step in enumerate(self.preview(joined, learning=True)):
+        for turn, step in enumerate(self._differing(joined)):
             owner = (step.object.owner or Owner()).whole
             if only in (None, owner.network) or owner in concerned:
                 steps = found.setdefault(owner, [])
@@ -330,6 +330,18 @@ class Passes:
                     turns[owner] = turn
                 steps.append(step)
         return {owner: found[owner] for owner in sorted(found, key=turns.__getitem__)}
+
+    def _differing(self, joined: Collection[Endpoint] | None) -> list[Step]:
+        """Return the steps to take: what a verb built or dropped meanwhile is none.
+
+        The look comes before the reading: what changed in between differs once only.
+        """
+        version = self.records.version()
+        steps = self.preview(joined, learning=True)
+        if not steps or self.records.version() == version:
+            return list(steps)
+        keys = {step.object.key for step in steps}
+        return [step for step in self.preview(joined) if step.object.key in keys]
 
     def _forgive(
         self,

@@ -13,7 +13,7 @@ from underlay.kernel import Kernel
 from underlay.learning import Learning
 from underlay.ledger import Ledger
 from underlay.model import Endpoint
-from underlay.objects import Link, Object, Owner, Sysctl
+from underlay.objects import Link, Object, Owner, Permit, Sysctl
 from underlay.once import Once
 from underlay.parents import Parents
 from underlay.records import Records
@@ -105,7 +105,8 @@ class Settling:
         rest = [step for step in steps if not is_by_program(step)]
         if self.builder.forwarding.asked:  # by somebody who is not on record yet
             late = [step for step in late if not isinstance(step, Delete)]
-        self._take(owner, late, outcome, patient=patient)
+        due = filter(self._is_due, late)
+        self._take(owner, due, outcome, patient=patient)
         is_done = not rest
         # What is noted of it may not be written in the end.
         with self.once.trying("what is noted with a repair"), self.records.alone():
@@ -113,6 +114,20 @@ class Settling:
                 self._settle(owner, rest, outcome, patient=patient)
                 is_done = True
         return is_done
+
+    def _is_due(self, step: Step) -> bool:
+        """Tell whether a step by a program is to be taken still.
+
+        A verb may be at it just now, or may have done it since the look.
+        """
+        made, builder = step.object, self.builder
+        if not isinstance(step, Delete):
+            wanted = builder.wanted_of(made.owner or Owner()).objects
+            return made.key in {o.key for o in wanted + builder.forwarding.chains()}
+        kernel = self.kernel
+        is_permit = isinstance(made, Permit)
+        seen = kernel.permits(()) if is_permit else kernel.observe()
+        return made.key in {o.key for o in seen}
 
     def _is_stale(self, version: tuple[int, int] | None) -> bool:
         return version is not None and version != self.records.version()

@@ -21,7 +21,7 @@ from underlay.failures import KernelRefused
 from underlay.model import Endpoint, Network, Segment
 from underlay.objects import Chain, Link, Neighbour, Owner, Permit, Route, Sysctl
 from underlay.records import Records
-from underlay.steps import Amend, Create
+from underlay.steps import Amend, Create, Delete
 
 HERE = ip_interface("10.0.0.9/24"), ip_interface("fd00::9/64")
 
@@ -596,3 +596,50 @@ def test_the_host_s_end_of_a_container_nobody_knows_is_left_alone(path, kernel):
     assert owner.host_end.device in kernel.links
     (trouble,) = lost.records.notes.troubles()
     assert "E-401" in trouble.text
+
+
+def meanwhile(kernel, act):
+    """Have something done once, when a pass has looked at the host."""
+    observe = kernel.observe
+
+    def overtaken(names=None):
+        seen = observe(names)
+        if names is None:
+            kernel.observe = observe
+            act()
+        return seen
+
+    kernel.observe = overtaken
+
+
+@pytest.mark.parametrize("options", [ROUTED, MACVLAN], ids=["routed", "macvlan"])
+def test_what_a_verb_does_beside_a_pass_is_no_repair(tmp_path, options):
+    """A start, and a removal: each after the look of a pass at the host."""
+    kernel = FakeKernel()
+    kernel.here = {"eth0": HERE}
+    engine, ipam = parts(tmp_path / "underlay.db", kernel)
+    verbs = life(engine, ipam, options)
+    verbs[0]()
+    for verb in (verbs[1], verbs[4]):
+        meanwhile(kernel, verb)
+        assert engine.reconcile() == []
+        assert [str(entry.step) for entry in engine.records.repairs.latest(99)] == []
+        assert engine.preview() == ()
+
+
+def test_a_rule_that_a_verb_is_just_making_is_not_deleted(tmp_path):
+    """Nor is one made for who left since: programs run outside of the lock."""
+    kernel = FakeKernel()
+    engine, ipam = parts(tmp_path / "underlay.db", kernel)
+    verbs = life(engine, ipam, ROUTED)
+    verbs[0]()
+    verbs[1]()
+    settling = engine.passes._settling
+    rules = [o for o in kernel.others.values() if isinstance(o, Permit | Chain)]
+    made = [Create(o) for o in rules if o.owner]
+    assert made
+    assert all(map(settling._is_due, made))
+    verbs[4]()
+    verbs[5]()
+    assert not any(map(settling._is_due, made))
+    assert not any(settling._is_due(Delete(o)) for o in rules)

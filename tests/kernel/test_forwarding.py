@@ -14,8 +14,10 @@ from tests.engine.test_host_parts import ROUTED, life, parts
 from tests.kernel.conftest import ip
 from tests.lab import net
 from underlay.forwarding import chain, is_door
+from underlay.kernel import iptables, nftables
 from underlay.kernel.netlink import Netlink
 from underlay.model import FAMILIES
+from underlay.objects import GOT, SENT, Permit
 from underlay.plan import plan
 from underlay.steps import Amend, Create, Delete
 from underlay.wanted import Wanted
@@ -39,6 +41,41 @@ def test_the_chain_is_known_again_and_follows_the_bridges_that_others_have(famil
     assert plan(Wanted((many,)), Netlink().observe()) == ()
     kernel.apply(Delete(many))
     assert not any(is_door(o) for o in Netlink().observe())
+
+
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rule_that_goes_by_itself_meanwhile_is_no_error(family, monkeypatch):
+    """A verb and a pass may be at it at once."""
+    tool = "iptables" if family == 4 else "ip6tables"
+    subprocess.run([tool, "-N", "DOCKER-USER"], check=True)
+    rules, change = [Permit(family, match) for match in (SENT, GOT)], iptables._change
+    for rule in rules:
+        iptables.create(rule)
+
+    def overtaken(*asked):
+        monkeypatch.undo()
+        iptables.delete(rules[0])
+        change(*asked)
+
+    monkeypatch.setattr(iptables, "_change", overtaken)
+    iptables.delete(rules[0])
+    assert set(iptables.permits(())) == {rules[1]}
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_table_that_goes_by_itself_meanwhile_is_no_error(monkeypatch):
+    made, listed = chain(4, (), ()), nftables._list
+    nftables.create(made)
+
+    def overtaken(*what):
+        subprocess.run(["nft", "delete", "table", "ip", "underlay"], check=True)
+        return listed(*what)
+
+    monkeypatch.setattr(nftables, "_list", overtaken)
+    nftables.delete(made)
+    monkeypatch.undo()
+    assert list(nftables.chains()) == []
 
 
 @pytest.fixture

@@ -82,16 +82,30 @@ def create(wanted: Permit, inward: Collection[str] = ()) -> None:
 
 
 def delete(doomed: Permit) -> None:
-    """Take a rule of ours away, with what goes with it; raises OSError."""
+    """Take a rule of ours away, with what goes with it; raises OSError.
+
+    What somebody else takes away meanwhile is no error: a verb and a pass may both be
+    at it.
+    """
     with command.within():
-        found = _chain(doomed.family)
-        tool, rules = found or ("", [])
-        gone = [
-            _deleted(match, verdict)
-            for match, verdict in _ours(rules)
-            if doomed.match == match or _goes_with(match, doomed.match)
-        ]
-        _change(tool, gone)
+        tool, due = _going(doomed)
+        try:
+            _change(tool, due)
+        except OSError:
+            tool, left = _going(doomed)
+            if left == due:
+                raise
+            _change(tool, left)
+
+
+def _going(doomed: Permit) -> tuple[str, list[str]]:
+    """Return by which tool a rule goes, and what of it is there, as lines."""
+    tool, rules = _chain(doomed.family) or ("", [])
+    return tool, [
+        _deleted(match, verdict)
+        for match, verdict in _ours(rules)
+        if doomed.match == match or _goes_with(match, doomed.match)
+    ]
 
 
 def _goes_with(match: str, doomed: str) -> bool:

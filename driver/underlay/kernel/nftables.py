@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import json
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from underlay.kernel import command
@@ -30,6 +32,8 @@ _NAMES = {
     "ip6": re.compile(rf"door-{PREFIX}[0-9a-f]{{12}}"),
     "netdev": re.compile(rf"(ingress|egress)-{PREFIX}[0-9a-f]{{12}}"),
 }
+# A table that was seen to be empty may not get a chain before it is deleted.
+_locks = {family: threading.Lock() for family in _NAMES}
 _MARK = re.compile(rf"{MARK}[0-9a-f]{{16}}")
 
 
@@ -98,18 +102,18 @@ def create(chain: Chain) -> None:
         f"add chain {where} {{ type {chain.hooked}; }}",
         *rules,
     ]
-    _run("-f", "-", script="\n".join(script))
+    with _locks[chain.family]:
+        _run("-f", "-", script="\n".join(script))
 
 
 def delete(chain: Chain) -> None:
     """Remove a chain, and the table if that is then empty; raises OSError."""
-    try:
+    # What is gone already, chain or table, is as it should be.
+    with _locks[chain.family], suppress(FileNotFoundError):
         _run("delete", "chain", chain.family, TABLE, chain.name)
-    except FileNotFoundError:
-        return
-    left = _list("table", chain.family, TABLE)
-    if not any(found.keys() - {"metainfo", "table"} for found in left):
-        _run("delete", "table", chain.family, TABLE)
+        left = _list("table", chain.family, TABLE)
+        if not any(found.keys() - {"metainfo", "table"} for found in left):
+            _run("delete", "table", chain.family, TABLE)
 
 
 def _list(*what: str) -> list[dict[str, Any]]:
