@@ -263,6 +263,7 @@ class TakeoverUnasked(Invalid):
     text = (
         "mode=bridge with parent={parent} makes a bridge of underlay in the place of"
         " {parent}, and moves the host's own addresses and routes from {parent} to it."
+        " If that bridge is there already, this network joins it, and nothing moves."
         " If that is what you want, add -o takeover=yes. Other drivers mean macvlan"
         " by mode=bridge: each container gets a device of its own on {parent}, and the"
         " host keeps its addresses there. For that, leave mode=bridge out, or use -o"

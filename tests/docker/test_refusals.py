@@ -223,6 +223,7 @@ CASES = [
         net("-o", "mode=bridge"),
         "E-152 mode=bridge with parent=eth0 makes a bridge of underlay in the place of"
         " eth0, and moves the host's own addresses and routes from eth0 to it. If that"
+        " bridge is there already, this network joins it, and nothing moves. If that"
         " is what you want, add -o takeover=yes. Other drivers mean macvlan by"
         " mode=bridge: each container gets a device of its own on eth0, and the host"
         " keeps its addresses there. For that, leave mode=bridge out, or use -o"

@@ -321,6 +321,14 @@ def test_nothing_is_taken_over_by_a_word_that_is_macvlan_s_elsewhere(records):
     assert records.networks.all() == records.takeovers.all() == []
 
 
+def test_a_further_network_needs_that_word_and_is_told_that_nothing_moves(records):
+    kernel, engine, _ = taken_over(records)
+    steps, now = kernel.steps, standing(kernel)
+    with pytest.raises(TakeoverUnasked, match=r"joins it, and nothing moves\. If that"):
+        engine.create_network(replace(ON, id="n2", options=UNASKED))
+    assert (kernel.steps, standing(kernel)) == (steps, now)
+
+
 def test_a_network_of_before_that_word_works_on(records):
     kernel, engine, time = taken_over(records)
     engine.delete_endpoint("n1", "e1")
