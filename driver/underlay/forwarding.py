@@ -128,6 +128,7 @@ class Forwarding:
     def note(self, settings: Collection[Setting]) -> None:
         """Note which forwarding was found off, and is to be switched on next."""
         with self._lock:
+            self._only_noted -= {s.reason for s in settings}
             self._only_noted |= {s.reason for s in settings if is_switched_on(s)}
 
     def is_by_others(self, reason: str) -> bool:

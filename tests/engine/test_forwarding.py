@@ -354,6 +354,7 @@ def test_forwarding_the_administrator_switched_on_first_is_theirs(
         verb()
         assert engine.reconcile() == []
         assert doors(kernel) == set()
+    assert engine._builder.note_settings({"forwarding/4", "forwarding/6"}) == set()
     for verb in verbs[4:]:
         verb()
     assert engine.reconcile() == []
