@@ -110,6 +110,8 @@ class Cleanup:
                 owner = Owner(known.network if known else "", endpoint)
                 yield key, (owner, partial(self._free_endpoint, endpoint))
         for tenure in self.records.addresses.unattended():
+            if self._is_creating(tenure.claim):
+                continue  # an aux address, which Docker asks for like any other
             key = f"address {tenure.address} since {tenure.id}"
             if tenure.address not in view.addresses and (
                 self._between_strikes(key) or tenure.address not in self._in_sandboxes()
@@ -206,8 +208,18 @@ class Cleanup:
             idle = [c for c in claims if self._is_idle(c, listed)]
             yield from idle[: max(0, len(claims) - len(listed))]
 
+    def _is_creating(self, identity: str) -> bool:
+        """Tell whether a claim is of a network that Docker is still creating.
+
+        Docker knows its PoolID then, and does not list the network yet.
+        """
+        claim = self.records.addresses.claim(identity)
+        return claim is not None and self.ipam.is_creating(claim)
+
     def _is_idle(self, claim: Claim, listed: list[DockerNetwork]) -> bool:
         if claim.network and self.records.networks.get(claim.network):
+            return False
+        if self.ipam.is_creating(claim):
             return False
         known = {n.id for n in listed if self.records.networks.get(n.id)}
         theirs = [n.id for n in listed if n.id not in known]

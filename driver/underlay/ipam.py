@@ -79,13 +79,14 @@ class Ipam:
         first, last = pools.parse_range(span, wanted)
         identity = f"{domain}/{wanted}/{secrets.token_hex(6)}"
         self.records.check_there()
+        # Before it is on record: the clean-up may look as soon as it is.
+        self._note_made(identity)
         with self.records.writing():
             known = self.records.addresses.pool(domain, wanted)
             pool = known or self._new_pool(domain, wanted)
             self.records.addresses.add_claim(identity, pool, first, last, self.clock())
             if not known:
                 standins.keep(self.records, self.living.kept, self.clock(), pool)
-        self._note_made(identity)
         return Claim(identity, pool, first, last)
 
     def _note_made(self, claim: str) -> None:
@@ -95,6 +96,10 @@ class Ipam:
                 break  # they are in the order in which they were made
             self._made.pop(known, None)
         self._made[claim] = now
+
+    def forget_made(self) -> None:
+        """Note that dockerd has ended: no `docker network create` runs any more."""
+        self._made.clear()
 
     def __post_init__(self) -> None:
         self.records.endings.by("ReleasePool", self._release_pool)
@@ -300,18 +305,22 @@ class Ipam:
         """
         reserved = all(t.role == "aux" for t in holders)
         mine = any(t.claim == claim.id for t in holders)
-        return reserved and not mine and self._is_creating(claim, container)
+        return reserved and not mine and self.is_creating(claim, container)
 
     def _may_be_own_aux(self, claim: Claim, container: str) -> bool:
         """Tell whether a network being created keeps an address of the host out of use.
 
         As guides say it should. A container never gets one.
         """
-        return self._is_creating(claim, container, OWN_AUX_SECONDS)
+        return self.is_creating(claim, container, OWN_AUX_SECONDS)
 
-    def _is_creating(
-        self, claim: Claim, container: str, within: float = CREATING_SECONDS
+    def is_creating(
+        self, claim: Claim, container: str = "", within: float = CREATING_SECONDS
     ) -> bool:
+        """Tell whether the `docker network create` that made a claim may still run.
+
+        `within` so many seconds. What is asked for a `container` is part of none.
+        """
         made = self._made.get(claim.id, float("-inf"))
         creating = not claim.network and self.monotonic() - made < within
         return creating and not container

@@ -106,8 +106,8 @@ class Watchers:
             least=lambda: NAMES_SETTLE_SECONDS,
             retry=NAMES_RETRY_SECONDS,
         )
-        self._dockerd, self._period = parts.dockerd, settings.period
-        self._stopping = threading.Event()
+        self._dockerd, self._ipam = parts.dockerd, parts.ipam
+        self._stopping, self._period = threading.Event(), settings.period
         jobs = {
             "pass": self._pass.run,
             "names": self.names.run,
@@ -171,6 +171,7 @@ class Watchers:
             except Exception:
                 # Whatever dockerd sent, it must not end the listening for good.
                 log.exception("bug")
+            self._ipam.forget_made()
             pause = NAMES_RETRY_SECONDS * (1 + refused)
             self._stopping.wait(min(pause, self._period))
 

@@ -222,3 +222,24 @@ def test_dockerd_killed_in_the_middle_of_a_verb_leaves_all_agreed(site, verb):
     wrong = [struck(site, verb, n, kill_dockerd) for n in numbers]
     assert numbers
     assert not any(wrong), told(wrong)
+
+
+@pytest.mark.usefixtures("calm")
+def test_a_network_whose_creation_outlasts_the_grace_time_keeps_its_pools(site):
+    """Docker has its PoolIDs, and does not list it yet: the clean-up looks twice."""
+    labels = points(site, "network-create")
+    site.be(networks=())
+    site.service.arm(labels.index("CreateNetwork before programs") + 1, "hold")
+    with ThreadPoolExecutor(1) as pool:
+        creating = pool.submit(site.create, "lan")
+        wait_until(site.service.struck, 30)
+        # Docker is asked once a second.
+        time.sleep(GRACE_SECONDS + 3.0)
+        pools = site.service.status()["pools"]
+        site.service.disarm()
+        creating.result()
+    # The calm one's, and its own.
+    claims = sum(len(pool["claims"]) for pool in pools)
+    assert claims == 1 + len(site.networks["lan"][1])
+    site.run("c1")
+    site.check()

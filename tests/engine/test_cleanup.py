@@ -11,6 +11,8 @@ from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
 from underlay.cleanup import Cleanup
 from underlay.dockerd import view
+from underlay.ipam import CREATING_SECONDS
+from underlay.model import Segment
 from underlay.objects import Owner
 from underlay.views import DockerNetwork, DockerView
 
@@ -117,7 +119,7 @@ def test_an_address_without_endpoint_is_freed_unless_dockerd_knows_it(house):
     for wish in ("10.0.0.8", "10.0.0.9"):
         house.ipam.request_address(pool, wish, "")
     known = replace(ALIVE, addresses=frozenset({ip_address("10.0.0.9")}))
-    house.heed(known)
+    house.heed(known, after=CREATING_SECONDS)
     house.heed(known, after=GRACE)
     (claim,) = [house.records.addresses.claim(pool)]
     live = house.records.addresses.live_in(claim.pool.id)
@@ -199,7 +201,7 @@ def test_a_claim_that_no_network_came_of_is_given_up(house):
     house.ipam.request_pool("10.5.0.0/24", "", {}, 4)
     house.ipam.request_pool("10.0.0.0/24", "", {"domain": "lab"}, 4)
     house.ipam.request_pool("10.0.0.0/24", "", {}, 4)  # of Docker's own driver
-    house.heed(ALIVE)
+    house.heed(ALIVE, after=CREATING_SECONDS)
     assert len(house.records.addresses.pools()) == 3
     house.heed(ALIVE, after=GRACE)
     (left,) = house.records.addresses.pools()
@@ -300,3 +302,41 @@ def test_docker_s_description_is_read_with_all_that_may_be_missing():
     assert seen.addresses == {
         ip_address(a) for a in ("10.0.0.5", "10.0.0.1", "10.0.0.9")
     }
+
+
+def test_nothing_of_a_network_is_dead_while_docker_creates_it(records):
+    """That outlasted a short grace time: Docker got E-114 for the PoolID it was given.
+
+    An aux address is asked for like that of a container, and was freed as well.
+    """
+    house = House(records)
+    house.cleanup.grace = 1.0
+    claim = house.ipam.request_pool("10.5.0.0/24", "", {}, 4)
+    aux = house.ipam.request_address(claim.id, "10.5.0.1", "").ip
+    for _ in range(5):
+        house.heed(NOBODY, after=2)
+    segment = Segment(claim.pool.subnet, aux=(aux,), pooled=True)
+    house.engine.create_network(replace(LAN, id="n5", segments=(segment,)))
+    assert records.addresses.claim(claim.id).network == "n5"
+    assert str(house.ipam.request_address(claim.id, "", "")) == "10.5.0.2/24"
+
+
+def test_a_claim_of_a_creation_that_ended_with_dockerd_is_freed(records):
+    house = House(records)
+    house.cleanup.grace = 1.0
+    claim = house.ipam.request_pool("10.5.0.0/24", "", {}, 4)
+    house.heed(NOBODY, after=2)
+    house.ipam.forget_made()
+    house.heed(NOBODY, after=2)
+    assert records.addresses.claim(claim.id)
+    house.heed(NOBODY, after=2)
+    assert records.addresses.claim(claim.id) is None
+
+
+def test_a_claim_whose_creation_never_ends_is_freed_in_the_end(records):
+    house = House(records)
+    house.cleanup.grace = 1.0
+    claim = house.ipam.request_pool("10.5.0.0/24", "", {}, 4)
+    house.heed(NOBODY, after=CREATING_SECONDS)
+    house.heed(NOBODY, after=1)
+    assert records.addresses.claim(claim.id) is None

@@ -2,8 +2,9 @@
 
 A point is where it matters whether the process is still there: in a request of Docker,
 before the first thing it touches and after each: a COMMIT, a step of Netlink.apply, and
-each request to the kernel inside one that makes a link. (Before the second is after the
-first: what dies is memory, which nobody reads.) The pass and its like have no points.
+each request to the kernel inside one that makes a link; and where programs may run for
+what is about to be built, which is part of no transaction. (Before the second is after
+the first: what dies is memory, which nobody reads.) The pass and its like have none.
 
 In the folder $MORTAL_DIR `passed` has the label of every point since it was armed, one
 a line; `armed` says at which of them to do what, "3 die" or "3 hold"; `struck` is there
@@ -26,12 +27,14 @@ import flask
 
 import underlay.worker
 import underlay.wsgi  # noqa: F401 - before the fork, for speed
+from underlay.builder import Builder
 from underlay.cli import main
 from underlay.kernel import births
 from underlay.kernel.netlink import Netlink
 from underlay.objects import Link
 from underlay.records.database import Database
 from underlay.steps import Step
+from underlay.wanted import Wanted
 
 FOLDER = Path(os.environ["MORTAL_DIR"])
 ARMED, PASSED, STRUCK = FOLDER / "armed", FOLDER / "passed", FOLDER / "struck"
@@ -72,6 +75,7 @@ def touched(label: str, touch: Callable[[], Any]) -> Any:
 def wire_up() -> None:
     """Put points into the service."""
     apply, run, add, alter = Netlink.apply, Database.run, births.add, births.alter
+    preparing = Builder.preparing
 
     def mortal_apply(self: Netlink, step: Step) -> None:
         touched(str(step), lambda: apply(self, step))
@@ -94,7 +98,12 @@ def wire_up() -> None:
         alter(index, *change, up=up)
         inside(f"after link set of {index}")
 
+    def mortal_preparing(self: Builder, want: Wanted) -> Any:
+        point("before programs")
+        return preparing(self, want)
+
     Netlink.apply, Database.run = mortal_apply, mortal_run
+    Builder.preparing = mortal_preparing
     births.add, births.alter = mortal_add, mortal_alter
 
 
