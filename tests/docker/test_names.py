@@ -30,7 +30,7 @@ while True:
     s.sendto(head + asked[12:end] + record * is_a, who)
 """
 NO_WAY = ("gateway=none", "default_route=no")
-SAID = "outside names are resolved only with --dns and a name server of the segment"
+SAID = "resolves outside names only with --dns and a name server"
 
 
 @pytest.fixture(autouse=True)

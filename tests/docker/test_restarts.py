@@ -25,14 +25,14 @@ def test_no_packet_is_lost_while_the_service_is_away(site):
     site.network("lan", *RANGE)
     site.run("c1", "lan")
     sandbox = f"/proc/{site.host.pid_of('c1')}/ns/net"
-    ping = f"nsenter --net={sandbox} ping -q -i0.05 -c120 {GATEWAY4}"
+    ping = f"nsenter --net={sandbox} ping -q -i0.05 -c240 {GATEWAY4}"
     site.host.run("sh", "-c", f"{ping} >/run/flow 2>&1 </dev/null &")
     assert site.service.stop() == 0
     site.service.start()
     site.service.kill()
     site.service.start()
     assert "transmitted" not in site.host.run("cat", "/run/flow").stdout
-    wait_until(lambda: "loss" in site.host.run("cat", "/run/flow").stdout, 10)
+    wait_until(lambda: "loss" in site.host.run("cat", "/run/flow").stdout, 20)
     assert " 0% packet loss" in site.host.run("cat", "/run/flow").stdout
 
 
