@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 
 
 def since_boot() -> float:
@@ -11,3 +12,31 @@ def since_boot() -> float:
     Nobody sets this clock: not an administrator, not NTP after a boot without a clock.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(slots=True)
+class Recent:
+    """When things were noted, by their ids, for `seconds` each; safe for threads.
+
+    `now` is of the clock above, and never earlier than it was at the last call.
+    """
+
+    seconds: float
+    _noted: dict[str, float] = field(default_factory=dict)
+
+    def note(self, identity: str, now: float) -> None:
+        """Note a thing, and forget those that were noted too long ago."""
+        for known, noted in list(self._noted.items()):
+            if now - noted < self.seconds:
+                break  # they are in the order in which they were noted
+            self._noted.pop(known, None)
+        self._noted.pop(identity, None)  # noted again, it is the last in that order
+        self._noted[identity] = now
+
+    def age(self, identity: str, now: float) -> float:
+        """Return the seconds since a thing was noted, infinity if it is not known."""
+        return now - self._noted.get(identity, float("-inf"))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._noted.clear()

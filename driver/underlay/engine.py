@@ -10,7 +10,7 @@ from functools import cached_property
 from underlay import gateways, modes, pools, standins, tenures, uplink
 from underlay.announcer import Announcer
 from underlay.builder import Builder
-from underlay.clocks import since_boot
+from underlay.clocks import Recent, since_boot
 from underlay.errors import (
     BadMac,
     Conflict,
@@ -69,7 +69,7 @@ class Engine:
     clock: Callable[[], float]
     announcer: Announcer | None = None
     monotonic: Callable[[], float] = since_boot
-    _made: dict[str, float] = field(default_factory=dict, init=False)
+    _made: Recent = field(default_factory=lambda: Recent(LISTED_SECONDS), init=False)
     _going: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
@@ -265,21 +265,12 @@ class Engine:
             self.records.networks.add_endpoint(endpoint)
             tenures.begin(self.records, network, endpoint)
             standins.follow(self.records, endpoint)
-        self._note_made(endpoint.id)
+        self._made.note(endpoint.id, self.monotonic())
         return endpoint
-
-    def _note_made(self, identity: str) -> None:
-        now = self.monotonic()
-        for known, made in list(self._made.items()):
-            if now - made < LISTED_SECONDS:
-                break  # they are in the order in which they were made
-            self._made.pop(known, None)
-        self._made[identity] = now
 
     def is_young(self, identity: str) -> bool:
         """Tell whether this process made it, so lately that Docker may not list it."""
-        made = self._made.get(identity)
-        return made is not None and self.monotonic() - made < LISTED_SECONDS
+        return self._made.age(identity, self.monotonic()) < LISTED_SECONDS
 
     def delete_endpoint(self, network: str, identity: str) -> None:
         """Take an endpoint off the record, then drop its device; always succeeds."""
@@ -383,8 +374,9 @@ class Engine:
             return not (going or self.records.networks.has_remnant(identity))
         owner = Owner(endpoint.network, endpoint.id)
         # One that an earlier process made may have been made just before its end.
-        made = self._made.get(identity, self._began)
-        starting = self.monotonic() - made < STARTING_SECONDS
+        now = self.monotonic()
+        age = min(self._made.age(identity, now), now - self._began)
+        starting = age < STARTING_SECONDS
         if (
             not endpoint.sandbox
             or self.kernel.sandbox_lives(endpoint.sandbox)

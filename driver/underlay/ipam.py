@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
 from underlay import pools, standins, tenures
-from underlay.clocks import since_boot
+from underlay.clocks import Recent, since_boot
 from underlay.errors import (
     AddressTaken,
     BadValue,
@@ -63,7 +63,7 @@ class Ipam:
     living: Living
     monotonic: Callable[[], float] = since_boot
     _owed: dict[tuple[str, Address], float] = field(default_factory=dict)
-    _made: dict[str, float] = field(default_factory=dict)
+    _made: Recent = field(default_factory=lambda: Recent(CREATING_SECONDS))
 
     def request_pool(
         self, subnet: str, span: str, options: Mapping[str, str], family: int
@@ -80,7 +80,7 @@ class Ipam:
         identity = f"{domain}/{wanted}/{secrets.token_hex(6)}"
         self.records.check_there()
         # Before it is on record: the clean-up may look as soon as it is.
-        self._note_made(identity)
+        self._made.note(identity, self.monotonic())
         with self.records.writing():
             known = self.records.addresses.pool(domain, wanted)
             pool = known or self._new_pool(domain, wanted)
@@ -88,14 +88,6 @@ class Ipam:
             if not known:
                 standins.keep(self.records, self.living.kept, self.clock(), pool)
         return Claim(identity, pool, first, last)
-
-    def _note_made(self, claim: str) -> None:
-        now = self.monotonic()
-        for known, made in list(self._made.items()):
-            if now - made < CREATING_SECONDS:
-                break  # they are in the order in which they were made
-            self._made.pop(known, None)
-        self._made[claim] = now
 
     def forget_made(self) -> None:
         """Note that dockerd has ended: no `docker network create` runs any more."""
@@ -321,9 +313,8 @@ class Ipam:
 
         `within` so many seconds. What is asked for a `container` is part of none.
         """
-        made = self._made.get(claim.id, float("-inf"))
-        creating = not claim.network and self.monotonic() - made < within
-        return creating and not container
+        age = self._made.age(claim.id, self.monotonic())
+        return age < within and not claim.network and not container
 
     def _begin(
         self, claim: Claim, address: Address, role: Role, container: str = ""
