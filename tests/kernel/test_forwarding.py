@@ -43,6 +43,7 @@ def test_the_chain_is_known_again_and_follows_the_bridges_that_others_have(famil
     assert not any(is_door(o) for o in Netlink().observe())
 
 
+@pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_rule_that_goes_by_itself_meanwhile_is_no_error(family, monkeypatch):
@@ -63,6 +64,7 @@ def test_a_rule_that_goes_by_itself_meanwhile_is_no_error(family, monkeypatch):
     assert set(iptables.permits(())) == {rules[1]}
 
 
+@pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
 def test_a_table_that_goes_by_itself_meanwhile_is_no_error(monkeypatch):
     made, listed = chain(4, (), ()), nftables._list

@@ -19,12 +19,12 @@ def running(job, least=0.0, **times):
 
 def finish(loop, thread):
     loop.stop()
-    thread.join(timeout=5)
+    thread.join(timeout=30)
     assert not thread.is_alive()
 
 
 def wait_for(runs, count):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while len(runs) < count:
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -33,12 +33,12 @@ def wait_for(runs, count):
 def test_a_storm_that_does_not_end_costs_a_run_every_so_often():
     runs = []
     loop, thread = running(lambda: runs.append(time.monotonic()), least=0.1)
-    storm_ends = time.monotonic() + 0.5
-    while time.monotonic() < storm_ends:
+    storm_ends = time.monotonic() + 30
+    while len(runs) < 5:
+        assert time.monotonic() < storm_ends
         loop.wake()
         time.sleep(0.00005)
     finish(loop, thread)
-    assert len(runs) > 2
     assert all(later - earlier > 0.099 for earlier, later in pairwise(runs))
 
 
@@ -121,9 +121,8 @@ def test_a_job_that_wants_no_rest_has_one():
 def test_it_runs_at_start_and_every_period():
     runs = []
     loop, thread = running(lambda: runs.append(1), period=0.02)
-    time.sleep(0.3)
+    wait_for(runs, 4)
     finish(loop, thread)
-    assert len(runs) > 3
 
 
 def test_a_failure_is_said_once_and_the_loop_goes_on(caplog):
@@ -134,9 +133,8 @@ def test_a_failure_is_said_once_and_the_loop_goes_on(caplog):
         raise OSError("no dockerd")
 
     loop, thread = running(fail, period=0.01)
-    time.sleep(0.2)
+    wait_for(runs, 4)
     finish(loop, thread)
-    assert len(runs) > 3
     assert len([r for r in caplog.records if r.message == "job failed, retrying"]) == 1
 
 
@@ -149,7 +147,8 @@ def test_what_failed_is_tried_again_sooner_than_every_period():
             raise OSError("no dockerd")
 
     loop, thread = running(fail_at_first, retry=0.02)
-    time.sleep(0.3)
+    wait_for(runs, 3)
+    time.sleep(0.1)
     finish(loop, thread)
     assert len(runs) == 3
 
@@ -162,9 +161,8 @@ def test_a_bug_is_logged_and_the_loop_goes_on(caplog):
         raise ZeroDivisionError
 
     loop, thread = running(bug, period=0.01)
-    time.sleep(0.1)
+    wait_for(runs, 2)
     finish(loop, thread)
-    assert len(runs) > 1
     assert all(r.exc_info for r in caplog.records if r.levelname == "ERROR")
 
 
