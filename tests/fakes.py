@@ -6,12 +6,10 @@ import errno
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from underlay.announcer import Announcer
-from underlay.engine import Engine
-from underlay.failures import KernelRefused
-from underlay.ipam import Ipam
+from underlay.errors import KernelRefused
+from underlay.ipam.driver import Ipam
 from underlay.model import Address, Device, Interface, Setting, Standing
-from underlay.objects import (
+from underlay.model.objects import (
     HEEDED,
     Chain,
     Held,
@@ -22,8 +20,10 @@ from underlay.objects import (
     Port,
     Sysctl,
 )
+from underlay.model.steps import Amend, Create, Delete, Step
+from underlay.networks.driver import Engine
+from underlay.reconcile.announcer import Announcer
 from underlay.records import Records
-from underlay.steps import Amend, Create, Delete, Step
 
 ETH0 = Device("eth0", "", "52:54:00:00:00:01", 1500)
 BR0 = Device("br0", "bridge", "52:54:00:00:00:0b", 1500)

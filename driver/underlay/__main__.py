@@ -1,5 +1,5 @@
 """`python -m underlay` is the command `underlay`."""
 
-from underlay.cli import main
+from underlay.cli.commands import main
 
 main(prog_name="underlay")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from tests.bench.stage import Served, Stage
 from tests.bench.tables import Series
-from underlay.kernel import ip, links, namespaces, raw
+from underlay.kernel import ip, links, namespaces
+from underlay.kernel import rtnetlink as raw
 from underlay.model import Address as IpAddress
 from underlay.model import Endpoint
-from underlay.objects import Address, Owner, Route
+from underlay.model.objects import Address, Owner, Route
 
 POLL_SECONDS, LONGEST_SECONDS, ATTEMPTS = 0.002, 20.0, 3
 _GETROUTE, _NEWROUTE, _DELLINK = 26, 24, 17

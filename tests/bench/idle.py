@@ -16,10 +16,10 @@ from pathlib import Path
 
 from tests.bench.memory import high_water
 from tests.bench.tables import Series
-from underlay.engine import Engine
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
+from underlay.networks.driver import Engine
+from underlay.reconcile.scheduling import MANY
 from underlay.records import Records
-from underlay.rounds import MANY
 
 PASSES = 7
 

@@ -22,10 +22,10 @@ from tests.bench.memory import alone, pss
 from tests.bench.stage import PARENT, Stage, isolate
 from tests.bench.tables import Aim, Series, say, spread, table, tell
 from tests.lab import net
-from underlay.engine import Engine
-from underlay.ipam import Ipam
-from underlay.kernel.netlink import Netlink
+from underlay.ipam.driver import Ipam
+from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint, Network, Segment
+from underlay.networks.driver import Engine
 from underlay.records import Records
 
 SIZES = 10, 100, 1_000, 10_000

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from tests.bench.tables import Aim, Series, ratio, say, spread, table, tell
 from tests.lab import net
-from underlay.engine import Engine
-from underlay.ipam import Ipam
-from underlay.kernel.netlink import Netlink
+from underlay.ipam.driver import Ipam
+from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint, Network, Segment
+from underlay.networks.driver import Engine
 from underlay.records import Records
 
 FOUR, SIX = ip_network("10.64.0.0/16"), ip_network("fd64::/64")

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from underlay.cli import main
-from underlay.passes import Passes
+from underlay.cli.commands import main
+from underlay.reconcile.reconciler import Passes
 
 
 def wire_up(file: Path) -> None:

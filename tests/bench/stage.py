@@ -19,13 +19,13 @@ from typing import Any
 
 from tests.lab import net
 from tests.lab.service import Service, wait_until
-from underlay.engine import Engine
 from underlay.kernel import ip
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint, Inside, Network, Segment
-from underlay.objects import Link
+from underlay.model.objects import Link
+from underlay.networks.driver import Engine
+from underlay.planning.desired import of_endpoint
 from underlay.records import Records
-from underlay.wanted import of_endpoint
 
 NEWNET, NEWNS = 0x40000000, 0x20000
 NETWORK = "n1"

@@ -11,10 +11,10 @@ from tests.fakes import engine_on
 from tests.kernel.conftest import namespace  # noqa: F401 - a fixture
 from tests.lab import net
 from underlay.kernel import iptables
-from underlay.kernel.netlink import Netlink
-from underlay.objects import FORWARDED, Permit
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import FORWARDED, Permit
+from underlay.model.steps import Create, Delete
 from underlay.records import Records
-from underlay.steps import Create, Delete
 
 BRIDGE = "shop"  # as com.docker.network.bridge.name has it: a name says nothing
 FORMER = ("-i ul-+", "-o ul-+")

@@ -17,7 +17,7 @@ from tests.lab.capture import Capture
 from tests.lab.host import ENVIRONMENT
 from tests.lab.roots import root
 from tests.lab.service import wait_until
-from underlay.objects import Owner
+from underlay.model.objects import Owner
 
 RANGES = ("--ip-range", "10.77.0.64/27", "--ip-range", "fd77::1000/116")
 WAYS = {

@@ -11,7 +11,7 @@ from tests.docker.test_flaps import Nic
 from tests.docker.test_repair import RANGE, face, inside
 from tests.kinds import need
 from tests.lab.service import wait_until
-from underlay.objects import Owner
+from underlay.model.objects import Owner
 
 SOON_SECONDS = 15
 LATE_SECONDS = 5

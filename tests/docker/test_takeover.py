@@ -22,7 +22,7 @@ from tests.docker.test_bridge import (
 from tests.lab.capture import Capture
 from tests.lab.net import enter
 from tests.lab.service import wait_until
-from underlay.objects import Owner
+from underlay.model.objects import Owner
 
 BRIDGE = Owner(shared="bridge/eth0").device
 ARP = 0x0806

@@ -13,13 +13,13 @@ from underlay.errors import (
     BadBridge,
     BridgeFiltered,
     Contradiction,
+    KernelRefused,
     MacTaken,
     MtuTooBig,
     NoParent,
 )
-from underlay.failures import KernelRefused
 from underlay.model import Network, Segment
-from underlay.objects import Owner, Permit
+from underlay.model.objects import Owner, Permit
 from underlay.records import Records
 
 ON = Network("n1", {"bridge": "br0"}, False, (Segment(ip_network("10.0.0.0/24")),))

@@ -9,12 +9,12 @@ import pytest
 
 from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
-from underlay.cleanup import Cleanup
-from underlay.dockerd import view
-from underlay.ipam import CREATING_SECONDS
+from underlay.docker_sync.cleanup import Cleanup
+from underlay.docker_sync.dockerd import view
+from underlay.ipam.driver import CREATING_SECONDS
 from underlay.model import Segment
-from underlay.objects import Owner
-from underlay.views import DockerNetwork, DockerView
+from underlay.model.docker import DockerNetwork, DockerView
+from underlay.model.objects import Owner
 
 GRACE = 60.0
 LISTED = DockerNetwork("n1", "lan", "default", (ip_network("10.0.0.0/24"),))

@@ -10,15 +10,15 @@ import pytest
 from tests.engine.test_recovery import view
 from tests.engine.test_repair import MODES, ROOM, World, take_device
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
-from underlay.cleanup import Cleanup
-from underlay.clocks import since_boot
-from underlay.engine import LISTED_SECONDS, STARTING_SECONDS, Engine
+from underlay.docker_sync.cleanup import Cleanup
 from underlay.errors import AddressTaken
-from underlay.ipam import CREATING_SECONDS, LATE_SECONDS
-from underlay.learning import LOST_SECONDS
+from underlay.ipam.driver import CREATING_SECONDS, LATE_SECONDS
+from underlay.kernel.clock import since_boot
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Route
-from underlay.rounds import REPAIR_SECONDS, REPAIRS, STAND_IN_SECONDS
+from underlay.model.objects import Route
+from underlay.networks.driver import LISTED_SECONDS, STARTING_SECONDS, Engine
+from underlay.reconcile.sandbox_state import LOST_SECONDS
+from underlay.reconcile.scheduling import REPAIR_SECONDS, REPAIRS, STAND_IN_SECONDS
 
 DAY = 86400.0
 

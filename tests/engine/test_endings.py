@@ -11,15 +11,15 @@ from tests.disks import WAYS, small_disk, unwritable
 from tests.engine.test_recovery import view
 from tests.engine.test_repair import FOUR, GATEWAY4, MODES, ROOM, World, take_device
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
-from underlay import status
-from underlay.cleanup import Cleanup
-from underlay.failures import RecordsUnwritable
-from underlay.forwarding import is_door
+from underlay.api import status
+from underlay.docker_sync.cleanup import Cleanup
+from underlay.docker_sync.recovery import Recovery
+from underlay.errors import RecordsUnwritable
 from underlay.model import Device, Endpoint, Network
-from underlay.objects import Owner
+from underlay.model.docker import DockerEndpoint, DockerNetwork
+from underlay.model.objects import Owner
+from underlay.networks.forwarding import is_door
 from underlay.records import Records
-from underlay.recovery import Recovery
-from underlay.views import DockerEndpoint, DockerNetwork
 
 
 @pytest.fixture(params=MODES)

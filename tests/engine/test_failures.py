@@ -10,10 +10,9 @@ import pytest
 from tests.disks import unwritable
 from tests.engine.test_verbs import DEVICE, LAN, WEB
 from tests.fakes import Clock, Death, FakeKernel, engine_on
-from underlay.errors import UnderlayError
-from underlay.failures import KernelRefused, RecordsUnwritable
+from underlay.errors import KernelRefused, RecordsUnwritable, UnderlayError
 from underlay.model import Endpoint
-from underlay.objects import Link, Owner
+from underlay.model.objects import Link, Owner
 from underlay.records import Records
 
 SECOND = replace(WEB, id="e2", ipv4=None)

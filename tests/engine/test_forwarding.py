@@ -9,13 +9,12 @@ import pytest
 
 from tests.engine.test_host_parts import ROUTED, life, parts, steps_of
 from tests.fakes import ETH0, FakeKernel
-from underlay import boots
-from underlay.errors import UnderlayError
-from underlay.failures import KernelRefused, WouldOpen
-from underlay.forwarding import chain, is_door
+from underlay.errors import KernelRefused, UnderlayError, WouldOpen
 from underlay.model import Device
-from underlay.objects import Chain, Permit, Sysctl
-from underlay.steps import Create, is_by_program
+from underlay.model.objects import Chain, Permit, Sysctl
+from underlay.model.steps import Create, is_by_program
+from underlay.networks import reboot as boots
+from underlay.networks.forwarding import chain, is_door
 
 FOUR, SIX = "net/forwarding/4", "net/forwarding/6"
 

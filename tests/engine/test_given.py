@@ -8,8 +8,8 @@ from ipaddress import ip_interface, ip_network
 import pytest
 
 from tests.engine.test_repair import MODES, ROOM, World, take_device
-from underlay.inside import LINK_LOCAL_MOST
-from underlay.objects import OWN_LINK_LOCAL, Address, Route
+from underlay.model.objects import OWN_LINK_LOCAL, Address, Route
+from underlay.planning.sandbox import LINK_LOCAL_MOST
 
 GIVEN4 = ip_interface("169.254.8.8/16")
 GIVEN6 = ip_interface("fe80::8/64")

@@ -16,12 +16,11 @@ from ipaddress import (
 import pytest
 
 from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on, ipam_on
-from underlay.errors import GatewayTaken
-from underlay.failures import KernelRefused
+from underlay.errors import GatewayTaken, KernelRefused
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Chain, Link, Neighbour, Owner, Permit, Route, Sysctl
+from underlay.model.objects import Chain, Link, Neighbour, Owner, Permit, Route, Sysctl
+from underlay.model.steps import Amend, Create, Delete
 from underlay.records import Records
-from underlay.steps import Amend, Create, Delete
 
 HERE = ip_interface("10.0.0.9/24"), ip_interface("fd00::9/64")
 

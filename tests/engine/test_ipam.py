@@ -20,9 +20,9 @@ from underlay.errors import (
     UnknownOption,
     UnknownPool,
 )
-from underlay.ipam import Ipam
+from underlay.ipam.driver import Ipam
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Owner
+from underlay.model.objects import Owner
 
 
 @pytest.fixture

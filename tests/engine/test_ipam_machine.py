@@ -19,7 +19,6 @@ from hypothesis.stateful import (
 )
 
 from tests.fakes import Clock, ipam_on
-from underlay import pools
 from underlay.errors import (
     AddressTaken,
     OutsideSubnet,
@@ -28,6 +27,7 @@ from underlay.errors import (
     UnknownPool,
     UnusableAddress,
 )
+from underlay.ipam import subnets as pools
 from underlay.records import Records
 
 SUBNETS = ("10.0.0.0/29", "10.0.0.0/28", "10.0.0.8/29", "10.1.0.0/30", "fd00::/125")

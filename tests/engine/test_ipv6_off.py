@@ -8,10 +8,10 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 import pytest
 
 from tests.engine.test_repair import MODES, ROOM, World, take_addresses, take_device
-from underlay.failures import KernelRefused
+from underlay.errors import KernelRefused
 from underlay.model import Endpoint
+from underlay.model.objects import IPV6_SWITCH, Address, Owner, Route
 from underlay.modes.sysctls import KEY, asked, switch_ipv6_off
-from underlay.objects import IPV6_SWITCH, Address, Owner, Route
 
 OFF, ON = f"{IPV6_SWITCH}1", f"{IPV6_SWITCH}0"
 

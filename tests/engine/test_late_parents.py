@@ -8,8 +8,8 @@ import pytest
 
 from tests.engine.test_repair import MODES, ROOM, World
 from tests.fakes import BR0, ETH0
-from underlay import status
-from underlay.objects import Owner
+from underlay.api import status
+from underlay.model.objects import Owner
 
 LATE = {**MODES, "proxy": {"mode": "routed", "proxy": "eth0"}}
 del LATE["routed"]  # stands on nothing

@@ -18,14 +18,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.fakes import Clock, FakeKernel, engine_on
-from underlay.cleanup import Cleanup
+from underlay.docker_sync.cleanup import Cleanup
+from underlay.docker_sync.recovery import Recovery
 from underlay.errors import UnderlayError
-from underlay.ipam import Ipam
+from underlay.ipam.driver import Ipam
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Owner
+from underlay.model.docker import (
+    DockerContainer,
+    DockerEndpoint,
+    DockerNetwork,
+    DockerView,
+)
+from underlay.model.objects import Owner
 from underlay.records import Records
-from underlay.recovery import Recovery
-from underlay.views import DockerContainer, DockerEndpoint, DockerNetwork, DockerView
 
 SUBNET = ip_network("10.0.0.0/27")
 SPANS = ("", "10.0.0.8/29", "10.0.0.16/29")

@@ -10,7 +10,7 @@ import pytest
 from tests.engine.test_repair import MODES, ROOM, World
 from tests.fakes import BR0, ETH0
 from underlay.model import Device, Network
-from underlay.objects import Owner
+from underlay.model.objects import Owner
 
 FOLLOWING = {
     "macvlan": {"parent": "eth0"},

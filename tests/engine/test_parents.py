@@ -8,11 +8,10 @@ import pytest
 
 from tests.engine.test_verbs import DEVICE, LAN, WEB
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
-from underlay.announcer import Announcer
-from underlay.errors import BadParent
-from underlay.failures import KernelRefused
+from underlay.errors import BadParent, KernelRefused
 from underlay.model import Device, Inside, Setting
-from underlay.objects import Address, Owner, Route
+from underlay.model.objects import Address, Owner, Route
+from underlay.reconcile.announcer import Announcer
 
 ROOM = "/run/docker/netns/web"
 NEW_MAC = "52:54:00:00:00:99"

@@ -9,12 +9,12 @@ import pytest
 
 from tests.engine.test_repair import FOUR, ROOM, World
 from tests.fakes import ETH0
-from underlay import status
-from underlay.announcer import PAUSES_SECONDS
+from underlay.api import status
+from underlay.api.facts import Healths
 from underlay.errors import NoParent
-from underlay.health import Healths
 from underlay.model import Endpoint, Network, Setting
-from underlay.objects import Neighbour
+from underlay.model.objects import Neighbour
+from underlay.reconcile.announcer import PAUSES_SECONDS
 
 ROUTED = {"mode": "routed", "proxy": "eth0"}
 NEW_MAC = "52:54:00:00:00:99"

@@ -8,15 +8,20 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
-from underlay import recovery
-from underlay.cleanup import Cleanup
+from underlay.docker_sync import recovery
+from underlay.docker_sync.cleanup import Cleanup
+from underlay.docker_sync.recovery import Recovery
 from underlay.errors import AddressTaken, UnknownPool
-from underlay.ipam import Ipam
+from underlay.ipam.driver import Ipam
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Link, Owner, Route
-from underlay.recovery import Recovery
-from underlay.steps import Delete
-from underlay.views import DockerContainer, DockerEndpoint, DockerNetwork, DockerView
+from underlay.model.docker import (
+    DockerContainer,
+    DockerEndpoint,
+    DockerNetwork,
+    DockerView,
+)
+from underlay.model.objects import Link, Owner, Route
+from underlay.model.steps import Delete
 
 SUBNET = ip_network("10.0.0.0/24")
 GATEWAY = ip_address("10.0.0.1")

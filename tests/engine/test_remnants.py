@@ -9,11 +9,10 @@ import pytest
 
 from tests.engine.test_repair import MODES, ROOM, World
 from tests.fakes import Death
-from underlay.errors import AddressTaken, WayTaken
-from underlay.failures import KernelRefused
+from underlay.errors import AddressTaken, KernelRefused, WayTaken
 from underlay.model import Endpoint
-from underlay.objects import Link, Owner
-from underlay.steps import Delete
+from underlay.model.objects import Link, Owner
+from underlay.model.steps import Delete
 
 OTHER = Owner("n1", "e1")
 

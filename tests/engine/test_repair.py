@@ -15,21 +15,20 @@ from itertools import pairwise
 import pytest
 
 from tests.fakes import BR0, ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
-from underlay.errors import NoParent
-from underlay.failures import KernelRefused
-from underlay.learning import LOST_SECONDS
-from underlay.ledger import Ledger
+from underlay.errors import KernelRefused, NoParent
 from underlay.model import Device, Endpoint, Network, Segment
-from underlay.objects import Address, Link, Owner, Route
-from underlay.records import Records
-from underlay.rounds import (
+from underlay.model.objects import Address, Link, Owner, Route
+from underlay.model.steps import Create
+from underlay.reconcile.repair_log import Ledger
+from underlay.reconcile.sandbox_state import LOST_SECONDS
+from underlay.reconcile.scheduling import (
     A_FEW,
     REPAIR_SECONDS,
     REPAIRS,
     SECOND_LOOK_SECONDS,
     STAND_IN_SECONDS,
 )
-from underlay.steps import Create
+from underlay.records import Records
 
 FOUR, SIX = ip_network("10.0.0.0/24"), ip_network("fd00::/64")
 GATEWAY4, GATEWAY6 = ip_address("10.0.0.1"), ip_address("fd00::1")

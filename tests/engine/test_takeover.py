@@ -13,20 +13,20 @@ import pytest
 
 from tests.engine.test_verbs import WEB
 from tests.fakes import ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
-from underlay import status
+from underlay.api import status
 from underlay.errors import (
     BadParent,
     GatewaySilent,
+    KernelRefused,
     NetworkDiffers,
     NoParent,
     NoTakeover,
     TakeoverUnasked,
 )
-from underlay.failures import KernelRefused
 from underlay.model import Device, Network, Segment, Standing
-from underlay.objects import Owner, Permit, Port
+from underlay.model.objects import Owner, Permit, Port
+from underlay.reconcile.scheduling import REPAIR_SECONDS, REPAIRS
 from underlay.records import Records
-from underlay.rounds import REPAIR_SECONDS, REPAIRS
 
 SUBNET = Segment(ip_network("10.0.0.0/24"))
 OPTIONS = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}

@@ -19,7 +19,7 @@ from underlay.errors import (
     UnknownNetwork,
 )
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Owner
+from underlay.model.objects import Owner
 
 LAN = Network(
     "n1", {"parent": "eth0"}, False, (Segment(ip_network("10.0.0.0/24"), None),)

@@ -9,12 +9,17 @@ import pytest
 
 from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on
-from underlay.errors import BadParent, NoParent, OtherChildren, OtherIpvlanMode
-from underlay.failures import KernelRefused
+from underlay.errors import (
+    BadParent,
+    KernelRefused,
+    NoParent,
+    OtherChildren,
+    OtherIpvlanMode,
+)
 from underlay.model import Device, Endpoint, Network
-from underlay.objects import Link, Owner
+from underlay.model.objects import Link, Owner
+from underlay.model.steps import Delete
 from underlay.records import Records
-from underlay.steps import Delete
 
 OFFICE = replace(LAN, options={"parent": "eth0.50"})
 LOWER, UPPER = Owner(shared="eth0.50").device, Owner(shared="eth0.50.7").device

@@ -10,7 +10,7 @@ import pytest
 from tests.apart import apart, own_namespace
 from tests.fakes import FakeKernel
 from tests.lab import net
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 
 __all__ = ["apart"]
 

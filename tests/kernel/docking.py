@@ -16,7 +16,7 @@ from tests.lab import net
 from tests.lab.dock import Dock
 from tests.lab.service import wait_until
 from underlay.kernel import namespaces
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 
 
 class Place(Dock):

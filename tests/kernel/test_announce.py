@@ -13,14 +13,14 @@ import pytest
 from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.announcer import ALWAYS, PAUSES_SECONDS, Announcer
 from underlay.kernel import announce as announcing
 from underlay.kernel.announce import announce, what_is_answered
 from underlay.kernel.ip import create
+from underlay.kernel.linux import Netlink
 from underlay.kernel.namespaces import inside
-from underlay.kernel.netlink import Netlink
 from underlay.model import Endpoint, Inside
-from underlay.objects import Neighbour
+from underlay.model.objects import Neighbour
+from underlay.reconcile.announcer import ALWAYS, PAUSES_SECONDS, Announcer
 
 FOUR, SIX = ip_address("10.0.0.9"), ip_address("fd00::9")
 MAC, THEIRS, WRONG = (f"02:00:00:00:00:{n:02x}" for n in (9, 1, 0x66))

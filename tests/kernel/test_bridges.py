@@ -10,10 +10,10 @@ import pytest
 from tests.fakes import Clock
 from tests.kernel.conftest import ip
 from tests.lab import net
-from underlay.engine import Engine
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Owner
+from underlay.model.objects import Owner
+from underlay.networks.driver import Engine
 
 pytestmark = pytest.mark.usefixtures("namespace")
 ON = Network("n1", {"bridge": "br0"}, False, (Segment(ip_network("10.0.0.0/24")),))

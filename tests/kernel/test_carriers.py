@@ -6,9 +6,10 @@ import pytest
 
 from tests.kernel.docking import Place
 from tests.lab import net
-from underlay.kernel import carriers, links
-from underlay.kernel.netlink import Netlink
-from underlay.objects import Owner
+from underlay.kernel import dependents as carriers
+from underlay.kernel import links
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import Owner
 
 pytestmark = pytest.mark.usefixtures("namespace")
 INDEX = 424_242  # no test has another device of it

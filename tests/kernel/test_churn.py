@@ -26,17 +26,17 @@ from tests.fakes import FakeKernel
 from tests.kernel.conftest import ip
 from tests.lab.dock import Dock
 from tests.lab.service import wait_until
-from underlay.announcer import Announcer
-from underlay.cleanup import Cleanup
-from underlay.clocks import since_boot
-from underlay.engine import Engine
+from underlay.docker_sync.cleanup import Cleanup
 from underlay.errors import AddressTaken, PoolExhausted
-from underlay.ipam import Ipam
-from underlay.kernel.netlink import Netlink
+from underlay.ipam.driver import Ipam
+from underlay.kernel.clock import since_boot
+from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Owner
+from underlay.model.docker import DockerNetwork, DockerView
+from underlay.model.objects import Owner
+from underlay.networks.driver import Engine
+from underlay.reconcile.announcer import Announcer
 from underlay.records import Records
-from underlay.views import DockerNetwork, DockerView
 
 # So few addresses that each is somebody else's again and again.
 SUBNETS = {"lan": "10.1.0.0/27", "way": "10.2.0.0/27"}

@@ -9,12 +9,12 @@ import pytest
 from tests.engine.test_failures import agree
 from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
-from underlay.failures import KernelRefused
-from underlay.modes.child import QUIET
-from underlay.objects import Link, Owner
-from underlay.plan import plan
-from underlay.steps import Create, Delete
-from underlay.wanted import Wanted
+from underlay.errors import KernelRefused
+from underlay.model.objects import Link, Owner
+from underlay.model.steps import Create, Delete
+from underlay.modes.child_device import QUIET
+from underlay.planning.desired import Wanted
+from underlay.planning.plan import plan
 
 OWNER = Owner("n1", "e1")
 CHILD = Link(OWNER.device, "macvlan", OWNER, parent="eth0", flavour="bridge")

@@ -13,11 +13,14 @@ from tests.kernel.conftest import ip as run
 from tests.kernel.test_contract import OWNER
 from tests.kernel.test_sandboxes import born, path
 from tests.lab import net
-from underlay.kernel import asking, links, namespaces, neighbours, raw, standing
+from underlay.kernel import host_entries as standing
 from underlay.kernel import ip as routing
-from underlay.kernel.netlink import Netlink
-from underlay.objects import Address, Link, Neighbour, Owner, Route
-from underlay.steps import Create
+from underlay.kernel import links, namespaces, neighbours
+from underlay.kernel import probe as asking
+from underlay.kernel import rtnetlink as raw
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import Address, Link, Neighbour, Owner, Route
+from underlay.model.steps import Create
 
 pytestmark = pytest.mark.usefixtures("namespace")
 MANY = 6_000

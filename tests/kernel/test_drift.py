@@ -12,10 +12,11 @@ import pytest
 from tests.engine.test_host_parts import MACVLAN, ROUTED, SUBNETS, network, parts
 from tests.kernel.docking import Room, calm
 from tests.kernel.test_events import LONG_ENOUGH, Hearing
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint
-from underlay.modes import routed, shim
-from underlay.objects import Owner
+from underlay.model.objects import Owner
+from underlay.modes import host_access as shim
+from underlay.modes import routed
 
 pytestmark = pytest.mark.needs("nftables")
 

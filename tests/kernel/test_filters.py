@@ -14,13 +14,14 @@ from tests.fakes import Death
 from tests.kernel.conftest import ip
 from tests.kernel.test_host_parts import bring_about
 from underlay.kernel import iptables, nftables
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 from underlay.model import Network
-from underlay.modes import masquerade, shim
-from underlay.objects import FORWARDED, Chain, Link, Owner, Permit
-from underlay.plan import plan
-from underlay.steps import Amend, Create
-from underlay.wanted import Wanted
+from underlay.model.objects import FORWARDED, Chain, Link, Owner, Permit
+from underlay.model.steps import Amend, Create
+from underlay.modes import host_access as shim
+from underlay.modes import masquerade
+from underlay.planning.desired import Wanted
+from underlay.planning.plan import plan
 
 pytestmark = pytest.mark.needs("nftables")
 

@@ -23,11 +23,11 @@ import pytest
 from tests.fakes import Clock
 from tests.kernel.conftest import ip
 from tests.lab.dock import Dock
-from underlay.engine import Engine
-from underlay.ipam import Ipam
-from underlay.kernel.netlink import Netlink
+from underlay.ipam.driver import Ipam
+from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Owner
+from underlay.model.objects import Owner
+from underlay.networks.driver import Engine
 from underlay.records import Records
 
 SEQUENCES, BATCHES = int(os.environ.get("UNDERLAY_FLAPS", "120")), 10

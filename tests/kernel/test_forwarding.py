@@ -13,14 +13,14 @@ import pytest
 from tests.engine.test_host_parts import ROUTED, life, parts
 from tests.kernel.conftest import ip
 from tests.lab import net
-from underlay.forwarding import chain, is_door
 from underlay.kernel import iptables, nftables
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 from underlay.model import FAMILIES
-from underlay.objects import GOT, SENT, Permit
-from underlay.plan import plan
-from underlay.steps import Amend, Create, Delete
-from underlay.wanted import Wanted
+from underlay.model.objects import GOT, SENT, Permit
+from underlay.model.steps import Amend, Create, Delete
+from underlay.networks.forwarding import chain, is_door
+from underlay.planning.desired import Wanted
+from underlay.planning.plan import plan
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"
 PEERS = {"a": ("10.1.0.2", "fd01::2"), "b": ("10.2.0.2", "fd02::2")}

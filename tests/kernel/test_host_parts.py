@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import ip
-from underlay.failures import KernelRefused
-from underlay.kernel.netlink import Netlink
-from underlay.modes import routed, shim
-from underlay.objects import (
+from underlay.errors import KernelRefused
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import (
     HOST_METRIC,
     Address,
     Link,
@@ -21,9 +20,11 @@ from underlay.objects import (
     Route,
     Sysctl,
 )
-from underlay.plan import plan
-from underlay.steps import Amend, Create, Delete
-from underlay.wanted import Wanted
+from underlay.model.steps import Amend, Create, Delete
+from underlay.modes import host_access as shim
+from underlay.modes import routed
+from underlay.planning.desired import Wanted
+from underlay.planning.plan import plan
 
 OWNER = Owner("n1", "e1")
 PAIR = Link(

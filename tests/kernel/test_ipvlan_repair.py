@@ -15,9 +15,9 @@ from tests.kernel.docking import Room, Wire, calm, without
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.errors import NoParent
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Owner
+from underlay.model.objects import Owner
 
 pytestmark = pytest.mark.needs("ipvlan")
 

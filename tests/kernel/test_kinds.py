@@ -8,7 +8,7 @@ import pytest
 
 from tests.kernel.conftest import ip
 from tests.kinds import WORDS, has, need
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 
 KINDS = [pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in WORDS]
 

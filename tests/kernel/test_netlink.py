@@ -18,11 +18,12 @@ from tests.kernel.docking import Place
 from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.failures import KernelRefused
-from underlay.kernel import births, links
-from underlay.kernel.netlink import Netlink
-from underlay.objects import UNFINISHED_GROUP, Owner
-from underlay.steps import Create, Delete
+from underlay.errors import KernelRefused
+from underlay.kernel import link_creation as births
+from underlay.kernel import links
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import UNFINISHED_GROUP, Owner
+from underlay.model.steps import Create, Delete
 
 pytestmark = pytest.mark.usefixtures("namespace")
 

@@ -11,12 +11,12 @@ from tests.kernel.docking import Room, Wire, calm
 from tests.kinds import has
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.ipam import Ipam
+from underlay.ipam.driver import Ipam
 from underlay.kernel.ip import create
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 from underlay.kernel.sysctl import SYSCTLS
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Neighbour
+from underlay.model.objects import Neighbour
 
 # Of the wire's own subnets, the host's and the neighbour's addresses left out.
 POOLS = ("10.0.0.128/27", "10.0.0.129"), ("fd00::1:0/112", "fd00::1:1")

@@ -10,7 +10,7 @@ from tests.fakes import Clock, engine_on
 from tests.kernel.docking import Room, Wire
 from tests.kernel.test_ipvlan_repair import L2, WEB2
 from tests.lab import net
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 
 OTHER_MAC = "02:00:00:00:00:77"
 

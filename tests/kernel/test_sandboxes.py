@@ -14,11 +14,11 @@ import pytest
 from tests.kernel.conftest import ip
 from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
-from underlay.failures import KernelRefused
+from underlay.errors import KernelRefused
 from underlay.kernel import namespaces, strays
-from underlay.kernel.netlink import Netlink
-from underlay.objects import IPV6_SWITCH, Address, Link, Route
-from underlay.steps import Create, Delete
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import IPV6_SWITCH, Address, Link, Route
+from underlay.model.steps import Create, Delete
 
 NET, KINDS = Path("/proc/sys/net"), ("conf", "neigh")
 SWITCH = "net.ipv6.conf.eth0.disable_ipv6"

@@ -13,9 +13,9 @@ from tests.kernel.conftest import ip
 from tests.kernel.test_filters import chains, nft
 from tests.kernel.test_host_parts import bring_about
 from underlay.kernel import links
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 from underlay.model import Network
-from underlay.objects import Chain, Owner, Route
+from underlay.model.objects import Chain, Owner, Route
 
 pytestmark = pytest.mark.usefixtures("namespace")
 

@@ -18,13 +18,13 @@ from tests.fakes import Clock, Death
 from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.engine import Engine
 from underlay.errors import BadParent, GatewaySilent, NoTakeover
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint, Network, Segment
-from underlay.objects import Owner, Port
+from underlay.model.objects import Owner, Port
+from underlay.model.steps import Create
+from underlay.networks.driver import Engine
 from underlay.records import Records
-from underlay.steps import Create
 
 pytestmark = pytest.mark.usefixtures("wire")
 OPTIONS = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}

@@ -13,8 +13,8 @@ from tests.kernel.docking import Room, Wire, calm, given
 from tests.kernel.test_ipvlan_repair import L2, WEB2
 from tests.lab import net
 from underlay.errors import NoParent
-from underlay.kernel.netlink import Netlink
-from underlay.objects import Owner
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import Owner
 
 TAKEN = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
 BRIDGE = Owner(shared="bridge/eth0").device

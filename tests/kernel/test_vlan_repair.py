@@ -15,8 +15,8 @@ from tests.kernel.docking import Room, Wire, calm, without
 from tests.kernel.test_ipvlan_repair import L2, NEW, WEB2
 from tests.lab import net
 from underlay.errors import BadParent, NoParent
-from underlay.kernel.netlink import Netlink
-from underlay.objects import Owner
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import Owner
 
 pytestmark = pytest.mark.needs("vlan", "ipvlan")
 OFFICE, LAB = (Owner(shared=name).device for name in ("eth0.50", "eth0.50.7"))

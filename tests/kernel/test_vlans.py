@@ -19,11 +19,12 @@ from tests.kernel.conftest import ip
 from tests.kernel.test_contract import STACK
 from tests.kernel.test_netlink import die_before_the_mark
 from tests.lab.service import wait_until
-from underlay.kernel import births, namespaces
-from underlay.kernel.netlink import Netlink
-from underlay.objects import Owner
+from underlay.kernel import link_creation as births
+from underlay.kernel import namespaces
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import Owner
+from underlay.model.steps import Create
 from underlay.records import Records
-from underlay.steps import Create
 
 pytestmark = [
     pytest.mark.usefixtures("namespace"),

@@ -25,16 +25,14 @@ from typing import Any
 
 import flask
 
-import underlay.worker
-import underlay.wsgi  # noqa: F401 - before the fork, for speed
-from underlay.builder import Builder
-from underlay.cli import main
-from underlay.kernel import births
-from underlay.kernel.netlink import Netlink
-from underlay.objects import Link
+from underlay.cli.commands import main
+from underlay.kernel import link_creation as births
+from underlay.kernel.linux import Netlink
+from underlay.model.objects import Link
+from underlay.model.steps import Step
+from underlay.networks.builder import Builder
+from underlay.planning.desired import Wanted
 from underlay.records.database import Database
-from underlay.steps import Step
-from underlay.wanted import Wanted
 
 FOLDER = Path(os.environ["MORTAL_DIR"])
 ARMED, PASSED, STRUCK = FOLDER / "armed", FOLDER / "passed", FOLDER / "struck"

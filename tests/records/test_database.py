@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.disks import fail, mend
-from underlay.failures import (
+from underlay.errors import (
     NoRecords,
     RecordsBusy,
     RecordsDamaged,

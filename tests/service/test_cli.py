@@ -17,7 +17,7 @@ import pytest
 
 from tests.wire.test_protocol import ENDPOINT, NETWORK
 from underlay.model import Endpoint, Network, Repair, Tenure
-from underlay.owners import Owner
+from underlay.model.owner import Owner
 from underlay.records import Records
 
 

@@ -17,11 +17,11 @@ from click.testing import CliRunner
 from tests.lab.service import wait_until
 from tests.service.conftest import Daemon
 from tests.wire.test_protocol import NETWORK
-from underlay.cli import main
-from underlay.failures import BadSettings
-from underlay.private import close_off
+from underlay.cli.commands import main
+from underlay.errors import BadSettings
 from underlay.records import Records
 from underlay.records.migrations import MIGRATIONS, migrate
+from underlay.service.file_modes import close_off
 
 NOBODY = 65534
 

@@ -8,8 +8,8 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 import pytest
 
-from underlay.announcer import ALWAYS, AT_ONCE, PAUSES_SECONDS, Announcer
 from underlay.model import Endpoint, Inside
+from underlay.reconcile.announcer import ALWAYS, AT_ONCE, PAUSES_SECONDS, Announcer
 
 FOUR, SIX = ip_address("10.0.0.5"), ip_address("fd00::5")
 GATEWAYS = ip_address("10.0.0.1"), ip_address("fd00::1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from underlay.clocks import Recent
+from underlay.kernel.clock import Recent
 
 
 def test_a_thing_has_an_age_until_it_was_noted_too_long_ago():

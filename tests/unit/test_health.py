@@ -7,10 +7,10 @@ from ipaddress import ip_network
 
 import pytest
 
-from underlay import status
-from underlay.health import LATELY_SECONDS
+from underlay.api import status
+from underlay.api.facts import LATELY_SECONDS
 from underlay.model import Endpoint, Network, Repair, Segment, Takeover
-from underlay.owners import Owner
+from underlay.model.owner import Owner
 
 POOL = ip_network("10.0.0.0/24")
 VLAN = Network(

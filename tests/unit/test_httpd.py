@@ -10,8 +10,8 @@ from http import HTTPStatus
 import pytest
 
 from tests.lab.service import wait_until
-from underlay import httpd
-from underlay.httpd import Answer, Server
+from underlay.api import httpd
+from underlay.api.httpd import Answer, Server
 
 BIG = 8 << 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from underlay.logs import KeyValue
+from underlay.service.logs import KeyValue
 
 
 def line(journal=False, **extra):

@@ -1,6 +1,6 @@
 """What a pass works out is kept as long as somebody asks for it."""
 
-from underlay.memory import Remembered
+from underlay.model.cache import Remembered
 
 
 def _counted() -> tuple[Remembered[str], list[str]]:

@@ -20,20 +20,20 @@ from underlay.errors import (
     UnknownOption,
 )
 from underlay.model import Endpoint, Network, Segment
+from underlay.model.objects import Owner
+from underlay.model.steps import Create
 from underlay.modes import (
     MODES,
     bridge,
-    child,
     ipvlan,
     macvlan,
     mode_name,
     mode_of,
     withholds_way_out,
-    words,
 )
+from underlay.modes import child_device as child
+from underlay.modes import misspellings as words
 from underlay.modes.options import MODE_KEYS
-from underlay.objects import Owner
-from underlay.steps import Create
 
 V4 = Segment(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"))
 V6 = Segment(ip_network("fd00::/64"), ip_address("fd00::1"))

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from underlay.kernel import asking, events, ip, links, neighbours, nsids, raw, standing
+from underlay.kernel import events, ip, links, neighbours, nsids
+from underlay.kernel import host_entries as standing
+from underlay.kernel import probe as asking
+from underlay.kernel import rtnetlink as raw
 from underlay.kernel.links import RawLink
 
 HEADS = {16: "=BxHiII", 20: "=BBBBI", 24: "=BBBBBBBBI", 28: "=BxxxiHBB", 88: "=Bxxx"}

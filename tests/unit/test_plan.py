@@ -8,10 +8,10 @@ from ipaddress import ip_interface
 
 import pytest
 
-from underlay.objects import Address, Chain, Link, Neighbour, Owner, Route
-from underlay.plan import plan
-from underlay.steps import Amend, Create, Delete, before
-from underlay.wanted import Wanted
+from underlay.model.objects import Address, Chain, Link, Neighbour, Owner, Route
+from underlay.model.steps import Amend, Create, Delete, before
+from underlay.planning.desired import Wanted
+from underlay.planning.plan import plan
 
 OWNER = Owner("n", "e")
 CHILD = Link("ul-1", "macvlan", OWNER, parent="eth0", flavour="bridge")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underlay import pools
 from underlay.errors import BadRange, BadSubnet, OutsideSubnet, UnusableAddress
+from underlay.ipam import subnets as pools
 
 
 def span(text):

@@ -6,7 +6,7 @@ import threading
 import time
 from itertools import pairwise
 
-from underlay.reconciler import Loop, Rush
+from underlay.service.loop import Loop, Rush
 
 
 def running(job, least=0.0, **times):

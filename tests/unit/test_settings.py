@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from underlay.failures import BadSettings
-from underlay.settings import Settings, load
+from underlay.errors import BadSettings
+from underlay.service.settings import Settings, load
 
 
 @pytest.fixture

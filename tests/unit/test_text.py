@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underlay.text import as_json, printable
+from underlay.model.text import as_json, printable
 
 ANYTHING = st.text(st.characters(codec=None))
 

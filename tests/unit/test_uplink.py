@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes import ETH0, LO, FakeKernel
-from underlay import uplink
 from underlay.errors import (
     BadParent,
     KernelLacks,
@@ -18,7 +17,8 @@ from underlay.errors import (
     PassthruTaken,
 )
 from underlay.model import Device, Network
-from underlay.objects import Owner
+from underlay.model.objects import Owner
+from underlay.planning import parent as uplink
 
 ETH1 = replace(ETH0, name="eth1", mac="52:54:00:00:00:02")
 

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from tests.fakes import FakeKernel, engine_on, ipam_on
-from underlay.wire.app import create_app
-from underlay.wire.calls import methods
+from underlay.api.methods import methods
+from underlay.api.plugin import create_app
 
 
 class Plugin:

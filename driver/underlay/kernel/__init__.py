@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from underlay.model import Address, Device, Family, Interface, Setting, Standing
-from underlay.objects import Held, Object, Permit, Sysctl
-from underlay.steps import Step
+from underlay.model.objects import Held, Object, Permit, Sysctl
+from underlay.model.steps import Step
 
 
 class Kernel(Protocol):

@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from underlay import model
-from underlay.kernel import ip, neighbours, raw
+from underlay.kernel import ip, neighbours
+from underlay.kernel import rtnetlink as raw
 from underlay.kernel.links import index_of
 
 _ETHERNET = struct.Struct("!6s6sH")

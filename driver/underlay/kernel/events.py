@@ -13,9 +13,10 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 
-from underlay.kernel import namespaces, nsids, raw
+from underlay.kernel import namespaces, nsids
+from underlay.kernel import rtnetlink as raw
 from underlay.kernel.ip import NOT_LEARNT
-from underlay.objects import protocol
+from underlay.model.objects import protocol
 
 # Links, neighbours, addresses, routes and settings of devices (forwarding, say) of IPv4
 # and IPv6, and the numbers of namespaces.

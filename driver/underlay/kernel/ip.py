@@ -17,9 +17,10 @@ from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 
 from underlay import model
-from underlay.kernel import links, raw
-from underlay.memory import Remembered
-from underlay.objects import (
+from underlay.kernel import links
+from underlay.kernel import rtnetlink as raw
+from underlay.model.cache import Remembered
+from underlay.model.objects import (
     MAIN_TABLE,
     POOL_METRIC,
     Address,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from underlay.kernel import command
 from underlay.model import Family
-from underlay.objects import CONTAINER_GROUP, GOT, MARK, PLAIN_NAME, SENT, Permit
+from underlay.model.objects import CONTAINER_GROUP, GOT, MARK, PLAIN_NAME, SENT, Permit
 
 CHAIN = "DOCKER-USER"
 _NAMES = {4: "iptables", 6: "ip6tables"}

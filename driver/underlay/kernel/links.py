@@ -14,9 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from underlay.kernel import raw
-from underlay.memory import Remembered
-from underlay.objects import MARK, PREFIX, UNFINISHED_GROUP, Owner
+from underlay.kernel import rtnetlink as raw
+from underlay.model.cache import Remembered
+from underlay.model.objects import MARK, PREFIX, UNFINISHED_GROUP, Owner
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
 from underlay import model
-from underlay.kernel import ip, raw
-from underlay.memory import Remembered
-from underlay.objects import Neighbour, protocol
+from underlay.kernel import ip
+from underlay.kernel import rtnetlink as raw
+from underlay.model.cache import Remembered
+from underlay.model.objects import Neighbour, protocol
 
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _NUMBER = struct.Struct("=I")

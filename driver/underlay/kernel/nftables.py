@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from underlay.kernel import command
-from underlay.objects import MARK, PREFIX, TABLE, Chain
+from underlay.model.objects import MARK, PREFIX, TABLE, Chain
 
 # Each rule on the hook it is for: beside chains that are there, the kernel looks.
 _PROBE = """

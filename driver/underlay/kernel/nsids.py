@@ -6,7 +6,7 @@ import os
 import struct
 from contextlib import suppress
 
-from underlay.kernel import raw
+from underlay.kernel import rtnetlink as raw
 
 NEW, GONE, _GET = 88, 89, 90
 _GENERAL = struct.pack("=Bxxx", 0)

@@ -9,10 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from underlay.kernel import births, ip, links, namespaces, raw, sysctl
+from underlay.kernel import ip, links, namespaces, sysctl
+from underlay.kernel import link_creation as births
+from underlay.kernel import rtnetlink as raw
 from underlay.kernel.links import RawLink
-from underlay.objects import Address, Link, Route
-from underlay.steps import Amend, Create, Delete, Step
+from underlay.model.objects import Address, Link, Route
+from underlay.model.steps import Amend, Create, Delete, Step
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _NUMBER = struct.Struct("=I")

@@ -11,7 +11,7 @@ from pathlib import Path
 from underlay.kernel import bridges, links
 from underlay.kernel.links import RawLink
 from underlay.model import Setting
-from underlay.objects import Sysctl
+from underlay.model.objects import Sysctl
 
 log = logging.getLogger(__name__)
 

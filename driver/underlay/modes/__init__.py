@@ -7,11 +7,11 @@ from typing import Protocol
 
 from underlay.errors import Contradiction, UnknownMode
 from underlay.model import Attachment, Endpoint, Network
+from underlay.model.objects import Object
 from underlay.modes import bridge, ipvlan, macvlan, routed, sysctls
-from underlay.modes.child import is_isolated
-from underlay.modes.seat import Seat
-from underlay.modes.words import mode_meant
-from underlay.objects import Object
+from underlay.modes.child_device import is_isolated
+from underlay.modes.misspellings import mode_meant
+from underlay.modes.parent_sharing import Seat
 
 
 class Mode(Protocol):

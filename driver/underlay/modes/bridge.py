@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadValue, Contradiction, MacTaken, TakeoverUnasked
 from underlay.model import Endpoint, Network
-from underlay.modes import child, gateway, pair
+from underlay.model.objects import Object, Owner, Permit
+from underlay.modes import child_device as child
+from underlay.modes import gateway
 from underlay.modes import options as read
-from underlay.modes.seat import Seat
-from underlay.objects import Object, Owner, Permit
+from underlay.modes import veth as pair
+from underlay.modes.parent_sharing import Seat
 
 KIND = pair.KIND
 HOST_LENGTH = False

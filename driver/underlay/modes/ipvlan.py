@@ -11,10 +11,12 @@ from ipaddress import ip_network
 
 from underlay.errors import BadMac, Contradiction
 from underlay.model import Attachment, Endpoint, Network
-from underlay.modes import child, gateway, shim
+from underlay.model.objects import Object, Owner
+from underlay.modes import child_device as child
+from underlay.modes import gateway
+from underlay.modes import host_access as shim
 from underlay.modes import options as read
-from underlay.modes.seat import Seat
-from underlay.objects import Object, Owner
+from underlay.modes.parent_sharing import Seat
 
 KIND = "ipvlan"
 HOST_LENGTH = False

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from underlay.errors import BadMac, MacTaken, PassthruFull
 from underlay.model import Endpoint, Network
-from underlay.modes import child, shim
+from underlay.model.objects import Object
+from underlay.modes import child_device as child
+from underlay.modes import host_access as shim
 from underlay.modes import options as read
-from underlay.modes.seat import Seat
-from underlay.objects import Object
+from underlay.modes.parent_sharing import Seat
 
 KIND = "macvlan"
 HOST_LENGTH = False

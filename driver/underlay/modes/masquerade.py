@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from underlay.model import Network
+from underlay.model.objects import CONTAINER_GROUP, PLAIN_NAME, SHIM_GROUP, Chain, Owner
 from underlay.modes.options import choice
-from underlay.objects import CONTAINER_GROUP, PLAIN_NAME, SHIM_GROUP, Chain, Owner
 
 # Routed containers, and by a shim others.
 INNER = f"{{ {CONTAINER_GROUP}, {SHIM_GROUP} }}"

@@ -14,8 +14,8 @@ from underlay.errors import (
     did_you_mean,
 )
 from underlay.model import Endpoint, Network
-from underlay.modes.words import key_meant, mode_meant
-from underlay.objects import MAIN_TABLE
+from underlay.model.objects import MAIN_TABLE
+from underlay.modes.misspellings import key_meant, mode_meant
 
 MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
 MTU_LEAST, MTU_MOST = 68, 65535

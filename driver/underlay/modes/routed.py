@@ -11,9 +11,7 @@ from ipaddress import ip_interface
 
 from underlay.errors import NeedsOurIpam, NotRouted
 from underlay.model import Attachment, Endpoint, Network, alone
-from underlay.modes import gateway, masquerade, pair
-from underlay.modes import options as read
-from underlay.objects import (
+from underlay.model.objects import (
     CONTAINER_GROUP,
     FORWARDED,
     HOST_METRIC,
@@ -25,6 +23,9 @@ from underlay.objects import (
     Permit,
     Route,
 )
+from underlay.modes import gateway, masquerade
+from underlay.modes import options as read
+from underlay.modes import veth as pair
 
 KIND = pair.KIND
 HOST_LENGTH = True

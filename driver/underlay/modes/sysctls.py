@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from underlay.objects import IPV6_SWITCH
+from underlay.model.objects import IPV6_SWITCH
 
 KEY = "com.docker.network.endpoint.sysctls"  # separated by commas
 # For any device: Docker takes IFNAME for this one's name, and its CLI writes it small.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from underlay.records.addresses import Addresses
 from underlay.records.database import Database
 from underlay.records.endings import Endings
+from underlay.records.host import Notes
+from underlay.records.leases import Addresses
 from underlay.records.networks import Networks
-from underlay.records.notes import Notes
 from underlay.records.repairs import Repairs
 from underlay.records.settings import HostSettings
 from underlay.records.takeovers import Takeovers

@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from underlay.errors import UnderlayError
-from underlay.failures import (
+from underlay.errors import (
     NoRecords,
     NotAllowed,
     RecordsBusy,
     RecordsDamaged,
     RecordsTooOld,
     RecordsUnwritable,
+    UnderlayError,
 )
 from underlay.records.migrations import MIGRATIONS, MODE, check_version, migrate
 

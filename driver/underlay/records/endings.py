@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 
-from underlay.errors import UnderlayError
-from underlay.failures import RecordsUnwritable
+from underlay.errors import RecordsUnwritable, UnderlayError
 from underlay.records.database import Database
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from underlay.failures import RecordsTooNew
+from underlay.errors import RecordsTooNew
 
 # Records, and copies of them, are for their owner alone.
 MODE = 0o600

@@ -14,7 +14,6 @@ from ipaddress import (
     ip_network,
 )
 
-from underlay.memory import Remembered
 from underlay.model import (
     FAMILIES,
     Endpoint,
@@ -25,6 +24,7 @@ from underlay.model import (
     Remnant,
     Segment,
 )
+from underlay.model.cache import Remembered
 from underlay.records.database import Database
 
 _NETWORK = (

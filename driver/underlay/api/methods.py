@@ -1,0 +1,180 @@
+"""What each of Docker's methods does: a few lines from message to verb and back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from underlay.api import messages as m
+from underlay.errors import AddressTaken, UnknownPool
+from underlay.ipam.driver import Ipam
+from underlay.model import Interface
+from underlay.networks.driver import Engine
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method: the message it takes (None: no body) and what answers it."""
+
+    takes: type[msgspec.Struct] | None
+    answer: Callable[[Any], msgspec.Struct]
+
+
+def methods(
+    engine: Engine,
+    ipam: Ipam,
+    stirred: Callable[[], None],
+    missing: Callable[[], None],
+) -> dict[str, Method]:
+    """Return the method table; `stirred`, `missing`: Docker has, or may have, news."""
+    network = NetworkCalls(engine, stirred, missing)
+    pool = IpamCalls(ipam, missing)
+    return {
+        "Plugin.Activate": Method(None, lambda _: m.Manifest()),
+        "NetworkDriver.GetCapabilities": Method(
+            None, lambda _: m.NetworkCapabilities()
+        ),
+        "NetworkDriver.GwAllocCheck": Method(m.GwAllocCheck, network.gw_alloc_check),
+        "NetworkDriver.AllocateNetwork": Method(
+            m.AllocateNetwork, lambda asked: m.Allocated(asked.Options or {})
+        ),
+        "NetworkDriver.FreeNetwork": Method(m.NetworkId, _nothing),
+        "NetworkDriver.CreateNetwork": Method(m.CreateNetwork, network.create),
+        "NetworkDriver.DeleteNetwork": Method(m.NetworkId, network.delete),
+        "NetworkDriver.CreateEndpoint": Method(
+            m.CreateEndpoint, network.create_endpoint
+        ),
+        "NetworkDriver.DeleteEndpoint": Method(m.EndpointId, network.delete_endpoint),
+        "NetworkDriver.EndpointOperInfo": Method(m.EndpointId, lambda _: m.OperInfo()),
+        "NetworkDriver.Join": Method(m.Join, network.join),
+        "NetworkDriver.Leave": Method(m.EndpointId, network.leave),
+        "NetworkDriver.ProgramExternalConnectivity": Method(m.EndpointId, _nothing),
+        "NetworkDriver.RevokeExternalConnectivity": Method(m.EndpointId, _nothing),
+        "NetworkDriver.DiscoverNew": Method(m.Empty, _nothing),
+        "NetworkDriver.DiscoverDelete": Method(m.Empty, _nothing),
+        "IpamDriver.GetCapabilities": Method(None, lambda _: m.IpamCapabilities()),
+        "IpamDriver.GetDefaultAddressSpaces": Method(None, lambda _: m.AddressSpaces()),
+        "IpamDriver.RequestPool": Method(m.RequestPool, pool.request_pool),
+        "IpamDriver.ReleasePool": Method(m.PoolId, pool.release_pool),
+        "IpamDriver.RequestAddress": Method(m.RequestAddress, pool.request_address),
+        "IpamDriver.ReleaseAddress": Method(m.ReleaseAddress, pool.release_address),
+    }
+
+
+def _nothing(asked: msgspec.Struct) -> msgspec.Struct:
+    del asked
+    return m.Empty()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCalls:
+    """The methods of NetworkDriver."""
+
+    engine: Engine
+    stirred: Callable[[], None]
+    missing: Callable[[], None]
+
+    def gw_alloc_check(self, asked: m.GwAllocCheck) -> msgspec.Struct:
+        """Say whether Docker may spare the gateway address."""
+        options = m.driver_options(asked.Options)
+        internal = m.is_internal(asked.Options)
+        needed = {
+            family: self.engine.needs_gateway(options, family, internal=internal)
+            for family in (4, 6)
+        }
+        return m.GwAllocAnswer(SkipIPv4=not needed[4], SkipIPv6=not needed[6])
+
+    def create(self, asked: m.CreateNetwork) -> msgspec.Struct:
+        """Create a network."""
+        self.engine.create_network(asked.network())
+        self.stirred()
+        return m.Empty()
+
+    def delete(self, asked: m.NetworkId) -> msgspec.Struct:
+        """Delete a network."""
+        self.engine.delete_network(asked.NetworkID)
+        self.stirred()
+        return m.Empty()
+
+    def create_endpoint(self, asked: m.CreateEndpoint) -> msgspec.Struct:
+        """Create an endpoint; answer the MAC if none was asked for."""
+        endpoint = self.engine.create_endpoint(asked.endpoint())
+        if asked.publishes:
+            log.info(
+                "ports need no publishing: the container has an address of its own"
+                " on the network, and every port it listens on is open there; -p is"
+                " accepted and changes nothing",
+                extra={"endpoint": endpoint.id[:12]},
+            )
+        given = asked.Interface.MacAddress if asked.Interface else ""
+        answer = m.EndpointInterface(MacAddress="" if given else endpoint.mac)
+        return m.EndpointCreated(answer)
+
+    def delete_endpoint(self, asked: m.EndpointId) -> msgspec.Struct:
+        """Delete an endpoint."""
+        self.engine.delete_endpoint(asked.NetworkID, asked.EndpointID)
+        return m.Empty()
+
+    def join(self, asked: m.Join) -> msgspec.Struct:
+        """Answer which device goes into the sandbox."""
+        found = self.engine.join(asked.NetworkID, asked.EndpointID, asked.SandboxKey)
+        self.missing()
+        return m.Joined(
+            m.InterfaceName(found.device),
+            Gateway=str(found.gateway4 or ""),
+            GatewayIPv6=str(found.gateway6 or ""),
+            StaticRoutes=(
+                *(m.StaticRoute(str(net)) for net in found.on_link),
+                *(m.StaticRoute(str(net), 0, str(hop)) for net, hop in found.via),
+            ),
+        )
+
+    def leave(self, asked: m.EndpointId) -> msgspec.Struct:
+        """Note that the device leaves the sandbox."""
+        self.engine.leave(asked.EndpointID)
+        return m.Empty()
+
+
+@dataclass(frozen=True, slots=True)
+class IpamCalls:
+    """The methods of IpamDriver."""
+
+    ipam: Ipam
+    missing: Callable[[], None]
+
+    def request_pool(self, asked: m.RequestPool) -> msgspec.Struct:
+        """Claim a pool."""
+        claim = self.ipam.request_pool(
+            asked.Pool, asked.SubPool, asked.Options or {}, 6 if asked.V6 else 4
+        )
+        return m.PoolGiven(claim.id, str(claim.pool.subnet))
+
+    def release_pool(self, asked: m.PoolId) -> msgspec.Struct:
+        """Give a claim up."""
+        self.ipam.release_pool(asked.PoolID)
+        return m.Empty()
+
+    def request_address(self, asked: m.RequestAddress) -> msgspec.Struct:
+        """Hand out an address, or keep one for the gateway."""
+        try:
+            return m.AddressGiven(str(self._given(asked)))
+        except (UnknownPool, AddressTaken):
+            # Docker lists whose it is; by the next try that is known.
+            self.missing()
+            raise
+
+    def _given(self, asked: m.RequestAddress) -> Interface:
+        if asked.for_gateway:
+            return self.ipam.request_gateway(asked.PoolID, asked.Address)
+        return self.ipam.request_address(asked.PoolID, asked.Address, asked.container)
+
+    def release_address(self, asked: m.ReleaseAddress) -> msgspec.Struct:
+        """Take an address back."""
+        self.ipam.release_address(asked.PoolID, asked.Address)
+        return m.Empty()

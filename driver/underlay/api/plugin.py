@@ -1,0 +1,120 @@
+"""Docker's plugin protocol over HTTP: decode, call, encode, translate refusals."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import msgspec
+from flask import Flask, Response, request
+from werkzeug.exceptions import ClientDisconnected, HTTPException
+
+from underlay.api import messages as m
+from underlay.api.methods import Method
+from underlay.errors import (
+    Bug,
+    EmptyBody,
+    Malformed,
+    TooLarge,
+    UnderlayError,
+    Unfinished,
+    UnknownMethod,
+    WrongVerb,
+)
+from underlay.model.text import printable
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
+MAX_BYTES = 1 << 20
+DRAIN_BYTES = 1 << 26
+# Told after each call: method, outcome ("ok" or the id of the refusal), seconds.
+Observe = Callable[[str, str, float], None]
+
+
+def create_app(methods: Mapping[str, Method], observe: Observe) -> Flask:
+    """Build the plugin's application around its method table."""
+    app = Flask("underlay")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+
+    def call(name: str) -> Response:
+        started, outcome = time.perf_counter(), "ok"
+        try:
+            answer = _answer(name, methods)
+        except Exception as error:  # noqa: BLE001 - the one place that translates
+            refusal = translate(error, name)
+            outcome = refusal.id
+            return _refuse(refusal)
+        finally:
+            known = name if name in methods else "unknown"
+            observe(known, outcome, time.perf_counter() - started)
+        return Response(msgspec.json.encode(answer), 200, content_type=CONTENT_TYPE)
+
+    def strange(error: HTTPException) -> Response:
+        return _refuse(translate(error, request.path.lstrip("/")))
+
+    app.add_url_rule("/<path:name>", "call", call, methods=["POST"])
+    app.register_error_handler(HTTPException, strange)
+    return app
+
+
+def _answer(name: str, methods: Mapping[str, Method]) -> msgspec.Struct:
+    method = methods.get(name)
+    if method is None:
+        raise UnknownMethod(method=name[:80])
+    if method.takes is None:
+        return method.answer(None)
+    if (request.content_length or 0) > MAX_BYTES:
+        _drain()
+        raise TooLarge(method=name, limit=MAX_BYTES)
+    try:
+        body = request.get_data()
+    except (ClientDisconnected, OSError) as error:
+        raise Unfinished(method=name, why=error) from error
+    if not body:
+        raise EmptyBody(method=name)
+    try:
+        return method.answer(msgspec.json.decode(body, type=method.takes))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise Malformed(method=name, why=error) from error
+
+
+def _drain() -> None:
+    """Read a body that is refused: a reset connection would look like a lost reply."""
+    left = min(request.content_length or 0, DRAIN_BYTES)
+    with suppress(OSError):  # it takes too long
+        while left > 0 and (chunk := request.environ["wsgi.input"].read(1 << 16)):
+            left -= len(chunk)
+
+
+def translate(error: Exception, method: str) -> UnderlayError:
+    """Return what to tell Docker about any failure."""
+    if isinstance(error, UnderlayError):
+        level = logging.ERROR if error.status >= 500 else logging.WARNING
+        log.log(level, "refused", extra={"method": method[:80], "error": error})
+        return error
+    if isinstance(error, HTTPException):
+        return _of_http(error, method[:80])
+    ref = secrets.token_hex(4)
+    log.error("bug", extra={"method": method[:80], "ref": ref}, exc_info=error)
+    return Bug(kind=type(error).__name__, ref=ref)
+
+
+def _of_http(error: HTTPException, method: str) -> UnderlayError:
+    match error.code:
+        case 404:
+            return UnknownMethod(method=method)
+        case 405:
+            return WrongVerb(method=method, allowed="POST")
+        case 413:
+            return TooLarge(method=method, limit=MAX_BYTES)
+    return Malformed(method=method, why=error.name)
+
+
+def _refuse(refusal: UnderlayError) -> Response:
+    text = printable(str(refusal))  # the docker command shows it as it is
+    body = msgspec.json.encode(m.Failed(text, text))
+    return Response(body, refusal.status, content_type=CONTENT_TYPE)

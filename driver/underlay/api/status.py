@@ -1,0 +1,234 @@
+"""What people and machines are told: one set of facts for CLI, JSON and socket.
+
+The shapes are stable and documented in docs/cli.md. Times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Any
+
+from underlay import __version__
+from underlay.api.facts import Healths
+from underlay.api.httpd import Answer
+from underlay.errors import UnderlayError
+from underlay.ipam.subnets import usable
+from underlay.model import MAC, Endpoint, Network, Pool, Repair, Tenure
+from underlay.model.text import as_json
+from underlay.modes import gateway, mode_name
+from underlay.modes.child_device import is_isolated
+from underlay.records import Records
+
+NEWEST_REPAIRS = 20
+Facts = dict[str, Any]
+
+
+def status(records: Records) -> Facts:
+    """Return everything on record, what is wrong since when, and the newest repairs."""
+    troubles = records.notes.troubles()
+    healths = _healths(records)
+    return {
+        "version": __version__,
+        "parents": parents(records, healths),
+        "networks": networks(records, healths),
+        "endpoints": endpoints(records, healths),
+        "pools": pools(records),
+        "troubles": [
+            {"object": t.mark, "error": t.text, "since": t.since} for t in troubles
+        ],
+        "repairs": repairs(records, NEWEST_REPAIRS),
+    }
+
+
+def parents(records: Records, healths: Healths | None = None) -> list[Facts]:
+    """Return every device that networks stand on, with who does, and how it is."""
+    judge = healths or _healths(records)
+    count = Counter(e.network for e in records.networks.endpoints())
+    standing: dict[str, list[Network]] = {}
+    for network in records.networks.all():
+        if network.parent:  # routed: by whichever device the host's routes say
+            standing.setdefault(network.parent, []).append(network)
+    return [
+        {
+            "name": those[0].uplink,
+            "device": device,
+            "networks": [n.label for n in those],
+            "endpoints": sum(count[n.id] for n in those),
+            **asdict(judge.of_parent(those)),
+        }
+        for device, those in standing.items()
+    ]
+
+
+def networks(records: Records, healths: Healths | None = None) -> list[Facts]:
+    """Return every network, with the number of its endpoints, and how it is."""
+    judge = healths or _healths(records)
+    count = Counter(e.network for e in records.networks.endpoints())
+    return [
+        {**_network(n, count[n.id]), **asdict(judge.of_network(n))}
+        for n in records.networks.all()
+    ]
+
+
+def endpoints(records: Records, healths: Healths | None = None) -> list[Facts]:
+    """Return every endpoint, with the state of its device, and how it is."""
+    judge = healths or _healths(records)
+    known = {n.id: n for n in records.networks.all()}
+    found = []
+    for endpoint in records.networks.endpoints():
+        network = known.get(endpoint.network)
+        if network is None:
+            continue  # made while this was read
+        health = judge.of_endpoint(network, endpoint)
+        facts = {**_endpoint(endpoint, network), **asdict(health)}
+        facts["state"] = "failing" if health.health == "failing" else facts["state"]
+        found.append(facts)
+    return found
+
+
+def _healths(records: Records) -> Healths:
+    return Healths(records, time.time())
+
+
+def pools(records: Records) -> list[Facts]:
+    """Return every pool, with what of it is in use and by which networks."""
+    return [_pool(records, pool) for pool in records.addresses.pools()]
+
+
+def history(records: Records, word: str, limit: int = 1000) -> list[Facts]:
+    """Return who had an address or MAC, or what a container had; newest first."""
+    known = {n.id: n.label for n in records.networks.all()}
+    found = records.addresses.history(_canonical(word), limit)
+    return [_tenure(t, known.get(t.network, t.network[:12])) for t in found]
+
+
+def repairs(records: Records, limit: int = 1000) -> list[Facts]:
+    """Return what differed from the records and was seen to, newest first."""
+    return [_repair(r) for r in records.repairs.latest(limit)]
+
+
+def repairs_about(records: Records, word: str, limit: int = 1000) -> list[Facts]:
+    """Return the repairs of a container or network by name or id, newest first.
+
+    The ledger has the short id where the name was not known yet.
+    """
+    names = {word}
+    for identity, name in (
+        *((n.id, n.name) for n in records.networks.all()),
+        *records.networks.containers().items(),
+    ):
+        if word == name or (len(word) > 3 and identity.startswith(word)):
+            names |= {identity[:12], name} - {""}
+    return [_repair(r) for r in records.repairs.about(names, limit)]
+
+
+def _canonical(word: str) -> str:
+    try:
+        return str(ip_address(word))
+    except ValueError:
+        mac = word.lower().replace("-", ":")
+        return mac if MAC.fullmatch(mac) else word
+
+
+def _network(network: Network, count: int) -> Facts:
+    return {
+        "id": network.id,
+        "name": network.name,
+        "mode": mode_name(network.options),
+        "parent": "" if is_isolated(network.options) else network.uplink,
+        "device": network.parent or network.proxy,
+        "internal": network.internal,
+        "subnets": [str(s.subnet) for s in network.segments],
+        "gateways": [str(found) for found in gateway.of(network) if found],
+        "options": dict(network.options),
+        "endpoints": count,
+        "created": network.created,
+    }
+
+
+def _endpoint(endpoint: Endpoint, network: Network) -> Facts:
+    joined = "left" if endpoint.left else "joined"
+    return {
+        "id": endpoint.id,
+        "container": endpoint.container,
+        "network": network.label,
+        "addresses": [str(a) for a in endpoint.addresses],
+        "mac": endpoint.mac,
+        "sandbox": endpoint.sandbox,
+        "state": joined if endpoint.sandbox else "created",
+        "created": endpoint.created,
+    }
+
+
+def _pool(records: Records, pool: Pool) -> Facts:
+    live = records.addresses.live_in(pool.id)
+    claims = records.addresses.claims_on(pool.id)
+    first, last = usable(pool.subnet)
+    return {
+        "id": f"{pool.domain}/{pool.subnet}",
+        "domain": pool.domain,
+        "subnet": str(pool.subnet),
+        "networks": list(pool.holders),
+        "claims": [
+            {"id": c.id, "first": str(c.first), "last": str(c.last)} for c in claims
+        ],
+        "live": sum(t.role == "endpoint" for t in live),
+        "gateway": sorted({str(t.address) for t in live if t.role == "gateway"}),
+        "aux": sorted({str(t.address) for t in live if t.role == "aux"}),
+        "size": int(last) - int(first) + 1,
+    }
+
+
+def _tenure(tenure: Tenure, network: str) -> Facts:
+    return {
+        "address": str(tenure.address),
+        "role": tenure.role,
+        "container": tenure.container,
+        "mac": tenure.mac,
+        "network": network,
+        "endpoint": tenure.endpoint,
+        "since": tenure.since,
+        "until": tenure.until or None,
+    }
+
+
+def _repair(repair: Repair) -> Facts:
+    facts = asdict(repair)
+    return {"object": facts.pop("mark"), **facts}
+
+
+def answering(
+    records: Records, health: Callable[[], Facts], metrics: Callable[[], bytes]
+) -> Callable[[str], Answer]:
+    """Return what the status sockets answer to a path; it only ever reads."""
+
+    def answer(path: str) -> Answer:
+        match path:
+            case "/healthz":
+                facts = health()
+                well = HTTPStatus.OK if facts["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
+                return _json(well, facts)
+            case "/status":
+                return _status(records)
+            case "/metrics":
+                return Answer(HTTPStatus.OK, "text/plain; version=0.0.4", metrics())
+        known = {"error": "here are /healthz, /status and /metrics"}
+        return _json(HTTPStatus.NOT_FOUND, known)
+
+    return answer
+
+
+def _status(records: Records) -> Answer:
+    try:
+        return _json(HTTPStatus.OK, status(records))
+    except UnderlayError as error:
+        return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
+
+
+def _json(status: HTTPStatus, facts: Facts) -> Answer:
+    return Answer(status, "application/json", as_json(facts).encode() + b"\n")

@@ -1,0 +1,1 @@
+"""The commands of `underlay`, and the tables they print."""

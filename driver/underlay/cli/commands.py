@@ -1,0 +1,326 @@
+"""The command line. Reading commands need no service: they read the records."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from socket import AF_UNIX, socket
+from typing import Any
+
+import click
+
+from underlay import __version__
+from underlay.api import status
+from underlay.cli.tables import (
+    ENDPOINTS,
+    HISTORY,
+    LATELY,
+    NETWORKS,
+    POOLS,
+    REPAIRS,
+    STATUS,
+    Columns,
+    Facts,
+    plain,
+    print_json,
+    print_table,
+    say,
+    when,
+)
+from underlay.errors import NotFound, UnderlayError, did_you_mean
+from underlay.records import Records
+from underlay.service.settings import Settings, load
+
+# pyroute2, docker, flask and gunicorn take half a second to import: the commands that
+# need them import them themselves.
+
+LATELY_SHOWN = 5
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class Refusing(click.Group):
+    """A group whose refusals are one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; show what it refuses."""
+        try:
+            return super().invoke(ctx)
+        except UnderlayError as error:
+            say(error, err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Refusing, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Docker containers on the real network, without NAT.
+
+    \b
+    Make a network and put a container on it:
+      docker network create -d underlay --ipam-driver underlay -o parent=eth0 \\
+          --subnet 192.168.1.0/24 --gateway 192.168.1.1 lan
+      docker run --rm --network lan --ip 192.168.1.50 busybox ip addr
+
+    \b
+    Shell completion (bash; zsh and fish alike):
+      eval "$(_UNDERLAY_COMPLETE=bash_source underlay)"
+    """
+
+
+@main.command()
+@JSON
+def version(as_json: bool) -> None:
+    """Print the version."""
+    if as_json:
+        print_json({"version": __version__})
+    else:
+        say(f"underlay {__version__}")
+
+
+@main.command()
+def serve() -> None:
+    """Run the service in the foreground, as systemd does.
+
+    \b
+    Settings come from /etc/underlay/underlay.toml and UNDERLAY_* variables:
+      UNDERLAY_LOG_LEVEL=debug underlay serve
+    """
+    from underlay.service.logs import set_up
+    from underlay.service.server import serve as run
+
+    settings = load(os.environ)
+    set_up(settings.log_level)
+    run(settings)
+
+
+@main.command("status")
+@JSON
+def status_command(as_json: bool) -> None:
+    """Show parents, networks, endpoints, pools, repairs, and what is wrong since when.
+
+    \b
+    Examples:
+      underlay status
+      underlay status --json | jq .troubles
+    """
+    settings = load(os.environ)
+    health = _health(settings)
+    with _records(settings) as records:
+        facts = {"service": health, **status.status(records)}
+    if as_json:
+        print_json(facts)
+        return
+    say(f"service   {_in_words(health)}")
+    for name, columns in STATUS.items():
+        say()
+        say(name)
+        print_table(facts[name], columns)
+    done = [repair for repair in facts["repairs"] if not repair["error"]]
+    if done:
+        say()
+        say("repaired lately")
+        print_table(done[:LATELY_SHOWN], LATELY)
+    for trouble in facts["troubles"]:
+        say()
+        say(f"wrong since {when(trouble['since'])}: {trouble['error']}")
+
+
+@main.command()
+@JSON
+def plan(as_json: bool) -> None:
+    """Print the steps that would make the kernel match the records.
+
+    Changes nothing. Exit code 0: nothing to do; 2: there are steps.
+    """
+    with _engine(readonly=True) as engine:
+        steps = [str(step) for step in engine.preview()]
+    if as_json:
+        print_json({"steps": steps})
+    else:
+        for step in steps or ["nothing to do"]:
+            say(step)
+    sys.exit(2 if steps else 0)
+
+
+@main.command()
+@click.argument("network", required=False)
+@JSON
+def reconcile(network: str | None, as_json: bool) -> None:
+    """Make the kernel match the records now, for all networks or one.
+
+    Exit code 1 if the kernel refused a step.
+    """
+    with _engine() as engine:
+        only = (
+            _one("network", network, status.networks(engine.records))
+            if network
+            else None
+        )
+        failed = [str(s) for s in engine.reconcile(only["id"] if only else None)]
+    if as_json:
+        print_json({"failed": failed})
+    else:
+        for line in [f"failed: {step}" for step in failed] or ["done"]:
+            say(line)
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("what", metavar="[ADDRESS|MAC|NAME]", required=False)
+@click.option("--repairs", "only_repairs", is_flag=True, help="Show repairs only.")
+@JSON
+def history(what: str | None, only_repairs: bool, as_json: bool) -> None:
+    """Show what was repaired, or who had an address or MAC, from when to when.
+
+    Of a container it shows both, of a network its repairs.
+
+    \b
+    Examples:
+      underlay history
+      underlay history 192.168.1.50
+      underlay history 02:42:c0:a8:01:32
+      underlay history web
+      underlay history --repairs web
+    """
+    with _records(load(os.environ)) as records:
+        if what is None:
+            had, done = [], status.repairs(records)
+        else:
+            had = [] if only_repairs else status.history(records, what)
+            done = status.repairs_about(records, what)
+    if as_json:
+        print_json(done if what is None or only_repairs else had)
+        return
+    shown = [(found, by) for found, by in ((had, HISTORY), (done, REPAIRS)) if found]
+    for number, (found, columns) in enumerate(shown):
+        if number:
+            say()
+        print_table(found, columns)
+    if not shown:
+        say(f"nothing on record about {what}" if what else "nothing repaired")
+
+
+def _browse(
+    kind: str,
+    argument: str,
+    example: str,
+    columns: Columns,
+    read: Callable[[Records], Sequence[Facts]],
+) -> click.Group:
+    """Return the commands `KIND ls` and `KIND show ...`."""
+    group = click.Group(kind, help=f"List {kind}s, or show one of them.")
+
+    @group.command("ls", help=f"List all {kind}s on record.")
+    @JSON
+    def ls(as_json: bool) -> None:
+        with _records(load(os.environ)) as records:
+            found = read(records)
+        print_json(found) if as_json else print_table(found, columns)
+
+    @group.command(
+        "show",
+        help=f"Show one {kind} with everything on record about it.\n\n"
+        f"\b\nExample:\n  underlay {kind} show {example}",
+    )
+    @click.argument("name", metavar=argument)
+    @JSON
+    def show(name: str, as_json: bool) -> None:
+        with _records(load(os.environ)) as records:
+            facts = _one(kind, name, read(records))
+        if as_json:
+            print_json(facts)
+            return
+        width = max(len(key) for key in facts)
+        for key, value in facts.items():
+            say(f"{key.ljust(width)}  {plain(value)}")
+
+    return group
+
+
+main.add_command(_browse("network", "NAME", "lan", NETWORKS, status.networks))
+main.add_command(_browse("endpoint", "ID", "3f2a9c01d4e7", ENDPOINTS, status.endpoints))
+main.add_command(_browse("pool", "SUBNET", "192.168.1.0/24", POOLS, status.pools))
+
+
+def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
+    """Return the one object of a name, or of the beginning of an id."""
+    names = {"network": "name", "endpoint": "container", "pool": "subnet"}
+    key = names[kind]
+    exact = [f for f in found if name in (f[key], f.get("id"))]
+    begun = [f for f in found if len(name) > 3 and f.get("id", "").startswith(name)]
+    for choice in (exact, begun):
+        if len(choice) == 1:
+            return choice[0]
+    known = [f[key] or f.get("id", "")[:12] for f in found]
+    raise NotFound(
+        kind=kind,
+        name=name,
+        hint=" Several have that name: use the id."
+        if exact
+        else did_you_mean(name, known),
+        known=", ".join(known[:12]) or "none",
+    )
+
+
+@contextmanager
+def _records(settings: Settings) -> Iterator[Records]:
+    records = Records(settings.records, readonly=True)
+    try:
+        _heed(records, _health(settings))
+        yield records
+    finally:
+        records.close()
+
+
+@contextmanager
+def _engine(*, readonly: bool = False) -> Iterator[Any]:
+    from underlay.networks import reboot as boots
+    from underlay.service.wiring import build
+
+    settings = load(os.environ)
+    Records(settings.records, readonly=True).close()  # none: refuse, do not make them
+    parts = build(settings, readonly=readonly)
+    try:
+        _heed(parts.records, _health(settings))
+        if not readonly:
+            boots.heed(parts.records, parts.engine.kernel)
+            # What Docker does not list is not put right in a sandbox.
+            with suppress(OSError):
+                parts.cleanup.note_listed(parts.dockerd.look())
+        yield parts.engine
+    finally:
+        parts.records.close()
+
+
+def _health(settings: Settings) -> dict[str, Any] | None:
+    """Ask the service how it is; None if it does not answer."""
+    connection = HTTPConnection("underlay", timeout=2)
+    try:
+        connection.sock = socket(AF_UNIX)
+        connection.sock.settimeout(2)
+        connection.sock.connect(str(settings.status_socket))
+        connection.request("GET", "/healthz")
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, HTTPException, ValueError):
+        return None
+    else:
+        return answer
+    finally:
+        connection.close()
+
+
+def _heed(records: Records, health: Facts | None) -> None:
+    """Have what the service could not write yet be as good as on record."""
+    unwritten = (health or {}).get("unwritten", ())
+    records.endings.heed([tuple(ending.split()) for ending in unwritten])
+
+
+def _in_words(health: Facts | None) -> str:
+    if not health:
+        return "not running, or not to be asked without root"
+    if not health["ok"]:
+        return f"not well, pid {health['pid']}: {health['error']}"
+    return f"running, pid {health['pid']}, since {when(health['started'])}"

@@ -1,0 +1,1 @@
+"""The records follow Docker's list: names, dead endpoints, lost records."""

@@ -1,0 +1,255 @@
+"""Freeing what is dead, and only what is dead: two strikes, a grace time apart.
+
+A dockerd that was killed forgets endpoints and addresses without a word. What it does
+not list any more, whose sandbox is gone too, is a suspect; only a suspect that is one
+again after the grace time is freed, by the verb Docker would have used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from underlay.ipam import placeholder_claims as standins
+from underlay.ipam.driver import Ipam
+from underlay.kernel import Kernel
+from underlay.model import Address, Claim, Endpoint, Repair
+from underlay.model.docker import DockerNetwork, DockerView
+from underlay.model.objects import Owner
+from underlay.networks.driver import Engine
+from underlay.reconcile.log_once import Once
+from underlay.reconcile.repair_log import names
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+DAY_SECONDS = 86400.0
+UNUSED = "not listed by Docker, not in use"
+
+
+@dataclass
+class Cleanup:
+    """Heeds what dockerd says. `grace` is in seconds, `clock` tells them since 1970."""
+
+    records: Records
+    kernel: Kernel
+    engine: Engine
+    ipam: Ipam
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    grace: float
+    history_days: float
+    _suspects: dict[str, float] = field(default_factory=dict)
+    _held: frozenset[Address] | None = None
+    _once: Once = field(default_factory=Once)
+
+    def note_listed(self, view: DockerView) -> bool:
+        """Note who is not to be put right in a sandbox; tell whether passes waited."""
+        learning = self.engine.passes.learning
+        learning.unlisted = frozenset(self._unlisted(view))
+        waited, learning.is_waiting = learning.is_waiting, False
+        return waited
+
+    def heed(self, view: DockerView) -> None:
+        """Learn names from Docker's view, and free what was seen dead twice.
+
+        What cannot be written stops nothing else.
+        """
+        self.note_listed(view)
+        with self._once.trying("names of containers and networks"):
+            self._learn_names(view)
+        self._held = None
+        dead, staying = dict(self._dead(view)), dict(self._staying(view))
+        for key in self._condemned({*dead, *staying}):
+            with self._once.trying(f"clean-up of {key}"):
+                if key in staying:
+                    with self.records.writing(durable=False):
+                        staying[key]()
+                    log.warning("kept", extra={"what": key})
+                    continue
+                self._free(key, *dead[key])
+
+    def _free(self, key: str, owner: Owner, free: Callable[[], None]) -> None:
+        entry = self._entry(owner, key)
+        free()
+        log.warning("freed", extra={"what": key})
+        with self.records.writing(durable=False):
+            self.records.repairs.note([entry])
+
+    def _entry(self, owner: Owner, what: str) -> Repair:
+        """Return what the ledger is to say of somebody who is freed."""
+        network, container = names(self.records, owner)
+        return Repair(
+            at=self.clock(),
+            mark=owner.mark,
+            place="",
+            before=UNUSED,
+            step=f"free {what}",
+            seconds=self.grace,
+            network=network,
+            container=container,
+        )
+
+    def forget(self) -> None:
+        """Drop the history that is older than it is to be kept."""
+        age = self.history_days * DAY_SECONDS
+        self.records.addresses.forget_before(self.clock() - age)
+
+    def _dead(
+        self, view: DockerView
+    ) -> Iterator[tuple[str, tuple[Owner, Callable[[], None]]]]:
+        """Return who seems dead now: for whom it was, and the verb that frees it."""
+        for endpoint in (
+            self.records.networks.containers().keys() - view.endpoints.keys()
+        ):
+            key = f"endpoint {endpoint}"
+            if self._between_strikes(key) or self._is_dead(endpoint):
+                known = self.records.networks.endpoint(endpoint)
+                owner = Owner(known.network if known else "", endpoint)
+                yield key, (owner, partial(self._free_endpoint, endpoint))
+        for tenure in self.records.addresses.unattended():
+            if self._is_creating(tenure.claim):
+                continue  # an aux address, which Docker asks for like any other
+            key = f"address {tenure.address} since {tenure.id}"
+            if tenure.address not in view.addresses and (
+                self._between_strikes(key) or tenure.address not in self._in_sandboxes()
+            ):
+                owner = Owner(tenure.network, tenure.endpoint)
+                yield key, (owner, partial(self.ipam.release_tenure, tenure))
+        listed = {network.id for network in view.networks}
+        for network in self.records.networks.all():
+            busy = self.records.networks.neighbour(network.id)
+            if network.id not in listed and not busy:
+                free = partial(self.engine.delete_network, network.id)
+                yield f"network {network.id}", (Owner(network.id), free)
+        for claim in self._dead_claims(view):
+            free = partial(self.ipam.release_pool, claim.id)
+            yield f"pool {claim.id}", (Owner(claim.network), free)
+
+    def _in_sandboxes(self) -> frozenset[Address]:
+        """Return what devices of these networks have in all other namespaces.
+
+        They are gone through once for a view, and only if somebody asks. In a container
+        there may be another host of this driver, which is nothing of ours.
+        """
+        if self._held is None:
+            known = {network.id for network in self.records.networks.all()}
+            found = self.kernel.elsewhere(()).items()
+            held = (a for mark, a in found if Owner.parse(mark).network in known)
+            self._held = frozenset(
+                address for addresses in held for address in addresses
+            )
+        return self._held
+
+    def _staying(self, view: DockerView) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Return who left and did not: dockerd died over it and keeps the endpoint."""
+        networks = self.records.networks
+        for endpoint in networks.leaving():
+            stays = partial(networks.stay, endpoint.id)
+            if endpoint.id in view.endpoints and self.kernel.sandbox_lives(
+                endpoint.sandbox
+            ):
+                yield f"endpoint {endpoint.id} that stays", stays
+
+    def _condemned(self, suspects: set[str]) -> list[str]:
+        """Return who is a suspect again, the grace time after the first time."""
+        now = self.monotonic()
+        self._suspects = {key: self._suspects.get(key, now) for key in suspects}
+        return [k for k, since in self._suspects.items() if now - since >= self.grace]
+
+    def _between_strikes(self, key: str) -> bool:
+        """Tell whether its second look is to come: until then the view will do."""
+        now = self.monotonic()
+        return now - self._suspects.get(key, -self.grace) < self.grace
+
+    def _is_dead(self, identity: str) -> bool:
+        endpoint = self.records.networks.endpoint(identity)
+        if endpoint is None:
+            return False
+        # What left may be of a container that lives on, on its other networks.
+        return endpoint.left or not self._is_inside(endpoint)
+
+    def _is_inside(self, endpoint: Endpoint) -> bool:
+        """Tell whether an endpoint has its device in a sandbox that lives."""
+        if not endpoint.sandbox or not self.kernel.sandbox_lives(endpoint.sandbox):
+            return False
+        mark = Owner(endpoint.network, endpoint.id).mark
+        room = self.kernel.observe_inside({endpoint.sandbox})
+        return any(o.key == mark for o in room.get(endpoint.sandbox, ()))
+
+    def _unlisted(self, view: DockerView) -> Iterator[str]:
+        """Return the endpoints that Docker does not list, and has had time to."""
+        for endpoint in self.records.networks.joined():
+            listed = endpoint.id in view.endpoints
+            if not (listed or self.engine.is_young(endpoint.id)):
+                yield endpoint.id
+
+    def _free_endpoint(self, identity: str) -> None:
+        endpoint = self.records.networks.endpoint(identity)
+        if endpoint:
+            self.engine.delete_endpoint(endpoint.network, endpoint.id)
+
+    def _dead_claims(self, view: DockerView) -> Iterator[Claim]:
+        """Return the claims of networks that are gone from Docker and from the records.
+
+        Which network a claim is for may have been guessed wrong. So none is given up
+        that a container's address came by, and never so many that fewer are left than
+        Docker lists networks of that subnet and domain.
+        """
+        for pool in self.records.addresses.pools():
+            listed = [
+                network
+                for network in view.networks
+                if network.domain == pool.domain and pool.subnet in network.subnets
+            ]
+            claims = self.records.addresses.claims_on(pool.id)
+            idle = [c for c in claims if self._is_idle(c, listed)]
+            yield from idle[: max(0, len(claims) - len(listed))]
+
+    def _is_creating(self, identity: str) -> bool:
+        """Tell whether a claim is of a network that Docker is still creating.
+
+        Docker knows its PoolID then, and does not list the network yet.
+        """
+        claim = self.records.addresses.claim(identity)
+        return claim is not None and self.ipam.is_creating(claim)
+
+    def _is_idle(self, claim: Claim, listed: list[DockerNetwork]) -> bool:
+        if claim.network and self.records.networks.get(claim.network):
+            return False
+        if self.ipam.is_creating(claim):
+            return False
+        known = {n.id for n in listed if self.records.networks.get(n.id)}
+        theirs = [n.id for n in listed if n.id not in known]
+        if not claim.network and theirs:
+            # Of one of Docker's own drivers, as like as not; a stand-in says of which.
+            names = {
+                standins.identity(claim.pool.domain, claim.pool.subnet, n)
+                for n in theirs
+            }
+            if claim.id in names or not standins.is_one(claim):
+                return False
+        held = self.records.addresses.live_of_claim(claim.id)
+        return all(tenure.role != "endpoint" for tenure in held)
+
+    def _learn_names(self, view: DockerView) -> None:
+        for known in self.records.networks.all():
+            name = next((n.name for n in view.networks if n.id == known.id), known.name)
+            if name != known.name:
+                self.records.networks.rename(known.id, name)
+        for pool in self.records.addresses.pools():
+            names = sorted(
+                network.name
+                for network in view.networks
+                if network.domain == pool.domain and pool.subnet in network.subnets
+            )
+            if names != list(pool.holders):
+                self.records.addresses.name_holders(pool.id, names)
+        for endpoint, known_as in self.records.networks.containers().items():
+            name = view.endpoints.get(endpoint) or known_as
+            if name != known_as:
+                with self.records.writing():
+                    self.records.networks.name_container(endpoint, name)
+                    self.records.addresses.name_container(endpoint, name)

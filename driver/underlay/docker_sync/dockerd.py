@@ -1,0 +1,202 @@
+"""What dockerd says of our networks: names no driver call carries, and who lives.
+
+And all that records which were lost can be rebuilt from.
+
+Asked by a background thread only: dockerd holds locks while it waits for a driver, and
+serves no API until every restart=always container is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+import docker
+from docker.errors import DockerException, StreamParseError
+from docker.types.daemon import CancellableStream
+from requests.exceptions import RequestException
+
+from underlay.model import Address, Segment
+from underlay.model.docker import (
+    DockerContainer,
+    DockerEndpoint,
+    DockerNetwork,
+    DockerView,
+)
+
+DRIVER = "underlay"
+# After these, what dockerd lists may differ. Not what health checks cause all the time.
+HAPPENINGS = {
+    "type": ["container", "network"],
+    "event": ["connect", "create", "destroy", "disconnect", "rename"],
+}
+
+
+class Dockerd:
+    """One engine's API. `url` as DOCKER_HOST, `timeout` in seconds for each answer."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._events: CancellableStream[dict[str, Any]] | None = None
+
+    def look(self) -> DockerView:
+        """Return what dockerd says now; raises OSError if it does not answer."""
+        with self._api() as client:
+            return view(list(_inspect_networks(client)))
+
+    def containers(self, ids: Collection[str]) -> dict[str, DockerContainer]:
+        """Return what dockerd says of these containers, as far as it has them.
+
+        Raises OSError if it does not answer, as while it starts or stops one of them.
+        """
+        if not ids:
+            return {}
+        with self._api() as client:
+            found = list(_inspect_each(client.inspect_container, ids))
+        return {container["Id"]: _container(container) for container in found}
+
+    def listen(self, note: Callable[[], None]) -> None:
+        """Call `note` when dockerd is there, and when something happened at it.
+
+        To a network of ours, or to a container's name. Until dockerd ends, or
+        `hang_up`; raises OSError if it is not there.
+        """
+        with self._api() as client:
+            self._events = client.events(filters=HAPPENINGS, decode=True)
+            note()
+            for event in self._events:
+                about = (event.get("Actor") or {}).get("Attributes") or {}
+                if about.get("type") == DRIVER or event.get("Action") == "rename":
+                    note()
+
+    def hang_up(self) -> None:
+        """End the listening, in whichever thread."""
+        if self._events:
+            with suppress(DockerException, OSError):
+                self._events.close()
+
+    @contextmanager
+    def _api(self) -> Iterator[docker.APIClient]:
+        try:
+            client = docker.APIClient(
+                self._url, version="auto", timeout=int(self._timeout)
+            )
+            try:
+                yield client
+            finally:
+                client.close()
+        except (DockerException, RequestException, StreamParseError) as error:
+            raise OSError(f"dockerd at {self._url} does not answer: {error}") from error
+
+
+def view(networks: Iterable[Mapping[str, Any]]) -> DockerView:
+    """Read Docker's own description of networks."""
+    known: list[DockerNetwork] = []
+    endpoints: dict[str, str] = {}
+    addresses: set[Address] = set()
+    for network in networks:
+        found = _network(network)
+        known.append(found)
+        addresses.update(_reserved(network))
+        for endpoint in found.endpoints:
+            endpoints[endpoint.id] = endpoint.name
+            addresses.update(interface.ip for interface in endpoint.addresses)
+    return DockerView(tuple(known), endpoints, frozenset(addresses))
+
+
+def _reserved(network: Mapping[str, Any]) -> Iterator[Address]:
+    for part in (network.get("IPAM") or {}).get("Config") or ():
+        aux = (part.get("AuxiliaryAddresses") or {}).values()
+        for text in (part.get("Gateway"), *aux):
+            if text:
+                yield ip_interface(text).ip
+
+
+def _is_ours(network: Mapping[str, Any]) -> bool:
+    ipam = network.get("IPAM") or {}
+    return DRIVER in (network.get("Driver"), ipam.get("Driver"))
+
+
+def _inspect_networks(client: docker.APIClient) -> Iterator[Mapping[str, Any]]:
+    ours = [n["Id"] for n in client.networks() if _is_ours(n)]
+    return _inspect_each(client.inspect_network, ours)
+
+
+def _inspect_each(
+    inspect: Callable[[str], Mapping[str, Any]], ids: Iterable[str]
+) -> Iterator[Mapping[str, Any]]:
+    for identity in ids:
+        try:
+            yield inspect(identity)
+        except docker.errors.NotFound:
+            continue
+
+
+def _network(network: Mapping[str, Any]) -> DockerNetwork:
+    ipam = network.get("IPAM") or {}
+    pooled = ipam.get("Driver") == DRIVER
+    parts = [p for p in ipam.get("Config") or () if _is_subnet(p)]
+    segments = tuple(_segment(part, pooled=pooled) for part in parts)
+    members = (network.get("Containers") or {}).items()
+    return DockerNetwork(
+        id=network["Id"],
+        name=network["Name"],
+        domain=(ipam.get("Options") or {}).get("domain", "default") if pooled else "",
+        subnets=tuple(segment.subnet for segment in segments),
+        ours=network.get("Driver") == DRIVER,
+        options=network.get("Options") or {},
+        internal=bool(network.get("Internal")),
+        segments=segments,
+        ranges=tuple(part.get("IPRange") or "" for part in parts),
+        endpoints=tuple(_endpoint(container, facts) for container, facts in members),
+    )
+
+
+def _is_subnet(part: Mapping[str, Any]) -> bool:
+    """Tell a subnet from the 0.0.0.0/0 of the null IPAM driver."""
+    text = part.get("Subnet") or "0.0.0.0/0"
+    return ip_network(text, strict=False).prefixlen > 0
+
+
+def _segment(part: Mapping[str, Any], *, pooled: bool) -> Segment:
+    aux = (part.get("AuxiliaryAddresses") or {}).values()
+    return Segment(
+        ip_network(part["Subnet"], strict=False),
+        ip_interface(part["Gateway"]).ip if part.get("Gateway") else None,
+        tuple(sorted({ip_interface(text).ip for text in aux if text}, key=int)),
+        pooled,
+    )
+
+
+def _endpoint(container: str, facts: Mapping[str, str]) -> DockerEndpoint:
+    texts = (facts.get("IPv4Address"), facts.get("IPv6Address"))
+    return DockerEndpoint(
+        id=facts.get("EndpointID", ""),
+        container=container,
+        name=facts.get("Name", ""),
+        mac=facts.get("MacAddress", ""),
+        addresses=tuple(ip_interface(text) for text in texts if text),
+    )
+
+
+def _container(container: Mapping[str, Any]) -> DockerContainer:
+    told = container.get("NetworkSettings") or {}
+    places = {
+        place["NetworkID"]: place
+        for place in (told.get("Networks") or {}).values()
+        if place.get("NetworkID")
+    }
+    return DockerContainer(
+        sandbox=told.get("SandboxKey") or "",
+        options={key: place.get("DriverOpts") or {} for key, place in places.items()},
+        gateways={key: tuple(_gateways(place)) for key, place in places.items()},
+    )
+
+
+def _gateways(place: Mapping[str, Any]) -> Iterator[Address]:
+    for text in (place.get("Gateway"), place.get("IPv6Gateway")):
+        if text:
+            yield ip_address(text)

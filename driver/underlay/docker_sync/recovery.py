@@ -1,0 +1,312 @@
+"""Records that were lost, or are older than Docker's: rebuilt from Docker's own list.
+
+Docker keeps its networks, endpoints and PoolIDs whatever happens to ours, and the
+kernel keeps what was built. So what Docker lists and the records lack is put on record
+again, under the marks it has.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from ipaddress import IPv4Interface, IPv6Interface
+
+from underlay.errors import RecordsUnwritable, UnderlayError
+from underlay.ipam import leases as tenures
+from underlay.ipam import placeholder_claims as standins
+from underlay.ipam import subnets as pools
+from underlay.ipam.adoption import Adoption, Before
+from underlay.kernel import Kernel
+from underlay.model import Address, Endpoint, Network, Repair, Segment, Takeover
+from underlay.model.docker import (
+    DockerContainer,
+    DockerEndpoint,
+    DockerNetwork,
+    DockerView,
+)
+from underlay.model.objects import Owner
+from underlay.networks import reboot as boots
+from underlay.networks.driver import Engine
+from underlay.networks.parents import Parents
+from underlay.planning import identity
+from underlay.planning import parent as uplink
+from underlay.records import Records
+from underlay.records.host import ANY
+
+log = logging.getLogger(__name__)
+
+# Whoever may make devices in a namespace may give them our marks: that must neither
+# take whole pools nor hold up the start. More than a host's containers, by far.
+MOST_KEPT = 4096
+LOST, REBUILT = "not on record", "rebuilt from Docker's list"
+
+
+@dataclass
+class Recovery:
+    """Heeds what dockerd lists. `clock` gives seconds since 1970.
+
+    `containers` asks dockerd for containers by their ids; it raises OSError.
+    """
+
+    records: Records
+    kernel: Kernel
+    engine: Engine
+    clock: Callable[[], float]
+    containers: Callable[[Collection[str]], Mapping[str, DockerContainer]]
+    _complaints: set[str] = field(default_factory=set)
+    _is_begun: bool = False
+
+    def begin(self) -> None:
+        """Note that Docker was not asked yet: the records may be lost, or old.
+
+        To be called before an address is handed out: what containers have that are not
+        on record is kept for them, as far as the kernel tells. Nothing is put right in
+        a sandbox until Docker has answered, or does not.
+        """
+        self.engine.passes.learning.is_waiting = True
+        try:
+            self._begin()
+        except RecordsUnwritable as error:
+            # Then nothing can be put on record either, and no address handed out.
+            log.warning("cannot write the records yet", extra={"error": error})
+
+    def _begin(self) -> None:
+        boots.heed(self.records, self.kernel)
+        with self.records.writing():
+            self.records.notes.await_only({ANY})
+            self._keep_addresses()
+        self._is_begun = True
+
+    def _keep_addresses(self) -> None:
+        sandboxes = {e.sandbox for e in self.records.networks.endpoints()} - {""}
+        known = self.records.networks.containers()
+        seen = [
+            (owner, address)
+            for mark, addresses in self.kernel.elsewhere(sandboxes).items()
+            if (owner := Owner.parse(mark)).endpoint and owner.endpoint not in known
+            for address in addresses
+        ]
+        if len(seen) > MOST_KEPT:
+            facts = {"addresses": len(seen), "kept": MOST_KEPT}
+            log.error("too many addresses without a record, keeping some", extra=facts)
+        self.engine.living.keep(seen[:MOST_KEPT])
+        standins.keep(self.records, seen[:MOST_KEPT], self.clock())
+
+    def before(self) -> Before:
+        """Return what is on record, to be called before Docker is asked."""
+        if not self._is_begun:
+            with suppress(RecordsUnwritable):
+                self._begin()
+        self.engine.living.expect()
+        return Before.of(self.records)
+
+    def do_without(self) -> bool:
+        """Have passes go on without Docker, which does not answer; tell if they waited.
+
+        Not if nothing could be written at the start: what Docker ended while the last
+        process lived is not on record then.
+        """
+        learning = self.engine.passes.learning
+        goes_on = learning.is_waiting and self._is_begun
+        if goes_on:
+            learning.is_waiting = False
+        return goes_on
+
+    def heed(self, view: DockerView, before: Before) -> bool:
+        """Put on record what Docker lists and the records lack.
+
+        Tells whether a pass has something new to go by. Raises OSError if dockerd does
+        not answer for its containers.
+        """
+        self.engine.living.heed(view)
+        told = self.containers(
+            {e.container for n in view.networks for e in self._lost(n, before)}
+        )
+        networks = tuple(self._completed(n, told) for n in view.networks)
+        view = replace(view, networks=networks)
+        living, now = self.engine.living, self.clock()
+        adoption = Adoption(self.records, view, before, self.engine.reap, living, now)
+        with self.records.writing():
+            for network in sorted(view.networks, key=lambda n: not n.ours):
+                adoption.adopt(network)
+            for pool in living.take_unknown():
+                adoption.know(pool)
+        lacking = [
+            (network, lost)
+            for network in view.networks
+            if (lost := list(self._lost(network, before)))
+            or (network.ours and network.id not in before.networks)
+        ]
+        missing = {
+            network.id
+            for network, lost in lacking
+            if not self._rebuild(network, lost, told, before)
+        }
+        return self._await(missing) or bool(lacking)
+
+    def _lost(self, network: DockerNetwork, before: Before) -> Iterator[DockerEndpoint]:
+        """Return the containers on a network of ours whose endpoints are not known."""
+        for endpoint in network.endpoints if network.ours else ():
+            known = endpoint.id in before.endpoints
+            if not known and self.records.networks.endpoint(endpoint.id) is None:
+                yield endpoint
+
+    def _await(self, missing: set[str]) -> bool:
+        """Note which networks Docker lists in vain; tell whether that is news."""
+        if self.records.notes.awaited() == missing:
+            return False
+        with self.records.writing():
+            self.records.notes.await_only(missing)
+        return True
+
+    def _rebuild(
+        self,
+        network: DockerNetwork,
+        lost: list[DockerEndpoint],
+        told: Mapping[str, DockerContainer],
+        before: Before,
+    ) -> bool:
+        """Put a network and its containers on record; tell whether all of it worked."""
+        add = partial(self._add_network, network)
+        done = network.id in before.networks or self._try(network, None, add)
+        for endpoint in lost if done else ():
+            container = told.get(endpoint.container)
+            sandbox = container.sandbox if container else ""
+            # One without a sandbox is on its way in or out.
+            if container and sandbox and self.kernel.sandbox_lives(sandbox):
+                put = partial(self._add_endpoint, network, endpoint, container)
+                done &= self._try(network, endpoint, put)
+        return done
+
+    def _try(
+        self,
+        network: DockerNetwork,
+        endpoint: DockerEndpoint | None,
+        add: Callable[[], bool],
+    ) -> bool:
+        """Put something on record and note it; note it once if that is refused."""
+        repair = Repair(
+            at=self.clock(),
+            mark=Owner(network.id, endpoint.id if endpoint else "").mark,
+            place="",
+            before=LOST,
+            step=REBUILT,
+            seconds=0.0,
+            network=network.name,
+            container=endpoint.name if endpoint else "",
+        )
+        try:
+            with self.records.writing():
+                if add():
+                    log.warning(REBUILT, extra={"mark": repair.mark})
+                    self.records.repairs.note([repair])
+        except UnderlayError as error:
+            if str(error) not in self._complaints:
+                self._complaints.add(str(error))
+                facts = {"mark": repair.mark, "error": error}
+                log.warning("not rebuilt, retrying", extra=facts)
+                with self.records.writing():
+                    self.records.repairs.note([replace(repair, error=str(error))])
+            return False
+        return True
+
+    def _add_network(self, listed: DockerNetwork) -> bool:
+        if self.records.networks.get(listed.id):
+            return False
+        asked = Network(
+            listed.id,
+            listed.options,
+            internal=listed.internal,
+            segments=listed.segments,
+        )
+        found = uplink.find(asked, self.kernel, again=True)
+        self._note_bridge(found.parent)
+        network = replace(
+            asked,
+            parent=found.parent,
+            vlans=found.vlans,
+            base=found.base,
+            created=self.clock(),
+        )
+        network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
+        self.records.networks.add(network)
+        # At once: a pass on its way would tear down what follows from the host's place.
+        parents = Parents(self.records, self.kernel)
+        parents.note(network, parents.look(network))
+        self.records.networks.rename(listed.id, listed.name)
+        return True
+
+    def _note_bridge(self, bridge: str) -> None:
+        """Note what a bridge of ours stands in the place of."""
+        device = identity.behind(bridge, self.kernel.devices())
+        if device and not self.records.takeovers.of(device.name):
+            settings = self.kernel.settings_of(device.name)
+            self.records.takeovers.note(
+                Takeover(device.name, bridge, "on", (), settings)
+            )
+
+    def _add_endpoint(
+        self, network: DockerNetwork, listed: DockerEndpoint, told: DockerContainer
+    ) -> bool:
+        known = self.records.networks.get(network.id)
+        if known is None or self.records.networks.endpoint(listed.id):
+            return False
+        given = listed.addresses
+        endpoint = Endpoint(
+            id=listed.id,
+            network=network.id,
+            ipv4=next((a for a in given if isinstance(a, IPv4Interface)), None),
+            ipv6=next((a for a in given if isinstance(a, IPv6Interface)), None),
+            mac=listed.mac.lower(),
+            options=told.options.get(network.id, {}),
+            container=listed.name,
+            created=self.clock(),
+        )
+        self.records.networks.add_endpoint(endpoint)
+        self.records.networks.join(endpoint.id, told.sandbox)
+        tenures.begin(self.records, known, endpoint)
+        self.records.addresses.name_container(endpoint.id, endpoint.container)
+        return True
+
+    def _completed(
+        self, network: DockerNetwork, told: Mapping[str, DockerContainer]
+    ) -> DockerNetwork:
+        """Return a network with the gateways that Docker was given, not told."""
+        segments = [
+            segment
+            if segment.gateway
+            else replace(segment, gateway=self._gateway(network, segment, span, told))
+            for segment, span in zip(network.segments, network.ranges, strict=True)
+        ]
+        return replace(network, segments=tuple(segments))
+
+    def _gateway(
+        self,
+        network: DockerNetwork,
+        segment: Segment,
+        span: str,
+        told: Mapping[str, DockerContainer],
+    ) -> Address | None:
+        """Return the gateway of a segment that has none by name, as it must have been.
+
+        It is what a container was told, else the first address, as it is handed out.
+        """
+        for container in told.values():
+            for address in container.gateways.get(network.id, ()):
+                if address in segment.subnet:
+                    return address
+        family = segment.subnet.version
+        internal = network.internal
+        try:
+            if network.ours and not self.engine.needs_gateway(
+                network.options, family, internal=internal
+            ):
+                return None
+        except UnderlayError:
+            return None
+        first, _ = pools.parse_range("" if segment.pooled else span, segment.subnet)
+        used = {a.ip for e in network.endpoints for a in e.addresses}
+        return None if first in used | set(segment.aux) else first

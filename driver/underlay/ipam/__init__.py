@@ -1,0 +1,1 @@
+"""Docker's IPAM driver: pools, claims, leases."""

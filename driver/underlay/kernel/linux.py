@@ -1,0 +1,442 @@
+"""The real kernel: raw netlink to look, pyroute2 to touch."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from underlay import model
+from underlay.errors import KernelRefused
+from underlay.kernel import (
+    announce,
+    bridges,
+    ip,
+    iptables,
+    links,
+    namespaces,
+    neighbours,
+    nftables,
+    sandboxes,
+    strays,
+    sysctl,
+)
+from underlay.kernel import dependents as carriers
+from underlay.kernel import host_entries as standing
+from underlay.kernel import link_changes as devices
+from underlay.kernel import probe as asking
+from underlay.kernel.links import RawLink
+from underlay.model import Device, Family, Halt, Setting, Standing
+from underlay.model.cache import Remembered
+from underlay.model.objects import (
+    HEEDED,
+    Address,
+    Chain,
+    Held,
+    Link,
+    Neighbour,
+    Object,
+    Permit,
+    Port,
+    Route,
+    Sysctl,
+)
+from underlay.model.steps import Amend, Create, Delete, Step
+
+log = logging.getLogger(__name__)
+
+# How long a machine on the LAN may take to say that an address is its own.
+ANSWER_SECONDS = 0.5
+NAMESPACE = Path("/proc/self/ns/net")
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+_SO_NETNS_COOKIE = 71
+
+
+class Netlink:
+    """The namespace this process is in.
+
+    Each touch opens a socket of its own: half a millisecond, and nothing to share, to
+    leak (a long-lived IPRoute grows) or to be poisoned by an overflow.
+    """
+
+    def __init__(self) -> None:
+        # Asking iptables and nft takes a few processes, so they are asked for leftovers
+        # only as long as there may be any: at first, and after a rule was made.
+        self._may_permit = self._may_filter = True
+        self._chains: frozenset[Object] = frozenset()
+
+    def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
+        """Return our objects: all of them, or the links of these names."""
+        with _looking("ip link show"):
+            return self._observe(names)
+
+    def _observe(self, names: Collection[str] | None) -> frozenset[Object]:
+        if names is None:
+            return self._observe_all()
+        found = (links.link_named(name) for name in names if links.is_there(name))
+        ours = [raw for raw in found if raw and raw.ours]
+        seen = (_ours(raw, _name_of) for raw in ours)
+        return frozenset((*seen, *carriers.ports(ours)))
+
+    def _observe_all(self) -> frozenset[Object]:
+        links.turn()
+        ip.turn()
+        neighbours.turn()
+        _link.turn()
+        ours = links.our_links()
+        names = {raw.index: raw.name for raw in ours}
+        shims = [raw.index for raw in ours if raw.owner and raw.owner.shared]
+        if self._may_filter:
+            with _as_last_time("nft list tables"):
+                self._chains = frozenset(nftables.chains())
+                self._may_filter = bool(self._chains)
+        return frozenset(
+            (
+                *(_ours(raw, _name_of) for raw in ours),
+                *carriers.ports(ours),
+                *ip.addresses(names),
+                *ip.routes(names),
+                *neighbours.ours(names, shims),
+                *self._chains,
+            )
+        )
+
+    def observe_inside(self, paths: Collection[str]) -> Mapping[str, frozenset[Object]]:
+        """Return what is in sandboxes, by path; those that are gone are left out."""
+        return {
+            path: frozenset(_inside(path, *room))
+            for path, room in sandboxes.look(paths).items()
+        }
+
+    def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
+        """Return what these settings are now, as far as the kernel has them."""
+        return frozenset(sysctl.read(settings))
+
+    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+        """Return the rules of ours, and those wanted that nothing makes necessary."""
+        if not (wanted or self._may_permit):
+            return frozenset()
+        with _as_last_time("iptables -S DOCKER-USER"):
+            inward = bridges.inward() if wanted else ()
+            found = frozenset(iptables.permits(wanted, inward))
+            self._may_permit = bool(wanted or found)
+            return found
+        return frozenset(wanted)
+
+    def needed(self, reason: str) -> list[Setting]:
+        """Return what is to be set for a reason, with how it is now."""
+        return sysctl.needed(reason)
+
+    def standing(self, device: str) -> tuple[Standing, ...]:
+        """Return what somebody put on a device of the host: addresses and routes."""
+        with _looking(f"ip addr show dev {device}"):
+            return tuple(standing.on(device))
+
+    def held(self, wanted: Collection[Held]) -> frozenset[Object]:
+        """Return where these are now, on which of their two devices."""
+        with _looking("ip route show table all"):
+            return frozenset(standing.held(wanted))
+
+    def answering(
+        self, device: str, addresses: Collection[model.Address]
+    ) -> frozenset[model.Address]:
+        """Return which addresses answer on a device to ARP or neighbour discovery."""
+        with _looking(f"ip neigh show dev {device}"):
+            return asking.answering(links.index_of(device), addresses)
+
+    def announce(
+        self,
+        sandbox: str,
+        device: str,
+        addresses: Collection[model.Address],
+        gateways: Collection[model.Address],
+        seconds: float,
+    ) -> frozenset[model.Address]:
+        """Tell the segment of a device which of these it has, or answers for here."""
+        asked = addresses, gateways, seconds
+        if not sandbox:
+            return announce.what_is_answered(device, *asked)
+        look = partial(announce.what_is_there, device, *asked)
+        return namespaces.inside(Path(sandbox), look)
+
+    def is_wireless(self, device: str) -> bool:
+        """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
+        return Path(f"/sys/class/net/{device}/phy80211").exists()
+
+    def settings_of(self, device: str) -> tuple[str, ...]:
+        """Return the sysctls of a device that one in its place is to be born with."""
+        # Without the wait for others that have its addresses: they are this host's.
+        return ("net/ipv6/conf/*/accept_dad=0", *sysctl.of_device(device))
+
+    def names_inside(self, sandbox: str) -> frozenset[str]:
+        """Return the names of all devices in a sandbox; raises OSError."""
+        found = namespaces.inside(Path(sandbox), socket.if_nameindex)
+        return frozenset(name for _, name in found)
+
+    def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
+        """Return those of a device in a sandbox that a new one would not have."""
+
+        def look() -> tuple[str, ...]:
+            found = links.link_named(device)
+            return tuple(sysctl.unusual(device, found.mtu)) if found else ()
+
+        return namespaces.inside(Path(sandbox), look)
+
+    def apply(self, step: Step) -> None:
+        """Carry out one step."""
+        try:
+            born = isinstance(step, Create) and isinstance(step.object, Link)
+            if getattr(step.object, "sandbox", "") and not born:
+                sandboxes.touch(step)
+            elif isinstance(step.object, Link | Port):
+                devices.touch(step)
+            else:
+                self._touch(step)
+        except (NetlinkError, OSError) as error:
+            code = getattr(error, "code", None) or getattr(error, "errno", None)
+            hint = "" if isinstance(step, Delete) else _HINTS.get(code or 0, "")
+            raise KernelRefused(
+                step=step, why=_reason(error, code), hint=hint
+            ) from error
+
+    def _touch(self, step: Step) -> None:
+        match step:
+            case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
+                sysctl.write(setting)
+            case Create(Permit() as permit):
+                self._may_permit = True
+                iptables.create(permit, bridges.inward())
+            case Delete(Permit() as permit):
+                iptables.delete(permit)
+            case Create(Chain() as chain) | Amend(_, Chain() as chain):
+                self._may_filter = True
+                nftables.create(chain)
+            case Delete(Chain() as chain):
+                nftables.delete(chain)
+            case Create(Held() as held) | Amend(_, Held() as held):
+                standing.move(held)
+            case Create(Address() | Route() | Neighbour() as thing):
+                ip.create(thing)
+            case Delete(Address() | Route() | Neighbour() as thing):
+                ip.delete(thing)
+
+    def device(self, name: str) -> Device | None:
+        """Return any device by its name or alternative name."""
+        raw = links.link_named(name)
+        return _device(raw) if raw else None
+
+    def devices(self, *kinds: str) -> tuple[Device, ...]:
+        """Return every device, or those of these kinds."""
+        return tuple(
+            _device(raw) for kind in kinds or ("",) for raw in links.all_links(kind)
+        )
+
+    def has_kind(self, kind: str) -> bool:
+        """Tell whether the kernel can make a kind of device, by a module if need be."""
+        return links.kind_is_known(kind)
+
+    @cached_property
+    def can_filter(self) -> bool:
+        """Whether there is nft and a kernel that answers it; asked once."""
+        with _looking("nft -c -f -"):
+            found = nftables.is_there()
+        if found:
+            return found
+        log.warning(
+            "nft or nftables in the kernel is missing: the host does not reach its"
+            " macvlan containers. Install nftables and restart the service"
+        )
+        return False
+
+    def default_device(self) -> str | None:
+        """Return the name of the device the default route leaves by."""
+        index = ip.default_device_index()
+        return _name_of(index) if index else None
+
+    def addresses_of(self, device: str) -> tuple[model.Interface, ...]:
+        """Return the host's own addresses on a device, or on all of them ("")."""
+        with _looking(f"ip addr show dev {device}"):
+            try:
+                return ip.usable_on(links.index_of(device) if device else 0)
+            except OSError as error:
+                if error.errno != errno.ENODEV:
+                    raise
+                return ()
+
+    def drops_bridged(self, bridge: str, family: Family) -> str:
+        """Return why frames of an IP family do not cross a bridge, "" if they do."""
+        found = links.link_named(bridge)
+        if sysctl.shows_bridged(family) or (found and family in found.filtered):
+            return iptables.drops_bridged(bridge, family)
+        return ""
+
+    def is_answered(self, address: model.Address) -> bool:
+        """Tell whether somebody on a wire of this host has an address."""
+        index = ip.neighbouring(address.packed)
+        return bool(index and asking.answering(index, {address}, ANSWER_SECONDS))
+
+    def is_own(self, address: model.Address) -> bool:
+        """Tell whether an address is the host's own: whether its route is local."""
+        return ip.route_is_local(address.packed)
+
+    def inward(self) -> frozenset[str]:
+        """Return other people's bridges with containers or virtual machines only."""
+        with _looking("ip link show type bridge"):
+            return bridges.inward()
+
+    def carries(self, device: str) -> bool:
+        """Tell whether something in another namespace stands on a device of ours."""
+        carrier = links.link_named(device)
+        return carrier is not None and carriers.bear_elsewhere(carrier)
+
+    def elsewhere(
+        self, besides: Collection[str]
+    ) -> dict[str, tuple[model.Address, ...]]:
+        """Return the addresses of our devices in other namespaces, by their marks."""
+        return strays.find(besides)
+
+    def boot(self) -> str:
+        """Return what tells this boot of the host, and its namespace, from others."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+                cookie = s.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8).hex()
+        except OSError:
+            cookie = ""  # before Linux 5.14
+        return f"{BOOT.read_text('ascii').strip()}/{cookie}"
+
+    def sandbox_lives(self, path: str) -> bool:
+        """Tell whether a namespace is mounted at the path, not just an empty file."""
+        try:
+            return Path(path).stat().st_dev == NAMESPACE.stat().st_dev
+        except OSError:
+            return False
+
+
+@contextmanager
+def _looking(words: str) -> Iterator[None]:
+    """Say what was looked at, in iproute2's words, if the kernel refuses to tell."""
+    try:
+        yield
+    except OSError as error:
+        why = _reason(error, error.errno)
+        raise KernelRefused(step=words, why=why, hint="") from error
+
+
+@contextmanager
+def _as_last_time(words: str) -> Iterator[None]:
+    """Go on if a program does not tell: whatever is there is as it was, most likely."""
+    try:
+        yield
+    except OSError as error:
+        facts = {"step": words, "error": error}
+        log.warning("cannot read the firewall, assuming no change", extra=facts)
+
+
+_HINTS = {
+    errno.EBUSY: " Another driver may hold the parent: a device carries macvlan or"
+    " ipvlan children or is in a bridge or bond, not two of these.",
+    errno.EOPNOTSUPP: " The kernel may lack this kind of device, or the device under"
+    " it take none.",
+    errno.EPERM: " The service needs CAP_NET_ADMIN in the host's network namespace.",
+    errno.EADDRINUSE: " Another child of the parent has that MAC.",
+    errno.ENETDOWN: " A VLAN is up only if the device under it is: set that up.",
+}
+
+
+def _reason(error: Exception, code: int | None) -> str:
+    text = error.args[1] if len(error.args) > 1 else str(error)
+    name = errno.errorcode.get(code or 0, "")
+    return f"{text} ({name})" if name else str(text)
+
+
+def _ours(
+    raw: RawLink, name_of: Callable[[int], str | None], *, inside: bool = False
+) -> Link:
+    """Return a link of ours; what one `inside` a sandbox stands on is in the host.
+
+    An index means another device in every namespace.
+    """
+    below = raw.kind != "veth" and raw.elsewhere == inside
+    return _link(
+        raw,
+        name_of(raw.link) if below and raw.link else None,
+        name_of(raw.master) if raw.master else None,
+    )
+
+
+@Remembered
+def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
+    return Link(
+        name=raw.name,
+        kind=raw.kind,
+        owner=raw.owner,
+        parent=parent,
+        flavour=raw.flavour or None,
+        flag=raw.flag or None,
+        vlan=raw.vlan or None,
+        mac=raw.mac,
+        mtu=raw.mtu,
+        up=raw.up,
+        master=master,
+        settings=raw.settings,
+        group=raw.group,
+    )
+
+
+def _inside(
+    path: str,
+    ours: Iterable[RawLink],
+    addresses: Iterable[Address],
+    routes: Iterable[Route],
+) -> Iterator[Object]:
+    for link in ours:
+        seen = _ours(link, _name_of, inside=True)
+        # Its settings are the container's owner's to change, and only what follows from
+        # some of them is of interest.
+        kept = tuple(s for s in seen.settings if s.startswith(HEEDED))
+        yield replace(seen, sandbox=path, settings=kept)
+    for address in addresses:
+        yield replace(address, sandbox=path)
+    for route in routes:
+        yield replace(route, sandbox=path)
+
+
+def _device(raw: RawLink) -> Device:
+    return Device(
+        name=raw.name,
+        kind=raw.kind,
+        mac=raw.mac,
+        mtu=raw.mtu,
+        loopback=raw.loopback,
+        permanent_mac=raw.permanent_mac,
+        parent="" if raw.elsewhere else _name_of(raw.link) or "",
+        flavour=raw.flavour,
+        flag=raw.flag,
+        vlan=raw.vlan,
+        ours=raw.ours,
+        label=raw.owner.vlan or raw.owner.bridged if raw.owner else "",
+        master=(_name_of(raw.master) or "") if raw.master else "",
+        active=(_name_of(raw.active) or "") if raw.active else "",
+        halt=_halt(raw),
+    )
+
+
+def _halt(raw: RawLink) -> Halt:
+    """Return why nothing passes a device; a bridge without a port is no fault."""
+    if not raw.up:
+        return "down"
+    return "" if raw.carrier or raw.kind == "bridge" else "no carrier"
+
+
+def _name_of(index: int) -> str | None:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return None

@@ -1,0 +1,105 @@
+"""Asking a wire who answers: the kernel's own ARP and neighbour discovery, from anew.
+
+Layouts: linux/neighbour.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from ipaddress import ip_address
+
+from underlay import model
+from underlay.kernel import rtnetlink as raw
+
+_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
+_NDA_DST, _NDA_IFINDEX, _USE = 1, 8, 0x01
+_REACHABLE, _FAILED, _SET_BY_HAND = 0x02, 0x20, 0x80
+_ICMPV6, _SOLICITATION, _ALL_ROUTERS = 58, b"\x85" + b"\0" * 7, "ff02::2"
+_FAMILIES, _SIZES = {4: 2, 6: 10}, {2: 4, 10: 16}
+# The kernel asks three times, a second apart; the answer is there in milliseconds.
+PATIENCE_SECONDS, _PAUSE_SECONDS = 3.0, 0.01
+
+
+def answering(
+    index: int, addresses: Collection[model.Address], seconds: float = PATIENCE_SECONDS
+) -> frozenset[model.Address]:
+    """Return who of them answers on a device; one set by hand is not asked."""
+    if not addresses:
+        return frozenset()
+    states = _states(index, addresses)
+    asked = {a for a in addresses if not states.get(a, 0) & _SET_BY_HAND}
+    for address in asked:
+        _tell(_DELNEIGH, 0, address, index, 0)
+        _tell(_NEWNEIGH, raw.CREATE, address, index, _USE)
+    deadline = time.monotonic() + seconds
+    answered: set[model.Address] = set()
+    while time.monotonic() < deadline:
+        states = _states(index, asked)
+        answered = {a for a in asked if states.get(a, 0) & _REACHABLE}
+        if answered == asked or all(states.get(a) == _FAILED for a in asked - answered):
+            break
+        time.sleep(_PAUSE_SECONDS)
+    return frozenset(answered)
+
+
+def ask_routers(device: str) -> None:
+    """Ask the routers behind a device to tell what they tell; answers are not awaited.
+
+    The kernel asks when a device gets a link, not when it leaves a bridge.
+    """
+    kind = socket.SOCK_RAW
+    with suppress(OSError), socket.socket(socket.AF_INET6, kind, _ICMPV6) as s:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        s.sendto(_SOLICITATION, (_ALL_ROUTERS, 0, 0, socket.if_nametoindex(device)))
+
+
+def _states(
+    index: int, addresses: Collection[model.Address]
+) -> dict[model.Address, int]:
+    """Return the states of those that the kernel has an entry for.
+
+    It is asked for each: a device may have thousands of other neighbours.
+    """
+    try:
+        found = [m for a in addresses for m in _entry(index, a)]
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        # A kernel before 5.0 tells all of a device, one before 4.3 all there are.
+        body = _NDMSG.pack(0, 0, 0, 0, 0)
+        body += raw.attribute(_NDA_IFINDEX, struct.pack("=I", index))
+        found = raw.dump(_GETNEIGH, _NEWNEIGH, body, strict=True)
+    states = {}
+    for message in found:
+        family, link, state, _, _ = _NDMSG.unpack_from(message)
+        packed = dict(raw.attributes(message[_NDMSG.size :])).get(_NDA_DST, b"")
+        if link == index and len(packed) == _SIZES.get(family):
+            states[ip_address(packed)] = state
+    return states
+
+
+def _entry(index: int, address: model.Address) -> list[bytes]:
+    body = _NDMSG.pack(_FAMILIES[address.version], index, 0, 0, 0)
+    body += raw.attribute(_NDA_DST, address.packed)
+    try:
+        return list(raw.exchange(_GETNEIGH, raw.REQUEST, _NEWNEIGH, body))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+        return []
+
+
+def _tell(kind: int, how: int, address: model.Address, index: int, flags: int) -> None:
+    body = _NDMSG.pack(_FAMILIES[address.version], index, 0, flags, 0)
+    body += raw.attribute(_NDA_DST, address.packed)
+    try:
+        list(raw.exchange(kind, raw.REQUEST | raw.ACK | how, kind, body))
+    except OSError as error:
+        if error.errno not in (0, errno.ENOENT):
+            raise

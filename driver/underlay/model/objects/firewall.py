@@ -1,0 +1,106 @@
+"""Rules of ours: what lets traffic pass, and what stops it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from underlay import model
+from underlay.model.objects.common import CONTAINER_GROUP, FILTERS, ROUTES, TABLE, Verb
+from underlay.model.owner import MARK, Owner
+
+# What routed containers send and get, in iptables' words.
+SENT = f"-m devgroup --src-group {CONTAINER_GROUP:#x}"
+GOT = f"-m devgroup --dst-group {CONTAINER_GROUP:#x}"
+FORWARDED = (SENT, GOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A rule in Docker's own chain DOCKER-USER that lets traffic of ours be forwarded.
+
+    Docker sets the policy of FORWARD to DROP, and an accept in another table does not
+    override a drop. Where there is no such chain, nothing is missing.
+    """
+
+    family: model.Family
+    match: str
+    owner: Owner | None = None
+
+    device = ""
+    rank = ROUTES
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return Permit, self.family, self.match
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` is this one."""
+        return bool(seen.key == self.key)
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iptables' words."""
+        tool = "iptables" if self.family == 4 else "ip6tables"
+        how = "-I" if verb == "add" else "-D"
+        comment = f'-m comment --comment "{MARK}"'
+        return f"{tool} {how} DOCKER-USER {self.match} {comment} -j ACCEPT"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain of the nftables table `underlay` of a family, with its rules.
+
+    `hook` is the place in the kernel it hangs on; `device` the one it is bound to, if
+    it is. nft prints rules in its own words, so each carries a mark, made of ours, by
+    which it is known; of one that was seen nothing else is.
+    """
+
+    family: Literal["ip", "ip6", "netdev"]
+    name: str
+    hook: str
+    rules: tuple[str, ...]
+    device: str = ""
+    owner: Owner | None = None
+    marks: tuple[str, ...] = ()
+
+    rank = FILTERS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", self.marks or tuple(map(_mark, self.rules)))
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return Chain, self.family, self.name
+
+    def same(self, seen: Any) -> bool:
+        """Tell that it can be amended: replaced in one breath."""
+        return bool(seen.key == self.key)
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Tell whether `seen` has these rules in this order, on the same hook."""
+        return bool((seen.hook, seen.marks) == (self.hook, self.marks))
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in nft's words."""
+        chain = f"{self.family} {TABLE} {self.name}"
+        if verb == "del":
+            return f"nft delete chain {chain}"
+        rules = "; ".join(self.rules)
+        return f"nft add chain {chain} {{ type {self.hooked}; {rules} }}"
+
+    @property
+    def hooked(self) -> str:
+        """Return the hook as nft takes it, with the device it is bound to."""
+        kind, priority, number = self.hook.rpartition(" priority ")
+        bound = f' device "{self.device}"' if self.device else ""
+        return f"{kind}{bound}{priority}{number}"
+
+
+def _mark(rule: str) -> str:
+    return MARK + hashlib.sha256(rule.encode()).hexdigest()[:16]

@@ -1,0 +1,153 @@
+"""What stands on devices of ours: addresses, routes, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from underlay import model
+from underlay.model.objects.common import (
+    ADDRESSES,
+    MAIN_TABLE,
+    ROUTES,
+    Verb,
+    inside,
+    protocol,
+    word,
+)
+from underlay.model.owner import Owner
+
+
+def _set_key(thing: object, *key: Hashable) -> None:
+    """Give an object its identity, once: a pass looks at each several times."""
+    object.__setattr__(thing, "key", key)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address on a device of ours: the host's, or a container's in its sandbox.
+
+    One of the host's has scope link: the host is not to choose it as a source towards
+    others. It goes with its device, and is never deleted alone.
+    """
+
+    interface: model.Interface
+    device: str
+    owner: Owner | None = None
+    sandbox: str = ""
+    key: Hashable = field(init=False, compare=False, repr=False)
+
+    rank = ADDRESSES
+
+    def __post_init__(self) -> None:
+        address, length = self.interface, self.interface.network.prefixlen
+        there = self.device, self.sandbox
+        _set_key(self, Address, address.version, int(address), length, *there)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` is this one."""
+        return bool(seen.key == self.key)
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iproute2's words."""
+        words = f"{inside(self.sandbox)}ip addr {verb} {self.interface}"
+        words += f" dev {word(self.device)}"
+        if verb == "del":
+            return words
+        once = " nodad" if self.interface.version == 6 else ""
+        return words + ("" if self.sandbox else " scope link") + once
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of ours: to a device, or into nothing (a blackhole) without one.
+
+    `metric` 10 means that a routing daemon may announce it. `source` is the address
+    the host speaks from. In a `sandbox` it is the container's own, by a next hop
+    (`via`) or without, and has no mark; a `connected` one came with an address.
+    """
+
+    destination: model.Subnet
+    device: str | None = None
+    metric: int = 0
+    table: int = MAIN_TABLE
+    source: model.Address | None = None
+    owner: Owner | None = None
+    via: model.Address | None = None
+    sandbox: str = ""
+    connected: bool = False
+    key: Hashable = field(init=False, compare=False, repr=False)
+
+    rank = ROUTES
+
+    def __post_init__(self) -> None:
+        # A destination has one route of ours at a metric.
+        to, where = self.destination, (self.table, self.metric, self.sandbox)
+        first = int(to.network_address)
+        _set_key(self, Route, to.version, first, to.prefixlen, *where)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` leads where this one does."""
+        there = seen.device, seen.source, seen.via
+        return bool(there == (self.device, self.source, self.via))
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iproute2's words."""
+        family = " -6" if self.destination.version == 6 else ""
+        what = "" if self.device else "blackhole "
+        words = f"{inside(self.sandbox)}ip{family} route {verb} {what}"
+        words += f"{self.destination}"
+        if self.via:
+            other = self.via.version != self.destination.version
+            words += f" via{' inet6' if other else ''} {self.via}"
+        words += f" dev {word(self.device)}" if self.device else ""
+        by = "kernel" if self.connected else protocol()
+        words += f" proto {by}" if self.connected or not self.sandbox else ""
+        words += f" metric {self.metric}"
+        words += f" src {self.source}" if self.source else ""
+        return words + (f" table {self.table}" if self.table != MAIN_TABLE else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """What a device answers for (a proxy entry), or whom it need not ask (`mac`)."""
+
+    address: model.Address
+    device: str
+    mac: str = ""
+    owner: Owner | None = None
+    key: Hashable = field(init=False, compare=False, repr=False)
+
+    rank = ROUTES
+
+    def __post_init__(self) -> None:
+        # A device has one entry of a sort for an address.
+        address, sort = self.address, bool(self.mac)
+        _set_key(self, Neighbour, sort, address.version, int(address), self.device)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def same(self, seen: Any) -> bool:
+        """Tell whether `seen` says the same."""
+        return bool(seen.mac == self.mac)
+
+    satisfied_by = same
+
+    def words(self, verb: Verb) -> str:
+        """Return the step in iproute2's words."""
+        if not self.mac:
+            return f"ip neigh {verb} proxy {self.address} dev {word(self.device)}"
+        how = f" lladdr {self.mac} nud permanent" if verb == "add" else ""
+        return f"ip neigh {verb} {self.address}{how} dev {word(self.device)}"

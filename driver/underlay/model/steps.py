@@ -1,0 +1,163 @@
+"""What can be done to an object. A step prints itself in iproute2's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from underlay.model.objects import (
+    Address,
+    Chain,
+    Link,
+    Neighbour,
+    Object,
+    Permit,
+    Sysctl,
+)
+from underlay.model.objects.common import inside, word
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Bring an object into being."""
+
+    object: Object
+
+    def __str__(self) -> str:
+        if not isinstance(self.object, Link):
+            return self.object.words("add")
+        link = self.object
+        words = ["ip link add", *(["link", word(link.parent)] if link.parent else [])]
+        words += [*_named(link), "type", link.kind, *_flavour(link)]
+        if link.peer:
+            words += ["peer", *_named(link.peer)]
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """Change an object in place."""
+
+    seen: Object
+    object: Object
+
+    @property
+    def ends_guard(self) -> bool:
+        """Whether it sets up a link that may be up only with its filters."""
+        link, seen = self.object, self.seen
+        return isinstance(link, Link) and link.guarded and not getattr(seen, "up", True)
+
+    def __str__(self) -> str:
+        link, seen = self.object, self.seen
+        if isinstance(link, Chain):
+            return f"{Delete(seen)}; {Create(link)}"
+        if not isinstance(link, Link) or not isinstance(seen, Link):
+            return str(Create(link))
+        settings = [s.replace("*", seen.name) for s in link.astray(seen)]
+        steps = [" ".join(["sysctl -w", *settings]).replace("/", ".")]
+        if (link.room or 0) > (seen.mtu or 0):
+            link = replace(link, mtu=link.room)
+        words = [f"{inside(seen.sandbox)}ip link set", word(seen.name)]
+        words += _attributes(link)
+        if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
+            words += ["type", link.kind, *_flavour(link)]
+        steps = steps if settings else []
+        return "; ".join(steps if link.is_as(seen) else [*steps, " ".join(words)])
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove an object of ours that nothing wants."""
+
+    object: Object
+
+    def __str__(self) -> str:
+        if isinstance(self.object, Link):
+            where = inside(self.object.sandbox)
+            return f"{where}ip link del {word(self.object.name)}"
+        return self.object.words("del")
+
+
+Step = Create | Amend | Delete
+
+
+def before(step: Step) -> str:
+    """Return what a step found, in iproute2's words; "" for nothing."""
+    if isinstance(step, Create):
+        return ""
+    if not isinstance(step, Amend):
+        return str(Create(step.object))
+    wanted, seen = step.object, step.seen
+    if not isinstance(wanted, Link) or not isinstance(seen, Link):
+        return str(Create(seen))
+    paths = {setting.partition("=")[0] for setting in wanted.astray(seen)}
+    found = [s for s in seen.settings if s.partition("=")[0] in paths]
+    words = ["sysctl -w", *found] if found else []
+    settings = " ".join(words).replace("*", seen.name).replace("/", ".")
+    parts = [settings, "" if wanted.is_as(seen) else str(Create(seen))]
+    return "; ".join(part for part in parts if part)
+
+
+def is_new_to_the_wire(step: Step) -> bool:
+    """Tell whether by a step something is to be found where it was not."""
+    found = step.object
+    if isinstance(step, Create):
+        return isinstance(found, Link | Address | Neighbour)
+    if not (isinstance(step, Amend) and isinstance(found, Link)):
+        return False
+    return found.master not in (None, getattr(step.seen, "master", None))
+
+
+def is_by_program(step: Step) -> bool:
+    """Tell whether a step takes a program, which may hang: nobody waits with a lock.
+
+    But for a chain on a device of ours, which is made along with that.
+    """
+    made = step.object
+    return isinstance(made, Permit) or (isinstance(made, Chain) and not made.device)
+
+
+def is_in_vain(step: Step, refused: Step) -> bool:
+    """Tell whether a step goes with a refused one.
+
+    It is the second half of a replacement, or on a device that was not made; or the
+    next one where a bridge takes a device's place: each rests on those before, and the
+    host's own addresses on all of them. Or it sets up a link whose filter was refused.
+    """
+    found, other = step.object, refused.object
+    if found.key == other.key or (other.owner and other.owner.bridged):
+        return True
+    if isinstance(other, Chain):
+        if isinstance(found, Sysctl) and not other.device:
+            return found.owner == other.owner  # what shuts the door comes first
+        unguarded = isinstance(step, Amend) and step.ends_guard
+        return unguarded and found.device == other.device
+    if not (isinstance(refused, Create) and isinstance(other, Link)):
+        return False
+    places = [(o.sandbox, o.name) for o in (other, other.peer) if o]
+    return (getattr(found, "sandbox", ""), found.device) in places
+
+
+def _named(link: Link) -> list[str]:
+    where = ["netns", link.sandbox] if link.sandbox else []
+    return ["name", word(link.name), *where, *_attributes(link)]
+
+
+def _attributes(link: Link) -> list[str]:
+    mac, mtu = link.mac, str(link.mtu or "")
+    if link.like:
+        mac, mtu = mac or _said(link.like, "address"), mtu or _said(link.like, "mtu")
+    words = ["address", mac] if mac else []
+    words += ["mtu", mtu] if mtu else []
+    words += ["master", word(link.master)] if link.master else []
+    words += ["group", str(link.group)] if link.group else []
+    return words + (["up"] if link.up else [])
+
+
+def _said(device: str, fact: str) -> str:
+    return f"$(cat /sys/class/net/{word(device)}/{fact})"
+
+
+def _flavour(link: Link) -> list[str]:
+    words = ["id", str(link.vlan)] if link.vlan else []
+    words += ["mode", link.flavour] if link.flavour else []
+    return words + ([link.flag] if link.flag else [])

@@ -1,0 +1,140 @@
+"""host_access: a sibling of the containers in the host, by which both reach each other.
+
+The kernel keeps a parent and its children apart, but not children among themselves. The
+shim has no address: the host speaks through it from the address it has on the parent,
+to one container at a time, and is heard there when a container asks for that address.
+Nothing of it may be seen on the LAN, where the host's address has an owner already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from underlay.errors import BadValue
+from underlay.model import Address, Endpoint, Network, alone
+from underlay.model.objects import (
+    HOST_METRIC,
+    SHIM_GROUP,
+    Chain,
+    Link,
+    Neighbour,
+    Object,
+    Owner,
+    Route,
+    Sysctl,
+)
+from underlay.modes import masquerade
+from underlay.modes.options import choice
+
+KEYS = ("host_access",)
+# Answers ARP only to whom it would answer back, and neighbour solicitations for the
+# proxy entries it has, at once; says nothing by itself.
+SETTINGS = (
+    "net/ipv4/conf/*/arp_filter=1",
+    "net/ipv6/conf/*/disable_ipv6=0",
+    "net/ipv6/conf/*/addr_gen_mode=1",
+    "net/ipv6/conf/*/accept_ra=0",
+    "net/ipv6/conf/*/accept_dad=0",
+    "net/ipv6/conf/*/proxy_ndp=1",
+    "net/ipv6/conf/*/forwarding=1",
+    "net/ipv6/neigh/*/proxy_delay=0",
+)
+_GROUP = "ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00"
+# arp_filter lets probes without a sender pass, and IPv6 has nothing like it: whom the
+# host would not answer through the shim is not heard there.
+_HEARD = (
+    "arp saddr ip 0.0.0.0 drop",
+    f"{_GROUP} icmpv6 type nd-neighbor-solicit fib saddr . iif oif missing drop",
+)
+_SAID = (f"{_GROUP} drop",)
+
+
+def check(options: Mapping[str, str], unable: str) -> None:
+    """Raise if it is asked for; `unable` says why the mode cannot do it, or nothing."""
+    asked = choice(options, "host_access", ("", "on", "off"))
+    if asked == "on" and unable:
+        raise BadValue(key="host_access", value="on", need=f"off: {unable}", hint="")
+
+
+def is_on(options: Mapping[str, str], unable: str) -> bool:
+    """Tell whether the host has a shim for a network: where the mode can do it."""
+    return (
+        not unable
+        and bool(options.get("parent"))
+        and (options.get("host_access") != "off")
+    )
+
+
+def objects(
+    network: Network,
+    endpoint: Endpoint,
+    child: Link,
+    *,
+    mac: str = "",
+    on_segment: bool = True,
+) -> Iterable[Object]:
+    """Return the shim and the ways to one endpoint, whose device is `child`.
+
+    `mac` is what the endpoint answers with, "" if there is no need to know; the host
+    must be `on_segment`, in the endpoint's subnet, or it could not be asked for.
+    """
+    ways = list(_ways(network, endpoint, on_segment=on_segment))
+    if not ways:
+        return
+    owner = Owner(shared=f"shim/{network.parent}")
+    yield from _shim(network, child, owner, on_segment=on_segment)
+    mine = Owner(network.id, endpoint.id)
+    for there, here in ways:
+        metric = HOST_METRIC[there.version]
+        yield Route(alone(there), owner.device, metric, source=here, owner=mine)
+        if mac:
+            yield Neighbour(there, owner.device, mac, owner=mine)
+
+
+def _shim(
+    network: Network, child: Link, owner: Owner, *, on_segment: bool
+) -> Iterable[Object]:
+    """Return what all endpoints on a parent share."""
+    yield Link(
+        owner.device,
+        child.kind,
+        owner,
+        parent=network.parent,
+        flavour=child.flavour,
+        flag=child.flag,
+        mtu=network.mtu or None,
+        up=True,
+        group=SHIM_GROUP,
+        settings=SETTINGS,
+        guarded=child.kind == "macvlan",
+    )
+    if child.kind == "macvlan":
+        yield from _guard(owner)
+        yield from masquerade.through(network, owner)
+    if on_segment:
+        for address in (a.ip for a in network.here if a.version == 6):
+            yield Neighbour(address, owner.device, owner=owner)
+    if on_segment and any(a.version == 6 for a in network.here):
+        # Whoever sets forwarding for all devices sets it for this one too; the delay
+        # is not told with a link.
+        for path, value in (("conf/{}/forwarding", "1"), ("neigh/{}/proxy_delay", "0")):
+            yield Sysctl(f"net/ipv6/{path.format(owner.device)}", value, owner=owner)
+
+
+def _ways(
+    network: Network, endpoint: Endpoint, *, on_segment: bool
+) -> Iterable[tuple[Address, Address]]:
+    """Return the endpoint's addresses, each with the host's that goes with it."""
+    for address in (a.ip for a in endpoint.addresses):
+        segment = network.segment_of(address)
+        for here in (a.ip for a in network.here if a.version == address.version):
+            if not on_segment or (segment and here in segment.subnet):
+                yield address, here
+                break
+
+
+def _guard(owner: Owner) -> Iterable[Chain]:
+    device = owner.device
+    for way, rules in (("ingress", _HEARD), ("egress", _SAID)):
+        hook = f"filter hook {way} priority 0"
+        yield Chain("netdev", f"{way}-{device}", hook, rules, device, owner)

@@ -1,0 +1,1 @@
+"""Docker's network driver: its verbs, and what they build and keep on the host."""

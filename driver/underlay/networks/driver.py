@@ -1,0 +1,479 @@
+"""Docker's network verbs and the reconciler's pass, over one record and one kernel."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from underlay import modes
+from underlay.errors import (
+    BadMac,
+    Conflict,
+    EndpointDiffers,
+    MacTaken,
+    NetworkDiffers,
+    RecordsUnwritable,
+    UnknownEndpoint,
+    UnknownNetwork,
+    WayTaken,
+)
+from underlay.ipam import leases as tenures
+from underlay.ipam import placeholder_claims as standins
+from underlay.ipam import subnets as pools
+from underlay.ipam.live_endpoints import Living
+from underlay.kernel import Kernel
+from underlay.kernel.clock import Recent, since_boot
+from underlay.model import Address, Attachment, Endpoint, Network, difference
+from underlay.model.objects import Object, Owner
+from underlay.model.steps import Step
+from underlay.modes import mode_of, withholds_way_out
+from underlay.modes.child_device import check_mtu
+from underlay.modes.options import mtu, waits_for_parent
+from underlay.networks.bridge_takeover import Takeovers
+from underlay.networks.builder import Builder
+from underlay.networks.forwarding import Forwarding
+from underlay.networks.leftover_devices import Remnants
+from underlay.networks.parents import Parents
+from underlay.planning import gateways
+from underlay.planning import parent as uplink
+from underlay.planning.desired import Wanted, of_endpoint, of_network
+from underlay.reconcile.announcer import Announcer
+from underlay.reconcile.reconciler import Passes
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+# From CreateEndpoint until Docker has moved the device: milliseconds, as a rule.
+STARTING_SECONDS = 30.0
+# A view of Docker's may be older than an endpoint, and its container be starting still.
+LISTED_SECONDS = 60.0
+# Docker's own name server in a container forwards from there; from engine 28 on it asks
+# those of the host only where a network gives a default route.
+NAMES = (
+    "this network gives no default route: a container on this network alone resolves"
+    " outside names only with --dns and a name server on the segment"
+)
+# What somebody needed, and what of it Docker left in a sandbox.
+_Had = tuple[Wanted, frozenset[Object]]
+_NOTHING: _Had = Wanted(), frozenset()
+
+
+@dataclass
+class Engine:
+    """What Docker asks of a network driver, and what the reconciler does.
+
+    `machine` is what tells this host from others for good; `clock` gives seconds since
+    1970, `monotonic` since the host booted.
+    """
+
+    records: Records
+    kernel: Kernel
+    machine: str
+    clock: Callable[[], float]
+    announcer: Announcer | None = None
+    monotonic: Callable[[], float] = since_boot
+    _made: Recent = field(default_factory=lambda: Recent(LISTED_SECONDS), init=False)
+    _going: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        by = self.records.endings.by
+        by("Leave", self.records.networks.leave)
+        by("DeleteEndpoint", self._end_endpoint)
+        by("DeleteNetwork", self._end_network)
+        self._began = self.monotonic()
+
+    @cached_property
+    def living(self) -> Living:
+        """Who has an address and lives."""
+        return Living(self.records)
+
+    @cached_property
+    def _builder(self) -> Builder:
+        return Builder(self.records, self.kernel, self._forwarding)
+
+    @cached_property
+    def _forwarding(self) -> Forwarding:
+        return Forwarding(self.records, self.kernel, self.monotonic)
+
+    @cached_property
+    def _identity(self) -> str:
+        return self.records.notes.identity(self.machine)
+
+    @cached_property
+    def _remnants(self) -> Remnants:
+        return Remnants(self.records, self.kernel)
+
+    @cached_property
+    def _parents(self) -> Parents:
+        return Parents(self.records, self.kernel)
+
+    @cached_property
+    def passes(self) -> Passes:
+        """The reconciler's work."""
+        return Passes(
+            records=self.records,
+            kernel=self.kernel,
+            builder=self._builder,
+            takeovers=self._takeovers,
+            parents=self._parents,
+            remnants=self._remnants,
+            announcer=self.announcer or Announcer(self.kernel, self.monotonic),
+            clock=self.clock,
+            monotonic=self.monotonic,
+            forwarding=self._forwarding,
+        )
+
+    @cached_property
+    def _takeovers(self) -> Takeovers:
+        return Takeovers(self.records, self.kernel)
+
+    # Docker's verbs
+
+    def needs_gateway(
+        self, options: Mapping[str, str], family: int, *, internal: bool
+    ) -> bool:
+        """Tell whether a network of these options needs its pool's gateway."""
+        return not internal and mode_of(options).keeps_gateway(options, family)
+
+    def create_network(self, asked: Network) -> None:
+        """Put a network on record and build what it needs.
+
+        The same network again is success; raises Invalid, Conflict or KernelRefused.
+        """
+        mode_of(asked.options).check(asked)
+        found = uplink.find(asked, self.kernel)
+        network = replace(
+            asked,
+            parent=found.parent,
+            vlans=found.vlans,
+            base=found.base,
+            halt=uplink.halt(found.base, self.kernel),
+            created=self.clock(),
+        )
+        network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
+        check_mtu(network.options, found.mtu, network.uplink)
+        uplink.check_kernel(network, self.kernel)
+        routed = self.records.networks.in_use("routed")
+        gateways.check(network, routed, self.kernel)
+        with self._takeovers.trying(found) as hops:
+            self._take_over(network, found, hops)
+            with self._builder.preparing(of_network(network)):
+                self._add_network(network, found)
+        log.info("network created", extra={"network": network.id[:12]})
+        if withholds_way_out(network):
+            log.warning(NAMES, extra={"network": network.id[:12]})
+
+    def _take_over(
+        self, network: Network, found: uplink.Uplink, hops: frozenset[Address]
+    ) -> None:
+        """Have the bridge in its place, and proven, before the network is on record.
+
+        To prove it may take seconds, and so is part of no transaction.
+        """
+        if not found.bridged:
+            return
+        self.records.check_there()
+        with self.records.writing(durable=False):
+            if self._is_known(network):
+                return
+            self._takeovers.carry_out(found)
+        self._takeovers.prove(found, hops)
+
+    def _add_network(self, network: Network, found: uplink.Uplink) -> None:
+        with self._builder.building(Owner(network.id)):
+            if self._is_known(network):
+                return
+            self._takeovers.confirm(found)
+            self.records.networks.add(network)
+            tenures.bind_claims(self.records, network, self.living.seen)
+
+    def _is_known(self, network: Network) -> bool:
+        """Tell whether a network is on record; raise Conflict if it cannot be.
+
+        Part of a transaction: others may have come since it was looked at first.
+        """
+        known = self.records.networks.get(network.id)
+        if known:
+            if other := difference(known, network):
+                raise NetworkDiffers(network=network.id[:12], **other)
+            return True
+        uplink.find(network, self.kernel, again=True)
+        others = self._parents.beside(network)
+        uplink.check_company(network, others, self.kernel)
+        return False
+
+    def delete_network(self, identity: str) -> None:
+        """Take a network off the record, then drop what it had; always succeeds."""
+        had: dict[Owner, _Had] = {}
+        try:
+            with self.records.writing():
+                had = self._had_by(identity)
+                self._end_network(identity, had)
+        except RecordsUnwritable as error:
+            had = had or self._had_by(identity)
+            self.records.endings.remember(error, "DeleteNetwork", identity)
+        for owner, (what, left) in had.items():
+            self._builder.drop({owner, *what.shared}, what, beside=left)
+        if any(left for _, left in had.values()):
+            self._remnants.try_to_forget()
+        self._takeovers.settle_all()
+
+    def _had_by(self, network: str) -> dict[Owner, _Had]:
+        """Return what a network and its endpoints have, by whom it exists for."""
+        endpoints = self.records.networks.endpoints(network)
+        owners = [Owner(network, e.id) for e in endpoints] + [Owner(network)]
+        return {owner: self._had(owner) for owner in owners}
+
+    def _had(self, owner: Owner) -> _Had:
+        return self._builder.wanted_of(owner), self._remnants.left_by(owner)
+
+    def _end_network(
+        self, identity: str, had: Mapping[Owner, _Had] | None = None
+    ) -> None:
+        """Take a network off the record; part of a transaction."""
+        for owner, (_, left) in (had or self._had_by(identity)).items():
+            if owner.endpoint:
+                tenures.end_own(self.records, owner.endpoint, self.clock())
+            self._remnants.note(left)
+        self.records.networks.remove(identity)
+        # By a PoolID that nobody knew, Docker could not give it up before.
+        for claim in self.records.addresses.claims_of(identity):
+            if standins.is_one(claim):
+                self.living.release(claim, self.clock())
+
+    def create_endpoint(self, asked: Endpoint) -> Endpoint:
+        """Put an endpoint on record and build its device; return it with its MAC.
+
+        The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
+        """
+        network = self._network(asked.network)
+        # A look waits for whoever changes links in the kernel. Passes keep what was
+        # seen up to date, and there is one more look below.
+        if network.parent and not network.mtu:
+            network = self._parents.look(network)
+        with self._builder.preparing(of_endpoint(network, asked)):
+            self._takeovers.stand(network)
+            return self._add_endpoint(asked)
+
+    def _add_endpoint(self, asked: Endpoint) -> Endpoint:
+        with self._builder.building(Owner(asked.network, asked.id)):
+            network = self._network(asked.network)
+            known = self.records.networks.endpoint(asked.id)
+            if known:
+                again = replace(asked, mac=asked.mac or known.mac)
+                if other := difference(known, again):
+                    raise EndpointDiffers(endpoint=asked.id[:12], **other)
+                return known
+            endpoint = self._admitted(network, asked)
+            self.records.networks.add_endpoint(endpoint)
+            tenures.begin(self.records, network, endpoint)
+            standins.follow(self.records, endpoint)
+        self._made.note(endpoint.id, self.monotonic())
+        return endpoint
+
+    def is_young(self, identity: str) -> bool:
+        """Tell whether this process made it, so lately that Docker may not list it."""
+        return self._made.age(identity, self.monotonic()) < LISTED_SECONDS
+
+    def delete_endpoint(self, network: str, identity: str) -> None:
+        """Take an endpoint off the record, then drop its device; always succeeds."""
+        self._going.add(identity)
+        self.living.forget(identity)
+        try:
+            self._delete_endpoint(network, identity)
+        finally:
+            self._going.discard(identity)
+
+    def _delete_endpoint(self, network: str, identity: str) -> None:
+        owner, had = Owner(network, identity), _NOTHING
+        try:
+            with self.records.writing():
+                had = self._had(owner)
+                self._end_endpoint(network, identity, had)
+        except RecordsUnwritable as error:
+            # Docker forgets the endpoint whatever we answer.
+            had = had if had != _NOTHING else self._had(owner)
+            self.records.endings.remember(error, "DeleteEndpoint", network, identity)
+        what, left = had
+        self._builder.drop({owner, *what.shared}, what, beside=left)
+        if left:
+            self._remnants.try_to_forget()
+        self._end_returned(identity)
+
+    def _end_returned(self, identity: str) -> None:
+        """Free what Docker gave back before: its device is gone only now."""
+        if any(t.returned for t in self.records.addresses.live_of_endpoint(identity)):
+            try:
+                with self.records.writing():
+                    tenures.end_returned(self.records, identity, self.clock())
+            except RecordsUnwritable as error:
+                log.warning("address not freed yet", extra={"error": error})
+
+    def _end_endpoint(
+        self, network: str, identity: str, had: _Had | None = None
+    ) -> None:
+        """Take an endpoint off the record; part of a transaction."""
+        _, left = had or self._had(Owner(network, identity))
+        self._remnants.note(left)
+        if self.records.networks.remove_endpoint(network, identity):
+            tenures.end_own(self.records, identity, self.clock())
+
+    def join(self, network: str, identity: str, sandbox: str) -> Attachment:
+        """Note the sandbox; return the device Docker is to move into it."""
+        self._forwarding.join(identity)
+        # No flush to the disk: a power cut takes the sandbox itself.
+        with self.records.writing(durable=False):
+            known = self._network(network)
+            endpoint = self.records.networks.endpoint(identity)
+            if endpoint is None or endpoint.network != network:
+                raise UnknownEndpoint(endpoint=identity[:12])
+            found = modes.attachment(known, endpoint)
+            self._check_ways(found, known, sandbox)
+            self.records.networks.join(identity, sandbox)
+        return found
+
+    def _check_ways(self, found: Attachment, network: Network, sandbox: str) -> None:
+        """Raise if another network of the container has a route to the same place.
+
+        Docker would find out half way, with the device in the container.
+        """
+        for other in self.records.networks.joined_at(sandbox):
+            beside = self.records.networks.get(other.network)
+            if other.network == network.id or beside is None:
+                continue
+            theirs = modes.attachment(beside, other).destinations
+            both = found.destinations & theirs
+            owner = Owner(other.network, other.id)
+            # Until engine 27 all devices of a start are still in the host.
+            there = both and self.kernel.observe({owner.device})
+            if there or (both and self._remnants.of(owner, {sandbox})):
+                raise WayTaken(
+                    network=network.label,
+                    destination=min(map(str, both)),
+                    other=beside.label,
+                )
+
+    def leave(self, identity: str) -> None:
+        """Note that the device is on its way out; always succeeds."""
+        try:
+            with self.records.writing(durable=False):
+                self.records.networks.leave(identity)
+        except RecordsUnwritable as error:
+            self.records.endings.remember(error, "Leave", identity)
+
+    def reap(self, identity: str) -> bool:
+        """Take an endpoint off the record if it is dead already; tell whether it was.
+
+        Its sandbox is gone, and Docker is not about to move its device into one (until
+        engine 28 the sandbox comes after Join). It was stopped while this service or
+        dockerd was away, and what starts now may be the same container. Part of the
+        caller's transaction.
+        """
+        endpoint = self.records.networks.endpoint(identity)
+        if endpoint is None:
+            # Its address is still on a device that is just being deleted, perhaps, or
+            # could not be; or Docker lists it, and it could not be put on record.
+            going = identity in self._going or self.living.is_listed(identity)
+            return not (going or self.records.networks.has_remnant(identity))
+        owner = Owner(endpoint.network, endpoint.id)
+        # One that an earlier process made may have been made just before its end.
+        now = self.monotonic()
+        age = min(self._made.age(identity, now), now - self._began)
+        starting = age < STARTING_SECONDS
+        if (
+            not endpoint.sandbox
+            or self.kernel.sandbox_lives(endpoint.sandbox)
+            or (starting and self.kernel.observe({owner.device}))
+        ):
+            return False
+        log.warning("stale endpoint freed", extra={"endpoint": identity[:12]})
+        self.living.forget(identity)
+        had = self._builder.wanted_of(owner)
+        tenures.end_own(self.records, identity, self.clock())
+        self.records.networks.remove_endpoint(endpoint.network, identity)
+        self._builder.drop({owner, *had.shared}, had, writing=True)
+        tenures.end_returned(self.records, identity, self.clock())
+        return True
+
+    # The pass
+
+    def reconcile(self, only: str | None = None) -> list[Step]:
+        """Put right what differs from the records; return the steps that failed."""
+        failed = self.passes.run(only)
+        self.passes.announcer.send()
+        return failed
+
+    def preview(self) -> tuple[Step, ...]:
+        """Return the steps a pass would take now, in order."""
+        return self.passes.preview()
+
+    def _network(self, identity: str) -> Network:
+        network = self.records.networks.get(identity)
+        if network is None:
+            raise UnknownNetwork(network=identity[:12])
+        return network
+
+    def _admitted(self, network: Network, asked: Endpoint) -> Endpoint:
+        mode = mode_of(network.options)
+        mode.check_endpoint(network, asked)
+        parent_mac = ""
+        seat = mode.seat(network.options)
+        network = self._followed(network, asked)
+        if seat:
+            network, parent_mac = self._on_parent(network, asked)
+        if seat and seat.is_strict:
+            others = self.records.networks.on_parent(network.parent)
+            uplink.check_company(network, others, self.kernel)
+        if neighbour := self.records.networks.neighbour(network.id):
+            try:
+                mode.check_room(network, neighbour)
+            except Conflict:
+                if not self.reap(neighbour.id):
+                    raise
+        subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
+        derived = pools.derive_mac(self._identity, network.id, subject)
+        mac = mode.endpoint_mac(network, asked, parent_mac, derived)
+        if asked.mac and seat:
+            self._check_mac(asked.mac, network)
+        return replace(asked, mac=mac, created=self.clock())
+
+    def _on_parent(self, network: Network, asked: Endpoint) -> tuple[Network, str]:
+        """Return a network and its parent's MAC; the parent is made if it is ours.
+
+        Where there is nothing to stand on, it has the MAC it had last.
+        """
+        if not network.absent and (owners := self._builder.owners(network.id)):
+            self._builder.build(owners)
+            network = self._followed(network, asked)
+        if network.absent:
+            return network, network.base.mac if network.base else ""
+        if not network.mac or mtu(asked.options):
+            found = self.kernel.device(network.parent)
+            if found is None:
+                raise uplink.missing(network, self.kernel)
+            check_mtu(asked.options, found.mtu, network.uplink)
+        return network, network.mac
+
+    def _followed(self, network: Network, asked: Endpoint) -> Network:
+        """Return a network with its parent or proxy as that is now, and note it.
+
+        If there is none, the container waits for it or is refused.
+        """
+        now = self._parents.look(network)
+        self._parents.note(network, now)
+        if now.absent and not waits_for_parent(now, asked):
+            raise uplink.missing(now, self.kernel)
+        return now
+
+    def _check_mac(self, mac: str, network: Network) -> None:
+        if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+            raise BadMac(mac=mac, why="it is not the address of one device")
+        holders = [
+            f"container {e.container or e.id[:12]} of network {n.label} has it"
+            for e, n in self.records.networks.with_mac(mac)
+            if n.parent == network.parent and not self.reap(e.id)
+        ]
+        if holders:
+            raise MacTaken(mac=mac, parent=network.uplink, holder=holders[0])

@@ -1,0 +1,119 @@
+"""Devices that Docker left in a sandbox when their endpoint ended.
+
+Docker takes a device back before it ends the endpoint, but not if it refuses a connect
+half way: "file exists" for a name or a route. Then the device stays in the container,
+with its address. It goes with its endpoint; where the kernel refuses that, a pass tries
+on, and until then nobody else gets the address.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from underlay.errors import KernelRefused, RecordsUnwritable
+from underlay.kernel import Kernel
+from underlay.model import Remnant
+from underlay.model.objects import Link, Object, Owner
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Remnants:
+    """Finds such devices, and remembers where they are until they are gone."""
+
+    records: Records
+    kernel: Kernel
+
+    def of(self, owner: Owner, sandboxes: Iterable[str]) -> frozenset[Object]:
+        """Return the device of one endpoint in these sandboxes; none is usual."""
+        living = {path for path in sandboxes if self.kernel.sandbox_lives(path)}
+        rooms = self.kernel.observe_inside(living) if living else {}
+        return frozenset(
+            o
+            for room in rooms.values()
+            for o in room
+            if isinstance(o, Link) and o.key == owner.mark
+        )
+
+    def left_by(self, owner: Owner) -> frozenset[Object]:
+        """Return the device of an endpoint about to end, if Docker did not take it."""
+        ending = self.records.networks.endpoint(owner.endpoint)
+        try:
+            if not (ending and ending.sandbox) or self.kernel.observe({owner.device}):
+                return frozenset()
+            return self.of(owner, {ending.sandbox})
+        except KernelRefused as error:  # what a teardown cannot see, a pass may
+            log.warning("cannot inspect the sandbox", extra={"error": error})
+            return frozenset()
+
+    def note(self, left: Collection[Object]) -> None:
+        """Note where such devices are; part of the caller's transaction."""
+        for link in left:
+            if isinstance(link, Link) and link.owner:
+                owner, path = link.owner, link.sandbox
+                remnant = Remnant(owner.network, owner.endpoint, path)
+                self.records.networks.note_remnant(remnant)
+
+    def places(self) -> set[str]:
+        """Return the sandboxes in which there may be some."""
+        return {remnant.sandbox for remnant in self.records.networks.remnants()}
+
+    def among(
+        self, rooms: Mapping[str, Collection[Object]], known: Collection[str]
+    ) -> frozenset[Object]:
+        """Return those that were seen in sandboxes; `known` endpoints have none.
+
+        One whose endpoint is not on record, in a network of this host. In a container
+        there may be another host of this driver, with networks of its own. As long as
+        Docker is to be asked what the records lack, only what is known to have ended.
+        """
+        links = {
+            o
+            for room in rooms.values()
+            for o in room
+            if isinstance(o, Link) and o.owner and o.owner.endpoint
+            if o.owner.endpoint not in known
+        }
+        if not links:
+            return frozenset()
+        networks = self.records.networks
+        ended = {remnant.endpoint for remnant in networks.remnants()}
+        if not self.records.notes.awaited():
+            ours = {network.id for network in networks.all()}
+            unknown = {o.owner for o in links if o.owner and o.owner.network in ours}
+            ended |= {
+                owner.endpoint
+                for owner in unknown
+                if networks.endpoint(owner.endpoint) is None
+            }
+        return frozenset(o for o in links if o.owner and o.owner.endpoint in ended)
+
+    def forget_gone(self) -> None:
+        """Take off the record what is gone, or whose sandbox is.
+
+        Raises RecordsUnwritable, KernelRefused.
+        """
+        for remnant in self.records.networks.remnants():
+            if self._is_gone(remnant):
+                with self.records.writing(durable=False):
+                    self.records.networks.forget_remnant(remnant.endpoint)
+
+    def _is_gone(self, remnant: Remnant) -> bool:
+        if not self.kernel.sandbox_lives(remnant.sandbox):
+            return True
+        rooms = self.kernel.observe_inside({remnant.sandbox})
+        mark = Owner(remnant.network, remnant.endpoint).mark
+        # A sandbox that cannot be looked into tells nothing.
+        seen = rooms.get(remnant.sandbox)
+        return seen is not None and all(o.key != mark for o in seen)
+
+    def try_to_forget(self) -> None:
+        """Do that as part of a teardown, which always succeeds."""
+        try:
+            self.forget_gone()
+        except (RecordsUnwritable, KernelRefused) as error:
+            log.warning("left to the next pass", extra={"error": error})

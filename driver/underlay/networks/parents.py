@@ -1,0 +1,240 @@
+"""What networks stand on, followed through renames, exchanges and absences."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from underlay.errors import UnderlayError
+from underlay.kernel import Kernel
+from underlay.model import Device, Identity, Network
+from underlay.modes import mode_of
+from underlay.planning import identity
+from underlay.planning import parent as uplink
+from underlay.planning.identity import is_card
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+
+class Glance:
+    """The host's devices at one moment: each is looked up once, for that is not free.
+
+    The kernel has one lock for all of them, and dockerd wants it too. A device that is
+    `taken` by another name is not there by that.
+    """
+
+    def __init__(self, kernel: Kernel, taken: Callable[[str, Device], bool]) -> None:
+        self._kernel = kernel
+        self._taken = taken
+        self._found: dict[str, Device | None] = {}
+
+    def device(self, name: str) -> Device | None:
+        """Return a device by its name or alternative name."""
+        if name not in self._found:
+            found = self._kernel.device(name)
+            self._found[name] = None if found and self._taken(name, found) else found
+        return self._found[name]
+
+    def __getattr__(self, asked: str) -> Any:
+        return getattr(self._kernel, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Parents:
+    """Compares what is on record about parents with the host.
+
+    `with_new_mac` are networks whose parent was found to have another MAC; `set_going`
+    are those whose parent came up, has its carrier again, or is a bond that sends by
+    another port; `moved` are those that stand on another device, or that is called
+    otherwise: before and after.
+    """
+
+    records: Records
+    kernel: Kernel
+    with_new_mac: list[Network] = field(default_factory=list)
+    set_going: list[Network] = field(default_factory=list)
+    # The ports that bonds sent by when they were last looked at.
+    _ports: dict[str, str] = field(default_factory=dict)
+    moved: list[tuple[Network, Network]] = field(default_factory=list)
+    _said: dict[tuple[str, str], str] = field(default_factory=dict)
+    # The bridges of containers, as the last pass saw them: no verb looks for them.
+    _inward: list[tuple[str, ...]] = field(default_factory=list)
+
+    def follow_all(self) -> None:
+        """Note how the parents of all networks are now, renames at one blow."""
+        known = self.records.networks.all()
+        self._follow_bonds(known)
+        if any(mode_of(n.options).filters(n.options) for n in known):
+            self._inward[:] = [tuple(sorted(self.kernel.inward()))]
+        if all(self.look(network) == network for network in known):
+            return
+        with self.records.writing(durable=False):
+            self._note_all({})
+
+    def _follow_bonds(self, known: Iterable[Network]) -> None:
+        """Note who stands on a bond that sends by another port than before.
+
+        Whoever has its own MAC is still looked for where the old port is.
+        """
+        on_bonds: dict[str, list[Network]] = {}
+        for network in known:
+            if network.base and network.base.kind == "bond":
+                on_bonds.setdefault(network.base.name, []).append(network)
+        for bond, networks in on_bonds.items():
+            device = self.kernel.device(bond)
+            if device and device.active:
+                if self._ports.get(bond, device.active) != device.active:
+                    self.set_going.extend(networks)
+                self._ports[bond] = device.active
+
+    def look(self, network: Network) -> Network:
+        """Return a network with its parent as that is now."""
+        if mode_of(network.options).seat(network.options) is None:
+            return self._with_proxy(network)
+        glance = self._glance(network)
+        try:
+            found = uplink.find_again(network, glance)
+        except UnderlayError as error:
+            return replace(network, absent=str(error))
+        if found is None:
+            return replace(network, absent=uplink.absence(network, glance))
+        if found.parent != network.parent:
+            # The kernel would change the mode of all who are there, without a word.
+            beside = self.records.networks.on_parent(found.parent)
+            base = found.base or network.base
+            moved = replace(network, parent=found.parent, vlans=found.vlans, base=base)
+            try:
+                uplink.check_company(moved, beside, self.kernel)
+            except UnderlayError as error:
+                return replace(network, absent=str(error))
+        network = replace(
+            network,
+            parent=found.parent,
+            vlans=found.vlans,
+            mtu=found.mtu,
+            base=found.base or network.base,
+            absent="",
+            halt=uplink.halt(found.base, glance),
+        )
+        return self._placed(network, glance.device(network.parent))
+
+    def _glance(self, network: Network) -> Glance:
+        return Glance(self.kernel, partial(self._is_taken, network))
+
+    def _is_taken(self, network: Network, name: str, device: Device) -> bool:
+        """Tell whether what is called as a network's card was is another network's.
+
+        Cards are called by turns as they come up at a boot: that one has the name while
+        the right one is not there yet. Who was asked for by that name is no other.
+        """
+        base = network.base
+        if base is None or name != base.name or is_card(base, device):
+            return False
+        if not is_card(identity.of(device), device):
+            return False  # nothing tells this kind of device from others
+        known = (n for n in self.records.networks.all() if not _is_wish(name, n))
+        return any(is_card(n.base, device) for n in known if n.base)
+
+    def beside(self, network: Network) -> list[Network]:
+        """Return the networks that are on the parent of a new one as things are now."""
+        known = (self.look(n) for n in self.records.networks.on_parent(network.parent))
+        return [n for n in known if n.parent == network.parent]
+
+    def note(self, before: Network, after: Network) -> None:
+        """Note what changed; part of a transaction."""
+        if before == after:
+            return
+        if before.base and after.base and identity.has_moved(before.base, after.base):
+            self._note_all({before.id: after})
+            return
+        self.records.settings.rename_devices(_renamed(before, after))
+        self._note(before, after)
+
+    def _note_all(self, looked: Mapping[str, Network]) -> None:
+        """Note how all networks are, of which some were `looked` at.
+
+        Together: names may have been exchanged, and whoever was left behind on a card
+        would find the one in its place taken.
+        """
+        pairs = [
+            (n, looked.get(n.id) or self.look(n)) for n in self.records.networks.all()
+        ]
+        names: dict[str, str] = {}
+        for old, new in pairs:
+            names |= _renamed(old, new)
+        self.records.settings.rename_devices(names)
+        for old, new in pairs:
+            self._note(old, new)
+
+    def _note(self, before: Network, after: Network) -> None:
+        if before == after:
+            return
+        if before.standstill != after.standstill:
+            self._say(after, "parent", after.standstill or "it is there")
+        if before.halt and not after.standstill:
+            self.set_going.append(after)
+        if before.base and after.base and before.base.mac != after.base.mac:
+            self.with_new_mac.append(after)
+        was, now = before.base, after.base
+        if was and now and identity.has_moved(was, now):
+            self._say(after, "now", now.name)
+            if (before, after) not in self.moved:  # a verb that failed noted it too
+                self.moved.append((before, after))
+        self.records.networks.move(after)
+
+    def _say(self, network: Network, what: str, news: str) -> None:
+        """Log what is new of a network; once, if it cannot be put on record."""
+        if self._said.get((network.id, what)) != news:
+            self._said[network.id, what] = news
+            log.warning("parent", extra={"network": network.label, what: news})
+
+    def _with_proxy(self, network: Network) -> Network:
+        """Return a network with the device that answers for it as that is now.
+
+        Nothing stands on it, so whoever does stand there is no matter.
+        """
+        if not network.options.get("proxy"):
+            return network
+        known = network.base or Identity(network.options["proxy"])
+        device = self._glance(network).device
+        found = identity.follow(known, device, self.kernel.devices)
+        if found is None:
+            network = replace(network, base=known)
+            return replace(network, absent=uplink.absence(network, self.kernel))
+        network = replace(network, base=identity.of(found), absent="", halt=found.halt)
+        return replace(network, mtu=uplink.mtu_of_pairs(network, self._glance(network)))
+
+    def _placed(self, network: Network, parent: Device | None) -> Network:
+        """Return a network with its parent's MAC and the host's own place on it.
+
+        That only if the mode goes by it, and the host is able to keep it to itself.
+        """
+        if parent is None:
+            return replace(network, mac="")
+        mode, here = mode_of(network.options), network.here
+        if mode.has_host_part(network.options):
+            unguarded = mode.filters(network.options) and not self.kernel.can_filter
+            # In a VRF the host's address there is no address of the main table.
+            apart = unguarded or (parent.master and parent.kind != "bridge")
+            here = () if apart else self.kernel.addresses_of(parent.name)
+        asks = here and mode.filters(network.options)
+        inward = next(iter(self._inward), network.inward) if asks else ()
+        return replace(network, here=here, mac=parent.mac, inward=inward)
+
+
+def _is_wish(name: str, network: Network) -> bool:
+    """Tell whether a network was asked for on a device by this name."""
+    asked = network.options.get("parent") or network.options.get("proxy", "")
+    return asked == name or asked.startswith(f"{name}.")
+
+
+def _renamed(before: Network, after: Network) -> dict[str, str]:
+    """Return what devices of a network are called otherwise now, by their old names."""
+    names = {before.parent: after.parent}
+    if before.base and after.base:
+        names[before.base.name] = after.base.name
+    return {was: now for was, now in names.items() if was != now}

@@ -1,0 +1,41 @@
+"""The addresses a host takes as the gateway of its routed networks: whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from underlay.errors import GatewayTaken, PoolOnWire
+from underlay.model import Network
+from underlay.model.host import Host
+from underlay.modes import gateway, mode_of
+
+
+def check(network: Network, routed: Iterable[Network], host: Host) -> None:
+    """Raise GatewayTaken if somebody has an address that this host is to take.
+
+    And PoolOnWire if a pool is all of a wire: the rest of it is to lead nowhere.
+
+    What `routed` networks have is the host's already, for the same purpose. It takes a
+    second if a wire of the host's is where the address would be.
+    """
+    if not mode_of(network.options).HOST_LENGTH:
+        return
+    for segment in network.segments:
+        for address in host.addresses_of(""):
+            own = address.network
+            inside = own.version == segment.subnet.version and (
+                own.subnet_of(segment.subnet)  # type: ignore[arg-type]
+            )
+            if inside and own.num_addresses > 1:
+                raise PoolOnWire(subnet=segment.subnet, address=address)
+    known = {found for other in routed for found in gateway.of(other)}
+    for found in gateway.of(network):
+        if found in known:
+            continue
+        if found and host.is_own(found):
+            holder = "the host has it already"
+        elif found and host.is_answered(found):
+            holder = "a machine on the LAN answers for it"
+        else:
+            continue
+        raise GatewayTaken(gateway=found, holder=holder)

@@ -1,0 +1,328 @@
+"""The parent: what a network stands on, what of it is ours, who may share it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from underlay.errors import (
+    BadBridge,
+    BadParent,
+    BridgeFiltered,
+    KernelLacks,
+    NoParent,
+    did_you_mean,
+)
+from underlay.model import Device, Halt, Identity, Network
+from underlay.model.host import Host
+from underlay.model.objects import Owner
+from underlay.modes import MODES, mode_name, mode_of
+from underlay.modes.child_device import is_isolated
+from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST, vlan
+from underlay.modes.parent_sharing import CHILD_KINDS, seat_of
+from underlay.planning import device_lookup as naming
+from underlay.planning import identity
+
+LONGEST_WISH = 256
+TAG_BYTES = 4
+# What Docker calls its bridges, unless told otherwise.
+DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
+IPTABLES = {4: "iptables", 6: "ip6tables"}
+NF_SETTING = {f: f"net.bridge.bridge-nf-call-{tool}" for f, tool in IPTABLES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """What a network stands on: `parent` is a device that is there or is to be made.
+
+    `vlans` are those under it that are ours, lowest first; `mtu` in bytes is what the
+    parent has, or will have. `bridged` is the device that a bridge of ours, which is
+    then the parent, stands in the place of. `base` tells the device at the bottom, if
+    that is not ours, from others.
+    """
+
+    parent: str
+    vlans: tuple[str, ...]
+    mtu: int
+    bridged: str = ""
+    base: Identity | None = None
+
+
+def find(network: Network, host: Host, *, again: bool = False) -> Uplink:
+    """Return what the options of a network put it on.
+
+    `parent=` is a name, `auto` or `mac:<address>`; each `.<tag>` behind it, and
+    `vlan=`, is a VLAN on that. Raises NoParent, BadParent, NoDefaultDevice. `again`:
+    the firewall, which takes programs to ask, was found to let frames pass.
+    """
+    if mode_of(network.options).seat(network.options) is None:
+        return Uplink("", (), MTU_MOST, base=_proxy(network, host))
+    if bridge := network.options.get("bridge"):
+        found = _bridge(bridge, host)
+        if not again:
+            _check_crossing(found.parent, network, host)
+        return found
+    if is_isolated(network.options):
+        return Uplink(Owner(network.id).device, (), MTU_MOST)
+    wish = network.options["parent"]
+    if len(wish) > LONGEST_WISH:
+        raise BadParent(parent=wish, why="no device has a name so long", known="-")
+    if mode_name(network.options) == "bridge":
+        return _bridged(wish, network, host)
+    base, tags = naming.base_of(wish, wish, host)
+    master = host.device(base.master) if base.master else None
+    if master and master.ours:
+        why = (
+            "it is a port of a bridge of underlay. To share that bridge, use"
+            " mode=bridge and takeover=yes with the same parent"
+        )
+        raise BadParent(parent=wish, why=why, known=naming.known(host))
+    tag = vlan(network.options)
+    return stack(base, [*tags, tag] if tag else tags, host)
+
+
+def stack(base: Device, tags: Sequence[int], host: Host, known_as: str = "") -> Uplink:
+    """Return VLAN on VLAN on a device: those of other people as they are, else ours.
+
+    A VLAN of ours is called after what it stands on, as that was `known_as` when it was
+    made: it keeps its name when that is renamed.
+    """
+    existing = host.devices("vlan") if tags else ()
+    name, parent, mtu = known_as or base.name, base.name, base.mtu
+    ours: list[str] = []
+    for tag in tags:
+        there = [d for d in existing if (d.parent, d.vlan) == (parent, tag)]
+        if there and not there[0].ours:
+            base = there[0]
+            name, parent, mtu = base.name, base.name, base.mtu
+            ours = []
+        else:
+            known = there[0].label if there else ""
+            if base.kind == "macsec" and parent == base.name:
+                mtu -= TAG_BYTES  # as the kernel does, for this kind alone
+            name = known or f"{name}.{tag}"
+            parent = Owner(shared=name).device
+            ours.append(name)
+    return Uplink(parent, tuple(ours), mtu, base=identity.of(base))
+
+
+def find_again(network: Network, host: Host) -> Uplink | None:
+    """Return what a network on record stands on as things are now; None if on nothing.
+
+    A device may have been renamed or exchanged. Somebody may have made a VLAN of his
+    own in the place of ours, or removed his so that the next network made ours.
+    """
+    if is_isolated(network.options):
+        return Uplink(network.parent, network.vlans, network.mtu)
+    if _takes_over(network):
+        return _in_its_place(network, host)
+    if not network.vlans and (found := host.device(network.parent)) and found.ours:
+        # A VLAN of ours has come to be where his was, under the name of his.
+        return find(network, host)
+    known = network.base or Identity(_base_name(network))
+    base = identity.follow(known, host.device, host.devices)
+    if base is None:
+        return None
+    tags = [int(name.rpartition(".")[2]) for name in network.vlans]
+    return stack(base, tags, host, known_as=_base_name(network) if tags else "")
+
+
+def absence(network: Network, host: Host) -> str:
+    """Return in words that a network has nothing to stand on."""
+    known = network.base or Identity(_base_name(network))
+    if _takes_over(network) and host.device(known.name):
+        return f"there is no bridge in the place of {known.name} now; waiting for it"
+    mac = known.permanent_mac or known.mac
+    which = f"{known.name} ({mac})" if mac else known.name
+    use = "" if network.parent else " to answer on"
+    return f"this host has no device {which}{use} now; waiting for it"
+
+
+def halt(base: Identity | None, host: Host) -> Halt:
+    """Return why nothing passes the device at the bottom, "" if there is none."""
+    found = host.device(base.name) if base else None
+    return found.halt if found else ""
+
+
+def mtu_of_pairs(network: Network, host: Host) -> int:
+    """Return the MTU of a routed network's devices, in bytes; 0: as the kernel likes.
+
+    That of the device that answers for them, else of the one of the default route.
+    """
+    if mode_of(network.options).seat(network.options):
+        return 0
+    name = network.base.name if network.base else host.default_device()
+    found = host.device(name) if name else None
+    if found is None:
+        return 0
+    # With less, the kernel would switch IPv6 off.
+    return max(found.mtu, IPV6_LEAST_MTU if network.speaks(6) else 0)
+
+
+def _takes_over(network: Network) -> bool:
+    return mode_name(network.options) == "bridge" and "parent" in network.options
+
+
+def _in_its_place(network: Network, host: Host) -> Uplink | None:
+    """Return a bridge of ours, if that and what it is in the place of are there."""
+    bridge, known = host.device(network.parent), network.base
+    if bridge is None:
+        return None
+    base = host.device(known.name) if known else None
+    if base is None and (found := identity.behind(network.parent, host.devices())):
+        base = host.device(found.name)
+    if base:
+        # The bridge has the least MTU of its ports, of which ours follow.
+        return Uplink(bridge.name, (), base.mtu, base=identity.of(base))
+    # One that was renamed is its port still, under the name on record.
+    ports = [d for d in host.devices() if d.master == bridge.name and not d.ours]
+    if known and any(identity.is_card(known, port) for port in ports):
+        return Uplink(bridge.name, (), bridge.mtu, base=known)
+    return None
+
+
+def _base_now(network: Network) -> str:
+    return network.base.name if network.base else _base_name(network)
+
+
+def _base_name(network: Network) -> str:
+    if not network.vlans:
+        return network.parent
+    return network.vlans[0].rpartition(".")[0]
+
+
+def missing(network: Network, host: Host) -> NoParent:
+    """Return the refusal for want of something to stand on."""
+    known = network.base or Identity(network.uplink)
+    return naming.missing(known.name, host)
+
+
+def check_kernel(network: Network, host: Host) -> None:
+    """Raise KernelLacks if the kernel cannot make what the network needs."""
+    kind = mode_of(network.options).KIND
+    if not host.has_kind(kind):
+        works = [name for name, mode in MODES.items() if host.has_kind(mode.KIND)]
+        use = f"mode={works[0]} works here" if works else "no mode works here"
+        raise KernelLacks(
+            module=kind,
+            what=f"mode {mode_name(network.options)}",
+            instead=f"{use}, or load the module (modprobe {kind})",
+        )
+    needs = mode_of(network.options).filters(network.options)
+    if needs in network.options and not host.can_filter:
+        raise KernelLacks(
+            module="nftables (or this host no nft)",
+            what=f"{needs}={network.options[needs]}",
+            instead=f"leave {needs} out, or install the package nftables",
+        )
+    use = f"mode={mode_name(network.options)} works here"
+    if network.vlans and not host.has_kind("vlan"):
+        raise KernelLacks(
+            module="8021q",
+            what=f"VLAN {network.uplink}",
+            instead=f"{use} on a device that the switch sends that VLAN to untagged"
+            " (-o parent=<device>)",
+        )
+    isolated = mode_of(network.options).seat(network.options) and is_isolated(
+        network.options
+    )
+    if isolated and not host.has_kind("dummy"):
+        raise KernelLacks(
+            module="dummy",
+            what="a network without a parent",
+            instead=f"{use} on a device (-o parent=<device>, with --internal if"
+            " nothing is to leave by it)",
+        )
+
+
+def check_company(network: Network, others: Iterable[Network], host: Host) -> None:
+    """Raise Conflict unless the parent can carry the network beside who is there.
+
+    `others` are networks on the same parent. Of the children that other programs made,
+    those moved into a namespace can be seen by nobody here.
+    """
+    mine = mode_of(network.options).seat(network.options)
+    if mine is None:
+        return
+    for other in others:
+        if other.id == network.id:
+            continue
+        apart = bool(network.vlans) and _base_now(other) != _base_now(network)
+        if apart or other.vlans != network.vlans:
+            why = f"network {other.label} has a VLAN of that name on another device"
+            raise BadParent(parent=network.uplink, why=why, known=naming.known(host))
+        if theirs := mode_of(other.options).seat(other.options):
+            mine.check_beside(theirs, f"network {other.label}", network.uplink)
+    for child in host.devices(*CHILD_KINDS):
+        if child.parent == network.parent and not child.ours:
+            who = f"device {child.name}, not of underlay"
+            mine.check_beside(seat_of(child), who, network.uplink)
+
+
+def _proxy(network: Network, host: Host) -> Identity | None:
+    wish = network.options.get("proxy")
+    if not wish:
+        return None
+    if not (found := host.device(wish)):
+        raise naming.missing(wish, host)
+    if naming.usable(found, wish, host).name != wish:
+        why = f"it is another name of {found.name}. Use proxy={found.name}"
+        raise BadParent(parent=wish, why=why, known=naming.known(host))
+    master = host.device(found.master) if found.master else None
+    if master and master.kind == "bridge":
+        use = "" if master.ours else f". Use proxy={master.name}"
+        why = f"it is a port of {master.name}, which answers in its place{use}"
+        raise BadParent(parent=wish, why=why, known=naming.known(host))
+    return identity.of(found)
+
+
+def _bridge(wish: str, host: Host) -> Uplink:
+    found = host.device(wish) if len(wish) <= LONGEST_WISH else None
+    bridges = [
+        d.name
+        for d in host.devices("bridge")
+        if not (d.ours or DOCKERS_BRIDGE.fullmatch(d.name))
+    ]
+    known = ", ".join(sorted(bridges)) or "none"
+    if found is None:
+        why, hint = "this host has no device of that name", did_you_mean(wish, bridges)
+    elif found.kind != "bridge":
+        why = f"it is a {found.kind} device" if found.kind else "it is no bridge"
+        hint = " To put containers on it without a bridge, use -o parent= instead."
+    elif found.ours:
+        why, hint = "it belongs to a network of underlay", ""
+    elif found.name not in bridges:
+        why, hint = "Docker made it, and sets its addresses and firewall", ""
+    else:
+        return Uplink(found.name, (), found.mtu, base=identity.of(found))
+    raise BadBridge(bridge=wish, why=why, hint=hint, known=known)
+
+
+def _bridged(wish: str, network: Network, host: Host) -> Uplink:
+    """Return a bridge of ours in the place of the device that a wish names."""
+    if wish == "auto":
+        way = naming.default(host)
+        if way.ours and way.kind == "bridge":
+            base = host.device(way.label)
+            known = identity.of(base) if base else None
+            return Uplink(way.name, (), way.mtu, way.label, known)
+    base, tags = naming.base_of(wish, wish, host)
+    tag = vlan(network.options)
+    found = stack(base, [*tags, tag] if tag else tags, host)
+    why = ""
+    if found.vlans:
+        why = f"there is no VLAN {found.vlans[-1]}, and mode bridge makes none"
+    elif base.kind == "bridge" and found.parent == base.name:
+        why = f"it is a bridge itself. Use -o bridge={base.name}"
+    if why:
+        raise BadParent(parent=wish, why=why, known=naming.known(host))
+    bridge = Owner(shared=f"bridge/{found.parent}").device
+    return Uplink(bridge, (), found.mtu, found.parent, found.base)
+
+
+def _check_crossing(bridge: str, network: Network, host: Host) -> None:
+    for family in network.families:
+        if why := host.drops_bridged(bridge, family):
+            tool, setting = IPTABLES[family], NF_SETTING[family]
+            raise BridgeFiltered(bridge=bridge, why=why, tool=tool, setting=setting)

@@ -1,0 +1,112 @@
+"""Decide what to do. No I/O: wanted and seen come in, ordered steps go out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import replace
+
+from underlay.model.objects import Address, Chain, Held, Link, Object, Port, Sysctl
+from underlay.model.steps import Amend, Create, Delete, Step
+from underlay.planning.desired import Wanted
+
+Place = tuple[str, str]
+
+
+def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
+    """Return the steps that turn `seen` into `wanted`.
+
+    Deletions come first and top down: a new device may need the name of an old one.
+    Then builds, bottom up. What Docker has in its hands is left alone. A bridge of ours
+    goes last of all, when what stood on it has moved.
+    """
+    want: dict[Hashable, Object] = {o.key: o for o in wanted.objects}
+    pairs = [(o, o.peer) for o in wanted.objects if isinstance(o, Link) and o.peer]
+    spared = set(wanted.handed_over) | {end.key for _, end in pairs} - want.keys()
+    have = {key: o for o in seen if (key := o.key) not in spared}
+    if _is_done(want, have):
+        return ()
+    replaced = {k for k, o in have.items() if k in want and not want[k].same(o)}
+    doomed = [o for k, o in have.items() if k not in want or k in replaced]
+    gone = {_place(o) for o in doomed if isinstance(o, Link)}
+    steps: list[Step] = [
+        Delete(o) for o in sorted(doomed, key=_last_first) if _is_deleted(o, gone)
+    ]
+    staying = have.keys() - {o.key for o in doomed}
+    out_of_reach, along = _of_pairs(pairs, staying, wanted.handed_over)
+    late: list[Step] = []  # what sets links up, when their filters are there
+    born: set[str] = set()
+    for key, o in sorted(want.items(), key=lambda item: item[1].rank):
+        if late and not isinstance(o, Link | Chain):
+            steps += late
+            late = []
+        found = None if key in replaced or _place(o) in gone else have.get(key)
+        if isinstance(o, Chain) and o.device in born:
+            found = None  # whatever is there was bound to a device that is gone
+        if found is None and _place(o) not in out_of_reach and key not in along:
+            steps.append(Create(o))
+            if isinstance(o, Link) and o.guarded:
+                late.append(Amend(replace(o, up=False), o))
+                born.add(o.name)
+        elif found is not None and not o.satisfied_by(found):
+            change = Amend(found, o)
+            (late if change.ends_guard else steps).append(change)
+    return tuple(sorted((*steps, *late), key=_is_bridge_deleted))
+
+
+def _is_done(want: Mapping[Hashable, Object], have: Mapping[Hashable, Object]) -> bool:
+    """Tell whether nothing differs: the usual case, without what a plan costs."""
+    return want.keys() == have.keys() and all(
+        o.satisfied_by(have[key]) for key, o in want.items()
+    )
+
+
+def _of_pairs(
+    pairs: Iterable[tuple[Link, Link]],
+    staying: Collection[Hashable],
+    handed_over: Collection[str],
+) -> tuple[set[Place], set[str]]:
+    """Return where nothing can be made, and the ends that come with the other one.
+
+    Both ends of a pair are made in the same breath, and die together. So while the
+    container's is in other hands, or is another kind of device, there is no making
+    the host's; and the container's, taken elsewhere, is not made beside the host's.
+    """
+    out_of_reach, along = set(), set()
+    for end, far in pairs:
+        away = far.key not in staying
+        if end.key in staying:
+            out_of_reach |= {_place(far)} if away else set()
+        elif far.key in handed_over or not away:
+            out_of_reach.add(_place(end))
+        else:
+            along.add(far.key)
+    return out_of_reach, along
+
+
+def _place(found: Object) -> Place:
+    """Return the device something stands on or is, and the sandbox that is in."""
+    return getattr(found, "sandbox", ""), found.device or ""
+
+
+def _last_first(doomed: Object) -> tuple[bool, bool, int, str]:
+    """Order deletions: top down, and no device is left without its filters.
+
+    First in sandboxes: the end of a pair there takes the one in the host with it.
+    """
+    in_host, text = not _place(doomed)[0], str(Delete(doomed))
+    return isinstance(doomed, Chain), in_host, -doomed.rank, text
+
+
+def _is_deleted(doomed: Object, gone: set[Place]) -> bool:
+    """Tell whether it takes a step: what stands on a link goes with it."""
+    if isinstance(doomed, Link | Port | Chain):
+        # A port is free before anything moves back to it; the binding of a chain goes
+        # with the device, it does not.
+        return True
+    stays = isinstance(doomed, Address | Sysctl | Held)
+    return _place(doomed) not in gone and not stays
+
+
+def _is_bridge_deleted(step: Step) -> bool:
+    link = step.object
+    return isinstance(step, Delete) and isinstance(link, Link) and link.kind == "bridge"

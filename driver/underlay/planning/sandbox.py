@@ -1,0 +1,289 @@
+"""A device inside its sandbox: what must be there, and what is learnt from a look.
+
+Docker gives the device its name, its addresses and routes, and may give the default
+route to another network of the container's. So it is looked at when Docker has finished
+with it, and is to stay like that; only where the default route goes is learnt again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import count
+
+from underlay import model, modes
+from underlay.model import FAMILIES, Endpoint, Family, Inside, Network
+from underlay.model.objects import (
+    HOST_METRIC,
+    IPV6_SWITCH,
+    OWN_LINK_LOCAL,
+    Address,
+    Link,
+    Object,
+    Owner,
+    Route,
+)
+from underlay.modes import mode_of
+from underlay.modes.ipvlan import EVERYWHERE
+from underlay.modes.options import is_repaired
+from underlay.modes.sysctls import asked, switch_ipv6_off
+
+# More than that Docker is never given.
+LINK_LOCAL_MOST = 16
+_CONNECTED_METRIC = {4: 0, 6: 256}
+
+
+def objects(
+    network: Network, endpoint: Endpoint, known: Inside, here: Iterable[Object]
+) -> Iterator[Object]:
+    """Return what must be in the host and in the sandbox, where the device is.
+
+    `here` is what would be in the host if the device was. Of a pair of devices, the
+    container's end is an object of its own.
+    """
+    owner = Owner(network.id, endpoint.id)
+    for o in here:
+        if isinstance(o, Link) and o.peer and o.peer.key == owner.mark:
+            far = _moved(o.peer, network, endpoint, known)
+            yield from (replace(o, peer=far), far)
+        elif isinstance(o, Link) and o.key == owner.mark:
+            yield _moved(o, network, endpoint, known)
+        else:
+            yield o
+    yield from _standing(endpoint, known, owner)
+    for way in _ways(network, endpoint, known.device):
+        family = way.destination.version
+        default = not is_default(way) or family in known.defaults
+        if default and family not in known.without:
+            yield way
+
+
+def _standing(
+    endpoint: Endpoint, known: Inside, owner: Owner
+) -> Iterator[Address | Route]:
+    """Return the addresses on the device, with the routes that come with them."""
+    reached: set[model.Subnet] = set()
+    for address in (*endpoint.addresses, *known.beside):
+        if address.version in known.without:
+            continue
+        yield Address(address, known.device, owner, endpoint.sandbox)
+        # Two of one subnet have one route, by the first; each device has fe80::/64.
+        alone = address.network.prefixlen == address.max_prefixlen
+        own = address.version == 6 and address.is_link_local
+        if not (alone or own or address.network in reached):
+            reached.add(address.network)
+            yield _connected(address, known.device, owner, endpoint.sandbox)
+
+
+def learn(
+    network: Network, endpoint: Endpoint, seen: Collection[Object], *, given: bool
+) -> Endpoint:
+    """Return an endpoint with how its device is, from what was seen in its sandbox.
+
+    Nothing is known until Docker has finished with it, which it has when everything
+    that was answered is there; or if it was `given` time enough.
+    """
+    mark = Owner(network.id, endpoint.id).mark
+    link = next((o for o in seen if isinstance(o, Link) and o.key == mark), None)
+    known = endpoint.inside
+    if link is None:
+        return endpoint
+    if not (known or given or _is_complete(network, endpoint, link, seen)):
+        return endpoint
+    mtu = known.mtu if known else 0
+    if not mtu and network.has_ground:
+        mtu = link.mtu or 0
+    by_it, elsewhere = _defaults(link.name, seen)
+    without = _switched_off(link)
+    ways = _ways(network, endpoint, link.name)
+    answered = {way.destination.version for way in ways if is_default(way)}
+    # As long as a family is off, nobody can tell where its default route would go.
+    had = set(known.defaults) if known else answered.intersection(without)
+    defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
+    settings = known.settings if known else ()
+    beside = known.beside if known else _link_local(endpoint, link, seen)
+    found = Inside(link.name, mtu, defaults, settings, without, beside)
+    return replace(endpoint, inside=found)
+
+
+def assume(
+    network: Network,
+    endpoint: Endpoint,
+    seen: Collection[Object],
+    names: Collection[str],
+) -> Endpoint:
+    """Return an endpoint with how its device must have been, that nobody has seen.
+
+    `names` are those of the devices in the sandbox. Docker numbers its own.
+    """
+    device = next(name for n in count() if (name := f"eth{n}") not in names)
+    _, elsewhere = _defaults(device, seen)
+    ways = (way for way in _ways(network, endpoint, device) if is_default(way))
+    had = {way.destination.version for way in ways} - elsewhere
+    defaults = tuple(f for f in FAMILIES if f in had)
+    without: tuple[Family, ...] = (6,) if switch_ipv6_off(endpoint.options) else ()
+    found = Inside(device, 0, defaults, asked(endpoint.options), without)
+    return replace(endpoint, inside=found)
+
+
+def concerning(
+    wanted: Iterable[Object], rooms: Mapping[str, Collection[Object]]
+) -> frozenset[Object]:
+    """Return what of that seen in sandboxes is wanted there, or was left half made.
+
+    Whatever else is there is the container's own.
+    """
+    keys = {o.key for o in wanted}
+    return frozenset(
+        o
+        for room in rooms.values()
+        for o in room
+        if o.key in keys or (isinstance(o, Link) and o.owner is None)
+    )
+
+
+def is_mended(network: Network, endpoint: Endpoint, room: Collection[Object]) -> bool:
+    """Tell whether what is seen in a sandbox is to be put right.
+
+    Without repair too, as long as the container has but a device that keeps the place
+    of its own.
+    """
+    if is_repaired(network, endpoint):
+        return True
+    mark, kind = Owner(network.id, endpoint.id).mark, mode_of(network.options).KIND
+    return any(isinstance(o, Link) and o.key == mark and o.kind != kind for o in room)
+
+
+def _is_complete(
+    network: Network, endpoint: Endpoint, link: Link, seen: Collection[Object]
+) -> bool:
+    """Tell whether a device has everything; the default route may go elsewhere."""
+    keys = {o.key for o in seen}
+    without = _switched_off(link)
+    wanted: list[Object] = [
+        Address(a, link.name, None, endpoint.sandbox)
+        for a in endpoint.addresses
+        if a.version not in without
+    ]
+    ways = [
+        way
+        for way in _ways(network, endpoint, link.name)
+        if way.destination.version not in without
+    ]
+    wanted += [way for way in ways if not is_default(way)]
+    families = {way.destination.version for way in ways if is_default(way)}
+    return bool(
+        link.up
+        and all(o.key in keys for o in wanted)
+        and families <= set().union(*_defaults(link.name, seen))
+    )
+
+
+def _defaults(device: str, seen: Collection[Object]) -> tuple[set[Family], set[Family]]:
+    """Return the IP families whose default route goes by a device, and by others."""
+    by_it: set[Family] = set()
+    elsewhere: set[Family] = set()
+    for o in seen:
+        if isinstance(o, Route) and is_default(o):
+            (by_it if o.device == device else elsewhere).add(o.destination.version)
+    return by_it, elsewhere
+
+
+def _link_local(
+    endpoint: Endpoint, link: Link, seen: Collection[Object]
+) -> tuple[model.Interface, ...]:
+    """Return the link-local addresses that Docker gave a device (--link-local-ip)."""
+    there = {
+        o.interface
+        for o in seen
+        if isinstance(o, Address)
+        and o.device == link.name
+        and o.interface.is_link_local
+        and not _is_by_kernel(o.interface, link)
+    }
+    given = sorted(there.difference(endpoint.addresses), key=lambda a: (a.version, a))
+    return tuple(given[:LINK_LOCAL_MOST])
+
+
+def _is_by_kernel(address: model.Interface, link: Link) -> bool:
+    """Tell whether the kernel itself gave a device a link-local address, or may have.
+
+    Made from its MAC as a rule, with two bytes in the middle.
+    """
+    if address.version == 4 or f"{OWN_LINK_LOCAL}1" in link.settings:
+        return False
+    if f"{OWN_LINK_LOCAL}0" not in link.settings:
+        return True
+    mac = bytes.fromhex((link.mac or "").replace(":", ""))
+    made = address.ip.packed[8:]
+    return (made[1:3], made[5:]) == (mac[1:3], mac[3:])
+
+
+def _switched_off(link: Link) -> tuple[Family, ...]:
+    """Return the IP families that are switched off on a device that was seen."""
+    return (6,) if f"{IPV6_SWITCH}1" in link.settings else ()
+
+
+def is_default(way: Route) -> bool:
+    """Tell whether a route is for everything that has no other."""
+    return way.destination.prefixlen == 0
+
+
+def _size(link: Link, network: Network, known: Inside) -> int | None:
+    """Return the MTU of a device: as asked, else what the parent has now.
+
+    Never more than that, where there is one; as it was first seen, where none is.
+    """
+    if network.parent and network.mtu:
+        return min(link.mtu or network.mtu, network.mtu)
+    return link.mtu or known.mtu or None
+
+
+def _moved(link: Link, network: Network, endpoint: Endpoint, known: Inside) -> Link:
+    return replace(
+        link,
+        name=known.device,
+        sandbox=endpoint.sandbox,
+        up=True,
+        mtu=_size(link, network, known),
+        inherited=_at_birth(known),
+    )
+
+
+def _at_birth(known: Inside) -> tuple[str, ...]:
+    """Return a device's settings as Docker made them; IPv6 on or off as seen last."""
+    kept = tuple(s for s in known.settings if not s.startswith(IPV6_SWITCH))
+    if 6 in known.without:
+        return (*kept, f"{IPV6_SWITCH}1")
+    return kept if kept == known.settings else (*kept, f"{IPV6_SWITCH}0")
+
+
+def _connected(
+    address: model.Interface, device: str, owner: Owner, sandbox: str
+) -> Route:
+    """Return the route to its subnet that the kernel makes with an address."""
+    return Route(
+        address.network,
+        device,
+        _CONNECTED_METRIC[address.version],
+        source=address.ip if address.version == 4 else None,
+        owner=owner,
+        sandbox=sandbox,
+        connected=True,
+    )
+
+
+def _ways(network: Network, endpoint: Endpoint, device: str) -> Iterator[Route]:
+    """Return the container's routes by a device, in the order in which they stand."""
+    owner = Owner(network.id, endpoint.id)
+
+    def way(to: model.Subnet, via: model.Address | None = None) -> Route:
+        metric, where = HOST_METRIC[to.version], endpoint.sandbox
+        return Route(to, device, metric, owner=owner, via=via, sandbox=where)
+
+    found = modes.attachment(network, endpoint)
+    yield from (way(to) for to in found.on_link)
+    yield from (way(to, hop) for to, hop in found.via)
+    for gateway in (found.gateway4, found.gateway6):
+        if gateway:
+            yield way(EVERYWHERE[gateway.version], gateway)

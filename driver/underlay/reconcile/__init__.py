@@ -1,0 +1,1 @@
+"""The kernel follows the records: the pass, its retries, and what it repaired."""

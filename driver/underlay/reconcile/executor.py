@@ -1,0 +1,246 @@
+"""Settling owners one by one: each alone, by what is on record and there just then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from underlay.errors import KernelRefused, UndoneAgain
+from underlay.kernel import Kernel
+from underlay.model import Endpoint
+from underlay.model.objects import Link, Object, Owner, Permit, Sysctl
+from underlay.model.steps import (
+    Delete,
+    Step,
+    is_by_program,
+    is_in_vain,
+    is_new_to_the_wire,
+)
+from underlay.networks.bridge_takeover import Takeovers
+from underlay.networks.builder import Builder
+from underlay.networks.leftover_devices import Remnants
+from underlay.networks.parents import Parents
+from underlay.planning import sandbox as inside
+from underlay.planning.desired import Wanted, of_endpoint, of_settings
+from underlay.reconcile.log_once import Once
+from underlay.reconcile.repair_log import Ledger
+from underlay.reconcile.sandbox_state import Learning
+from underlay.reconcile.scheduling import REPAIRS, Patience
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """The steps that were refused, why the first was, and those that were taken."""
+
+    refused: list[Step] = field(default_factory=list)
+    taken: list[Step] = field(default_factory=list)
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """Takes the steps of a pass, as verbs take theirs: a verb waits for one owner.
+
+    `to_tell` gets the endpoints, by id, that are to be announced. `preview` returns the
+    steps a pass would take now in the host.
+    """
+
+    records: Records
+    kernel: Kernel
+    builder: Builder
+    takeovers: Takeovers
+    parents: Parents
+    remnants: Remnants
+    learning: Learning
+    patience: Patience
+    ledger: Ledger
+    to_tell: dict[str, Endpoint]
+    preview: Callable[[], tuple[Step, ...]]
+    once: Once
+
+    def settle(
+        self, stirred: Mapping[Owner, list[Step]], *, patient: bool
+    ) -> list[Step]:
+        """Put right who stirred; return the steps that were refused.
+
+        `patient`: who failed lately is left alone.
+        """
+        failed: list[Step] = []
+        for owner, found in stirred.items():
+            if patient and not self.patience.has_end(owner):
+                continue
+            # Of a bridge in a device's place each step rests on the one before.
+            by_step = patient and not owner.bridged
+            if by_step:
+                found = self.patience.ready(owner, found)
+                if not found:
+                    continue
+            outcome = Outcome()
+            if not self._settle_alone(owner, found, outcome, patient=by_step):
+                # Somebody may need it by now: it is looked at again.
+                self.patience.note(owner, failed=True, repaired=False)
+                continue
+            refused, taken = outcome.refused, outcome.taken
+            # What waits to be tried again is refused still.
+            self.ledger.close(owner, outcome.why or self.patience.refusal(owner))
+            failing = bool(refused and owner.bridged)
+            tries = {"failed": failing, "repaired": bool(taken)}
+            if self.patience.note(owner, **tries) and not refused:
+                fight = UndoneAgain(step=taken[-1], times=REPAIRS)
+                log.warning("repair keeps being undone", extra={"error": fight})
+                self.ledger.close(owner, str(fight))
+            failed += refused
+        return failed
+
+    def _settle_alone(
+        self, owner: Owner, found: list[Step], outcome: Outcome, *, patient: bool
+    ) -> bool:
+        """Take the steps for one owner while nobody else writes; add to the outcome.
+
+        What takes programs, which may hang, is done before, while nobody waits. Tells
+        whether that was by what is on record: False if the records have changed.
+        """
+        steps, version = self._confirmed(owner, found)
+        if self._is_stale(version):
+            return False
+        late = [step for step in steps if is_by_program(step)]
+        rest = [step for step in steps if not is_by_program(step)]
+        if self.builder.forwarding.asked:  # by somebody who is not on record yet
+            late = [step for step in late if not isinstance(step, Delete)]
+        due = filter(self._is_due, late)
+        self._take(owner, due, outcome, patient=patient)
+        is_done = not rest
+        # What is noted of it may not be written in the end.
+        with self.once.trying("what is noted with a repair"), self.records.alone():
+            if rest and not self._is_stale(version):
+                self._settle(owner, rest, outcome, patient=patient)
+                is_done = True
+        return is_done
+
+    def _is_due(self, step: Step) -> bool:
+        """Tell whether a step by a program is to be taken still.
+
+        A verb may be at it just now, or may have done it since the look.
+        """
+        made, builder = step.object, self.builder
+        if not isinstance(step, Delete):
+            wanted = builder.wanted_of(made.owner or Owner()).objects
+            return made.key in {o.key for o in wanted + builder.forwarding.chains()}
+        kernel = self.kernel
+        is_permit = isinstance(made, Permit)
+        seen = kernel.permits(()) if is_permit else kernel.observe()
+        return made.key in {o.key for o in seen}
+
+    def _is_stale(self, version: tuple[int, int] | None) -> bool:
+        return version is not None and version != self.records.version()
+
+    def _confirmed(
+        self, owner: Owner, steps: list[Step]
+    ) -> tuple[list[Step], tuple[int, int] | None]:
+        """Return which steps hold still, and for which version of the records.
+
+        What carries no owner in the kernel (a route, say) and nobody wanted is compared
+        with everything once more before it is deleted: not under the lock, for that
+        takes as long as a pass. All other steps are planned again there.
+        """
+        if not _is_unowned(owner, steps):
+            return steps, None
+        version = self.records.version()
+        again = set(self.preview())
+        return [step for step in steps if step in again], version
+
+    def _settle(
+        self, owner: Owner, stirred: list[Step], outcome: Outcome, *, patient: bool
+    ) -> None:
+        """Take the steps for one owner, planned once more."""
+        with self.once.trying(f"parent of {owner.vlan}"):
+            for network in self.records.networks.on_vlan(owner.vlan):
+                self.parents.note(network, self.parents.look(network))
+        self._take(owner, self._steps_again(owner, stirred), outcome, patient=patient)
+
+    def _take(
+        self,
+        owner: Owner,
+        steps: Iterable[Step],
+        outcome: Outcome,
+        *,
+        patient: bool,
+    ) -> None:
+        """Take steps; add those that were refused, and taken, to the outcome."""
+        made = False
+        for step in self.patience.ready(owner, steps) if patient else steps:
+            if any(is_in_vain(step, other) for other in outcome.refused):
+                continue
+            log.info("step", extra={"step": str(step)})
+            refused = ""
+            try:
+                self.builder.apply(step, sweeping=True)
+                outcome.taken.append(step)
+                self.patience.take(owner, step)
+            except KernelRefused as error:
+                outcome.refused.append(step)
+                refused = str(error)
+                outcome.why = outcome.why or refused
+                if not owner.bridged:
+                    self.patience.refuse(owner, step, refused)
+                log.warning("step refused", extra={"error": error})
+            self.ledger.enter(owner, step, refused)
+            made |= is_new_to_the_wire(step)
+        endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
+        if endpoint:
+            self.to_tell[endpoint.id] = endpoint
+
+    def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
+        """Plan once more for one owner, now that nobody else is writing."""
+        if owner.bridged:
+            return self.takeovers.steps(owner)
+        if _is_unowned(owner, stirred):
+            return stirred
+        keys = {step.object.key for step in stirred}
+        devices = {step.object.device or "" for step in stirred}
+        want, room = self._inside_again(owner, stirred)
+        steps = self.builder.steps({owner}, devices, want=want, beside=room)
+        if any(isinstance(s.object, Sysctl) for s in stirred):
+            others = (s for s in steps if not isinstance(s.object, Sysctl))
+            steps = (*others, *self._settings_again(owner))
+        return [s for s in steps if isinstance(s.object, Link) or s.object.key in keys]
+
+    def _settings_again(self, owner: Owner) -> Iterable[Step]:
+        """Plan once more for the settings of the host that somebody needs."""
+        known, needed = self.records.settings.all(), self.builder.needed()
+        want = self.builder.wanted_of(owner) + of_settings(known, needed)
+        return self.builder.setting_steps(want.of(owner))
+
+    def _inside_again(
+        self, owner: Owner, stirred: Iterable[Step]
+    ) -> tuple[Wanted | None, Collection[Object]]:
+        """Return what an endpoint wants in its sandbox, and what is there, if it may.
+
+        Nothing if Docker has taken the device away since, or is about to. Of one that
+        ended, what it left where that was seen.
+        """
+        endpoint = self.records.networks.endpoint(owner.endpoint)
+        network = self.records.networks.get(owner.network)
+        if endpoint is None and owner.endpoint:
+            places = {getattr(step.object, "sandbox", "") for step in stirred} - {""}
+            return None, self.remnants.of(owner, places)
+        if not (endpoint and network and endpoint.inside) or endpoint.left:
+            return None, ()
+        if not self.learning.is_listed(endpoint):
+            return None, ()
+        if self.kernel.observe({owner.device}):
+            return None, ()
+        room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
+        if room is None or not inside.is_mended(network, endpoint, room):
+            return None, ()
+        known = self.learning.learn(network, endpoint, room)
+        want = of_endpoint(network, known, there=True).of(owner)
+        return want, inside.concerning(want.objects, {endpoint.sandbox: room})
+
+
+def _is_unowned(owner: Owner, steps: Iterable[Step]) -> bool:
+    return owner == Owner() and any(not isinstance(s.object, Link) for s in steps)

@@ -1,0 +1,90 @@
+"""What a pass found and did, kept until it can be written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from underlay.model import Network, Repair
+from underlay.model.objects import Owner
+from underlay.model.steps import Step, before
+from underlay.records import Records
+
+
+@dataclass
+class Ledger:
+    """Entries and troubles of one pass.
+
+    `clock`: seconds since 1970; `monotonic` and `noticed`: since the host booted.
+    They are written at the end and at one go: what cannot be written is no reason not
+    to repair.
+    """
+
+    records: Records
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    noticed: float = 0.0
+    _entries: list[Repair] = field(default_factory=list)
+    _troubles: dict[str, str] = field(default_factory=dict)
+    _refused: set[tuple[str, str]] = field(default_factory=set)
+
+    def enter(self, owner: Owner, step: Step, refused: str) -> None:
+        """Enter what was found, and what became of it."""
+        entry = self._entry(owner, before(step), str(step))
+        place = getattr(step.object, "sandbox", "")
+        self._entries.append(replace(entry, place=place, error=refused))
+
+    def follow(self, last: Network, now: Network) -> None:
+        """Enter that a network stands on another device, or one that was renamed."""
+        was, to = (f"parent {_base(n)}" for n in (last, now))
+        if last.base and was != to:
+            self._entries.append(self._entry(Owner(now.id), was, f"follow {to}"))
+
+    def _entry(self, owner: Owner, was: str, step: str) -> Repair:
+        network, container = names(self.records, owner)
+        took = self.monotonic() - self.noticed
+        now = self.clock()
+        return Repair(now, owner.mark, "", was, step, took, "", network, container)
+
+    def close(self, owner: Owner, refusal: str) -> None:
+        """Note how it ended with an owner: the first refusal, or ""."""
+        self._troubles[owner.mark] = refusal
+
+    def write(self) -> None:
+        """Write everything down; raises RecordsUnwritable, and then it is lost."""
+        entries, self._entries = self._entries, []
+        troubles, self._troubles = self._troubles, {}
+        if not (entries or troubles):
+            return
+        with self.records.writing(durable=False):
+            # What is refused as it was the last time is no news, and would push all
+            # that is out of the ledger in the end.
+            refused = {(e.mark, e.error) for e in entries if e.error}
+            news = (e for e in entries if (e.mark, e.error) not in self._refused)
+            self.records.repairs.note(news)
+            failing = {trouble.mark for trouble in self.records.notes.troubles()}
+            waiting = failing - troubles.keys()
+            self._refused = refused | {r for r in self._refused if r[0] in waiting}
+            for mark, refusal in troubles.items():
+                if refusal:
+                    self.records.notes.note_trouble(mark, refusal, self.clock())
+                else:
+                    self.records.notes.clear_trouble(mark)
+
+
+def names(records: Records, owner: Owner) -> tuple[str, str]:
+    """Return what a network and a container of it are called, or their short ids."""
+    network = records.networks.get(owner.network)
+    endpoint = records.networks.endpoint(owner.endpoint)
+    return (
+        network.label if network else owner.network[:12],
+        endpoint.container or endpoint.id[:12] if endpoint else "",
+    )
+
+
+def _base(network: Network) -> str:
+    base = network.base
+    if base is None:
+        return network.parent
+    mac = base.permanent_mac or base.mac
+    return f"{base.name} ({mac})" if mac else base.name

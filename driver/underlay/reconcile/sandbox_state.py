@@ -1,0 +1,138 @@
+"""What passes learn about devices from looks into their sandboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from underlay.kernel import Kernel
+from underlay.model import Endpoint, Inside, Network
+from underlay.model.objects import Object, Owner
+from underlay.modes.options import is_repaired
+from underlay.planning import sandbox as inside
+from underlay.records import Records
+
+# Docker is done with a device that it took so long ago, whatever it has not got.
+GIVEN_SECONDS = 30.0
+# One that is in neither place for so long is not on its way from one to the other.
+LOST_SECONDS = 5.0
+
+Rooms = Mapping[str, Collection[Object]]
+
+
+@dataclass
+class Learning:
+    """Tells how devices are to be. `monotonic`: seconds since the host booted.
+
+    `unlisted` are the ids of endpoints that Docker did not list when it was last asked.
+    Nothing is put right in their sandboxes: Docker would not take it away again. Nor in
+    any while it `is_waiting` for Docker's first answer: what Docker ended may have been
+    lost with the process before.
+    """
+
+    records: Records
+    kernel: Kernel
+    monotonic: Callable[[], float]
+    unlisted: frozenset[str] = frozenset()
+    is_waiting: bool = False
+    _seen_since: dict[str, tuple[bool, float]] = field(default_factory=dict)
+    _assumed: dict[str, set[str]] = field(default_factory=dict)
+
+    def look(
+        self, joined: Collection[Endpoint], rooms: Rooms
+    ) -> tuple[dict[str, Endpoint], list[Endpoint]]:
+        """Return endpoints with how their devices are to be, from what was seen.
+
+        Those that are to be put right in their sandboxes, by id; and those of which
+        something is new.
+        """
+        self._assumed.clear()
+        found: dict[str, Endpoint] = {}
+        changed: list[Endpoint] = []
+        networks = {n.id: n for n in self.records.networks.all()}
+        for endpoint in joined:
+            network, room = networks.get(endpoint.network), rooms.get(endpoint.sandbox)
+            if network is None or room is None:
+                continue
+            now = self.learn(network, endpoint, room)
+            if now.inside and endpoint.inside is None:
+                now = self._with_settings(now, now.inside)
+            if now != endpoint:
+                changed.append(now)
+            if inside.is_mended(network, now, room) and self.is_listed(now):
+                found[now.id] = now
+        return found, changed
+
+    def is_listed(self, endpoint: Endpoint) -> bool:
+        """Tell whether Docker has an endpoint, as far as it was asked."""
+        return not self.is_waiting and endpoint.id not in self.unlisted
+
+    def note(self, changed: Collection[Endpoint]) -> None:
+        """Note what is new of endpoints; raises RecordsUnwritable."""
+        if changed:
+            with self.records.writing(durable=False):
+                for endpoint in changed:
+                    self.records.networks.settle(endpoint)
+
+    def forget_all_but(self, joined: Collection[Endpoint]) -> None:
+        """Forget since when devices are seen whose endpoints are not among these."""
+        unknown = {e.id for e in joined if e.inside is None}
+        seen = self._seen_since
+        self._seen_since = {k: seen[k] for k in unknown & seen.keys()}
+
+    def learn(
+        self, network: Network, endpoint: Endpoint, room: Collection[Object]
+    ) -> Endpoint:
+        """Return an endpoint with how its device is, if Docker has finished with it.
+
+        It has had time enough a while after the device was first seen there, or was
+        first found to be nowhere.
+        """
+        if endpoint.inside:
+            return inside.learn(network, endpoint, room, given=False)
+        owner, now = Owner(network.id, endpoint.id), self.monotonic()
+        is_there = any(o.key == owner.mark for o in room)
+        if not is_there and self.kernel.observe({owner.device}):
+            self._seen_since.pop(endpoint.id, None)
+            return endpoint
+        was_there, since = self._seen_since.get(endpoint.id, (is_there, now))
+        since = since if was_there == is_there else now
+        self._seen_since[endpoint.id] = is_there, since
+        waited = now - since
+        if not is_there and waited >= LOST_SECONDS:
+            return self._assume(network, endpoint, room)
+        return inside.learn(network, endpoint, room, given=waited > GIVEN_SECONDS)
+
+    def due(self) -> float | None:
+        """Return the seconds until a device is known to be lost, None if none is."""
+        now, seen = self.monotonic(), self._seen_since.values()
+        ends = (since + LOST_SECONDS for is_there, since in seen if not is_there)
+        return min((end - now for end in ends if end >= now), default=None)
+
+    def _assume(
+        self, network: Network, endpoint: Endpoint, room: Collection[Object]
+    ) -> Endpoint:
+        """Return an endpoint whose device was lost before anybody looked at it."""
+        if not is_repaired(network, endpoint) or not self.is_listed(endpoint):
+            return endpoint
+        beside = self.records.networks.joined_in({endpoint.sandbox})
+        taken = {e.inside.device for e in beside if e.inside}
+        taken |= self._assumed.get(endpoint.sandbox, set())
+        try:
+            taken |= self.kernel.names_inside(endpoint.sandbox)
+        except OSError:  # it has left since
+            return endpoint
+        found = inside.assume(network, endpoint, room, taken)
+        if found.inside:
+            self._assumed.setdefault(found.sandbox, set()).add(found.inside.device)
+        return found
+
+    def _with_settings(self, endpoint: Endpoint, known: Inside) -> Endpoint:
+        """Return an endpoint with the settings of its device, as Docker made them."""
+        try:
+            found = self.kernel.settings_inside(endpoint.sandbox, known.device)
+        except OSError:  # it has left since
+            return endpoint
+        # One that is not there has those that Docker was asked to give it.
+        settings = found or known.settings
+        return replace(endpoint, inside=replace(known, settings=settings))

@@ -1,0 +1,1 @@
+"""The process: wiring, settings, sockets, threads, logs and metrics."""

@@ -1,0 +1,122 @@
+"""The state directory: nobody but root reads, or locks, what is in it.
+
+A shared lock on the lock file, or on SQLite's -shm file, takes no more than the right
+to read. Whoever has it can keep the service from starting, or every call waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from underlay.errors import BadSettings, NotAllowed
+
+log = logging.getLogger(__name__)
+
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+# What this process makes from now on is for root alone, whatever makes it.
+UMASK = 0o077
+LOCK = "lock"
+# A file system's own, where it is mounted on the state directory.
+_LOST_AND_FOUND = "lost+found"
+_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def make(folder: Path, mode: int) -> None:
+    """Make a directory that is missing, of this mode; its parents have 0755.
+
+    Raises NotAllowed.
+    """
+    before = os.umask(0o022)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=mode, exist_ok=True)
+    except OSError as error:
+        raise NotAllowed(what=f"making {folder}", why=error) from error
+    finally:
+        os.umask(before)
+
+
+def close_off(folder: Path, records: Path) -> None:
+    """Take the state directory, and what is the service's in it, away from others.
+
+    To be called before anything is opened there. Of a directory that holds other
+    things too, such as /var/lib, only the service's own files are closed. Raises
+    BadSettings where somebody else may put other files in their place.
+    """
+    try:
+        mended = list(_close(folder, FOLDER_MODE)) if _is_own(folder, records) else []
+        # Listed now that nobody else puts anything there any more.
+        mine = [path for path in folder.iterdir() if _is_mine(path, records)]
+        _check_links(folder, mine)
+        files = {f for path in mine if (f := path.resolve()).is_file()}
+    except OSError as error:
+        raise NotAllowed(what=f"reading {folder}", why=error) from error
+    for path in files | _beside(records.resolve()):
+        mended += _close(path, FILE_MODE)
+    if mended:
+        facts = {"mended": ", ".join(sorted(mended))}
+        log.warning("others could open the records: access closed", extra=facts)
+
+
+def _is_own(folder: Path, records: Path) -> bool:
+    """Tell whether a directory has nothing but the service's files.
+
+    Raises BadSettings if it has, and others may replace files in it: to close it would
+    harm them.
+    """
+    strange = (p.name for p in folder.iterdir() if not _is_mine(p, records))
+    stranger = min((name for name in strange if name != _LOST_AND_FOUND), default="")
+    found = folder.stat()
+    shared = found.st_mode & _WRITTEN_BY_OTHERS or not _is_root(found.st_uid)
+    if stranger and shared:
+        why = (
+            f"it holds other things too ({stranger}), and others than root may write"
+            " to it; use a directory of its own"
+        )
+        raise BadSettings(where=f"state_dir {folder}", why=why, hint="")
+    return not stranger
+
+
+def _is_mine(path: Path, records: Path) -> bool:
+    return path.name == LOCK or path.name.startswith(records.name)
+
+
+def _beside(records: Path) -> set[Path]:
+    """Return what SQLite keeps beside the file that a link leads to."""
+    names = (records.name + end for end in ("-wal", "-shm", "-journal"))
+    return {path for name in names if (path := records.with_name(name)).exists()}
+
+
+def _is_root(user: int) -> bool:
+    return user in (0, os.geteuid())
+
+
+def _check_links(folder: Path, mine: list[Path]) -> None:
+    """Raise if a link leads away that root did not make: it may lead anywhere."""
+    for path in mine:
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode) and not _is_root(found.st_uid):
+            why = f"{path} is a link that user {found.st_uid} made; remove it"
+            raise BadSettings(where=f"state_dir {folder}", why=why, hint="")
+
+
+def _close(path: Path, mode: int) -> Iterator[str]:
+    """Give a file or directory to root alone; return what was changed."""
+    try:
+        found = path.stat()
+        had = stat.S_IMODE(found.st_mode)
+        if found.st_uid != os.geteuid():
+            os.chown(path, os.geteuid(), os.getegid())
+            yield f"{path} (of user {found.st_uid})"
+        if had & _BY_OTHERS:
+            path.chmod(mode)
+            yield f"{path} ({had:04o})"
+    except OSError as error:
+        # A file system without modes, say. The service works, and others see it.
+        facts = {"path": path, "error": error}
+        log.warning("others can open the records: access cannot be closed", extra=facts)

@@ -1,0 +1,263 @@
+"""What the worker runs: Docker's application over the parts, what runs beside it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Any
+
+from underlay import __version__
+from underlay.api import status
+from underlay.api.httpd import Answer, Server
+from underlay.api.methods import methods
+from underlay.api.plugin import create_app
+from underlay.errors import UnderlayError
+from underlay.kernel.clock import since_boot
+from underlay.kernel.events import Listener
+from underlay.reconcile.log_once import Once
+from underlay.records import Records
+from underlay.service.loop import Loop, Rush
+from underlay.service.metrics import Metrics
+from underlay.service.settings import Settings
+from underlay.service.wiring import Parts, build
+
+log = logging.getLogger(__name__)
+
+# What Docker or an administrator does comes as a few events in a row.
+EVENTS_SETTLE_SECONDS = 0.05
+PASS_LEAST_SECONDS = 0.25
+# While Docker starts many containers at once, passes leave it the processor and the
+# kernel's locks: so many calls in a second are those of four containers.
+RUSH_CALLS, RUSH_LEAST_SECONDS = 40, 1.0
+EVENTS_RETRY_SECONDS = 1.0
+# Names are asked for when Docker has finished what it called us for.
+NAMES_SETTLE_SECONDS = 1.0
+# A dockerd that is not there yet: records that were lost wait for it.
+NAMES_RETRY_SECONDS = 5.0
+# A request waits dozens of times for the kernel, and each time for a pass beside it to
+# let go of the interpreter: five milliseconds by default.
+SWITCH_SECONDS = 0.001
+
+Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+def start(settings: Settings) -> tuple[Wsgi, Watchers]:
+    """Build the parts and start watching; return the application and the watchers."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    parts = build(settings)
+    parts.recovery.begin()
+    metrics = Metrics()
+    # Records of its own: who reads much does not keep Docker's calls from theirs.
+    reading = Records(settings.records, readonly=True)
+    health = _health(parts.records, time.time())
+    answer = status.answering(reading, health, metrics.text)
+
+    def answering(path: str) -> Answer:
+        reading.endings.heed(parts.records.endings.all())
+        return answer(path)
+
+    server = Server(answering)
+    watchers = Watchers(parts, settings, reading, server)
+    plugin = create_app(
+        methods(parts.engine, parts.ipam, watchers.names.wake, watchers.ask_for_names),
+        metrics.call,
+    )
+    watchers.start()
+    log.info("ready", extra={"version": __version__, "pid": os.getpid()})
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        watchers.rush.note()
+        return plugin(environ, start_response)
+
+    return application, watchers
+
+
+class Watchers:
+    """What runs beside Docker's calls: pass, kernel events, Docker's view, status."""
+
+    def __init__(
+        self, parts: Parts, settings: Settings, reading: Records, server: Server
+    ) -> None:
+        self._all_records, self._status = (reading, parts.records), server
+        self._stop_events, events_stopped = socket.socketpair()
+        self._listener = Listener(events_stopped)
+        self._passes = parts.engine.passes
+        self.rush = Rush(RUSH_CALLS)
+        self._lock = threading.Lock()
+        self._stirred: frozenset[str] | None = None
+        self._noticed = 0.0
+        self._pass = Loop(
+            self._mend,
+            period=settings.period,
+            settle=EVENTS_SETTLE_SECONDS,
+            least=self._least,
+            retry=EVENTS_RETRY_SECONDS,
+        )
+        self.names = Loop(
+            partial(_tidy, parts, Once(), partial(self.note, None)),
+            period=settings.period,
+            settle=NAMES_SETTLE_SECONDS,
+            least=lambda: NAMES_SETTLE_SECONDS,
+            retry=NAMES_RETRY_SECONDS,
+        )
+        self._dockerd, self._ipam = parts.dockerd, parts.ipam
+        self._stopping, self._period = threading.Event(), settings.period
+        jobs = {
+            "pass": self._pass.run,
+            "names": self.names.run,
+            "events": self._hear,
+            "docker": self._hear_docker,
+            "announcer": self._passes.announcer.run,
+            "hup": self._heed_hup,
+        }
+        self._threads = [
+            threading.Thread(target=job, name=name, daemon=True)
+            for name, job in jobs.items()
+        ]
+        self._hup = self._threads[-1]
+
+    def _least(self) -> float:
+        return RUSH_LEAST_SECONDS if self.rush.is_on else PASS_LEAST_SECONDS
+
+    def ask_for_names(self) -> None:
+        """Have Docker asked at once, unless it is starting many containers."""
+        if self.rush.is_on:
+            self.names.wake()
+        else:
+            self.names.hurry()
+
+    def start(self) -> None:
+        """Start watching."""
+        for thread in self._threads:
+            thread.start()
+
+    def tell(self, listeners: Collection[socket.socket]) -> None:
+        """Have health, status and metrics told on sockets that listen."""
+        self._status.start(listeners)
+
+    def _hear(self) -> None:
+        """Listen to the kernel; what is missed while that fails, a pass finds."""
+        while True:
+            try:
+                self._listener.listen(self.note)
+            except OSError as error:
+                log.warning("kernel events lost, retrying", extra={"error": error})
+            except Exception:
+                # Whatever the kernel sent, it must not end the listening for good.
+                log.exception("bug")
+            else:
+                return
+            self._pass.wake()
+            time.sleep(EVENTS_RETRY_SECONDS)
+
+    def _hear_docker(self) -> None:
+        """Listen to dockerd; that it is not there, the loop that asks it says."""
+        refused = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                self._dockerd.listen(self.names.wake)
+                # Where that ends at once, each try asks dockerd for all it has in vain.
+                short = time.monotonic() - began < NAMES_RETRY_SECONDS
+                refused = refused + 1 if short else 0
+            except OSError:
+                refused = 0
+            except Exception:
+                # Whatever dockerd sent, it must not end the listening for good.
+                log.exception("bug")
+            self._ipam.forget_made()
+            pause = NAMES_RETRY_SECONDS * (1 + refused)
+            self._stopping.wait(min(pause, self._period))
+
+    def _heed_hup(self) -> None:
+        """Have a pass look everywhere when HUP comes, which the worker blocks.
+
+        A handler would run in the middle of whatever the main thread is about.
+        """
+        while True:
+            signal.sigwait({signal.SIGHUP})
+            if self._stopping.is_set():
+                return
+            self.note(None)
+
+    def note(self, paths: frozenset[str] | None) -> None:
+        """Have a pass look where something stirred, or everywhere (None)."""
+        self._remember(paths)
+        self._pass.wake()
+
+    def _remember(self, paths: frozenset[str] | None) -> None:
+        with self._lock:
+            seen = self._stirred
+            if seen == frozenset():
+                self._noticed = since_boot()
+            self._stirred = None if seen is None or paths is None else seen | paths
+
+    def _mend(self) -> float | None:
+        """Look where something stirred since the last pass began, None: anywhere."""
+        with self._lock:
+            stirred, self._stirred = self._stirred, frozenset()
+            noticed = self._noticed if stirred else since_boot()
+        try:
+            return self._passes.go_round(stirred, noticed, self._listener.watch)
+        except BaseException:
+            self._remember(stirred)  # it is still to be looked at
+            raise
+
+    def stop(self) -> None:
+        """Stop watching; a Docker API that hangs is not waited for."""
+        self._stopping.set()
+        self._pass.stop()
+        self.names.stop()
+        self._dockerd.hang_up()
+        self._passes.announcer.stop()
+        self._stop_events.close()
+        if self._hup.ident:
+            signal.pthread_kill(self._hup.ident, signal.SIGHUP)
+        self._status.stop()
+        for thread in self._threads:
+            thread.join(timeout=2)
+        for records in self._all_records:
+            records.close()
+
+
+def _tidy(parts: Parts, once: Once, look: Callable[[], None]) -> None:
+    """Do what Docker's view is for; `look` has a pass look everywhere."""
+    with once.trying("history that is too old"):
+        parts.cleanup.forget()
+    with once.trying("what Docker ended"):
+        parts.records.endings.write()
+    before = parts.recovery.before()
+    try:
+        view = parts.dockerd.look()
+    except OSError:
+        if parts.recovery.do_without():
+            look()
+        raise
+    if parts.cleanup.note_listed(view):
+        look()
+    with once.trying("what Docker lists"):
+        if parts.recovery.heed(view, before):
+            look()
+    parts.cleanup.heed(view)
+
+
+def _health(records: Records, started: float) -> Callable[[], dict[str, Any]]:
+    facts = {"version": __version__, "pid": os.getppid(), "started": started}
+
+    def health() -> dict[str, Any]:
+        unwritten = [" ".join(ending) for ending in records.endings.all()]
+        error = records.endings.why
+        try:
+            records.check_there()
+        except UnderlayError as found:
+            error = str(found)
+        return {"ok": not error, "error": error, "unwritten": unwritten, **facts}
+
+    return health

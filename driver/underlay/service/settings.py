@@ -1,0 +1,105 @@
+"""The settings: a file, overridden by the environment, read once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from underlay.errors import BadSettings, did_you_mean
+
+FILE = Path("/etc/underlay/underlay.toml")
+PREFIX = "UNDERLAY_"
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings with their defaults; times in seconds unless the name says days."""
+
+    state_dir: str = "/var/lib/underlay"
+    run_dir: str = "/run/underlay"
+    plugin_dir: str = "/run/docker/plugins"
+    docker_host: str = "unix:///var/run/docker.sock"
+    docker_timeout: float = 10.0
+    status_listen: str = ""
+    period: float = 30.0
+    grace: float = 60.0
+    history_days: float = 180.0
+    route_protocol: int = 157
+    log_level: str = "info"
+
+    @property
+    def records(self) -> Path:
+        """Return where the records are."""
+        return Path(self.state_dir) / "underlay.db"
+
+    @property
+    def plugin_socket(self) -> Path:
+        """Return the socket Docker finds this plugin by."""
+        return Path(self.plugin_dir) / "underlay.sock"
+
+    @property
+    def status_socket(self) -> Path:
+        """Return the socket that tells people and machines how things are."""
+        return Path(self.run_dir) / "status.sock"
+
+
+def load(environment: Mapping[str, str], path: Path = FILE) -> Settings:
+    """Read the settings; a key nobody knows or a value of another kind is refused."""
+    given = dict(_from_file(path))
+    for name, text in environment.items():
+        key = name.removeprefix(PREFIX).lower()
+        if name.startswith(PREFIX) and key in _KINDS:
+            given[key] = (text, name)
+    values = {key: _value(key, *found) for key, found in given.items()}
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+_LEAST = {"period": 0.1, "grace": 1.0, "docker_timeout": 1.0}
+# Not the kernel's numbers, what `ip route` and Docker leave theirs under, and those of
+# DHCP clients and routing daemons: /etc/iproute2/rt_protos, and FRR's.
+_PROTOCOLS = {*range(19, 256)} - {42, 99, *range(186, 200)}
+_KINDS = {f.name: type(f.default) for f in fields(Settings)}
+
+
+def _from_file(path: Path) -> Mapping[str, tuple[object, str]]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadSettings(where=path, why=error, hint="") from error
+    for key in table:
+        if key not in _KINDS:
+            hint = did_you_mean(key, _KINDS)
+            raise BadSettings(where=path, why=f"unknown key {key!r}", hint=hint)
+    return {key: (value, f"{path}: {key}") for key, value in table.items()}
+
+
+def _value(key: str, value: object, where: str) -> object:
+    if _KINDS[key] is float:
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise BadSettings(
+                where=where, why=f"{value!r} is no number", hint=""
+            ) from None
+        least = _LEAST.get(key, 0.0)
+        if not least <= number < 1e9:
+            why = f"{value!r} is out of range, the least is {least:g}"
+            raise BadSettings(where=where, why=why, hint="")
+        return number
+    if _KINDS[key] is int:
+        digits = str(value)
+        if not (digits.isdecimal() and int(digits) in _PROTOCOLS):
+            why = f"{value!r} is not a number from 19 to 255, but 42, 99, 186 to 199"
+            raise BadSettings(where=where, why=why, hint="")
+        return int(digits)
+    if not isinstance(value, str) or (not value and key != "status_listen"):
+        raise BadSettings(where=where, why=f"{value!r} is no text", hint="")
+    if key == "log_level" and value not in LEVELS:
+        need = f"{value!r} is not one of {', '.join(LEVELS)}"
+        raise BadSettings(where=where, why=need, hint=did_you_mean(value, LEVELS))
+    return value
