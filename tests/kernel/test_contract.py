@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.engine.test_failures import agree
-from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
+from tests.services.networks.test_driver import LAN, WEB
+from tests.services.reconcile.test_deaths import agree
 from underlay.errors import KernelRefused
 from underlay.model.objects import Link, Owner
 from underlay.model.steps import Create, Delete

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.test_host_parts import MACVLAN, ROUTED, SUBNETS, network, parts
 from tests.kernel.docking import Room, calm
 from tests.kernel.test_events import LONG_ENOUGH, Hearing
+from tests.services.networks.test_host_parts import (
+    MACVLAN,
+    ROUTED,
+    SUBNETS,
+    network,
+    parts,
+)
 from underlay.kernel.linux import Netlink
 from underlay.model import Endpoint
 from underlay.model.objects import Owner

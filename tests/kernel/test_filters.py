@@ -9,10 +9,17 @@ import time
 
 import pytest
 
-from tests.engine.test_host_parts import HERE, MACVLAN, ROUTED, life, network, parts
 from tests.fakes import Death
 from tests.kernel.conftest import ip
 from tests.kernel.test_host_parts import bring_about
+from tests.services.networks.test_host_parts import (
+    HERE,
+    MACVLAN,
+    ROUTED,
+    life,
+    network,
+    parts,
+)
 from underlay.kernel import iptables, nftables
 from underlay.kernel.linux import Netlink
 from underlay.model import Network

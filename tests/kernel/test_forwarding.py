@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from tests.engine.test_host_parts import ROUTED, life, parts
 from tests.kernel.conftest import ip
 from tests.lab import net
+from tests.services.networks.test_host_parts import ROUTED, life, parts
 from underlay.kernel import iptables, nftables
 from underlay.kernel.linux import Netlink
 from underlay.model import FAMILIES

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
 from tests.kernel.docking import Place
 from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from tests.lab.service import wait_until
+from tests.services.networks.test_driver import LAN, WEB
 from underlay.errors import KernelRefused
 from underlay.kernel import link_creation as births
 from underlay.kernel import links

@@ -6,12 +6,12 @@ import subprocess
 
 import pytest
 
-from tests.engine.test_host_parts import ROUTED, network
-from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
 from tests.kernel.test_filters import chains, nft
 from tests.kernel.test_host_parts import bring_about
+from tests.services.networks.test_driver import LAN, WEB
+from tests.services.networks.test_host_parts import ROUTED, network
 from underlay.kernel import links
 from underlay.kernel.linux import Netlink
 from underlay.model import Network

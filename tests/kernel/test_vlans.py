@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.test_verbs import LAN, WEB
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
 from tests.kernel.test_contract import STACK
 from tests.kernel.test_netlink import die_before_the_mark
 from tests.lab.service import wait_until
+from tests.services.networks.test_driver import LAN, WEB
 from underlay.kernel import link_creation as births
 from underlay.kernel import namespaces
 from underlay.kernel.linux import Netlink

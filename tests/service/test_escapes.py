@@ -9,8 +9,8 @@ from contextlib import closing
 
 import pytest
 
+from tests.api.test_protocol import ENDPOINT, IDS, JOIN, NETWORK
 from tests.lab.service import wait_until
-from tests.wire.test_protocol import ENDPOINT, IDS, JOIN, NETWORK
 from underlay.records import Records
 
 # Clears the screen; turns the direction of writing; is no UTF-8.

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from tests.api.test_protocol import ENDPOINT, IDS, NETWORK
 from tests.disks import small_disk
-from tests.wire.test_protocol import ENDPOINT, IDS, NETWORK
 
 ENDED = f"DeleteEndpoint {IDS['NetworkID']} {IDS['EndpointID']}"
 

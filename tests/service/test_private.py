@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.api.test_protocol import NETWORK
 from tests.lab.service import wait_until
 from tests.service.conftest import Daemon
-from tests.wire.test_protocol import NETWORK
 from underlay.cli.commands import main
 from underlay.errors import BadSettings
 from underlay.records import Records

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.wire.test_protocol import ENDPOINT, IDS, JOIN, NETWORK
+from tests.api.test_protocol import ENDPOINT, IDS, JOIN, NETWORK
 
 
 def whole_answer(connection):

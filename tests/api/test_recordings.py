@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire.conftest import Plugin
+from tests.api.conftest import Plugin
 from underlay.records import Records
 
 GENERIC = "com.docker.network.generic"

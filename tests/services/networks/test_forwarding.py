@@ -7,8 +7,8 @@ from ipaddress import ip_interface
 
 import pytest
 
-from tests.engine.test_host_parts import ROUTED, life, parts, steps_of
 from tests.fakes import ETH0, FakeKernel
+from tests.services.networks.test_host_parts import ROUTED, life, parts, steps_of
 from underlay.errors import KernelRefused, UnderlayError, WouldOpen
 from underlay.model import Device
 from underlay.model.objects import Chain, Permit, Sysctl

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.disks import unwritable
-from tests.engine.test_verbs import DEVICE, LAN, WEB
 from tests.fakes import Clock, Death, FakeKernel, engine_on
+from tests.services.networks.test_driver import DEVICE, LAN, WEB
 from underlay.errors import KernelRefused, RecordsUnwritable, UnderlayError
 from underlay.model import Endpoint
 from underlay.model.objects import Link, Owner

@@ -11,8 +11,8 @@ from time import time as wall_clock
 
 import pytest
 
-from tests.engine.test_verbs import WEB
 from tests.fakes import ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
+from tests.services.networks.test_driver import WEB
 from underlay.api import status
 from underlay.errors import (
     BadParent,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.engine.test_verbs import DEVICE, LAN, WEB
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
+from tests.services.networks.test_driver import DEVICE, LAN, WEB
 from underlay.errors import BadParent, KernelRefused
 from underlay.model import Device, Inside, Setting
 from underlay.model.objects import Address, Owner, Route

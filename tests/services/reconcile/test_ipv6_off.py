@@ -7,7 +7,13 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 import pytest
 
-from tests.engine.test_repair import MODES, ROOM, World, take_addresses, take_device
+from tests.services.reconcile.test_reconciler import (
+    MODES,
+    ROOM,
+    World,
+    take_addresses,
+    take_device,
+)
 from underlay.errors import KernelRefused
 from underlay.model import Endpoint
 from underlay.model.objects import IPV6_SWITCH, Address, Owner, Route

@@ -8,9 +8,16 @@ from dataclasses import replace
 import pytest
 
 from tests.disks import WAYS, small_disk, unwritable
-from tests.engine.test_recovery import view
-from tests.engine.test_repair import FOUR, GATEWAY4, MODES, ROOM, World, take_device
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
+from tests.services.docker_sync.test_recovery import view
+from tests.services.reconcile.test_reconciler import (
+    FOUR,
+    GATEWAY4,
+    MODES,
+    ROOM,
+    World,
+    take_device,
+)
 from underlay.api import status
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.recovery import Recovery

@@ -7,8 +7,8 @@ from ipaddress import IPv4Interface
 
 import pytest
 
-from tests.engine.test_repair import MODES, ROOM, World
 from tests.fakes import Death
+from tests.services.reconcile.test_reconciler import MODES, ROOM, World
 from underlay.errors import AddressTaken, KernelRefused, WayTaken
 from underlay.model import Endpoint
 from underlay.model.objects import Link, Owner

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.test_recovery import view
-from tests.engine.test_repair import MODES, ROOM, World, take_device
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
+from tests.services.docker_sync.test_recovery import view
+from tests.services.reconcile.test_reconciler import MODES, ROOM, World, take_device
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.errors import AddressTaken
 from underlay.ipam.driver import CREATING_SECONDS, LATE_SECONDS
