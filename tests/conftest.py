@@ -13,7 +13,8 @@ LONGEST_FIRST = "uml", "docker"
 def pytest_collection_modifyitems(config, items):
     """Begin with what takes longest and mostly waits: kernels, then engines.
 
-    Leave out what needs something that this kernel is known not to have.
+    Leave out what needs something that this kernel is known not to have, and what
+    another kernel runs.
     """
     lost = [item for item in items if left_out(needed(item))]
     if lost:

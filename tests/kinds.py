@@ -27,6 +27,11 @@ WORDS = {
 NFTABLES = "nftables"  # the program, and a kernel with families of tables
 
 
+def lacking() -> list[str]:
+    """Return the kinds of link that this kernel does not have."""
+    return [kind for kind in WORDS if not has(kind)]
+
+
 def need(kind: str) -> None:
     """Skip the running test if there is no such thing here; fail if it must be."""
     if has(kind):
@@ -40,8 +45,14 @@ def need(kind: str) -> None:
 
 
 def left_out(kinds: Iterable[str]) -> bool:
-    """Whether a test that needs these is not to be run at all on this kernel."""
-    return not set(kinds).isdisjoint(os.environ.get("UNDERLAY_LACKS", "").split(","))
+    """Whether a test that needs these is not to be run at all on this kernel.
+
+    UNDERLAY_ONLY_NEEDING: only tests that need one of these are to be run.
+    """
+    needed, only = set(kinds), os.environ.get("UNDERLAY_ONLY_NEEDING", "")
+    if only and needed.isdisjoint(only.split(",")):
+        return True
+    return not needed.isdisjoint(os.environ.get("UNDERLAY_LACKS", "").split(","))
 
 
 @cache

@@ -27,6 +27,9 @@ def pytest_itemcollected(item):
 LAN4, LAN6 = "10.77.0.0/24", "fd77::/64"
 GATEWAY4, GATEWAY6 = "10.77.0.1", "fd77::1"
 IPAM = ("--ipam-driver", "underlay")
+IPVLAN = pytest.param("ipvlan", marks=pytest.mark.needs("ipvlan"))
+# All that a parent changes for: the LAN by each mode, and by proxies for routed.
+WAYS_TO_THE_LAN = ["macvlan", IPVLAN, "bridge", "proxy"]
 
 
 class Site:

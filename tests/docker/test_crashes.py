@@ -7,7 +7,7 @@ was freed, and who was running all along was never touched.
 
 By default the service dies at every third point, and dockerd, which takes longer, at
 every third of a few points: at other ones for another commit. UNDERLAY_CRASH_POINTS is
-0, 1 or 2 to choose, or `all`.
+0, 1 or 2 to choose, or `all`, as in `script/test long`.
 """
 
 from __future__ import annotations
@@ -203,6 +203,7 @@ def kill_dockerd(world, verb, number):
     world.open()
 
 
+@pytest.mark.longer
 @pytest.mark.usefixtures("calm")
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_service_killed_at_any_point_of_a_verb_leaves_all_agreed(site, verb):
@@ -214,6 +215,7 @@ def test_the_service_killed_at_any_point_of_a_verb_leaves_all_agreed(site, verb)
     assert not any(wrong), told(wrong)
 
 
+@pytest.mark.longer
 @pytest.mark.usefixtures("calm")
 @pytest.mark.parametrize("verb", VERBS)
 def test_dockerd_killed_in_the_middle_of_a_verb_leaves_all_agreed(site, verb):

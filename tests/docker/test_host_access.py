@@ -10,9 +10,16 @@ from functools import partial
 
 import pytest
 
-from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6, refused
+from tests.docker.conftest import (
+    GATEWAY4,
+    GATEWAY6,
+    IPAM,
+    IPVLAN,
+    LAN4,
+    LAN6,
+    refused,
+)
 from tests.docker.test_flaps import Nic
-from tests.kinds import need
 from tests.lab.capture import Capture
 from tests.lab.host import ENVIRONMENT
 from tests.lab.roots import root
@@ -31,9 +38,13 @@ ARP = 0x0806
 STRICT = "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter"
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(
+    params=[
+        pytest.param("macvlan", marks=pytest.mark.needs("macvlan")),
+        *(pytest.param(way, marks=IPVLAN.marks) for way in ("l2", "l3", "l3s")),
+    ]
+)
 def way(request):
-    need("macvlan" if request.param == "macvlan" else "ipvlan")
     return request.param
 
 

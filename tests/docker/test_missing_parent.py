@@ -6,10 +6,9 @@ import time
 
 import pytest
 
-from tests.docker.conftest import IPAM, refused
+from tests.docker.conftest import IPAM, WAYS_TO_THE_LAN, refused
 from tests.docker.test_flaps import Nic
 from tests.docker.test_repair import RANGE, face, inside
-from tests.kinds import need
 from tests.lab.service import wait_until
 from underlay.model.objects import Owner
 
@@ -107,10 +106,8 @@ def test_a_container_that_does_not_wait_is_refused(newest):
     assert newest.live()[1] == []
 
 
-@pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "bridge", "proxy"])
+@pytest.mark.parametrize("mode", WAYS_TO_THE_LAN)
 def test_a_nic_that_is_down_is_waited_for_and_set_going_late(newest, card, mode):
-    if mode == "ipvlan":
-        need("ipvlan")
     site, nic = newest, card
     if mode == "proxy":
         site.docker(

@@ -6,9 +6,8 @@ import re
 
 import pytest
 
-from tests.docker.conftest import IPAM
+from tests.docker.conftest import IPAM, WAYS_TO_THE_LAN
 from tests.docker.test_flaps import Nic
-from tests.kinds import need
 from tests.lab.service import wait_until
 
 SOON_SECONDS = 15
@@ -49,10 +48,8 @@ def set_mtu(site, nic, size):
     site.host.run("ip", "link", "set", nic.name, "mtu", str(size))
 
 
-@pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "bridge", "proxy"])
+@pytest.mark.parametrize("mode", WAYS_TO_THE_LAN)
 def test_running_containers_follow_their_parent(site, nic, mode):
-    if mode == "ipvlan":
-        need("ipvlan")
     way = ["-o", f"parent={nic.name}", "-o", f"mode={mode}"]
     way += ["-o", "takeover=yes"] if mode == "bridge" else []
     way += ["--subnet", "10.98.0.0/24", "--gateway", "10.98.0.1"]

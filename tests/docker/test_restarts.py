@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.docker.conftest import GATEWAY4
 from tests.lab.service import GRACE_SECONDS, wait_until
+from underlay.model.objects import Owner
 
 RANGE = ("--ip-range", "10.77.0.64/27")
 SETTLED_SECONDS = 5 * GRACE_SECONDS + 10
@@ -176,15 +177,23 @@ def test_a_power_cut_leaves_networks_and_frees_what_ran(sites):
     site.assert_nothing_left()
 
 
-def test_a_link_deleted_by_hand_and_one_of_the_dead_are_put_right(newest):
+def test_a_link_of_the_dead_goes_and_those_that_only_look_like_one_stay(newest):
     newest.network("lan", *RANGE)
-    newest.host.run(
-        "ip", "link", "add", "link", "eth0", "name", "ul-dead", "type", "macvlan"
-    )
-    newest.host.run("ip", "link", "set", "ul-dead", "alias", "underlay:gone:gone")
-    newest.host.run(
-        "ip", "link", "add", "link", "eth0", "name", "ul-theirs", "type", "macvlan"
-    )
-    wait_until(lambda: "ul-dead" not in newest.host.run("ip", "-o", "link").stdout, 5)
-    assert "ul-theirs" in newest.host.run("ip", "-o", "link").stdout
-    newest.host.run("ip", "link", "del", "ul-theirs")
+    dead = Owner("gone", "gone")
+    aliases = {dead.device: dead.mark, "ul-named": dead.mark, "ul-theirs": ""}
+    for name, alias in aliases.items():
+        newest.host.run(
+            "ip", "link", "add", "link", "eth0", "name", name, "type", "macvlan"
+        )
+        newest.host.run("ip", "link", "set", name, "alias", alias)
+
+    def links():
+        return newest.host.run("ip", "-o", "link").stdout
+
+    try:
+        wait_until(lambda: dead.device not in links(), 20, links)
+        assert "ul-named" in links()
+        assert "ul-theirs" in links()
+    finally:
+        for name in aliases:
+            newest.host.run("ip", "link", "del", name, check=False)

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from tests.docker.conftest import IPAM
-from tests.kinds import need
+from tests.docker.conftest import IPAM, IPVLAN
 from tests.lab.capture import Capture
 from tests.lab.service import wait_until
 
@@ -49,9 +48,8 @@ def shown(site, device):
     return site.host.run("ip", "-d", "link", "show", device, check=False).stdout
 
 
-@pytest.mark.parametrize("mode", ["macvlan", "ipvlan"])
+@pytest.mark.parametrize("mode", ["macvlan", IPVLAN])
 def test_the_trunk_sees_the_right_tags(site, trunk, mode):
-    need(mode)
     way = ("-o", f"mode={mode}")
     create(site, "office", *way, "-o", "parent=eth0.50", "--gateway", GATEWAY)
     create(
@@ -133,10 +131,9 @@ def test_after_a_power_cut_the_vlan_is_back_before_the_first_container(site):
     assert site.service.run("plan").stdout == "nothing to do\n"
 
 
-@pytest.mark.parametrize("mode", ["macvlan", "ipvlan"])
+@pytest.mark.parametrize("mode", ["macvlan", IPVLAN])
 @pytest.mark.parametrize("internal", [(), ("--internal",)], ids=["plain", "internal"])
 def test_a_network_without_a_parent_leads_nowhere(site, mode, internal):
-    need(mode)
     create(site, "alone", "-o", f"mode={mode}", *internal, subnet="10.60.0.0/24")
     with Capture(site.lan.netns, f"p-{site.host.name}") as wire:
         for name in ("c1", "c2"):

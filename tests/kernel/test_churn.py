@@ -1,7 +1,8 @@
 """Containers come, go and die by the thousand while passes run: nobody loses anything.
 
 Ten thousand on the kernel in memory, which is as fast as the records are; some hundreds
-on a real one, with devices that are moved into sandboxes and back.
+on a real one, with devices that are moved into sandboxes and back: UNDERLAY_CHURN_LIVES
+of them in `script/test long`.
 """
 
 from __future__ import annotations
@@ -379,6 +380,7 @@ def test_ten_thousand_come_go_and_die_and_nothing_is_left_of_them(crowded, seed)
     assert (kernel.links, kernel.others, kernel.sandboxes) == ({}, {}, set())
 
 
+@pytest.mark.longer
 @pytest.mark.needs("macvlan")
 @pytest.mark.usefixtures("namespace")
 def test_hundreds_do_so_on_a_real_kernel(crowded, seed):

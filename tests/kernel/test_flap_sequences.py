@@ -1,7 +1,8 @@
 """Whatever is taken, in whatever order, in the middle of passes: all of it comes back.
 
-Random sequences of harms to a small world on real namespaces: 120 of them, and 500 with
-UNDERLAY_FLAPS=500, which takes five minutes of CPU. A failure names its seed;
+Random sequences of harms to a small world on real namespaces: 120 of them, and in
+`script/test long` UNDERLAY_FLAPS=500, which takes five minutes of CPU. A failure names
+its seed;
 UNDERLAY_FLAP_SEED=<seed> runs that one and those before it in the same world, and says
 what they do.
 """
@@ -439,6 +440,7 @@ if ONE:
     SEEDS = [range(int(ONE) % BATCHES, int(ONE) + 1, BATCHES)]
 
 
+@pytest.mark.longer
 @pytest.mark.parametrize("seeds", SEEDS, ids=lambda seeds: f"from-{seeds[0]}")
 def test_after_any_sequence_of_flaps_everything_is_as_before(world, seeds):
     for seed in seeds:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.kernel.conftest import ip
-from tests.kinds import WORDS, has, need
+from tests.kinds import WORDS, has, left_out, need
 from underlay.kernel.linux import Netlink
 
 KINDS = [pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in WORDS]
@@ -31,6 +31,19 @@ def test_a_kind_that_is_not_there_is_a_skip_unless_it_must_be_there(monkeypatch)
     monkeypatch.setenv("UNDERLAY_MUST_HAVE", "macvlan,nosuch")
     with pytest.raises(pytest.fail.Exception, match="this kernel has no nosuch"):
         need("nosuch")
+
+
+def test_a_test_is_left_out_that_needs_what_is_lacking_or_none_of_what_is_asked_for(
+    monkeypatch,
+):
+    monkeypatch.setenv("UNDERLAY_LACKS", "nftables")
+    monkeypatch.setenv("UNDERLAY_ONLY_NEEDING", "vlan,dummy")
+    assert not left_out(["macvlan", "vlan"])
+    assert left_out(["macvlan"])
+    assert left_out([])
+    assert left_out(["vlan", "nftables"])
+    monkeypatch.delenv("UNDERLAY_ONLY_NEEDING")
+    assert not left_out([])
 
 
 def test_nothing_is_left_out_that_is_there():
