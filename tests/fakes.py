@@ -48,7 +48,8 @@ class FakeKernel:
         self.settings: dict[str, str] = {}
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
         self.default = default
-        self.can_filter = True
+        self.has_nft = True
+        self._is_nft_asked = False
         self.booted = "boot-1"
         self.sandboxes: set[str] = set()
         self.lacks: set[str] = set()
@@ -74,6 +75,13 @@ class FakeKernel:
     def assert_may_wait(self) -> None:
         """Fail where the caller waits for the outside while others wait for it."""
         assert not self.is_locked(), "a wait under the write lock"
+
+    @property
+    def can_filter(self) -> bool:
+        if not self._is_nft_asked:
+            self.assert_may_wait()
+        self._is_nft_asked = True
+        return self.has_nft
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         seen = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -42,7 +44,7 @@ def chains():
     """Return chains as the modes make them, on a device that is there."""
     owner = Owner(shared="shim/eth0")
     return [
-        *shim._guard(owner),
+        *shim.filters(owner),
         *masquerade.through(Network("n1", here=HERE, inward=("docker0",)), owner),
         *masquerade.objects(network("n1", **ROUTED)),
     ]
@@ -121,6 +123,44 @@ def test_chains_without_marks_on_their_rules_are_replaced_once():
     )
     bring_about(kernel, *wanted)
     assert "comment" in nft("list", "ruleset")
+
+
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize("act", ["start", "end", "pass"])
+def test_an_nft_that_hangs_holds_up_nobody_else(tmp_path, monkeypatch, act):
+    """It has 3 s for each filter of a shim; the records are free meanwhile."""
+    ip("address", "add", "10.0.0.9/24", "dev", "eth0")
+    engine, ipam = parts(tmp_path / "underlay.db", Netlink())
+    verbs = life(engine, ipam, MACVLAN)
+    for verb in verbs[: 1 if act == "start" else 2]:
+        verb()
+    if act == "pass":
+        nft("flush", "ruleset")
+        ip("link", "del", Owner(shared="shim/eth0").device)
+    hangs = tmp_path / "hangs"
+    path = tmp_path / "nft"
+    path.write_text(f"#!/bin/sh\ntouch {hangs}\nexec sleep 600\n")
+    path.chmod(0o755)
+    # Of a pass, the look has a patience of its own.
+    seen = Netlink().observe() if act == "pass" else frozenset()
+    monkeypatch.setattr(engine.kernel, "_observe_all", lambda: seen)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    acts = {"start": verbs[1], "end": verbs[4], "pass": engine.reconcile}
+    with ThreadPoolExecutor(1) as others:
+        done = others.submit(acts[act])
+        while not hangs.exists():
+            time.sleep(0.01)
+        began = time.monotonic()
+        with engine.records.writing():
+            pass
+        waited = time.monotonic() - began
+        assert not done.done()
+        done.result(30)
+    assert waited < 0.5
+    monkeypatch.undo()
+    assert engine.reconcile() == []
+    assert engine.preview() == ()
+    engine.delete_network("n1")
 
 
 class Dying(Netlink):

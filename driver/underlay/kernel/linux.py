@@ -244,11 +244,12 @@ class Netlink:
 
     @cached_property
     def can_filter(self) -> bool:
-        """Whether there is nft and a kernel that answers it; asked once."""
-        with _looking("nft -c -f -"):
-            found = nftables.is_there()
-        if found:
-            return found
+        """Whether there is nft and a kernel that answers it; asked once.
+
+        Also if it does not end: then it is there, and what it refuses later is told.
+        """
+        if nftables.is_there():
+            return True
         log.warning(
             "nft or nftables in the kernel is missing: the host does not reach its"
             " macvlan containers. Install nftables and restart the service"

@@ -107,13 +107,14 @@ def is_new_to_the_wire(step: Step) -> bool:
     return found.master not in (None, getattr(step.seen, "master", None))
 
 
-def is_by_program(step: Step) -> bool:
-    """Tell whether a step takes a program, which may hang: nobody waits with a lock.
+def is_setting_up(step: Step) -> bool:
+    """Tell whether a step sets up a link that may be up only with its filters."""
+    return isinstance(step, Amend) and step.ends_guard
 
-    But for a chain on a device of ours, which is made along with that.
-    """
-    made = step.object
-    return isinstance(made, Permit) or (isinstance(made, Chain) and not made.device)
+
+def is_by_program(step: Step) -> bool:
+    """Tell whether a step takes a program, which may hang: nobody waits with a lock."""
+    return isinstance(step.object, Permit | Chain)
 
 
 def is_in_vain(step: Step, refused: Step) -> bool:
@@ -129,8 +130,7 @@ def is_in_vain(step: Step, refused: Step) -> bool:
     if isinstance(other, Chain):
         if isinstance(found, Sysctl) and not other.device:
             return found.owner == other.owner  # what shuts the door comes first
-        unguarded = isinstance(step, Amend) and step.ends_guard
-        return unguarded and found.device == other.device
+        return is_setting_up(step) and found.device == other.device
     if not (isinstance(refused, Create) and isinstance(other, Link)):
         return False
     places = [(o.sandbox, o.name) for o in (other, other.peer) if o]

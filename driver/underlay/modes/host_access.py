@@ -109,7 +109,7 @@ def _shim(
         guarded=child.kind == "macvlan",
     )
     if child.kind == "macvlan":
-        yield from _guard(owner)
+        yield from filters(owner)
         yield from masquerade.through(network, owner)
     if on_segment:
         for address in (a.ip for a in network.here if a.version == 6):
@@ -133,7 +133,8 @@ def _ways(
                 break
 
 
-def _guard(owner: Owner) -> Iterable[Chain]:
+def filters(owner: Owner) -> Iterable[Chain]:
+    """Return the chains without which a shim is not up: what keeps it unheard."""
     device = owner.device
     for way, rules in (("ingress", _HEARD), ("egress", _SAID)):
         hook = f"filter hook {way} priority 0"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from underlay.errors import (
     KernelRefused,
@@ -20,12 +20,21 @@ from underlay.errors import (
     WouldSwitch,
 )
 from underlay.kernel import Kernel
-from underlay.model import Endpoint, Network
+from underlay.model import Network
 from underlay.model.objects import Chain, Link, Object, Owner, Sysctl
-from underlay.model.steps import Create, Delete, Step, is_by_program, is_in_vain
-from underlay.modes import mode_name, mode_of
+from underlay.model.steps import (
+    Create,
+    Delete,
+    Step,
+    is_by_program,
+    is_in_vain,
+    is_setting_up,
+)
+from underlay.modes import mode_of
 from underlay.networks.forwarding import Forwarding, is_door, is_switched_on
-from underlay.planning.desired import Wanted, of_endpoint, of_network, of_settings
+from underlay.networks.sharing import Sharing
+from underlay.networks.shims import Shims
+from underlay.planning.desired import Wanted, of_network, of_settings
 from underlay.planning.plan import plan
 from underlay.records import Records
 
@@ -41,27 +50,28 @@ class Builder:
     records: Records
     kernel: Kernel
     forwarding: Forwarding
-    # An endpoint of each network that was found to live, as long as it does.
-    _alive: dict[str, str] = field(default_factory=dict)
+    sharing: Sharing
+    shims: Shims
 
     @contextmanager
-    def preparing(self, want: Wanted) -> Iterator[None]:
+    def preparing(self, owner: Owner, want: Wanted) -> Iterator[None]:
         """Do what takes programs for what is about to be built: part of no transaction.
 
         What lets traffic pass is left to the pass if that is refused; what shuts the
         door of the host for others is not. Raises WouldOpen.
         """
         fresh: set[str] = set()
+        shims = {o.owner for o in want.objects if _is_guarded(o) and o.owner}
         try:
-            with self.forwarding.asking(want.reasons):
+            with self.forwarding.asking(want.reasons), self.shims.asking(shims):
                 fresh = self.note_settings(want.reasons)
                 self.forwarding.shut(want.reasons)
-                self._prepare(want)
+                self._prepare(owner, want, self._lay(owner, want))
                 yield
         except UnderlayError:
             deletions = filter(is_by_program, map(Delete, want.objects))
             self._take_back(fresh)
-            self.drop((), Wanted(reasons=want.reasons))
+            self.drop(shims, Wanted(reasons=want.reasons))
             self._clear(deletions, want.reasons)
             raise
 
@@ -76,50 +86,44 @@ class Builder:
         except (KernelRefused, RecordsUnwritable) as error:
             log.warning("step refused", extra={"error": error})
 
-    def _prepare(self, want: Wanted) -> None:
+    def _lay(self, owner: Owner, want: Wanted) -> set[Owner]:
+        """Have the shims there, if only down; return those that others look after."""
+        kept: set[Owner] = set()
+        for link in filter(_is_guarded, want.objects):
+            shim = link.owner or Owner()
+            with self.records.alone():
+                if self._is_kept(shim, owner):
+                    kept.add(shim)
+                    continue
+                self.build(self.owners(owner.network))  # it may stand on a VLAN of ours
+                steps = self.steps({shim}, want=want.of(shim))
+                links = (s for s in steps if isinstance(s.object, Link))
+                first = (s for s in links if not is_setting_up(s))
+                self._take(first, self._may_wait(owner, want))
+        return kept
+
+    def _prepare(self, owner: Owner, want: Wanted, kept: set[Owner]) -> None:
         steps = [step for step in map(Create, want.objects) if is_by_program(step)]
         shared = {o for step in steps if (o := step.object.owner) and o.shared}
-        kept = {owner for owner in shared if self._has_living(owner)}
+        others = {o for o in shared if not o.shared.startswith("shim/")}
+        kept |= {o for o in others if self.sharing.has_living(o)}
         for step in steps:
             made = step.object
             if made.owner in kept:
                 continue
             try:
-                self.kernel.apply(step)
+                self.apply(step)
             except KernelRefused as error:
-                if isinstance(made, Chain) and made.owner and not made.owner.shared:
+                if isinstance(made, Chain) and self._is_vital(made, owner, want):
                     raise
                 log.warning("left to the next pass", extra={"error": error})
                 return
 
-    def _has_living(self, shared: Owner) -> bool:
-        """Tell whether an endpoint that lives has something: a pass looks after it."""
-        return any(
-            of_endpoint(network, endpoint).of(shared)
-            for network in self._sharing(shared.shared)
-            if (endpoint := self._living(network))
-        )
-
-    def _living(self, network: Network) -> Endpoint | None:
-        """Return any endpoint of a network that lives, or is about to.
-
-        After a boot those of before are on record still, but their sandboxes are gone.
-        """
-        networks = self.records.networks
-        known = networks.endpoint(self._alive.get(network.id, ""))
-        first = known or networks.neighbour(network.id)
-        if first is None or self._lives(first):
-            return first
-        found = next(filter(self._lives, networks.endpoints(network.id)), None)
-        self._alive[network.id] = found.id if found else ""
-        return found
-
-    def _lives(self, endpoint: Endpoint) -> bool:
-        return (
-            not endpoint.sandbox
-            or self.forwarding.is_joining(endpoint.id)
-            or self.kernel.sandbox_lives(endpoint.sandbox)
-        )
+    def _is_vital(self, chain: Chain, owner: Owner, want: Wanted) -> bool:
+        """Tell whether a verb is refused if it cannot have a chain."""
+        if chain.device:
+            return chain.device not in self._may_wait(owner, want)
+        return bool(chain.owner and not chain.owner.shared)
 
     @contextmanager
     def building(self, owner: Owner) -> Iterator[None]:
@@ -132,7 +136,7 @@ class Builder:
             self.records.check_there()
             with self.records.writing():
                 yield
-                had = self.wanted_of(owner)
+                had = self.sharing.wanted_of(owner)
                 owners |= {o for o in had.shared if not self._is_kept(o, owner)}
                 self._note(had.reasons)
                 self.build(owners, self._may_wait(owner, had))
@@ -219,9 +223,10 @@ class Builder:
             for step in steps:
                 owner = step.object.owner or Owner()
                 if owner.shared not in self.forwarding.asked and not any(
-                    o.key == step.object.key for o in self.wanted_of(owner).objects
+                    o.key == step.object.key
+                    for o in self.sharing.wanted_of(owner).objects
                 ):
-                    self.kernel.apply(step)
+                    self.shims.apply(step)
             self.forwarding.open(reasons)
         except KernelRefused as error:
             log.warning("step refused", extra={"error": error})
@@ -247,7 +252,7 @@ class Builder:
             self.forwarding.remove(step)
             return
         self.forwarding.begin(step)
-        self.kernel.apply(step)
+        self.shims.apply(step)
         self.forwarding.taken(step)
 
     def _check_mode(self, step: Step, link: Link) -> None:
@@ -289,8 +294,15 @@ class Builder:
             if not isinstance(o, Link) and o.owner and o.owner.whole in owners
         ]
         if want is None:
-            want = sum((self.wanted_of(o).of(o) for o in owners), Wanted())
-        return plan(want, mine)
+            want = sum((self.sharing.wanted_of(o).of(o) for o in owners), Wanted())
+        return tuple(s for s in plan(want, mine) if not self._is_spared(s, want))
+
+    def _is_spared(self, step: Step, want: Wanted) -> bool:
+        """Tell whether a verb that is not on record yet has made what would go."""
+        found = step.object
+        if not isinstance(step, Delete) or found.owner not in self.shims.asked:
+            return False
+        return all(o.key != found.key for o in want.objects)
 
     def owners(self, network: str) -> set[Owner]:
         """Return for whom a network's own objects exist: itself, what it shares."""
@@ -302,22 +314,7 @@ class Builder:
         """Return for whom objects of a network exist, what its endpoints share too."""
         neighbour = self.records.networks.neighbour(network)
         owner = Owner(network, neighbour.id if neighbour else "")
-        return self.owners(network) | self.wanted_of(owner).shared
-
-    def wanted_of(self, owner: Owner) -> Wanted:
-        """Return what the records want for an owner, shared things included."""
-        networks = self.records.networks
-        if owner.shared:
-            return self._wanted_shared(owner)
-        network = networks.get(owner.network)
-        if network is None:
-            return Wanted()
-        if not owner.endpoint:
-            return of_network(network)
-        endpoint = networks.endpoint(owner.endpoint)
-        if endpoint is None or endpoint.network != owner.network:
-            return Wanted()
-        return of_endpoint(network, endpoint)
+        return self.owners(network) | self.sharing.wanted_of(owner).shared
 
     def needed(self) -> set[str]:
         """Return the reasons for which the host is set, or stays as it is.
@@ -336,7 +333,7 @@ class Builder:
             reason
             for network in networks
             for reason in mode_of(network.options).reasons(network)
-            if self._living(network)
+            if self.sharing.living(network)
         }
 
     def settle_settings(self, now: float) -> None:
@@ -362,7 +359,7 @@ class Builder:
         Forwarding stays on while others route. If we switched it on, that stays noted,
         and the door shut, until they are gone; not if it is `for_others` to do without.
         """
-        needed = self._reasons(self._sharing(reason)) | self.forwarding.asked
+        needed = self._reasons(self.sharing.users(reason)) | self.forwarding.asked
         if reason in needed:
             return
         noted = (s for s in self.records.settings.all() if s.reason == reason)
@@ -416,42 +413,10 @@ class Builder:
         """Tell whether another endpoint has it already: then a pass looks after it."""
         if not owner.endpoint or shared.vlan:
             return False
-        found = self._wanted_shared(shared, besides=owner.endpoint)
+        found = self.sharing.wanted_shared(shared, besides=owner.endpoint)
         names = {o.name for o in found.objects if isinstance(o, Link)}
-        return bool(found) and (not names or bool(self.kernel.observe(names)))
-
-    def _wanted_shared(self, owner: Owner, besides: str = "") -> Wanted:
-        """Return what any one of those who share something wants of it."""
-        for network in self._sharing(owner.shared):
-            if not besides and (found := of_network(network).of(owner)):
-                return found
-            neighbour = self.records.networks.neighbour(network.id, besides)
-            if neighbour and (found := of_endpoint(network, neighbour).of(owner)):
-                return found
-            # That one may be in another subnet: the rest is asked only then.
-            others = self.records.networks.endpoints(network.id) if neighbour else ()
-            for other in others:
-                if other.id != besides and (
-                    found := of_endpoint(network, other).of(owner)
-                ):
-                    return found
-        return Wanted()
-
-    def _sharing(self, shared: str) -> Iterable[Network]:
-        networks = self.records.networks
-        what, _, name = shared.partition("/")
-        match what:
-            case "pool":
-                return networks.with_subnet(name.partition("/")[2])
-            case "port":
-                beside = networks.on_parent(name)
-                return [n for n in beside if mode_name(n.options) == "bridge"]
-            case "forwarding" | "proxy":
-                return networks.in_use("routed")
-            case "shim" | "loose":
-                return networks.on_parent(name.removesuffix("/4"))
-        found = networks.any_on_vlan(shared)
-        return [found] if found else []
+        seen = self.kernel.observe(names) if names else ()
+        return bool(found) and (not names or any(getattr(o, "up", 0) for o in seen))
 
     def _take(self, steps: Iterable[Step], may_wait: Collection[str] = ()) -> None:
         waiting: list[Step] = []
@@ -494,3 +459,7 @@ class Builder:
             except (KernelRefused, RecordsUnwritable) as error:
                 log.warning("step refused", extra={"error": error})
         return late
+
+
+def _is_guarded(found: Object) -> bool:
+    return isinstance(found, Link) and found.guarded

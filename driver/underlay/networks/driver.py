@@ -36,6 +36,8 @@ from underlay.networks.builder import Builder
 from underlay.networks.forwarding import Forwarding
 from underlay.networks.leftover_devices import Remnants
 from underlay.networks.parents import Parents
+from underlay.networks.sharing import Sharing
+from underlay.networks.shims import Shims
 from underlay.planning import gateways
 from underlay.planning import parent as uplink
 from underlay.planning.desired import Wanted, of_endpoint, of_network
@@ -91,7 +93,13 @@ class Engine:
 
     @cached_property
     def _builder(self) -> Builder:
-        return Builder(self.records, self.kernel, self._forwarding)
+        shims = Shims(self.records, self.kernel, self._sharing)
+        parts = self._forwarding, self._sharing, shims
+        return Builder(self.records, self.kernel, *parts)
+
+    @cached_property
+    def _sharing(self) -> Sharing:
+        return Sharing(self.records, self.kernel, self._forwarding)
 
     @cached_property
     def _forwarding(self) -> Forwarding:
@@ -159,7 +167,7 @@ class Engine:
         gateways.check(network, routed, self.kernel)
         with self._takeovers.trying(found) as hops:
             self._take_over(network, found, hops)
-            with self._builder.preparing(of_network(network)):
+            with self._builder.preparing(Owner(network.id), of_network(network)):
                 self._add_network(network, found)
         log.info("network created", extra={"network": network.id[:12]})
         if withholds_way_out(network):
@@ -227,7 +235,7 @@ class Engine:
         return {owner: self._had(owner) for owner in owners}
 
     def _had(self, owner: Owner) -> _Had:
-        return self._builder.wanted_of(owner), self._remnants.left_by(owner)
+        return self._sharing.wanted_of(owner), self._remnants.left_by(owner)
 
     def _end_network(
         self, identity: str, had: Mapping[Owner, _Had] | None = None
@@ -253,7 +261,9 @@ class Engine:
         # seen up to date, and there is one more look below.
         if network.parent and not network.mtu:
             network = self._parents.look(network)
-        with self._builder.preparing(of_endpoint(network, asked)):
+        self._parents.can_guard(network)
+        owner = Owner(network.id, asked.id)
+        with self._builder.preparing(owner, of_endpoint(network, asked)):
             self._takeovers.stand(network)
             return self._add_endpoint(asked)
 
@@ -390,7 +400,7 @@ class Engine:
             return False
         log.warning("stale endpoint freed", extra={"endpoint": identity[:12]})
         self.living.forget(identity)
-        had = self._builder.wanted_of(owner)
+        had = self._sharing.wanted_of(owner)
         tenures.end_own(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)
         self._builder.drop({owner, *had.shared}, had, writing=True)

@@ -208,6 +208,14 @@ class Parents:
         network = replace(network, base=identity.of(found), absent="", halt=found.halt)
         return replace(network, mtu=uplink.mtu_of_pairs(network, self._glance(network)))
 
+    def can_guard(self, network: Network) -> bool:
+        """Tell whether the host's place on a network can be kept to itself.
+
+        A program tells it once: it is asked before that is done under the lock.
+        """
+        needed = mode_of(network.options).filters(network.options)
+        return not needed or self.kernel.can_filter
+
     def _placed(self, network: Network, parent: Device | None) -> Network:
         """Return a network with its parent's MAC and the host's own place on it.
 
@@ -217,7 +225,7 @@ class Parents:
             return replace(network, mac="")
         mode, here = mode_of(network.options), network.here
         if mode.has_host_part(network.options):
-            unguarded = mode.filters(network.options) and not self.kernel.can_filter
+            unguarded = not self.can_guard(network)
             # In a VRF the host's address there is no address of the main table.
             apart = unguarded or (parent.master and parent.kind != "bridge")
             here = () if apart else self.kernel.addresses_of(parent.name)

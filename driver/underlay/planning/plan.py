@@ -34,22 +34,23 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
     staying = have.keys() - {o.key for o in doomed}
     out_of_reach, along = _of_pairs(pairs, staying, wanted.handed_over)
     late: list[Step] = []  # what sets links up, when their filters are there
-    born: set[str] = set()
+    bare: set[str] = set()
     for key, o in sorted(want.items(), key=lambda item: item[1].rank):
         if late and not isinstance(o, Link | Chain):
             steps += late
             late = []
         found = None if key in replaced or _place(o) in gone else have.get(key)
-        if isinstance(o, Chain) and o.device in born:
-            found = None  # whatever is there was bound to a device that is gone
+        if isinstance(o, Chain) and o.device in bare:
+            found = None  # whatever is there may be bound to a device that is gone
         if found is None and _place(o) not in out_of_reach and key not in along:
             steps.append(Create(o))
             if isinstance(o, Link) and o.guarded:
                 late.append(Amend(replace(o, up=False), o))
-                born.add(o.name)
+                bare.add(o.name)
         elif found is not None and not o.satisfied_by(found):
             change = Amend(found, o)
             (late if change.ends_guard else steps).append(change)
+            bare |= {found.device} if change.ends_guard and found.device else set()
     return tuple(sorted((*steps, *late), key=_is_bridge_deleted))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from underlay.errors import KernelRefused, UndoneAgain
 from underlay.kernel import Kernel
@@ -101,25 +102,26 @@ class Settling:
     ) -> bool:
         """Take the steps for one owner while nobody else writes; add to the outcome.
 
-        What takes programs, which may hang, is done before, while nobody waits. Tells
-        whether that was by what is on record: False if the records have changed.
+        What takes programs, which may hang, is done in its turn, while nobody waits.
+        Tells whether all was by what is on record: False if the records have changed.
         """
         steps, version = self._confirmed(owner, found)
-        if self._is_stale(version):
-            return False
-        late = [step for step in steps if is_by_program(step)]
-        rest = [step for step in steps if not is_by_program(step)]
-        if self.builder.forwarding.asked:  # by somebody who is not on record yet
-            late = [step for step in late if not isinstance(step, Delete)]
-        due = filter(self._is_due, late)
-        self._take(owner, due, outcome, patient=patient)
-        is_done = not rest
-        # What is noted of it may not be written in the end.
-        with self.once.trying("what is noted with a repair"), self.records.alone():
-            if rest and not self._is_stale(version):
-                self._settle(owner, rest, outcome, patient=patient)
-                is_done = True
-        return is_done
+        for by_program, run in groupby(steps, is_by_program):
+            if self._is_stale(version):
+                return False
+            if by_program:
+                due = filter(self._is_due, run)
+                self._take(owner, due, outcome, patient=patient)
+                continue
+            is_done = False
+            # What is noted of it may not be written in the end.
+            with self.once.trying("what is noted with a repair"), self.records.alone():
+                if not self._is_stale(version):
+                    self._settle(owner, list(run), outcome, patient=patient)
+                    is_done = True
+            if not is_done:
+                return False
+        return True
 
     def _is_due(self, step: Step) -> bool:
         """Tell whether a step by a program is to be taken still.
@@ -127,8 +129,10 @@ class Settling:
         A verb may be at it just now, or may have done it since the look.
         """
         made, builder = step.object, self.builder
+        if isinstance(step, Delete) and builder.forwarding.asked:
+            return False  # by a verb that is not on record yet
         if not isinstance(step, Delete):
-            wanted = builder.wanted_of(made.owner or Owner()).objects
+            wanted = builder.sharing.wanted_of(made.owner or Owner()).objects
             return made.key in {o.key for o in wanted + builder.forwarding.chains()}
         kernel = self.kernel
         is_permit = isinstance(made, Permit)
@@ -207,12 +211,13 @@ class Settling:
         if any(isinstance(s.object, Sysctl) for s in stirred):
             others = (s for s in steps if not isinstance(s.object, Sysctl))
             steps = (*others, *self._settings_again(owner))
-        return [s for s in steps if isinstance(s.object, Link) or s.object.key in keys]
+        due = (s for s in steps if isinstance(s.object, Link) or s.object.key in keys)
+        return self.builder.shims.without_programs(due)
 
     def _settings_again(self, owner: Owner) -> Iterable[Step]:
         """Plan once more for the settings of the host that somebody needs."""
         known, needed = self.records.settings.all(), self.builder.needed()
-        want = self.builder.wanted_of(owner) + of_settings(known, needed)
+        want = self.builder.sharing.wanted_of(owner) + of_settings(known, needed)
         return self.builder.setting_steps(want.of(owner))
 
     def _inside_again(

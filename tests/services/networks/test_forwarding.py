@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_interface
 
 import pytest
@@ -11,8 +10,8 @@ from tests.fakes import ETH0, FakeKernel
 from tests.services.networks.test_host_parts import ROUTED, life, parts, steps_of
 from underlay.errors import KernelRefused, UnderlayError, WouldOpen
 from underlay.model import Device
-from underlay.model.objects import Chain, Permit, Sysctl
-from underlay.model.steps import Create, is_by_program
+from underlay.model.objects import Chain, Sysctl
+from underlay.model.steps import Create
 from underlay.networks import reboot as boots
 from underlay.networks.forwarding import chain, is_door
 
@@ -219,34 +218,6 @@ def test_what_died_with_the_last_boot_asks_for_no_forwarding(path, kernel):
     assert kernel.settings.get(FOUR, "0") == "0"
     assert kernel.settings[SIX] == "1"
     assert doors(kernel) == set()
-
-
-def test_no_program_is_run_while_others_wait_to_write(path, kernel):
-    """iptables and nft may hang; but for filters of a device, made along with it."""
-    engine, ipam = parts(path, kernel)
-    apply, lock = kernel.apply, engine.records._database._lock
-    run: list[str] = []
-
-    def is_free():
-        taken = lock.acquire(blocking=False)
-        if taken:
-            lock.release()
-        return taken
-
-    def watching(step):
-        if is_by_program(step):
-            with ThreadPoolExecutor(1) as others:
-                assert others.submit(is_free).result(), step
-            run.append(str(step))
-        apply(step)
-
-    kernel.apply = watching
-    for verb in life(engine, ipam, ROUTED | {"masquerade": "on"}):
-        verb()
-        lose(kernel, Permit)
-        assert engine.reconcile() == []
-    said = " ".join(run)
-    assert all(word in said for word in ("-I", "nft add", "nft delete"))
 
 
 def test_a_verb_looks_at_no_bridge_while_others_have_what_it_needs(path, kernel):

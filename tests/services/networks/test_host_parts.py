@@ -319,7 +319,7 @@ def test_what_comes_from_bridges_by_the_shim_has_the_host_s_address_of_the_segme
 
 
 def test_without_nftables_macvlan_has_no_shim_that_the_lan_could_hear(path, kernel):
-    kernel.can_filter = False
+    kernel.has_nft = False
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()

@@ -1,0 +1,103 @@
+"""What several networks and endpoints need: who shares it, and what they want of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from underlay.kernel import Kernel
+from underlay.model import Endpoint, Network
+from underlay.model.objects import Owner
+from underlay.modes import mode_name
+from underlay.networks.forwarding import Forwarding
+from underlay.planning.desired import Wanted, of_endpoint, of_network
+from underlay.records import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What the records want for an owner, and whether an endpoint that lives has it."""
+
+    records: Records
+    kernel: Kernel
+    forwarding: Forwarding
+    # An endpoint of each network that was found to live, as long as it does.
+    _alive: dict[str, str] = field(default_factory=dict)
+
+    def wanted_of(self, owner: Owner) -> Wanted:
+        """Return what the records want for an owner, shared things included."""
+        networks = self.records.networks
+        if owner.shared:
+            return self.wanted_shared(owner)
+        network = networks.get(owner.network)
+        if network is None:
+            return Wanted()
+        if not owner.endpoint:
+            return of_network(network)
+        endpoint = networks.endpoint(owner.endpoint)
+        if endpoint is None or endpoint.network != owner.network:
+            return Wanted()
+        return of_endpoint(network, endpoint)
+
+    def wanted_shared(self, owner: Owner, besides: str = "") -> Wanted:
+        """Return what any one of those who share something wants of it."""
+        for network in self.users(owner.shared):
+            if not besides and (found := of_network(network).of(owner)):
+                return found
+            neighbour = self.records.networks.neighbour(network.id, besides)
+            if neighbour and (found := of_endpoint(network, neighbour).of(owner)):
+                return found
+            # That one may be in another subnet: the rest is asked only then.
+            others = self.records.networks.endpoints(network.id) if neighbour else ()
+            for other in others:
+                if other.id != besides and (
+                    found := of_endpoint(network, other).of(owner)
+                ):
+                    return found
+        return Wanted()
+
+    def users(self, shared: str) -> Iterable[Network]:
+        """Return the networks that may want something shared, given its name."""
+        networks = self.records.networks
+        what, _, name = shared.partition("/")
+        match what:
+            case "pool":
+                return networks.with_subnet(name.partition("/")[2])
+            case "port":
+                beside = networks.on_parent(name)
+                return [n for n in beside if mode_name(n.options) == "bridge"]
+            case "forwarding" | "proxy":
+                return networks.in_use("routed")
+            case "shim" | "loose":
+                return networks.on_parent(name.removesuffix("/4"))
+        found = networks.any_on_vlan(shared)
+        return [found] if found else []
+
+    def has_living(self, shared: Owner) -> bool:
+        """Tell whether an endpoint that lives has something: a pass looks after it."""
+        return any(
+            of_endpoint(network, endpoint).of(shared)
+            for network in self.users(shared.shared)
+            if (endpoint := self.living(network))
+        )
+
+    def living(self, network: Network) -> Endpoint | None:
+        """Return any endpoint of a network that lives, or is about to.
+
+        After a boot those of before are on record still, but their sandboxes are gone.
+        """
+        networks = self.records.networks
+        known = networks.endpoint(self._alive.get(network.id, ""))
+        first = known or networks.neighbour(network.id)
+        if first is None or self._lives(first):
+            return first
+        found = next(filter(self._lives, networks.endpoints(network.id)), None)
+        self._alive[network.id] = found.id if found else ""
+        return found
+
+    def _lives(self, endpoint: Endpoint) -> bool:
+        return (
+            not endpoint.sandbox
+            or self.forwarding.is_joining(endpoint.id)
+            or self.kernel.sandbox_lives(endpoint.sandbox)
+        )

@@ -1,0 +1,111 @@
+"""Shims and their filters: a program makes these, so not while others wait to write.
+
+A shim is made first, down; then its filters; and only then is it set up, in the
+transaction that needs it. Taken away is the device first, then the filters.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from underlay.errors import KernelRefused
+from underlay.kernel import Kernel
+from underlay.model.objects import Chain, Link, Owner
+from underlay.model.steps import (
+    Amend,
+    Create,
+    Delete,
+    Step,
+    is_by_program,
+    is_setting_up,
+)
+from underlay.modes import host_access as shim
+from underlay.networks.sharing import Sharing
+from underlay.records import Records
+
+
+@dataclass
+class Shims:
+    """Keeps shims from being up without their filters, and those asked for in place."""
+
+    records: Records
+    kernel: Kernel
+    sharing: Sharing
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    # Held while a filter is made or deleted: whether it is needed must hold as long.
+    _filtering: threading.Lock = field(default_factory=threading.Lock)
+    _asked: Counter[Owner] = field(default_factory=Counter)
+    # The chains that were made on the devices that are there now.
+    _made: set[Hashable] = field(default_factory=set)
+
+    @contextmanager
+    def asking(self, shims: Collection[Owner]) -> Iterator[None]:
+        """Have these shims, and their filters, not deleted meanwhile."""
+        with self._lock:
+            self._asked.update(shims)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asked.subtract(shims)
+                self._asked = +self._asked
+
+    @property
+    def asked(self) -> set[Owner]:
+        """Return the shims that a verb needs which is not on record yet."""
+        with self._lock:
+            return set(self._asked)
+
+    def without_programs(self, steps: Iterable[Step]) -> list[Step]:
+        """Return the steps to take before a program makes what the others need."""
+        found = [step for step in steps if not is_by_program(step)]
+        born = {step.object.key for step in found if isinstance(step, Create)}
+        late = [s for s in found if is_setting_up(s) and s.object.key in born]
+        return [s for s in found if self._may(s) and s not in late]
+
+    def _may(self, step: Step) -> bool:
+        """Tell whether a step leaves no shim up without its filters."""
+        link = step.object
+        if not (is_setting_up(step) and link.owner):
+            return True
+        return {chain.key for chain in shim.filters(link.owner)} <= self._made
+
+    def apply(self, step: Step) -> None:
+        """Take a step; raises KernelRefused, also for what may not be yet."""
+        if isinstance(step.object, Chain):
+            with self._filtering:
+                self._filter(step, step.object)
+            return
+        if not self._may(step):
+            raise KernelRefused(step=step, why="its filters are not there", hint="")
+        self.kernel.apply(step)
+        if isinstance(step.object, Link) and not isinstance(step, Amend):
+            for chain in shim.filters(step.object.owner or Owner()):
+                self._made.discard(chain.key)
+
+    def _filter(self, step: Step, chain: Chain) -> None:
+        """Make a chain, or delete it if nothing needs it by now."""
+        if isinstance(step, Delete) and self._is_needed(chain):
+            return
+        self._made.discard(chain.key)
+        self.kernel.apply(step)
+        if not isinstance(step, Delete):
+            self._made.add(chain.key)
+
+    def _is_needed(self, chain: Chain) -> bool:
+        """Tell whether a verb asks for the shim of a chain, or the records want it.
+
+        What was seen in the kernel tells whose it is by its name only.
+        """
+        asked = self.asked
+        parents = {network.parent for network in self.records.networks.all()}
+        known = {Owner(shared=f"shim/{parent}") for parent in parents}
+        for owner in asked | known:
+            if chain.name.endswith(f"-{owner.device}"):
+                wanted = self.sharing.wanted_of(owner).objects
+                return owner in asked or any(o.key == chain.key for o in wanted)
+        return False
