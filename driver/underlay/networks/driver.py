@@ -163,6 +163,7 @@ class Engine:
         network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
         check_mtu(network.options, found.mtu, network.uplink)
         uplink.check_kernel(network, self.kernel)
+        self._parents.ask_nft(network)
         routed = self.records.networks.in_use("routed")
         gateways.check(network, routed, self.kernel)
         with self._takeovers.trying(found) as hops:
@@ -261,7 +262,7 @@ class Engine:
         # seen up to date, and there is one more look below.
         if network.parent and not network.mtu:
             network = self._parents.look(network)
-        self._parents.can_guard(network)
+        self._parents.ask_nft(network)
         owner = Owner(network.id, asked.id)
         with self._builder.preparing(owner, of_endpoint(network, asked)):
             self._takeovers.stand(network)

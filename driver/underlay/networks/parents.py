@@ -208,11 +208,16 @@ class Parents:
         network = replace(network, base=identity.of(found), absent="", halt=found.halt)
         return replace(network, mtu=uplink.mtu_of_pairs(network, self._glance(network)))
 
-    def can_guard(self, network: Network) -> bool:
-        """Tell whether the host's place on a network can be kept to itself.
+    def ask_nft(self, network: Network) -> None:
+        """Find out whether nft is there, if that matters for a look; asked once.
 
-        A program tells it once: it is asked before that is done under the lock.
+        It may hang, so this is not for the write lock, under which the look is.
         """
+        for known in (network, *self.records.networks.on_parent(network.parent)):
+            self._can_guard(known)
+
+    def _can_guard(self, network: Network) -> bool:
+        """Tell whether the host's place on a network can be kept to itself."""
         needed = mode_of(network.options).filters(network.options)
         return not needed or self.kernel.can_filter
 
@@ -225,7 +230,7 @@ class Parents:
             return replace(network, mac="")
         mode, here = mode_of(network.options), network.here
         if mode.has_host_part(network.options):
-            unguarded = not self.can_guard(network)
+            unguarded = not self._can_guard(network)
             # In a VRF the host's address there is no address of the main table.
             apart = unguarded or (parent.master and parent.kind != "bridge")
             here = () if apart else self.kernel.addresses_of(parent.name)
