@@ -28,7 +28,7 @@ import flask
 from underlay.cli.commands import main
 from underlay.kernel import link_creation as births
 from underlay.kernel.linux import Netlink
-from underlay.model.objects import Link
+from underlay.model.objects import Link, Owner
 from underlay.model.steps import Step
 from underlay.networks.builder import Builder
 from underlay.planning.desired import Wanted
@@ -96,9 +96,9 @@ def wire_up() -> None:
         alter(index, *change, up=up)
         inside(f"after link set of {index}")
 
-    def mortal_preparing(self: Builder, want: Wanted) -> Any:
+    def mortal_preparing(self: Builder, owner: Owner, want: Wanted) -> Any:
         point("before programs")
-        return preparing(self, want)
+        return preparing(self, owner, want)
 
     Netlink.apply, Database.run = mortal_apply, mortal_run
     Builder.preparing = mortal_preparing
