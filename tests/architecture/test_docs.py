@@ -1,11 +1,20 @@
-"""The documentation: links lead somewhere, and what it names is there."""
+"""The documentation: links and names lead somewhere, and statements hold."""
 
 from __future__ import annotations
 
+import ast
 import re
+import time
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+
+from tests.lab.roots import ENGINES
+from underlay.cli import tables
+from underlay.errors import NotYet, UnderlayError
+from underlay.model import Network, Segment
+from underlay.modes import child_device, mode_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "driver/underlay"
@@ -67,3 +76,150 @@ def test_classes_and_constants_that_a_page_names_are_there(page):
         if re.fullmatch(r"[A-Z][A-Za-z]+(_[A-Z]+)*", word):
             text = around if word.startswith("UNDERLAY_") else program
             assert re.search(rf"\b{word}\b", text), word
+
+
+# Statements that were once made without their limits: what a paragraph that makes one
+# has to say as well.
+LIMITS = [
+    (r"E-103\b", "probe", "nothing else is refused with it"),
+    (r"same MAC|keeps its MAC", "same network", "another network gives another MAC"),
+    (
+        r"unknown (`-o` )?option|option that is (not|un)known",
+        r"com\.docker\.",
+        "keys that begin so pass, known or not",
+    ),
+    (r"20\.10 to 29", "recorded", "no container was run on engine 29"),
+    (r"at any point", "third", "each commit is tested at a third of the points"),
+]
+
+
+def paragraphs(page):
+    """Return paragraphs, items of lists and rows of tables, each in one line."""
+    parts = re.split(r"\n\s*\n|\n(?=#|- |\d\. |\|)", page.read_text())
+    return [" ".join(part.split()) for part in parts if not part.startswith("#")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "limit", "why"), LIMITS, ids=[x[1] for x in LIMITS]
+)
+def test_a_statement_comes_with_its_limit(statement, limit, why):
+    for page in PAGES:
+        for paragraph in paragraphs(page):
+            if re.search(statement, paragraph, re.IGNORECASE):
+                assert re.search(limit, paragraph), (
+                    f"{name_of(page)}: {paragraph} ({why})"
+                )
+
+
+def test_what_is_refused_as_not_part_of_this_version_is_what_the_docs_say():
+    calls = [
+        node
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == NotYet.__name__
+    ]
+    texts = [key.value.value for call in calls for key in call.keywords[:1]]
+    assert texts == ["--ipam-opt probe=on"]
+
+
+def combinations():
+    """Return the rows of the table of options that do not go together."""
+    text = (ROOT / "docs/modes.md").read_text()
+    table = text.partition("### Options that do not go together")[2].partition("\n#")[0]
+    return re.findall(r"^\| (`.+`) \| (E-\d+) \|$", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("words", "identity"), combinations())
+def test_options_that_do_not_go_together_are_refused_as_documented(words, identity):
+    given = re.findall(r"`([^`]+)`", words)
+    options = dict(word.split("=") for word in given if not word.startswith("--"))
+    subnet = Segment(ip_network("10.5.0.0/24"), ip_address("10.5.0.1"), pooled=True)
+    network = Network("n" * 64, options, "--internal" in given, (subnet,))
+    with pytest.raises(UnderlayError) as refused:
+        mode_of(options).check(network)
+    assert refused.value.id == identity
+
+
+def test_the_table_of_options_that_do_not_go_together_has_every_id():
+    assert {identity for _, identity in combinations()} == {"E-104", "E-109", "E-115"}
+
+
+@pytest.mark.parametrize("options", [{"parent": "eth0"}, {"bridge": "br0"}], ids=str)
+def test_keys_of_docker_s_own_pass_as_documented(options):
+    options = {**options, "com.docker.network.no_such_thing": "1"}
+    mode_of(options).check(Network("n" * 64, options))
+
+
+def test_every_option_of_one_endpoint_is_in_its_table():
+    text = (ROOT / "docs/modes.md").read_text()
+    table = text.partition("## Options of one endpoint")[2].partition("```")[0]
+    documented = set(re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE))
+    assert documented == set(child_device.ENDPOINT_KEYS)
+
+
+# What the samples in the docs are made of.
+REPAIRS = [
+    {
+        "at": 1772356364.0,
+        "object": f"underlay:{'5b' * 32}:{'c4' * 32}",
+        "container": "web",
+        "network": "lan",
+        "place": "/var/run/docker/netns/5f0c2a81d3e7",
+        "before": "",
+        "step": "nsenter --net=/var/run/docker/netns/5f0c2a81d3e7"
+        " ip addr add 192.168.1.50/24 dev eth0",
+        "seconds": 0.068,
+        "error": "",
+    },
+    {
+        "at": 1772355961.0,
+        "object": f"underlay:{'5b' * 32}",
+        "container": "",
+        "network": "lan",
+        "place": "",
+        "before": "parent eth0",
+        "step": "follow parent lan0",
+        "seconds": 0.142,
+        "error": "",
+    },
+]
+
+
+@pytest.fixture
+def utc(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("utc")
+def test_the_sample_of_the_history_is_what_the_command_prints(capsys):
+    tables.print_table(REPAIRS, tables.REPAIRS)
+    printed = capsys.readouterr().out
+    assert f"$ underlay history\n{printed}```" in (ROOT / "docs/repair.md").read_text()
+
+
+def test_every_column_of_the_history_is_explained_in_its_order():
+    text = (ROOT / "docs/cli.md").read_text()
+    table = text.partition("## underlay history")[2].partition("## underlay version")[0]
+    assert re.findall(r"^\| ([A-Z]+) \|", table, re.MULTILINE) == [*tables.REPAIRS]
+
+
+def test_the_sample_of_the_status_has_the_columns_of_the_command():
+    text = (ROOT / "README.md").read_text()
+    for title, columns in tables.STATUS.items():
+        heads = re.findall(rf"^{title}\n([A-Z ]+)$", text, re.MULTILINE)
+        assert [head.split() for head in heads] == [[*columns]], title
+
+
+def test_the_engines_that_run_containers_are_those_the_readme_names():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    (named,) = re.findall(r"the tests run containers on ([\d., and]+\d)\.", text)
+    oldest, *_, newest = ENGINES
+    assert re.findall(r"\d+\.\d+", named) == [*ENGINES]
+    assert f"Docker Engine {oldest} to {newest.partition('.')[0]}:" in text
+    (replayed,) = re.findall(r"recorded calls of ([\d.]+);", text)
+    recordings = (ROOT / "tests/api/test_recordings.py").read_text()
+    assert f'"{replayed}.' in recordings

@@ -318,18 +318,40 @@ def words_at(site, container=""):
     return ("chroot", "/outer", "nsenter", net)
 
 
+LAN = "(LAN)"  # the other end of the wire, in the place of a container
+
+
+def python_at(site, place, script, device, **options):
+    """Start a script on the host (""), in a container or on the LAN."""
+    command = [sys.executable, "-c", script, device]
+    if place == LAN:
+        return site.lan.start(*command, text=True, **options)
+    command = [*words_at(site, place), *command]
+    return site.host._spawn(command, ENVIRONMENT, text=True, **options)
+
+
 def is_heard(site, speaker, listener):
-    """Tell whether multicast of one is heard by the other: container, and device."""
-    listening = site.host._spawn(
-        [*words_at(site, listener[0]), sys.executable, "-c", HEAR, listener[1]],
-        ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    with listening:
+    """Tell whether multicast of one is heard by the other: place, and device."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with python_at(site, listener[0], HEAR, listener[1], **pipes) as listening:
         assert listening.stdout.readline() == "ready\n", listening.stderr.read()
-        command = [*words_at(site, speaker[0]), sys.executable, "-c", SAY, speaker[1]]
-        with site.host._spawn(command, ENVIRONMENT, text=True) as saying:
+        with python_at(site, speaker[0], SAY, speaker[1]) as saying:
             assert saying.wait() == 0
         return "it is me" in listening.communicate()[0]
+
+
+@pytest.mark.parametrize("site", ["28.5"], indirect=True)
+def test_multicast_passes_between_containers_and_the_lan(site, way):
+    """Macvlan bridge and ipvlan l2, as docs/modes.md says; l3 and l3s have none."""
+    create(site, "lan", way)
+    site.run("c1", "lan")
+    site.run("c2", "lan")
+    one, two, lan = ("c1", "eth0"), ("c2", "eth0"), (LAN, "br0")
+    passes = not way.startswith("l3")
+    assert is_heard(site, lan, one) == passes
+    if passes:
+        assert is_heard(site, one, lan)
+        assert is_heard(site, one, two)
 
 
 def test_multicast_passes_between_host_and_containers_as_the_docs_say(newest, card):

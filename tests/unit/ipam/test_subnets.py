@@ -99,3 +99,10 @@ def test_two_hosts_never_derive_the_same_mac():
     assert pools.derive_mac("a", "n", "10.0.0.5") != pools.derive_mac(
         "b", "n", "10.0.0.5"
     )
+
+
+def test_another_network_derives_another_mac_for_the_same_address():
+    """As docs/modes.md says: a network that is created again has another id."""
+    assert pools.derive_mac("a", "n", "10.0.0.5") != pools.derive_mac(
+        "a", "m", "10.0.0.5"
+    )
