@@ -8,6 +8,8 @@ from tests.kinds import left_out, need
 from underlay.records import Records
 
 LONGEST_FIRST = "uml", "docker"
+# Of these, the files that keep a worker busy for longest.
+LONGEST_FILES = "test_kernels", "test_restarts", "test_crashes", "test_flaps"
 
 
 def pytest_collection_modifyitems(config, items):
@@ -20,8 +22,16 @@ def pytest_collection_modifyitems(config, items):
     if lost:
         config.hook.pytest_deselected(items=lost)
         items[:] = [item for item in items if item not in lost]
-    turns = {name: turn for turn, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: turns.get(item.path.parent.name, len(turns)))
+    items.sort(
+        key=lambda item: (
+            _turn(LONGEST_FIRST, item.path.parent.name),
+            _turn(LONGEST_FILES, item.path.stem),
+        )
+    )
+
+
+def _turn(names, name):
+    return names.index(name) if name in names else len(names)
 
 
 def pytest_runtest_setup(item):

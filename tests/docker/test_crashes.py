@@ -5,9 +5,9 @@ Docker's is cut off; the service is started again, and after the grace time the 
 the kernel and Docker agree: nothing leaked, nothing is there twice, nothing that lives
 was freed, and who was running all along was never touched.
 
-By default the service dies at every third point, and dockerd, which takes longer, at
-every third of a few points: at other ones for another commit. UNDERLAY_CRASH_POINTS is
-0, 1 or 2 to choose, or `all`, as in `script/test long`.
+By default the service dies at every sixth point, and dockerd, which takes longer, at
+every sixth of a few points: at other ones for another commit. UNDERLAY_CRASH_POINTS is
+0 to 5 to choose, or `all`, as in `script/test long`.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ from tests.lab.host import Host
 from tests.lab.service import Mortal, wait_until
 
 PERIOD_SECONDS, GRACE_SECONDS = 0.2, 1.0
+EVERY = 6
 # Whoever lives and is freed by mistake is freed by then.
 SETTLED_SECONDS = GRACE_SECONDS + 4 * PERIOD_SECONDS
 
 
-def _third():
+def _turn():
     """Return which points a commit tries: in the long run all are tried."""
     command = ("git", "-c", "safe.directory=*", "rev-parse", "HEAD")
     with suppress(OSError):  # no git here
         here = Path(__file__).parent
         done = subprocess.run(command, capture_output=True, text=True, cwd=here)
-        return str(int(done.stdout[:8] or "0", 16) % 3)
+        return str(int(done.stdout[:8] or "0", 16) % EVERY)
     return "0"
 
 
-CHOSEN = os.environ.get("UNDERLAY_CRASH_POINTS") or _third()
+CHOSEN = os.environ.get("UNDERLAY_CRASH_POINTS") or _turn()
 BRIDGES = """
     ip link add br1 type bridge
     ip link set br1 up
@@ -140,11 +141,11 @@ def points(world, verb):
 
 
 def some(numbers, verb):
-    """Return every third of them, or all."""
+    """Return every sixth of them, at least one, or all."""
     if CHOSEN == "all":
         return numbers
-    turn = (list(VERBS).index(verb) + int(CHOSEN)) % 3
-    return numbers[turn::3] or numbers[-1:]
+    turn = (list(VERBS).index(verb) + int(CHOSEN)) % EVERY
+    return numbers[turn::EVERY] or numbers[-1:]
 
 
 def told(wrong):

@@ -1,6 +1,6 @@
 """Whatever is taken, in whatever order, in the middle of passes: all of it comes back.
 
-Random sequences of harms to a small world on real namespaces: 120 of them, and in
+Random sequences of harms to a small world on real namespaces: 60 of them, and in
 `script/test long` UNDERLAY_FLAPS=500, which takes five minutes of CPU. A failure names
 its seed;
 UNDERLAY_FLAP_SEED=<seed> runs that one and those before it in the same world, and says
@@ -31,7 +31,7 @@ from underlay.model.objects import Owner
 from underlay.networks.driver import Engine
 from underlay.records import Records
 
-SEQUENCES, BATCHES = int(os.environ.get("UNDERLAY_FLAPS", "120")), 10
+SEQUENCES, BATCHES = int(os.environ.get("UNDERLAY_FLAPS", "60")), 10
 # Passes until nothing is left to do, once the administrator has put his things back.
 QUIET_PASSES = 6
 

@@ -66,6 +66,9 @@ class Host:
             # children of ours have been waited for.
             for process in self._started:
                 process.wait()
+                for pipe in (process.stdin, process.stdout):
+                    if pipe:
+                        pipe.close()
             self._init.communicate()
         self._init = self._dockerd = None
         self._started.clear()

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 from socket import AF_UNIX, socket
+from threading import Lock
 from typing import Any
 
-from tests.lab.host import Host
+from tests.lab.host import ENVIRONMENT, Host
 
 PERIOD_SECONDS, GRACE_SECONDS = 1, 2
+COMMAND_SECONDS = 60
+ROOT = Path(__file__).parents[2]
 
 
 class Service:
@@ -31,6 +34,8 @@ class Service:
             **{f"UNDERLAY_{key.upper()}": str(value) for key, value in given.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._commands: subprocess.Popen[str] | None = None
+        self._asking = Lock()
 
     @property
     def log_file(self) -> Path:
@@ -78,8 +83,32 @@ class Service:
         return [sys.executable, "-m", "underlay", *words]
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command of the command line on the host."""
-        return self.host.outer_run(*self.command(*words), env=self.env, check=check)
+        """Run a command of the command line on the host: see tests/lab/commands.py."""
+        command = self.command(*words)
+        env = {**ENVIRONMENT, **self.env}
+        asked = {"words": words, "env": env, "timeout": COMMAND_SECONDS}
+        code, out, err = self._answer(asked)
+        if check and code:
+            failure = subprocess.CalledProcessError(code, command, out, err)
+            failure.add_note(f"stdout: {out}\nstderr: {err}")
+            raise failure
+        return subprocess.CompletedProcess(command, code, out, err)
+
+    def _answer(self, asked: dict[str, Any]) -> tuple[int, str, str]:
+        with self._asking:
+            if self._commands is None or self._commands.poll() is not None:
+                self._commands = self.host.outer(
+                    *(sys.executable, "-m", "tests.lab.commands"),
+                    env={**self.env, "PYTHONPATH": str(ROOT)},
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                )  # fmt: skip
+            process = self._commands
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(f"{json.dumps(asked)}\n")
+            process.stdin.flush()
+            code, out, err = json.loads(process.stdout.readline())
+            return code, out, err
 
     def facts(self, *words: str) -> Any:
         """What a command says in JSON."""
@@ -96,8 +125,7 @@ class Service:
     def on_record(self) -> Any:
         """The same, whether the service runs or not.
 
-        By a command only if need be: that costs a quarter second of processor time, and
-        tests ask again and again.
+        By a command only if need be: tests ask again and again.
         """
         return self.status() or self.facts("status")
 
@@ -127,7 +155,7 @@ class Mortal(Service):
         self._switch = host.dir / "switch"
         self._switch.mkdir()
         self.env["MORTAL_DIR"] = str(self._switch)
-        self.env["PYTHONPATH"] = str(Path(__file__).parents[2])
+        self.env["PYTHONPATH"] = str(ROOT)
 
     @property
     def serving(self) -> list[str]:
