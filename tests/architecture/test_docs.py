@@ -223,3 +223,33 @@ def test_the_engines_that_run_containers_are_those_the_readme_names():
     (replayed,) = re.findall(r"recorded calls of ([\d.]+);", text)
     recordings = (ROOT / "tests/api/test_recordings.py").read_text()
     assert f'"{replayed}.' in recordings
+
+
+# Texts for people, in plain English: widen by what else has been rewritten.
+PLAIN = [*PAGES, ROOT / "docs/underlay.toml"]
+# Words that a network engineer does not know from elsewhere, and what is said instead.
+PRIVATE = {
+    r"tenures?": "lease",
+    r"stir(s|red|ring)?": "changed, had an event",
+    r"heed(s|ed|ing)?": "handle, process",
+    r"stand-ins?": "placeholder device, placeholder claim",
+    r"pairs? of devices|veth pairs?": "veth",
+    r"ledger": "repair log",
+    r"(two|second) strikes?|strikes": "checks",
+    r"of ours|ours": "the driver's",
+    r"who(so)?ever": "a client, a program, the administrator",
+    r"(some|any|every|no)body('s)?": "another program, no container, all of them",
+    r"anew": "again",
+    r"astray": "different",
+    r"put(s|ting)? right": "repair",
+    r"undone again": "reverted",
+    r"as like as not|at one blow|as ever|of late": "say how often or when",
+}
+
+
+@pytest.mark.parametrize("page", PLAIN, ids=name_of)
+def test_pages_use_the_field_s_words(page):
+    text = re.sub(r"`[^`\n]+`", "``", BLOCKS.sub("", page.read_text()))
+    for pattern, instead in PRIVATE.items():
+        found = re.search(rf"\b({pattern})\b.*", text, re.IGNORECASE)
+        assert not found, f"{found[0]!r}: say {instead!r}"

@@ -178,7 +178,7 @@ def _idle_told(routed: Series, found: Found) -> list[Aim]:
 
 def _repairs_told(found: Found, times: int) -> list[Aim]:
     table(
-        f"From a harm until it is repaired ({times} each)",
+        f"From a change until it is repaired ({times} each)",
         ("milliseconds: median (min to max)", *(f"{size:,}" for size in SIZES)),
         [
             (what, *(spread(found.repairs[what, size], 0) for size in SIZES))
@@ -217,7 +217,7 @@ def _storms_told(found: Found) -> list[Aim]:
 
 def _verbs_told(found: Found) -> list[Aim]:
     table(
-        f"A verb at {SIZES[-1]:,} endpoints",
+        f"A call at {SIZES[-1]:,} endpoints",
         ("", "milliseconds: median (min to max)", "p99"),
         [
             (
