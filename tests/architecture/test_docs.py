@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.roots import ENGINES
 from underlay.cli import tables
+from underlay.cli.commands import main
 from underlay.errors import NotYet, UnderlayError
 from underlay.model import Network, Segment
 from underlay.modes import child_device, mode_of
@@ -76,6 +77,13 @@ def test_classes_and_constants_that_a_page_names_are_there(page):
         if re.fullmatch(r"[A-Z][A-Za-z]+(_[A-Z]+)*", word):
             text = around if word.startswith("UNDERLAY_") else program
             assert re.search(rf"\b{word}\b", text), word
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_in_samples_are_there(page):
+    for block in BLOCKS.findall(page.read_text()):
+        for word in re.findall(r"^(?:\$ )?underlay ([a-z]+)", block, re.MULTILINE):
+            assert word in main.commands, word
 
 
 # Statements that were once made without their limits: what a paragraph that makes one

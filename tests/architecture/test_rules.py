@@ -263,3 +263,8 @@ def test_the_readme_names_both_commands():
 
 def test_ci_runs_the_readme_s_test_command():
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec script/test")
+
+
+def test_the_hook_before_a_commit_is_the_lint():
+    text = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"^ +entry: (.+)$", text, re.MULTILINE) == ["script/lint"]

@@ -153,3 +153,30 @@ def test_an_isolated_network_beside_another_never_takes_the_default_route(site):
     site.docker("network", "connect", "lan", "c1")
     assert "default via 10.77.0.1" in site.in_container("c1", "ip", "route")
     site.ping_from("c1", "10.77.0.1")
+
+
+@pytest.fixture
+def nic(site):
+    """A NIC of the host, of which the other end leads nowhere."""
+    made = "ip link add nic0 type veth peer name far0; ip link set far0 up"
+    site.host.run("sh", "-ec", f"{made}; ip link set nic0 up")
+    yield "nic0"
+    site.clear()
+    site.host.run("ip", "link", "del", "nic0")
+
+
+def test_a_container_starts_on_a_vlan_before_the_nic_below_is_up(site, nic):
+    """As docs/repair.md says of boot order: neither the VLAN nor its NIC is up yet."""
+    create(site, "office", "-o", f"parent={nic}.50", "--gateway", GATEWAY)
+    site.host.run("ip", "link", "set", nic, "down")
+    site.host.run("ip", "link", "del", f"{nic}.50")
+    site.run("c1", "office")
+
+    def state():
+        return site.in_container("c1", "cat", "/sys/class/net/eth0/operstate").strip()
+
+    assert state() == "lowerlayerdown"
+    (endpoint,) = site.service.on_record()["endpoints"]
+    assert endpoint["health"] == "pending", endpoint
+    site.host.run("ip", "link", "set", nic, "up")
+    wait_until(lambda: state() == "up", 10, state)
