@@ -130,6 +130,21 @@ def test_what_is_refused_as_not_part_of_this_version_is_what_the_docs_say():
     assert texts == ["--ipam-opt probe=on"]
 
 
+def test_what_the_readme_says_is_missing_is_missing_and_explained():
+    text = (ROOT / "README.md").read_text()
+    said = text.partition("It does **not** have:")[2].partition("\n## ")[0]
+    missing = re.search(r"the commands (.+)", said)[1]
+    assert not set(re.findall(r"`(\w+)`", missing)) & set(main.commands)
+    modes = (ROOT / "docs/modes.md").read_text()
+    explained = modes.partition("## What comes later")[2]
+    for word in (
+        "probe=on", "DHCP", "SLAAC", "firewall", "without `--ip`", "ifname", "accepts",
+        "doctor", "Swarm",
+    ):  # fmt: skip
+        assert word in said, word
+        assert word in explained, word
+
+
 def combinations():
     """Return the rows of the table of options that do not go together."""
     text = (ROOT / "docs/modes.md").read_text()
