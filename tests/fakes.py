@@ -7,21 +7,21 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from underlay.errors import KernelRefused
-from underlay.ipam.driver import Ipam
-from underlay.model import Address, Device, Interface, Setting, Standing
+from underlay.ipam.driver import IpamDriver
+from underlay.model import Device, HostEntry, IpAddress, IpInterface, SysctlBackup
 from underlay.model.objects import (
     HEEDED,
-    Chain,
-    Held,
+    BridgePort,
+    ForwardAccept,
     Link,
+    MovedEntry,
     Neighbour,
+    NftChain,
     Object,
-    Permit,
-    Port,
     Sysctl,
 )
 from underlay.model.steps import Amend, Create, Delete, Step
-from underlay.networks.driver import Engine
+from underlay.networks.driver import NetworkDriver
 from underlay.reconcile.announcer import Announcer
 from underlay.records import Records
 
@@ -42,7 +42,7 @@ class FakeKernel:
 
     def __init__(self, *devices: Device, default: str | None = "eth0") -> None:
         self.links: dict[str, Link] = {}
-        self.announced: list[tuple[str, str, frozenset[Address]]] = []
+        self.announced: list[tuple[str, str, frozenset[IpAddress]]] = []
         self.rooms: dict[str, dict[str, Link]] = {}
         self.others: dict[str, Object] = {}
         self.settings: dict[str, str] = {}
@@ -54,15 +54,15 @@ class FakeKernel:
         self.sandboxes: set[str] = set()
         self.lacks: set[str] = set()
         self.carrying: set[str] = set()
-        self.inside: dict[str, tuple[Address, ...]] = {}
+        self.inside: dict[str, tuple[IpAddress, ...]] = {}
         self.own: set[str] = set()
         self.answered: set[str] = set()
-        self.on_devices: dict[str, list[Standing]] = {}
+        self.on_devices: dict[str, list[HostEntry]] = {}
         self.silent: set[str] = set()
         self.wireless: set[str] = set()
         self.unusual: dict[tuple[str, str], tuple[str, ...]] = {}
         self.dropping: dict[tuple[str, int], str] = {}
-        self.here: dict[str, tuple[Interface, ...]] = {}
+        self.here: dict[str, tuple[IpInterface, ...]] = {}
         self.steps = 0
         self.refuse_at: int | None = None
         self.refuse_after: int | None = None
@@ -85,7 +85,7 @@ class FakeKernel:
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         seen = {
-            replace(link, peer=None, like=None, inherited=())
+            replace(link, peer=None, copy_from=None, initial_sysctls=())
             for name, link in self.links.items()
             if names is None or name in names
         }
@@ -93,18 +93,20 @@ class FakeKernel:
             o
             for o in self.others.values()
             if not getattr(o, "sandbox", "")
-            and not (isinstance(o, Port) and self._is_unplugged(o))
+            and not (isinstance(o, BridgePort) and self._is_unplugged(o))
             and (
-                (names is None and not isinstance(o, Permit))
-                or (isinstance(o, Port) and o.master in (names or ()))
+                (names is None and not isinstance(o, ForwardAccept))
+                or (isinstance(o, BridgePort) and o.master in (names or ()))
             )
         ]
         unmarked = {
-            o if isinstance(o, Port) else replace(o, owner=None) for o in others
+            o if isinstance(o, BridgePort) else replace(o, owner=None) for o in others
         }
         return frozenset(seen | unmarked)
 
-    def observe_inside(self, paths: Collection[str]) -> Mapping[str, frozenset[Object]]:
+    def observe_sandboxes(
+        self, paths: Collection[str]
+    ) -> Mapping[str, frozenset[Object]]:
         return {
             path: frozenset(
                 (
@@ -144,14 +146,14 @@ class FakeKernel:
             replace(s, value=self.settings.get(s.path, "0")) for s in settings
         )
 
-    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+    def forward_rules(self, wanted: Collection[ForwardAccept]) -> frozenset[Object]:
         del wanted  # Docker's chain is always there
-        found = {o for o in self.others.values() if isinstance(o, Permit)}
+        found = {o for o in self.others.values() if isinstance(o, ForwardAccept)}
         return frozenset(replace(o, owner=None) for o in found)
 
-    def needed(self, reason: str) -> list[Setting]:
+    def sysctls_for(self, reason: str) -> list[SysctlBackup]:
         path = f"net/{reason}"
-        return [Setting(reason, path, self.settings.get(path, "0"), "1")]
+        return [SysctlBackup(reason, path, self.settings.get(path, "0"), "1")]
 
     def apply(self, step: Step) -> None:
         self.steps += 1
@@ -177,14 +179,16 @@ class FakeKernel:
                 self._room(link)[seen.name] = replace(link, name=seen.name, mtu=size)
             case Delete(Link() as link):
                 self._delete(step, link)
-            case Create(Held() | Port()) | Amend(_, Held() | Port()):
+            case Create(MovedEntry() | BridgePort()) | Amend(
+                _, MovedEntry() | BridgePort()
+            ):
                 self._take_over(step)
-            case Create(other) | Amend(_, Chain() as other):
+            case Create(other) | Amend(_, NftChain() as other):
                 if other.device and not self._has_device(other):
                     why = f"no device {other.device} ({errno.errorcode[19]})"
                     raise KernelRefused(step=step, why=why, hint="")
                 self.others[other.key] = other
-            case Delete(Port() as port):
+            case Delete(BridgePort() as port):
                 self._unplug(port)
             case Delete(other):
                 self.others.pop(other.key, None)
@@ -209,19 +213,19 @@ class FakeKernel:
             if (link.mtu or 0) > under.mtu:
                 raise KernelRefused(step=step, why=errno.errorcode[22], hint="")
             link = replace(link, mtu=link.mtu or under.mtu)
-        if link.guarded:
+        if link.up_after_filters:
             link = replace(link, up=False)  # until its filters are there
         self._room(link)[link.name] = self._sized(link)
         if link.peer:
             self._room(link.peer)[link.peer.name] = self._sized(link.peer)
 
     def _sized(self, link: Link) -> Link:
-        model = self.device(link.like) if link.like else None
+        model = self.device(link.copy_from) if link.copy_from else None
         return replace(link, mtu=link.mtu or (model.mtu if model else None))
 
     def _check_base_up(self, step: Step, link: Link) -> None:
         base = self.device(link.parent) if link.parent else None
-        if link.kind == "vlan" and link.up and base and base.halt == "down":
+        if link.kind == "vlan" and link.up and base and base.link_fault == "down":
             why = f"Network is down ({errno.errorcode[100]})"
             raise KernelRefused(step=step, why=why, hint="")
 
@@ -247,53 +251,53 @@ class FakeKernel:
                 }
 
     def _take_over(self, step: Step) -> None:
-        if isinstance(step.object, Held):
+        if isinstance(step.object, MovedEntry):
             self._move(step, step.object)
         else:
             self._plug(step, step.object)
 
-    def _is_unplugged(self, port: Port) -> bool:
+    def _is_unplugged(self, port: BridgePort) -> bool:
         """Tell whether one of the two devices is gone, or was and is another one."""
         device = self.strangers.get(port.name)
         there = device and device.master == port.master
         return not (there and port.master in self.links)
 
-    def _unplug(self, port: Port) -> None:
+    def _unplug(self, port: BridgePort) -> None:
         self.others.pop(port.key, None)
         device = self.strangers[port.name]
         self.strangers[port.name] = replace(device, master="")
 
-    def _move(self, step: Step, held: Held) -> None:
+    def _move(self, step: Step, held: MovedEntry) -> None:
         if not self.device(held.device):
             why = f"no device {held.device} ({errno.errorcode[19]})"
             raise KernelRefused(step=step, why=why, hint="")
         for device in (held.apart, held.device):
             had = self.on_devices.setdefault(device, [])
-            had[:] = [s for s in had if s.words != held.standing.words]
-        self.on_devices[held.device].append(held.standing)
+            had[:] = [s for s in had if s.words != held.entry.words]
+        self.on_devices[held.device].append(held.entry)
 
-    def _plug(self, step: Step, port: Port) -> None:
+    def _plug(self, step: Step, port: BridgePort) -> None:
         if port.name not in self.strangers or port.master not in self.links:
             raise KernelRefused(step=step, why=errno.errorcode[19], hint="")
         self.others[port.key] = port
         device = self.strangers[port.name]
         self.strangers[port.name] = replace(device, master=port.master)
 
-    def standing(self, device: str) -> tuple[Standing, ...]:
+    def entries_on(self, device: str) -> tuple[HostEntry, ...]:
         return tuple(self.on_devices.get(device, ()))
 
-    def held(self, wanted: Collection[Held]) -> frozenset[Object]:
+    def locate_entries(self, wanted: Collection[MovedEntry]) -> frozenset[Object]:
         found = set()
         for h in wanted:
             for device in (h.apart, h.device):
-                if h.standing in self.standing(device):
+                if h.entry in self.entries_on(device):
                     found.add(replace(h, device=device))
                     break
         return frozenset(found)
 
-    def answering(
-        self, device: str, addresses: Collection[Address]
-    ) -> frozenset[Address]:
+    def probe(
+        self, device: str, addresses: Collection[IpAddress]
+    ) -> frozenset[IpAddress]:
         self.assert_may_wait()
         return frozenset(a for a in addresses if device not in self.silent)
 
@@ -301,10 +305,10 @@ class FakeKernel:
         self,
         sandbox: str,
         device: str,
-        addresses: Collection[Address],
-        gateways: Collection[Address],
+        addresses: Collection[IpAddress],
+        gateways: Collection[IpAddress],
         seconds: float,
-    ) -> frozenset[Address]:
+    ) -> frozenset[IpAddress]:
         self.assert_may_wait()
         there = self.rooms.get(sandbox, {}) if sandbox else self.strangers
         if device not in there:
@@ -318,7 +322,7 @@ class FakeKernel:
         heard = {g.version for g in gateways if str(g) in self.answered and seconds}
         return frozenset(a for a in told if a.version in heard)
 
-    def answered_by(self, device: str) -> frozenset[Address]:
+    def answered_by(self, device: str) -> frozenset[IpAddress]:
         entries = (o for o in self.others.values() if isinstance(o, Neighbour))
         return frozenset(o.address for o in entries if o.device == device)
 
@@ -328,10 +332,10 @@ class FakeKernel:
     def names_inside(self, sandbox: str) -> frozenset[str]:
         return frozenset(self.rooms.get(sandbox, {}))
 
-    def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
+    def sandbox_sysctls(self, sandbox: str, device: str) -> tuple[str, ...]:
         return self.unusual.get((sandbox, device), ())
 
-    def settings_of(self, device: str) -> tuple[str, ...]:
+    def device_sysctls(self, device: str) -> tuple[str, ...]:
         return () if device in self.strangers else ("ipv4/rp_filter=1",)
 
     def _delete(self, step: Step, link: Link) -> None:
@@ -388,8 +392,8 @@ class FakeKernel:
             flag=link.flag or "",
             vlan=link.vlan or 0,
             ours=True,
-            label=link.owner.vlan or link.owner.bridged if link.owner else "",
-            halt=under.halt if under else "",
+            label=link.owner.vlan or link.owner.takes_over if link.owner else "",
+            link_fault=under.link_fault if under else "",
         )
 
     def has_kind(self, kind: str) -> bool:
@@ -398,38 +402,40 @@ class FakeKernel:
     def default_device(self) -> str | None:
         return self.default
 
-    def drops_bridged(self, bridge: str, family: int) -> str:
+    def bridge_firewall_drops(self, bridge: str, family: int) -> str:
         self.assert_may_wait()
         return self.dropping.get((bridge, family), "")
 
-    def addresses_of(self, device: str) -> tuple[Interface, ...]:
+    def addresses_of(self, device: str) -> tuple[IpInterface, ...]:
         found = self.here if not device else {device: self.here.get(device, ())}
         return tuple(a for addresses in found.values() for a in addresses)
 
-    def is_answered(self, address: Address) -> bool:
+    def is_in_use(self, address: IpAddress) -> bool:
         self.assert_may_wait()
         return str(address) in self.answered
 
-    def is_own(self, address: Address) -> bool:
+    def is_own(self, address: IpAddress) -> bool:
         return str(address) in self.own
 
-    def inward(self) -> frozenset[str]:
+    def container_bridges(self) -> frozenset[str]:
         ports = {d.master for d in self.strangers.values() if d.kind != "veth"}
         outer = ports | {self.default}
         bridges = {d.name for d in self.strangers.values() if d.kind == "bridge"}
         return frozenset(bridges - outer)
 
-    def carries(self, device: str) -> bool:
+    def has_dependents(self, device: str) -> bool:
         return device in self.carrying
 
-    def elsewhere(self, besides: Collection[str]) -> dict[str, tuple[Address, ...]]:
+    def addresses_in_other_namespaces(
+        self, besides: Collection[str]
+    ) -> dict[str, tuple[IpAddress, ...]]:
         del besides
         return self.inside
 
     def boot(self) -> str:
         return self.booted
 
-    def sandbox_lives(self, path: str) -> bool:
+    def sandbox_exists(self, path: str) -> bool:
         return path in self.sandboxes
 
     def calm(self) -> None:
@@ -440,9 +446,9 @@ class FakeKernel:
 
 def _as_shown(link: Link) -> Link:
     """Return a link in a sandbox as it is seen."""
-    set_there = (*link.settings, *link.inherited)
+    set_there = (*link.sysctls, *link.initial_sysctls)
     kept = tuple(s for s in set_there if s.startswith(HEEDED))
-    return replace(link, settings=kept, like=None, inherited=())
+    return replace(link, sysctls=kept, copy_from=None, initial_sysctls=())
 
 
 class Clock:
@@ -460,12 +466,14 @@ def engine_on(
     kernel: FakeKernel,
     clock: Clock | None = None,
     boot: Clock | None = None,
-) -> Engine:
+) -> NetworkDriver:
     """An engine; durations go by another clock than what is shown, if that is given."""
     clock = clock or Clock()
     boot = boot or clock
     kernel.is_locked = records._database._lock._is_owned
-    return Engine(records, kernel, "machine-1", clock, Announcer(kernel, boot), boot)
+    return NetworkDriver(
+        records, kernel, "machine-1", clock, Announcer(kernel, boot), boot
+    )
 
 
 def ipam_on(
@@ -473,9 +481,11 @@ def ipam_on(
     clock: Clock | None = None,
     kernel: FakeKernel | None = None,
     boot: Clock | None = None,
-) -> Ipam:
+) -> IpamDriver:
     kernel = kernel or FakeKernel()
     engine = engine_on(records, kernel, clock, boot)
     clock = clock or Clock()
     own = kernel.is_own
-    return Ipam(records, clock, engine.reap, own, engine.living, boot or clock)
+    return IpamDriver(
+        records, clock, engine.remove_dead_endpoint, own, engine.living, boot or clock
+    )

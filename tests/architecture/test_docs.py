@@ -14,7 +14,7 @@ from tests.lab.roots import ENGINES
 from underlay.cli import tables
 from underlay.cli.commands import main
 from underlay.errors import NotYet, UnderlayError
-from underlay.model import Network, Segment
+from underlay.model import Network, Subnet
 from underlay.modes import child_device, mode_of
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +156,7 @@ def combinations():
 def test_options_that_do_not_go_together_are_refused_as_documented(words, identity):
     given = re.findall(r"`([^`]+)`", words)
     options = dict(word.split("=") for word in given if not word.startswith("--"))
-    subnet = Segment(ip_network("10.5.0.0/24"), ip_address("10.5.0.1"), pooled=True)
+    subnet = Subnet(ip_network("10.5.0.0/24"), ip_address("10.5.0.1"), pooled=True)
     network = Network("n" * 64, options, "--internal" in given, (subnet,))
     with pytest.raises(UnderlayError) as refused:
         mode_of(options).check(network)

@@ -55,7 +55,7 @@ def reach(endpoint: Endpoint) -> list[int]:
 def take_link(endpoint: Endpoint) -> None:
     """Delete the device of the sandbox this thread is in."""
     del endpoint
-    raw.ask(_DELLINK, 0, _IFINFO.pack(0, 0, links.index_of("eth0"), 0, 0))
+    raw.request(_DELLINK, 0, _IFINFO.pack(0, 0, links.index_of("eth0"), 0, 0))
 
 
 def take_address(endpoint: Endpoint) -> None:
@@ -103,7 +103,7 @@ def _once(victim: Endpoint, what: str) -> float:
 
     if what == "a host route":
         return _until_back(lambda: take_host_route(victim), lambda: way(address))
-    return namespaces.inside(Path(victim.sandbox), inside)
+    return namespaces.run_in(Path(victim.sandbox), inside)
 
 
 def _until_back(harm: Callable[[], None], look: Callable[[], object]) -> float:
@@ -133,7 +133,7 @@ def recover(stage: Stage, service: Served, away: float) -> float:
     stage.give_parent()
     began = time.monotonic()
     while waiting:
-        back = namespaces.through(list(waiting), lambda: [way(to)[0] for to in FAR])
+        back = namespaces.run_in_each(list(waiting), lambda: [way(to)[0] for to in FAR])
         for path, ways in back.items():
             if all(ways):
                 del waiting[path]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tests.bench.memory import high_water
 from tests.bench.tables import Series
-from underlay.kernel.linux import Netlink
-from underlay.networks.driver import Engine
+from underlay.kernel.linux import LinuxKernel
+from underlay.networks.driver import NetworkDriver
 from underlay.reconcile.scheduling import MANY
 from underlay.records import Records
 
@@ -39,11 +39,11 @@ def idle_with_memory(folder: Path, size: int) -> tuple[Series, float]:
 
 def _measure(folder: Path, size: int) -> Series:
     records = Records(folder / "state" / "underlay.db")
-    engine = Engine(records, Netlink(), "bench", time.time)
+    engine = NetworkDriver(records, LinuxKernel(), "bench", time.time)
 
     def spent() -> float:
         began = time.process_time()
-        engine.passes.go_round({""}, time.time(), lambda _: None)
+        engine.passes.run_pass({""}, time.time(), lambda _: None)
         return (time.process_time() - began) * 1000
 
     found = [spent()]

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.bench.post import post
 from tests.docker.conftest import Site, make_site
 from tests.lab.net import Lan
-from underlay.model import Endpoint, Tenure
+from underlay.model import Endpoint, Lease
 from underlay.records import Records
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ class Crowd:
         self.site.service.stop()
         records = Records(self.site.host.dir / "state" / "underlay.db")
         try:
-            with records.writing():
+            with records.transaction():
                 self._fill(records)
         finally:
             records.close()
@@ -61,8 +61,8 @@ class Crowd:
             address, now = records.addresses.next_free(claim), time.time()
             assert address
             records.addresses.take(pool.id, address)
-            records.addresses.begin(
-                Tenure(
+            records.addresses.start(
+                Lease(
                     0, address, "endpoint", pool.id, claim.id, network.id, identity,
                     mac, since=now,
                 )

@@ -22,10 +22,10 @@ from tests.bench.memory import alone, pss
 from tests.bench.stage import PARENT, Stage, isolate
 from tests.bench.tables import Aim, Series, say, spread, table, tell
 from tests.lab import net
-from underlay.ipam.driver import Ipam
-from underlay.kernel.linux import Netlink
-from underlay.model import Endpoint, Network, Segment
-from underlay.networks.driver import Engine
+from underlay.ipam.driver import IpamDriver
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Endpoint, Network, Subnet
+from underlay.networks.driver import NetworkDriver
 from underlay.records import Records
 
 SIZES = 10, 100, 1_000, 10_000
@@ -89,13 +89,15 @@ def _routed(folder: Path) -> Series:
     net.ip(*PARENT)
     (folder / "state").mkdir()
     records = Records(folder / "state" / "underlay.db")
-    engine = Engine(records, kernel := Netlink(), "bench", time.time)
-    ipam = Ipam(records, time.time, engine.reap, kernel.is_own, engine.living)
+    engine = NetworkDriver(records, kernel := LinuxKernel(), "bench", time.time)
+    ipam = IpamDriver(
+        records, time.time, engine.remove_dead_endpoint, kernel.is_own, engine.living
+    )
     claim = ipam.request_pool(str(POOL), "", {}, POOL.version).id
     ipam.request_gateway(claim, "10.80.0.1")
-    segments = (Segment(POOL, ip_address("10.80.0.1"), pooled=True),)
-    engine.create_network(Network("n1", {"mode": "routed"}, segments=segments))
-    with records.writing():
+    segments = (Subnet(POOL, ip_address("10.80.0.1"), pooled=True),)
+    engine.create_network(Network("n1", {"mode": "routed"}, subnets=segments))
+    with records.transaction():
         for number in range(ROUTED):
             place = IPv4Interface(POOL[256 + number])
             mac = f"02:00:00:01:{number >> 8:02x}:{number & 255:02x}"

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from tests.bench.tables import Aim, Series, ratio, say, spread, table, tell
 from tests.lab import net
-from underlay.ipam.driver import Ipam
-from underlay.kernel.linux import Netlink
-from underlay.model import Endpoint, Network, Segment
-from underlay.networks.driver import Engine
+from underlay.ipam.driver import IpamDriver
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Endpoint, Network, Subnet
+from underlay.networks.driver import NetworkDriver
 from underlay.records import Records
 
 FOUR, SIX = ip_network("10.64.0.0/16"), ip_network("fd64::/64")
@@ -58,19 +58,21 @@ def _in_namespace(count: int) -> list[Aim]:
 
 
 def _measure(path: Path, count: int) -> list[Aim]:
-    records, kernel = Records(path), Netlink()
-    engine = Engine(records, kernel, "bench", time.time)
-    ipam = Ipam(records, time.time, engine.reap, kernel.is_own, engine.living)
+    records, kernel = Records(path), LinuxKernel()
+    engine = NetworkDriver(records, kernel, "bench", time.time)
+    ipam = IpamDriver(
+        records, time.time, engine.remove_dead_endpoint, kernel.is_own, engine.living
+    )
     claims = [
         ipam.request_pool(str(pool), "", {}, pool.version).id for pool in (FOUR, SIX)
     ]
     for claim, gateway in zip(claims, GATEWAYS, strict=True):
         ipam.request_gateway(claim, gateway)
     segments = tuple(
-        Segment(pool, ip_address(gateway), pooled=True)
+        Subnet(pool, ip_address(gateway), pooled=True)
         for pool, gateway in zip((FOUR, SIX), GATEWAYS, strict=True)
     )
-    engine.create_network(Network("n1", {"mode": "routed"}, segments=segments))
+    engine.create_network(Network("n1", {"mode": "routed"}, subnets=segments))
 
     def attach(number: int) -> None:
         four, six = (ipam.request_address(claim, "", "").ip for claim in claims)
@@ -110,7 +112,7 @@ def _measure(path: Path, count: int) -> list[Aim]:
     ]  # fmt: skip
 
 
-def _passes(engine: Engine) -> tuple[Series, Series]:
+def _passes(engine: NetworkDriver) -> tuple[Series, Series]:
     """Return wall and processor time of passes that find nothing to do."""
     walls: Series = []
     spent: Series = []

@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from underlay.cli.commands import main
-from underlay.reconcile.reconciler import Passes
+from underlay.reconcile.reconciler import Reconciler
 
 
 def wire_up(file: Path) -> None:
     """Have every pass of the service noted in a file."""
-    go_round = Passes.go_round
+    run_pass = Reconciler.run_pass
 
     def note() -> None:
         with file.open("a") as noted:
             noted.write(f"{time.monotonic()} {time.process_time()}\n")
 
-    def noted(self: Passes, *about: Any) -> float | None:
+    def noted(self: Reconciler, *about: Any) -> float | None:
         note()
         try:
-            return go_round(self, *about)
+            return run_pass(self, *about)
         finally:
             note()
 
-    Passes.go_round = noted  # type: ignore[method-assign]
+    Reconciler.run_pass = noted  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ from typing import Any
 from tests.lab import net
 from tests.lab.service import Service, wait_until
 from underlay.kernel import ip
-from underlay.kernel.linux import Netlink
-from underlay.model import Endpoint, Inside, Network, Segment
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Endpoint, LearnedState, Network, Subnet
 from underlay.model.objects import Link
-from underlay.networks.driver import Engine
-from underlay.planning.desired import of_endpoint
+from underlay.networks.driver import NetworkDriver
+from underlay.planning.desired import endpoint_objects
 from underlay.records import Records
 
 NEWNET, NEWNS = 0x40000000, 0x20000
@@ -59,19 +59,17 @@ class Stage:
         self.size = 0
         (folder / "state").mkdir()
         net.ip(*PARENT)
-        segments = tuple(
-            Segment(pool, pool.network_address + 1) for pool in (FOUR, SIX)
-        )
+        segments = tuple(Subnet(pool, pool.network_address + 1) for pool in (FOUR, SIX))
         with self._engine() as (engine, _):
             engine.create_network(
-                Network(NETWORK, {"parent": "eth0"}, segments=segments)
+                Network(NETWORK, {"parent": "eth0"}, subnets=segments)
             )
 
     @contextmanager
-    def _engine(self) -> Iterator[tuple[Engine, Records]]:
+    def _engine(self) -> Iterator[tuple[NetworkDriver, Records]]:
         records = Records(self.folder / "state" / "underlay.db")
         try:
-            yield Engine(records, Netlink(), "bench", time.time), records
+            yield NetworkDriver(records, LinuxKernel(), "bench", time.time), records
         finally:
             records.close()
 
@@ -85,7 +83,7 @@ class Stage:
             IPv6Interface((six, SIX.prefixlen)),
             mac=f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}",
             sandbox=f"/run/netns/{number:012x}",
-            inside=Inside("eth0", 1500, (4, 6)),
+            learned=LearnedState("eth0", 1500, (4, 6)),
             created=time.time() - OLD_SECONDS,
         )
 
@@ -103,18 +101,20 @@ class Stage:
             subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
         self.size = size
         with self._engine() as (engine, records):
-            with records.writing():
+            with records.transaction():
                 for endpoint in new:
                     records.networks.add_endpoint(endpoint)
                     records.networks.join(endpoint.id, endpoint.sandbox)
-                    records.networks.settle(endpoint)
+                    records.networks.save_learned(endpoint)
             self._build(engine, records, new)
 
-    def _build(self, engine: Engine, records: Records, new: list[Endpoint]) -> None:
+    def _build(
+        self, engine: NetworkDriver, records: Records, new: list[Endpoint]
+    ) -> None:
         network = records.networks.get(NETWORK)
-        if network and network.here:  # what they share is there
+        if network and network.host_addresses:  # what they share is there
             for endpoint in new:
-                for o in of_endpoint(network, endpoint).objects:
+                for o in endpoint_objects(network, endpoint).objects:
                     if o.owner and o.owner.endpoint and not isinstance(o, Link):
                         ip.create(o)  # type: ignore[arg-type]
         engine.reconcile()

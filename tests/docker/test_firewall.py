@@ -11,8 +11,8 @@ from tests.fakes import engine_on
 from tests.kernel.conftest import namespace  # noqa: F401 - a fixture
 from tests.lab import net
 from underlay.kernel import iptables
-from underlay.kernel.linux import Netlink
-from underlay.model.objects import FORWARDED, Permit
+from underlay.kernel.linux import LinuxKernel
+from underlay.model.objects import FORWARDED, ForwardAccept
 from underlay.model.steps import Create, Delete
 from underlay.records import Records
 
@@ -24,27 +24,27 @@ FORMER = ("-i ul-+", "-o ul-+")
 @pytest.mark.parametrize("own", [True, False])
 def test_frames_that_iptables_would_drop_are_known_before_they_are(own):
     setting = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-    kernel = Netlink()
+    kernel = LinuxKernel()
     net.ip("link add br0 type bridge")
     shell("iptables -P FORWARD DROP")
     shell(f"echo 0 > {setting}")
-    assert kernel.drops_bridged("br0", 4) == ""
+    assert kernel.bridge_firewall_drops("br0", 4) == ""
     of_its_own = "ip link set br0 type bridge nf_call_iptables 1"
     shell(of_its_own if own else f"echo 1 > {setting}")
-    assert "policy of its FORWARD is DROP" in kernel.drops_bridged("br0", 4)
-    assert kernel.drops_bridged("br0", 6) == ""
+    assert "policy of its FORWARD is DROP" in kernel.bridge_firewall_drops("br0", 4)
+    assert kernel.bridge_firewall_drops("br0", 6) == ""
     for way in (
         "-A FORWARD -i br0 -o br0 -j ACCEPT",
         "-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT",
         "-A FORWARD -j ACCEPT",
     ):
         shell(f"iptables {way}")
-        assert kernel.drops_bridged("br0", 4) == ""
+        assert kernel.bridge_firewall_drops("br0", 4) == ""
         shell(f"iptables {way.replace('-A', '-D', 1)}")
     shell("iptables -A FORWARD -i br01 -o br01 -j ACCEPT")
-    assert kernel.drops_bridged("br0", 4) != ""
+    assert kernel.bridge_firewall_drops("br0", 4) != ""
     shell("iptables -N DOCKER-USER")
-    assert kernel.drops_bridged("br0", 4) == ""
+    assert kernel.bridge_firewall_drops("br0", 4) == ""
 
 
 @pytest.mark.usefixtures("namespace")
@@ -60,12 +60,12 @@ def test_rules_that_a_dead_process_left_in_docker_s_chain_are_deleted(
     before = shown(tool)
     for match in FORWARDED:
         for _ in range(2):
-            Netlink().apply(Create(Permit(4, match)))
+            LinuxKernel().apply(Create(ForwardAccept(4, match)))
     assert ways(tool) == [
         "-s 10.9.9.9/32 -j DROP", f"-o {BRIDGE} {FORWARDED[0]}", *FORWARDED,
         "-j RETURN",
     ]  # fmt: skip
-    engine = engine_on(Records(tmp_path / "underlay.db"), Netlink())
+    engine = engine_on(Records(tmp_path / "underlay.db"), LinuxKernel())
     assert engine.reconcile() == []
     assert shown(tool) == before
     assert engine.preview() == ()
@@ -88,25 +88,27 @@ def test_what_is_let_pass_is_told_by_what_it_is_not_by_its_name(tmp_path, back_e
         verdict = "RETURN" if "docker0" in rule else "ACCEPT"
         marked = f"-m comment --comment underlay: -j {verdict}"
         shell(f"{tool} -A DOCKER-USER {rule} {marked}")
-    kernel, wanted = Netlink(), {Permit(4, match) for match in FORWARDED}
+    kernel, wanted = LinuxKernel(), {ForwardAccept(4, match) for match in FORWARDED}
     # What let pass until now is not taken away before its successor is there.
-    assert kernel.permits(wanted) == frozenset()
+    assert kernel.forward_rules(wanted) == frozenset()
     for permit in wanted:
         kernel.apply(Create(permit))
-    assert kernel.permits(wanted) == wanted | {Permit(4, match) for match in FORMER}
+    assert kernel.forward_rules(wanted) == wanted | {
+        ForwardAccept(4, match) for match in FORMER
+    }
     for match in FORMER:
-        kernel.apply(Delete(Permit(4, match)))
+        kernel.apply(Delete(ForwardAccept(4, match)))
     assert set(ways(tool)) == {f"-o {BRIDGE} {FORWARDED[0]}", *FORWARDED}
     # The first bridge turns out to lead out, another one comes.
     net.ip("link add later type bridge", f"link set nic master {BRIDGE}")
-    assert kernel.permits(wanted) == {Permit(4, FORWARDED[1])}
-    kernel.apply(Create(Permit(4, FORWARDED[0])))
-    assert kernel.permits(wanted) == wanted
+    assert kernel.forward_rules(wanted) == {ForwardAccept(4, FORWARDED[1])}
+    kernel.apply(Create(ForwardAccept(4, FORWARDED[0])))
+    assert kernel.forward_rules(wanted) == wanted
     shields = [f"-o {name} {FORWARDED[0]}" for name in ("lan0", "later")]
     found = ways(tool)
     assert set(found) == {*shields, *FORWARDED}
     assert all(found.index(x) < found.index(FORWARDED[0]) for x in shields)
-    engine = engine_on(Records(tmp_path / "underlay.db"), Netlink())
+    engine = engine_on(Records(tmp_path / "underlay.db"), LinuxKernel())
     assert engine.reconcile() == []
     assert ways(tool) == []
     engine.records.close()
@@ -117,13 +119,13 @@ def test_a_group_that_the_administrator_gave_a_name_is_known_still(monkeypatch):
     """iptables shows that name, and so the rule as another one."""
     listed = iptables._run
     shell("iptables -N DOCKER-USER")
-    kernel, wanted = Netlink(), {Permit(4, match) for match in FORWARDED}
+    kernel, wanted = LinuxKernel(), {ForwardAccept(4, match) for match in FORWARDED}
     monkeypatch.setattr(
         iptables, "_run", lambda *w, **g: listed(*w, **g).replace("0x756c", "routed")
     )
     for permit in (*wanted, *wanted):
         kernel.apply(Create(permit))
-    assert kernel.permits(wanted) == wanted
+    assert kernel.forward_rules(wanted) == wanted
     assert len(ways("iptables")) == len(wanted)
 
 
@@ -139,7 +141,7 @@ def test_a_table_that_somebody_locks_is_not_one_without_docker_s_chain(
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(TimeoutError, match="xtables lock"):
-            list(iptables.permits({Permit(4, FORWARDED[0])}))
+            list(iptables.permits({ForwardAccept(4, FORWARDED[0])}))
 
 
 def ways(tool):

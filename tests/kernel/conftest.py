@@ -10,7 +10,7 @@ import pytest
 from tests.apart import apart, own_namespace
 from tests.fakes import FakeKernel
 from tests.lab import net
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 
 __all__ = ["apart"]
 
@@ -41,4 +41,4 @@ def kernel(request):
     if request.param == "fake":
         return FakeKernel()
     request.getfixturevalue("namespace")
-    return Netlink()
+    return LinuxKernel()

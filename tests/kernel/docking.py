@@ -16,7 +16,7 @@ from tests.lab import net
 from tests.lab.dock import Dock
 from tests.lab.service import wait_until
 from underlay.kernel import namespaces
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 
 
 class Place(Dock):
@@ -66,7 +66,7 @@ class Room(Place):
         shown = re.sub(volatile, "", shown, flags=re.MULTILINE)
         lines = (" ".join(line.split()) for line in shown.splitlines())
         return sorted(
-            (*lines, *namespaces.inside(Path(self.path), lambda: list(_routes())))
+            (*lines, *namespaces.run_in(Path(self.path), lambda: list(_routes())))
         )
 
     def has(self, words):
@@ -108,7 +108,7 @@ def reached(address, path="/proc/thread-self/ns/net"):
             return False
         return True
 
-    return namespaces.inside(Path(path), look)
+    return namespaces.run_in(Path(path), look)
 
 
 class Wire:
@@ -157,7 +157,7 @@ class Wire:
 
     @property
     def mac(self):
-        return Netlink().device(self.name).mac
+        return LinuxKernel().device(self.name).mac
 
     def assert_reaches(self, endpoint):
         """The router reaches a container, and so does the host where it has a way."""

@@ -16,9 +16,9 @@ from tests.lab.service import wait_until
 from underlay.kernel import announce as announcing
 from underlay.kernel.announce import announce, what_is_answered
 from underlay.kernel.ip import create
-from underlay.kernel.linux import Netlink
-from underlay.kernel.namespaces import inside
-from underlay.model import Endpoint, Inside
+from underlay.kernel.linux import LinuxKernel
+from underlay.kernel.namespaces import run_in
+from underlay.model import Endpoint, LearnedState
 from underlay.model.objects import Neighbour
 from underlay.reconcile.announcer import ALWAYS, PAUSES_SECONDS, Announcer
 
@@ -78,7 +78,7 @@ def test_a_neighbour_that_knows_nobody_still_knows_nobody(neighbour):
 
 def test_a_device_in_another_namespace_is_announced_from_inside_it(neighbour):
     ip("neigh", "replace", str(FOUR), "lladdr", WRONG, "dev", "eth0", "nud", "stale")
-    inside(net.NETNS / neighbour.netns, lambda: announce("wire0", [FOUR]))
+    run_in(net.NETNS / neighbour.netns, lambda: announce("wire0", [FOUR]))
     wait_until(lambda: THEIRS in ip("neigh", "show", str(FOUR)), 2)
 
 
@@ -88,7 +88,7 @@ def frames_of(neighbour, count, tell):
     def listening():
         return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
 
-    with inside(net.NETNS / neighbour.netns, listening) as wire:
+    with run_in(net.NETNS / neighbour.netns, listening) as wire:
         wire.bind(("wire0", ETH_P_ALL))
         wire.settimeout(5)
         tell()
@@ -170,7 +170,7 @@ def test_an_answer_to_somebody_else_confirms_nothing(neighbour):
         s.bind(("wire0", 0))
         return s
 
-    with inside(net.NETNS / neighbour.netns, speak) as wire:
+    with run_in(net.NETNS / neighbour.netns, speak) as wire:
         done = threading.Event()
 
         def lie():
@@ -212,7 +212,7 @@ class Told:
 
     def __init__(self, neighbour, gateways):
         self.now, self.neighbour = 1000.0, neighbour
-        self.announcer = Announcer(Netlink(), lambda: self.now)
+        self.announcer = Announcer(LinuxKernel(), lambda: self.now)
         path = str(net.NETNS / neighbour.netns)
         web = Endpoint(
             "e1",
@@ -220,9 +220,9 @@ class Told:
             IPv4Interface("10.0.0.1/24"),
             IPv6Interface("fd00::1/64"),
             sandbox=path,
-            inside=Inside("wire0", 1500),
+            learned=LearnedState("wire0", 1500),
         )
-        self.announcer.tell(web, gateways=gateways)
+        self.announcer.schedule(web, gateways=gateways)
 
     def frames(self, pauses=(0.0, *PAUSES_SECONDS)):
         """Return how many replies and advertisements came, pause by pause."""
@@ -231,7 +231,7 @@ class Told:
             self.now += pause
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
                 wire.bind(("eth0", ETH_P_ALL))
-                self.announcer.send()
+                self.announcer.send_due()
                 counts.append(self.count(wire))
         return counts
 
@@ -271,8 +271,8 @@ def test_nothing_is_announced_for_who_has_left(neighbour):
     neighbour.run("ip", "addr", "del", "10.0.0.1/24", "dev", "wire0")
     assert told.frames([1.0]) == [(0, 1)]
     neighbour.run("ip", "link", "del", "wire0")
-    told.announcer.send()
+    told.announcer.send_due()
     neighbour.close()
     told.now += 2.0
-    told.announcer.send()
+    told.announcer.send_due()
     assert told.announcer._numbers == {}

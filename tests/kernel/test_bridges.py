@@ -10,13 +10,13 @@ import pytest
 from tests.fakes import Clock
 from tests.kernel.conftest import ip
 from tests.lab import net
-from underlay.kernel.linux import Netlink
-from underlay.model import Endpoint, Network, Segment
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Owner
-from underlay.networks.driver import Engine
+from underlay.networks.driver import NetworkDriver
 
 pytestmark = pytest.mark.usefixtures("namespace")
-ON = Network("n1", {"bridge": "br0"}, False, (Segment(ip_network("10.0.0.0/24")),))
+ON = Network("n1", {"bridge": "br0"}, False, (Subnet(ip_network("10.0.0.0/24")),))
 
 
 def fact(device, name):
@@ -29,7 +29,9 @@ def identity(device="br0"):
 
 @pytest.fixture
 def engine(records):
-    return Engine(records, Netlink(), "machine-1", Clock(), monotonic=Clock())
+    return NetworkDriver(
+        records, LinuxKernel(), "machine-1", Clock(), monotonic=Clock()
+    )
 
 
 @pytest.mark.parametrize("port", ["eth0 mtu 9000", "eth0 mtu 1400", ""])
@@ -101,7 +103,7 @@ def test_bridges_of_containers_are_told_from_those_that_lead_out_by_what_is_in_t
         "addr add 10.0.9.1/24 dev way",
         "route add default via 10.0.9.254",
     )
-    assert Netlink().inward() == {"shop", "vms"}
-    paths = {s.path.split("/")[3] for s in Netlink().needed("forwarding/6")}
+    assert LinuxKernel().container_bridges() == {"shop", "vms"}
+    paths = {s.path.split("/")[3] for s in LinuxKernel().sysctls_for("forwarding/6")}
     assert {"br-lan", "way"} <= paths
     assert not {"shop", "vms"} & paths

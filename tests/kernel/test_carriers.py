@@ -8,7 +8,7 @@ from tests.kernel.docking import Place
 from tests.lab import net
 from underlay.kernel import dependents as carriers
 from underlay.kernel import links
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Owner
 
 pytestmark = pytest.mark.usefixtures("namespace")
@@ -41,11 +41,11 @@ def test_a_device_on_another_namespace_s_device_of_that_index_is_no_hindrance(
     base, places
 ):
     stand(*places)
-    assert not carriers.bear_elsewhere(base)
+    assert not carriers.has_dependents_elsewhere(base)
     net.ip("link add link base0 name child0 type macvlan")
-    assert not carriers.bear_elsewhere(base)
+    assert not carriers.has_dependents_elsewhere(base)
     net.ip(f"link set child0 netns {places[1].netns}")
-    assert carriers.bear_elsewhere(base)
+    assert carriers.has_dependents_elsewhere(base)
 
 
 def test_one_that_stands_on_a_device_beside_it_is_none_of_ours_at_its_place(base):
@@ -57,6 +57,6 @@ def test_one_that_stands_on_a_device_beside_it_is_none_of_ours_at_its_place(base
             "link add link low0 name up0 type macvlan",
             f"link set up0 alias {mark}",
         )
-        (seen,) = Netlink().observe_inside({place.path})[place.path]
+        (seen,) = LinuxKernel().observe_sandboxes({place.path})[place.path]
         assert seen.parent is None
         assert base.index == INDEX

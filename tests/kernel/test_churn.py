@@ -29,13 +29,13 @@ from tests.lab.dock import Dock
 from tests.lab.service import wait_until
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.errors import AddressTaken, PoolExhausted
-from underlay.ipam.driver import Ipam
+from underlay.ipam.driver import IpamDriver
 from underlay.kernel.clock import since_boot
-from underlay.kernel.linux import Netlink
-from underlay.model import Endpoint, Network, Segment
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.docker import DockerNetwork, DockerView
 from underlay.model.objects import Owner
-from underlay.networks.driver import Engine
+from underlay.networks.driver import NetworkDriver
 from underlay.reconcile.announcer import Announcer
 from underlay.records import Records
 
@@ -144,11 +144,11 @@ class Crowd:
     def __init__(self, kernel, records, make_room):
         self.records, self.kernel, self.make_room = records, kernel, make_room
         announcer = Announcer(kernel, since_boot)
-        self.engine = Engine(records, kernel, "machine-1", time.time, announcer)
-        self.ipam = Ipam(
+        self.engine = NetworkDriver(records, kernel, "machine-1", time.time, announcer)
+        self.ipam = IpamDriver(
             records,
             time.time,
-            self.engine.reap,
+            self.engine.remove_dead_endpoint,
             kernel.is_own,
             self.engine.living,
         )
@@ -166,8 +166,8 @@ class Crowd:
         gateway = ip_address("10.1.0.1" if name == "lan" else "10.2.0.1")
         claim = self.ipam.request_pool(str(subnet), "", {}, 4)
         self.ipam.request_gateway(claim.id, str(gateway))
-        segment = Segment(subnet, gateway, pooled=True)
-        self.engine.create_network(Network(name, OPTIONS[name], segments=(segment,)))
+        segment = Subnet(subnet, gateway, pooled=True)
+        self.engine.create_network(Network(name, OPTIONS[name], subnets=(segment,)))
         return claim
 
     @contextmanager
@@ -198,14 +198,14 @@ class Crowd:
             self.stopping.wait(0.02)
 
     def _pass(self):
-        self.engine.passes.go_round(None, time.time(), lambda _: None)
+        self.engine.passes.run_pass(None, time.time(), lambda _: None)
 
     def _clean_up(self):
-        self.cleanup.heed(self.truth.view())
+        self.cleanup.run(self.truth.view())
 
     def _check(self):
         """Compare the living with the records: each has its address, and alone."""
-        with self.records.writing(durable=False), self.truth.lock:
+        with self.records.transaction(durable=False), self.truth.lock:
             for address, identity in self.truth.settled.items():
                 segment = next(
                     n for n, s in SUBNETS.items() if address in ip_network(s)
@@ -300,7 +300,7 @@ class Crowd:
         ]
         links = [o.device for o in self.kernel.observe() if o.device]
         endpoints = [e.id for e in self.records.networks.endpoints()]
-        return addresses + links + endpoints + self.records.notes.troubles()
+        return addresses + links + endpoints + self.records.notes.failures()
 
     def assert_clean(self, seconds=20.0):
         end = time.monotonic() + seconds
@@ -394,7 +394,7 @@ def test_hundreds_do_so_on_a_real_kernel(crowded, seed):
         rooms.append(Dock(f"{tag}-{secrets.token_hex(4)}"))
         return rooms[-1]
 
-    crowd = Crowd(Netlink(), crowded, make_room)
+    crowd = Crowd(LinuxKernel(), crowded, make_room)
     try:
         with crowd.watched():
             crowd.churn(100, 4, f"{seed}-first")

@@ -13,7 +13,7 @@ from underlay.errors import KernelRefused
 from underlay.model.objects import Link, Owner
 from underlay.model.steps import Create, Delete
 from underlay.modes.child_device import QUIET
-from underlay.planning.desired import Wanted
+from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
 
 OWNER = Owner("n1", "e1")
@@ -21,7 +21,7 @@ CHILD = Link(OWNER.device, "macvlan", OWNER, parent="eth0", flavour="bridge")
 OTHER = Owner("n1", "e2")
 SHARED = Link(OWNER.device, "ipvlan", OWNER, parent="eth0", flavour="l2", flag="bridge")
 TAGS = Owner(shared="eth0.50"), Owner(shared="eth0.50.7")
-VLAN = Link("", "vlan", None, up=True, settings=QUIET)
+VLAN = Link("", "vlan", None, up=True, sysctls=QUIET)
 STACK = (
     replace(VLAN, name=TAGS[0].device, owner=TAGS[0], parent="eth0", vlan=50),
     replace(VLAN, name=TAGS[1].device, owner=TAGS[1], parent=TAGS[0].device, vlan=7),
@@ -29,7 +29,7 @@ STACK = (
 
 
 def bring_about(kernel, *objects):
-    wanted = Wanted(objects)
+    wanted = DesiredState(objects)
     for step in plan(wanted, kernel.observe()):
         kernel.apply(step)
     assert plan(wanted, kernel.observe()) == ()
@@ -113,7 +113,7 @@ def test_a_vlan_is_not_deleted_under_what_stands_on_it(kernel):
 @pytest.mark.needs("dummy")
 def test_a_dummy_carries_children_and_is_up(kernel):
     owner = Owner("n1")
-    dummy = Link(owner.device, "dummy", owner, mtu=9000, up=True, settings=QUIET)
+    dummy = Link(owner.device, "dummy", owner, mtu=9000, up=True, sysctls=QUIET)
     seen = bring_about(kernel, dummy, replace(CHILD, parent=dummy.name))
     assert (seen[owner].mtu, seen[owner].up) == (9000, True)
     assert seen[OWNER].parent == dummy.name

@@ -18,7 +18,7 @@ from underlay.kernel import ip as routing
 from underlay.kernel import links, namespaces, neighbours
 from underlay.kernel import probe as asking
 from underlay.kernel import rtnetlink as raw
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Address, Link, Neighbour, Owner, Route
 from underlay.model.steps import Create
 
@@ -33,7 +33,7 @@ def room(namespace):
     """A sandbox with a device of ours, and with another one."""
     del namespace
     found = net.Namespace(f"ulcr{secrets.token_hex(3)}", "")
-    Netlink().apply(Create(born(found.netns)))
+    LinuxKernel().apply(Create(born(found.netns)))
     inside(
         found.netns,
         "link set lo up",
@@ -76,7 +76,7 @@ def inside(room, *lines):
 
 
 def look(room):
-    return Netlink().observe_inside({path(room)})[path(room)]
+    return LinuxKernel().observe_sandboxes({path(room)})[path(room)]
 
 
 def remembered():
@@ -173,7 +173,7 @@ def test_a_route_by_a_next_hop_of_the_other_family_has_it(room):
     again = Route(default.destination, "eth0", sandbox=path(room), via=default.via)
     assert "via inet6 fd00::1" in str(Create(again))
     inside(room, "route del 0.0.0.0/0")
-    Netlink().apply(Create(again))
+    LinuxKernel().apply(Create(again))
     assert look(room) >= ways
 
 
@@ -198,7 +198,7 @@ def test_a_host_with_thousands_of_routes_and_neighbours_is_read_as_one_without(c
         Neighbour(ip_address("10.64.0.8"), "eth0"),
         pool,
     ]
-    kernel = Netlink()
+    kernel = LinuxKernel()
     for thing in things:
         kernel.apply(Create(thing))
     forget()
@@ -240,7 +240,7 @@ def test_what_stands_on_a_device_is_told_with_its_ways():
     ]
     run("route", "add", "10.7.0.0/16", *hops)
     run("route", "add", "10.8.0.0/16", "via", "10.1.0.1")
-    found = {s.words: s.why for s in standing.on("eth0")}
+    found = {s.words: s.obstacle for s in standing.on("eth0")}
     assert found["10.0.0.2/24"] == ""
     assert "several ways" in found["10.7.0.0/16 metric 0 table 254"]
     assert not any(words.startswith("10.8.") for words in found)
@@ -265,9 +265,9 @@ def test_a_namespace_that_never_had_a_route_is_seen(bare):
     (seen,) = look(bare)
     assert (seen.owner, seen.parent) == (OWNER, "eth0")
     place = Path(path(bare))
-    assert namespaces.inside(place, routing.default_device_index) is None
-    assert namespaces.inside(place, lambda: list(routing.routes({}))) == []
-    assert namespaces.inside(place, lambda: standing.on("lo")) == []
+    assert namespaces.run_in(place, routing.default_device_index) is None
+    assert namespaces.run_in(place, lambda: list(routing.routes({}))) == []
+    assert namespaces.run_in(place, lambda: standing.on("lo")) == []
 
 
 def test_a_device_that_is_gone_has_no_addresses():

@@ -18,7 +18,7 @@ from tests.services.networks.test_host_parts import (
     network,
     parts,
 )
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint
 from underlay.model.objects import Owner
 from underlay.modes import host_access as shim
@@ -143,7 +143,7 @@ def host(request, tmp_path):
     for device in ("eth0", "wire0"):
         sh(f"ip link set {device} addrgenmode none")
         sh(f"ip -6 addr flush dev {device} scope link")
-    engine, ipam = parts(tmp_path / "underlay.db", Netlink())
+    engine, ipam = parts(tmp_path / "underlay.db", LinuxKernel())
     pools = [ipam.request_pool(subnet, "", {}, f).id for subnet, f in SUBNETS]
     for pool, gateway in zip(pools, ("10.0.0.1", "fd00::1"), strict=True):
         ipam.request_gateway(pool, gateway)

@@ -23,13 +23,13 @@ from tests.services.networks.test_host_parts import (
     parts,
 )
 from underlay.kernel import iptables, nftables
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model import Network
-from underlay.model.objects import FORWARDED, Chain, Link, Owner, Permit
+from underlay.model.objects import FORWARDED, ForwardAccept, Link, NftChain, Owner
 from underlay.model.steps import Amend, Create
 from underlay.modes import host_access as shim
 from underlay.modes import masquerade
-from underlay.planning.desired import Wanted
+from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
 
 pytestmark = pytest.mark.needs("nftables")
@@ -45,7 +45,9 @@ def chains():
     owner = Owner(shared="shim/eth0")
     return [
         *shim.filters(owner),
-        *masquerade.through(Network("n1", here=HERE, inward=("docker0",)), owner),
+        *masquerade.through(
+            Network("n1", host_addresses=HERE, container_bridges=("docker0",)), owner
+        ),
         *masquerade.objects(network("n1", **ROUTED)),
     ]
 
@@ -53,20 +55,20 @@ def chains():
 @pytest.mark.usefixtures("namespace")
 def test_a_service_started_again_beside_its_table_finds_nftables_still():
     nft("add", "table", "netdev", "underlay")
-    assert Netlink().can_filter
+    assert LinuxKernel().can_filter
 
 
 @pytest.mark.usefixtures("namespace")
 def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
-    kernel = Netlink()
+    kernel = LinuxKernel()
     nft("add", "table", "ip", "theirs")
     theirs = nft("list", "ruleset")
     device = Owner(shared="shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
     wanted = chains()
     bring_about(kernel, *wanted)
-    assert Netlink().can_filter, "a service that is started again finds it out anew"
-    seen = {o.key: o.marks for o in kernel.observe() if isinstance(o, Chain)}
+    assert LinuxKernel().can_filter, "a service that is started again finds it out anew"
+    seen = {o.key: o.marks for o in kernel.observe() if isinstance(o, NftChain)}
     assert seen == {o.key: o.marks for o in wanted}
     assert all(len(o.rules) == len(set(o.marks)) for o in wanted)
     bring_about(kernel)
@@ -75,7 +77,7 @@ def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
 
 @pytest.mark.usefixtures("namespace")
 def test_programs_that_hang_do_not_hide_the_rest_of_the_host(monkeypatch):
-    kernel = Netlink()
+    kernel = LinuxKernel()
     device = Owner(shared="shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
     wanted = chains()
@@ -90,18 +92,18 @@ def test_programs_that_hang_do_not_hide_the_rest_of_the_host(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(nftables, "_run", hang)
         patched.setattr(iptables, "_run", hang)
-        seen = kernel.observe() | kernel.permits({Permit(4, FORWARDED[0])})
+        seen = kernel.observe() | kernel.forward_rules({ForwardAccept(4, FORWARDED[0])})
         assert {o.name for o in seen if isinstance(o, Link)} == {device}
         # As far as is known, all is as it was, and as it should be.
-        assert plan(Wanted((*wanted, Permit(4, FORWARDED[0]))), seen) == ()
+        assert plan(DesiredState((*wanted, ForwardAccept(4, FORWARDED[0]))), seen) == ()
     # And are asked again.
     nft("flush", "ruleset")
-    assert not any(isinstance(o, Chain) for o in kernel.observe())
+    assert not any(isinstance(o, NftChain) for o in kernel.observe())
 
 
 @pytest.mark.usefixtures("namespace")
 def test_chains_without_marks_on_their_rules_are_replaced_once():
-    kernel = Netlink()
+    kernel = LinuxKernel()
     device = Owner(shared="shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
     wanted = chains()
@@ -109,12 +111,12 @@ def test_chains_without_marks_on_their_rules_are_replaced_once():
     unmarked = re.sub(r" comment \S+", "", nft("list", "ruleset"))
     nft("flush", "ruleset")
     subprocess.run(["nft", "-f", "-"], input=unmarked, text=True, check=True)
-    steps = plan(Wanted(tuple(wanted)), kernel.observe())
+    steps = plan(DesiredState(tuple(wanted)), kernel.observe())
     # Whose they are is not told by anything; where ours are wanted, they are replaced.
     assert {(type(s), s.object) for s in steps} == {(Create, o) for o in wanted}
     nft("add", "rule", "netdev", "underlay", f"egress-{device}", "accept", "comment",
         '"underlay:0123456789abcdef"')  # fmt: skip
-    steps = plan(Wanted(tuple(wanted)), Netlink().observe())
+    steps = plan(DesiredState(tuple(wanted)), LinuxKernel().observe())
     said = next(str(s) for s in steps if isinstance(s, Amend))
     assert said == (
         f"nft delete chain netdev underlay egress-{device}; nft add chain netdev"
@@ -130,7 +132,7 @@ def test_chains_without_marks_on_their_rules_are_replaced_once():
 def test_an_nft_that_hangs_holds_up_nobody_else(tmp_path, monkeypatch, act):
     """It has 3 s for each filter of a shim; the records are free meanwhile."""
     ip("address", "add", "10.0.0.9/24", "dev", "eth0")
-    engine, ipam = parts(tmp_path / "underlay.db", Netlink())
+    engine, ipam = parts(tmp_path / "underlay.db", LinuxKernel())
     verbs = life(engine, ipam, MACVLAN)
     for verb in verbs[: 1 if act == "start" else 2]:
         verb()
@@ -142,7 +144,7 @@ def test_an_nft_that_hangs_holds_up_nobody_else(tmp_path, monkeypatch, act):
     path.write_text(f"#!/bin/sh\ntouch {hangs}\nexec sleep 600\n")
     path.chmod(0o755)
     # Of a pass, the look has a patience of its own.
-    seen = Netlink().observe() if act == "pass" else frozenset()
+    seen = LinuxKernel().observe() if act == "pass" else frozenset()
     monkeypatch.setattr(engine.kernel, "_observe_all", lambda: seen)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     acts = {"start": verbs[1], "end": verbs[4], "pass": engine.reconcile}
@@ -151,7 +153,7 @@ def test_an_nft_that_hangs_holds_up_nobody_else(tmp_path, monkeypatch, act):
         while not hangs.exists():
             time.sleep(0.01)
         began = time.monotonic()
-        with engine.records.writing():
+        with engine.records.transaction():
             pass
         waited = time.monotonic() - began
         assert not done.done()
@@ -163,7 +165,7 @@ def test_an_nft_that_hangs_holds_up_nobody_else(tmp_path, monkeypatch, act):
     engine.delete_network("n1")
 
 
-class Dying(Netlink):
+class Dying(LinuxKernel):
     """A process that dies before, or after, its n-th step."""
 
     def __init__(self, step, *, after):
@@ -187,8 +189,8 @@ def everything():
         ip("-6", "route", "show", "table", "all"),
         ip("neigh", "show", "proxy"),
         ip("-6", "neigh", "show", "proxy"),
-        str([(s.path, s.before) for s in Netlink().needed("forwarding/6")]),
-        str([(s.path, s.before) for s in Netlink().needed("forwarding/4")]),
+        str([(s.path, s.before) for s in LinuxKernel().sysctls_for("forwarding/6")]),
+        str([(s.path, s.before) for s in LinuxKernel().sysctls_for("forwarding/4")]),
     ]
     return "\n".join(shown)
 
@@ -209,7 +211,7 @@ def test_death_at_any_step_on_a_real_kernel_is_mended_by_a_pass(
         step += 1
         path = tmp_path / f"{step}.db"
         done = ended(path, Dying(step, after=after), options)
-        engine, _ = parts(path, Netlink())
+        engine, _ = parts(path, LinuxKernel())
         assert engine.reconcile() == []
         assert engine.preview() == ()
         for known in engine.records.networks.all():

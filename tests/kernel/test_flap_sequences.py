@@ -24,11 +24,11 @@ import pytest
 from tests.fakes import Clock
 from tests.kernel.conftest import ip
 from tests.lab.dock import Dock
-from underlay.ipam.driver import Ipam
-from underlay.kernel.linux import Netlink
-from underlay.model import Endpoint, Network, Segment
+from underlay.ipam.driver import IpamDriver
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Owner
-from underlay.networks.driver import Engine
+from underlay.networks.driver import NetworkDriver
 from underlay.records import Records
 
 SEQUENCES, BATCHES = int(os.environ.get("UNDERLAY_FLAPS", "60")), 10
@@ -85,13 +85,15 @@ class World:
     def __init__(self, path):
         self.clock = Clock()
         self.records = Records(path)
-        kernel = Netlink()
+        kernel = LinuxKernel()
         clock = self.clock
-        self.engine = Engine(self.records, kernel, "machine-1", clock, monotonic=clock)
-        self.ipam = Ipam(
+        self.engine = NetworkDriver(
+            self.records, kernel, "machine-1", clock, monotonic=clock
+        )
+        self.ipam = IpamDriver(
             self.records,
             self.clock,
-            self.engine.reap,
+            self.engine.remove_dead_endpoint,
             kernel.is_own,
             self.engine.living,
             self.clock,
@@ -133,8 +135,8 @@ class World:
             claim = self.ipam.request_pool(subnet, "", {}, family)
             self.ipam.request_gateway(claim.id, str(gateway))
             claims.append(claim.id)
-            segments.append(Segment(ip_network(subnet), gateway, pooled=True))
-        self.engine.create_network(Network(name, options, segments=tuple(segments)))
+            segments.append(Subnet(ip_network(subnet), gateway, pooled=True))
+        self.engine.create_network(Network(name, options, subnets=tuple(segments)))
         return claims
 
     def _container(self, dock, device, network, default):
@@ -157,7 +159,7 @@ class World:
     def go_round(self, seconds):
         self.clock.now += seconds
         passes = self.engine.passes
-        passes.go_round(None, self.clock.now, lambda _: None)
+        passes.run_pass(None, self.clock.now, lambda _: None)
 
     def pause(self, dice):
         """Have some time go by, with a pass of either kind at its end, or none."""

@@ -14,12 +14,12 @@ from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.services.networks.test_host_parts import ROUTED, life, parts
 from underlay.kernel import iptables, nftables
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model import FAMILIES
-from underlay.model.objects import GOT, SENT, Permit
+from underlay.model.objects import GOT, SENT, ForwardAccept
 from underlay.model.steps import Amend, Create, Delete
 from underlay.networks.forwarding import chain, is_door
-from underlay.planning.desired import Wanted
+from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"
@@ -30,17 +30,17 @@ PEERS = {"a": ("10.1.0.2", "fd01::2"), "b": ("10.2.0.2", "fd02::2")}
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_chain_is_known_again_and_follows_the_bridges_that_others_have(family):
-    kernel = Netlink()
+    kernel = LinuxKernel()
     few = chain(family, (), {"br0"})
     many = chain(family, {"docker0", "shop", 'a"b'}, {"docker0", "shop", "br0"})
     kernel.apply(Create(few))
-    assert plan(Wanted((few,)), kernel.observe()) == ()
-    (step,) = plan(Wanted((many,)), kernel.observe())
+    assert plan(DesiredState((few,)), kernel.observe()) == ()
+    (step,) = plan(DesiredState((many,)), kernel.observe())
     assert isinstance(step, Amend)
     kernel.apply(step)
-    assert plan(Wanted((many,)), Netlink().observe()) == ()
+    assert plan(DesiredState((many,)), LinuxKernel().observe()) == ()
     kernel.apply(Delete(many))
-    assert not any(is_door(o) for o in Netlink().observe())
+    assert not any(is_door(o) for o in LinuxKernel().observe())
 
 
 @pytest.mark.needs("nftables")
@@ -50,7 +50,10 @@ def test_a_rule_that_goes_by_itself_meanwhile_is_no_error(family, monkeypatch):
     """A verb and a pass may be at it at once."""
     tool = "iptables" if family == 4 else "ip6tables"
     subprocess.run([tool, "-N", "DOCKER-USER"], check=True)
-    rules, change = [Permit(family, match) for match in (SENT, GOT)], iptables._change
+    rules, change = (
+        [ForwardAccept(family, match) for match in (SENT, GOT)],
+        iptables._change,
+    )
     for rule in rules:
         iptables.create(rule)
 
@@ -125,7 +128,7 @@ def reaches(tag, address):
 def test_strangers_reach_each_other_only_where_the_host_routed_before(
     tmp_path, strangers
 ):
-    engine, ipam = parts(tmp_path / "underlay.db", Netlink())
+    engine, ipam = parts(tmp_path / "underlay.db", LinuxKernel())
     create, start, *_ = life(engine, ipam, {"mode": "routed"})
     create()
     start()
@@ -139,7 +142,7 @@ def test_strangers_reach_each_other_only_where_the_host_routed_before(
     for path in FORWARDING:
         with open(path, "w") as file:  # noqa: PTH123
             file.write("1")
-    engine, ipam = parts(tmp_path / "other.db", Netlink())
+    engine, ipam = parts(tmp_path / "other.db", LinuxKernel())
     create, start, *_ = life(engine, ipam, {"mode": "routed"})
     create()
     start()
@@ -164,7 +167,7 @@ def test_an_iptables_that_hangs_costs_a_start_its_time_once_and_others_none(
         path.write_text("#!/bin/sh\nexec sleep 600\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{hanging}:{os.environ['PATH']}")
-    engine, ipam = parts(tmp_path / "underlay.db", Netlink())
+    engine, ipam = parts(tmp_path / "underlay.db", LinuxKernel())
     create, start, *_ = life(engine, ipam, ROUTED)
     create()
     began = time.monotonic()
@@ -177,9 +180,9 @@ def test_an_iptables_that_hangs_costs_a_start_its_time_once_and_others_none(
 
 @pytest.mark.usefixtures("namespace")
 def test_each_network_namespace_is_a_boot_of_its_own():
-    kernel = Netlink()
+    kernel = LinuxKernel()
     here = kernel.boot()
-    assert here == Netlink().boot() != ""
+    assert here == LinuxKernel().boot() != ""
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-c",
          "from underlay.kernel.netlink import Netlink; print(Netlink().boot())"],

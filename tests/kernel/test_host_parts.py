@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernel.conftest import ip
 from underlay.errors import KernelRefused
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import (
     HOST_METRIC,
     Address,
@@ -23,7 +23,7 @@ from underlay.model.objects import (
 from underlay.model.steps import Amend, Create, Delete
 from underlay.modes import host_access as shim
 from underlay.modes import routed
-from underlay.planning.desired import Wanted
+from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
 
 OWNER = Owner("n1", "e1")
@@ -34,7 +34,7 @@ PAIR = Link(
     mtu=1400,
     up=True,
     peer=Link(OWNER.device, "veth", OWNER, mac="02:00:00:00:00:07", mtu=1400),
-    settings=("net/ipv4/conf/*/rp_filter=2", "net/ipv6/conf/*/accept_dad=0"),
+    sysctls=("net/ipv4/conf/*/rp_filter=2", "net/ipv6/conf/*/accept_dad=0"),
 )
 ACCESS = Owner(shared="shim/eth0")
 SHIM = Link(ACCESS.device, "macvlan", ACCESS, "eth0", "bridge", up=True)
@@ -49,9 +49,9 @@ def routes(table=254):
 
 
 def bring_about(kernel, *objects):
-    for step in plan(Wanted(objects), kernel.observe()):
+    for step in plan(DesiredState(objects), kernel.observe()):
         kernel.apply(step)
-    assert plan(Wanted(objects), kernel.observe()) == ()
+    assert plan(DesiredState(objects), kernel.observe()) == ()
 
 
 def test_a_pair_is_made_whole_with_its_settings_and_its_marks(kernel):
@@ -66,9 +66,9 @@ def test_a_pair_is_made_whole_with_its_settings_and_its_marks(kernel):
 
 @pytest.mark.usefixtures("namespace")
 def test_settings_of_a_link_are_those_asked_for():
-    kernel = Netlink()
+    kernel = LinuxKernel()
     kernel.apply(Create(PAIR))
-    paths = [s.replace("*", PAIR.name).split("=") for s in PAIR.settings]
+    paths = [s.replace("*", PAIR.name).split("=") for s in PAIR.sysctls]
     asked = {Sysctl(path, value) for path, value in paths}
     assert kernel.sysctls(asked) == asked
 
@@ -80,20 +80,22 @@ def written(path, device):
 @pytest.mark.parametrize("setting", [*routed.HOST_END, *shim.SETTINGS[:-2]])
 @pytest.mark.usefixtures("namespace")
 def test_a_setting_of_a_link_that_somebody_changes_is_set_again_alone(setting):
-    kernel = Netlink()
+    kernel = LinuxKernel()
     settings = tuple({*routed.HOST_END, setting})
-    pair = replace(PAIR, settings=settings, inherited=("net/ipv4/conf/*/arp_ignore=1",))
+    pair = replace(
+        PAIR, sysctls=settings, initial_sysctls=("net/ipv4/conf/*/arp_ignore=1",)
+    )
     bring_about(kernel, pair)
     path, value = setting.split("=")
     for changed in (path, "net/ipv4/conf/*/arp_ignore"):
         other = "0" if written(changed, PAIR.name) != "0" else "1"
         kernel.apply(Create(Sysctl(changed.replace("*", PAIR.name), other)))
-    (step,) = plan(Wanted((pair,)), kernel.observe())
+    (step,) = plan(DesiredState((pair,)), kernel.observe())
     words = f"{path}={value}".replace("*", PAIR.name).replace("/", ".")
     assert str(step) == f"sysctl -w {words}"
-    assert [str(s) for s in plan(Wanted((pair,)), kernel.observe([PAIR.name]))] == [
-        str(step)
-    ]
+    assert [
+        str(s) for s in plan(DesiredState((pair,)), kernel.observe([PAIR.name]))
+    ] == [str(step)]
     bring_about(kernel, pair)
     assert written(path, PAIR.name) == value
     assert written("net/ipv4/conf/*/arp_ignore", PAIR.name) == "0"
@@ -102,7 +104,7 @@ def test_a_setting_of_a_link_that_somebody_changes_is_set_again_alone(setting):
 @pytest.mark.usefixtures("namespace")
 def test_settings_that_the_kernel_does_not_have_are_not_missed():
     # Too small for IPv6, so there is none on it.
-    bring_about(Netlink(), replace(PAIR, mtu=1200, settings=routed.HOST_END))
+    bring_about(LinuxKernel(), replace(PAIR, mtu=1200, sysctls=routed.HOST_END))
     assert not Path(f"/proc/sys/net/ipv6/conf/{PAIR.name}").exists()
 
 
@@ -130,7 +132,7 @@ def test_routes_addresses_and_neighbours_come_and_go(kernel, table):
 
 @pytest.mark.usefixtures("namespace")
 def test_a_route_with_a_source_that_changes_is_made_again():
-    kernel = Netlink()
+    kernel = LinuxKernel()
     for address in ("10.0.0.9/24", "10.0.0.8/24"):
         ip("address", "add", address, "dev", "eth0")
     route = Route(ip_network("10.64.0.7"), PAIR.name, source=ip_address("10.0.0.9"))
@@ -142,7 +144,7 @@ def test_a_route_with_a_source_that_changes_is_made_again():
 @pytest.mark.parametrize("family", ["-4", "-6"])
 @pytest.mark.usefixtures("namespace")
 def test_what_others_have_in_the_place_is_refused_and_nothing_of_theirs_is_ours(family):
-    kernel = Netlink()
+    kernel = LinuxKernel()
     kernel.apply(Create(PAIR))
     there = routes()[family == "-6"]
     words = (str(there.destination), "dev", "eth0", "metric", str(there.metric))
@@ -159,7 +161,7 @@ def test_what_others_have_in_the_place_is_refused_and_nothing_of_theirs_is_ours(
 
 @pytest.mark.usefixtures("namespace")
 def test_settings_are_read_and_written_and_those_of_no_device_left_out():
-    kernel = Netlink()
+    kernel = LinuxKernel()
     path = "net/ipv4/conf/eth0/rp_filter"
     asked = [Sysctl(path, "2"), Sysctl("net/ipv4/conf/gone0/rp_filter", "2")]
     (seen,) = kernel.sysctls(asked)
@@ -169,20 +171,22 @@ def test_settings_are_read_and_written_and_those_of_no_device_left_out():
 
 @pytest.mark.usefixtures("namespace")
 def test_a_host_that_hears_routers_still_does_when_it_forwards():
-    kernel = Netlink()
-    found = {s.path: (s.before, s.value) for s in kernel.needed("forwarding/6")}
+    kernel = LinuxKernel()
+    found = {s.path: (s.before, s.value) for s in kernel.sysctls_for("forwarding/6")}
     assert found["net/ipv6/conf/eth0/accept_ra"] == ("1", "2")
     assert list(found)[-1] == "net/ipv6/conf/all/forwarding"
-    assert [s.turn for s in kernel.needed("forwarding/6")] == list(range(len(found)))
+    assert [s.write_order for s in kernel.sysctls_for("forwarding/6")] == list(
+        range(len(found))
+    )
 
 
 @pytest.mark.parametrize(("everywhere", "here"), [("1", "0"), ("0", "1"), ("0", "0")])
 @pytest.mark.usefixtures("namespace")
 def test_only_a_strict_return_path_is_loosened(everywhere, here):
-    kernel = Netlink()
+    kernel = LinuxKernel()
     for name, value in (("all", everywhere), ("eth0", here)):
         path = f"net/ipv4/conf/{name}/rp_filter"
         kernel.apply(Create(Sysctl(path, value)))
-    found = [(s.path, s.before, s.value) for s in kernel.needed("loose/eth0/4")]
+    found = [(s.path, s.before, s.value) for s in kernel.sysctls_for("loose/eth0/4")]
     strict = "1" in (everywhere, here)
     assert found == [("net/ipv4/conf/eth0/rp_filter", here, "2")] * strict

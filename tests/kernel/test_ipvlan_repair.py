@@ -15,8 +15,8 @@ from tests.kernel.docking import Room, Wire, calm, without
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.errors import NoParent
-from underlay.kernel.linux import Netlink
-from underlay.model import Endpoint, Network, Segment
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Owner
 
 pytestmark = pytest.mark.needs("ipvlan")
@@ -25,12 +25,12 @@ OPTIONS = {"parent": "eth0", "mode": "ipvlan", "host_access": "on"}
 L2 = Network(
     "n1", OPTIONS, False,
     (
-        Segment(ip_network("10.0.0.0/24"), ip_address("10.0.0.1")),
-        Segment(ip_network("fd00::/64"), ip_address("fd00::1")),
+        Subnet(ip_network("10.0.0.0/24"), ip_address("10.0.0.1")),
+        Subnet(ip_network("fd00::/64"), ip_address("fd00::1")),
     ),
 )  # fmt: skip
 L3 = replace(
-    L2, segments=(Segment(ip_network("10.81.0.0/24")), Segment(ip_network("fd81::/64")))
+    L2, subnets=(Subnet(ip_network("10.81.0.0/24")), Subnet(ip_network("fd81::/64")))
 )
 WEB2 = Endpoint("e1", "n1", ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64"))
 WEB3 = Endpoint("e1", "n1", ip_interface("10.81.0.5/24"), ip_interface("fd81::5/64"))
@@ -50,7 +50,7 @@ def wire(request):
 @pytest.fixture
 def engine(records, request):
     request.getfixturevalue("wire")
-    return engine_on(records, Netlink(), Clock())
+    return engine_on(records, LinuxKernel(), Clock())
 
 
 @pytest.fixture
@@ -135,12 +135,12 @@ def test_neighbours_hear_of_every_new_mac_of_the_parent(engine, wire, room):
         stale = f"lladdr {had} dev wire0 nud stale"
         wire.far.ip(*(f"neigh replace {a.ip} {stale}" for a in web.addresses))
         calm(engine)
-        engine.passes.announcer.send()
+        engine.passes.announcer.send_due()
         shown = ("neigh", "show", "dev", "wire0")
         wait_until(lambda: wire.far.show(*shown).count(mac) >= 2, 3)
         wire.assert_reaches(web)
 
-    engine.passes.announcer.send()
+    engine.passes.announcer.send_due()
     had = wire.mac
     net.ip(f"link set eth0 address {NEW}")
     assert_told(NEW, had)
@@ -171,13 +171,13 @@ def test_children_of_others_are_never_switched(engine, wire, room):
     wire.plug()
     net.ip("link add link eth0 name theirs type ipvlan mode l3 private")
     assert len(engine.reconcile()) == 1
-    theirs = Netlink().device("theirs")
+    theirs = LinuxKernel().device("theirs")
     assert (theirs.flavour, theirs.flag) == ("l3", "private")
-    (trouble,) = engine.records.notes.troubles()
+    (trouble,) = engine.records.notes.failures()
     assert "theirs" in trouble.text
     net.ip("link del theirs")
     calm(engine)
-    assert engine.records.notes.troubles() == []
+    assert engine.records.notes.failures() == []
     wait_until(lambda: without(room.face(), wire.mac) == before, 5, room.face)
     assert room.has("ipvlan mode l2 bridge")
     wire.here = ()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.kernel.conftest import ip
 from tests.kinds import WORDS, has, left_out, need
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 
 KINDS = [pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in WORDS]
 
@@ -18,14 +18,14 @@ KINDS = [pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in WORDS]
 def test_a_kind_that_is_said_to_be_there_is_there(kind):
     ip("link", "add", *WORDS[kind].replace("link p", "link eth0").split())
     assert ip("link", "show", "x")
-    assert Netlink().has_kind(kind)
+    assert LinuxKernel().has_kind(kind)
 
 
 @pytest.mark.usefixtures("namespace")
 def test_a_kind_that_is_not_there_is_a_skip_unless_it_must_be_there(monkeypatch):
     monkeypatch.setitem(WORDS, "nosuch", "name x type nosuch")
     assert not has("nosuch")
-    assert not Netlink().has_kind("nosuch")
+    assert not LinuxKernel().has_kind("nosuch")
     with pytest.raises(pytest.skip.Exception, match="this kernel has no nosuch"):
         need("nosuch")
     monkeypatch.setenv("UNDERLAY_MUST_HAVE", "macvlan,nosuch")

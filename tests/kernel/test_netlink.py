@@ -21,7 +21,7 @@ from tests.services.networks.test_driver import LAN, WEB
 from underlay.errors import KernelRefused
 from underlay.kernel import link_creation as births
 from underlay.kernel import links
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import UNFINISHED_GROUP, Owner
 from underlay.model.steps import Create, Delete
 
@@ -33,7 +33,7 @@ def test_what_carries_no_mark_is_neither_seen_nor_touched(records):
     ip("link", "add", "link", "eth0", "name", "theirs", "type", "macvlan")
     ip("link", "set", "theirs", "alias", "underlaid: no mark")
     before = ip("-d", "link")
-    kernel = Netlink()
+    kernel = LinuxKernel()
     assert kernel.observe() == frozenset()
     engine = engine_on(records, kernel)
     assert engine.reconcile() == []
@@ -44,21 +44,24 @@ def test_what_carries_no_mark_is_neither_seen_nor_touched(records):
 
 
 def test_a_device_says_why_nothing_passes_it():
-    kernel = Netlink()
+    kernel = LinuxKernel()
     ip("link", "add", "br9", "type", "bridge")
     ip("link", "set", "br9", "up")
-    assert (kernel.device("eth0").halt, kernel.device("br9").halt) == ("", "")
+    assert (kernel.device("eth0").link_fault, kernel.device("br9").link_fault) == (
+        "",
+        "",
+    )
     ip("link", "set", "wire0", "down")
-    wait_until(lambda: kernel.device("eth0").halt == "no carrier", 5)
+    wait_until(lambda: kernel.device("eth0").link_fault == "no carrier", 5)
     ip("link", "set", "eth0", "down")
-    assert kernel.device("eth0").halt == "down"
+    assert kernel.device("eth0").link_fault == "down"
 
 
 def test_a_stranger_under_our_name_is_refused_and_left_alone():
     ip("link", "add", "link", "eth0", "name", OWNER.device, "type", "macvlan")
     with pytest.raises(KernelRefused, match="File exists"):
-        Netlink().apply(Create(CHILD))
-    Netlink().apply(Delete(CHILD))
+        LinuxKernel().apply(Create(CHILD))
+    LinuxKernel().apply(Delete(CHILD))
     assert OWNER.device in ip("-br", "link")
 
 
@@ -67,7 +70,7 @@ def test_a_link_that_died_before_its_mark_was_set_is_removed(records):
         "link", "add", "link", "eth0", "name", "ul-0123456789ab", "group",
         str(UNFINISHED_GROUP), "type", "macvlan",
     )  # fmt: skip
-    engine = engine_on(records, Netlink())
+    engine = engine_on(records, LinuxKernel())
     assert [str(s) for s in engine.preview()] == ["ip link del ul-0123456789ab"]
     assert engine.reconcile() == []
     assert "ul-0123456789ab" not in ip("-br", "link")
@@ -82,25 +85,25 @@ def test_a_death_before_the_mark_is_set_leaves_a_link_that_is_known_as_ours(
     records, monkeypatch
 ):
     with monkeypatch.context() as patched:
-        patched.setattr(births, "alter", die_before_the_mark)
+        patched.setattr(births, "change_link", die_before_the_mark)
         with pytest.raises(KeyboardInterrupt):
-            Netlink().apply(Create(CHILD))
-    (seen,) = Netlink().observe()
+            LinuxKernel().apply(Create(CHILD))
+    (seen,) = LinuxKernel().observe()
     assert seen.owner is None
-    assert engine_on(records, Netlink()).reconcile() == []
-    assert Netlink().observe() == frozenset()
+    assert engine_on(records, LinuxKernel()).reconcile() == []
+    assert LinuxKernel().observe() == frozenset()
 
 
 def test_a_stranger_in_our_group_is_left_alone(records):
     group = str(UNFINISHED_GROUP)
     ip("link", "set", "eth0", "group", group)
     ip("link", "add", "link", "eth0", "name", "m1", "group", group, "type", "macvlan")
-    assert engine_on(records, Netlink()).reconcile() == []
+    assert engine_on(records, LinuxKernel()).reconcile() == []
     assert "m1" in ip("-br", "link")
 
 
 def test_a_finished_link_is_in_no_group_and_carries_its_owner():
-    Netlink().apply(Create(CHILD))
+    LinuxKernel().apply(Create(CHILD))
     shown = ip("-d", "link", "show", OWNER.device)
     assert f"alias {OWNER.mark}" in shown
     assert "group default" in shown
@@ -108,8 +111,8 @@ def test_a_finished_link_is_in_no_group_and_carries_its_owner():
 
 
 def test_a_passthru_child_has_the_mac_of_its_parent(records):
-    mac = Netlink().device("eth0").mac
-    engine = engine_on(records, Netlink())
+    mac = LinuxKernel().device("eth0").mac
+    engine = engine_on(records, LinuxKernel())
     whole = {"parent": "eth0", "macvlan_mode": "passthru"}
     engine.create_network(LAN.__class__("n1", whole))
     assert engine.create_endpoint(WEB).mac == mac
@@ -118,15 +121,15 @@ def test_a_passthru_child_has_the_mac_of_its_parent(records):
     another = "02:00:00:00:00:99"
     ip("link", "set", "eth0", "address", another)
     assert engine.reconcile() == []
-    assert Netlink().device("eth0").mac == another
+    assert LinuxKernel().device("eth0").mac == another
     engine.delete_network("n1")
-    assert Netlink().device("eth0").mac == another
+    assert LinuxKernel().device("eth0").mac == another
 
 
 def test_a_mac_that_a_sibling_has_is_refused_in_the_kernel_s_words():
     with pytest.raises(KernelRefused, match="mtu 9000 type macvlan"):
-        Netlink().apply(Create(CHILD.__class__(**_fields(CHILD), mtu=9000)))
-    assert Netlink().observe() == frozenset()
+        LinuxKernel().apply(Create(CHILD.__class__(**_fields(CHILD), mtu=9000)))
+    assert LinuxKernel().observe() == frozenset()
 
 
 def _fields(link):
@@ -136,23 +139,23 @@ def _fields(link):
 def test_a_parent_that_is_gone_is_named():
     ip("link", "del", "eth0")
     with pytest.raises(KernelRefused, match="no device eth0"):
-        Netlink().apply(Create(CHILD))
+        LinuxKernel().apply(Create(CHILD))
 
 
 def test_the_default_route_with_the_best_metric_names_the_device():
-    assert Netlink().default_device() is None
+    assert LinuxKernel().default_device() is None
     ip("addr", "add", "10.0.0.2/24", "dev", "eth0")
     ip("addr", "add", "10.1.0.2/24", "dev", "wire0")
     ip("route", "add", "default", "via", "10.1.0.1", "metric", "200")
-    assert Netlink().default_device() == "wire0"
+    assert LinuxKernel().default_device() == "wire0"
     ip("route", "add", "default", "via", "10.0.0.1", "metric", "100")
-    assert Netlink().default_device() == "eth0"
+    assert LinuxKernel().default_device() == "eth0"
 
 
 def test_an_ipv6_default_route_counts_where_there_is_no_other():
     ip("addr", "add", "fd00::2/64", "dev", "eth0", "nodad")
     ip("route", "add", "default", "via", "fd00::1")
-    assert Netlink().default_device() == "eth0"
+    assert LinuxKernel().default_device() == "eth0"
 
 
 @pytest.mark.needs("bond")
@@ -168,13 +171,13 @@ def test_a_bond_names_the_port_it_sends_by():
     )
     for port in ("eth0", "eth1"):
         ip("link", "set", "bond0", "type", "bond", "active_slave", port)
-        assert Netlink().device("bond0").active == port
+        assert LinuxKernel().device("bond0").active_port == port
 
 
 @pytest.mark.parametrize("name", ["lan0", "enx525400000001000"])
 def test_alternative_names_name_a_device(name):
     ip("link", "property", "add", "dev", "eth0", "altname", name)
-    assert Netlink().device(name).name == "eth0"
+    assert LinuxKernel().device(name).name == "eth0"
     assert links.index_of(name) == links.index_of("eth0")
 
 
@@ -187,7 +190,7 @@ def test_what_is_no_device_has_no_index(name):
 
 @pytest.mark.parametrize("name", ["", "x" * 200, "a/b", "a b", "\0", "é" * 9, "eth0\n"])
 def test_an_odd_name_names_no_device(name):
-    assert Netlink().device(name) is None
+    assert LinuxKernel().device(name) is None
 
 
 def test_a_bulk_look_reads_every_link_and_leaves_no_file_open():
@@ -202,20 +205,22 @@ def test_a_bulk_look_reads_every_link_and_leaves_no_file_open():
 def test_a_sandbox_lives_as_long_as_its_namespace_is_mounted(tmp_path):
     path = tmp_path / "sandbox"
     path.touch()
-    assert not Netlink().sandbox_lives(str(path))
+    assert not LinuxKernel().sandbox_exists(str(path))
     with Place("ulp") as place:
-        assert Netlink().sandbox_lives(place.path)
-    assert not Netlink().sandbox_lives(place.path)
+        assert LinuxKernel().sandbox_exists(place.path)
+    assert not LinuxKernel().sandbox_exists(place.path)
 
 
 def test_the_host_s_own_addresses_are_known_in_both_families():
     ip("addr", "add", "10.0.0.2/24", "dev", "eth0")
     ip("addr", "add", "fd00::2/64", "dev", "eth0", "nodad")
     # The kernel makes it the host's a moment after the device is up.
-    wait_until(lambda: Netlink().is_own(ip_address("fd00::2")), 5)
+    wait_until(lambda: LinuxKernel().is_own(ip_address("fd00::2")), 5)
     own = ("10.0.0.2", "fd00::2", "127.0.0.1", "::1")
     others = ("10.0.0.3", "10.0.0.255", "fd00::3", "192.0.2.1", "2001:db8::1")
-    assert [a for a in (*own, *others) if Netlink().is_own(ip_address(a))] == list(own)
+    assert [a for a in (*own, *others) if LinuxKernel().is_own(ip_address(a))] == list(
+        own
+    )
 
 
 def test_our_devices_in_other_namespaces_are_found_with_their_addresses():
@@ -223,13 +228,15 @@ def test_our_devices_in_other_namespaces_are_found_with_their_addresses():
     owner = Owner("n1", secrets.token_hex(8))
     child, device = replace(CHILD, name=owner.device, owner=owner), owner.device
     with Place("ulp") as place:
-        Netlink().apply(Create(child))
+        LinuxKernel().apply(Create(child))
         ip("link", "set", device, "netns", place.netns)
         place.ip(
             f"addr add 10.0.0.5/24 dev {device}",
             f"addr add fd00::5/64 dev {device} nodad",
             f"link set {device} name eth7 up",
         )
-        found = Netlink().elsewhere(())
+        found = LinuxKernel().addresses_in_other_namespaces(())
         assert set(found[owner.mark]) == {ip_address("10.0.0.5"), ip_address("fd00::5")}
-        assert owner.mark not in Netlink().elsewhere({place.path})
+        assert owner.mark not in LinuxKernel().addresses_in_other_namespaces(
+            {place.path}
+        )

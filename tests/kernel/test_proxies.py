@@ -11,11 +11,11 @@ from tests.kernel.docking import Room, Wire, calm
 from tests.kinds import has
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.ipam.driver import Ipam
+from underlay.ipam.driver import IpamDriver
 from underlay.kernel.ip import create
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.kernel.sysctl import SYSCTLS
-from underlay.model import Endpoint, Network, Segment
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Neighbour
 
 # Of the wire's own subnets, the host's and the neighbour's addresses left out.
@@ -28,12 +28,12 @@ class Host:
     """An engine with a routed network whose proxy is the wire's card."""
 
     def __init__(self, records, wire):
-        self.wire, self.kernel, self.clock = wire, Netlink(), Clock()
+        self.wire, self.kernel, self.clock = wire, LinuxKernel(), Clock()
         self.engine = engine_on(records, self.kernel, self.clock)
-        ipam = Ipam(
+        ipam = IpamDriver(
             records,
             self.clock,
-            self.engine.reap,
+            self.engine.remove_dead_endpoint,
             self.kernel.is_own,
             self.engine.living,
             self.clock,
@@ -45,9 +45,9 @@ class Host:
             ipam.request_gateway(claim, gateway)
             self.claims.append(claim)
             place = ip_network(subnet), ip_address(gateway)
-            segments.append(Segment(*place, pooled=True))
+            segments.append(Subnet(*place, pooled=True))
         options = {"mode": "routed", "proxy": wire.name}
-        self.engine.create_network(Network("n1", options, segments=tuple(segments)))
+        self.engine.create_network(Network("n1", options, subnets=tuple(segments)))
 
     def offer(self, identity):
         """Return the endpoint of a container that is about to start."""
@@ -63,7 +63,7 @@ class Host:
 
     def assert_told(self, endpoint, mac):
         """The neighbour learns a MAC before it asks, and reaches the container."""
-        self.engine.passes.announcer.send()
+        self.engine.passes.announcer.send_due()
         for address in (a.ip for a in endpoint.addresses):
             shown = ("neigh", "show", str(address), "dev", "wire0")
             far = self.wire.far
@@ -96,7 +96,7 @@ def web(host, room):
     found = host.offer("e1")
     room.start(host.engine, found)
     host.clock.now += 100.0
-    host.engine.passes.announcer.send()
+    host.engine.passes.announcer.send_due()
     return found
 
 
@@ -139,7 +139,7 @@ def test_a_container_that_starts_without_the_proxy_is_reached_when_that_is_there
         late = host.offer("e2")
         room.start(host.engine, late)
         assert not any(room.has(words) for words in ("NO-CARRIER", "state DOWN"))
-        host.engine.passes.announcer.send()
+        host.engine.passes.announcer.send_due()
         host.wire.plug(mac)
         host.mislead(late)
         calm(host.engine)

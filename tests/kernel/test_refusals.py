@@ -10,7 +10,7 @@ from tests.fakes import Clock, engine_on
 from tests.kernel.docking import Room, Wire
 from tests.kernel.test_ipvlan_repair import L2, WEB2
 from tests.lab import net
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 
 OTHER_MAC = "02:00:00:00:00:77"
 
@@ -36,7 +36,7 @@ def room():
 @pytest.mark.usefixtures("wire")
 def test_a_mac_that_somebody_else_has_holds_up_no_address(records, room):
     clock = Clock()
-    engine = engine_on(records, Netlink(), clock)
+    engine = engine_on(records, LinuxKernel(), clock)
     engine.create_network(replace(L2, options={"parent": "eth0"}))
     room.start(engine, WEB2)
     mac = records.networks.endpoint(WEB2.id).mac
@@ -47,19 +47,19 @@ def test_a_mac_that_somebody_else_has_holds_up_no_address(records, room):
     )
 
     def look():
-        engine.passes.go_round(frozenset({room.path}), clock(), nowhere)
+        engine.passes.run_pass(frozenset({room.path}), clock(), nowhere)
 
     look()
-    (trouble,) = records.notes.troubles()
+    (trouble,) = records.notes.failures()
     assert "address" in trouble.text
     for _ in range(3):
         room.ip(f"addr del {WEB2.ipv4} dev eth0")
         look()
         assert room.has(f"inet {WEB2.ipv4}")
-        assert records.notes.troubles() == [trouble]
+        assert records.notes.failures() == [trouble]
     assert room.has(OTHER_MAC)
     net.ip("link del thief")
     clock.now += 10.0
     look()
     assert room.has(mac)
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []

@@ -16,7 +16,7 @@ from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from underlay.errors import KernelRefused
 from underlay.kernel import namespaces, strays
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import IPV6_SWITCH, Address, Link, Route
 from underlay.model.steps import Create, Delete
 
@@ -42,19 +42,19 @@ def path(room):
 
 
 def there(room):
-    return Netlink().observe_inside({path(room)})[path(room)]
+    return LinuxKernel().observe_sandboxes({path(room)})[path(room)]
 
 
 def test_what_could_not_get_its_name_is_seen_and_removed(room):
     ip("-n", room, "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     with pytest.raises(KernelRefused, match="File exists"):
-        Netlink().apply(Create(born(room)))
+        LinuxKernel().apply(Create(born(room)))
     (left,) = there(room)
     assert (left.name, left.owner) == (CHILD.name, None)
-    Netlink().apply(Delete(left))
+    LinuxKernel().apply(Delete(left))
     assert there(room) == frozenset()
     ip("-n", room, "link", "del", "eth0")
-    Netlink().apply(Create(born(room)))
+    LinuxKernel().apply(Create(born(room)))
     assert OWNER in {o.owner for o in there(room) if isinstance(o, Link)}
     assert " group " not in ip("-n", room, "link", "show", "eth0", "group", "157")
 
@@ -63,12 +63,12 @@ def test_a_strangers_device_of_that_name_is_given_no_address(room):
     ip("-n", room, "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     given = Address(ip_interface("10.0.0.5/24"), "eth0", OWNER, path(room))
     with pytest.raises(KernelRefused):
-        Netlink().apply(Create(given))
+        LinuxKernel().apply(Create(given))
     assert "10.0.0.5" not in ip("-n", room, "addr", "show", "dev", "eth0")
 
 
 def test_a_default_route_by_router_advertisement_is_not_looked_at(room):
-    Netlink().apply(Create(born(room)))
+    LinuxKernel().apply(Create(born(room)))
     way = ("-6", "route", "add", "default", "via", "fe80::99", "dev", "eth0")
     ip("-n", room, *way, "proto", "ra", "metric", "1024")
     assert not any(
@@ -91,7 +91,7 @@ def settings(room):
                 found[str(file.relative_to(NET))] = file.read_text().strip()
         return found
 
-    return namespaces.inside(net.NETNS / room, look)
+    return namespaces.run_in(net.NETNS / room, look)
 
 
 def unlike(value):
@@ -114,16 +114,16 @@ def change_all(room):
         secret.write_text("2001:db8::7")
 
     before, secret = settings(room), NET / "ipv6/conf/eth0/stable_secret"
-    namespaces.inside(net.NETNS / room, change)
+    namespaces.run_in(net.NETNS / room, change)
 
 
 def test_every_setting_of_a_device_is_given_to_the_next_in_its_place(room):
-    Netlink().apply(Create(born(room)))
+    LinuxKernel().apply(Create(born(room)))
     pristine = settings(room)
-    assert Netlink().settings_inside(path(room), "eth0") == ()
+    assert LinuxKernel().sandbox_sysctls(path(room), "eth0") == ()
     change_all(room)
     changed = settings(room)
-    found = Netlink().settings_inside(path(room), "eth0")
+    found = LinuxKernel().sandbox_sysctls(path(room), "eth0")
     keys = {
         s.partition("=")[0].replace("*", "eth0").removeprefix("net/") for s in found
     }
@@ -133,8 +133,8 @@ def test_every_setting_of_a_device_is_given_to_the_next_in_its_place(room):
     coarse = {k for k in changed if {f"{k}_ms", f"{k}_bytes"} & changed.keys()}
     assert differing - coarse - {DERIVED} <= keys <= differing
     (link,) = (o for o in there(room) if isinstance(o, Link))
-    Netlink().apply(Delete(link))
-    Netlink().apply(Create(replace(born(room), inherited=found)))
+    LinuxKernel().apply(Delete(link))
+    LinuxKernel().apply(Create(replace(born(room), initial_sysctls=found)))
     again = settings(room)
     assert {k: v for k, v in changed.items() if again.get(k) != v} == {}
 
@@ -142,21 +142,21 @@ def test_every_setting_of_a_device_is_given_to_the_next_in_its_place(room):
 def test_a_setting_that_the_kernel_refuses_costs_no_device(room, caplog):
     refused = "net/ipv4/conf/*/rp_filter=nonsense"
     kept = "net/ipv4/conf/*/arp_notify=1"
-    Netlink().apply(Create(replace(born(room), inherited=(refused, kept))))
+    LinuxKernel().apply(Create(replace(born(room), initial_sysctls=(refused, kept))))
     assert settings(room)["ipv4/conf/eth0/arp_notify"] == "1"
     assert "rp_filter=nonsense" in caplog.records[-1].setting
 
 
 def test_a_device_that_is_gone_has_no_settings(room):
-    assert Netlink().settings_inside(path(room), "eth0") == ()
+    assert LinuxKernel().sandbox_sysctls(path(room), "eth0") == ()
 
 
 def test_ipv6_switched_off_is_seen_in_a_sandbox(room):
-    Netlink().apply(Create(born(room)))
+    LinuxKernel().apply(Create(born(room)))
     for value in ("1", "0"):
         ip("netns", "exec", room, "sysctl", "-qw", f"{SWITCH}={value}")
         (link,) = (o for o in there(room) if isinstance(o, Link))
-        assert f"{IPV6_SWITCH}{value}" in link.settings
+        assert f"{IPV6_SWITCH}{value}" in link.sysctls
 
 
 def test_no_more_is_believed_of_one_namespace_than_a_container_can_be(room):
@@ -173,7 +173,7 @@ def test_no_more_is_believed_of_one_namespace_than_a_container_can_be(room):
     batch = "\n".join(lines)
     done = subprocess.run(["ip", "-n", room, "-b", "-"], input=batch, text=True)
     assert done.returncode == 0
-    found = Netlink().elsewhere(())
+    found = LinuxKernel().addresses_in_other_namespaces(())
     mine = {mark: a for mark, a in found.items() if room in mark}
     assert len(mine) == strays.MOST_DEVICES
     oldest = tuple(ip_address(f"10.9.0.{k}") for k in (1, 2))

@@ -13,9 +13,9 @@ from tests.kernel.test_host_parts import bring_about
 from tests.services.networks.test_driver import LAN, WEB
 from tests.services.networks.test_host_parts import ROUTED, network
 from underlay.kernel import links
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model import Network
-from underlay.model.objects import Chain, Owner, Route
+from underlay.model.objects import NftChain, Owner, Route
 
 pytestmark = pytest.mark.usefixtures("namespace")
 
@@ -87,7 +87,7 @@ def all_there_is():
 def test_strangers_survive_passes_verbs_and_the_last_network(records):
     put_strangers()
     before = all_there_is()
-    kernel = Netlink()
+    kernel = LinuxKernel()
     assert {type(o) for o in kernel.observe()} == {Route}
     engine = engine_on(records, kernel)
     for _ in range(2):
@@ -111,11 +111,11 @@ def test_chains_of_ours_come_and_go_in_tables_that_others_have_as_well():
     device = Owner(shared="shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire9")
     before = nft("list", "ruleset")
-    kernel = Netlink()
+    kernel = LinuxKernel()
     assert kernel.can_filter
     wanted = chains()
     bring_about(kernel, *wanted)
-    seen = {o.key for o in Netlink().observe() if isinstance(o, Chain)}
+    seen = {o.key for o in LinuxKernel().observe() if isinstance(o, NftChain)}
     assert seen == {o.key for o in wanted}
     bring_about(kernel)
     assert nft("list", "ruleset") == before
@@ -125,7 +125,7 @@ def test_chains_of_ours_come_and_go_in_tables_that_others_have_as_well():
 def test_a_chain_of_ours_that_somebody_emptied_is_still_ours():
     device = Owner(shared="shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire9")
-    kernel = Netlink()
+    kernel = LinuxKernel()
     bring_about(kernel, *chains())
     for chain in chains():
         nft("flush", "chain", chain.family, "underlay", chain.name)
@@ -136,10 +136,10 @@ def test_a_chain_of_ours_that_somebody_emptied_is_still_ours():
 @pytest.mark.parametrize("name", ["ul-wan", "ul-0123456789ab"])
 def test_a_device_named_like_ours_is_a_parent_like_any_other(records, name):
     ip("link", "add", name, "type", "veth", "peer", "name", "wire9")
-    engine = engine_on(records, Netlink())
+    engine = engine_on(records, LinuxKernel())
     engine.create_network(Network("n1", {"parent": name}))
     assert records.networks.get("n1").parent == name
-    assert records.networks.get("n1").base.name == name
+    assert records.networks.get("n1").base_device.name == name
 
 
 @pytest.mark.parametrize(

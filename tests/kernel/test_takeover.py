@@ -19,16 +19,16 @@ from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.errors import BadParent, GatewaySilent, NoTakeover
-from underlay.kernel.linux import Netlink
-from underlay.model import Endpoint, Network, Segment
-from underlay.model.objects import Owner, Port
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Endpoint, Network, Subnet
+from underlay.model.objects import BridgePort, Owner
 from underlay.model.steps import Create
-from underlay.networks.driver import Engine
+from underlay.networks.driver import NetworkDriver
 from underlay.records import Records
 
 pytestmark = pytest.mark.usefixtures("wire")
 OPTIONS = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
-ON = Network("n1", OPTIONS, False, (Segment(ip_network("10.0.0.0/24")),))
+ON = Network("n1", OPTIONS, False, (Subnet(ip_network("10.0.0.0/24")),))
 ROUTER = {ip_address("10.0.0.1"), ip_address("fd00::1")}
 BRIDGE = Owner(shared="bridge/eth0").device
 
@@ -89,7 +89,7 @@ def state():
     }
 
 
-class Dying(Netlink):
+class Dying(LinuxKernel):
     """The kernel, and a process that dies before its n-th step."""
 
     def __init__(self, step=0, hook=lambda: None):
@@ -101,12 +101,14 @@ class Dying(Netlink):
         if self.last == self.steps:
             raise Death
         super().apply(step)
-        if isinstance(step, Create) and isinstance(step.object, Port):
+        if isinstance(step, Create) and isinstance(step.object, BridgePort):
             self.hook()
 
 
 def on(records, kernel=None):
-    return Engine(records, kernel or Netlink(), "machine-1", Clock(), monotonic=Clock())
+    return NetworkDriver(
+        records, kernel or LinuxKernel(), "machine-1", Clock(), monotonic=Clock()
+    )
 
 
 ECHO = """
@@ -240,7 +242,7 @@ def test_whichever_step_is_the_last_one_a_new_process_puts_the_host_right(
             engine.delete_network("n1")
         assert records.takeovers.all() == []
         assert state() ^ before == set()
-        assert Netlink().answering("eth0", ROUTER) == ROUTER
+        assert LinuxKernel().probe("eth0", ROUTER) == ROUTER
         records.close()
 
 
@@ -262,7 +264,7 @@ def test_while_a_silent_gateway_is_waited_for_others_are_served(wire, records):
 
     net.ip("link add eth5 type veth peer name wire5", "link set eth5 up")
     options = {"parent": "eth5", "host_access": "off"}
-    beside = Network("n2", options, False, (Segment(ip_network("10.3.0.0/24")),))
+    beside = Network("n2", options, False, (Subnet(ip_network("10.3.0.0/24")),))
     deaf = on(records, Dying(hook=fall_silent))
     with ThreadPoolExecutor(1) as thread:
         taking = thread.submit(deaf.create_network, ON)
@@ -380,7 +382,7 @@ def test_a_renamed_device_stays_a_port_and_costs_nobody_anything(engine):
     ip("link", "set", "lan0", "up")
     assert engine.reconcile() == []
     assert engine.preview() == ()
-    assert engine.records.networks.get("n1").absent == ""
+    assert engine.records.networks.get("n1").parent_missing == ""
     engine.create_endpoint(Endpoint("e1", "n1"))
     assert fact(Owner("n1", "e1").host_end.device, "master") == BRIDGE
     engine.delete_endpoint("n1", "e1")
@@ -398,7 +400,7 @@ def test_what_is_undone_by_hand_is_put_right_and_in_the_ledger(engine):
     engine.create_network(ON)
     ip("link", "set", "eth0", "nomaster")
     ip("addr", "add", "10.0.0.9/24", "dev", "eth0")
-    engine.passes.go_round({""}, engine.clock(), print)
+    engine.passes.run_pass({""}, engine.clock(), print)
     assert fact("eth0", "master") == BRIDGE
     assert "10.0.0.9/24" in ip("addr", "show", BRIDGE)
     address, port = engine.records.repairs.latest(9)

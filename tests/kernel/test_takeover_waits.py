@@ -13,7 +13,7 @@ from tests.kernel.docking import Room, Wire, calm, given
 from tests.kernel.test_ipvlan_repair import L2, WEB2
 from tests.lab import net
 from underlay.errors import NoParent
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Owner
 
 TAKEN = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
@@ -43,7 +43,7 @@ def card(request):
 @pytest.fixture
 def engine(records, request):
     request.getfixturevalue("card")
-    return engine_on(records, Netlink(), Clock())
+    return engine_on(records, LinuxKernel(), Clock())
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def mtu_of(room):
 
 
 def absent(engine):
-    return engine.records.networks.get("n1").absent
+    return engine.records.networks.get("n1").parent_missing
 
 
 def test_a_container_started_without_the_card_is_on_its_bridge_when_that_appears(
@@ -113,7 +113,7 @@ def test_a_running_container_stays_on_the_bridge_while_the_card_is_away(
     card.unplug()
     calm(engine)
     assert absent(engine)
-    assert engine.records.notes.troubles() == []
+    assert engine.records.notes.failures() == []
     assert room.face() == before
     card.plug(mac)
     card.configure()

@@ -15,7 +15,7 @@ from tests.kernel.docking import Room, Wire, calm, without
 from tests.kernel.test_ipvlan_repair import L2, NEW, WEB2
 from tests.lab import net
 from underlay.errors import BadParent, NoParent
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Owner
 
 pytestmark = pytest.mark.needs("vlan", "ipvlan")
@@ -48,7 +48,7 @@ def trunk(request):
 @pytest.fixture
 def engine(records, request):
     request.getfixturevalue("trunk")
-    return engine_on(records, Netlink(), Clock())
+    return engine_on(records, LinuxKernel(), Clock())
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_base_that_is_down_is_waited_for(engine, trunk, room):
     before, mac = room.face(), trunk.mac
     net.ip("link set eth0 down")
     calm(engine)
-    assert engine.records.networks.get("n1").halt == "down"
+    assert engine.records.networks.get("n1").link_fault == "down"
     trunk.configure()
     calm(engine)
     assert room.face() == before
@@ -215,9 +215,9 @@ def test_a_dummy_made_again_carries_everything_again(engine, room):
     net.ip(*lines)
     engine.create_network(on("quiet", "ipvlan"))
     room.start(engine, WEB2)
-    before = without(room.face(), Netlink().device("quiet").mac)
+    before = without(room.face(), LinuxKernel().device("quiet").mac)
     net.ip("link del quiet")
     calm(engine)
     net.ip(*lines)
     calm(engine)
-    assert without(room.face(), Netlink().device("quiet").mac) == before
+    assert without(room.face(), LinuxKernel().device("quiet").mac) == before

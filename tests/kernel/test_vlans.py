@@ -21,7 +21,7 @@ from tests.lab.service import wait_until
 from tests.services.networks.test_driver import LAN, WEB
 from underlay.kernel import link_creation as births
 from underlay.kernel import namespaces
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Owner
 from underlay.model.steps import Create
 from underlay.records import Records
@@ -39,7 +39,7 @@ def tagged(identity, parent="eth0.50", **options):
 
 @pytest.fixture
 def engine(records):
-    return engine_on(records, Netlink())
+    return engine_on(records, LinuxKernel())
 
 
 def vlan(name, tag, base="eth0"):
@@ -70,7 +70,7 @@ def test_a_vlan_made_in_the_place_of_ours_survives_too(engine):
     assert "@office" in ip("-br", "link")
     engine.delete_network("n1")
     assert "office" in ip("-br", "link")
-    assert Netlink().observe() == frozenset()
+    assert LinuxKernel().observe() == frozenset()
 
 
 def test_a_vlan_has_the_mtu_of_its_base_and_is_up(engine):
@@ -114,7 +114,7 @@ def test_vlans_on_a_base_that_is_down_are_made_and_come_up_with_it(engine):
     endpoint = engine.create_endpoint(WEB)
     assert engine.reconcile() == []
     assert engine.preview() == ()
-    assert engine.records.networks.get("n1").standstill == (
+    assert engine.records.networks.get("n1").cut_off_reason == (
         "eth0 is down; waiting for it"
     )
     assert ",UP" not in ip("link", "show", "eth0.50")
@@ -122,7 +122,7 @@ def test_vlans_on_a_base_that_is_down_are_made_and_come_up_with_it(engine):
     assert engine.reconcile() == []
     for name in ("eth0.50", "eth0.50.7"):
         assert ",UP" in ip("link", "show", name)
-    assert engine.records.networks.get("n1").standstill == ""
+    assert engine.records.networks.get("n1").cut_off_reason == ""
     assert endpoint.mac in ip("link")
 
 
@@ -130,24 +130,24 @@ def test_a_name_that_is_taken_is_no_reason_to_refuse(engine):
     ip("link", "add", "eth0.50", "type", "veth", "peer", "name", "other")
     engine.create_network(tagged("n1", "eth0", vlan="50"))
     engine.create_network(tagged("n2", "eth0", vlan="50"))
-    assert [o.name for o in Netlink().observe()] == [LOWER]
+    assert [o.name for o in LinuxKernel().observe()] == [LOWER]
 
 
 def test_a_name_longer_than_the_kernel_has_room_for_is_no_reason_either(engine):
     ip("link", "set", "eth0", "down")
     ip("link", "set", "eth0", "name", "enx525400000001", "up")
     engine.create_network(tagged("n1", "enx525400000001.4094.4094"))
-    assert Netlink().device("enx525400000001.4094.4094").vlan == 4094
+    assert LinuxKernel().device("enx525400000001.4094.4094").vlan == 4094
 
 
 def test_a_death_before_the_mark_is_set_leaves_no_vlan(engine, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(births, "alter", die_before_the_mark)
+        patched.setattr(births, "change_link", die_before_the_mark)
         with pytest.raises(KeyboardInterrupt):
-            Netlink().apply(Create(STACK[0]))
-    assert Netlink().observe() != frozenset()
+            LinuxKernel().apply(Create(STACK[0]))
+    assert LinuxKernel().observe() != frozenset()
     assert engine.reconcile() == []
-    assert Netlink().observe() == frozenset()
+    assert LinuxKernel().observe() == frozenset()
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1/24", "2001:db8::1/64"])
@@ -156,11 +156,11 @@ def test_an_address_somebody_gave_to_a_vlan_of_ours_keeps_it(engine, address):
     ip("addr", "add", address, "dev", LOWER)
     engine.delete_network("n1")
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.notes.troubles()
+    (trouble,) = engine.records.notes.failures()
     assert address.partition("/")[0] in trouble.text
     ip("addr", "del", address, "dev", LOWER)
     assert engine.reconcile() == []
-    assert Netlink().observe() == frozenset()
+    assert LinuxKernel().observe() == frozenset()
 
 
 @pytest.mark.parametrize("how", ["child", "port", "vlan"])
@@ -176,11 +176,11 @@ def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, how):
             vlan("theirs", 9, LOWER)
     engine.delete_network("n1")
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.notes.troubles()
+    (trouble,) = engine.records.notes.failures()
     assert "theirs" in trouble.text
     ip("link", "del", "theirs")
     assert engine.reconcile() == []
-    assert Netlink().observe() == frozenset()
+    assert LinuxKernel().observe() == frozenset()
 
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
@@ -188,20 +188,20 @@ def test_what_a_container_stands_on_stays_though_the_records_are_lost(engine, ki
     ip("netns", "add", "underlay-vlan")
     try:
         engine.create_network(tagged("n1"))
-        assert not Netlink().carries(LOWER)
+        assert not LinuxKernel().has_dependents(LOWER)
         ip(
             "link", "add", "link", LOWER, "name", "c1", "netns", "underlay-vlan",
             "type", kind,
         )  # fmt: skip
-        assert Netlink().carries(LOWER)
+        assert LinuxKernel().has_dependents(LOWER)
         engine.records.networks.remove("n1")
         assert len(engine.reconcile()) == 1
         assert "c1" in ip("-n", "underlay-vlan", "-br", "link")
     finally:
         ip("netns", "del", "underlay-vlan")
-    wait_until(lambda: not Netlink().carries(LOWER), 5)
+    wait_until(lambda: not LinuxKernel().has_dependents(LOWER), 5)
     assert engine.reconcile() == []
-    assert Netlink().observe() == frozenset()
+    assert LinuxKernel().observe() == frozenset()
 
 
 @pytest.mark.parametrize("how", ["verb", "pass"])
@@ -216,7 +216,7 @@ def test_what_others_put_on_a_stacked_vlan_keeps_what_is_under_it(engine, how):
     assert "theirs" in ip("-br", "link")
     ip("link", "del", "theirs")
     assert engine.reconcile() == []
-    assert Netlink().observe() == frozenset()
+    assert LinuxKernel().observe() == frozenset()
 
 
 def test_a_namespace_one_may_not_look_into_counts_as_one_that_needs_the_vlan(
@@ -228,7 +228,7 @@ def test_a_namespace_one_may_not_look_into_counts_as_one_that_needs_the_vlan(
         raise PermissionError(errno.EPERM, f"not into {path}")
 
     monkeypatch.setattr(namespaces, "_enter", refused)
-    assert Netlink().carries(LOWER)
+    assert LinuxKernel().has_dependents(LOWER)
 
 
 @pytest.mark.needs("dummy")
@@ -240,18 +240,18 @@ def test_what_others_put_on_a_dummy_of_ours_keeps_it(engine):
     assert "theirs" in ip("-br", "link")
     ip("link", "del", "theirs")
     assert engine.reconcile() == []
-    assert Netlink().observe() == frozenset()
+    assert LinuxKernel().observe() == frozenset()
 
 
 def test_devices_of_one_kind_are_listed_by_kind():
     vlan("v1", 1)
     ip("link", "add", "link", "v1", "name", "m1", "type", "macvlan", "mode", "vepa")
-    (found,) = Netlink().devices("vlan")
+    (found,) = LinuxKernel().devices("vlan")
     assert (found.name, found.parent, found.vlan) == ("v1", "eth0", 1)
     assert not found.ours
-    found = Netlink().devices("macvlan", "vlan")
+    found = LinuxKernel().devices("macvlan", "vlan")
     assert [(d.name, d.flavour) for d in found] == [("m1", "vepa"), ("v1", "")]
-    assert Netlink().devices("nothing-such") == ()
+    assert LinuxKernel().devices("nothing-such") == ()
 
 
 def test_a_parent_in_another_namespace_is_not_taken_for_one_of_here():
@@ -262,7 +262,7 @@ def test_a_parent_in_another_namespace_is_not_taken_for_one_of_here():
         ip(*there, "add", "base0", "type", "veth", "peer", "name", "base1")
         ip(*there, "add", "link", "base0", "name", "far", "type", "vlan", "id", "3")
         ip(*there, "set", "far", "netns", str(threading.get_native_id()))
-        far = Netlink().device("far")
+        far = LinuxKernel().device("far")
         assert (far.parent, far.vlan) == ("", 3)
     finally:
         ip("netns", "del", "underlay-vlan")
@@ -276,7 +276,7 @@ def test_a_service_killed_between_the_making_and_the_commit_leaves_no_orphan(tmp
     assert killed.returncode == -signal.SIGKILL
     assert LOWER in ip("-br", "link")
     records = Records(tmp_path / "underlay.db")
-    engine = engine_on(records, Netlink())
+    engine = engine_on(records, LinuxKernel())
     assert records.networks.all() == []
     assert engine.reconcile() == []
     assert LOWER not in ip("-br", "link")

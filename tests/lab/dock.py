@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.lab.net import NETNS, ip
-from underlay.model import Attachment, Endpoint, Interface
+from underlay.model import Endpoint, IpInterface, JoinAnswer
 
 
 class Dock:
@@ -39,7 +39,7 @@ class Dock:
 
     def take(
         self,
-        given: Attachment,
+        given: JoinAnswer,
         endpoint: Endpoint,
         device: str,
         *,
@@ -73,14 +73,14 @@ class Dock:
             ip(f"netns del {self.netns}")
 
 
-def _address(address: Interface, device: str) -> str:
+def _address(address: IpInterface, device: str) -> str:
     if address.version == 6:
         return f"addr add {address} dev {device} nodad"
     broadcast = " brd +" if address.network.prefixlen < 31 else ""
     return f"addr add {address}{broadcast} dev {device}"
 
 
-def _ways(given: Attachment, device: str, *, default: bool) -> Iterable[str]:
+def _ways(given: JoinAnswer, device: str, *, default: bool) -> Iterable[str]:
     for to in given.on_link:
         yield f"route add {to} dev {device}"
     for to, hop in given.via:

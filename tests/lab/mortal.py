@@ -27,11 +27,11 @@ import flask
 
 from underlay.cli.commands import main
 from underlay.kernel import link_creation as births
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Link, Owner
 from underlay.model.steps import Step
 from underlay.networks.builder import Builder
-from underlay.planning.desired import Wanted
+from underlay.planning.desired import DesiredState
 from underlay.records.database import Database
 
 FOLDER = Path(os.environ["MORTAL_DIR"])
@@ -63,19 +63,24 @@ def touched(label: str, touch: Callable[[], Any]) -> Any:
     if not flask.g.get("touched"):
         point(f"before {label}")
     flask.g.touched = True
-    flask.g.inside = False
+    flask.g.learned = False
     done = touch()
-    if not flask.g.inside:
+    if not flask.g.learned:
         point(f"after {label}")
     return done
 
 
 def wire_up() -> None:
     """Put points into the service."""
-    apply, run, add, alter = Netlink.apply, Database.run, births.add, births.alter
+    apply, run, add, alter = (
+        LinuxKernel.apply,
+        Database.run,
+        births.create_link,
+        births.change_link,
+    )
     preparing = Builder.preparing
 
-    def mortal_apply(self: Netlink, step: Step) -> None:
+    def mortal_apply(self: LinuxKernel, step: Step) -> None:
         touched(str(step), lambda: apply(self, step))
 
     def mortal_run(self: Database, sql: str, *values: Any) -> int:
@@ -85,7 +90,7 @@ def wire_up() -> None:
 
     def inside(label: str) -> None:
         if flask.has_request_context():
-            flask.g.inside = True
+            flask.g.learned = True
             point(label)
 
     def mortal_add(link: Link) -> None:
@@ -96,13 +101,13 @@ def wire_up() -> None:
         alter(index, *change, up=up)
         inside(f"after link set of {index}")
 
-    def mortal_preparing(self: Builder, owner: Owner, want: Wanted) -> Any:
+    def mortal_preparing(self: Builder, owner: Owner, want: DesiredState) -> Any:
         point("before programs")
         return preparing(self, owner, want)
 
-    Netlink.apply, Database.run = mortal_apply, mortal_run
+    LinuxKernel.apply, Database.run = mortal_apply, mortal_run
     Builder.preparing = mortal_preparing
-    births.add, births.alter = mortal_add, mortal_alter
+    births.create_link, births.change_link = mortal_add, mortal_alter
 
 
 def serve() -> None:

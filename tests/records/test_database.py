@@ -29,7 +29,7 @@ def path(tmp_path):
 
 def fill(path, count=200):
     records = Records(path)
-    with records.writing():
+    with records.transaction():
         for n in range(count):
             records.networks.add(Network(f"n{n}", {"parent": "eth0"}, parent="eth0"))
     records.close()
@@ -43,11 +43,11 @@ def test_what_was_committed_is_there_after_opening_again(path):
 
 
 def test_an_exception_rolls_everything_back(records):
-    with pytest.raises(ZeroDivisionError), records.writing():
+    with pytest.raises(ZeroDivisionError), records.transaction():
         records.networks.add(Network("n1"))
         raise ZeroDivisionError
     assert records.networks.all() == []
-    with records.writing():
+    with records.transaction():
         records.networks.add(Network("n2"))
 
 
@@ -134,19 +134,19 @@ def test_a_full_disk_is_refused_and_nothing_is_changed(path):
     pages = records._database.row("PRAGMA page_count")[0]
     records._database.run(f"PRAGMA max_page_count = {pages}")
     refusal = pytest.raises(RecordsUnwritable, match=r"E-504 .* Free disk space")
-    with refusal, records.writing():
+    with refusal, records.transaction():
         for n in range(500):
             records.networks.add(Network(f"x{n}", {"k": "v" * 500}))
     assert [n.id for n in records.networks.all()] == ["n0"]
     records._database.run("PRAGMA max_page_count = 1000000")
-    with records.writing():
+    with records.transaction():
         records.networks.add(Network("after"))
     records.close()
 
 
 def test_sixteen_threads_write_without_losing_anything(records):
     def add(n):
-        with records.writing():
+        with records.transaction():
             records.networks.add(Network(f"n{n}"))
 
     with ThreadPoolExecutor(16) as pool:
@@ -160,7 +160,7 @@ def test_a_writer_of_another_process_is_waited_for(path):
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
-    with records.writing():
+    with records.transaction():
         records.networks.add(Network("late"))
     assert records.networks.get("late")
     other.close()
@@ -170,7 +170,7 @@ def test_a_writer_of_another_process_is_waited_for(path):
 def test_a_reader_sees_the_records_while_they_are_written(path):
     fill(path, 1)
     writer = Records(path)
-    with writer.writing():
+    with writer.transaction():
         writer.networks.add(Network("n9"))
         reader = Records(path, readonly=True)
         assert [n.id for n in reader.networks.all()] == ["n0"]
@@ -190,11 +190,11 @@ def test_what_was_answered_survives_a_power_cut(records):
     # FULL: a COMMIT is on the disk before the answer is on the wire.
     assert records._database.row("PRAGMA synchronous")[0] == 2
     assert records._database.row("PRAGMA journal_mode")[0] == "wal"
-    with records.writing(durable=False):
+    with records.transaction(durable=False):
         records.networks.add(Network("n1"))
         assert records._database.row("PRAGMA synchronous")[0] == 1
     assert records._database.row("PRAGMA synchronous")[0] == 2
-    with pytest.raises(ZeroDivisionError), records.writing(durable=False):
+    with pytest.raises(ZeroDivisionError), records.transaction(durable=False):
         raise ZeroDivisionError
     assert records._database.row("PRAGMA synchronous")[0] == 2
 
@@ -213,29 +213,32 @@ def test_while_another_process_writes_nobody_is_alone(path, monkeypatch):
     other.execute("BEGIN IMMEDIATE")
     went_on = []
     for _ in range(2):  # the second does not wait for long
-        with pytest.raises(RecordsBusy, match=r"E-510 .* held by "), records.alone():
+        with (
+            pytest.raises(RecordsBusy, match=r"E-510 .* held by "),
+            records.exclusive(),
+        ):
             went_on.append(1)
     assert went_on == []
     assert records._database.row("PRAGMA busy_timeout")[0] == 50
     other.execute("ROLLBACK")
     other.execute("PRAGMA busy_timeout = 0")
-    with records.writing():
+    with records.transaction():
         pass
     assert records._database.row("PRAGMA busy_timeout")[0] == 100
-    with records.alone(), pytest.raises(sqlite3.OperationalError, match="locked"):
+    with records.exclusive(), pytest.raises(sqlite3.OperationalError, match="locked"):
         other.execute("BEGIN IMMEDIATE")
     other.close()
     records.close()
 
 
-@pytest.mark.parametrize("how", ["writing", "alone"])
+@pytest.mark.parametrize("how", ["transaction", "exclusive"])
 def test_a_commit_that_fails_leaves_no_transaction_open(records, how):
     fail(records, "COMMIT", "PRAGMA synchronous = FULL")
     with pytest.raises(RecordsUnwritable), getattr(records, how)():
         records.networks.add(Network("lost"))
     mend(records)
     assert not records._database._db.in_transaction
-    with records.writing():
+    with records.transaction():
         records.networks.add(Network("n1"))
     assert [n.id for n in records.networks.all()] == ["n1"]
 
@@ -243,20 +246,20 @@ def test_a_commit_that_fails_leaves_no_transaction_open(records, how):
 @pytest.mark.parametrize("how", [{}, {"durable": False}])
 def test_what_went_wrong_is_not_hidden_by_what_fails_after_it(records, how):
     fail(records, "COMMIT", "ROLLBACK", "PRAGMA synchronous = FULL")
-    with pytest.raises(ZeroDivisionError), records.alone():
+    with pytest.raises(ZeroDivisionError), records.exclusive():
         records.networks.add(Network("n1"))
         raise ZeroDivisionError
     mend(records)
     records._database._db.execute("ROLLBACK")
     fail(records, "ROLLBACK")
-    with pytest.raises(ZeroDivisionError), records.writing(**how):
+    with pytest.raises(ZeroDivisionError), records.transaction(**how):
         raise ZeroDivisionError
     mend(records)
 
 
 def test_on_a_disk_that_cannot_be_written_somebody_goes_on_alone(records):
     fail(records, "BEGIN IMMEDIATE")
-    with records.alone():
+    with records.exclusive():
         assert not records._database._db.in_transaction
     mend(records)
 
@@ -267,16 +270,16 @@ def test_a_writer_that_came_in_vain_does_not_make_the_next_one_careless(
     records = impatient(path, monkeypatch)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(RecordsBusy), records.writing(durable=False):
+    with pytest.raises(RecordsBusy), records.transaction(durable=False):
         pass
     other.execute("ROLLBACK")
     assert records._database.row("PRAGMA synchronous")[0] == 2
     # Where that could not be set back at once, it is before the next transaction.
     fail(records, "PRAGMA synchronous = FULL")
-    with records.writing(durable=False):
+    with records.transaction(durable=False):
         pass
     mend(records)
-    with records.writing():
+    with records.transaction():
         assert records._database.row("PRAGMA synchronous")[0] == 2
     other.close()
     records.close()

@@ -11,7 +11,7 @@ def repair(at, mark="m", error="", network="", container=""):
 
 
 def note(records, repairs):
-    with records.writing():
+    with records.transaction():
         records.repairs.note(repairs)
 
 

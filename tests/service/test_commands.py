@@ -16,7 +16,7 @@ from ipaddress import ip_address
 import pytest
 
 from tests.api.test_protocol import ENDPOINT, NETWORK
-from underlay.model import Endpoint, Network, Repair, Tenure
+from underlay.model import Endpoint, Lease, Network, Repair
 from underlay.model.owner import Owner
 from underlay.records import Records
 
@@ -102,7 +102,7 @@ def drifted(idle):
     idle.state.mkdir()
     idle.records = Records(idle.state / "underlay.db")
     idle.env["TZ"] = "UTC"
-    with idle.records.writing():
+    with idle.records.transaction():
         idle.records.networks.add(LAN)
         idle.records.networks.rename(LAN.id, "lan")
         for letter, container in (("e", "web"), ("f", "mail")):
@@ -115,7 +115,7 @@ def drifted(idle):
 def note(daemon, owner, at, **more):
     given = {"place": "", "before": "", "step": "ip link add", "seconds": 0.0125}
     found = Repair(at=at, mark=owner.mark, **{**given, **more})
-    with daemon.records.writing():
+    with daemon.records.transaction():
         daemon.records.repairs.note([found])
 
 
@@ -128,15 +128,15 @@ def state_of(daemon, container):
 def test_the_state_says_where_a_device_is_unless_there_is_more_to_say(drifted):
     networks = drifted.records.networks
     assert state_of(drifted, "web") == "created"
-    with drifted.records.writing():
+    with drifted.records.transaction():
         networks.join(WEB.endpoint, "/run/sandbox")
     assert state_of(drifted, "web") == "ok"
-    with drifted.records.writing():
+    with drifted.records.transaction():
         networks.leave(WEB.endpoint)
     assert state_of(drifted, "web") == "left"
-    with drifted.records.writing():
+    with drifted.records.transaction():
         drifted.records.notes.note_trouble(WEB.mark, "E-400 no", NOON)
-        networks.move(replace(LAN, absent="E-110 eth0 is gone"))
+        networks.move(replace(LAN, parent_missing="E-110 eth0 is gone"))
     assert state_of(drifted, "web") == "failing since 2023-11-14 22:13:20: E-400 no"
     assert state_of(drifted, "mail") == "pending: E-110 eth0 is gone"
     for kind in ("parents", "networks"):
@@ -187,9 +187,9 @@ def test_history_without_a_word_is_the_ledger_newest_first(drifted):
 
 
 def test_history_of_a_word_shows_tenures_and_below_them_repairs(drifted):
-    tenure = Tenure(0, ip_address("10.0.0.5"), "endpoint", container="web", since=NOON)
-    with drifted.records.writing():
-        drifted.records.addresses.begin(tenure)
+    tenure = Lease(0, ip_address("10.0.0.5"), "endpoint", container="web", since=NOON)
+    with drifted.records.transaction():
+        drifted.records.addresses.start(tenure)
     note(drifted, WEB, NOON, container="web", step="ip link add ul-web")
     note(drifted, WEB, NOON, container="mail", step="ip link add ul-mail")
     had, done = drifted.run("history", "web").stdout.split("\n\n")

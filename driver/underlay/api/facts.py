@@ -8,7 +8,7 @@ from typing import Literal
 
 from underlay.model import Endpoint, Network
 from underlay.model.objects import Owner
-from underlay.planning.desired import of_endpoint, of_network
+from underlay.planning.desired import endpoint_objects, network_objects
 from underlay.records import Records
 
 LATELY_SECONDS = 24 * 3600.0
@@ -26,40 +26,42 @@ class Health:
     error: str = ""
 
 
-class Healths:
-    """The verdicts on what is on record, by the troubles and repairs of one moment.
+class HealthReport:
+    """The verdicts on what is on record, by the failures and repairs of one moment.
 
     `now` in seconds since 1970.
     """
 
     def __init__(self, records: Records, now: float) -> None:
-        self._neighbour = records.networks.neighbour
+        self._neighbour = records.networks.any_endpoint
         self._taken = {t.bridge: t.parent for t in records.takeovers.all()}
-        self._troubles = {_whole(t.mark): t for t in records.notes.troubles()}
+        self._troubles = {_whole(t.mark): t for t in records.notes.failures()}
         lately = now - LATELY_SECONDS
         last = sorted(records.repairs.last().items(), key=lambda found: found[1])
         self._repaired = {_whole(mark): at for mark, at in last if at >= lately}
 
     def of_endpoint(self, network: Network, endpoint: Endpoint) -> Health:
         """Return how an endpoint is; one that has left needs no device any more."""
-        absent = "" if endpoint.left else network.standstill
+        absent = "" if endpoint.left else network.cut_off_reason
         mine = {Owner(network.id, endpoint.id)}
         return self._verdict(mine, absent, endpoint.created)
 
     def of_network(self, network: Network) -> Health:
         """Return how a network is: its own part, and what it shares with others."""
-        return self._verdict(self._owners(network), network.standstill, network.created)
+        return self._verdict(
+            self._owners(network), network.cut_off_reason, network.created
+        )
 
     def of_parent(self, networks: Sequence[Network]) -> Health:
         """Return how a parent is, given the networks on it: as they are together."""
         owners = {owner for n in networks for owner in self._owners(n)}
-        absent = next((n.standstill for n in networks if n.standstill), "")
+        absent = next((n.cut_off_reason for n in networks if n.cut_off_reason), "")
         return self._verdict(owners, absent, min(n.created for n in networks))
 
     def _verdict(self, owners: Collection[Owner], absent: str, made: float) -> Health:
-        troubles = [self._troubles[o] for o in owners if o in self._troubles]
-        if troubles:
-            first = min(troubles, key=lambda t: t.since)
+        failures = [self._troubles[o] for o in owners if o in self._troubles]
+        if failures:
+            first = min(failures, key=lambda t: t.since)
             return Health("failing", first.since, first.text)
         if absent:
             return Health("pending", made, absent)
@@ -73,9 +75,9 @@ class Healths:
 
         Of what they share, any one of them is asked: they need the same.
         """
-        want = of_network(network)
+        want = network_objects(network)
         if neighbour := self._neighbour(network.id):
-            want += of_endpoint(network, neighbour)
+            want += endpoint_objects(network, neighbour)
         found = {Owner(network.id)} | want.shared
         found |= {Owner(shared=reason) for reason in want.reasons}
         if network.parent in self._taken:
@@ -84,4 +86,4 @@ class Healths:
 
 
 def _whole(mark: str) -> Owner:
-    return Owner.parse(mark).whole
+    return Owner.parse(mark).endpoint_owner

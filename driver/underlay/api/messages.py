@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from underlay.model import MAC, Endpoint, Network, Segment
+from underlay.model import MAC, Endpoint, Network, Subnet
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,127}$")]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -82,13 +82,13 @@ class IpamData(msgspec.Struct):
     Gateway: AddressText = ""
     AuxAddresses: dict[str, AddressText] | None = None
 
-    def segment(self) -> Segment | None:
+    def segment(self) -> Subnet | None:
         """Return the subnet; None for the 0.0.0.0/0 of the null IPAM driver."""
         pool = ip_interface(self.Pool).network if self.Pool else None
         if pool is None or pool.prefixlen == 0:
             return None
         aux = (self.AuxAddresses or {}).values()
-        return Segment(
+        return Subnet(
             pool,
             ip_interface(self.Gateway).ip if self.Gateway else None,
             tuple(sorted({ip_interface(a).ip for a in aux}, key=int)),
@@ -125,7 +125,7 @@ class CreateNetwork(msgspec.Struct):
                 id=self.NetworkID,
                 options=driver_options(self.Options),
                 internal=is_internal(self.Options),
-                segments=tuple(s for d in data if (s := d.segment())),
+                subnets=tuple(s for d in data if (s := d.segment())),
             )
 
 

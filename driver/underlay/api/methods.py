@@ -11,9 +11,9 @@ import msgspec
 
 from underlay.api import messages as m
 from underlay.errors import AddressTaken, UnknownPool
-from underlay.ipam.driver import Ipam
-from underlay.model import Interface
-from underlay.networks.driver import Engine
+from underlay.ipam.driver import IpamDriver
+from underlay.model import IpInterface
+from underlay.networks.driver import NetworkDriver
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ class Method:
 
 
 def methods(
-    engine: Engine,
-    ipam: Ipam,
+    engine: NetworkDriver,
+    ipam: IpamDriver,
     stirred: Callable[[], None],
     missing: Callable[[], None],
 ) -> dict[str, Method]:
@@ -76,7 +76,7 @@ def _nothing(asked: msgspec.Struct) -> msgspec.Struct:
 class NetworkCalls:
     """The methods of NetworkDriver."""
 
-    engine: Engine
+    engine: NetworkDriver
     stirred: Callable[[], None]
     missing: Callable[[], None]
 
@@ -145,7 +145,7 @@ class NetworkCalls:
 class IpamCalls:
     """The methods of IpamDriver."""
 
-    ipam: Ipam
+    ipam: IpamDriver
     missing: Callable[[], None]
 
     def request_pool(self, asked: m.RequestPool) -> msgspec.Struct:
@@ -169,7 +169,7 @@ class IpamCalls:
             self.missing()
             raise
 
-    def _given(self, asked: m.RequestAddress) -> Interface:
+    def _given(self, asked: m.RequestAddress) -> IpInterface:
         if asked.for_gateway:
             return self.ipam.request_gateway(asked.PoolID, asked.Address)
         return self.ipam.request_address(asked.PoolID, asked.Address, asked.container)

@@ -14,11 +14,11 @@ from ipaddress import ip_address
 from typing import Any
 
 from underlay import __version__
-from underlay.api.facts import Healths
+from underlay.api.facts import HealthReport
 from underlay.api.httpd import Answer
 from underlay.errors import UnderlayError
 from underlay.ipam.subnets import usable
-from underlay.model import MAC, Endpoint, Network, Pool, Repair, Tenure
+from underlay.model import MAC, Endpoint, Lease, Network, Pool, Repair
 from underlay.model.text import as_json
 from underlay.modes import gateway, mode_name
 from underlay.modes.child_device import is_isolated
@@ -30,7 +30,7 @@ Facts = dict[str, Any]
 
 def status(records: Records) -> Facts:
     """Return everything on record, what is wrong since when, and the newest repairs."""
-    troubles = records.notes.troubles()
+    failures = records.notes.failures()
     healths = _healths(records)
     return {
         "version": __version__,
@@ -38,14 +38,14 @@ def status(records: Records) -> Facts:
         "networks": networks(records, healths),
         "endpoints": endpoints(records, healths),
         "pools": pools(records),
-        "troubles": [
-            {"object": t.mark, "error": t.text, "since": t.since} for t in troubles
+        "failures": [
+            {"object": t.mark, "error": t.text, "since": t.since} for t in failures
         ],
         "repairs": repairs(records, NEWEST_REPAIRS),
     }
 
 
-def parents(records: Records, healths: Healths | None = None) -> list[Facts]:
+def parents(records: Records, healths: HealthReport | None = None) -> list[Facts]:
     """Return every device that networks stand on, with who does, and how it is."""
     judge = healths or _healths(records)
     count = Counter(e.network for e in records.networks.endpoints())
@@ -55,7 +55,7 @@ def parents(records: Records, healths: Healths | None = None) -> list[Facts]:
             standing.setdefault(network.parent, []).append(network)
     return [
         {
-            "name": those[0].uplink,
+            "name": those[0].parent_label,
             "device": device,
             "networks": [n.label for n in those],
             "endpoints": sum(count[n.id] for n in those),
@@ -65,7 +65,7 @@ def parents(records: Records, healths: Healths | None = None) -> list[Facts]:
     ]
 
 
-def networks(records: Records, healths: Healths | None = None) -> list[Facts]:
+def networks(records: Records, healths: HealthReport | None = None) -> list[Facts]:
     """Return every network, with the number of its endpoints, and how it is."""
     judge = healths or _healths(records)
     count = Counter(e.network for e in records.networks.endpoints())
@@ -75,7 +75,7 @@ def networks(records: Records, healths: Healths | None = None) -> list[Facts]:
     ]
 
 
-def endpoints(records: Records, healths: Healths | None = None) -> list[Facts]:
+def endpoints(records: Records, healths: HealthReport | None = None) -> list[Facts]:
     """Return every endpoint, with the state of its device, and how it is."""
     judge = healths or _healths(records)
     known = {n.id: n for n in records.networks.all()}
@@ -91,8 +91,8 @@ def endpoints(records: Records, healths: Healths | None = None) -> list[Facts]:
     return found
 
 
-def _healths(records: Records) -> Healths:
-    return Healths(records, time.time())
+def _healths(records: Records) -> HealthReport:
+    return HealthReport(records, time.time())
 
 
 def pools(records: Records) -> list[Facts]:
@@ -140,10 +140,10 @@ def _network(network: Network, count: int) -> Facts:
         "id": network.id,
         "name": network.name,
         "mode": mode_name(network.options),
-        "parent": "" if is_isolated(network.options) else network.uplink,
+        "parent": "" if is_isolated(network.options) else network.parent_label,
         "device": network.parent or network.proxy,
         "internal": network.internal,
-        "subnets": [str(s.subnet) for s in network.segments],
+        "subnets": [str(s.subnet) for s in network.subnets],
         "gateways": [str(found) for found in gateway.of(network) if found],
         "options": dict(network.options),
         "endpoints": count,
@@ -184,7 +184,7 @@ def _pool(records: Records, pool: Pool) -> Facts:
     }
 
 
-def _tenure(tenure: Tenure, network: str) -> Facts:
+def _tenure(tenure: Lease, network: str) -> Facts:
     return {
         "address": str(tenure.address),
         "role": tenure.role,

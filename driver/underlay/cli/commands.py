@@ -42,7 +42,7 @@ LATELY_SHOWN = 5
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-class Refusing(click.Group):
+class ErrorReportingGroup(click.Group):
     """A group whose refusals are one line on stderr and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -54,7 +54,9 @@ class Refusing(click.Group):
             sys.exit(1)
 
 
-@click.group(cls=Refusing, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=ErrorReportingGroup, context_settings={"help_option_names": ["-h", "--help"]}
+)
 def main() -> None:
     """Docker containers on the real network, without NAT.
 
@@ -104,7 +106,7 @@ def status_command(as_json: bool) -> None:
     \b
     Examples:
       underlay status
-      underlay status --json | jq .troubles
+      underlay status --json | jq .failures
     """
     settings = load(os.environ)
     health = _health(settings)
@@ -123,7 +125,7 @@ def status_command(as_json: bool) -> None:
         say()
         say("repaired lately")
         print_table(done[:LATELY_SHOWN], LATELY)
-    for trouble in facts["troubles"]:
+    for trouble in facts["failures"]:
         say()
         say(f"wrong since {when(trouble['since'])}: {trouble['error']}")
 
@@ -286,7 +288,7 @@ def _engine(*, readonly: bool = False) -> Iterator[Any]:
     try:
         _heed(parts.records, _health(settings))
         if not readonly:
-            boots.heed(parts.records, parts.engine.kernel)
+            boots.forget_last_boot(parts.records, parts.engine.kernel)
             # What Docker does not list is not put right in a sandbox.
             with suppress(OSError):
                 parts.cleanup.note_listed(parts.dockerd.look())
@@ -315,7 +317,7 @@ def _health(settings: Settings) -> dict[str, Any] | None:
 def _heed(records: Records, health: Facts | None) -> None:
     """Have what the service could not write yet be as good as on record."""
     unwritten = (health or {}).get("unwritten", ())
-    records.endings.heed([tuple(ending.split()) for ending in unwritten])
+    records.endings.take_over_from([tuple(ending.split()) for ending in unwritten])
 
 
 def _in_words(health: Facts | None) -> str:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from underlay.ipam import placeholder_claims as standins
-from underlay.ipam.driver import Ipam
+from underlay.ipam.driver import IpamDriver
 from underlay.kernel import Kernel
-from underlay.model import Address, Claim, Endpoint, Repair
+from underlay.model import Claim, Endpoint, IpAddress, Repair
 from underlay.model.docker import DockerNetwork, DockerView
 from underlay.model.objects import Owner
-from underlay.networks.driver import Engine
-from underlay.reconcile.log_once import Once
+from underlay.networks.driver import NetworkDriver
+from underlay.reconcile.log_once import LogOnce
 from underlay.reconcile.repair_log import names
 from underlay.records import Records
 
@@ -35,24 +35,24 @@ class Cleanup:
 
     records: Records
     kernel: Kernel
-    engine: Engine
-    ipam: Ipam
+    engine: NetworkDriver
+    ipam: IpamDriver
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     grace: float
     history_days: float
     _suspects: dict[str, float] = field(default_factory=dict)
-    _held: frozenset[Address] | None = None
-    _once: Once = field(default_factory=Once)
+    _held: frozenset[IpAddress] | None = None
+    _once: LogOnce = field(default_factory=LogOnce)
 
     def note_listed(self, view: DockerView) -> bool:
         """Note who is not to be put right in a sandbox; tell whether passes waited."""
         learning = self.engine.passes.learning
-        learning.unlisted = frozenset(self._unlisted(view))
+        learning.not_listed_by_docker = frozenset(self._unlisted(view))
         waited, learning.is_waiting = learning.is_waiting, False
         return waited
 
-    def heed(self, view: DockerView) -> None:
+    def run(self, view: DockerView) -> None:
         """Learn names from Docker's view, and free what was seen dead twice.
 
         What cannot be written stops nothing else.
@@ -61,11 +61,11 @@ class Cleanup:
         with self._once.trying("names of containers and networks"):
             self._learn_names(view)
         self._held = None
-        dead, staying = dict(self._dead(view)), dict(self._staying(view))
-        for key in self._condemned({*dead, *staying}):
+        dead, staying = dict(self._dead(view)), dict(self._not_leaving(view))
+        for key in self._confirmed_dead({*dead, *staying}):
             with self._once.trying(f"clean-up of {key}"):
                 if key in staying:
-                    with self.records.writing(durable=False):
+                    with self.records.transaction(durable=False):
                         staying[key]()
                     log.warning("kept", extra={"what": key})
                     continue
@@ -75,7 +75,7 @@ class Cleanup:
         entry = self._entry(owner, key)
         free()
         log.warning("freed", extra={"what": key})
-        with self.records.writing(durable=False):
+        with self.records.transaction(durable=False):
             self.records.repairs.note([entry])
 
     def _entry(self, owner: Owner, what: str) -> Repair:
@@ -109,7 +109,7 @@ class Cleanup:
                 known = self.records.networks.endpoint(endpoint)
                 owner = Owner(known.network if known else "", endpoint)
                 yield key, (owner, partial(self._free_endpoint, endpoint))
-        for tenure in self.records.addresses.unattended():
+        for tenure in self.records.addresses.orphaned():
             if self._is_creating(tenure.claim):
                 continue  # an aux address, which Docker asks for like any other
             key = f"address {tenure.address} since {tenure.id}"
@@ -120,7 +120,7 @@ class Cleanup:
                 yield key, (owner, partial(self.ipam.release_tenure, tenure))
         listed = {network.id for network in view.networks}
         for network in self.records.networks.all():
-            busy = self.records.networks.neighbour(network.id)
+            busy = self.records.networks.any_endpoint(network.id)
             if network.id not in listed and not busy:
                 free = partial(self.engine.delete_network, network.id)
                 yield f"network {network.id}", (Owner(network.id), free)
@@ -128,7 +128,7 @@ class Cleanup:
             free = partial(self.ipam.release_pool, claim.id)
             yield f"pool {claim.id}", (Owner(claim.network), free)
 
-    def _in_sandboxes(self) -> frozenset[Address]:
+    def _in_sandboxes(self) -> frozenset[IpAddress]:
         """Return what devices of these networks have in all other namespaces.
 
         They are gone through once for a view, and only if somebody asks. In a container
@@ -136,24 +136,26 @@ class Cleanup:
         """
         if self._held is None:
             known = {network.id for network in self.records.networks.all()}
-            found = self.kernel.elsewhere(()).items()
+            found = self.kernel.addresses_in_other_namespaces(()).items()
             held = (a for mark, a in found if Owner.parse(mark).network in known)
             self._held = frozenset(
                 address for addresses in held for address in addresses
             )
         return self._held
 
-    def _staying(self, view: DockerView) -> Iterator[tuple[str, Callable[[], None]]]:
+    def _not_leaving(
+        self, view: DockerView
+    ) -> Iterator[tuple[str, Callable[[], None]]]:
         """Return who left and did not: dockerd died over it and keeps the endpoint."""
         networks = self.records.networks
         for endpoint in networks.leaving():
-            stays = partial(networks.stay, endpoint.id)
-            if endpoint.id in view.endpoints and self.kernel.sandbox_lives(
+            stays = partial(networks.cancel_leave, endpoint.id)
+            if endpoint.id in view.endpoints and self.kernel.sandbox_exists(
                 endpoint.sandbox
             ):
                 yield f"endpoint {endpoint.id} that stays", stays
 
-    def _condemned(self, suspects: set[str]) -> list[str]:
+    def _confirmed_dead(self, suspects: set[str]) -> list[str]:
         """Return who is a suspect again, the grace time after the first time."""
         now = self.monotonic()
         self._suspects = {key: self._suspects.get(key, now) for key in suspects}
@@ -173,10 +175,10 @@ class Cleanup:
 
     def _is_inside(self, endpoint: Endpoint) -> bool:
         """Tell whether an endpoint has its device in a sandbox that lives."""
-        if not endpoint.sandbox or not self.kernel.sandbox_lives(endpoint.sandbox):
+        if not endpoint.sandbox or not self.kernel.sandbox_exists(endpoint.sandbox):
             return False
         mark = Owner(endpoint.network, endpoint.id).mark
-        room = self.kernel.observe_inside({endpoint.sandbox})
+        room = self.kernel.observe_sandboxes({endpoint.sandbox})
         return any(o.key == mark for o in room.get(endpoint.sandbox, ()))
 
     def _unlisted(self, view: DockerView) -> Iterator[str]:
@@ -202,7 +204,7 @@ class Cleanup:
             listed = [
                 network
                 for network in view.networks
-                if network.domain == pool.domain and pool.subnet in network.subnets
+                if network.domain == pool.domain and pool.subnet in network.ip_networks
             ]
             claims = self.records.addresses.claims_on(pool.id)
             idle = [c for c in claims if self._is_idle(c, listed)]
@@ -229,7 +231,7 @@ class Cleanup:
                 standins.identity(claim.pool.domain, claim.pool.subnet, n)
                 for n in theirs
             }
-            if claim.id in names or not standins.is_one(claim):
+            if claim.id in names or not standins.is_placeholder(claim):
                 return False
         held = self.records.addresses.live_of_claim(claim.id)
         return all(tenure.role != "endpoint" for tenure in held)
@@ -243,13 +245,13 @@ class Cleanup:
             names = sorted(
                 network.name
                 for network in view.networks
-                if network.domain == pool.domain and pool.subnet in network.subnets
+                if network.domain == pool.domain and pool.subnet in network.ip_networks
             )
             if names != list(pool.holders):
                 self.records.addresses.name_holders(pool.id, names)
         for endpoint, known_as in self.records.networks.containers().items():
             name = view.endpoints.get(endpoint) or known_as
             if name != known_as:
-                with self.records.writing():
+                with self.records.transaction():
                     self.records.networks.name_container(endpoint, name)
                     self.records.addresses.name_container(endpoint, name)

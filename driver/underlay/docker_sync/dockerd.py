@@ -18,7 +18,7 @@ from docker.errors import DockerException, StreamParseError
 from docker.types.daemon import CancellableStream
 from requests.exceptions import RequestException
 
-from underlay.model import Address, Segment
+from underlay.model import IpAddress, Subnet
 from underlay.model.docker import (
     DockerContainer,
     DockerEndpoint,
@@ -96,7 +96,7 @@ def view(networks: Iterable[Mapping[str, Any]]) -> DockerView:
     """Read Docker's own description of networks."""
     known: list[DockerNetwork] = []
     endpoints: dict[str, str] = {}
-    addresses: set[Address] = set()
+    addresses: set[IpAddress] = set()
     for network in networks:
         found = _network(network)
         known.append(found)
@@ -107,7 +107,7 @@ def view(networks: Iterable[Mapping[str, Any]]) -> DockerView:
     return DockerView(tuple(known), endpoints, frozenset(addresses))
 
 
-def _reserved(network: Mapping[str, Any]) -> Iterator[Address]:
+def _reserved(network: Mapping[str, Any]) -> Iterator[IpAddress]:
     for part in (network.get("IPAM") or {}).get("Config") or ():
         aux = (part.get("AuxiliaryAddresses") or {}).values()
         for text in (part.get("Gateway"), *aux):
@@ -145,11 +145,11 @@ def _network(network: Mapping[str, Any]) -> DockerNetwork:
         id=network["Id"],
         name=network["Name"],
         domain=(ipam.get("Options") or {}).get("domain", "default") if pooled else "",
-        subnets=tuple(segment.subnet for segment in segments),
+        ip_networks=tuple(segment.subnet for segment in segments),
         ours=network.get("Driver") == DRIVER,
         options=network.get("Options") or {},
         internal=bool(network.get("Internal")),
-        segments=segments,
+        subnets=segments,
         ranges=tuple(part.get("IPRange") or "" for part in parts),
         endpoints=tuple(_endpoint(container, facts) for container, facts in members),
     )
@@ -161,9 +161,9 @@ def _is_subnet(part: Mapping[str, Any]) -> bool:
     return ip_network(text, strict=False).prefixlen > 0
 
 
-def _segment(part: Mapping[str, Any], *, pooled: bool) -> Segment:
+def _segment(part: Mapping[str, Any], *, pooled: bool) -> Subnet:
     aux = (part.get("AuxiliaryAddresses") or {}).values()
-    return Segment(
+    return Subnet(
         ip_network(part["Subnet"], strict=False),
         ip_interface(part["Gateway"]).ip if part.get("Gateway") else None,
         tuple(sorted({ip_interface(text).ip for text in aux if text}, key=int)),
@@ -196,7 +196,7 @@ def _container(container: Mapping[str, Any]) -> DockerContainer:
     )
 
 
-def _gateways(place: Mapping[str, Any]) -> Iterator[Address]:
+def _gateways(place: Mapping[str, Any]) -> Iterator[IpAddress]:
     for text in (place.get("Gateway"), place.get("IPv6Gateway")):
         if text:
             yield ip_address(text)

@@ -18,9 +18,9 @@ from underlay.errors import RecordsUnwritable, UnderlayError
 from underlay.ipam import leases as tenures
 from underlay.ipam import placeholder_claims as standins
 from underlay.ipam import subnets as pools
-from underlay.ipam.adoption import Adoption, Before
+from underlay.ipam.adoption import Adoption, RecordsSnapshot
 from underlay.kernel import Kernel
-from underlay.model import Address, Endpoint, Network, Repair, Segment, Takeover
+from underlay.model import BridgeTakeover, Endpoint, IpAddress, Network, Repair, Subnet
 from underlay.model.docker import (
     DockerContainer,
     DockerEndpoint,
@@ -29,8 +29,8 @@ from underlay.model.docker import (
 )
 from underlay.model.objects import Owner
 from underlay.networks import reboot as boots
-from underlay.networks.driver import Engine
-from underlay.networks.parents import Parents
+from underlay.networks.driver import NetworkDriver
+from underlay.networks.parents import ParentTracker
 from underlay.planning import identity
 from underlay.planning import parent as uplink
 from underlay.records import Records
@@ -53,7 +53,7 @@ class Recovery:
 
     records: Records
     kernel: Kernel
-    engine: Engine
+    engine: NetworkDriver
     clock: Callable[[], float]
     containers: Callable[[Collection[str]], Mapping[str, DockerContainer]]
     _complaints: set[str] = field(default_factory=set)
@@ -74,9 +74,9 @@ class Recovery:
             log.warning("cannot write the records yet", extra={"error": error})
 
     def _begin(self) -> None:
-        boots.heed(self.records, self.kernel)
-        with self.records.writing():
-            self.records.notes.await_only({ANY})
+        boots.forget_last_boot(self.records, self.kernel)
+        with self.records.transaction():
+            self.records.notes.set_missing_networks({ANY})
             self._keep_addresses()
         self._is_begun = True
 
@@ -85,7 +85,9 @@ class Recovery:
         known = self.records.networks.containers()
         seen = [
             (owner, address)
-            for mark, addresses in self.kernel.elsewhere(sandboxes).items()
+            for mark, addresses in self.kernel.addresses_in_other_namespaces(
+                sandboxes
+            ).items()
             if (owner := Owner.parse(mark)).endpoint and owner.endpoint not in known
             for address in addresses
         ]
@@ -93,15 +95,15 @@ class Recovery:
             facts = {"addresses": len(seen), "kept": MOST_KEPT}
             log.error("too many addresses without a record, keeping some", extra=facts)
         self.engine.living.keep(seen[:MOST_KEPT])
-        standins.keep(self.records, seen[:MOST_KEPT], self.clock())
+        standins.reserve_in_all_pools(self.records, seen[:MOST_KEPT], self.clock())
 
-    def before(self) -> Before:
+    def snapshot(self) -> RecordsSnapshot:
         """Return what is on record, to be called before Docker is asked."""
         if not self._is_begun:
             with suppress(RecordsUnwritable):
                 self._begin()
         self.engine.living.expect()
-        return Before.of(self.records)
+        return RecordsSnapshot.of(self.records)
 
     def do_without(self) -> bool:
         """Have passes go on without Docker, which does not answer; tell if they waited.
@@ -115,21 +117,23 @@ class Recovery:
             learning.is_waiting = False
         return goes_on
 
-    def heed(self, view: DockerView, before: Before) -> bool:
+    def rebuild(self, view: DockerView, before: RecordsSnapshot) -> bool:
         """Put on record what Docker lists and the records lack.
 
         Tells whether a pass has something new to go by. Raises OSError if dockerd does
         not answer for its containers.
         """
-        self.engine.living.heed(view)
+        self.engine.living.update(view)
         told = self.containers(
             {e.container for n in view.networks for e in self._lost(n, before)}
         )
         networks = tuple(self._completed(n, told) for n in view.networks)
         view = replace(view, networks=networks)
         living, now = self.engine.living, self.clock()
-        adoption = Adoption(self.records, view, before, self.engine.reap, living, now)
-        with self.records.writing():
+        adoption = Adoption(
+            self.records, view, before, self.engine.remove_dead_endpoint, living, now
+        )
+        with self.records.transaction():
             for network in sorted(view.networks, key=lambda n: not n.ours):
                 adoption.adopt(network)
             for pool in living.take_unknown():
@@ -140,6 +144,9 @@ class Recovery:
             if (lost := list(self._lost(network, before)))
             or (network.ours and network.id not in before.networks)
         ]
+        if lacking:
+            # nft may hang, so it is asked before the transactions below; it is asked once.
+            _ = self.kernel.can_filter
         missing = {
             network.id
             for network, lost in lacking
@@ -147,7 +154,9 @@ class Recovery:
         }
         return self._await(missing) or bool(lacking)
 
-    def _lost(self, network: DockerNetwork, before: Before) -> Iterator[DockerEndpoint]:
+    def _lost(
+        self, network: DockerNetwork, before: RecordsSnapshot
+    ) -> Iterator[DockerEndpoint]:
         """Return the containers on a network of ours whose endpoints are not known."""
         for endpoint in network.endpoints if network.ours else ():
             known = endpoint.id in before.endpoints
@@ -156,10 +165,10 @@ class Recovery:
 
     def _await(self, missing: set[str]) -> bool:
         """Note which networks Docker lists in vain; tell whether that is news."""
-        if self.records.notes.awaited() == missing:
+        if self.records.notes.missing_networks() == missing:
             return False
-        with self.records.writing():
-            self.records.notes.await_only(missing)
+        with self.records.transaction():
+            self.records.notes.set_missing_networks(missing)
         return True
 
     def _rebuild(
@@ -167,7 +176,7 @@ class Recovery:
         network: DockerNetwork,
         lost: list[DockerEndpoint],
         told: Mapping[str, DockerContainer],
-        before: Before,
+        before: RecordsSnapshot,
     ) -> bool:
         """Put a network and its containers on record; tell whether all of it worked."""
         add = partial(self._add_network, network)
@@ -176,7 +185,7 @@ class Recovery:
             container = told.get(endpoint.container)
             sandbox = container.sandbox if container else ""
             # One without a sandbox is on its way in or out.
-            if container and sandbox and self.kernel.sandbox_lives(sandbox):
+            if container and sandbox and self.kernel.sandbox_exists(sandbox):
                 put = partial(self._add_endpoint, network, endpoint, container)
                 done &= self._try(network, endpoint, put)
         return done
@@ -199,7 +208,7 @@ class Recovery:
             container=endpoint.name if endpoint else "",
         )
         try:
-            with self.records.writing():
+            with self.records.transaction():
                 if add():
                     log.warning(REBUILT, extra={"mark": repair.mark})
                     self.records.repairs.note([repair])
@@ -208,7 +217,7 @@ class Recovery:
                 self._complaints.add(str(error))
                 facts = {"mark": repair.mark, "error": error}
                 log.warning("not rebuilt, retrying", extra=facts)
-                with self.records.writing():
+                with self.records.transaction():
                     self.records.repairs.note([replace(repair, error=str(error))])
             return False
         return True
@@ -220,32 +229,32 @@ class Recovery:
             listed.id,
             listed.options,
             internal=listed.internal,
-            segments=listed.segments,
+            subnets=listed.subnets,
         )
-        found = uplink.find(asked, self.kernel, again=True)
+        found = uplink.resolve_parent(asked, self.kernel, again=True)
         self._note_bridge(found.parent)
         network = replace(
             asked,
             parent=found.parent,
             vlans=found.vlans,
-            base=found.base,
+            base_device=found.base_device,
             created=self.clock(),
         )
         network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
         self.records.networks.add(network)
         # At once: a pass on its way would tear down what follows from the host's place.
-        parents = Parents(self.records, self.kernel)
-        parents.note(network, parents.look(network))
+        parents = ParentTracker(self.records, self.kernel)
+        parents.record(network, parents.resolve(network))
         self.records.networks.rename(listed.id, listed.name)
         return True
 
     def _note_bridge(self, bridge: str) -> None:
         """Note what a bridge of ours stands in the place of."""
-        device = identity.behind(bridge, self.kernel.devices())
+        device = identity.device_replaced_by(bridge, self.kernel.devices())
         if device and not self.records.takeovers.of(device.name):
-            settings = self.kernel.settings_of(device.name)
+            settings = self.kernel.device_sysctls(device.name)
             self.records.takeovers.note(
-                Takeover(device.name, bridge, "on", (), settings)
+                BridgeTakeover(device.name, bridge, "on", (), settings)
             )
 
     def _add_endpoint(
@@ -267,7 +276,7 @@ class Recovery:
         )
         self.records.networks.add_endpoint(endpoint)
         self.records.networks.join(endpoint.id, told.sandbox)
-        tenures.begin(self.records, known, endpoint)
+        tenures.assign(self.records, known, endpoint)
         self.records.addresses.name_container(endpoint.id, endpoint.container)
         return True
 
@@ -279,17 +288,17 @@ class Recovery:
             segment
             if segment.gateway
             else replace(segment, gateway=self._gateway(network, segment, span, told))
-            for segment, span in zip(network.segments, network.ranges, strict=True)
+            for segment, span in zip(network.subnets, network.ranges, strict=True)
         ]
-        return replace(network, segments=tuple(segments))
+        return replace(network, subnets=tuple(segments))
 
     def _gateway(
         self,
         network: DockerNetwork,
-        segment: Segment,
+        segment: Subnet,
         span: str,
         told: Mapping[str, DockerContainer],
-    ) -> Address | None:
+    ) -> IpAddress | None:
         """Return the gateway of a segment that has none by name, as it must have been.
 
         It is what a container was told, else the first address, as it is handed out.

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from underlay.ipam import leases as tenures
 from underlay.ipam import placeholder_claims as standins
 from underlay.ipam import subnets as pools
-from underlay.ipam.live_endpoints import Living
-from underlay.model import Address, Claim, Role, Segment, Subnet, Tenure
+from underlay.ipam.live_endpoints import LiveEndpoints
+from underlay.model import Claim, IpAddress, IpNetwork, Lease, Role, Subnet
 from underlay.model.docker import DockerEndpoint, DockerNetwork, DockerView
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
 
 
-Place = tuple[str, Subnet]
+Place = tuple[str, IpNetwork]
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class RecordsSnapshot:
     """What was on record before Docker was asked.
 
     What of that Docker still lists, and is not on record any more, is not lost: it was
@@ -38,7 +38,7 @@ class Before:
     addresses: frozenset[tuple[int, str]]
 
     @classmethod
-    def of(cls, records: Records) -> Before:
+    def of(cls, records: Records) -> RecordsSnapshot:
         """Return what is on record now."""
         addresses = records.addresses
         claims = {
@@ -62,9 +62,9 @@ class Adoption:
 
     records: Records
     view: DockerView
-    before: Before
-    reap: Callable[[str], bool]
-    living: Living
+    before: RecordsSnapshot
+    remove_dead_endpoint: Callable[[str], bool]
+    living: LiveEndpoints
     now: float
 
     def adopt(self, network: DockerNetwork) -> None:
@@ -72,7 +72,7 @@ class Adoption:
 
         Its segments have the gateways that are not listed, too.
         """
-        for segment, span in zip(network.segments, network.ranges, strict=True):
+        for segment, span in zip(network.subnets, network.ranges, strict=True):
             claim = self._claim(network, segment, span) if segment.pooled else None
             if claim is None:
                 continue
@@ -87,7 +87,7 @@ class Adoption:
         return not known and self.records.networks.endpoint(endpoint.id) is None
 
     def _claim(
-        self, network: DockerNetwork, segment: Segment, span: str
+        self, network: DockerNetwork, segment: Subnet, span: str
     ) -> Claim | None:
         """Return the claim of a network on a pool, or as like as not the one."""
         name = standins.identity(network.domain, segment.subnet, network.id)
@@ -109,16 +109,16 @@ class Adoption:
         """
         place = pools.parse_pool_id(identity)
         known = self.records.addresses.claim(identity)
-        if known or not place or standins.of(self.records, identity):
+        if known or not place or standins.claims_under(self.records, identity):
             return
         for network in sorted(self.view.networks, key=lambda n: n.ours):
-            for segment, span in zip(network.segments, network.ranges, strict=True):
+            for segment, span in zip(network.subnets, network.ranges, strict=True):
                 if segment.pooled and (network.domain, segment.subnet) == place:
                     self._put(network, segment, span, identity)
                     return
 
     def _put(
-        self, network: DockerNetwork, segment: Segment, span: str, identity: str = ""
+        self, network: DockerNetwork, segment: Subnet, span: str, identity: str = ""
     ) -> Claim | None:
         """Put a claim on record for a network, with the addresses that it keeps."""
         pool = standins.pool_for(self.records, network.domain, segment.subnet)
@@ -128,21 +128,21 @@ class Adoption:
         name = identity or standins.identity(pool.domain, pool.subnet, network.id)
         bounds = pools.parse_range(span, segment.subnet)
         whose = network.id if network.ours else ""
-        claim = standins.put(self.records, pool, name, bounds, whose)
+        claim = standins.add(self.records, pool, name, bounds, whose)
         if segment.gateway:
             self._begin(claim, segment.gateway, "gateway")
         for address in segment.aux:
             self._begin(claim, address, "aux")
         return claim
 
-    def _is_going(self, network: DockerNetwork, subnet: Subnet) -> bool:
+    def _is_going(self, network: DockerNetwork, subnet: IpNetwork) -> bool:
         """Tell whether a network was removed, or its claim, while Docker answered."""
         before = self.before.claims.get((network.domain, subnet), {})
         had = network.id in self.before.networks
         gone = had and self.records.networks.get(network.id) is None
         return gone or network.id in before.values()
 
-    def _is_short(self, domain: str, subnet: Subnet, claims: list[Claim]) -> bool:
+    def _is_short(self, domain: str, subnet: IpNetwork, claims: list[Claim]) -> bool:
         """Tell whether fewer claims are of no network yet than networks have none.
 
         What had been one before Docker was asked counts: it was given up meanwhile.
@@ -152,7 +152,7 @@ class Adoption:
         listed = [
             network
             for network in self.view.networks
-            if network.domain == domain and subnet in network.subnets
+            if network.domain == domain and subnet in network.ip_networks
         ]
         names = {standins.identity(domain, subnet, n.id): n.id for n in listed}
         having = {network or names.get(c, "") for c, network in known.items()}
@@ -160,7 +160,7 @@ class Adoption:
         return len(free) < len([n for n in listed if n.id not in having])
 
     def _adopt(
-        self, claim: Claim, endpoint: DockerEndpoint, known: str, address: Address
+        self, claim: Claim, endpoint: DockerEndpoint, known: str, address: IpAddress
     ) -> None:
         """Put on record that a container has an address, unless it gave it back."""
         live = self.records.addresses.live(claim.pool.id, address)
@@ -169,7 +169,7 @@ class Adoption:
             if (claim.pool.id, str(address)) not in self.before.addresses:
                 self._begin(claim, address, "endpoint", endpoint.name, known)
         elif not holder.endpoint and self.living.is_listed(known):
-            self.records.addresses.settle(
+            self.records.addresses.assign(
                 holder.id, role="endpoint", network=claim.network, endpoint=known
             )
             # It was kept by any claim on the pool that there was.
@@ -178,20 +178,24 @@ class Adoption:
             self.records.addresses.end(holder, self.now)
             self._begin(claim, address, "endpoint", endpoint.name, known)
 
-    def _is_dead(self, holder: Tenure) -> bool:
+    def _is_dead(self, holder: Lease) -> bool:
         """Tell whether who has an address on record is nobody Docker knows of."""
         listed = holder.endpoint in self.view.endpoints
         older = holder.endpoint in self.before.endpoints
         known = self.records.networks.endpoint(holder.endpoint)
-        return not listed and (older or not known) and self.reap(holder.endpoint)
+        return (
+            not listed
+            and (older or not known)
+            and self.remove_dead_endpoint(holder.endpoint)
+        )
 
     def _begin(
         self,
         claim: Claim,
-        address: Address,
+        address: IpAddress,
         role: Role,
         container: str = "",
         endpoint: str = "",
     ) -> None:
         facts = role, self.now, container, endpoint
-        tenures.take(self.records, claim, address, *facts)
+        tenures.start(self.records, claim, address, *facts)

@@ -28,9 +28,9 @@ from underlay.errors import (
 from underlay.ipam import leases as tenures
 from underlay.ipam import placeholder_claims as standins
 from underlay.ipam import subnets as pools
-from underlay.ipam.live_endpoints import Living
+from underlay.ipam.live_endpoints import LiveEndpoints
 from underlay.kernel.clock import Recent, since_boot
-from underlay.model import Address, Claim, Interface, Pool, Role, Subnet, Tenure
+from underlay.model import Claim, IpAddress, IpInterface, IpNetwork, Lease, Pool, Role
 from underlay.modes import mode_of
 from underlay.records import Records
 
@@ -50,7 +50,7 @@ LATE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ipam:
+class IpamDriver:
     """Hands out addresses.
 
     `clock` gives seconds since 1970, `monotonic` since the host booted.
@@ -60,11 +60,11 @@ class Ipam:
 
     records: Records
     clock: Callable[[], float]
-    reap: Callable[[str], bool]
-    is_own: Callable[[Address], bool]
-    living: Living
+    remove_dead_endpoint: Callable[[str], bool]
+    is_own: Callable[[IpAddress], bool]
+    living: LiveEndpoints
     monotonic: Callable[[], float] = since_boot
-    _owed: dict[tuple[str, Address], float] = field(default_factory=dict)
+    _late_releases: dict[tuple[str, IpAddress], float] = field(default_factory=dict)
     _made: Recent = field(default_factory=lambda: Recent(CREATING_SECONDS))
 
     def request_pool(
@@ -83,12 +83,14 @@ class Ipam:
         self.records.check_there()
         # Before it is on record: the clean-up may look as soon as it is.
         self._made.note(identity, self.monotonic())
-        with self.records.writing():
+        with self.records.transaction():
             known = self.records.addresses.pool(domain, wanted)
             pool = known or self._new_pool(domain, wanted)
             self.records.addresses.add_claim(identity, pool, first, last, self.clock())
             if not known:
-                standins.keep(self.records, self.living.kept, self.clock(), pool)
+                standins.reserve_in_all_pools(
+                    self.records, self.living.kept, self.clock(), pool
+                )
         return Claim(identity, pool, first, last)
 
     def forget_made(self) -> None:
@@ -105,7 +107,7 @@ class Ipam:
         But not the addresses of endpoints that live: see Living.
         """
         try:
-            with self.records.writing():
+            with self.records.transaction():
                 self._release_pool(identity)
         except RecordsUnwritable as error:
             self.records.endings.remember(error, "ReleasePool", identity)
@@ -114,12 +116,12 @@ class Ipam:
         if claim := self._released(identity):
             self.living.release(claim, self.clock())
 
-    def request_gateway(self, identity: str, address: str) -> Interface:
+    def request_gateway(self, identity: str, address: str) -> IpInterface:
         """Keep an address out of use as the gateway; any network may name the same.
 
         Without an address: the gateway of the pool, else its first address.
         """
-        with self.records.writing():
+        with self.records.transaction():
             claim = self._claim(identity)
             subnet = claim.pool.subnet
             chosen = (
@@ -130,14 +132,16 @@ class Ipam:
             self._reserve(claim, chosen, "gateway")
         return _interface(chosen, subnet)
 
-    def request_address(self, identity: str, address: str, container: str) -> Interface:
+    def request_address(
+        self, identity: str, address: str, container: str
+    ) -> IpInterface:
         """Hand out the address asked for, or the next free one.
 
         `container` is its name where the engine tells it (29 on). Raises AddressTaken,
         PoolExhausted, OutsideSubnet, UnusableAddress, UnknownPool.
         """
         self.records.check_there()
-        with self.records.writing():
+        with self.records.transaction():
             claim = self._claim(identity)
             if not address:
                 chosen = self._next_free(claim)
@@ -159,29 +163,29 @@ class Ipam:
                 raise AddressTaken(address=chosen, holder=holder)
             return self._endpoint_interface(claim, chosen)
 
-    def _endpoint_interface(self, claim: Claim, address: Address) -> Interface:
+    def _endpoint_interface(self, claim: Claim, address: IpAddress) -> IpInterface:
         """Return an address with the pool's length, or its own in a routed network."""
         network = self.records.networks.get(claim.network)
-        if network and mode_of(network.options).HOST_LENGTH:
+        if network and mode_of(network.options).HOST_PREFIX:
             return ip_interface(address)
         return _interface(address, claim.pool.subnet)
 
     def release_address(self, identity: str, address: str) -> None:
         """Take back what a claim holds at an address; nothing there is fine."""
         try:
-            with self.records.writing():
+            with self.records.transaction():
                 self._release_address(identity, address)
         except RecordsUnwritable as error:
             self.records.endings.remember(error, "ReleaseAddress", identity, address)
 
     def _release_address(self, identity: str, address: str) -> None:
         claim = self._released(identity, address)
-        held = standins.holding(self.records, claim, address) if claim else ()
+        held = standins.leases_at(self.records, claim, address) if claim else ()
         for tenure in held:
             if claim and self._is_given_back(claim, tenure):
                 self._end(tenure)
 
-    def _is_given_back(self, claim: Claim, tenure: Tenure) -> bool:
+    def _is_given_back(self, claim: Claim, tenure: Lease) -> bool:
         """Tell whether Docker means whom it says: a repeated one must free nobody.
 
         It gives an endpoint's address back after DeleteEndpoint, and a network's own
@@ -203,22 +207,22 @@ class Ipam:
         known = self.records.addresses.claim(identity)
         return known or self.living.named(identity, address)
 
-    def _is_for_predecessor(self, tenure: Tenure) -> bool:
+    def _is_for_predecessor(self, tenure: Lease) -> bool:
         """Tell whether a release is for one who had an address before, and lost it.
 
         If it is not, the address stays taken until the clean-up frees it.
         """
-        owed = self._owed.pop((tenure.claim, tenure.address), None)
+        owed = self._late_releases.pop((tenure.claim, tenure.address), None)
         return owed is not None and self.monotonic() - owed < LATE_SECONDS
 
-    def release_tenure(self, tenure: Tenure) -> None:
+    def release_tenure(self, tenure: Lease) -> None:
         """Take back one address, if it is still the one that was looked at."""
-        with self.records.writing():
+        with self.records.transaction():
             live = self.records.addresses.live(tenure.pool or 0, tenure.address)
             if tenure in live:
                 self._end(tenure)
 
-    def _new_pool(self, domain: str, subnet: Subnet) -> Pool:
+    def _new_pool(self, domain: str, subnet: IpNetwork) -> Pool:
         other = self.records.addresses.overlapping(domain, subnet)
         if other:
             raise Overlap(
@@ -242,13 +246,13 @@ class Ipam:
     def _claim(self, identity: str) -> Claim:
         """Return a claim by its PoolID, which may have been Docker's alone so far."""
         known = self.records.addresses.claim(identity)
-        claim = known or standins.named(self.records, identity)
+        claim = known or standins.resolve(self.records, identity)
         if claim is None:
             self.living.note_unknown(identity)
             raise UnknownPool(pool=identity, path=self.records.path)
         return claim
 
-    def _usual_gateway(self, claim: Claim) -> Address:
+    def _usual_gateway(self, claim: Claim) -> IpAddress:
         addresses = self.records.addresses
         first, _ = pools.usable(claim.pool.subnet)
         named = addresses.gateway_of(claim.pool.id)
@@ -260,7 +264,7 @@ class Ipam:
             raise self._exhausted(claim)
         return free
 
-    def _reserve(self, claim: Claim, address: Address, role: Role) -> None:
+    def _reserve(self, claim: Claim, address: IpAddress, role: Role) -> None:
         holders = self.records.addresses.live(claim.pool.id, address)
         used = [t for t in holders if t.role == "endpoint"]
         if used:
@@ -268,7 +272,7 @@ class Ipam:
         if not any(t.claim == claim.id and t.role == role for t in holders):
             self._begin(claim, address, role)
 
-    def _next_free(self, claim: Claim) -> Address:
+    def _next_free(self, claim: Claim) -> IpAddress:
         """Return the next free address; the host's own are put aside for good."""
         while chosen := self.records.addresses.next_free(claim):
             if not self.is_own(chosen):
@@ -276,23 +280,25 @@ class Ipam:
             self._begin(claim, chosen, "aux")
         raise self._exhausted(claim)
 
-    def _living(self, pool: Pool, address: Address) -> list[Tenure]:
+    def _living(self, pool: Pool, address: IpAddress) -> list[Lease]:
         """Return who has an address, after the dead have given it back."""
         holders = self.records.addresses.live(pool.id, address)
         for tenure in holders:
-            if tenure.endpoint and self.reap(tenure.endpoint):
+            if tenure.endpoint and self.remove_dead_endpoint(tenure.endpoint):
                 self._end(tenure)
                 self._note_owed(tenure)
         return self.records.addresses.live(pool.id, address) if holders else []
 
-    def _note_owed(self, tenure: Tenure) -> None:
+    def _note_owed(self, tenure: Lease) -> None:
         """Note that Docker may be about to give back what somebody else gets now."""
         now = self.monotonic()
-        for key in [k for k, t in self._owed.items() if now - t >= LATE_SECONDS]:
-            self._owed.pop(key)
-        self._owed[tenure.claim, tenure.address] = now
+        for key in [
+            k for k, t in self._late_releases.items() if now - t >= LATE_SECONDS
+        ]:
+            self._late_releases.pop(key)
+        self._late_releases[tenure.claim, tenure.address] = now
 
-    def _may_be_aux(self, claim: Claim, holders: list[Tenure], container: str) -> bool:
+    def _may_be_aux(self, claim: Claim, holders: list[Lease], container: str) -> bool:
         """Tell whether a network being created names an aux address others name too.
 
         Docker asks for an aux address exactly as for a container's --ip.
@@ -319,14 +325,14 @@ class Ipam:
         return age < within and not claim.network and not container
 
     def _begin(
-        self, claim: Claim, address: Address, role: Role, container: str = ""
+        self, claim: Claim, address: IpAddress, role: Role, container: str = ""
     ) -> None:
-        tenures.take(self.records, claim, address, role, self.clock(), container)
+        tenures.start(self.records, claim, address, role, self.clock(), container)
 
-    def _end(self, tenure: Tenure) -> None:
+    def _end(self, tenure: Lease) -> None:
         self.records.addresses.end(tenure, self.clock())
 
-    def _describe(self, tenure: Tenure) -> str:
+    def _describe(self, tenure: Lease) -> str:
         network = self.records.networks.get(tenure.network)
         where = f" of network {network.label}" if network else ""
         if tenure.role != "endpoint":
@@ -377,5 +383,5 @@ def _domain(options: Mapping[str, str]) -> str:
     return domain
 
 
-def _interface(address: Address, subnet: Subnet) -> Interface:
+def _interface(address: IpAddress, subnet: IpNetwork) -> IpInterface:
     return ip_interface(f"{address}/{subnet.prefixlen}")

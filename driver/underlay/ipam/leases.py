@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from underlay.errors import NotGiven
-from underlay.model import Address, Claim, Endpoint, Network, Role, Tenure
+from underlay.model import Claim, Endpoint, IpAddress, Lease, Network, Role
 from underlay.modes import mode_of
 from underlay.records import Records
 
 
 def bind_claims(
-    records: Records, network: Network, kept: Collection[Address] = ()
+    records: Records, network: Network, kept: Collection[IpAddress] = ()
 ) -> None:
     """Note which claims a new network was created with.
 
@@ -23,8 +23,8 @@ def bind_claims(
     """
     addresses = records.addresses
     mode = mode_of(network.options)
-    for segment in network.segments:
-        keeps = mode.keeps_gateway(network.options, segment.subnet.version)
+    for segment in network.subnets:
+        keeps = mode.reserves_gateway(network.options, segment.subnet.version)
         reserved = {segment.gateway, *segment.aux} - {None}
         claims = addresses.unbound_claims(segment.subnet) if segment.pooled else []
         beside = set(kept) - reserved
@@ -41,16 +41,16 @@ def bind_claims(
             addresses.bind(claim.id, network.id)
             for tenure in held[claim.id]:
                 role = tenure.role if tenure.role == "gateway" else "aux"
-                addresses.settle(tenure.id, role=role, network=network.id)
+                addresses.assign(tenure.id, role=role, network=network.id)
                 # Of several alike it may be the gateway of another network.
                 if role == "gateway" and not keeps and len(alike) == 1:
                     addresses.end(tenure, network.created)
 
 
-def take(
+def start(
     records: Records,
     claim: Claim,
-    address: Address,
+    address: IpAddress,
     role: Role,
     now: float,
     container: str = "",
@@ -58,8 +58,8 @@ def take(
 ) -> None:
     """Note that somebody has an address by a claim."""
     records.addresses.take(claim.pool.id, address)
-    records.addresses.begin(
-        Tenure(
+    records.addresses.start(
+        Lease(
             id=0,
             address=address,
             role=role,
@@ -73,16 +73,16 @@ def take(
     )
 
 
-def begin(records: Records, network: Network, endpoint: Endpoint) -> None:
+def assign(records: Records, network: Network, endpoint: Endpoint) -> None:
     """Note who has the endpoint's addresses; raises NotGiven if IPAM gave none."""
     for interface in endpoint.addresses:
-        segment = network.segment_of(interface.ip)
+        segment = network.subnet_of(interface.ip)
         if segment and segment.pooled:
             place = interface.ip, segment.subnet
-            given = records.addresses.waiting(*place, endpoint.id)
+            given = records.addresses.unassigned(*place, endpoint.id)
             if given is None:
                 raise NotGiven(address=interface.ip, network=network.label)
-            records.addresses.settle(
+            records.addresses.assign(
                 given.id,
                 role="endpoint",
                 network=endpoint.network,
@@ -93,8 +93,8 @@ def begin(records: Records, network: Network, endpoint: Endpoint) -> None:
                 # Engines from 29 on tell it with the request for an address.
                 records.networks.name_container(endpoint.id, given.container)
             continue
-        records.addresses.begin(
-            Tenure(
+        records.addresses.start(
+            Lease(
                 id=0,
                 address=interface.ip,
                 role="endpoint",
@@ -106,7 +106,7 @@ def begin(records: Records, network: Network, endpoint: Endpoint) -> None:
         )
 
 
-def end_own(records: Records, endpoint: str, now: float) -> None:
+def end_of_endpoint(records: Records, endpoint: str, now: float) -> None:
     """End the addresses Docker's own IPAM gave: nobody else tells us of it."""
     for tenure in records.addresses.live_of_endpoint(endpoint):
         if tenure.pool is None:

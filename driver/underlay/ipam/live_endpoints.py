@@ -15,18 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from underlay.ipam import placeholder_claims as standins
-from underlay.model import Address, Claim, Tenure
+from underlay.model import Claim, IpAddress, Lease
 from underlay.model.docker import DockerView
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
 
 MOST_UNKNOWN = 1000
-Place = tuple[str, Address]
+Place = tuple[str, IpAddress]
 
 
 @dataclass
-class Living:
+class LiveEndpoints:
     """What is on record, and what Docker listed last; used by many threads.
 
     An address that is not known to be an endpoint's (no endpoint of other drivers' ever
@@ -36,7 +36,7 @@ class Living:
 
     records: Records
     kept: tuple[standins.Seen, ...] = ()
-    seen: frozenset[Address] = frozenset()
+    seen: frozenset[IpAddress] = frozenset()
     _endpoints: set[str] = field(default_factory=set)
     _addresses: set[Place] = field(default_factory=set)
     _gone: set[str | Place] = field(default_factory=set)
@@ -48,7 +48,7 @@ class Living:
         with self._lock:
             self._gone.clear()
 
-    def heed(self, view: DockerView) -> None:
+    def update(self, view: DockerView) -> None:
         """Note what Docker listed, but what has gone since it was asked."""
         addresses = {
             (network.domain, interface.ip)
@@ -93,7 +93,7 @@ class Living:
         """Tell whether Docker listed an endpoint, and has not deleted it since."""
         return endpoint in self._endpoints
 
-    def has(self, claim: Claim, tenure: Tenure) -> bool:
+    def has(self, claim: Claim, tenure: Lease) -> bool:
         """Tell whether an address, held by a claim, is that of a living endpoint."""
         if tenure.role != "endpoint":
             return False
@@ -125,7 +125,7 @@ class Living:
         staying = [tenure for tenure in living if not self._moves(claim, tenure)]
         if staying:
             log.warning("pool claim kept: containers use it", extra={"pool": claim.id})
-            standins.unname(self.records, claim)
+            standins.release_name(self.records, claim)
             return
         moved = {tenure.id for tenure in living}
         for tenure in held:
@@ -133,7 +133,7 @@ class Living:
                 self.records.addresses.end(tenure, now)
         self.records.addresses.remove_claim(claim)
 
-    def _moves(self, claim: Claim, tenure: Tenure) -> bool:
+    def _moves(self, claim: Claim, tenure: Lease) -> bool:
         """Have an address held by another claim of its network, if there is one."""
         for other in self.records.addresses.claims_of(tenure.network):
             if other.id != claim.id and other.pool.id == claim.pool.id:
@@ -148,12 +148,12 @@ class Living:
         container has the address. Else it is given up with its network, which Docker
         names then; but for that of another driver's network, if there is no other.
         """
-        found = standins.of(self.records, identity)
+        found = standins.claims_under(self.records, identity)
         for claim in found:
-            held = standins.holding(self.records, claim, address)
+            held = standins.leases_at(self.records, claim, address)
             if any(tenure.role == "endpoint" for tenure in held):
-                return standins.name(self.records, claim, identity)
+                return standins.bind_name(self.records, claim, identity)
         idle = [claim for claim in found if not self.is_on(claim)]
         if len(idle) == 1 and not idle[0].network:
-            return standins.name(self.records, idle[0], identity)
+            return standins.bind_name(self.records, idle[0], identity)
         return None

@@ -15,28 +15,36 @@ from ipaddress import ip_address
 from underlay.ipam import leases as tenures
 from underlay.ipam import subnets as pools
 from underlay.ipam.subnets import Span
-from underlay.model import Address, Claim, Endpoint, Pool, Subnet, Tenure, alone
+from underlay.model import (
+    Claim,
+    Endpoint,
+    IpAddress,
+    IpNetwork,
+    Lease,
+    Pool,
+    host_network,
+)
 from underlay.model.owner import Owner
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
 
-Seen = tuple[Owner, Address]
+Seen = tuple[Owner, IpAddress]
 # Of a claim that Docker made before records were lost, nobody knows how old it is.
 LONG_AGO = 0.0
 
 
-def identity(domain: str, subnet: Subnet, network: str) -> str:
+def identity(domain: str, subnet: IpNetwork, network: str) -> str:
     """Return what a claim is called as long as its PoolID is not known."""
     return f"{domain}/{subnet}/of-{network[:12]}"
 
 
-def is_one(claim: Claim) -> bool:
+def is_placeholder(claim: Claim) -> bool:
     """Tell whether a claim stands in for one whose PoolID is not known."""
     return pools.parse_pool_id(claim.id) is None
 
 
-def pool_for(records: Records, domain: str, subnet: Subnet) -> Pool | None:
+def pool_for(records: Records, domain: str, subnet: IpNetwork) -> Pool | None:
     """Return the pool of a subnet, put on record if need be; None if it overlaps."""
     known = records.addresses.pool(domain, subnet)
     if known or records.addresses.overlapping(domain, subnet):
@@ -44,7 +52,7 @@ def pool_for(records: Records, domain: str, subnet: Subnet) -> Pool | None:
     return records.addresses.add_pool(domain, subnet, *pools.usable(subnet))
 
 
-def put(
+def add(
     records: Records, pool: Pool, name: str, span: Span, network: str = ""
 ) -> Claim:
     """Put a claim on record for a network that Docker lists: with its id, if ours."""
@@ -53,35 +61,35 @@ def put(
     return Claim(name, pool, *span, network)
 
 
-def of(records: Records, identity: str) -> list[Claim]:
+def claims_under(records: Records, identity: str) -> list[Claim]:
     """Return the claims that a PoolID not on record may be for, oldest first."""
     parsed = pools.parse_pool_id(identity)
     pool = records.addresses.pool(*parsed) if parsed else None
     claims = records.addresses.claims_on(pool.id) if pool else []
-    return [claim for claim in claims if is_one(claim)]
+    return [claim for claim in claims if is_placeholder(claim)]
 
 
-def name(records: Records, claim: Claim, identity: str) -> Claim:
+def bind_name(records: Records, claim: Claim, identity: str) -> Claim:
     """Note the PoolID by which Docker knows a claim, and return it with that."""
     records.addresses.rename_claim(claim.id, identity)
     log.info("pool known again", extra={"pool": identity})
     return replace(claim, id=identity)
 
 
-def named(records: Records, identity: str) -> Claim | None:
+def resolve(records: Records, identity: str) -> Claim | None:
     """Return the claim an address is asked for by a PoolID; None if none is left.
 
     Of several networks of one subnet it is taken for the oldest, until an endpoint
     tells which one it was.
     """
-    for claim in of(records, identity)[:1]:
-        return name(records, claim, identity)
+    for claim in claims_under(records, identity)[:1]:
+        return bind_name(records, claim, identity)
     return None
 
 
-def unname(records: Records, claim: Claim) -> None:
+def release_name(records: Records, claim: Claim) -> None:
     """Have a claim stand in for one whose PoolID is not known: this one is not its."""
-    if not is_one(claim):
+    if not is_placeholder(claim):
         whose = claim.network or secrets.token_hex(6)
         records.addresses.rename_claim(claim.id, _unused(records, claim.pool, whose))
 
@@ -92,7 +100,7 @@ def _unused(records: Records, pool: Pool, whose: str) -> str:
     return f"{name}-{secrets.token_hex(3)}" if taken else name
 
 
-def follow(records: Records, endpoint: Endpoint) -> None:
+def move_lease_to_network(records: Records, endpoint: Endpoint) -> None:
     """Have the addresses of a new endpoint held by the claim of its own network.
 
     A PoolID that was taken for the claim of another one, for want of anything that
@@ -105,14 +113,14 @@ def follow(records: Records, endpoint: Endpoint) -> None:
             continue
         for own in records.addresses.claims_of(endpoint.network):
             if own.pool.id == claim.pool.id:
-                if is_one(own) and not is_one(claim):
-                    unname(records, claim)
-                    own = name(records, own, claim.id)
+                if is_placeholder(own) and not is_placeholder(claim):
+                    release_name(records, claim)
+                    own = bind_name(records, own, claim.id)
                 records.addresses.move(tenure, own)
                 break
 
 
-def holding(records: Records, claim: Claim, address: str) -> list[Tenure]:
+def leases_at(records: Records, claim: Claim, address: str) -> list[Lease]:
     """Return what a claim holds at an address given as text."""
     try:
         found = records.addresses.live(claim.pool.id, ip_address(address))
@@ -121,7 +129,7 @@ def holding(records: Records, claim: Claim, address: str) -> list[Tenure]:
     return [tenure for tenure in found if tenure.claim == claim.id]
 
 
-def keep(
+def reserve_in_all_pools(
     records: Records, seen: Collection[Seen], now: float, only: Pool | None = None
 ) -> None:
     """Keep addresses that devices of ours have out of all pools they may be of.
@@ -136,7 +144,7 @@ def keep(
     claims: dict[int, list[Claim]] = {}
     for owner, address in seen:
         for domain in domains:
-            pool = records.addresses.overlapping(domain, alone(address))
+            pool = records.addresses.overlapping(domain, host_network(address))
             if pool is None or (only and pool.id != only.id):
                 continue
             if pool.id not in claims:
@@ -149,12 +157,12 @@ def keep(
 
 
 def _keep(
-    records: Records, claim: Claim | None, owner: Owner, address: Address, now: float
+    records: Records, claim: Claim | None, owner: Owner, address: IpAddress, now: float
 ) -> None:
     if claim is None:
         return
     live = records.addresses.live(claim.pool.id, address)
     if not any(t.role == "endpoint" for t in live):
-        tenures.take(records, claim, address, "endpoint", now)
+        tenures.start(records, claim, address, "endpoint", now)
         facts = {"address": address, "network": owner.network[:12]}
         log.warning("address kept for a container without a record", extra=facts)

@@ -7,14 +7,14 @@ import re
 from ipaddress import IPv4Network, ip_address, ip_network
 
 from underlay.errors import BadRange, BadSubnet, OutsideSubnet, UnusableAddress
-from underlay.model import Address, Subnet
+from underlay.model import IpAddress, IpNetwork
 
-Span = tuple[Address, Address]
+Span = tuple[IpAddress, IpAddress]
 DOMAIN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _POOL_ID = re.compile(rf"(?P<domain>{DOMAIN})/(?P<subnet>[^/]+/[0-9]+)/[0-9a-f]{{12}}")
 
 
-def parse_subnet(text: str, family: int) -> Subnet:
+def parse_subnet(text: str, family: int) -> IpNetwork:
     """Read --subnet of the given IP family (4 or 6)."""
     try:
         subnet = ip_network(_zoneless(text))
@@ -32,7 +32,7 @@ def parse_subnet(text: str, family: int) -> Subnet:
     return subnet
 
 
-def parse_pool_id(text: str) -> tuple[str, Subnet] | None:
+def parse_pool_id(text: str) -> tuple[str, IpNetwork] | None:
     """Return the domain and subnet of a PoolID of ours; None if it is none."""
     found = _POOL_ID.fullmatch(text)
     if found is None:
@@ -59,7 +59,7 @@ def _masked(text: str) -> str:
         return ""
 
 
-def usable(subnet: Subnet) -> Span:
+def usable(subnet: IpNetwork) -> Span:
     """Return the first and last address a host may have.
 
     IPv4 keeps network and broadcast address out (not in /31 and /32, RFC 3021); IPv6
@@ -71,7 +71,7 @@ def usable(subnet: Subnet) -> Span:
     return first + 1, last - 1 if isinstance(subnet, IPv4Network) else last
 
 
-def parse_range(text: str, subnet: Subnet) -> Span:
+def parse_range(text: str, subnet: IpNetwork) -> Span:
     """Read --ip-range: the part of the subnet that automatic addresses come from."""
     if not text:
         return usable(subnet)
@@ -88,7 +88,7 @@ def parse_range(text: str, subnet: Subnet) -> Span:
     return low, high
 
 
-def parse_address(text: str, subnet: Subnet) -> Address:
+def parse_address(text: str, subnet: IpNetwork) -> IpAddress:
     """Read one address a host of the subnet may have."""
     first, last = usable(subnet)
     facts = {"address": text, "subnet": subnet, "first": first, "last": last}

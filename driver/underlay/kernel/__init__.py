@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from underlay.model import Address, Device, Family, Interface, Setting, Standing
-from underlay.model.objects import Held, Object, Permit, Sysctl
+from underlay.model import (
+    Device,
+    Family,
+    HostEntry,
+    IpAddress,
+    IpInterface,
+    SysctlBackup,
+)
+from underlay.model.objects import ForwardAccept, MovedEntry, Object, Sysctl
 from underlay.model.steps import Step
 
 
@@ -20,7 +27,9 @@ class Kernel(Protocol):
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         """Return our objects, but permits: all of them, or the links of these names."""
 
-    def observe_inside(self, paths: Collection[str]) -> Mapping[str, frozenset[Object]]:
+    def observe_sandboxes(
+        self, paths: Collection[str]
+    ) -> Mapping[str, frozenset[Object]]:
         """Return what is in sandboxes, by path; those that are gone are left out.
 
         Our links, the addresses and routes on them, default routes by any device. A
@@ -30,31 +39,31 @@ class Kernel(Protocol):
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         """Return what these settings are now, as far as the kernel has them."""
 
-    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+    def forward_rules(self, wanted: Collection[ForwardAccept]) -> frozenset[Object]:
         """Return the rules of ours, and those wanted that nothing makes necessary."""
 
-    def needed(self, reason: str) -> list[Setting]:
+    def sysctls_for(self, reason: str) -> list[SysctlBackup]:
         """Return what to set for a reason (`forwarding/4`), with how it is now."""
 
-    def standing(self, device: str) -> tuple[Standing, ...]:
+    def entries_on(self, device: str) -> tuple[HostEntry, ...]:
         """Return what somebody put on a device of the host: addresses and routes."""
 
-    def held(self, wanted: Collection[Held]) -> frozenset[Object]:
+    def locate_entries(self, wanted: Collection[MovedEntry]) -> frozenset[Object]:
         """Return where these are now; what is on both devices, as on the wrong one."""
 
-    def answering(
-        self, device: str, addresses: Collection[Address]
-    ) -> frozenset[Address]:
+    def probe(
+        self, device: str, addresses: Collection[IpAddress]
+    ) -> frozenset[IpAddress]:
         """Return which addresses answer on a device, asked anew; for seconds."""
 
     def announce(
         self,
         sandbox: str,
         device: str,
-        addresses: Collection[Address],
-        gateways: Collection[Address],
+        addresses: Collection[IpAddress],
+        gateways: Collection[IpAddress],
         seconds: float,
-    ) -> frozenset[Address]:
+    ) -> frozenset[IpAddress]:
         """Tell the segment of a device in a sandbox which addresses it has.
 
         Those of these that it still has; of a device of the host (""), those that it
@@ -65,13 +74,13 @@ class Kernel(Protocol):
     def is_wireless(self, device: str) -> bool:
         """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
 
-    def settings_of(self, device: str) -> tuple[str, ...]:
+    def device_sysctls(self, device: str) -> tuple[str, ...]:
         """Return the sysctls that a device in the place of this one is born with."""
 
     def names_inside(self, sandbox: str) -> frozenset[str]:
         """Return the names of all devices in a sandbox; raises OSError."""
 
-    def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
+    def sandbox_sysctls(self, sandbox: str, device: str) -> tuple[str, ...]:
         """Return those of a device in a sandbox that a new one would not have."""
 
     def apply(self, step: Step) -> None:
@@ -96,31 +105,33 @@ class Kernel(Protocol):
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
 
-    def drops_bridged(self, bridge: str, family: Family) -> str:
+    def bridge_firewall_drops(self, bridge: str, family: Family) -> str:
         """Return why frames of an IP family do not cross a bridge, "" if they do.
 
         Docker's chain DOCKER-USER, where a Permit stands, counts as letting them pass.
         """
 
-    def addresses_of(self, device: str) -> tuple[Interface, ...]:
+    def addresses_of(self, device: str) -> tuple[IpInterface, ...]:
         """Return the host's own addresses on a device, or on all of them ("")."""
 
-    def is_answered(self, address: Address) -> bool:
+    def is_in_use(self, address: IpAddress) -> bool:
         """Tell whether somebody on a wire of this host has an address; it is asked."""
 
-    def is_own(self, address: Address) -> bool:
+    def is_own(self, address: IpAddress) -> bool:
         """Tell whether an address is the host's own."""
 
-    def inward(self) -> frozenset[str]:
+    def container_bridges(self) -> frozenset[str]:
         """Return other people's bridges behind which are containers or machines only.
 
         They route for those; whether a port is open there is theirs to say.
         """
 
-    def carries(self, device: str) -> bool:
+    def has_dependents(self, device: str) -> bool:
         """Tell whether something in another namespace stands on a device of ours."""
 
-    def elsewhere(self, besides: Collection[str]) -> dict[str, tuple[Address, ...]]:
+    def addresses_in_other_namespaces(
+        self, besides: Collection[str]
+    ) -> dict[str, tuple[IpAddress, ...]]:
         """Return the addresses of our devices in other namespaces, by their marks.
 
         Sandboxes that need no look are to be named.
@@ -129,5 +140,5 @@ class Kernel(Protocol):
     def boot(self) -> str:
         """Return what tells this boot of the host from every other."""
 
-    def sandbox_lives(self, path: str) -> bool:
+    def sandbox_exists(self, path: str) -> bool:
         """Tell whether a sandbox's namespace is still pinned at its path."""

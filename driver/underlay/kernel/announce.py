@@ -55,10 +55,10 @@ _ANSWERS = (
 
 def what_is_there(
     device: str,
-    addresses: Collection[model.Address],
-    gateways: Collection[model.Address] = (),
+    addresses: Collection[model.IpAddress],
+    gateways: Collection[model.IpAddress] = (),
     seconds: float = 0.0,
-) -> frozenset[model.Address]:
+) -> frozenset[model.IpAddress]:
     """Announce those addresses that a device has; raises OSError."""
     index = index_of(device)
     there = {found.interface.ip for found in ip.addresses({index: device})}
@@ -69,10 +69,10 @@ def what_is_there(
 
 def what_is_answered(
     device: str,
-    addresses: Collection[model.Address],
-    gateways: Collection[model.Address] = (),
+    addresses: Collection[model.IpAddress],
+    gateways: Collection[model.IpAddress] = (),
     seconds: float = 0.0,
-) -> frozenset[model.Address]:
+) -> frozenset[model.IpAddress]:
     """Announce those addresses that a device has a proxy entry for; raises OSError."""
     index = index_of(device)
     there = set(neighbours.answered_on(index, device))
@@ -83,11 +83,11 @@ def what_is_answered(
 
 def announce(
     device: str,
-    addresses: Collection[model.Address],
+    addresses: Collection[model.IpAddress],
     speaker: IPv6Address | None = None,
-    gateways: Collection[model.Address] = (),
+    gateways: Collection[model.IpAddress] = (),
     seconds: float = 0.0,
-) -> frozenset[model.Address]:
+) -> frozenset[model.IpAddress]:
     """Tell the wire of a device that addresses are at its MAC; raises OSError.
 
     In the calling thread's namespace. Whoever has an entry for one of them corrects it.
@@ -121,12 +121,12 @@ def announce(
 def _confirmed(
     s: socket.socket,
     mac: bytes,
-    pairs: Collection[tuple[model.Address, model.Address]],
+    pairs: Collection[tuple[model.IpAddress, model.IpAddress]],
     seconds: float,
-) -> frozenset[model.Address]:
+) -> frozenset[model.IpAddress]:
     """Return the addresses to which a gateway answers, of pairs of both."""
     left, end = {address for _, address in pairs}, time.monotonic() + seconds
-    confirmed: set[model.Address] = set()
+    confirmed: set[model.IpAddress] = set()
     while left - confirmed and (rest := end - time.monotonic()) > 0:
         s.settimeout(rest)
         try:
@@ -139,7 +139,7 @@ def _confirmed(
     return frozenset(confirmed)
 
 
-def _answer(frame: bytes) -> tuple[model.Address, model.Address]:
+def _answer(frame: bytes) -> tuple[model.IpAddress, model.IpAddress]:
     """Return who answers whom; a frame that is too short has the filter not passed."""
     arp = frame[12:14] == _ARP.to_bytes(2, "big")
     by, to = (_ARP_FROM, _ARP_TO) if arp else (_TARGET, _IPV6_TO)
@@ -150,7 +150,7 @@ def _answer(frame: bytes) -> tuple[model.Address, model.Address]:
 
 
 def _frames(
-    mac: bytes, address: model.Address, speaker: IPv6Address | None
+    mac: bytes, address: model.IpAddress, speaker: IPv6Address | None
 ) -> Iterator[bytes]:
     if isinstance(address, IPv4Address):
         # Some heed only requests, others only replies.
@@ -163,7 +163,7 @@ def _frames(
         yield _discovery(mac, speaker or address, _ALL_NODES, _ALL_NODES_MAC, told)
 
 
-def _question(mac: bytes, address: model.Address, gateway: model.Address) -> bytes:
+def _question(mac: bytes, address: model.IpAddress, gateway: model.IpAddress) -> bytes:
     """Return a frame that asks for the MAC of a gateway."""
     if isinstance(address, IPv4Address):
         return _arp(mac, address, _REQUEST, b"\0" * len(mac), gateway)
@@ -177,7 +177,7 @@ def _arp(
     address: IPv4Address,
     operation: int,
     target_mac: bytes,
-    target: model.Address,
+    target: model.IpAddress,
 ) -> bytes:
     sender = mac, address.packed
     sizes = len(mac), len(address.packed)
@@ -189,7 +189,7 @@ def _arp(
 
 def _discovery(
     mac: bytes,
-    speaker: model.Address,
+    speaker: model.IpAddress,
     to: bytes,
     to_mac: bytes,
     told: tuple[int, int, int, bytes, int],

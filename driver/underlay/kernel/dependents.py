@@ -10,14 +10,14 @@ from pathlib import Path
 
 from underlay.kernel import ip, links, namespaces, nsids
 from underlay.kernel.links import RawLink
-from underlay.model.objects import Port
+from underlay.model.objects import BridgePort
 
 # The kinds that others can put something on, in the host, before we delete them.
 KINDS = ("vlan", "dummy")
 _ON_CARRIERS = (*links.MODES, "vlan")
 
 
-def ports(ours: Iterable[RawLink]) -> Iterator[Port]:
+def ports(ours: Iterable[RawLink]) -> Iterator[BridgePort]:
     """Return the parents of bridges of ours that are ports of them.
 
     Other ports are other people's.
@@ -25,11 +25,11 @@ def ports(ours: Iterable[RawLink]) -> Iterator[Port]:
     for bridge in (raw for raw in ours if raw.kind == "bridge"):
         found = links.link_named(_parent(bridge))
         if found and found.master == bridge.index:
-            yield Port(found.name, bridge.name, bridge.owner)
+            yield BridgePort(found.name, bridge.name, bridge.owner)
 
 
 def _parent(bridge: RawLink) -> str:
-    return bridge.owner.bridged if bridge.owner else ""
+    return bridge.owner.takes_over if bridge.owner else ""
 
 
 def what_stands_on(carrier: RawLink) -> str:
@@ -59,7 +59,7 @@ def _stands_on(carrier: RawLink, raw: RawLink) -> bool:
     return raw.link == carrier.index and not raw.elsewhere
 
 
-def bear_elsewhere(carrier: RawLink) -> bool:
+def has_dependents_elsewhere(carrier: RawLink) -> bool:
     """Tell whether something in another namespace stands on the carrier.
 
     Of a pair of devices: whether the other end is there.
@@ -75,7 +75,7 @@ def bear_elsewhere(carrier: RawLink) -> bool:
 
 def _bear_in(path: Path, carrier: RawLink, host: int) -> bool:
     try:
-        return namespaces.inside(path, lambda: _bear_here(carrier, host))
+        return namespaces.run_in(path, lambda: _bear_here(carrier, host))
     except OSError as error:
         # Gone meanwhile, or a file where none was mounted. Not to be allowed to look is
         # no proof that nothing is there.

@@ -16,8 +16,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 from underlay import model
 from underlay.kernel import links
 from underlay.kernel import rtnetlink as raw
-from underlay.model import Standing
-from underlay.model.objects import Held
+from underlay.model import HostEntry
+from underlay.model.objects import MovedEntry
 
 _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
@@ -46,7 +46,7 @@ _NOT_TWICE = (errno.EEXIST,)
 _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
-def on(device: str) -> list[Standing]:
+def on(device: str) -> list[HostEntry]:
     """Return what somebody put on a device, in the order in which it can be put again.
 
     What the kernel makes itself, and what routers tell it, comes again by itself.
@@ -70,7 +70,7 @@ def on(device: str) -> list[Standing]:
     return kept + sorted(routes, key=lambda r: (bool(r.via), r.words))
 
 
-def held(wanted: Collection[Held]) -> Iterator[Held]:
+def held(wanted: Collection[MovedEntry]) -> Iterator[MovedEntry]:
     """Return where these are now; what is on both devices, as on the wrong one.
 
     What is not whole counts as being nowhere: older kernels take the source out of
@@ -79,24 +79,24 @@ def held(wanted: Collection[Held]) -> Iterator[Held]:
     devices = {d for h in wanted for d in (h.device, h.apart)}
     found = {d: {(s.what, s.words): s.payload for s in on(d)} for d in devices}
     for h in wanted:
-        key = h.standing.what, h.standing.words
+        key = h.entry.what, h.entry.words
         if key in found[h.apart]:
             yield replace(h, device=h.apart)
-        elif found[h.device].get(key) == h.standing.payload:
+        elif found[h.device].get(key) == h.entry.payload:
             yield h
 
 
-def move(held: Held) -> None:
+def move(held: MovedEntry) -> None:
     """Put it on its device and take it off the other; raises OSError."""
     link, apart = links.link_named(held.device), links.link_named(held.apart)
     if link is None:
         raise OSError(errno.ENODEV, f"no device {held.device}")
-    put(held.standing, link.index)
+    put(held.entry, link.index)
     if apart:
-        take(held.standing, apart.index)
+        take(held.entry, apart.index)
 
 
-def put(standing: Standing, index: int) -> None:
+def put(standing: HostEntry, index: int) -> None:
     """Put it on a device, in place of its like on another one; raises OSError.
 
     An IPv6 address is not looked for elsewhere first: it was here a moment ago.
@@ -110,7 +110,7 @@ def put(standing: Standing, index: int) -> None:
     _send(_NEWADDR, _REPLACE, body, _NOT_TWICE)
 
 
-def take(standing: Standing, index: int) -> None:
+def take(standing: HostEntry, index: int) -> None:
     """Take it off a device; what is not there is no error."""
     kind = _DELROUTE if standing.what == "route" else _DELADDR
     _send(kind, 0, _to(standing, index), _ABSENT)
@@ -171,7 +171,7 @@ def _hops(ways: bytes) -> Iterator[int]:
         offset += max((length + 3) & ~3, _HOP.size)
 
 
-def _address(message: bytes, name: str, *, tells: bool) -> Standing | None:
+def _address(message: bytes, name: str, *, tells: bool) -> HostEntry | None:
     family, length, _, scope, _ = _IFADDR.unpack_from(message)
     found, flags = _attributes(message), _flags(message)
     packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b"")
@@ -193,14 +193,16 @@ def _address(message: bytes, name: str, *, tells: bool) -> Standing | None:
     head = _IFADDR.pack(family, length, flags & 0xFF & ~_FOUND_OUT, scope, 0)
     why = "" if lasts else "it has a lifetime, as one from a DHCP server"
     words = str(ip_interface((packed, length)))
-    return Standing("address", words, _packed(head, found), why=why)
+    return HostEntry("address", words, _packed(head, found), obstacle=why)
 
 
 def _flags(message: bytes) -> int:
     return raw.number(_attributes(message).get(_IFA_FLAGS, message[2:3]))
 
 
-def _route(message: bytes, index: int, connected: Set[model.Subnet]) -> Standing | None:
+def _route(
+    message: bytes, index: int, connected: Set[model.IpNetwork]
+) -> HostEntry | None:
     head = _RTMSG.unpack_from(message)
     family, length, _, tos, table, protocol, _, kind, flags = head
     found = dict(raw.attributes(message[_RTMSG.size :]))
@@ -228,10 +230,12 @@ def _route(message: bytes, index: int, connected: Set[model.Subnet]) -> Standing
     words = [str(destination), *(["via", via] if via else [])]
     words += ["metric", str(raw.number(found.get(_RTA_PRIORITY, b"")))]
     words += ["table", str(table), *(["tos", hex(tos)] if tos else [])]
-    return Standing("route", " ".join(words), _packed(first, kept), via=via, why=why)
+    return HostEntry(
+        "route", " ".join(words), _packed(first, kept), via=via, obstacle=why
+    )
 
 
-def _is_made(destination: model.Subnet, connected: Set[model.Subnet]) -> bool:
+def _is_made(destination: model.IpNetwork, connected: Set[model.IpNetwork]) -> bool:
     """Tell whether a route comes with an address, or with the device."""
     return destination in connected or destination == ip_network("fe80::/64")
 
@@ -244,7 +248,7 @@ def _packed(head: bytes, found: dict[int, bytes]) -> str:
     return (head + b"".join(raw.attribute(k, v) for k, v in found.items())).hex()
 
 
-def _to(standing: Standing, index: int) -> bytes:
+def _to(standing: HostEntry, index: int) -> bytes:
     body = bytes.fromhex(standing.payload)
     if standing.what == "route":
         return body + raw.attribute(_RTA_OIF, struct.pack("=I", index))

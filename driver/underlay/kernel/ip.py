@@ -19,7 +19,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from underlay import model
 from underlay.kernel import links
 from underlay.kernel import rtnetlink as raw
-from underlay.model.cache import Remembered
+from underlay.model.cache import GenerationCache
 from underlay.model.objects import (
     MAIN_TABLE,
     POOL_METRIC,
@@ -66,7 +66,7 @@ _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 def turn() -> None:
     """Say that everything is about to be read: the rest need not be remembered."""
     for remembered in (_address_on, _leaves_by, _route):
-        remembered.turn()
+        remembered.next_generation()
 
 
 def default_device_index() -> int | None:
@@ -99,7 +99,7 @@ def addresses_given_to(index: int) -> list[str]:
     ]
 
 
-def usable_on(index: int) -> tuple[model.Interface, ...]:
+def usable_on(index: int) -> tuple[model.IpInterface, ...]:
     """Return addresses on a link (0: on any) that the host can speak from, and keeps.
 
     Not those that are still being checked, going out of use, or made for privacy.
@@ -173,7 +173,7 @@ def _address(message: bytes, device: str) -> Address | None:
     return Address(interface, device) if interface else None
 
 
-_address_on = Remembered(_address)
+_address_on = GenerationCache(_address)
 
 
 def _address_messages(indexes: Collection[int] = ()) -> Iterator[bytes]:
@@ -194,7 +194,7 @@ def _on_link(message: bytes) -> int:
     return int(_IFADDR.unpack_from(message)[4])
 
 
-def _interface(message: bytes) -> model.Interface | None:
+def _interface(message: bytes) -> model.IpInterface | None:
     """Return the address of a message, None if it is none of IP."""
     found = dict(raw.attributes(message[_IFADDR.size :]))
     packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b"")
@@ -206,7 +206,7 @@ def _interface(message: bytes) -> model.Interface | None:
 
 def _addresses(
     index: int = 0,
-) -> Iterator[tuple[int, model.Interface, int, int]]:
+) -> Iterator[tuple[int, model.IpInterface, int, int]]:
     for message in _address_messages((index,) if index else ()):
         _, _, flags, scope, link = _IFADDR.unpack_from(message)
         interface = _interface(message)
@@ -241,7 +241,7 @@ def _index_of(message: bytes) -> int:
     return 0
 
 
-_leaves_by = Remembered(_index_of)
+_leaves_by = GenerationCache(_index_of)
 
 
 def _new_route(message: bytes, device: str) -> Route | None:
@@ -270,7 +270,7 @@ def _new_route(message: bytes, device: str) -> Route | None:
     )
 
 
-_route = Remembered(_new_route)
+_route = GenerationCache(_new_route)
 
 
 def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
@@ -386,7 +386,7 @@ def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None
         case Neighbour():
             kind, body, flags = _NEWNEIGH, _of_neighbour(wanted), raw.REPLACE
     try:
-        raw.ask(kind, raw.CREATE | flags, body)
+        raw.request(kind, raw.CREATE | flags, body)
     except OSError as error:
         known = error.errno == errno.EEXIST and not isinstance(wanted, Neighbour)
         inside = not isinstance(wanted, Neighbour) and wanted.sandbox
@@ -399,11 +399,11 @@ def delete(doomed: Address | Route | Neighbour) -> None:
     try:
         match doomed:
             case Address():
-                raw.ask(_DELADDR, 0, _of_address(doomed))
+                raw.request(_DELADDR, 0, _of_address(doomed))
             case Route():
-                raw.ask(_DELROUTE, 0, _of_any(_of_route(doomed), doomed))
+                raw.request(_DELROUTE, 0, _of_any(_of_route(doomed), doomed))
             case Neighbour():
-                raw.ask(_DELNEIGH, 0, _of_neighbour(doomed))
+                raw.request(_DELNEIGH, 0, _of_neighbour(doomed))
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
@@ -412,7 +412,7 @@ def delete(doomed: Address | Route | Neighbour) -> None:
 def _is_there(wanted: Address | Route | Neighbour) -> bool:
     names = {index: name for index, name in socket.if_nameindex()}  # noqa: C416
     seen = addresses(names) if isinstance(wanted, Address) else routes(names)
-    return any(o.key == wanted.key and wanted.same(o) for o in seen)
+    return any(o.key == wanted.key and wanted.is_amendable_from(o) for o in seen)
 
 
 def _of_address(address: Address) -> bytes:

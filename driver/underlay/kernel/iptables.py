@@ -14,7 +14,14 @@ from pathlib import Path
 
 from underlay.kernel import command
 from underlay.model import Family
-from underlay.model.objects import CONTAINER_GROUP, GOT, MARK, PLAIN_NAME, SENT, Permit
+from underlay.model.objects import (
+    CONTAINER_GROUP,
+    GOT,
+    MARK,
+    PLAIN_NAME,
+    SENT,
+    ForwardAccept,
+)
 
 CHAIN = "DOCKER-USER"
 _NAMES = {4: "iptables", 6: "ip6tables"}
@@ -32,8 +39,8 @@ _FORMER = {"-i ul-+": SENT, "-o ul-+": GOT}
 
 
 def permits(
-    wanted: Collection[Permit], inward: Collection[str] = ()
-) -> Iterator[Permit]:
+    wanted: Collection[ForwardAccept], inward: Collection[str] = ()
+) -> Iterator[ForwardAccept]:
     """Return the rules of ours, and those wanted where no chain could stop anything.
 
     One that lets pass what others are to judge, on the bridges `inward`, is not whole
@@ -44,7 +51,7 @@ def permits(
         asked = {permit.match for permit in wanted if permit.family == family}
         found = _chain(family)
         if found is None:
-            yield from (Permit(family, match) for match in asked)
+            yield from (ForwardAccept(family, match) for match in asked)
             continue
         ours = _ours(found[1])
         accepted = [match for match, verdict in ours if verdict == "ACCEPT"]
@@ -53,10 +60,10 @@ def permits(
             shielded = match != SENT or _shielded(ours) == _shields(inward)
             whole = shielded or match not in asked
             if whole and _FORMER.get(match) not in due:
-                yield Permit(family, match)
+                yield ForwardAccept(family, match)
 
 
-def create(wanted: Permit, inward: Collection[str] = ()) -> None:
+def create(wanted: ForwardAccept, inward: Collection[str] = ()) -> None:
     """Let traffic pass, unless there is no chain that could stop it; raises OSError.
 
     All of it at one blow, in the order in which nothing passes that should not.
@@ -81,7 +88,7 @@ def create(wanted: Permit, inward: Collection[str] = ()) -> None:
         _change(tool, change)
 
 
-def delete(doomed: Permit) -> None:
+def delete(doomed: ForwardAccept) -> None:
     """Take a rule of ours away, with what goes with it; raises OSError.
 
     What somebody else takes away meanwhile is no error: a verb and a pass may both be
@@ -98,7 +105,7 @@ def delete(doomed: Permit) -> None:
             _change(tool, left)
 
 
-def _going(doomed: Permit) -> tuple[str, list[str]]:
+def _going(doomed: ForwardAccept) -> tuple[str, list[str]]:
     """Return by which tool a rule goes, and what of it is there, as lines."""
     tool, rules = _chain(doomed.family) or ("", [])
     return tool, [
@@ -136,7 +143,7 @@ def _shielded(ours: Collection[tuple[str, str]]) -> set[str]:
     return {m for m, verdict in ours if verdict == "RETURN" and m.endswith(SENT)}
 
 
-def drops_bridged(bridge: str, family: Family) -> str:
+def bridge_firewall_drops(bridge: str, family: Family) -> str:
     """Return why a frame that iptables gets to see does not cross a bridge, or "".
 
     Only the policy of FORWARD is judged. Where rules accept something of the bridge,

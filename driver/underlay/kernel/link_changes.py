@@ -15,7 +15,7 @@ from underlay.kernel import host_entries as standing
 from underlay.kernel import link_creation as births
 from underlay.kernel import links, sandboxes, sysctl
 from underlay.kernel import probe as asking
-from underlay.model.objects import Link, Port
+from underlay.model.objects import BridgePort, Link
 from underlay.model.steps import Amend, Create, Delete, Step
 
 
@@ -28,10 +28,10 @@ def touch(step: Step) -> None:
             _amend(seen, link)
         case Delete(Link() as link):
             _delete(link)
-        case Create(Port() as port) | Amend(_, Port() as port):
+        case Create(BridgePort() as port) | Amend(_, BridgePort() as port):
             _plug(port, links.index_of(port.master))
             standing.forget_routers(links.index_of(port.name))
-        case Delete(Port() as port):
+        case Delete(BridgePort() as port):
             _plug(port, 0)
             asking.ask_routers(port.name)
 
@@ -40,18 +40,18 @@ def _create(link: Link) -> None:
     if link.owner is None:
         raise OSError(errno.EINVAL, "a link without an owner is never made")
     owner, link = link.owner, _alike(link)
-    births.add(link)
+    births.create_link(link)
     if link.sandbox:
         sandboxes.finish(link)
         return
-    if owner.alias:
-        _call(link.name, owner.alias)
-    sysctl.give((*link.settings, *link.inherited), link.name)
+    if owner.altname:
+        _call(link.name, owner.altname)
+    sysctl.give((*link.sysctls, *link.initial_sysctls), link.name)
     if link.peer and link.peer.sandbox:
         sandboxes.finish(link.peer)
     elif link.peer and link.peer.owner:
-        births.finish(link.peer, link.peer.owner)
-    births.finish(link, owner)
+        births.mark_link(link.peer, link.peer.owner)
+    births.mark_link(link, owner)
 
 
 def _call(name: str, alias: str) -> None:
@@ -68,17 +68,17 @@ def _alike(link: Link) -> Link:
 
     A bridge without a port has no MAC, unless somebody gave it one.
     """
-    if not link.like:
+    if not link.copy_from:
         return link
-    model = links.link_named(link.like)
+    model = links.link_named(link.copy_from)
     if model is None:
-        raise OSError(errno.ENODEV, f"no device {link.like}")
+        raise OSError(errno.ENODEV, f"no device {link.copy_from}")
     mac = link.mac or (model.mac if model.mac.strip("0:") else None)
     peer = _alike(link.peer) if link.peer else None
     return replace(link, mac=mac, mtu=link.mtu or model.mtu, peer=peer)
 
 
-def _plug(port: Port, bridge: int) -> None:
+def _plug(port: BridgePort, bridge: int) -> None:
     with IPRoute() as kernel:
         kernel.link("set", index=links.index_of(port.name), master=bridge)
 
@@ -90,9 +90,9 @@ def _amend(seen: Link, link: Link) -> None:
     if found is None or not found.ours:
         raise OSError(errno.ENODEV, f"{seen.name} is gone")
     try:
-        sysctl.give(link.astray(seen), seen.name)
+        sysctl.give(link.differing_sysctls(seen), seen.name)
     finally:
-        if not link.is_as(seen):
+        if not link.attributes_match(seen):
             _change(found.index, seen, link)
 
 

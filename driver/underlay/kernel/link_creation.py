@@ -23,7 +23,7 @@ _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _IPVLAN_FLAGS, _VLAN_ID, _VETH_PEER = 1, 2, 1, 1
 
 
-def add(link: Link) -> None:
+def create_link(link: Link) -> None:
     """Make a link, unfinished: of our group, but without its mark; raises OSError.
 
     One in a sandbox gets its name there only with its mark: any name may be a
@@ -37,10 +37,10 @@ def add(link: Link) -> None:
         if data := _data(link, files):
             kind += raw.attribute(_INFO_DATA, data)
         body += raw.attribute(_LINKINFO, kind)
-        raw.ask(_NEWLINK, raw.CREATE | raw.EXCLUSIVE, body)
+        raw.request(_NEWLINK, raw.CREATE | raw.EXCLUSIVE, body)
 
 
-def finish(link: Link, owner: Owner) -> None:
+def mark_link(link: Link, owner: Owner) -> None:
     """Give a link in the host its mark, and all that it may have then."""
     change = [
         raw.attribute(ALIAS, owner.mark.encode()),
@@ -48,14 +48,14 @@ def finish(link: Link, owner: Owner) -> None:
     ]
     if link.master:
         change.append(raw.attribute(MASTER, _NUMBER.pack(links.index_of(link.master))))
-    up = link.up and not link.guarded
-    alter(links.index_of(link.name), *change, up=up)
+    up = link.up and not link.up_after_filters
+    change_link(links.index_of(link.name), *change, up=up)
 
 
-def alter(index: int, *change: bytes, up: bool | None) -> None:
+def change_link(index: int, *change: bytes, up: bool | None) -> None:
     """Change attributes of a link, and set it up if asked to; raises OSError."""
     flags = (_UP, _UP) if up else (0, 0)
-    raw.ask(_NEWLINK, 0, _IFINFO.pack(0, 0, index, *flags) + b"".join(change))
+    raw.request(_NEWLINK, 0, _IFINFO.pack(0, 0, index, *flags) + b"".join(change))
 
 
 def _named(link: Link, files: ExitStack) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from underlay.kernel import rtnetlink as raw
-from underlay.model.cache import Remembered
+from underlay.model.cache import GenerationCache
 from underlay.model.objects import MARK, PREFIX, UNFINISHED_GROUP, Owner
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
@@ -276,7 +276,7 @@ def _get(key: int, name: str) -> RawLink | None:
 
 def turn() -> None:
     """Say that all links are about to be read: the rest need not be remembered."""
-    _our_link.turn()
+    _our_link.next_generation()
 
 
 def _link(message: bytes) -> RawLink:
@@ -310,7 +310,7 @@ def _new_link(message: bytes) -> RawLink:
     )
 
 
-_our_link = Remembered(_new_link)
+_our_link = GenerationCache(_new_link)
 
 
 def _signed(value: bytes) -> int:

@@ -33,18 +33,18 @@ from underlay.kernel import host_entries as standing
 from underlay.kernel import link_changes as devices
 from underlay.kernel import probe as asking
 from underlay.kernel.links import RawLink
-from underlay.model import Device, Family, Halt, Setting, Standing
-from underlay.model.cache import Remembered
+from underlay.model import Device, Family, Halt, HostEntry, SysctlBackup
+from underlay.model.cache import GenerationCache
 from underlay.model.objects import (
     HEEDED,
     Address,
-    Chain,
-    Held,
+    BridgePort,
+    ForwardAccept,
     Link,
+    MovedEntry,
     Neighbour,
+    NftChain,
     Object,
-    Permit,
-    Port,
     Route,
     Sysctl,
 )
@@ -59,7 +59,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 _SO_NETNS_COOKIE = 71
 
 
-class Netlink:
+class LinuxKernel:
     """The namespace this process is in.
 
     Each touch opens a socket of its own: half a millisecond, and nothing to share, to
@@ -89,7 +89,7 @@ class Netlink:
         links.turn()
         ip.turn()
         neighbours.turn()
-        _link.turn()
+        _link.next_generation()
         ours = links.our_links()
         names = {raw.index: raw.name for raw in ours}
         shims = [raw.index for raw in ours if raw.owner and raw.owner.shared]
@@ -108,7 +108,9 @@ class Netlink:
             )
         )
 
-    def observe_inside(self, paths: Collection[str]) -> Mapping[str, frozenset[Object]]:
+    def observe_sandboxes(
+        self, paths: Collection[str]
+    ) -> Mapping[str, frozenset[Object]]:
         """Return what is in sandboxes, by path; those that are gone are left out."""
         return {
             path: frozenset(_inside(path, *room))
@@ -119,7 +121,7 @@ class Netlink:
         """Return what these settings are now, as far as the kernel has them."""
         return frozenset(sysctl.read(settings))
 
-    def permits(self, wanted: Collection[Permit]) -> frozenset[Object]:
+    def forward_rules(self, wanted: Collection[ForwardAccept]) -> frozenset[Object]:
         """Return the rules of ours, and those wanted that nothing makes necessary."""
         if not (wanted or self._may_permit):
             return frozenset()
@@ -130,23 +132,23 @@ class Netlink:
             return found
         return frozenset(wanted)
 
-    def needed(self, reason: str) -> list[Setting]:
+    def sysctls_for(self, reason: str) -> list[SysctlBackup]:
         """Return what is to be set for a reason, with how it is now."""
         return sysctl.needed(reason)
 
-    def standing(self, device: str) -> tuple[Standing, ...]:
+    def entries_on(self, device: str) -> tuple[HostEntry, ...]:
         """Return what somebody put on a device of the host: addresses and routes."""
         with _looking(f"ip addr show dev {device}"):
             return tuple(standing.on(device))
 
-    def held(self, wanted: Collection[Held]) -> frozenset[Object]:
+    def locate_entries(self, wanted: Collection[MovedEntry]) -> frozenset[Object]:
         """Return where these are now, on which of their two devices."""
         with _looking("ip route show table all"):
             return frozenset(standing.held(wanted))
 
-    def answering(
-        self, device: str, addresses: Collection[model.Address]
-    ) -> frozenset[model.Address]:
+    def probe(
+        self, device: str, addresses: Collection[model.IpAddress]
+    ) -> frozenset[model.IpAddress]:
         """Return which addresses answer on a device to ARP or neighbour discovery."""
         with _looking(f"ip neigh show dev {device}"):
             return asking.answering(links.index_of(device), addresses)
@@ -155,39 +157,39 @@ class Netlink:
         self,
         sandbox: str,
         device: str,
-        addresses: Collection[model.Address],
-        gateways: Collection[model.Address],
+        addresses: Collection[model.IpAddress],
+        gateways: Collection[model.IpAddress],
         seconds: float,
-    ) -> frozenset[model.Address]:
+    ) -> frozenset[model.IpAddress]:
         """Tell the segment of a device which of these it has, or answers for here."""
         asked = addresses, gateways, seconds
         if not sandbox:
             return announce.what_is_answered(device, *asked)
         look = partial(announce.what_is_there, device, *asked)
-        return namespaces.inside(Path(sandbox), look)
+        return namespaces.run_in(Path(sandbox), look)
 
     def is_wireless(self, device: str) -> bool:
         """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
         return Path(f"/sys/class/net/{device}/phy80211").exists()
 
-    def settings_of(self, device: str) -> tuple[str, ...]:
+    def device_sysctls(self, device: str) -> tuple[str, ...]:
         """Return the sysctls of a device that one in its place is to be born with."""
         # Without the wait for others that have its addresses: they are this host's.
         return ("net/ipv6/conf/*/accept_dad=0", *sysctl.of_device(device))
 
     def names_inside(self, sandbox: str) -> frozenset[str]:
         """Return the names of all devices in a sandbox; raises OSError."""
-        found = namespaces.inside(Path(sandbox), socket.if_nameindex)
+        found = namespaces.run_in(Path(sandbox), socket.if_nameindex)
         return frozenset(name for _, name in found)
 
-    def settings_inside(self, sandbox: str, device: str) -> tuple[str, ...]:
+    def sandbox_sysctls(self, sandbox: str, device: str) -> tuple[str, ...]:
         """Return those of a device in a sandbox that a new one would not have."""
 
         def look() -> tuple[str, ...]:
             found = links.link_named(device)
             return tuple(sysctl.unusual(device, found.mtu)) if found else ()
 
-        return namespaces.inside(Path(sandbox), look)
+        return namespaces.run_in(Path(sandbox), look)
 
     def apply(self, step: Step) -> None:
         """Carry out one step."""
@@ -195,7 +197,7 @@ class Netlink:
             born = isinstance(step, Create) and isinstance(step.object, Link)
             if getattr(step.object, "sandbox", "") and not born:
                 sandboxes.touch(step)
-            elif isinstance(step.object, Link | Port):
+            elif isinstance(step.object, Link | BridgePort):
                 devices.touch(step)
             else:
                 self._touch(step)
@@ -210,17 +212,17 @@ class Netlink:
         match step:
             case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
                 sysctl.write(setting)
-            case Create(Permit() as permit):
+            case Create(ForwardAccept() as permit):
                 self._may_permit = True
                 iptables.create(permit, bridges.inward())
-            case Delete(Permit() as permit):
+            case Delete(ForwardAccept() as permit):
                 iptables.delete(permit)
-            case Create(Chain() as chain) | Amend(_, Chain() as chain):
+            case Create(NftChain() as chain) | Amend(_, NftChain() as chain):
                 self._may_filter = True
                 nftables.create(chain)
-            case Delete(Chain() as chain):
+            case Delete(NftChain() as chain):
                 nftables.delete(chain)
-            case Create(Held() as held) | Amend(_, Held() as held):
+            case Create(MovedEntry() as held) | Amend(_, MovedEntry() as held):
                 standing.move(held)
             case Create(Address() | Route() | Neighbour() as thing):
                 ip.create(thing)
@@ -261,7 +263,7 @@ class Netlink:
         index = ip.default_device_index()
         return _name_of(index) if index else None
 
-    def addresses_of(self, device: str) -> tuple[model.Interface, ...]:
+    def addresses_of(self, device: str) -> tuple[model.IpInterface, ...]:
         """Return the host's own addresses on a device, or on all of them ("")."""
         with _looking(f"ip addr show dev {device}"):
             try:
@@ -271,35 +273,35 @@ class Netlink:
                     raise
                 return ()
 
-    def drops_bridged(self, bridge: str, family: Family) -> str:
+    def bridge_firewall_drops(self, bridge: str, family: Family) -> str:
         """Return why frames of an IP family do not cross a bridge, "" if they do."""
         found = links.link_named(bridge)
         if sysctl.shows_bridged(family) or (found and family in found.filtered):
-            return iptables.drops_bridged(bridge, family)
+            return iptables.bridge_firewall_drops(bridge, family)
         return ""
 
-    def is_answered(self, address: model.Address) -> bool:
+    def is_in_use(self, address: model.IpAddress) -> bool:
         """Tell whether somebody on a wire of this host has an address."""
         index = ip.neighbouring(address.packed)
         return bool(index and asking.answering(index, {address}, ANSWER_SECONDS))
 
-    def is_own(self, address: model.Address) -> bool:
+    def is_own(self, address: model.IpAddress) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""
         return ip.route_is_local(address.packed)
 
-    def inward(self) -> frozenset[str]:
+    def container_bridges(self) -> frozenset[str]:
         """Return other people's bridges with containers or virtual machines only."""
         with _looking("ip link show type bridge"):
             return bridges.inward()
 
-    def carries(self, device: str) -> bool:
+    def has_dependents(self, device: str) -> bool:
         """Tell whether something in another namespace stands on a device of ours."""
         carrier = links.link_named(device)
-        return carrier is not None and carriers.bear_elsewhere(carrier)
+        return carrier is not None and carriers.has_dependents_elsewhere(carrier)
 
-    def elsewhere(
+    def addresses_in_other_namespaces(
         self, besides: Collection[str]
-    ) -> dict[str, tuple[model.Address, ...]]:
+    ) -> dict[str, tuple[model.IpAddress, ...]]:
         """Return the addresses of our devices in other namespaces, by their marks."""
         return strays.find(besides)
 
@@ -312,7 +314,7 @@ class Netlink:
             cookie = ""  # before Linux 5.14
         return f"{BOOT.read_text('ascii').strip()}/{cookie}"
 
-    def sandbox_lives(self, path: str) -> bool:
+    def sandbox_exists(self, path: str) -> bool:
         """Tell whether a namespace is mounted at the path, not just an empty file."""
         try:
             return Path(path).stat().st_dev == NAMESPACE.stat().st_dev
@@ -372,7 +374,7 @@ def _ours(
     )
 
 
-@Remembered
+@GenerationCache
 def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
     return Link(
         name=raw.name,
@@ -386,7 +388,7 @@ def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
         mtu=raw.mtu,
         up=raw.up,
         master=master,
-        settings=raw.settings,
+        sysctls=raw.settings,
         group=raw.group,
     )
 
@@ -401,8 +403,8 @@ def _inside(
         seen = _ours(link, _name_of, inside=True)
         # Its settings are the container's owner's to change, and only what follows from
         # some of them is of interest.
-        kept = tuple(s for s in seen.settings if s.startswith(HEEDED))
-        yield replace(seen, sandbox=path, settings=kept)
+        kept = tuple(s for s in seen.sysctls if s.startswith(HEEDED))
+        yield replace(seen, sandbox=path, sysctls=kept)
     for address in addresses:
         yield replace(address, sandbox=path)
     for route in routes:
@@ -422,10 +424,10 @@ def _device(raw: RawLink) -> Device:
         flag=raw.flag,
         vlan=raw.vlan,
         ours=raw.ours,
-        label=raw.owner.vlan or raw.owner.bridged if raw.owner else "",
+        label=raw.owner.vlan or raw.owner.takes_over if raw.owner else "",
         master=(_name_of(raw.master) or "") if raw.master else "",
-        active=(_name_of(raw.active) or "") if raw.active else "",
-        halt=_halt(raw),
+        active_port=(_name_of(raw.active) or "") if raw.active else "",
+        link_fault=_halt(raw),
     )
 
 

@@ -38,7 +38,7 @@ def file_of(path: Path | str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def inside(path: Path, look: Callable[[], T]) -> T:
+def run_in(path: Path, look: Callable[[], T]) -> T:
     """Return what `look` sees in a namespace; raises OSError.
 
     In a thread of its own, which ends there: no thread of ours is ever left in the
@@ -62,7 +62,7 @@ def inside(path: Path, look: Callable[[], T]) -> T:
     return found[0]
 
 
-def through(paths: Iterable[str], look: Callable[[], T]) -> dict[str, T]:
+def run_in_each(paths: Iterable[str], look: Callable[[], T]) -> dict[str, T]:
     """Return what `look` sees in each namespace; those that are gone are left out.
 
     One thread goes through them all, and ends there.

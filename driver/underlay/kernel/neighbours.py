@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from underlay import model
 from underlay.kernel import ip
 from underlay.kernel import rtnetlink as raw
-from underlay.model.cache import Remembered
+from underlay.model.cache import GenerationCache
 from underlay.model.objects import Neighbour, protocol
 
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
@@ -23,7 +23,7 @@ _AGES_THEN_PROTOCOL = struct.pack("=HH", 20, 3), struct.pack("=HH", 5, _NDA_PROT
 
 def turn() -> None:
     """Say that everything is about to be read: the rest need not be remembered."""
-    _neighbour.turn()
+    _neighbour.next_generation()
 
 
 def ours(names: Mapping[int, str], shims: Collection[int]) -> Iterator[Neighbour]:
@@ -41,7 +41,7 @@ def ours(names: Mapping[int, str], shims: Collection[int]) -> Iterator[Neighbour
                 yield found
 
 
-def answered_on(index: int, device: str) -> Iterator[model.Address]:
+def answered_on(index: int, device: str) -> Iterator[model.IpAddress]:
     """Return what the proxy entries of ours on a device of the host are for."""
     for message in _neighbour_messages(_PROXY, (index,)):
         found = _neighbour(_ageless(message), device)
@@ -75,7 +75,7 @@ def _ageless(message: bytes) -> bytes:
     return message
 
 
-@Remembered
+@GenerationCache
 def _neighbour(message: bytes, device: str) -> Neighbour | None:
     """Return what a message tells, None if it is none of ours."""
     marks = _NDMSG.unpack_from(message)[3]

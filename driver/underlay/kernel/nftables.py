@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from underlay.kernel import command
-from underlay.model.objects import MARK, PREFIX, TABLE, Chain
+from underlay.model.objects import MARK, PREFIX, TABLE, NftChain
 
 # Each rule on the hook it is for: beside chains that are there, the kernel looks.
 _PROBE = """
@@ -37,7 +37,7 @@ _locks = {family: threading.Lock() for family in _NAMES}
 _MARK = re.compile(rf"{MARK}[0-9a-f]{{16}}")
 
 
-def chains() -> Iterator[Chain]:
+def chains() -> Iterator[NftChain]:
     """Return the chains of ours, with the marks of their rules.
 
     A chain that has a name of ours is one unless it has rules, and none with a mark.
@@ -59,7 +59,7 @@ def chains() -> Iterator[Chain]:
             name, device = found["name"], str(found.get("dev", ""))
             known = tuple(marks[name])
             if _is_ours(family, name, known):
-                yield Chain(family, name, _hook(found), (), device, marks=known)
+                yield NftChain(family, name, _hook(found), (), device, marks=known)
 
 
 def _is_ours(family: str, name: str, marks: Collection[str]) -> bool:
@@ -85,7 +85,7 @@ def is_there() -> bool:
     return True
 
 
-def create(chain: Chain) -> None:
+def create(chain: NftChain) -> None:
     """Make a chain with its rules, and the table if it is the first; raises OSError.
 
     In the place of one that is there, whatever that is, in the same transaction.
@@ -106,7 +106,7 @@ def create(chain: Chain) -> None:
         _run("-f", "-", script="\n".join(script))
 
 
-def delete(chain: Chain) -> None:
+def delete(chain: NftChain) -> None:
     """Remove a chain, and the table if that is then empty; raises OSError."""
     # What is gone already, chain or table, is as it should be.
     with _locks[chain.family], suppress(FileNotFoundError):

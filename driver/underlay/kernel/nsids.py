@@ -21,7 +21,7 @@ def given(path: str) -> int:
     target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with suppress(FileExistsError):
-            raw.ask(NEW, 0, _about(target) + _number(NONE))
+            raw.request(NEW, 0, _about(target) + _number(NONE))
         return of(target)
     finally:
         os.close(target)

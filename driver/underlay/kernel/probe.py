@@ -27,8 +27,10 @@ PATIENCE_SECONDS, _PAUSE_SECONDS = 3.0, 0.01
 
 
 def answering(
-    index: int, addresses: Collection[model.Address], seconds: float = PATIENCE_SECONDS
-) -> frozenset[model.Address]:
+    index: int,
+    addresses: Collection[model.IpAddress],
+    seconds: float = PATIENCE_SECONDS,
+) -> frozenset[model.IpAddress]:
     """Return who of them answers on a device; one set by hand is not asked."""
     if not addresses:
         return frozenset()
@@ -38,7 +40,7 @@ def answering(
         _tell(_DELNEIGH, 0, address, index, 0)
         _tell(_NEWNEIGH, raw.CREATE, address, index, _USE)
     deadline = time.monotonic() + seconds
-    answered: set[model.Address] = set()
+    answered: set[model.IpAddress] = set()
     while time.monotonic() < deadline:
         states = _states(index, asked)
         answered = {a for a in asked if states.get(a, 0) & _REACHABLE}
@@ -60,8 +62,8 @@ def ask_routers(device: str) -> None:
 
 
 def _states(
-    index: int, addresses: Collection[model.Address]
-) -> dict[model.Address, int]:
+    index: int, addresses: Collection[model.IpAddress]
+) -> dict[model.IpAddress, int]:
     """Return the states of those that the kernel has an entry for.
 
     It is asked for each: a device may have thousands of other neighbours.
@@ -84,7 +86,7 @@ def _states(
     return states
 
 
-def _entry(index: int, address: model.Address) -> list[bytes]:
+def _entry(index: int, address: model.IpAddress) -> list[bytes]:
     body = _NDMSG.pack(_FAMILIES[address.version], index, 0, 0, 0)
     body += raw.attribute(_NDA_DST, address.packed)
     try:
@@ -95,7 +97,9 @@ def _entry(index: int, address: model.Address) -> list[bytes]:
         return []
 
 
-def _tell(kind: int, how: int, address: model.Address, index: int, flags: int) -> None:
+def _tell(
+    kind: int, how: int, address: model.IpAddress, index: int, flags: int
+) -> None:
     body = _NDMSG.pack(_FAMILIES[address.version], index, 0, flags, 0)
     body += raw.attribute(_NDA_DST, address.packed)
     try:

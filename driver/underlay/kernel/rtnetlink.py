@@ -78,7 +78,7 @@ def _kept(
     return kept
 
 
-def ask(kind: int, flags: int, body: bytes) -> None:
+def request(kind: int, flags: int, body: bytes) -> None:
     """Have something done; raises OSError if the kernel refuses it."""
     list(exchange(kind, REQUEST | ACK | flags, kind, body))
 

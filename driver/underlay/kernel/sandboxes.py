@@ -29,7 +29,7 @@ def look(paths: Collection[str]) -> dict[str, Room]:
     Links of ours, the addresses on them, and routes by them, as are default routes by
     any device.
     """
-    return namespaces.through(paths, _look) if paths else {}
+    return namespaces.run_in_each(paths, _look) if paths else {}
 
 
 def _look() -> Room:
@@ -46,25 +46,25 @@ def finish(link: Link) -> None:
     born, mark = link.owner.device, link.owner.mark
 
     def run() -> None:
-        sysctl.give(link.settings, born)
-        sysctl.give_back(link.inherited, born)
+        sysctl.give(link.sysctls, born)
+        sysctl.give_back(link.initial_sysctls, born)
         index = links.index_of(born)
-        births.alter(
+        births.change_link(
             index,
             raw.attribute(births.IFNAME, link.name.encode() + b"\0"),
             raw.attribute(births.ALIAS, mark.encode()),
             up=link.up,
         )
         # Apart: it is set first, and stays so when the name is refused.
-        births.alter(index, raw.attribute(births.GROUP, _NUMBER.pack(0)), up=None)
+        births.change_link(index, raw.attribute(births.GROUP, _NUMBER.pack(0)), up=None)
 
-    namespaces.inside(Path(link.sandbox), run)
+    namespaces.run_in(Path(link.sandbox), run)
 
 
 def touch(step: Step) -> None:
     """Change what is in a sandbox; raises OSError. Devices are born elsewhere."""
     sandbox = getattr(step.object, "sandbox", "")
-    namespaces.inside(Path(sandbox), lambda: _touch(step))
+    namespaces.run_in(Path(sandbox), lambda: _touch(step))
 
 
 def _touch(step: Step) -> None:
@@ -75,7 +75,7 @@ def _touch(step: Step) -> None:
             found = links.link_named(link.name)
             # Looked at again: the name may have gone to a stranger since.
             if found and found.ours_inside:
-                raw.ask(_DELLINK, 0, _IFINFO.pack(0, 0, found.index, 0, 0))
+                raw.request(_DELLINK, 0, _IFINFO.pack(0, 0, found.index, 0, 0))
         case Create(Address() | Route() as thing):
             found = links.link_named(thing.device or "")
             if found is None or not found.ours_inside:
@@ -110,4 +110,4 @@ def _amend(seen: Link, link: Link) -> None:
         change.append(raw.attribute(births.ADDRESS, mac))
     if link.mtu not in (None, seen.mtu):
         change.append(raw.attribute(births.MTU, _NUMBER.pack(link.mtu or 0)))
-    births.alter(found.index, *change, up=link.up)
+    births.change_link(found.index, *change, up=link.up)

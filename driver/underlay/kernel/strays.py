@@ -9,14 +9,14 @@ from contextlib import suppress
 
 from underlay.kernel import ip, links, namespaces
 from underlay.kernel.links import RawLink
-from underlay.model import Address
+from underlay.model import IpAddress
 
 log = logging.getLogger(__name__)
 
 # Whoever has CAP_NET_ADMIN in a container can make devices with marks like ours there,
 # and give them any addresses: of one namespace, no more is believed.
 MOST_DEVICES, MOST_ADDRESSES = 8, 2
-Found = dict[str, tuple[Address, ...]]
+Found = dict[str, tuple[IpAddress, ...]]
 
 
 def find(besides: Collection[str]) -> Found:
@@ -30,7 +30,7 @@ def find(besides: Collection[str]) -> Found:
         try:
             if namespaces.file_of(place) not in known:
                 # A mark may be in several: none hides what another one has.
-                for mark, addresses in namespaces.inside(place, _here).items():
+                for mark, addresses in namespaces.run_in(place, _here).items():
                     found[mark] = found.get(mark, ()) + addresses
         except OSError as error:
             # Gone meanwhile, or a file where none was mounted.
@@ -46,7 +46,7 @@ def _here() -> Found:
     return {raw.alias: tuple(_given(raw)) for raw in ours[:MOST_DEVICES]}
 
 
-def _given(link: RawLink) -> Iterator[Address]:
+def _given(link: RawLink) -> Iterator[IpAddress]:
     """Return the addresses that a device has had for longest, of each IP family.
 
     Those were Docker's to give. The kernel lists IPv4 oldest first, IPv6 newest first.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from underlay.kernel import bridges, links
 from underlay.kernel.links import RawLink
-from underlay.model import Setting
+from underlay.model import SysctlBackup
 from underlay.model.objects import Sysctl
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def read(settings: Iterable[Sysctl]) -> Iterator[Sysctl]:
     for wanted in settings:
         value = _value(wanted.path)
         if value is not None:
-            yield Sysctl(wanted.path, value, wanted.turn, wanted.owner)
+            yield Sysctl(wanted.path, value, wanted.write_order, wanted.owner)
 
 
 def write(setting: Sysctl) -> None:
@@ -48,7 +48,7 @@ def write(setting: Sysctl) -> None:
     (SYSCTLS / setting.path).write_text(setting.value)
 
 
-def needed(reason: str) -> list[Setting]:
+def needed(reason: str) -> list[SysctlBackup]:
     """Return what is to be set for a reason, in order, with how it is now.
 
     `forwarding/<family>`: forwarding by this host, IP family 4 or 6. Switching it on
@@ -69,7 +69,7 @@ def needed(reason: str) -> list[Setting]:
             wanted = _loose(rest[0])
     found = ((path, _value(path), value) for path, value in wanted)
     return [
-        Setting(reason, path, before, value, turn)
+        SysctlBackup(reason, path, before, value, turn)
         for turn, (path, before, value) in enumerate(found)
         if before is not None
     ]

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
+class GenerationCache(Generic[T]):
     """A function whose results are kept until nobody has asked for two turns.
 
     A pass asks for all there is, and nearly all is as it was. A cache of a size would
@@ -31,7 +31,7 @@ class Remembered(Generic[T]):
         kept.asked = self._turn
         return kept.found
 
-    def turn(self) -> None:
+    def next_generation(self) -> None:
         """Begin a turn."""
         self._turn += 1
         everything = list(self._kept.items())  # others may be asking meanwhile

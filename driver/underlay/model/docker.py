@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from underlay.model import Address, Interface, Segment, Subnet
+from underlay.model import IpAddress, IpInterface, IpNetwork, Subnet
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class DockerEndpoint:
     container: str
     name: str
     mac: str
-    addresses: tuple[Interface, ...]
+    addresses: tuple[IpInterface, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class DockerNetwork:
     id: str
     name: str
     domain: str
-    subnets: tuple[Subnet, ...]
+    ip_networks: tuple[IpNetwork, ...]
     ours: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     internal: bool = False
-    segments: tuple[Segment, ...] = ()
+    subnets: tuple[Subnet, ...] = ()
     ranges: tuple[str, ...] = ()
     endpoints: tuple[DockerEndpoint, ...] = ()
 
@@ -45,7 +45,7 @@ class DockerContainer:
 
     sandbox: str
     options: Mapping[str, Mapping[str, str]]
-    gateways: Mapping[str, tuple[Address, ...]]
+    gateways: Mapping[str, tuple[IpAddress, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +58,4 @@ class DockerView:
 
     networks: tuple[DockerNetwork, ...]
     endpoints: Mapping[str, str]
-    addresses: frozenset[Address]
+    addresses: frozenset[IpAddress]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from underlay.model import Address, Device, Family, Interface
+from underlay.model import Device, Family, IpAddress, IpInterface
 
 
 class Host(Protocol):
@@ -26,14 +26,14 @@ class Host(Protocol):
     def has_kind(self, kind: str) -> bool:
         """Tell whether the kernel can make a kind of device."""
 
-    def addresses_of(self, device: str) -> tuple[Interface, ...]:
+    def addresses_of(self, device: str) -> tuple[IpInterface, ...]:
         """Return the host's own addresses on a device, or on all of them ("")."""
 
-    def is_own(self, address: Address) -> bool:
+    def is_own(self, address: IpAddress) -> bool:
         """Tell whether an address is the host's own."""
 
-    def is_answered(self, address: Address) -> bool:
+    def is_in_use(self, address: IpAddress) -> bool:
         """Tell whether somebody on a wire of this host has an address."""
 
-    def drops_bridged(self, bridge: str, family: Family) -> str:
+    def bridge_firewall_drops(self, bridge: str, family: Family) -> str:
         """Return why frames of an IP family do not cross a bridge, "" if they do."""

@@ -48,7 +48,7 @@ class Owner:
         return replace(self, end="host")
 
     @property
-    def whole(self) -> Owner:
+    def endpoint_owner(self) -> Owner:
         """Return for whom both ends of a pair exist."""
         return replace(self, end="") if self.end else self
 
@@ -58,15 +58,15 @@ class Owner:
         return "" if "/" in self.shared else self.shared
 
     @property
-    def bridged(self) -> str:
+    def takes_over(self) -> str:
         """Return the device whose place this has, if it is a bridge of ours."""
         what, _, name = self.shared.partition("/")
         return name if what == "bridge" else ""
 
     @property
-    def alias(self) -> str:
+    def altname(self) -> str:
         """Return the name people look for what is shared by: eth0.50, br-eth0."""
-        return f"br-{self.bridged}" if self.bridged else self.vlan
+        return f"br-{self.takes_over}" if self.takes_over else self.vlan
 
     @classmethod
     def of_device(cls, alias: str) -> Owner | None:

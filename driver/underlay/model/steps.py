@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from underlay.model.objects import (
     Address,
-    Chain,
+    ForwardAccept,
     Link,
     Neighbour,
+    NftChain,
     Object,
-    Permit,
     Sysctl,
 )
 from underlay.model.objects.common import inside, word
@@ -24,7 +24,7 @@ class Create:
 
     def __str__(self) -> str:
         if not isinstance(self.object, Link):
-            return self.object.words("add")
+            return self.object.command("add")
         link = self.object
         words = ["ip link add", *(["link", word(link.parent)] if link.parent else [])]
         words += [*_named(link), "type", link.kind, *_flavour(link)]
@@ -44,15 +44,19 @@ class Amend:
     def ends_guard(self) -> bool:
         """Whether it sets up a link that may be up only with its filters."""
         link, seen = self.object, self.seen
-        return isinstance(link, Link) and link.guarded and not getattr(seen, "up", True)
+        return (
+            isinstance(link, Link)
+            and link.up_after_filters
+            and not getattr(seen, "up", True)
+        )
 
     def __str__(self) -> str:
         link, seen = self.object, self.seen
-        if isinstance(link, Chain):
+        if isinstance(link, NftChain):
             return f"{Delete(seen)}; {Create(link)}"
         if not isinstance(link, Link) or not isinstance(seen, Link):
             return str(Create(link))
-        settings = [s.replace("*", seen.name) for s in link.astray(seen)]
+        settings = [s.replace("*", seen.name) for s in link.differing_sysctls(seen)]
         steps = [" ".join(["sysctl -w", *settings]).replace("/", ".")]
         if (link.room or 0) > (seen.mtu or 0):
             link = replace(link, mtu=link.room)
@@ -61,7 +65,9 @@ class Amend:
         if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
             words += ["type", link.kind, *_flavour(link)]
         steps = steps if settings else []
-        return "; ".join(steps if link.is_as(seen) else [*steps, " ".join(words)])
+        return "; ".join(
+            steps if link.attributes_match(seen) else [*steps, " ".join(words)]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,13 @@ class Delete:
         if isinstance(self.object, Link):
             where = inside(self.object.sandbox)
             return f"{where}ip link del {word(self.object.name)}"
-        return self.object.words("del")
+        return self.object.command("del")
 
 
 Step = Create | Amend | Delete
 
 
-def before(step: Step) -> str:
+def describe_before(step: Step) -> str:
     """Return what a step found, in iproute2's words; "" for nothing."""
     if isinstance(step, Create):
         return ""
@@ -89,15 +95,15 @@ def before(step: Step) -> str:
     wanted, seen = step.object, step.seen
     if not isinstance(wanted, Link) or not isinstance(seen, Link):
         return str(Create(seen))
-    paths = {setting.partition("=")[0] for setting in wanted.astray(seen)}
-    found = [s for s in seen.settings if s.partition("=")[0] in paths]
+    paths = {setting.partition("=")[0] for setting in wanted.differing_sysctls(seen)}
+    found = [s for s in seen.sysctls if s.partition("=")[0] in paths]
     words = ["sysctl -w", *found] if found else []
     settings = " ".join(words).replace("*", seen.name).replace("/", ".")
-    parts = [settings, "" if wanted.is_as(seen) else str(Create(seen))]
+    parts = [settings, "" if wanted.attributes_match(seen) else str(Create(seen))]
     return "; ".join(part for part in parts if part)
 
 
-def is_new_to_the_wire(step: Step) -> bool:
+def needs_announcement(step: Step) -> bool:
     """Tell whether by a step something is to be found where it was not."""
     found = step.object
     if isinstance(step, Create):
@@ -114,10 +120,10 @@ def is_setting_up(step: Step) -> bool:
 
 def is_by_program(step: Step) -> bool:
     """Tell whether a step takes a program, which may hang: nobody waits with a lock."""
-    return isinstance(step.object, Permit | Chain)
+    return isinstance(step.object, ForwardAccept | NftChain)
 
 
-def is_in_vain(step: Step, refused: Step) -> bool:
+def depends_on(step: Step, refused: Step) -> bool:
     """Tell whether a step goes with a refused one.
 
     It is the second half of a replacement, or on a device that was not made; or the
@@ -125,9 +131,9 @@ def is_in_vain(step: Step, refused: Step) -> bool:
     host's own addresses on all of them. Or it sets up a link whose filter was refused.
     """
     found, other = step.object, refused.object
-    if found.key == other.key or (other.owner and other.owner.bridged):
+    if found.key == other.key or (other.owner and other.owner.takes_over):
         return True
-    if isinstance(other, Chain):
+    if isinstance(other, NftChain):
         if isinstance(found, Sysctl) and not other.device:
             return found.owner == other.owner  # what shuts the door comes first
         return is_setting_up(step) and found.device == other.device
@@ -144,8 +150,11 @@ def _named(link: Link) -> list[str]:
 
 def _attributes(link: Link) -> list[str]:
     mac, mtu = link.mac, str(link.mtu or "")
-    if link.like:
-        mac, mtu = mac or _said(link.like, "address"), mtu or _said(link.like, "mtu")
+    if link.copy_from:
+        mac, mtu = (
+            mac or _said(link.copy_from, "address"),
+            mtu or _said(link.copy_from, "mtu"),
+        )
     words = ["address", mac] if mac else []
     words += ["mtu", mtu] if mtu else []
     words += ["master", word(link.master)] if link.master else []

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from underlay.errors import Contradiction, UnknownMode
-from underlay.model import Attachment, Endpoint, Network
+from underlay.model import Endpoint, JoinAnswer, Network
 from underlay.model.objects import Object
 from underlay.modes import bridge, ipvlan, macvlan, routed, sysctls
 from underlay.modes.child_device import is_isolated
 from underlay.modes.misspellings import mode_meant
-from underlay.modes.parent_sharing import Seat
+from underlay.modes.parent_sharing import ParentUse
 
 
 class Mode(Protocol):
@@ -22,7 +22,7 @@ class Mode(Protocol):
         """The kind of the containers' devices, which the kernel must have."""
 
     @property
-    def HOST_LENGTH(self) -> bool:  # noqa: N802
+    def HOST_PREFIX(self) -> bool:  # noqa: N802
         """Whether a container's address stands alone, without its subnet."""
 
     def check(self, network: Network) -> None:
@@ -31,10 +31,10 @@ class Mode(Protocol):
     def check_endpoint(self, network: Network, endpoint: Endpoint) -> None:
         """Raise Invalid unless the options of a new endpoint make sense."""
 
-    def seat(self, options: Mapping[str, str]) -> Seat | None:
+    def seat(self, options: Mapping[str, str]) -> ParentUse | None:
         """Return what the network takes of its parent; None if it needs none."""
 
-    def check_room(self, network: Network, neighbour: Endpoint) -> None:
+    def check_capacity(self, network: Network, neighbour: Endpoint) -> None:
         """Raise Conflict unless the network has room beside any one endpoint on it."""
 
     def endpoint_mac(
@@ -45,16 +45,16 @@ class Mode(Protocol):
         Raises if the one asked for cannot be.
         """
 
-    def keeps_gateway(self, options: Mapping[str, str], family: int) -> bool:
+    def reserves_gateway(self, options: Mapping[str, str], family: int) -> bool:
         """Tell whether no container may have the address of the pool's gateway.
 
         `family`: the IP family of the pool, 4 or 6.
         """
 
-    def has_host_part(self, options: Mapping[str, str]) -> bool:
+    def has_host_objects(self, options: Mapping[str, str]) -> bool:
         """Tell whether something of an endpoint is in the host after Docker took it."""
 
-    def has_segment(self, network: Network) -> bool:
+    def answers_arp(self, network: Network) -> bool:
         """Tell whether neighbours find a container by ARP and neighbour discovery.
 
         They ask its device, or the one of the host that answers for it.
@@ -74,11 +74,11 @@ class Mode(Protocol):
     ) -> Iterable[Object]:
         """Return what must exist; Docker takes the link of the endpoint's own mark."""
 
-    def attachment(self, network: Network, endpoint: Endpoint) -> Attachment:
+    def attachment(self, network: Network, endpoint: Endpoint) -> JoinAnswer:
         """Return what Join answers."""
 
 
-def attachment(network: Network, endpoint: Endpoint) -> Attachment:
+def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     """Return what Join answers.
 
     Where Docker is to switch IPv6 off on the device, the kernel would refuse its
@@ -87,7 +87,7 @@ def attachment(network: Network, endpoint: Endpoint) -> Attachment:
     found = mode_of(network.options).attachment(network, endpoint)
     if not sysctls.switch_ipv6_off(endpoint.options):
         return found
-    return Attachment(
+    return JoinAnswer(
         found.device,
         gateway4=found.gateway4,
         on_link=tuple(to for to in found.on_link if to.version == 4),
@@ -126,7 +126,7 @@ def withholds_way_out(network: Network) -> bool:
     options, mode = network.options, mode_of(network.options)
     if network.internal or (is_isolated(options) and mode.seat(options)):
         return False
-    without = options.get("gateway") == "none" and mode.has_segment(network)
+    without = options.get("gateway") == "none" and mode.answers_arp(network)
     return without or options.get("default_route") == "no"
 
 

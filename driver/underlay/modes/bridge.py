@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadValue, Contradiction, MacTaken, TakeoverUnasked
 from underlay.model import Endpoint, Network
-from underlay.model.objects import Object, Owner, Permit
+from underlay.model.objects import ForwardAccept, Object, Owner
 from underlay.modes import child_device as child
 from underlay.modes import gateway
 from underlay.modes import options as read
 from underlay.modes import veth as pair
-from underlay.modes.parent_sharing import Seat
+from underlay.modes.parent_sharing import ParentUse
 
 KIND = pair.KIND
-HOST_LENGTH = False
+HOST_PREFIX = False
 OWN_KEYS = ("bridge", "takeover")
 NO_YES = ("no", "yes")
 PARENT_KEYS = ("parent", "vlan")
@@ -27,10 +27,10 @@ PARENT_KEYS = ("parent", "vlan")
 HOST_END = ("net/ipv6/conf/*/addr_gen_mode=1",)
 
 check_endpoint = pair.check_endpoint
-check_room = pair.check_room
-has_host_part = pair.has_host_part
-keeps_gateway = child.keeps_gateway
-has_segment = child.has_segment
+check_capacity = pair.check_capacity
+has_host_objects = pair.has_host_objects
+reserves_gateway = child.reserves_gateway
+answers_arp = child.answers_arp
 filters = child.filters
 reasons = child.reasons
 attachment = child.on_segment
@@ -68,10 +68,10 @@ def _check_takeover(options: Mapping[str, str]) -> None:
         raise TakeoverUnasked(parent=options["parent"])
 
 
-def seat(options: Mapping[str, str]) -> Seat:
+def seat(options: Mapping[str, str]) -> ParentUse:
     """Return how the network sits on the bridge: a port is in nobody's way."""
     del options
-    return Seat("")
+    return ParentUse("")
 
 
 def endpoint_mac(
@@ -79,8 +79,8 @@ def endpoint_mac(
 ) -> str:
     """Return the MAC asked for, else the derived one; raises MacTaken."""
     if endpoint.mac == parent_mac:
-        holder = f"{network.uplink} itself has it"
-        raise MacTaken(mac=endpoint.mac, parent=network.uplink, holder=holder)
+        holder = f"{network.parent_label} itself has it"
+        raise MacTaken(mac=endpoint.mac, parent=network.parent_label, holder=holder)
     return endpoint.mac or derived
 
 
@@ -96,4 +96,4 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     yield pair.links(network, endpoint, master=bridge, like=bridge, settings=HOST_END)
     for family in network.families:
         owner = Owner(shared=f"port/{bridge}")
-        yield Permit(family, f"-i {bridge} -o {bridge}", owner)
+        yield ForwardAccept(family, f"-i {bridge} -o {bridge}", owner)

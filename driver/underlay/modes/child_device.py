@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadValue, MtuTooBig
-from underlay.model import Attachment, Endpoint, Network
+from underlay.model import Endpoint, JoinAnswer, Network
 from underlay.model.objects import Link, Owner
 from underlay.modes import gateway
 from underlay.modes import host_access as shim
@@ -69,12 +69,12 @@ def has_way_out(network: Network, endpoint: Endpoint) -> bool:
     return not leads_nowhere and gateway.gives_default_route(network, endpoint)
 
 
-def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
+def reserves_gateway(options: Mapping[str, str], family: int) -> bool:
     """Tell whether the gateway has an address of the subnet, on a segment."""
     return not is_isolated(options) and family not in gateway.named(options)
 
 
-def has_segment(network: Network) -> bool:
+def answers_arp(network: Network) -> bool:
     """Tell that neighbours find a container by ARP and neighbour discovery."""
     del network
     return True
@@ -97,13 +97,13 @@ def network_objects(network: Network) -> Iterable[Link]:
     if is_isolated(network.options):
         owner = Owner(network.id)
         size = read.mtu(network.options)
-        yield Link(owner.device, "dummy", owner, mtu=size, up=True, settings=QUIET)
+        yield Link(owner.device, "dummy", owner, mtu=size, up=True, sysctls=QUIET)
     below = ""
     for name in network.vlans:
         owner = Owner(shared=name)
         base, _, tag = name.rpartition(".")
         # What it stands on may have another name by now.
-        base = network.base.name if network.base else base
+        base = network.base_device.name if network.base_device else base
         yield Link(
             owner.device,
             "vlan",
@@ -112,8 +112,8 @@ def network_objects(network: Network) -> Iterable[Link]:
             vlan=int(tag),
             mtu=network.mtu or None,
             # The kernel sets no VLAN up on what is down, and those there by itself.
-            up=None if network.halt == "down" else True,
-            settings=QUIET,
+            up=None if network.link_fault == "down" else True,
+            sysctls=QUIET,
         )
         below = owner.device
 
@@ -135,9 +135,9 @@ def endpoint_link(
     )
 
 
-def on_segment(network: Network, endpoint: Endpoint) -> Attachment:
+def on_segment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     """Return the child device and the gateways of the endpoint's subnets."""
     device = Owner(network.id, endpoint.id).device
     if not has_way_out(network, endpoint):
-        return Attachment(device)
+        return JoinAnswer(device)
     return gateway.attachment(device, network, endpoint)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from underlay.errors import BadValue
-from underlay.model import Address, Attachment, Endpoint, Network, alone
+from underlay.model import Endpoint, IpAddress, JoinAnswer, Network, host_network
 from underlay.modes.options import choice
 
 YES_NO = ("yes", "no")
@@ -14,7 +14,7 @@ ENDPOINT_KEYS = ("default_route",)
 KEYS = ("gateway", *ENDPOINT_KEYS)
 
 
-def named(options: Mapping[str, str]) -> dict[int, Address | None]:
+def named(options: Mapping[str, str]) -> dict[int, IpAddress | None]:
     """Return what `gateway=` says, by IP family (4, 6); None where there is to be none.
 
     A family that is left out has the gateway that Docker names.
@@ -22,7 +22,7 @@ def named(options: Mapping[str, str]) -> dict[int, Address | None]:
     value = options.get("gateway", "")
     if value == "none":
         return {4: None, 6: None}
-    found: dict[int, Address | None] = {}
+    found: dict[int, IpAddress | None] = {}
     for word in value.split(",") if value else ():
         try:
             given = ip_address("" if "%" in word else word)
@@ -51,10 +51,10 @@ def check(network: Network, *, isolated: bool) -> None:
     for family, given in named(network.options).items():
         if given is None:
             continue
-        if not any(s.subnet.version == family for s in network.segments):
+        if not any(s.subnet.version == family for s in network.subnets):
             need = f"the network has no IPv{family} subnet for {given} to serve"
             raise _bad(value, need)
-        if segment := network.segment_of(given):
+        if segment := network.subnet_of(given):
             need = (
                 f"{given} is in {segment.subnet}, where a gateway is named by"
                 f" --gateway {given}, which keeps it from containers"
@@ -73,13 +73,13 @@ def gives_default_route(network: Network, endpoint: Endpoint) -> bool:
     return choice(said, "default_route", YES_NO) == "yes"
 
 
-def of(network: Network) -> list[Address | None]:
+def of(network: Network) -> list[IpAddress | None]:
     """Return the gateway of each subnet, IPv4 first; None where there is none."""
     said = named(network.options)
-    return [said.get(s.subnet.version, s.gateway) for s in network.segments]
+    return [said.get(s.subnet.version, s.gateway) for s in network.subnets]
 
 
-def attachment(device: str, network: Network, endpoint: Endpoint) -> Attachment:
+def attachment(device: str, network: Network, endpoint: Endpoint) -> JoinAnswer:
     """Return a device and the gateways of the subnets an endpoint is in.
 
     One that is in no subnet is reached by a route of its own.
@@ -88,13 +88,13 @@ def attachment(device: str, network: Network, endpoint: Endpoint) -> Attachment:
     found = [
         said.get(address.version, segment.gateway)
         for address in endpoint.addresses
-        if (segment := network.segment_of(address.ip)) is not None
+        if (segment := network.subnet_of(address.ip)) is not None
     ]
-    return Attachment(
+    return JoinAnswer(
         device,
         gateway4=next((g for g in found if isinstance(g, IPv4Address)), None),
         gateway6=next((g for g in found if isinstance(g, IPv6Address)), None),
-        on_link=tuple(alone(g) for g in found if g and g in said.values()),
+        on_link=tuple(host_network(g) for g in found if g and g in said.values()),
     )
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadValue
-from underlay.model import Address, Endpoint, Network, alone
+from underlay.model import Endpoint, IpAddress, Network, host_network
 from underlay.model.objects import (
     HOST_METRIC,
     SHIM_GROUP,
-    Chain,
     Link,
     Neighbour,
+    NftChain,
     Object,
     Owner,
     Route,
@@ -56,7 +56,7 @@ def check(options: Mapping[str, str], unable: str) -> None:
         raise BadValue(key="host_access", value="on", need=f"off: {unable}", hint="")
 
 
-def is_on(options: Mapping[str, str], unable: str) -> bool:
+def is_enabled(options: Mapping[str, str], unable: str) -> bool:
     """Tell whether the host has a shim for a network: where the mode can do it."""
     return (
         not unable
@@ -86,7 +86,7 @@ def objects(
     mine = Owner(network.id, endpoint.id)
     for there, here in ways:
         metric = HOST_METRIC[there.version]
-        yield Route(alone(there), owner.device, metric, source=here, owner=mine)
+        yield Route(host_network(there), owner.device, metric, source=here, owner=mine)
         if mac:
             yield Neighbour(there, owner.device, mac, owner=mine)
 
@@ -105,16 +105,16 @@ def _shim(
         mtu=network.mtu or None,
         up=True,
         group=SHIM_GROUP,
-        settings=SETTINGS,
-        guarded=child.kind == "macvlan",
+        sysctls=SETTINGS,
+        up_after_filters=child.kind == "macvlan",
     )
     if child.kind == "macvlan":
         yield from filters(owner)
         yield from masquerade.through(network, owner)
     if on_segment:
-        for address in (a.ip for a in network.here if a.version == 6):
+        for address in (a.ip for a in network.host_addresses if a.version == 6):
             yield Neighbour(address, owner.device, owner=owner)
-    if on_segment and any(a.version == 6 for a in network.here):
+    if on_segment and any(a.version == 6 for a in network.host_addresses):
         # Whoever sets forwarding for all devices sets it for this one too; the delay
         # is not told with a link.
         for path, value in (("conf/{}/forwarding", "1"), ("neigh/{}/proxy_delay", "0")):
@@ -123,19 +123,21 @@ def _shim(
 
 def _ways(
     network: Network, endpoint: Endpoint, *, on_segment: bool
-) -> Iterable[tuple[Address, Address]]:
+) -> Iterable[tuple[IpAddress, IpAddress]]:
     """Return the endpoint's addresses, each with the host's that goes with it."""
     for address in (a.ip for a in endpoint.addresses):
-        segment = network.segment_of(address)
-        for here in (a.ip for a in network.here if a.version == address.version):
+        segment = network.subnet_of(address)
+        for here in (
+            a.ip for a in network.host_addresses if a.version == address.version
+        ):
             if not on_segment or (segment and here in segment.subnet):
                 yield address, here
                 break
 
 
-def filters(owner: Owner) -> Iterable[Chain]:
+def filters(owner: Owner) -> Iterable[NftChain]:
     """Return the chains without which a shim is not up: what keeps it unheard."""
     device = owner.device
     for way, rules in (("ingress", _HEARD), ("egress", _SAID)):
         hook = f"filter hook {way} priority 0"
-        yield Chain("netdev", f"{way}-{device}", hook, rules, device, owner)
+        yield NftChain("netdev", f"{way}-{device}", hook, rules, device, owner)

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
 from underlay.errors import BadMac, Contradiction
-from underlay.model import Attachment, Endpoint, Network
+from underlay.model import Endpoint, JoinAnswer, Network
 from underlay.model.objects import Object, Owner
 from underlay.modes import child_device as child
 from underlay.modes import gateway
 from underlay.modes import host_access as shim
 from underlay.modes import options as read
-from underlay.modes.parent_sharing import Seat
+from underlay.modes.parent_sharing import ParentUse
 
 KIND = "ipvlan"
-HOST_LENGTH = False
+HOST_PREFIX = False
 FLAVOURS = ("l2", "l3", "l3s")
 FLAGS = ("bridge", "private", "vepa")
 OWN_KEYS = ("ipvlan_mode", "ipvlan_flag")
@@ -43,13 +43,13 @@ def check(network: Network) -> None:
     shim.check(network.options, _unable(network.options))
 
 
-def seat(options: Mapping[str, str]) -> Seat:
+def seat(options: Mapping[str, str]) -> ParentUse:
     """Return how the network sits on its parent: mode and flag are the parent's."""
     setting = f"ipvlan_mode={_flavour(options)}", f"ipvlan_flag={_flag(options)}"
-    return Seat(KIND, setting)
+    return ParentUse(KIND, setting)
 
 
-def check_room(network: Network, neighbour: Endpoint) -> None:
+def check_capacity(network: Network, neighbour: Endpoint) -> None:
     """Raise never: there is room for any number of endpoints."""
     del network, neighbour
 
@@ -62,21 +62,21 @@ def endpoint_mac(
     if endpoint.mac:
         raise BadMac(
             mac=endpoint.mac,
-            why=f"an ipvlan container has the MAC of {network.uplink}, {parent_mac},"
-            " and the kernel gives it no other. Leave --mac-address out, or use"
-            " mode=macvlan",
+            why=f"an ipvlan container has the MAC of {network.parent_label},"
+            f" {parent_mac}, and the kernel gives it no other. Leave --mac-address"
+            " out, or use mode=macvlan",
         )
     return ""
 
 
-def has_segment(network: Network) -> bool:
+def answers_arp(network: Network) -> bool:
     """Tell whether neighbours ask for a container: in l3 the parent answers nobody."""
     return _flavour(network.options) == "l2"
 
 
-def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
+def reserves_gateway(options: Mapping[str, str], family: int) -> bool:
     """Tell whether the gateway's address is somebody's: in l3 there is no segment."""
-    return _flavour(options) == "l2" and child.keeps_gateway(options, family)
+    return _flavour(options) == "l2" and child.reserves_gateway(options, family)
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
@@ -84,15 +84,15 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     flavour, flag = _flavour(network.options), _flag(network.options)
     link = child.endpoint_link(network, endpoint, KIND, flavour, flag)
     yield link
-    if has_host_part(network.options):
+    if has_host_objects(network.options):
         l2 = flavour == "l2"
         mac = network.mac if l2 else ""
         yield from shim.objects(network, endpoint, link, mac=mac, on_segment=l2)
 
 
-def has_host_part(options: Mapping[str, str]) -> bool:
+def has_host_objects(options: Mapping[str, str]) -> bool:
     """Tell whether the host reaches the containers."""
-    return shim.is_on(options, _unable(options))
+    return shim.is_enabled(options, _unable(options))
 
 
 def reasons(network: Network) -> Iterable[str]:
@@ -102,7 +102,7 @@ def reasons(network: Network) -> Iterable[str]:
     shim.
     """
     l2 = _flavour(network.options) == "l2"
-    if l2 and network.here and has_host_part(network.options):
+    if l2 and network.host_addresses and has_host_objects(network.options):
         yield f"loose/{network.parent}/4"
 
 
@@ -113,15 +113,15 @@ def _unable(options: Mapping[str, str]) -> str:
     return f"with ipvlan_flag={flag} the host is kept apart as its containers are"
 
 
-def attachment(network: Network, endpoint: Endpoint) -> Attachment:
+def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     """Return the child device; in l3, whatever is sent goes to the parent as it is."""
     if _flavour(network.options) == "l2":
         return child.on_segment(network, endpoint)
     device = Owner(network.id, endpoint.id).device
     if not child.has_way_out(network, endpoint):
-        return Attachment(device)
+        return JoinAnswer(device)
     families = sorted({a.version for a in endpoint.addresses})
-    return Attachment(device, on_link=tuple(EVERYWHERE[f] for f in families))
+    return JoinAnswer(device, on_link=tuple(EVERYWHERE[f] for f in families))
 
 
 def _flavour(options: Mapping[str, str]) -> str:

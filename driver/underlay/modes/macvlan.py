@@ -11,10 +11,10 @@ from underlay.model.objects import Object
 from underlay.modes import child_device as child
 from underlay.modes import host_access as shim
 from underlay.modes import options as read
-from underlay.modes.parent_sharing import Seat
+from underlay.modes.parent_sharing import ParentUse
 
 KIND = "macvlan"
-HOST_LENGTH = False
+HOST_PREFIX = False
 FLAVOURS = ("bridge", "private", "vepa", "passthru")
 OWN_KEYS = ("macvlan_mode",)
 
@@ -22,8 +22,8 @@ check_endpoint = child.check_endpoint
 network_objects = child.network_objects
 reasons = child.reasons
 attachment = child.on_segment
-keeps_gateway = child.keeps_gateway
-has_segment = child.has_segment
+reserves_gateway = child.reserves_gateway
+answers_arp = child.answers_arp
 
 
 def check(network: Network) -> None:
@@ -32,12 +32,12 @@ def check(network: Network) -> None:
     shim.check(network.options, _unable(network.options))
 
 
-def seat(options: Mapping[str, str]) -> Seat:
+def seat(options: Mapping[str, str]) -> ParentUse:
     """Return how the network sits on its parent."""
-    return Seat(KIND, alone=_flavour(options) == "passthru")
+    return ParentUse(KIND, exclusive=_flavour(options) == "passthru")
 
 
-def check_room(network: Network, neighbour: Endpoint) -> None:
+def check_capacity(network: Network, neighbour: Endpoint) -> None:
     """Raise unless the network has room for an endpoint beside a neighbour."""
     if _flavour(network.options) == "passthru":
         raise PassthruFull(
@@ -55,13 +55,13 @@ def endpoint_mac(
     """
     if _flavour(network.options) != "passthru":
         if endpoint.mac == parent_mac:
-            holder = f"{network.uplink} itself has it"
-            raise MacTaken(mac=endpoint.mac, parent=network.uplink, holder=holder)
+            holder = f"{network.parent_label} itself has it"
+            raise MacTaken(mac=endpoint.mac, parent=network.parent_label, holder=holder)
         return endpoint.mac or derived
     if endpoint.mac not in ("", parent_mac):
         raise BadMac(
             mac=endpoint.mac,
-            why=f"in passthru mode the container has the MAC of {network.uplink},"
+            why=f"in passthru mode the container has the MAC of {network.parent_label},"
             f" {parent_mac}, and changing it would change the host's device",
         )
     return parent_mac
@@ -75,18 +75,18 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
         # Whatever the parent has by now: a MAC set here would be set there.
         link = replace(link, mac=None)
     yield link
-    if has_host_part(network.options):
+    if has_host_objects(network.options):
         yield from shim.objects(network, endpoint, link, mac=endpoint.mac)
 
 
-def has_host_part(options: Mapping[str, str]) -> bool:
+def has_host_objects(options: Mapping[str, str]) -> bool:
     """Tell whether the host reaches the containers."""
-    return shim.is_on(options, _unable(options))
+    return shim.is_enabled(options, _unable(options))
 
 
 def filters(options: Mapping[str, str]) -> str:
     """Return the option that needs nftables: the shim must not be heard on the LAN."""
-    return "host_access" if has_host_part(options) else ""
+    return "host_access" if has_host_objects(options) else ""
 
 
 def _unable(options: Mapping[str, str]) -> str:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from underlay.model import Network
-from underlay.model.objects import CONTAINER_GROUP, PLAIN_NAME, SHIM_GROUP, Chain, Owner
+from underlay.model.objects import (
+    CONTAINER_GROUP,
+    PLAIN_NAME,
+    SHIM_GROUP,
+    NftChain,
+    Owner,
+)
 from underlay.modes.options import choice
 
 # Routed containers, and by a shim others.
@@ -19,34 +25,36 @@ HOOK = "nat hook postrouting priority 100"  # srcnat
 BEFORE_OTHERS = "nat hook postrouting priority 99"
 
 
-def is_on(options: Mapping[str, str]) -> bool:
+def is_enabled(options: Mapping[str, str]) -> bool:
     """Tell whether it is asked for; raises BadValue."""
     return choice(options, "masquerade", ("off", "on")) == "on"
 
 
-def objects(network: Network) -> Iterable[Chain]:
+def objects(network: Network) -> Iterable[NftChain]:
     """Return the chain of a network, if it is asked for.
 
     What goes to the network's own subnets keeps its source: they may be behind other
     hosts too.
     """
-    subnets = [str(s.subnet) for s in network.segments if s.subnet.version == 4]
-    if not is_on(network.options) or not subnets:
+    subnets = [str(s.subnet) for s in network.subnets if s.subnet.version == 4]
+    if not is_enabled(network.options) or not subnets:
         return
     owner = Owner(network.id)
     away = f"ip daddr != {{ {', '.join(subnets)} }} oifgroup != {INNER}"
     rules = tuple(f"ip saddr {subnet} {away} masquerade" for subnet in subnets)
-    yield Chain("ip", f"nat-{owner.device}", HOOK, rules, owner=owner)
+    yield NftChain("ip", f"nat-{owner.device}", HOOK, rules, owner=owner)
 
 
-def through(network: Network, shim: Owner) -> Iterable[Chain]:
+def through(network: Network, shim: Owner) -> Iterable[NftChain]:
     """Return the chain for what containers on bridges of the host send by a shim.
 
     Of the host's addresses on the parent, the first one of each segment counts. What a
     bridge with a wire in it sends keeps its source: the host routes for that LAN.
     """
-    known = [a for a in network.here if a.version == 4]
-    bridges = [f'"{name}"' for name in network.inward if PLAIN_NAME.fullmatch(name)]
+    known = [a for a in network.host_addresses if a.version == 4]
+    bridges = [
+        f'"{name}"' for name in network.container_bridges if PLAIN_NAME.fullmatch(name)
+    ]
     if not (known and bridges):
         return
     begin = f'iifname {{ {", ".join(bridges)} }} oifname "{shim.device}"'
@@ -55,4 +63,4 @@ def through(network: Network, shim: Owner) -> Iterable[Chain]:
     rules = tuple(
         f"{begin} {to}snat to {address}" for to, address in (*ways, ("", known[0].ip))
     )
-    yield Chain("ip", f"nat-{shim.device}", BEFORE_OTHERS, rules, owner=shim)
+    yield NftChain("ip", f"nat-{shim.device}", BEFORE_OTHERS, rules, owner=shim)

@@ -16,7 +16,7 @@ CHILD_KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class ParentUse:
     """How children sit on a parent, as far as the kernel keeps it for all of them.
 
     `kind` is that of the children, "" for ports of a bridge, which children do not
@@ -25,36 +25,38 @@ class Seat:
     """
 
     kind: str
-    setting: tuple[str, ...] = ()
-    alone: bool = False
+    shared_mode: tuple[str, ...] = ()
+    exclusive: bool = False
 
     @property
     def is_strict(self) -> bool:
         """Tell whether a wrong neighbour would be changed without a word."""
-        return bool(self.setting) or self.alone
+        return bool(self.shared_mode) or self.exclusive
 
-    def check_beside(self, other: Seat, who: str, parent: str) -> None:
+    def check_compatible(self, other: ParentUse, who: str, parent: str) -> None:
         """Raise unless the other, who is there already, leaves room for this one."""
         if not (self.kind and other.kind):
             return
         if self.kind != other.kind:
             raise OtherChildren(parent=parent, kind=other.kind, who=who)
-        if self.setting != other.setting:
+        if self.shared_mode != other.shared_mode:
             raise OtherIpvlanMode(
                 parent=parent,
                 who=who,
-                theirs=" ".join(other.setting),
-                mine=" ".join(self.setting),
+                theirs=" ".join(other.shared_mode),
+                mine=" ".join(self.shared_mode),
             )
-        if self.alone or other.alone:
-            how = " in mode passthru" if other.alone else ""
+        if self.exclusive or other.exclusive:
+            how = " in mode passthru" if other.exclusive else ""
             raise PassthruTaken(parent=parent, other=who, how=how)
 
 
-def seat_of(child: Device) -> Seat:
+def parent_use_of(child: Device) -> ParentUse:
     """Return how a child that somebody else made sits on its parent."""
     kind = CHILD_KINDS[child.kind]
     alone = child.flavour == "passthru"
     if kind != "ipvlan":
-        return Seat(kind, alone=alone)
-    return Seat(kind, (f"ipvlan_mode={child.flavour}", f"ipvlan_flag={child.flag}"))
+        return ParentUse(kind, exclusive=alone)
+    return ParentUse(
+        kind, (f"ipvlan_mode={child.flavour}", f"ipvlan_flag={child.flag}")
+    )

@@ -10,17 +10,17 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
 
 from underlay.errors import NeedsOurIpam, NotRouted
-from underlay.model import Attachment, Endpoint, Network, alone
+from underlay.model import Endpoint, JoinAnswer, Network, host_network
 from underlay.model.objects import (
     CONTAINER_GROUP,
     FORWARDED,
     HOST_METRIC,
     POOL_METRIC,
     Address,
+    ForwardAccept,
     Neighbour,
     Object,
     Owner,
-    Permit,
     Route,
 )
 from underlay.modes import gateway, masquerade
@@ -28,7 +28,7 @@ from underlay.modes import options as read
 from underlay.modes import veth as pair
 
 KIND = pair.KIND
-HOST_LENGTH = True
+HOST_PREFIX = True
 OWN_KEYS = read.ROUTED_KEYS
 # No duplicate detection: a container speaks at once, and nobody else is on the link.
 HOST_END = (
@@ -51,11 +51,11 @@ _NO_HOP = (
 )
 
 check_endpoint = pair.check_endpoint
-check_room = pair.check_room
+check_capacity = pair.check_capacity
 seat = pair.seat
 endpoint_mac = pair.endpoint_mac
-has_host_part = pair.has_host_part
-has_segment = pair.has_segment
+has_host_objects = pair.has_host_objects
+answers_arp = pair.answers_arp
 
 
 def check(network: Network) -> None:
@@ -69,22 +69,22 @@ def check(network: Network) -> None:
         raise NotRouted(option="--internal", why=_NO_SEGMENT)
     read.always_on(options, "host_access", "the host is the router of its containers")
     gateway.check(network, isolated=False)
-    for segment in network.segments:
+    for segment in network.subnets:
         if not segment.pooled:
             raise NeedsOurIpam(subnet=segment.subnet)
     if None in gateway.of(network):
         raise NotRouted(option="gateway=none", why=_NO_HOP)
-    masquerade.is_on(options)
+    masquerade.is_enabled(options)
     read.table(options)
     read.check_ipv6_mtu(network, read.mtu(options))
 
 
 def filters(options: Mapping[str, str]) -> str:
     """Return the option that needs nftables."""
-    return "masquerade" if masquerade.is_on(options) else ""
+    return "masquerade" if masquerade.is_enabled(options) else ""
 
 
-def keeps_gateway(options: Mapping[str, str], family: int) -> bool:
+def reserves_gateway(options: Mapping[str, str], family: int) -> bool:
     """Tell whether the gateway has an address of the subnet: ours to answer for."""
     return family not in gateway.named(options)
 
@@ -100,7 +100,7 @@ def reasons(network: Network) -> Iterable[str]:
 def network_objects(network: Network) -> Iterable[Object]:
     """Return the end of whatever is sent to an address of a pool that nobody has."""
     table = read.table(network.options)
-    for segment in network.segments:
+    for segment in network.subnets:
         owner = Owner(shared=f"pool/{table}/{segment.subnet}")
         yield Route(segment.subnet, None, POOL_METRIC, table, owner=owner)
     yield from masquerade.objects(network)
@@ -118,34 +118,34 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
         )
     for address in endpoint.addresses:
         metric = HOST_METRIC[address.version]
-        yield Route(alone(address.ip), device, metric, table, owner=owner)
+        yield Route(host_network(address.ip), device, metric, table, owner=owner)
         if proxy:
             yield Neighbour(address.ip, proxy, owner=owner)
     for family in network.families:
         for match in FORWARDED:
-            yield Permit(family, match, Owner(shared=f"forwarding/{family}"))
+            yield ForwardAccept(family, match, Owner(shared=f"forwarding/{family}"))
 
 
-def attachment(network: Network, endpoint: Endpoint) -> Attachment:
+def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     """Return the container's end; its own pools are behind the gateway in any case."""
     found = _beside(network, endpoint)
     if gateway.gives_default_route(network, endpoint):
         return found
-    return Attachment(found.device, on_link=found.on_link, via=found.via)
+    return JoinAnswer(found.device, on_link=found.on_link, via=found.via)
 
 
-def _beside(network: Network, endpoint: Endpoint) -> Attachment:
+def _beside(network: Network, endpoint: Endpoint) -> JoinAnswer:
     device = Owner(network.id, endpoint.id).device
     found = gateway.attachment(device, network, endpoint)
     gateways = {g.version: g for g in (found.gateway4, found.gateway6) if g}
-    return Attachment(
+    return JoinAnswer(
         device,
         found.gateway4,
         found.gateway6,
-        on_link=tuple(alone(g) for g in gateways.values()),
+        on_link=tuple(host_network(g) for g in gateways.values()),
         via=tuple(
             (segment.subnet, gateways[address.version])
             for address in endpoint.addresses
-            if (segment := network.segment_of(address.ip))
+            if (segment := network.subnet_of(address.ip))
         ),
     )

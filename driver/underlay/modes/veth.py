@@ -12,7 +12,7 @@ from underlay.model import Endpoint, Network
 from underlay.model.objects import Link, Owner
 from underlay.modes import gateway
 from underlay.modes import options as read
-from underlay.modes.parent_sharing import Seat
+from underlay.modes.parent_sharing import ParentUse
 
 KIND = "veth"
 NETWORK_KEYS = (
@@ -32,13 +32,13 @@ def check_endpoint(network: Network, endpoint: Endpoint) -> None:
     read.check_ipv6_mtu(network, read.mtu(endpoint.options))
 
 
-def seat(options: Mapping[str, str]) -> Seat | None:
+def seat(options: Mapping[str, str]) -> ParentUse | None:
     """Return nothing: the network takes no device for itself."""
     del options
     return None
 
 
-def check_room(network: Network, neighbour: Endpoint) -> None:
+def check_capacity(network: Network, neighbour: Endpoint) -> None:
     """Raise never: there is room for any number of endpoints."""
     del network, neighbour
 
@@ -51,18 +51,18 @@ def endpoint_mac(
     return endpoint.mac or derived
 
 
-def has_host_part(options: Mapping[str, str]) -> bool:
+def has_host_objects(options: Mapping[str, str]) -> bool:
     """Tell that something of an endpoint stays in the host when it is joined."""
     del options
     return True
 
 
-def has_segment(network: Network) -> bool:
+def answers_arp(network: Network) -> bool:
     """Tell whether neighbours ask the host for a container, where no bridge is."""
     return bool(network.proxy)
 
 
-def stand_in(network: Network, endpoint: Endpoint) -> Link:
+def placeholder(network: Network, endpoint: Endpoint) -> Link:
     """Return a pair that leads nowhere, for Docker to have a device to move.
 
     It has no carrier, for its host's end stays down. As soon as the device it stands
@@ -75,8 +75,8 @@ def stand_in(network: Network, endpoint: Endpoint) -> Link:
         owner.host_end.device,
         KIND,
         owner.host_end,
-        peer=replace(far, stand_in=True),
-        stand_in=True,
+        peer=replace(far, placeholder=True),
+        placeholder=True,
     )
 
 
@@ -85,7 +85,9 @@ def _far_end(network: Network, endpoint: Endpoint, like: str | None = None) -> L
     mtu = read.mtu(endpoint.options) or read.mtu(network.options)
     if not like:
         mtu = mtu or network.mtu or None
-    return Link(owner.device, KIND, owner, mac=endpoint.mac or None, mtu=mtu, like=like)
+    return Link(
+        owner.device, KIND, owner, mac=endpoint.mac or None, mtu=mtu, copy_from=like
+    )
 
 
 def links(
@@ -113,8 +115,8 @@ def links(
         room=network.mtu or None if like else None,
         up=True,
         master=master,
-        like=like,
+        copy_from=like,
         peer=container,
         group=group,
-        settings=settings,
+        sysctls=settings,
     )

@@ -16,11 +16,11 @@ from ipaddress import ip_address
 
 from underlay.errors import GatewaySilent, NoTakeover, UnderlayError
 from underlay.kernel import Kernel
-from underlay.model import Address, Network, Standing, Takeover
-from underlay.model.objects import Held, Object, Owner
+from underlay.model import BridgeTakeover, HostEntry, IpAddress, Network
+from underlay.model.objects import MovedEntry, Object, Owner
 from underlay.model.steps import Step
-from underlay.planning.desired import Wanted, of_takeover
-from underlay.planning.identity import is_card
+from underlay.planning.desired import DesiredState, takeover_objects
+from underlay.planning.identity import is_same_nic
 from underlay.planning.parent import Uplink
 from underlay.planning.plan import plan
 from underlay.records import Records
@@ -35,7 +35,7 @@ Take = Callable[[Mapping[Owner, list[Step]]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Takeovers:
+class BridgeTakeovers:
     """Moves a host's addresses and routes to a bridge of ours and back."""
 
     records: Records
@@ -44,75 +44,75 @@ class Takeovers:
     _tried: set[str] = field(default_factory=set)
 
     @contextmanager
-    def trying(self, found: Uplink) -> Iterator[frozenset[Address]]:
+    def attempt(self, found: Uplink) -> Iterator[frozenset[IpAddress]]:
         """Note what stands on a device before it is taken over, if that is not done.
 
         Gives the next hops that answer now. Until the end no pass of this process
         settles what is tried, and nobody else tries; if it ends in an error, what was
         done is undone. Raises NoTakeover.
         """
-        if not found.bridged:
+        if not found.takes_over:
             yield frozenset()
             return
         with self._turn:
-            if self.records.takeovers.of(found.bridged):
-                self.settle_all()
-            self._tried.add(found.bridged)
+            if self.records.takeovers.of(found.takes_over):
+                self.finish_pending()
+            self._tried.add(found.takes_over)
             try:
-                yield self._noted(found.bridged, found.parent)
+                yield self._noted(found.takes_over, found.parent)
             except Exception:
                 self._tried.clear()
-                self.settle_all()
+                self.finish_pending()
                 raise
             finally:
                 self._tried.clear()
 
-    def _noted(self, parent: str, bridge: str) -> frozenset[Address]:
+    def _noted(self, parent: str, bridge: str) -> frozenset[IpAddress]:
         if known := self.records.takeovers.of(parent):
             if known.state != "on":
                 raise NoTakeover(parent=parent, why=_NOT_PUT_BACK)
             return frozenset()
-        facts = self.kernel.standing(parent)
+        facts = self.kernel.entries_on(parent)
         self._check(parent, facts)
         hops = {ip_address(fact.via) for fact in facts if fact.via}
-        answering = self.kernel.answering(parent, hops)
-        settings = self.kernel.settings_of(parent)
-        with self.records.writing():
+        answering = self.kernel.probe(parent, hops)
+        settings = self.kernel.device_sysctls(parent)
+        with self.records.transaction():
             self.records.takeovers.note(
-                Takeover(parent, bridge, "trying", facts, settings)
+                BridgeTakeover(parent, bridge, "trying", facts, settings)
             )
         return answering
 
-    def carry_out(self, found: Uplink) -> None:
+    def execute(self, found: Uplink) -> None:
         """Move what stands on a device that is tried; part of a transaction.
 
         It stays on record as tried, so whatever ends before `confirm` has it moved
         back. Raises KernelRefused, and NoTakeover by what has come to the device since.
         """
-        if self._stands(found.bridged):
+        if self._stands(found.takes_over):
             return
         noted = self._noted_still(found)
         if noted.state == "trying":
             noted = self._still(noted)
             self.records.takeovers.note(noted)
-        want = of_takeover(replace(noted, state="on"))
+        want = takeover_objects(replace(noted, state="on"))
         self._apply(self._planned(found.parent, want))
 
-    def prove(self, found: Uplink, hops: frozenset[Address]) -> None:
+    def prove(self, found: Uplink, hops: frozenset[IpAddress]) -> None:
         """Raise GatewaySilent if a next hop does not answer any more; for seconds."""
         if not hops:
             return
-        if silent := hops - self.kernel.answering(found.parent, hops):
+        if silent := hops - self.kernel.probe(found.parent, hops):
             which = ", ".join(sorted(map(str, silent)))
             why = f"{which} did not answer behind the bridge, and had before"
-            raise GatewaySilent(parent=found.bridged, why=why)
+            raise GatewaySilent(parent=found.takes_over, why=why)
 
     def confirm(self, found: Uplink) -> None:
         """Note that a device is taken over; part of the transaction that needs it.
 
         Raises GatewaySilent if a pass of another process undid it meanwhile.
         """
-        if not found.bridged:
+        if not found.takes_over:
             return
         noted = self._noted_still(found)
         if noted.state == "on":
@@ -120,38 +120,40 @@ class Takeovers:
         device = self.kernel.device(noted.parent)
         if device is None or device.master != noted.bridge:
             raise _undone(found)
-        self.records.takeovers.note(replace(noted, state="on", facts=()))
-        log.info("taken over", extra={"parent": found.bridged, "bridge": found.parent})
+        self.records.takeovers.note(replace(noted, state="on", entries=()))
+        log.info(
+            "taken over", extra={"parent": found.takes_over, "bridge": found.parent}
+        )
 
-    def _noted_still(self, found: Uplink) -> Takeover:
-        noted = self.records.takeovers.of(found.bridged)
+    def _noted_still(self, found: Uplink) -> BridgeTakeover:
+        noted = self.records.takeovers.of(found.takes_over)
         if noted is None:
             raise _undone(found)
         return noted
 
-    def _still(self, noted: Takeover) -> Takeover:
+    def _still(self, noted: BridgeTakeover) -> BridgeTakeover:
         """Return one as noted, but for what has gone from the device since.
 
         What came since is not on record, so it is moved only when all else is done.
         """
-        now = self.kernel.standing(noted.parent)
+        now = self.kernel.entries_on(noted.parent)
         self._check(noted.parent, now)
         there = {(f.what, f.words) for f in now}
-        facts = (f for f in noted.facts if (f.what, f.words) in there)
-        return replace(noted, facts=tuple(facts))
+        facts = (f for f in noted.entries if (f.what, f.words) in there)
+        return replace(noted, entries=tuple(facts))
 
-    def settle_all(self) -> None:
+    def finish_pending(self) -> None:
         """Finish or undo what is under way, and give back what nobody needs.
 
         What is refused is left to the pass.
         """
         for owner in self.owners():
             try:
-                self.settle(owner, self._take)
+                self.finish(owner, self._take)
             except (UnderlayError, OSError) as error:
                 log.warning("take-over not finished, retrying", extra={"error": error})
 
-    def settle(self, owner: Owner, take: Take) -> None:
+    def finish(self, owner: Owner, take: Take) -> None:
         """Settle one bridge.
 
         `take` takes the steps of an owner, planned again while nobody else writes.
@@ -167,57 +169,67 @@ class Takeovers:
 
     def steps(self, owner: Owner) -> tuple[Step, ...]:
         """Return the steps for a bridge, by what is on record of it."""
-        known = self.records.takeovers.of(owner.bridged)
-        want = self._wanted(known) if known else Wanted()
+        known = self.records.takeovers.of(owner.takes_over)
+        want = self._wanted(known) if known else DesiredState()
         return self._planned(owner.device, want)
 
-    def stand(self, network: Network) -> None:
+    def restore_bridge(self, network: Network) -> None:
         """Have the bridge of a network again if it is gone, as after a reboot."""
         known = self.records.takeovers.by(network.parent)
         if known and self.kernel.device(known.bridge) is None:
-            self.settle_all()
+            self.finish_pending()
 
-    def wanted(self) -> tuple[Wanted, frozenset[Object]]:
+    def desired(self) -> tuple[DesiredState, frozenset[Object]]:
         """Return what all of them want, and what of it that is no link is there."""
-        want = sum(map(self._wanted, self.records.takeovers.all()), Wanted())
-        return want, self.kernel.held([o for o in want.objects if isinstance(o, Held)])
+        want = sum(map(self._wanted, self.records.takeovers.all()), DesiredState())
+        return want, self.kernel.locate_entries(
+            [o for o in want.objects if isinstance(o, MovedEntry)]
+        )
 
-    def _wanted(self, known: Takeover) -> Wanted:
+    def _wanted(self, known: BridgeTakeover) -> DesiredState:
         """Return what one wants; while the device is missing, all is left as it is.
 
         But for a bridge that nobody needs: what stood on a device goes with it.
         """
         if self._is_there(known):
-            return of_takeover(known)
+            return takeover_objects(known)
         left = {_owner(known).mark} if known.state == "on" else ()
-        return Wanted(handed_over=frozenset(left))
+        return DesiredState(in_docker_hands=frozenset(left))
 
-    def _is_there(self, known: Takeover) -> bool:
+    def _is_there(self, known: BridgeTakeover) -> bool:
         """Tell whether the device is there: no card of other networks by its name."""
         found = self.kernel.device(known.parent)
         if found is None:
             return False
-        networks = [n for n in self.records.networks.all() if n.base]
-        bases = [n.base for n in networks if n.parent == known.bridge and n.base]
-        others = [n.base for n in networks if n.parent != known.bridge and n.base]
-        mine = any(is_card(base, found) for base in bases)
-        return mine or not (bases and any(is_card(base, found) for base in others))
+        networks = [n for n in self.records.networks.all() if n.base_device]
+        bases = [
+            n.base_device
+            for n in networks
+            if n.parent == known.bridge and n.base_device
+        ]
+        others = [
+            n.base_device
+            for n in networks
+            if n.parent != known.bridge and n.base_device
+        ]
+        mine = any(is_same_nic(base, found) for base in bases)
+        return mine or not (bases and any(is_same_nic(base, found) for base in others))
 
     def _begin(self, owner: Owner) -> list[Step]:
         """Note what is to be moved, before it is; return the steps."""
-        known = self.records.takeovers.of(owner.bridged)
+        known = self.records.takeovers.of(owner.takes_over)
         if known and self._is_tried(known):
             return []
         if known and self._next(known) != known:
             # Survives this process; in a power cut goes what it is about as well.
-            with self.records.writing(durable=False):
-                known = self.records.takeovers.of(owner.bridged)
+            with self.records.transaction(durable=False):
+                known = self.records.takeovers.of(owner.takes_over)
                 known = known and self._next(known)
                 if known:
                     self.records.takeovers.note(known)
         return list(self.steps(owner)) if known else []
 
-    def _next(self, known: Takeover) -> Takeover:
+    def _next(self, known: BridgeTakeover) -> BridgeTakeover:
         """Return what is to become of one, with what is to be moved."""
         if known.state != "on":
             return known
@@ -225,20 +237,22 @@ class Takeovers:
             if not self._is_there(known):
                 return known
             # Somebody may have configured the parent anew: after a reboot, say.
-            strays = [f for f in self.kernel.standing(known.parent) if not f.why]
-            return replace(known, facts=(*self._begun(known, strays), *strays))
+            strays = [f for f in self.kernel.entries_on(known.parent) if not f.obstacle]
+            return replace(known, entries=(*self._begun(known, strays), *strays))
         if self._others_on(known):
             return known
-        facts = self.kernel.standing(known.bridge) if self._is_there(known) else ()
-        return replace(known, state="back", facts=facts)
+        facts = self.kernel.entries_on(known.bridge) if self._is_there(known) else ()
+        return replace(known, state="back", entries=facts)
 
-    def _begun(self, known: Takeover, strays: Collection[Standing]) -> list[Standing]:
+    def _begun(
+        self, known: BridgeTakeover, strays: Collection[HostEntry]
+    ) -> list[HostEntry]:
         """Return what was noted and is not on the parent any more, if it is moving.
 
         A route may have gone with the address it needs, which was moved before it.
         """
-        noted = {(f.what, f.words): f for f in known.facts}
-        here = self.kernel.standing(known.bridge) if noted else ()
+        noted = {(f.what, f.words): f for f in known.entries}
+        here = self.kernel.entries_on(known.bridge) if noted else ()
         if not any((f.what, f.words) in noted for f in here):
             return []
         left = {(f.what, f.words) for f in strays}
@@ -246,24 +260,24 @@ class Takeovers:
 
     def _end(self, owner: Owner) -> None:
         """Note that all is done, if it is."""
-        known = self.records.takeovers.of(owner.bridged)
-        if known is None or (known.state == "on" and not known.facts):
+        known = self.records.takeovers.of(owner.takes_over)
+        if known is None or (known.state == "on" and not known.entries):
             return
-        if known.facts and not self._is_there(known):
+        if known.entries and not self._is_there(known):
             return
-        with self.records.writing(durable=known.state != "on"):
-            known = self.records.takeovers.of(owner.bridged)
+        with self.records.transaction(durable=known.state != "on"):
+            known = self.records.takeovers.of(owner.takes_over)
             if known is None or self._is_tried(known) or self.steps(owner):
                 return
             if known.state == "on":
-                self.records.takeovers.note(replace(known, facts=()))
+                self.records.takeovers.note(replace(known, entries=()))
                 return
             self.records.takeovers.forget(known.parent)
         log.info("given back", extra={"parent": known.parent})
 
     def _take(self, due: Mapping[Owner, list[Step]]) -> None:
         for owner in due:
-            with self.records.alone():
+            with self.records.exclusive():
                 self._apply(self.steps(owner))
 
     def _apply(self, steps: Iterable[Step]) -> None:
@@ -271,9 +285,11 @@ class Takeovers:
             log.info("step", extra={"step": str(step)})
             self.kernel.apply(step)
 
-    def _planned(self, bridge: str, want: Wanted) -> tuple[Step, ...]:
+    def _planned(self, bridge: str, want: DesiredState) -> tuple[Step, ...]:
         seen = self.kernel.observe({bridge})
-        held = self.kernel.held([o for o in want.objects if isinstance(o, Held)])
+        held = self.kernel.locate_entries(
+            [o for o in want.objects if isinstance(o, MovedEntry)]
+        )
         return plan(want, (*seen, *held))
 
     def _stands(self, parent: str) -> bool:
@@ -287,15 +303,15 @@ class Takeovers:
         device = self.kernel.device(parent)
         return device is None or device.master == known.bridge
 
-    def _is_tried(self, known: Takeover) -> bool:
+    def _is_tried(self, known: BridgeTakeover) -> bool:
         """Tell whether a verb is about this one, which said so before it was noted."""
         return known.state != "on" and known.parent in self._tried
 
-    def _is_needed(self, known: Takeover) -> bool:
+    def _is_needed(self, known: BridgeTakeover) -> bool:
         tried = known.parent in self._tried
         return tried or bool(self.records.networks.on_parent(known.bridge))
 
-    def _others_on(self, known: Takeover) -> bool:
+    def _others_on(self, known: BridgeTakeover) -> bool:
         """Tell whether somebody else put something on the bridge; then it stays."""
         others = [
             d.name
@@ -310,11 +326,11 @@ class Takeovers:
             )
         return bool(others)
 
-    def _check(self, parent: str, facts: Iterable[Standing]) -> None:
+    def _check(self, parent: str, facts: Iterable[HostEntry]) -> None:
         if why := self._hindrance(parent, facts):
             raise NoTakeover(parent=parent, why=why)
 
-    def _hindrance(self, parent: str, facts: Iterable[Standing]) -> str:
+    def _hindrance(self, parent: str, facts: Iterable[HostEntry]) -> str:
         """Return why a device cannot be a port of a bridge of ours."""
         device = self.kernel.device(parent)
         if device and device.master:
@@ -331,15 +347,15 @@ class Takeovers:
             if child.parent == parent:
                 return f"{child.name} ({child.kind}) is on it"
         for fact in facts:
-            if fact.why:
-                return f"of its {fact.what} {fact.words}, {fact.why}"
+            if fact.obstacle:
+                return f"of its {fact.what} {fact.words}, {fact.obstacle}"
         return ""
 
 
 def _undone(found: Uplink) -> GatewaySilent:
     """Return the refusal for what a pass of another process undid meanwhile."""
-    return GatewaySilent(parent=found.bridged, why="the host was busy")
+    return GatewaySilent(parent=found.takes_over, why="the host was busy")
 
 
-def _owner(known: Takeover) -> Owner:
+def _owner(known: BridgeTakeover) -> Owner:
     return Owner(shared=f"bridge/{known.parent}")

@@ -21,26 +21,26 @@ from underlay.errors import (
 )
 from underlay.kernel import Kernel
 from underlay.model import Network
-from underlay.model.objects import Chain, Link, Object, Owner, Sysctl
+from underlay.model.objects import Link, NftChain, Object, Owner, Sysctl
 from underlay.model.steps import (
     Create,
     Delete,
     Step,
+    depends_on,
     is_by_program,
-    is_in_vain,
     is_setting_up,
 )
 from underlay.modes import mode_of
 from underlay.networks.forwarding import Forwarding, is_door, is_switched_on
 from underlay.networks.sharing import Sharing
 from underlay.networks.shims import Shims
-from underlay.planning.desired import Wanted, of_network, of_settings
+from underlay.planning.desired import DesiredState, network_objects, sysctl_objects
 from underlay.planning.plan import plan
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
 
-NOTHING = Wanted()
+NOTHING = DesiredState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Builder:
     shims: Shims
 
     @contextmanager
-    def preparing(self, owner: Owner, want: Wanted) -> Iterator[None]:
+    def preparing(self, owner: Owner, want: DesiredState) -> Iterator[None]:
         """Do what takes programs for what is about to be built: part of no transaction.
 
         What lets traffic pass is left to the pass if that is refused; what shuts the
@@ -64,14 +64,14 @@ class Builder:
         shims = {o.owner for o in want.objects if _is_guarded(o) and o.owner}
         try:
             with self.forwarding.asking(want.reasons), self.shims.asking(shims):
-                fresh = self.note_settings(want.reasons)
+                fresh = self.note_sysctls(want.reasons)
                 self.forwarding.shut(want.reasons)
                 self._prepare(owner, want, self._lay(owner, want))
                 yield
         except UnderlayError:
             deletions = filter(is_by_program, map(Delete, want.objects))
             self._take_back(fresh)
-            self.drop(shims, Wanted(reasons=want.reasons))
+            self.drop(shims, DesiredState(reasons=want.reasons))
             self._clear(deletions, want.reasons)
             raise
 
@@ -80,29 +80,29 @@ class Builder:
         if not fresh:
             return
         try:
-            with self.records.alone():
+            with self.records.exclusive():
                 for reason in fresh:
-                    self.put_back(reason, for_others=False)
+                    self.restore(reason, for_others=False)
         except (KernelRefused, RecordsUnwritable) as error:
             log.warning("step refused", extra={"error": error})
 
-    def _lay(self, owner: Owner, want: Wanted) -> set[Owner]:
+    def _lay(self, owner: Owner, want: DesiredState) -> set[Owner]:
         """Have the shims there, if only down; return those that others look after."""
         kept: set[Owner] = set()
         for link in filter(_is_guarded, want.objects):
             shim = link.owner or Owner()
-            with self.records.alone():
+            with self.records.exclusive():
                 if self._is_kept(shim, owner):
                     kept.add(shim)
                     continue
                 self.build(self.owners(owner.network))  # it may stand on a VLAN of ours
-                steps = self.steps({shim}, want=want.of(shim))
+                steps = self.steps({shim}, want=want.of_owner(shim))
                 links = (s for s in steps if isinstance(s.object, Link))
                 first = (s for s in links if not is_setting_up(s))
                 self._take(first, self._may_wait(owner, want))
         return kept
 
-    def _prepare(self, owner: Owner, want: Wanted, kept: set[Owner]) -> None:
+    def _prepare(self, owner: Owner, want: DesiredState, kept: set[Owner]) -> None:
         steps = [step for step in map(Create, want.objects) if is_by_program(step)]
         shared = {o for step in steps if (o := step.object.owner) and o.shared}
         others = {o for o in shared if not o.shared.startswith("shim/")}
@@ -114,29 +114,29 @@ class Builder:
             try:
                 self.apply(step)
             except KernelRefused as error:
-                if isinstance(made, Chain) and self._is_vital(made, owner, want):
+                if isinstance(made, NftChain) and self._is_vital(made, owner, want):
                     raise
                 log.warning("left to the next pass", extra={"error": error})
                 return
 
-    def _is_vital(self, chain: Chain, owner: Owner, want: Wanted) -> bool:
+    def _is_vital(self, chain: NftChain, owner: Owner, want: DesiredState) -> bool:
         """Tell whether a verb is refused if it cannot have a chain."""
         if chain.device:
             return chain.device not in self._may_wait(owner, want)
         return bool(chain.owner and not chain.owner.shared)
 
     @contextmanager
-    def building(self, owner: Owner) -> Iterator[None]:
+    def transaction(self, owner: Owner) -> Iterator[None]:
         """Change the record, build what it now wants, COMMIT; or leave nothing.
 
         The caller changes the record inside; raises KernelRefused, RecordsUnwritable.
         """
-        owners, had = {owner}, Wanted()
+        owners, had = {owner}, DesiredState()
         try:
             self.records.check_there()
-            with self.records.writing():
+            with self.records.transaction():
                 yield
-                had = self.sharing.wanted_of(owner)
+                had = self.sharing.desired_of(owner)
                 owners |= {o for o in had.shared if not self._is_kept(o, owner)}
                 self._note(had.reasons)
                 self.build(owners, self._may_wait(owner, had))
@@ -145,18 +145,18 @@ class Builder:
             self.drop(owners, had)
             raise
 
-    def note_settings(self, reasons: Collection[str]) -> set[str]:
+    def note_sysctls(self, reasons: Collection[str]) -> set[str]:
         """Note how the host is set, before that is changed; return the new reasons."""
         if not self._not_noted(reasons):
             return set()
-        with self.records.writing():
+        with self.records.transaction():
             return self._note(reasons)
 
     def _note(self, reasons: Collection[str]) -> set[str]:
         fresh = self._not_noted(reasons)
         for reason in fresh:
             self.records.settings.forget(reason)  # as it was before others set it
-            found = self.kernel.needed(reason)
+            found = self.kernel.sysctls_for(reason)
             self.records.settings.note(found)
             self.forwarding.note(found)
         return fresh
@@ -174,7 +174,7 @@ class Builder:
         """
         self._take(self.steps(owners), may_wait)
 
-    def _may_wait(self, owner: Owner, had: Wanted) -> set[str]:
+    def _may_wait(self, owner: Owner, had: DesiredState) -> set[str]:
         """Return the shims, unless host access was asked for by name.
 
         A container is not to miss its start for what nobody asked for.
@@ -187,8 +187,8 @@ class Builder:
     def drop(
         self,
         owners: Collection[Owner],
-        had: Wanted = NOTHING,
-        want: Wanted | None = None,
+        had: DesiredState = NOTHING,
+        want: DesiredState | None = None,
         *,
         beside: Collection[Object] = (),
         writing: bool = False,
@@ -206,7 +206,7 @@ class Builder:
         if had.reasons or any(owner.shared for owner in owners):
             # Others may be about to stand on a VLAN: their builds hold the lock.
             try:
-                with self.records.alone():
+                with self.records.exclusive():
                     late = self._delete(owners, had, want, beside)
             except RecordsUnwritable as error:
                 log.warning("cannot record a removal", extra={"error": error})
@@ -224,7 +224,7 @@ class Builder:
                 owner = step.object.owner or Owner()
                 if owner.shared not in self.forwarding.asked and not any(
                     o.key == step.object.key
-                    for o in self.sharing.wanted_of(owner).objects
+                    for o in self.sharing.desired_of(owner).objects
                 ):
                     self.shims.apply(step)
             self.forwarding.open(reasons)
@@ -243,7 +243,7 @@ class Builder:
             and isinstance(link, Link)
             and link.kind in carriers
             and not link.sandbox
-            and self.kernel.carries(link.name)
+            and self.kernel.has_dependents(link.name)
         ):
             raise StillCarries(step=step, device=link.name)
         if sweeping and isinstance(step, Create) and isinstance(link, Link):
@@ -274,8 +274,8 @@ class Builder:
         self,
         owners: Collection[Owner],
         devices: Collection[str] = (),
-        had: Wanted = NOTHING,
-        want: Wanted | None = None,
+        had: DesiredState = NOTHING,
+        want: DesiredState | None = None,
         beside: Collection[Object] = (),
     ) -> tuple[Step, ...]:
         """Plan for a few owners: look first, read second.
@@ -286,18 +286,20 @@ class Builder:
         names = {o.device for o in owners}
         names |= {o.host_end.device for o in owners if o.endpoint}
         seen = self.kernel.observe(names.union(devices) - {""})
-        mine = [o for o in seen if o.owner is None or o.owner.whole in owners]
+        mine = [o for o in seen if o.owner is None or o.owner.endpoint_owner in owners]
         mine += beside
         mine += [
             o
             for o in had.objects
-            if not isinstance(o, Link) and o.owner and o.owner.whole in owners
+            if not isinstance(o, Link) and o.owner and o.owner.endpoint_owner in owners
         ]
         if want is None:
-            want = sum((self.sharing.wanted_of(o).of(o) for o in owners), Wanted())
+            want = sum(
+                (self.sharing.desired_of(o).of_owner(o) for o in owners), DesiredState()
+            )
         return tuple(s for s in plan(want, mine) if not self._is_spared(s, want))
 
-    def _is_spared(self, step: Step, want: Wanted) -> bool:
+    def _is_spared(self, step: Step, want: DesiredState) -> bool:
         """Tell whether a verb that is not on record yet has made what would go."""
         found = step.object
         if not isinstance(step, Delete) or found.owner not in self.shims.asked:
@@ -307,14 +309,14 @@ class Builder:
     def owners(self, network: str) -> set[Owner]:
         """Return for whom a network's own objects exist: itself, what it shares."""
         known = self.records.networks.get(network)
-        objects = of_network(known).objects if known else ()
+        objects = network_objects(known).objects if known else ()
         return {o.owner for o in objects if o.owner}
 
     def all_owners(self, network: str) -> set[Owner]:
         """Return for whom objects of a network exist, what its endpoints share too."""
-        neighbour = self.records.networks.neighbour(network)
+        neighbour = self.records.networks.any_endpoint(network)
         owner = Owner(network, neighbour.id if neighbour else "")
-        return self.owners(network) | self.sharing.wanted_of(owner).shared
+        return self.owners(network) | self.sharing.desired_of(owner).shared
 
     def needed(self) -> set[str]:
         """Return the reasons for which the host is set, or stays as it is.
@@ -336,24 +338,24 @@ class Builder:
             if self.sharing.living(network)
         }
 
-    def settle_settings(self, now: float) -> None:
+    def settle_sysctls(self, now: float) -> None:
         """Note settings that are needed and were lost; put back those nobody needs.
 
         What the kernel refuses is noted as a trouble, and stops nothing else.
         """
         needed = self.needed()
-        self.note_settings(needed)
+        self.note_sysctls(needed)
         for reason in {s.reason for s in self.records.settings.all()} - needed:
             mark = Owner(shared=reason).mark
-            with self.records.writing():
+            with self.records.transaction():
                 try:
-                    self.put_back(reason)
-                    self.records.notes.clear_trouble(mark)
+                    self.restore(reason)
+                    self.records.notes.clear_failure(mark)
                 except KernelRefused as error:
                     log.warning("step refused", extra={"error": error})
                     self.records.notes.note_trouble(mark, str(error), now)
 
-    def put_back(self, reason: str, *, for_others: bool = True) -> None:
+    def restore(self, reason: str, *, for_others: bool = True) -> None:
         """Set the host as it was, if nobody needs it otherwise any more.
 
         Forwarding stays on while others route. If we switched it on, that stays noted,
@@ -390,7 +392,7 @@ class Builder:
         tunnels = {d.name for d in self.kernel.devices("tun", "wireguard")}
         return any(
             str(address.version) == reason[-1]
-            for device in self.kernel.inward() | tunnels
+            for device in self.kernel.container_bridges() | tunnels
             for address in self.kernel.addresses_of(device)
         )
 
@@ -400,14 +402,14 @@ class Builder:
         if not reasons:
             return ()
         noted = [s for s in self.records.settings.all() if s.reason in reasons]
-        return self.setting_steps(of_settings(noted, needed))
+        return self.sysctl_steps(sysctl_objects(noted, needed))
 
-    def setting_steps(self, settings: Wanted) -> tuple[Step, ...]:
+    def sysctl_steps(self, settings: DesiredState) -> tuple[Step, ...]:
         """Plan for settings of the host, as far as the kernel has them."""
         asked = [o for o in settings.objects if isinstance(o, Sysctl)]
         seen = self.kernel.sysctls(asked)
         there = {o.key for o in seen}
-        return plan(Wanted(tuple(o for o in asked if o.key in there)), seen)
+        return plan(DesiredState(tuple(o for o in asked if o.key in there)), seen)
 
     def _is_kept(self, shared: Owner, owner: Owner) -> bool:
         """Tell whether another endpoint has it already: then a pass looks after it."""
@@ -421,7 +423,7 @@ class Builder:
     def _take(self, steps: Iterable[Step], may_wait: Collection[str] = ()) -> None:
         waiting: list[Step] = []
         for step in steps:
-            if is_by_program(step) or any(is_in_vain(step, w) for w in waiting):
+            if is_by_program(step) or any(depends_on(step, w) for w in waiting):
                 continue
             log.debug("step", extra={"step": str(step)})
             try:
@@ -436,8 +438,8 @@ class Builder:
     def _delete(
         self,
         owners: Collection[Owner],
-        had: Wanted,
-        want: Wanted | None,
+        had: DesiredState,
+        want: DesiredState | None,
         beside: Collection[Object],
     ) -> list[Step]:
         """Delete what no program is needed for; return the steps that need one."""
@@ -455,11 +457,11 @@ class Builder:
                 log.warning("step refused", extra={"error": error})
         for reason in had.reasons:
             try:
-                self.put_back(reason)
+                self.restore(reason)
             except (KernelRefused, RecordsUnwritable) as error:
                 log.warning("step refused", extra={"error": error})
         return late
 
 
 def _is_guarded(found: Object) -> bool:
-    return isinstance(found, Link) and found.guarded
+    return isinstance(found, Link) and found.up_after_filters

@@ -22,27 +22,27 @@ from underlay.errors import (
 from underlay.ipam import leases as tenures
 from underlay.ipam import placeholder_claims as standins
 from underlay.ipam import subnets as pools
-from underlay.ipam.live_endpoints import Living
+from underlay.ipam.live_endpoints import LiveEndpoints
 from underlay.kernel import Kernel
 from underlay.kernel.clock import Recent, since_boot
-from underlay.model import Address, Attachment, Endpoint, Network, difference
+from underlay.model import Endpoint, IpAddress, JoinAnswer, Network, difference
 from underlay.model.objects import Object, Owner
 from underlay.model.steps import Step
 from underlay.modes import mode_of, withholds_way_out
 from underlay.modes.child_device import check_mtu
 from underlay.modes.options import mtu, waits_for_parent
-from underlay.networks.bridge_takeover import Takeovers
+from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.forwarding import Forwarding
-from underlay.networks.leftover_devices import Remnants
-from underlay.networks.parents import Parents
+from underlay.networks.leftover_devices import LeftoverDevices
+from underlay.networks.parents import ParentTracker
 from underlay.networks.sharing import Sharing
 from underlay.networks.shims import Shims
 from underlay.planning import gateways
 from underlay.planning import parent as uplink
-from underlay.planning.desired import Wanted, of_endpoint, of_network
+from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
 from underlay.reconcile.announcer import Announcer
-from underlay.reconcile.reconciler import Passes
+from underlay.reconcile.reconciler import Reconciler
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -58,12 +58,12 @@ NAMES = (
     " outside names only with --dns and a name server on the segment"
 )
 # What somebody needed, and what of it Docker left in a sandbox.
-_Had = tuple[Wanted, frozenset[Object]]
-_NOTHING: _Had = Wanted(), frozenset()
+_Had = tuple[DesiredState, frozenset[Object]]
+_NOTHING: _Had = DesiredState(), frozenset()
 
 
 @dataclass
-class Engine:
+class NetworkDriver:
     """What Docker asks of a network driver, and what the reconciler does.
 
     `machine` is what tells this host from others for good; `clock` gives seconds since
@@ -77,7 +77,7 @@ class Engine:
     announcer: Announcer | None = None
     monotonic: Callable[[], float] = since_boot
     _made: Recent = field(default_factory=lambda: Recent(LISTED_SECONDS), init=False)
-    _going: set[str] = field(default_factory=set, init=False)
+    _being_deleted: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         by = self.records.endings.by
@@ -87,9 +87,9 @@ class Engine:
         self._began = self.monotonic()
 
     @cached_property
-    def living(self) -> Living:
+    def living(self) -> LiveEndpoints:
         """Who has an address and lives."""
-        return Living(self.records)
+        return LiveEndpoints(self.records)
 
     @cached_property
     def _builder(self) -> Builder:
@@ -110,17 +110,17 @@ class Engine:
         return self.records.notes.identity(self.machine)
 
     @cached_property
-    def _remnants(self) -> Remnants:
-        return Remnants(self.records, self.kernel)
+    def _remnants(self) -> LeftoverDevices:
+        return LeftoverDevices(self.records, self.kernel)
 
     @cached_property
-    def _parents(self) -> Parents:
-        return Parents(self.records, self.kernel)
+    def _parents(self) -> ParentTracker:
+        return ParentTracker(self.records, self.kernel)
 
     @cached_property
-    def passes(self) -> Passes:
+    def passes(self) -> Reconciler:
         """The reconciler's work."""
-        return Passes(
+        return Reconciler(
             records=self.records,
             kernel=self.kernel,
             builder=self._builder,
@@ -134,8 +134,8 @@ class Engine:
         )
 
     @cached_property
-    def _takeovers(self) -> Takeovers:
-        return Takeovers(self.records, self.kernel)
+    def _takeovers(self) -> BridgeTakeovers:
+        return BridgeTakeovers(self.records, self.kernel)
 
     # Docker's verbs
 
@@ -143,7 +143,7 @@ class Engine:
         self, options: Mapping[str, str], family: int, *, internal: bool
     ) -> bool:
         """Tell whether a network of these options needs its pool's gateway."""
-        return not internal and mode_of(options).keeps_gateway(options, family)
+        return not internal and mode_of(options).reserves_gateway(options, family)
 
     def create_network(self, asked: Network) -> None:
         """Put a network on record and build what it needs.
@@ -151,47 +151,47 @@ class Engine:
         The same network again is success; raises Invalid, Conflict or KernelRefused.
         """
         mode_of(asked.options).check(asked)
-        found = uplink.find(asked, self.kernel)
+        found = uplink.resolve_parent(asked, self.kernel)
         network = replace(
             asked,
             parent=found.parent,
             vlans=found.vlans,
-            base=found.base,
-            halt=uplink.halt(found.base, self.kernel),
+            base_device=found.base_device,
+            link_fault=uplink.halt_of(found.base_device, self.kernel),
             created=self.clock(),
         )
         network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
-        check_mtu(network.options, found.mtu, network.uplink)
+        check_mtu(network.options, found.mtu, network.parent_label)
         uplink.check_kernel(network, self.kernel)
         self._parents.ask_nft(network)
-        routed = self.records.networks.in_use("routed")
-        gateways.check(network, routed, self.kernel)
-        with self._takeovers.trying(found) as hops:
+        routed = self.records.networks.active("routed")
+        gateways.check_gateways(network, routed, self.kernel)
+        with self._takeovers.attempt(found) as hops:
             self._take_over(network, found, hops)
-            with self._builder.preparing(Owner(network.id), of_network(network)):
+            with self._builder.preparing(Owner(network.id), network_objects(network)):
                 self._add_network(network, found)
         log.info("network created", extra={"network": network.id[:12]})
         if withholds_way_out(network):
             log.warning(NAMES, extra={"network": network.id[:12]})
 
     def _take_over(
-        self, network: Network, found: uplink.Uplink, hops: frozenset[Address]
+        self, network: Network, found: uplink.Uplink, hops: frozenset[IpAddress]
     ) -> None:
         """Have the bridge in its place, and proven, before the network is on record.
 
         To prove it may take seconds, and so is part of no transaction.
         """
-        if not found.bridged:
+        if not found.takes_over:
             return
         self.records.check_there()
-        with self.records.writing(durable=False):
+        with self.records.transaction(durable=False):
             if self._is_known(network):
                 return
-            self._takeovers.carry_out(found)
+            self._takeovers.execute(found)
         self._takeovers.prove(found, hops)
 
     def _add_network(self, network: Network, found: uplink.Uplink) -> None:
-        with self._builder.building(Owner(network.id)):
+        with self._builder.transaction(Owner(network.id)):
             if self._is_known(network):
                 return
             self._takeovers.confirm(found)
@@ -208,16 +208,16 @@ class Engine:
             if other := difference(known, network):
                 raise NetworkDiffers(network=network.id[:12], **other)
             return True
-        uplink.find(network, self.kernel, again=True)
+        uplink.resolve_parent(network, self.kernel, again=True)
         others = self._parents.beside(network)
-        uplink.check_company(network, others, self.kernel)
+        uplink.check_parent_sharing(network, others, self.kernel)
         return False
 
     def delete_network(self, identity: str) -> None:
         """Take a network off the record, then drop what it had; always succeeds."""
         had: dict[Owner, _Had] = {}
         try:
-            with self.records.writing():
+            with self.records.transaction():
                 had = self._had_by(identity)
                 self._end_network(identity, had)
         except RecordsUnwritable as error:
@@ -227,7 +227,7 @@ class Engine:
             self._builder.drop({owner, *what.shared}, what, beside=left)
         if any(left for _, left in had.values()):
             self._remnants.try_to_forget()
-        self._takeovers.settle_all()
+        self._takeovers.finish_pending()
 
     def _had_by(self, network: str) -> dict[Owner, _Had]:
         """Return what a network and its endpoints have, by whom it exists for."""
@@ -236,7 +236,7 @@ class Engine:
         return {owner: self._had(owner) for owner in owners}
 
     def _had(self, owner: Owner) -> _Had:
-        return self._sharing.wanted_of(owner), self._remnants.left_by(owner)
+        return self._sharing.desired_of(owner), self._remnants.left_by(owner)
 
     def _end_network(
         self, identity: str, had: Mapping[Owner, _Had] | None = None
@@ -244,12 +244,12 @@ class Engine:
         """Take a network off the record; part of a transaction."""
         for owner, (_, left) in (had or self._had_by(identity)).items():
             if owner.endpoint:
-                tenures.end_own(self.records, owner.endpoint, self.clock())
+                tenures.end_of_endpoint(self.records, owner.endpoint, self.clock())
             self._remnants.note(left)
         self.records.networks.remove(identity)
         # By a PoolID that nobody knew, Docker could not give it up before.
         for claim in self.records.addresses.claims_of(identity):
-            if standins.is_one(claim):
+            if standins.is_placeholder(claim):
                 self.living.release(claim, self.clock())
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
@@ -261,15 +261,15 @@ class Engine:
         # A look waits for whoever changes links in the kernel. Passes keep what was
         # seen up to date, and there is one more look below.
         if network.parent and not network.mtu:
-            network = self._parents.look(network)
+            network = self._parents.resolve(network)
         self._parents.ask_nft(network)
         owner = Owner(network.id, asked.id)
-        with self._builder.preparing(owner, of_endpoint(network, asked)):
-            self._takeovers.stand(network)
+        with self._builder.preparing(owner, endpoint_objects(network, asked)):
+            self._takeovers.restore_bridge(network)
             return self._add_endpoint(asked)
 
     def _add_endpoint(self, asked: Endpoint) -> Endpoint:
-        with self._builder.building(Owner(asked.network, asked.id)):
+        with self._builder.transaction(Owner(asked.network, asked.id)):
             network = self._network(asked.network)
             known = self.records.networks.endpoint(asked.id)
             if known:
@@ -277,10 +277,10 @@ class Engine:
                 if other := difference(known, again):
                     raise EndpointDiffers(endpoint=asked.id[:12], **other)
                 return known
-            endpoint = self._admitted(network, asked)
+            endpoint = self._validated(network, asked)
             self.records.networks.add_endpoint(endpoint)
-            tenures.begin(self.records, network, endpoint)
-            standins.follow(self.records, endpoint)
+            tenures.assign(self.records, network, endpoint)
+            standins.move_lease_to_network(self.records, endpoint)
         self._made.note(endpoint.id, self.monotonic())
         return endpoint
 
@@ -290,17 +290,17 @@ class Engine:
 
     def delete_endpoint(self, network: str, identity: str) -> None:
         """Take an endpoint off the record, then drop its device; always succeeds."""
-        self._going.add(identity)
+        self._being_deleted.add(identity)
         self.living.forget(identity)
         try:
             self._delete_endpoint(network, identity)
         finally:
-            self._going.discard(identity)
+            self._being_deleted.discard(identity)
 
     def _delete_endpoint(self, network: str, identity: str) -> None:
         owner, had = Owner(network, identity), _NOTHING
         try:
-            with self.records.writing():
+            with self.records.transaction():
                 had = self._had(owner)
                 self._end_endpoint(network, identity, had)
         except RecordsUnwritable as error:
@@ -317,7 +317,7 @@ class Engine:
         """Free what Docker gave back before: its device is gone only now."""
         if any(t.returned for t in self.records.addresses.live_of_endpoint(identity)):
             try:
-                with self.records.writing():
+                with self.records.transaction():
                     tenures.end_returned(self.records, identity, self.clock())
             except RecordsUnwritable as error:
                 log.warning("address not freed yet", extra={"error": error})
@@ -329,13 +329,13 @@ class Engine:
         _, left = had or self._had(Owner(network, identity))
         self._remnants.note(left)
         if self.records.networks.remove_endpoint(network, identity):
-            tenures.end_own(self.records, identity, self.clock())
+            tenures.end_of_endpoint(self.records, identity, self.clock())
 
-    def join(self, network: str, identity: str, sandbox: str) -> Attachment:
+    def join(self, network: str, identity: str, sandbox: str) -> JoinAnswer:
         """Note the sandbox; return the device Docker is to move into it."""
         self._forwarding.join(identity)
         # No flush to the disk: a power cut takes the sandbox itself.
-        with self.records.writing(durable=False):
+        with self.records.transaction(durable=False):
             known = self._network(network)
             endpoint = self.records.networks.endpoint(identity)
             if endpoint is None or endpoint.network != network:
@@ -345,7 +345,7 @@ class Engine:
             self.records.networks.join(identity, sandbox)
         return found
 
-    def _check_ways(self, found: Attachment, network: Network, sandbox: str) -> None:
+    def _check_ways(self, found: JoinAnswer, network: Network, sandbox: str) -> None:
         """Raise if another network of the container has a route to the same place.
 
         Docker would find out half way, with the device in the container.
@@ -369,12 +369,12 @@ class Engine:
     def leave(self, identity: str) -> None:
         """Note that the device is on its way out; always succeeds."""
         try:
-            with self.records.writing(durable=False):
+            with self.records.transaction(durable=False):
                 self.records.networks.leave(identity)
         except RecordsUnwritable as error:
             self.records.endings.remember(error, "Leave", identity)
 
-    def reap(self, identity: str) -> bool:
+    def remove_dead_endpoint(self, identity: str) -> bool:
         """Take an endpoint off the record if it is dead already; tell whether it was.
 
         Its sandbox is gone, and Docker is not about to move its device into one (until
@@ -386,7 +386,7 @@ class Engine:
         if endpoint is None:
             # Its address is still on a device that is just being deleted, perhaps, or
             # could not be; or Docker lists it, and it could not be put on record.
-            going = identity in self._going or self.living.is_listed(identity)
+            going = identity in self._being_deleted or self.living.is_listed(identity)
             return not (going or self.records.networks.has_remnant(identity))
         owner = Owner(endpoint.network, endpoint.id)
         # One that an earlier process made may have been made just before its end.
@@ -395,14 +395,14 @@ class Engine:
         starting = age < STARTING_SECONDS
         if (
             not endpoint.sandbox
-            or self.kernel.sandbox_lives(endpoint.sandbox)
+            or self.kernel.sandbox_exists(endpoint.sandbox)
             or (starting and self.kernel.observe({owner.device}))
         ):
             return False
         log.warning("stale endpoint freed", extra={"endpoint": identity[:12]})
         self.living.forget(identity)
-        had = self._sharing.wanted_of(owner)
-        tenures.end_own(self.records, identity, self.clock())
+        had = self._sharing.desired_of(owner)
+        tenures.end_of_endpoint(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)
         self._builder.drop({owner, *had.shared}, had, writing=True)
         tenures.end_returned(self.records, identity, self.clock())
@@ -412,13 +412,13 @@ class Engine:
 
     def reconcile(self, only: str | None = None) -> list[Step]:
         """Put right what differs from the records; return the steps that failed."""
-        failed = self.passes.run(only)
-        self.passes.announcer.send()
+        failed = self.passes.reconcile(only)
+        self.passes.announcer.send_due()
         return failed
 
     def preview(self) -> tuple[Step, ...]:
         """Return the steps a pass would take now, in order."""
-        return self.passes.preview()
+        return self.passes.plan_all()
 
     def _network(self, identity: str) -> Network:
         network = self.records.networks.get(identity)
@@ -426,22 +426,22 @@ class Engine:
             raise UnknownNetwork(network=identity[:12])
         return network
 
-    def _admitted(self, network: Network, asked: Endpoint) -> Endpoint:
+    def _validated(self, network: Network, asked: Endpoint) -> Endpoint:
         mode = mode_of(network.options)
         mode.check_endpoint(network, asked)
         parent_mac = ""
         seat = mode.seat(network.options)
-        network = self._followed(network, asked)
+        network = self._with_parent_as_it_is(network, asked)
         if seat:
             network, parent_mac = self._on_parent(network, asked)
         if seat and seat.is_strict:
             others = self.records.networks.on_parent(network.parent)
-            uplink.check_company(network, others, self.kernel)
-        if neighbour := self.records.networks.neighbour(network.id):
+            uplink.check_parent_sharing(network, others, self.kernel)
+        if neighbour := self.records.networks.any_endpoint(network.id):
             try:
-                mode.check_room(network, neighbour)
+                mode.check_capacity(network, neighbour)
             except Conflict:
-                if not self.reap(neighbour.id):
+                if not self.remove_dead_endpoint(neighbour.id):
                     raise
         subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
         derived = pools.derive_mac(self._identity, network.id, subject)
@@ -455,27 +455,27 @@ class Engine:
 
         Where there is nothing to stand on, it has the MAC it had last.
         """
-        if not network.absent and (owners := self._builder.owners(network.id)):
+        if not network.parent_missing and (owners := self._builder.owners(network.id)):
             self._builder.build(owners)
-            network = self._followed(network, asked)
-        if network.absent:
-            return network, network.base.mac if network.base else ""
+            network = self._with_parent_as_it_is(network, asked)
+        if network.parent_missing:
+            return network, network.base_device.mac if network.base_device else ""
         if not network.mac or mtu(asked.options):
             found = self.kernel.device(network.parent)
             if found is None:
-                raise uplink.missing(network, self.kernel)
-            check_mtu(asked.options, found.mtu, network.uplink)
+                raise uplink.missing_parent(network, self.kernel)
+            check_mtu(asked.options, found.mtu, network.parent_label)
         return network, network.mac
 
-    def _followed(self, network: Network, asked: Endpoint) -> Network:
+    def _with_parent_as_it_is(self, network: Network, asked: Endpoint) -> Network:
         """Return a network with its parent or proxy as that is now, and note it.
 
         If there is none, the container waits for it or is refused.
         """
-        now = self._parents.look(network)
-        self._parents.note(network, now)
-        if now.absent and not waits_for_parent(now, asked):
-            raise uplink.missing(now, self.kernel)
+        now = self._parents.resolve(network)
+        self._parents.record(network, now)
+        if now.parent_missing and not waits_for_parent(now, asked):
+            raise uplink.missing_parent(now, self.kernel)
         return now
 
     def _check_mac(self, mac: str, network: Network) -> None:
@@ -484,7 +484,7 @@ class Engine:
         holders = [
             f"container {e.container or e.id[:12]} of network {n.label} has it"
             for e, n in self.records.networks.with_mac(mac)
-            if n.parent == network.parent and not self.reap(e.id)
+            if n.parent == network.parent and not self.remove_dead_endpoint(e.id)
         ]
         if holders:
-            raise MacTaken(mac=mac, parent=network.uplink, holder=holders[0])
+            raise MacTaken(mac=mac, parent=network.parent_label, holder=holders[0])

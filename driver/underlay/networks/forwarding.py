@@ -19,11 +19,11 @@ from typing import Literal
 
 from underlay.errors import KernelRefused, WouldOpen
 from underlay.kernel import Kernel
-from underlay.model import Family, Setting
+from underlay.model import Family, SysctlBackup
 from underlay.model.objects import (
     CONTAINER_GROUP,
     PLAIN_NAME,
-    Chain,
+    NftChain,
     Object,
     Owner,
     Sysctl,
@@ -40,7 +40,9 @@ _WHAT = "forwarding/"
 _DOOR = "door-"
 
 
-def chain(family: Family, inward: Collection[str], bridges: Collection[str]) -> Chain:
+def chain(
+    family: Family, inward: Collection[str], bridges: Collection[str]
+) -> NftChain:
     """Return the chain that lets containers pass, and nothing between other devices.
 
     What is from or to bridges of containers and virtual machines (`inward`) is for
@@ -57,10 +59,10 @@ def chain(family: Family, inward: Collection[str], bridges: Collection[str]) -> 
     owner = Owner(shared=f"{_WHAT}{family}")
     table: Literal["ip", "ip6"] = "ip" if family == 4 else "ip6"
     name = f"{_DOOR}{owner.device}"
-    return Chain(table, name, _HOOK, (*rules, "drop"), owner=owner)
+    return NftChain(table, name, _HOOK, (*rules, "drop"), owner=owner)
 
 
-def is_switched_on(setting: Setting) -> bool:
+def is_switched_on(setting: SysctlBackup) -> bool:
     """Tell whether a setting on record is forwarding that was off before."""
     by_us = (setting.before, setting.value) == ("0", "1")
     return setting.reason.startswith(_WHAT) and by_us
@@ -68,11 +70,11 @@ def is_switched_on(setting: Setting) -> bool:
 
 def is_door(found: Object) -> bool:
     """Tell whether something is such a chain."""
-    return isinstance(found, Chain) and found.name.startswith(_DOOR)
+    return isinstance(found, NftChain) and found.name.startswith(_DOOR)
 
 
 def _reason_of(door: Object) -> str:
-    return f"{_WHAT}{6 if isinstance(door, Chain) and door.family == 'ip6' else 4}"
+    return f"{_WHAT}{6 if isinstance(door, NftChain) and door.family == 'ip6' else 4}"
 
 
 @dataclass
@@ -125,7 +127,7 @@ class Forwarding:
         with self._lock:
             return self.monotonic() - self._joining.get(endpoint, -1e9) < JOIN_SECONDS
 
-    def note(self, settings: Collection[Setting]) -> None:
+    def note(self, settings: Collection[SysctlBackup]) -> None:
         """Note which forwarding was found off, and is to be switched on next."""
         with self._lock:
             self._only_noted -= {s.reason for s in settings}
@@ -142,15 +144,15 @@ class Forwarding:
         """Tell whether it was off, is on now, and was switched on by us."""
         return reason not in self._only_noted and self.is_on(reason)
 
-    def chains(self) -> tuple[Chain, ...]:
+    def chains(self) -> tuple[NftChain, ...]:
         """Return the chains there must be: one where forwarding was switched on by us.
 
         That is on record before it is done, and until it is put back.
         """
         return tuple(self._made(self._noted()))
 
-    def _made(self, reasons: Collection[str]) -> Iterator[Chain]:
-        inward = self.kernel.inward() if reasons else ()
+    def _made(self, reasons: Collection[str]) -> Iterator[NftChain]:
+        inward = self.kernel.container_bridges() if reasons else ()
         bridges = {d.name for d in self.kernel.devices("bridge")} if reasons else ()
         for reason in sorted(reasons):
             yield chain(6 if reason.endswith("6") else 4, inward, bridges)
@@ -160,7 +162,7 @@ class Forwarding:
         """How often such a chain was made or deleted here."""
         return self._changes
 
-    def heed(self, seen: Collection[Object], since: int) -> None:
+    def update(self, seen: Collection[Object], since: int) -> None:
         """Note which of these chains are there; `since`: the changes before the look.
 
         A look that was overtaken tells nothing: a chain may be gone by now.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from underlay.errors import KernelRefused, RecordsUnwritable
 from underlay.kernel import Kernel
-from underlay.model import Remnant
+from underlay.model import LeftoverDevice
 from underlay.model.objects import Link, Object, Owner
 from underlay.records import Records
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Remnants:
+class LeftoverDevices:
     """Finds such devices, and remembers where they are until they are gone."""
 
     records: Records
@@ -30,8 +30,8 @@ class Remnants:
 
     def of(self, owner: Owner, sandboxes: Iterable[str]) -> frozenset[Object]:
         """Return the device of one endpoint in these sandboxes; none is usual."""
-        living = {path for path in sandboxes if self.kernel.sandbox_lives(path)}
-        rooms = self.kernel.observe_inside(living) if living else {}
+        living = {path for path in sandboxes if self.kernel.sandbox_exists(path)}
+        rooms = self.kernel.observe_sandboxes(living) if living else {}
         return frozenset(
             o
             for room in rooms.values()
@@ -55,7 +55,7 @@ class Remnants:
         for link in left:
             if isinstance(link, Link) and link.owner:
                 owner, path = link.owner, link.sandbox
-                remnant = Remnant(owner.network, owner.endpoint, path)
+                remnant = LeftoverDevice(owner.network, owner.endpoint, path)
                 self.records.networks.note_remnant(remnant)
 
     def places(self) -> set[str]:
@@ -82,7 +82,7 @@ class Remnants:
             return frozenset()
         networks = self.records.networks
         ended = {remnant.endpoint for remnant in networks.remnants()}
-        if not self.records.notes.awaited():
+        if not self.records.notes.missing_networks():
             ours = {network.id for network in networks.all()}
             unknown = {o.owner for o in links if o.owner and o.owner.network in ours}
             ended |= {
@@ -99,13 +99,13 @@ class Remnants:
         """
         for remnant in self.records.networks.remnants():
             if self._is_gone(remnant):
-                with self.records.writing(durable=False):
+                with self.records.transaction(durable=False):
                     self.records.networks.forget_remnant(remnant.endpoint)
 
-    def _is_gone(self, remnant: Remnant) -> bool:
-        if not self.kernel.sandbox_lives(remnant.sandbox):
+    def _is_gone(self, remnant: LeftoverDevice) -> bool:
+        if not self.kernel.sandbox_exists(remnant.sandbox):
             return True
-        rooms = self.kernel.observe_inside({remnant.sandbox})
+        rooms = self.kernel.observe_sandboxes({remnant.sandbox})
         mark = Owner(remnant.network, remnant.endpoint).mark
         # A sandbox that cannot be looked into tells nothing.
         seen = rooms.get(remnant.sandbox)

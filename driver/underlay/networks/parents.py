@@ -10,17 +10,17 @@ from typing import Any
 
 from underlay.errors import UnderlayError
 from underlay.kernel import Kernel
-from underlay.model import Device, Identity, Network
+from underlay.model import Device, DeviceIdentity, Network
 from underlay.modes import mode_of
 from underlay.planning import identity
 from underlay.planning import parent as uplink
-from underlay.planning.identity import is_card
+from underlay.planning.identity import is_same_nic
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
 
 
-class Glance:
+class HostSnapshot:
     """The host's devices at one moment: each is looked up once, for that is not free.
 
     The kernel has one lock for all of them, and dockerd wants it too. A device that is
@@ -44,7 +44,7 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
-class Parents:
+class ParentTracker:
     """Compares what is on record about parents with the host.
 
     `with_new_mac` are networks whose parent was found to have another MAC; `set_going`
@@ -69,10 +69,10 @@ class Parents:
         known = self.records.networks.all()
         self._follow_bonds(known)
         if any(mode_of(n.options).filters(n.options) for n in known):
-            self._inward[:] = [tuple(sorted(self.kernel.inward()))]
-        if all(self.look(network) == network for network in known):
+            self._inward[:] = [tuple(sorted(self.kernel.container_bridges()))]
+        if all(self.resolve(network) == network for network in known):
             return
-        with self.records.writing(durable=False):
+        with self.records.transaction(durable=False):
             self._note_all({})
 
     def _follow_bonds(self, known: Iterable[Network]) -> None:
@@ -82,48 +82,52 @@ class Parents:
         """
         on_bonds: dict[str, list[Network]] = {}
         for network in known:
-            if network.base and network.base.kind == "bond":
-                on_bonds.setdefault(network.base.name, []).append(network)
+            if network.base_device and network.base_device.kind == "bond":
+                on_bonds.setdefault(network.base_device.name, []).append(network)
         for bond, networks in on_bonds.items():
             device = self.kernel.device(bond)
-            if device and device.active:
-                if self._ports.get(bond, device.active) != device.active:
+            if device and device.active_port:
+                if self._ports.get(bond, device.active_port) != device.active_port:
                     self.set_going.extend(networks)
-                self._ports[bond] = device.active
+                self._ports[bond] = device.active_port
 
-    def look(self, network: Network) -> Network:
+    def resolve(self, network: Network) -> Network:
         """Return a network with its parent as that is now."""
         if mode_of(network.options).seat(network.options) is None:
             return self._with_proxy(network)
         glance = self._glance(network)
         try:
-            found = uplink.find_again(network, glance)
+            found = uplink.follow_parent(network, glance)
         except UnderlayError as error:
-            return replace(network, absent=str(error))
+            return replace(network, parent_missing=str(error))
         if found is None:
-            return replace(network, absent=uplink.absence(network, glance))
+            return replace(
+                network, parent_missing=uplink.missing_reason(network, glance)
+            )
         if found.parent != network.parent:
             # The kernel would change the mode of all who are there, without a word.
             beside = self.records.networks.on_parent(found.parent)
-            base = found.base or network.base
-            moved = replace(network, parent=found.parent, vlans=found.vlans, base=base)
+            base = found.base_device or network.base_device
+            moved = replace(
+                network, parent=found.parent, vlans=found.vlans, base_device=base
+            )
             try:
-                uplink.check_company(moved, beside, self.kernel)
+                uplink.check_parent_sharing(moved, beside, self.kernel)
             except UnderlayError as error:
-                return replace(network, absent=str(error))
+                return replace(network, parent_missing=str(error))
         network = replace(
             network,
             parent=found.parent,
             vlans=found.vlans,
             mtu=found.mtu,
-            base=found.base or network.base,
-            absent="",
-            halt=uplink.halt(found.base, glance),
+            base_device=found.base_device or network.base_device,
+            parent_missing="",
+            link_fault=uplink.halt_of(found.base_device, glance),
         )
         return self._placed(network, glance.device(network.parent))
 
-    def _glance(self, network: Network) -> Glance:
-        return Glance(self.kernel, partial(self._is_taken, network))
+    def _glance(self, network: Network) -> HostSnapshot:
+        return HostSnapshot(self.kernel, partial(self._is_taken, network))
 
     def _is_taken(self, network: Network, name: str, device: Device) -> bool:
         """Tell whether what is called as a network's card was is another network's.
@@ -131,24 +135,30 @@ class Parents:
         Cards are called by turns as they come up at a boot: that one has the name while
         the right one is not there yet. Who was asked for by that name is no other.
         """
-        base = network.base
-        if base is None or name != base.name or is_card(base, device):
+        base = network.base_device
+        if base is None or name != base.name or is_same_nic(base, device):
             return False
-        if not is_card(identity.of(device), device):
+        if not is_same_nic(identity.identity_of(device), device):
             return False  # nothing tells this kind of device from others
         known = (n for n in self.records.networks.all() if not _is_wish(name, n))
-        return any(is_card(n.base, device) for n in known if n.base)
+        return any(is_same_nic(n.base_device, device) for n in known if n.base_device)
 
     def beside(self, network: Network) -> list[Network]:
         """Return the networks that are on the parent of a new one as things are now."""
-        known = (self.look(n) for n in self.records.networks.on_parent(network.parent))
+        known = (
+            self.resolve(n) for n in self.records.networks.on_parent(network.parent)
+        )
         return [n for n in known if n.parent == network.parent]
 
-    def note(self, before: Network, after: Network) -> None:
+    def record(self, before: Network, after: Network) -> None:
         """Note what changed; part of a transaction."""
         if before == after:
             return
-        if before.base and after.base and identity.has_moved(before.base, after.base):
+        if (
+            before.base_device
+            and after.base_device
+            and identity.has_moved(before.base_device, after.base_device)
+        ):
             self._note_all({before.id: after})
             return
         self.records.settings.rename_devices(_renamed(before, after))
@@ -161,7 +171,8 @@ class Parents:
         would find the one in its place taken.
         """
         pairs = [
-            (n, looked.get(n.id) or self.look(n)) for n in self.records.networks.all()
+            (n, looked.get(n.id) or self.resolve(n))
+            for n in self.records.networks.all()
         ]
         names: dict[str, str] = {}
         for old, new in pairs:
@@ -173,13 +184,17 @@ class Parents:
     def _note(self, before: Network, after: Network) -> None:
         if before == after:
             return
-        if before.standstill != after.standstill:
-            self._say(after, "parent", after.standstill or "it is there")
-        if before.halt and not after.standstill:
+        if before.cut_off_reason != after.cut_off_reason:
+            self._say(after, "parent", after.cut_off_reason or "it is there")
+        if before.link_fault and not after.cut_off_reason:
             self.set_going.append(after)
-        if before.base and after.base and before.base.mac != after.base.mac:
+        if (
+            before.base_device
+            and after.base_device
+            and before.base_device.mac != after.base_device.mac
+        ):
             self.with_new_mac.append(after)
-        was, now = before.base, after.base
+        was, now = before.base_device, after.base_device
         if was and now and identity.has_moved(was, now):
             self._say(after, "now", now.name)
             if (before, after) not in self.moved:  # a verb that failed noted it too
@@ -199,13 +214,20 @@ class Parents:
         """
         if not network.options.get("proxy"):
             return network
-        known = network.base or Identity(network.options["proxy"])
+        known = network.base_device or DeviceIdentity(network.options["proxy"])
         device = self._glance(network).device
-        found = identity.follow(known, device, self.kernel.devices)
+        found = identity.find_device(known, device, self.kernel.devices)
         if found is None:
-            network = replace(network, base=known)
-            return replace(network, absent=uplink.absence(network, self.kernel))
-        network = replace(network, base=identity.of(found), absent="", halt=found.halt)
+            network = replace(network, base_device=known)
+            return replace(
+                network, parent_missing=uplink.missing_reason(network, self.kernel)
+            )
+        network = replace(
+            network,
+            base_device=identity.identity_of(found),
+            parent_missing="",
+            link_fault=found.link_fault,
+        )
         return replace(network, mtu=uplink.mtu_of_pairs(network, self._glance(network)))
 
     def ask_nft(self, network: Network) -> None:
@@ -228,15 +250,17 @@ class Parents:
         """
         if parent is None:
             return replace(network, mac="")
-        mode, here = mode_of(network.options), network.here
-        if mode.has_host_part(network.options):
+        mode, here = mode_of(network.options), network.host_addresses
+        if mode.has_host_objects(network.options):
             unguarded = not self._can_guard(network)
             # In a VRF the host's address there is no address of the main table.
             apart = unguarded or (parent.master and parent.kind != "bridge")
             here = () if apart else self.kernel.addresses_of(parent.name)
         asks = here and mode.filters(network.options)
-        inward = next(iter(self._inward), network.inward) if asks else ()
-        return replace(network, here=here, mac=parent.mac, inward=inward)
+        inward = next(iter(self._inward), network.container_bridges) if asks else ()
+        return replace(
+            network, host_addresses=here, mac=parent.mac, container_bridges=inward
+        )
 
 
 def _is_wish(name: str, network: Network) -> bool:
@@ -248,6 +272,6 @@ def _is_wish(name: str, network: Network) -> bool:
 def _renamed(before: Network, after: Network) -> dict[str, str]:
     """Return what devices of a network are called otherwise now, by their old names."""
     names = {before.parent: after.parent}
-    if before.base and after.base:
-        names[before.base.name] = after.base.name
+    if before.base_device and after.base_device:
+        names[before.base_device.name] = after.base_device.name
     return {was: now for was, now in names.items() if was != now}

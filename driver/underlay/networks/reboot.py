@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 GONE = "/run/docker/netns/-"
 
 
-def heed(records: Records, kernel: Kernel) -> None:
+def forget_last_boot(records: Records, kernel: Kernel) -> None:
     """Forget what ended with the last boot, if that was another; before any verb.
 
     The kernel's settings are those of this boot, whoever made them: nothing is put
@@ -23,7 +23,7 @@ def heed(records: Records, kernel: Kernel) -> None:
     boot, known = kernel.boot(), records.notes.boot()
     if boot == known:
         return
-    with records.writing():
+    with records.transaction():
         if known:
             log.info("the host has rebooted")
             for reason in {s.reason for s in records.settings.all()}:

@@ -10,7 +10,7 @@ from underlay.model import Endpoint, Network
 from underlay.model.objects import Owner
 from underlay.modes import mode_name
 from underlay.networks.forwarding import Forwarding
-from underlay.planning.desired import Wanted, of_endpoint, of_network
+from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
 from underlay.records import Records
 
 
@@ -24,37 +24,39 @@ class Sharing:
     # An endpoint of each network that was found to live, as long as it does.
     _alive: dict[str, str] = field(default_factory=dict)
 
-    def wanted_of(self, owner: Owner) -> Wanted:
+    def desired_of(self, owner: Owner) -> DesiredState:
         """Return what the records want for an owner, shared things included."""
         networks = self.records.networks
         if owner.shared:
             return self.wanted_shared(owner)
         network = networks.get(owner.network)
         if network is None:
-            return Wanted()
+            return DesiredState()
         if not owner.endpoint:
-            return of_network(network)
+            return network_objects(network)
         endpoint = networks.endpoint(owner.endpoint)
         if endpoint is None or endpoint.network != owner.network:
-            return Wanted()
-        return of_endpoint(network, endpoint)
+            return DesiredState()
+        return endpoint_objects(network, endpoint)
 
-    def wanted_shared(self, owner: Owner, besides: str = "") -> Wanted:
+    def wanted_shared(self, owner: Owner, besides: str = "") -> DesiredState:
         """Return what any one of those who share something wants of it."""
         for network in self.users(owner.shared):
-            if not besides and (found := of_network(network).of(owner)):
+            if not besides and (found := network_objects(network).of_owner(owner)):
                 return found
-            neighbour = self.records.networks.neighbour(network.id, besides)
-            if neighbour and (found := of_endpoint(network, neighbour).of(owner)):
+            neighbour = self.records.networks.any_endpoint(network.id, besides)
+            if neighbour and (
+                found := endpoint_objects(network, neighbour).of_owner(owner)
+            ):
                 return found
             # That one may be in another subnet: the rest is asked only then.
             others = self.records.networks.endpoints(network.id) if neighbour else ()
             for other in others:
                 if other.id != besides and (
-                    found := of_endpoint(network, other).of(owner)
+                    found := endpoint_objects(network, other).of_owner(owner)
                 ):
                     return found
-        return Wanted()
+        return DesiredState()
 
     def users(self, shared: str) -> Iterable[Network]:
         """Return the networks that may want something shared, given its name."""
@@ -67,7 +69,7 @@ class Sharing:
                 beside = networks.on_parent(name)
                 return [n for n in beside if mode_name(n.options) == "bridge"]
             case "forwarding" | "proxy":
-                return networks.in_use("routed")
+                return networks.active("routed")
             case "shim" | "loose":
                 return networks.on_parent(name.removesuffix("/4"))
         found = networks.any_on_vlan(shared)
@@ -76,7 +78,7 @@ class Sharing:
     def has_living(self, shared: Owner) -> bool:
         """Tell whether an endpoint that lives has something: a pass looks after it."""
         return any(
-            of_endpoint(network, endpoint).of(shared)
+            endpoint_objects(network, endpoint).of_owner(shared)
             for network in self.users(shared.shared)
             if (endpoint := self.living(network))
         )
@@ -88,7 +90,7 @@ class Sharing:
         """
         networks = self.records.networks
         known = networks.endpoint(self._alive.get(network.id, ""))
-        first = known or networks.neighbour(network.id)
+        first = known or networks.any_endpoint(network.id)
         if first is None or self._lives(first):
             return first
         found = next(filter(self._lives, networks.endpoints(network.id)), None)
@@ -99,5 +101,5 @@ class Sharing:
         return (
             not endpoint.sandbox
             or self.forwarding.is_joining(endpoint.id)
-            or self.kernel.sandbox_lives(endpoint.sandbox)
+            or self.kernel.sandbox_exists(endpoint.sandbox)
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from underlay.errors import KernelRefused
 from underlay.kernel import Kernel
-from underlay.model.objects import Chain, Link, Owner
+from underlay.model.objects import Link, NftChain, Owner
 from underlay.model.steps import (
     Amend,
     Create,
@@ -76,7 +76,7 @@ class Shims:
 
     def apply(self, step: Step) -> None:
         """Take a step; raises KernelRefused, also for what may not be yet."""
-        if isinstance(step.object, Chain):
+        if isinstance(step.object, NftChain):
             with self._filtering:
                 self._filter(step, step.object)
             return
@@ -87,7 +87,7 @@ class Shims:
             for chain in shim.filters(step.object.owner or Owner()):
                 self._made.discard(chain.key)
 
-    def _filter(self, step: Step, chain: Chain) -> None:
+    def _filter(self, step: Step, chain: NftChain) -> None:
         """Make a chain, or delete it if nothing needs it by now."""
         if isinstance(step, Delete) and self._is_needed(chain):
             return
@@ -96,7 +96,7 @@ class Shims:
         if not isinstance(step, Delete):
             self._made.add(chain.key)
 
-    def _is_needed(self, chain: Chain) -> bool:
+    def _is_needed(self, chain: NftChain) -> bool:
         """Tell whether a verb asks for the shim of a chain, or the records want it.
 
         What was seen in the kernel tells whose it is by its name only.
@@ -106,6 +106,6 @@ class Shims:
         known = {Owner(shared=f"shim/{parent}") for parent in parents}
         for owner in asked | known:
             if chain.name.endswith(f"-{owner.device}"):
-                wanted = self.sharing.wanted_of(owner).objects
+                wanted = self.sharing.desired_of(owner).objects
                 return owner in asked or any(o.key == chain.key for o in wanted)
         return False

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from underlay.model import Endpoint, Network, Setting, Takeover
-from underlay.model.objects import Held, Link, Object, Owner, Permit, Port, Sysctl
+from underlay.model import BridgeTakeover, Endpoint, Network, SysctlBackup
+from underlay.model.objects import (
+    BridgePort,
+    ForwardAccept,
+    Link,
+    MovedEntry,
+    Object,
+    Owner,
+    Sysctl,
+)
 from underlay.modes import mode_of
 from underlay.modes import veth as pair
 from underlay.planning import sandbox as inside
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredState:
     """Every object that must exist here, and the marks Docker has in its hands.
 
     A handed-over object is somewhere between host and sandbox, where Docker moves and
@@ -22,23 +30,23 @@ class Wanted:
     """
 
     objects: tuple[Object, ...] = ()
-    handed_over: frozenset[str] = frozenset()
+    in_docker_hands: frozenset[str] = frozenset()
     reasons: frozenset[str] = frozenset()
 
-    def __add__(self, other: Wanted) -> Wanted:
-        return Wanted(
+    def __add__(self, other: DesiredState) -> DesiredState:
+        return DesiredState(
             self.objects + other.objects,
-            self.handed_over | other.handed_over,
+            self.in_docker_hands | other.in_docker_hands,
             self.reasons | other.reasons,
         )
 
     def __bool__(self) -> bool:
         return bool(self.objects)
 
-    def of(self, owner: Owner) -> Wanted:
+    def of_owner(self, owner: Owner) -> DesiredState:
         """Return the part that exists for one owner."""
-        mine = (o for o in self.objects if o.owner and o.owner.whole == owner)
-        return Wanted(tuple(mine), self.handed_over & {owner.mark})
+        mine = (o for o in self.objects if o.owner and o.owner.endpoint_owner == owner)
+        return DesiredState(tuple(mine), self.in_docker_hands & {owner.mark})
 
     @property
     def shared(self) -> set[Owner]:
@@ -46,14 +54,16 @@ class Wanted:
         return {o.owner for o in self.objects if o.owner and o.owner.shared}
 
 
-def of_network(network: Network) -> Wanted:
+def network_objects(network: Network) -> DesiredState:
     """Return what the network itself needs, without its endpoints."""
-    if not network.has_ground:
-        return Wanted()
-    return Wanted(tuple(mode_of(network.options).network_objects(network)))
+    if not network.has_parent_now:
+        return DesiredState()
+    return DesiredState(tuple(mode_of(network.options).network_objects(network)))
 
 
-def of_endpoint(network: Network, endpoint: Endpoint, *, there: bool = False) -> Wanted:
+def endpoint_objects(
+    network: Network, endpoint: Endpoint, *, there: bool = False
+) -> DesiredState:
     """Return what one endpoint needs: in the host, shared with others, in its sandbox.
 
     In the sandbox only if somebody has been `there` to look, it is known how the device
@@ -61,47 +71,51 @@ def of_endpoint(network: Network, endpoint: Endpoint, *, there: bool = False) ->
     """
     mode = mode_of(network.options)
     objects: tuple[Object, ...] = tuple(mode.endpoint_objects(network, endpoint))
-    if not network.has_ground:
+    if not network.has_parent_now:
         # Ports of a bridge are there still, and what lets them reach each other.
-        permits = (o for o in objects if isinstance(o, Permit))
-        objects = (pair.stand_in(network, endpoint), *permits)
+        permits = (o for o in objects if isinstance(o, ForwardAccept))
+        objects = (pair.placeholder(network, endpoint), *permits)
     reasons = frozenset(mode.reasons(network))
     if not endpoint.sandbox:
-        return Wanted(objects, reasons=reasons)
-    if there and endpoint.inside and not endpoint.left:
-        found = inside.objects(network, endpoint, endpoint.inside, objects)
-        return Wanted(tuple(found), reasons=reasons)
+        return DesiredState(objects, reasons=reasons)
+    if there and endpoint.learned and not endpoint.left:
+        found = inside.sandbox_objects(network, endpoint, endpoint.learned, objects)
+        return DesiredState(tuple(found), reasons=reasons)
     mark = Owner(network.id, endpoint.id).mark
     here = (o for o in objects if not (isinstance(o, Link) and o.key == mark))
-    return Wanted(tuple(here), frozenset({mark}), reasons)
+    return DesiredState(tuple(here), frozenset({mark}), reasons)
 
 
-def of_takeover(found: Takeover) -> Wanted:
+def takeover_objects(found: BridgeTakeover) -> DesiredState:
     """Return a bridge with its parent as a port and what stands on it; or all back."""
     owner = Owner(shared=f"bridge/{found.parent}")
     ends = found.bridge, found.parent
     here, apart = ends if found.state == "on" else ends[::-1]
-    held = [Held(f, here, apart, turn, owner) for turn, f in enumerate(found.facts)]
+    held = [
+        MovedEntry(f, here, apart, turn, owner) for turn, f in enumerate(found.entries)
+    ]
     if found.state != "on":
-        return Wanted(tuple(held))
+        return DesiredState(tuple(held))
     bridge = Link(
         found.bridge,
         "bridge",
         owner,
-        like=found.parent,
+        copy_from=found.parent,
         up=True,
-        inherited=found.settings,
+        initial_sysctls=found.sysctls,
     )
-    return Wanted((bridge, Port(found.parent, found.bridge, owner), *held))
+    return DesiredState((bridge, BridgePort(found.parent, found.bridge, owner), *held))
 
 
-def of_settings(settings: Iterable[Setting], needed: Collection[str]) -> Wanted:
+def sysctl_objects(
+    settings: Iterable[SysctlBackup], needed: Collection[str]
+) -> DesiredState:
     """Return the sysctls of the host: as somebody needs them, else as they were."""
-    return Wanted(
+    return DesiredState(
         tuple(
-            Sysctl(s.path, s.value, s.turn, Owner(shared=s.reason))
+            Sysctl(s.path, s.value, s.write_order, Owner(shared=s.reason))
             if s.reason in needed
-            else Sysctl(s.path, s.before, -s.turn, Owner(shared=s.reason))
+            else Sysctl(s.path, s.before, -s.write_order, Owner(shared=s.reason))
             for s in settings
             if s.value or s.reason not in needed
         )
@@ -112,8 +126,8 @@ class Needs:
     """What endpoints need, worked out again only for those that are new or changed."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[Network, Endpoint, bool, Wanted]] = {}
-        self._now: dict[str, tuple[Network, Endpoint, bool, Wanted]] = {}
+        self._last: dict[str, tuple[Network, Endpoint, bool, DesiredState]] = {}
+        self._now: dict[str, tuple[Network, Endpoint, bool, DesiredState]] = {}
 
     def begin(self) -> None:
         """Forget who was not asked for since the last time."""
@@ -121,7 +135,7 @@ class Needs:
 
     def of_endpoint(
         self, network: Network, endpoint: Endpoint, *, there: bool
-    ) -> Wanted:
+    ) -> DesiredState:
         """Return what one endpoint needs, as the function of that name."""
         known = self._last.get(endpoint.id)
         if not (
@@ -130,18 +144,18 @@ class Needs:
             and (known[1] is endpoint or known[1] == endpoint)
             and known[2] == there
         ):
-            found = of_endpoint(network, endpoint, there=there)
+            found = endpoint_objects(network, endpoint, there=there)
             known = network, endpoint, there, found
         self._now[endpoint.id] = known
         return known[3]
 
 
-def wanted(
+def desired_state(
     networks: Iterable[Network],
     endpoints: Iterable[Endpoint],
     there: Collection[str] = (),
     remembered: Needs | None = None,
-) -> Wanted:
+) -> DesiredState:
     """Return what all of them need. Endpoints of unknown networks need nothing.
 
     `there` are the ids of those whose sandboxes were looked at; `remembered` is what
@@ -151,10 +165,10 @@ def wanted(
     memory.begin()
     known = {network.id: network for network in networks}
     objects: list[Object] = []
-    handed_over: set[str] = set()
+    in_docker_hands: set[str] = set()
     reasons: set[str] = set()
     for part in (
-        *(of_network(n) for n in known.values()),
+        *(network_objects(n) for n in known.values()),
         *(
             memory.of_endpoint(known[e.network], e, there=e.id in there)
             for e in endpoints
@@ -162,6 +176,6 @@ def wanted(
         ),
     ):
         objects += part.objects
-        handed_over |= part.handed_over
+        in_docker_hands |= part.in_docker_hands
         reasons |= part.reasons
-    return Wanted(tuple(objects), frozenset(handed_over), frozenset(reasons))
+    return DesiredState(tuple(objects), frozenset(in_docker_hands), frozenset(reasons))

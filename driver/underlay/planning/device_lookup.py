@@ -14,31 +14,31 @@ from underlay.modes.parent_sharing import CHILD_KINDS
 TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>[0-9]{1,9})")
 
 
-def base_of(wish: str, whole: str, host: Host) -> tuple[Device, list[int]]:
+def select_device(wish: str, whole: str, host: Host) -> tuple[Device, list[int]]:
     """Return the device a wish names, and the VLANs to be on it, lowest first."""
     if wish == "auto":
-        return usable(default(host), whole, host), []
+        return check_usable(default_device(host), whole, host), []
     if wish.startswith("mac:") and "." not in wish:
-        return usable(_by_mac(wish, host), whole, host), []
+        return check_usable(_by_mac(wish, host), whole, host), []
     found = host.device(wish)
     tagged = TAGGED.fullmatch(wish)
     if found and not (found.ours and tagged):
-        return usable(found, whole, host), []
+        return check_usable(found, whole, host), []
     if not tagged:
-        raise missing(whole, host)
-    base, tags = base_of(tagged["base"], whole, host)
+        raise no_such_device(whole, host)
+    base, tags = select_device(tagged["base"], whole, host)
     if not VLAN_LEAST <= int(tagged["tag"]) <= VLAN_MOST:
         why = f"VLAN {tagged['tag']} is not from {VLAN_LEAST} to {VLAN_MOST}"
-        raise BadParent(parent=whole, why=why, known=known(host))
+        raise BadParent(parent=whole, why=why, known=device_list(host))
     return base, [*tags, int(tagged["tag"])]
 
 
-def default(host: Host) -> Device:
+def default_device(host: Host) -> Device:
     """Return the device of the default route; raises NoDefaultDevice."""
     name = host.default_device()
     found = host.device(name) if name else None
     if found is None:
-        raise NoDefaultDevice(known=known(host))
+        raise NoDefaultDevice(known=device_list(host))
     return found
 
 
@@ -46,7 +46,7 @@ def _by_mac(wish: str, host: Host) -> Device:
     mac = wish.removeprefix("mac:").lower().replace("-", ":")
     if not MAC.fullmatch(mac):
         raise BadParent(
-            parent=wish, why="it is not mac:aa:bb:cc:dd:ee:ff", known=known(host)
+            parent=wish, why="it is not mac:aa:bb:cc:dd:ee:ff", known=device_list(host)
         )
     # The permanent address first: a bond gives all its members one current address.
     theirs = [d for d in host.devices() if not d.ours]
@@ -64,33 +64,39 @@ def _by_mac(wish: str, host: Host) -> Device:
         if found:
             names = ", ".join(d.name for d in found)
             raise BadParent(
-                parent=wish, why=f"{names} all have that address", known=known(host)
+                parent=wish,
+                why=f"{names} all have that address",
+                known=device_list(host),
             )
-    raise NoParent(parent=wish, hint="", known=known(host))
+    raise NoParent(parent=wish, hint="", known=device_list(host))
 
 
-def missing(wish: str, host: Host) -> NoParent:
+def no_such_device(wish: str, host: Host) -> NoParent:
     """Return the refusal for want of a device, with the nearest names."""
     hint = did_you_mean(wish, _eligible(host.devices()))
-    return NoParent(parent=wish, hint=hint, known=known(host))
+    return NoParent(parent=wish, hint=hint, known=device_list(host))
 
 
-def usable(found: Device, wish: str, host: Host) -> Device:
+def check_usable(found: Device, wish: str, host: Host) -> Device:
     """Return a device that something may be put on; raises BadParent."""
     if found.loopback:
-        raise BadParent(parent=wish, why="it is the loopback device", known=known(host))
+        raise BadParent(
+            parent=wish, why="it is the loopback device", known=device_list(host)
+        )
     if found.ours:
         raise BadParent(
-            parent=wish, why="it belongs to a network of underlay", known=known(host)
+            parent=wish,
+            why="it belongs to a network of underlay",
+            known=device_list(host),
         )
     if found.kind in CHILD_KINDS:
         under = f", stand on {found.parent} instead" if found.parent else ""
         why = f"it is a {found.kind} child itself{under}"
-        raise BadParent(parent=wish, why=why, known=known(host))
+        raise BadParent(parent=wish, why=why, known=device_list(host))
     return found
 
 
-def known(host: Host) -> str:
+def device_list(host: Host) -> str:
     """Return the names of the devices there are, for an error."""
     names = sorted(_eligible(host.devices()))
     return ", ".join(names[:12]) + (" ..." if len(names) > 12 else "") or "none"

@@ -10,7 +10,7 @@ from underlay.model.host import Host
 from underlay.modes import gateway, mode_of
 
 
-def check(network: Network, routed: Iterable[Network], host: Host) -> None:
+def check_gateways(network: Network, routed: Iterable[Network], host: Host) -> None:
     """Raise GatewayTaken if somebody has an address that this host is to take.
 
     And PoolOnWire if a pool is all of a wire: the rest of it is to lead nowhere.
@@ -18,9 +18,9 @@ def check(network: Network, routed: Iterable[Network], host: Host) -> None:
     What `routed` networks have is the host's already, for the same purpose. It takes a
     second if a wire of the host's is where the address would be.
     """
-    if not mode_of(network.options).HOST_LENGTH:
+    if not mode_of(network.options).HOST_PREFIX:
         return
-    for segment in network.segments:
+    for segment in network.subnets:
         for address in host.addresses_of(""):
             own = address.network
             inside = own.version == segment.subnet.version and (
@@ -34,7 +34,7 @@ def check(network: Network, routed: Iterable[Network], host: Host) -> None:
             continue
         if found and host.is_own(found):
             holder = "the host has it already"
-        elif found and host.is_answered(found):
+        elif found and host.is_in_use(found):
             holder = "a machine on the LAN answers for it"
         else:
             continue

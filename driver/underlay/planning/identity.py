@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from underlay.model import Device, Identity
+from underlay.model import Device, DeviceIdentity
 from underlay.model.objects import Owner
 
 # Bridges, bonds and VLANs have the MAC of a card, and another one may have it too.
 _HAS_ITS_OWN = ("", "veth")
 
 
-def of(device: Device) -> Identity:
+def identity_of(device: Device) -> DeviceIdentity:
     """Return what tells a device from others."""
-    return Identity(
+    return DeviceIdentity(
         device.name, device.kind, device.mac, device.permanent_mac, device.vlan
     )
 
 
-def behind(bridge: str, devices: Iterable[Device]) -> Device | None:
+def device_replaced_by(bridge: str, devices: Iterable[Device]) -> Device | None:
     """Return which of these a bridge of ours is in the place of."""
     owners = ((d, Owner(shared=f"bridge/{d.name}")) for d in devices)
     return next((d for d, owner in owners if owner.device == bridge), None)
 
 
-def follow(
-    known: Identity,
+def find_device(
+    known: DeviceIdentity,
     device: Callable[[str], Device | None],
     devices: Callable[[], Iterable[Device]],
 ) -> Device | None:
@@ -43,11 +43,11 @@ def follow(
         named = None
     if named and _is_same(known, named):
         return named
-    found = [d for d in devices() if _is_candidate(d) and is_card(known, d)]
+    found = [d for d in devices() if _is_candidate(d) and is_same_nic(known, d)]
     return found[0] if len(found) == 1 else named
 
 
-def is_card(known: Identity, device: Device) -> bool:
+def is_same_nic(known: DeviceIdentity, device: Device) -> bool:
     """Tell whether a device is the card an identity was taken of, by whatever name."""
     if (device.kind, device.vlan) != (known.kind, known.vlan):
         return False
@@ -56,7 +56,7 @@ def is_card(known: Identity, device: Device) -> bool:
     return known.kind in _HAS_ITS_OWN and device.mac == known.mac != ""
 
 
-def has_moved(last: Identity, now: Identity) -> bool:
+def has_moved(last: DeviceIdentity, now: DeviceIdentity) -> bool:
     """Tell whether a network is on another card than last, or on one that was renamed.
 
     A bridge may have another MAC with each of its ports.
@@ -70,7 +70,7 @@ def _is_candidate(device: Device) -> bool:
     return not (device.ours or device.loopback)
 
 
-def _is_same(known: Identity, named: Device) -> bool:
+def _is_same(known: DeviceIdentity, named: Device) -> bool:
     if known.permanent_mac:
         return named.permanent_mac == known.permanent_mac
     return not known.mac or named.mac == known.mac

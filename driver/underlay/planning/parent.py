@@ -14,13 +14,13 @@ from underlay.errors import (
     NoParent,
     did_you_mean,
 )
-from underlay.model import Device, Halt, Identity, Network
+from underlay.model import Device, DeviceIdentity, Halt, Network
 from underlay.model.host import Host
 from underlay.model.objects import Owner
 from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child_device import is_isolated
 from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST, vlan
-from underlay.modes.parent_sharing import CHILD_KINDS, seat_of
+from underlay.modes.parent_sharing import CHILD_KINDS, parent_use_of
 from underlay.planning import device_lookup as naming
 from underlay.planning import identity
 
@@ -45,11 +45,11 @@ class Uplink:
     parent: str
     vlans: tuple[str, ...]
     mtu: int
-    bridged: str = ""
-    base: Identity | None = None
+    takes_over: str = ""
+    base_device: DeviceIdentity | None = None
 
 
-def find(network: Network, host: Host, *, again: bool = False) -> Uplink:
+def resolve_parent(network: Network, host: Host, *, again: bool = False) -> Uplink:
     """Return what the options of a network put it on.
 
     `parent=` is a name, `auto` or `mac:<address>`; each `.<tag>` behind it, and
@@ -57,7 +57,7 @@ def find(network: Network, host: Host, *, again: bool = False) -> Uplink:
     the firewall, which takes programs to ask, was found to let frames pass.
     """
     if mode_of(network.options).seat(network.options) is None:
-        return Uplink("", (), MTU_MOST, base=_proxy(network, host))
+        return Uplink("", (), MTU_MOST, base_device=_proxy(network, host))
     if bridge := network.options.get("bridge"):
         found = _bridge(bridge, host)
         if not again:
@@ -70,19 +70,21 @@ def find(network: Network, host: Host, *, again: bool = False) -> Uplink:
         raise BadParent(parent=wish, why="no device has a name so long", known="-")
     if mode_name(network.options) == "bridge":
         return _bridged(wish, network, host)
-    base, tags = naming.base_of(wish, wish, host)
+    base, tags = naming.select_device(wish, wish, host)
     master = host.device(base.master) if base.master else None
     if master and master.ours:
         why = (
             "it is a port of a bridge of underlay. To share that bridge, use"
             " mode=bridge and takeover=yes with the same parent"
         )
-        raise BadParent(parent=wish, why=why, known=naming.known(host))
+        raise BadParent(parent=wish, why=why, known=naming.device_list(host))
     tag = vlan(network.options)
-    return stack(base, [*tags, tag] if tag else tags, host)
+    return vlan_stack(base, [*tags, tag] if tag else tags, host)
 
 
-def stack(base: Device, tags: Sequence[int], host: Host, known_as: str = "") -> Uplink:
+def vlan_stack(
+    base: Device, tags: Sequence[int], host: Host, known_as: str = ""
+) -> Uplink:
     """Return VLAN on VLAN on a device: those of other people as they are, else ours.
 
     A VLAN of ours is called after what it stands on, as that was `known_as` when it was
@@ -104,10 +106,10 @@ def stack(base: Device, tags: Sequence[int], host: Host, known_as: str = "") -> 
             name = known or f"{name}.{tag}"
             parent = Owner(shared=name).device
             ours.append(name)
-    return Uplink(parent, tuple(ours), mtu, base=identity.of(base))
+    return Uplink(parent, tuple(ours), mtu, base_device=identity.identity_of(base))
 
 
-def find_again(network: Network, host: Host) -> Uplink | None:
+def follow_parent(network: Network, host: Host) -> Uplink | None:
     """Return what a network on record stands on as things are now; None if on nothing.
 
     A device may have been renamed or exchanged. Somebody may have made a VLAN of his
@@ -119,18 +121,18 @@ def find_again(network: Network, host: Host) -> Uplink | None:
         return _in_its_place(network, host)
     if not network.vlans and (found := host.device(network.parent)) and found.ours:
         # A VLAN of ours has come to be where his was, under the name of his.
-        return find(network, host)
-    known = network.base or Identity(_base_name(network))
-    base = identity.follow(known, host.device, host.devices)
+        return resolve_parent(network, host)
+    known = network.base_device or DeviceIdentity(_base_name(network))
+    base = identity.find_device(known, host.device, host.devices)
     if base is None:
         return None
     tags = [int(name.rpartition(".")[2]) for name in network.vlans]
-    return stack(base, tags, host, known_as=_base_name(network) if tags else "")
+    return vlan_stack(base, tags, host, known_as=_base_name(network) if tags else "")
 
 
-def absence(network: Network, host: Host) -> str:
+def missing_reason(network: Network, host: Host) -> str:
     """Return in words that a network has nothing to stand on."""
-    known = network.base or Identity(_base_name(network))
+    known = network.base_device or DeviceIdentity(_base_name(network))
     if _takes_over(network) and host.device(known.name):
         return f"there is no bridge in the place of {known.name} now; waiting for it"
     mac = known.permanent_mac or known.mac
@@ -139,10 +141,10 @@ def absence(network: Network, host: Host) -> str:
     return f"this host has no device {which}{use} now; waiting for it"
 
 
-def halt(base: Identity | None, host: Host) -> Halt:
+def halt_of(base: DeviceIdentity | None, host: Host) -> Halt:
     """Return why nothing passes the device at the bottom, "" if there is none."""
     found = host.device(base.name) if base else None
-    return found.halt if found else ""
+    return found.link_fault if found else ""
 
 
 def mtu_of_pairs(network: Network, host: Host) -> int:
@@ -152,7 +154,7 @@ def mtu_of_pairs(network: Network, host: Host) -> int:
     """
     if mode_of(network.options).seat(network.options):
         return 0
-    name = network.base.name if network.base else host.default_device()
+    name = network.base_device.name if network.base_device else host.default_device()
     found = host.device(name) if name else None
     if found is None:
         return 0
@@ -166,24 +168,26 @@ def _takes_over(network: Network) -> bool:
 
 def _in_its_place(network: Network, host: Host) -> Uplink | None:
     """Return a bridge of ours, if that and what it is in the place of are there."""
-    bridge, known = host.device(network.parent), network.base
+    bridge, known = host.device(network.parent), network.base_device
     if bridge is None:
         return None
     base = host.device(known.name) if known else None
-    if base is None and (found := identity.behind(network.parent, host.devices())):
+    if base is None and (
+        found := identity.device_replaced_by(network.parent, host.devices())
+    ):
         base = host.device(found.name)
     if base:
         # The bridge has the least MTU of its ports, of which ours follow.
-        return Uplink(bridge.name, (), base.mtu, base=identity.of(base))
+        return Uplink(bridge.name, (), base.mtu, base_device=identity.identity_of(base))
     # One that was renamed is its port still, under the name on record.
     ports = [d for d in host.devices() if d.master == bridge.name and not d.ours]
-    if known and any(identity.is_card(known, port) for port in ports):
-        return Uplink(bridge.name, (), bridge.mtu, base=known)
+    if known and any(identity.is_same_nic(known, port) for port in ports):
+        return Uplink(bridge.name, (), bridge.mtu, base_device=known)
     return None
 
 
 def _base_now(network: Network) -> str:
-    return network.base.name if network.base else _base_name(network)
+    return network.base_device.name if network.base_device else _base_name(network)
 
 
 def _base_name(network: Network) -> str:
@@ -192,10 +196,10 @@ def _base_name(network: Network) -> str:
     return network.vlans[0].rpartition(".")[0]
 
 
-def missing(network: Network, host: Host) -> NoParent:
+def missing_parent(network: Network, host: Host) -> NoParent:
     """Return the refusal for want of something to stand on."""
-    known = network.base or Identity(network.uplink)
-    return naming.missing(known.name, host)
+    known = network.base_device or DeviceIdentity(network.parent_label)
+    return naming.no_such_device(known.name, host)
 
 
 def check_kernel(network: Network, host: Host) -> None:
@@ -220,7 +224,7 @@ def check_kernel(network: Network, host: Host) -> None:
     if network.vlans and not host.has_kind("vlan"):
         raise KernelLacks(
             module="8021q",
-            what=f"VLAN {network.uplink}",
+            what=f"VLAN {network.parent_label}",
             instead=f"{use} on a device that the switch sends that VLAN to untagged"
             " (-o parent=<device>)",
         )
@@ -236,7 +240,9 @@ def check_kernel(network: Network, host: Host) -> None:
         )
 
 
-def check_company(network: Network, others: Iterable[Network], host: Host) -> None:
+def check_parent_sharing(
+    network: Network, others: Iterable[Network], host: Host
+) -> None:
     """Raise Conflict unless the parent can carry the network beside who is there.
 
     `others` are networks on the same parent. Of the children that other programs made,
@@ -251,30 +257,34 @@ def check_company(network: Network, others: Iterable[Network], host: Host) -> No
         apart = bool(network.vlans) and _base_now(other) != _base_now(network)
         if apart or other.vlans != network.vlans:
             why = f"network {other.label} has a VLAN of that name on another device"
-            raise BadParent(parent=network.uplink, why=why, known=naming.known(host))
+            raise BadParent(
+                parent=network.parent_label, why=why, known=naming.device_list(host)
+            )
         if theirs := mode_of(other.options).seat(other.options):
-            mine.check_beside(theirs, f"network {other.label}", network.uplink)
+            mine.check_compatible(
+                theirs, f"network {other.label}", network.parent_label
+            )
     for child in host.devices(*CHILD_KINDS):
         if child.parent == network.parent and not child.ours:
             who = f"device {child.name}, not of underlay"
-            mine.check_beside(seat_of(child), who, network.uplink)
+            mine.check_compatible(parent_use_of(child), who, network.parent_label)
 
 
-def _proxy(network: Network, host: Host) -> Identity | None:
+def _proxy(network: Network, host: Host) -> DeviceIdentity | None:
     wish = network.options.get("proxy")
     if not wish:
         return None
     if not (found := host.device(wish)):
-        raise naming.missing(wish, host)
-    if naming.usable(found, wish, host).name != wish:
+        raise naming.no_such_device(wish, host)
+    if naming.check_usable(found, wish, host).name != wish:
         why = f"it is another name of {found.name}. Use proxy={found.name}"
-        raise BadParent(parent=wish, why=why, known=naming.known(host))
+        raise BadParent(parent=wish, why=why, known=naming.device_list(host))
     master = host.device(found.master) if found.master else None
     if master and master.kind == "bridge":
         use = "" if master.ours else f". Use proxy={master.name}"
         why = f"it is a port of {master.name}, which answers in its place{use}"
-        raise BadParent(parent=wish, why=why, known=naming.known(host))
-    return identity.of(found)
+        raise BadParent(parent=wish, why=why, known=naming.device_list(host))
+    return identity.identity_of(found)
 
 
 def _bridge(wish: str, host: Host) -> Uplink:
@@ -295,34 +305,36 @@ def _bridge(wish: str, host: Host) -> Uplink:
     elif found.name not in bridges:
         why, hint = "Docker made it, and sets its addresses and firewall", ""
     else:
-        return Uplink(found.name, (), found.mtu, base=identity.of(found))
+        return Uplink(
+            found.name, (), found.mtu, base_device=identity.identity_of(found)
+        )
     raise BadBridge(bridge=wish, why=why, hint=hint, known=known)
 
 
 def _bridged(wish: str, network: Network, host: Host) -> Uplink:
     """Return a bridge of ours in the place of the device that a wish names."""
     if wish == "auto":
-        way = naming.default(host)
+        way = naming.default_device(host)
         if way.ours and way.kind == "bridge":
             base = host.device(way.label)
-            known = identity.of(base) if base else None
+            known = identity.identity_of(base) if base else None
             return Uplink(way.name, (), way.mtu, way.label, known)
-    base, tags = naming.base_of(wish, wish, host)
+    base, tags = naming.select_device(wish, wish, host)
     tag = vlan(network.options)
-    found = stack(base, [*tags, tag] if tag else tags, host)
+    found = vlan_stack(base, [*tags, tag] if tag else tags, host)
     why = ""
     if found.vlans:
         why = f"there is no VLAN {found.vlans[-1]}, and mode bridge makes none"
     elif base.kind == "bridge" and found.parent == base.name:
         why = f"it is a bridge itself. Use -o bridge={base.name}"
     if why:
-        raise BadParent(parent=wish, why=why, known=naming.known(host))
+        raise BadParent(parent=wish, why=why, known=naming.device_list(host))
     bridge = Owner(shared=f"bridge/{found.parent}").device
-    return Uplink(bridge, (), found.mtu, found.parent, found.base)
+    return Uplink(bridge, (), found.mtu, found.parent, found.base_device)
 
 
 def _check_crossing(bridge: str, network: Network, host: Host) -> None:
     for family in network.families:
-        if why := host.drops_bridged(bridge, family):
+        if why := host.bridge_firewall_drops(bridge, family):
             tool, setting = IPTABLES[family], NF_SETTING[family]
             raise BridgeFiltered(bridge=bridge, why=why, tool=tool, setting=setting)

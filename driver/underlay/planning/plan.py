@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
 
-from underlay.model.objects import Address, Chain, Held, Link, Object, Port, Sysctl
+from underlay.model.objects import (
+    Address,
+    BridgePort,
+    Link,
+    MovedEntry,
+    NftChain,
+    Object,
+    Sysctl,
+)
 from underlay.model.steps import Amend, Create, Delete, Step
-from underlay.planning.desired import Wanted
+from underlay.planning.desired import DesiredState
 
 Place = tuple[str, str]
 
 
-def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
+def plan(wanted: DesiredState, seen: Iterable[Object]) -> tuple[Step, ...]:
     """Return the steps that turn `seen` into `wanted`.
 
     Deletions come first and top down: a new device may need the name of an old one.
@@ -21,30 +29,30 @@ def plan(wanted: Wanted, seen: Iterable[Object]) -> tuple[Step, ...]:
     """
     want: dict[Hashable, Object] = {o.key: o for o in wanted.objects}
     pairs = [(o, o.peer) for o in wanted.objects if isinstance(o, Link) and o.peer]
-    spared = set(wanted.handed_over) | {end.key for _, end in pairs} - want.keys()
+    spared = set(wanted.in_docker_hands) | {end.key for _, end in pairs} - want.keys()
     have = {key: o for o in seen if (key := o.key) not in spared}
     if _is_done(want, have):
         return ()
-    replaced = {k for k, o in have.items() if k in want and not want[k].same(o)}
+    both = want.keys() & have.keys()
+    replaced = {k for k in both if not want[k].is_amendable_from(have[k])}
     doomed = [o for k, o in have.items() if k not in want or k in replaced]
     gone = {_place(o) for o in doomed if isinstance(o, Link)}
-    steps: list[Step] = [
-        Delete(o) for o in sorted(doomed, key=_last_first) if _is_deleted(o, gone)
-    ]
+    dying = [o for o in sorted(doomed, key=_last_first) if _is_deleted(o, gone)]
+    steps: list[Step] = [Delete(o) for o in dying]
     staying = have.keys() - {o.key for o in doomed}
-    out_of_reach, along = _of_pairs(pairs, staying, wanted.handed_over)
+    out_of_reach, along = _of_pairs(pairs, staying, wanted.in_docker_hands)
     late: list[Step] = []  # what sets links up, when their filters are there
     bare: set[str] = set()
-    for key, o in sorted(want.items(), key=lambda item: item[1].rank):
-        if late and not isinstance(o, Link | Chain):
+    for key, o in sorted(want.items(), key=lambda item: item[1].build_order):
+        if late and not isinstance(o, Link | NftChain):
             steps += late
             late = []
         found = None if key in replaced or _place(o) in gone else have.get(key)
-        if isinstance(o, Chain) and o.device in bare:
+        if isinstance(o, NftChain) and o.device in bare:
             found = None  # whatever is there may be bound to a device that is gone
         if found is None and _place(o) not in out_of_reach and key not in along:
             steps.append(Create(o))
-            if isinstance(o, Link) and o.guarded:
+            if isinstance(o, Link) and o.up_after_filters:
                 late.append(Amend(replace(o, up=False), o))
                 bare.add(o.name)
         elif found is not None and not o.satisfied_by(found):
@@ -64,7 +72,7 @@ def _is_done(want: Mapping[Hashable, Object], have: Mapping[Hashable, Object]) -
 def _of_pairs(
     pairs: Iterable[tuple[Link, Link]],
     staying: Collection[Hashable],
-    handed_over: Collection[str],
+    in_docker_hands: Collection[str],
 ) -> tuple[set[Place], set[str]]:
     """Return where nothing can be made, and the ends that come with the other one.
 
@@ -77,7 +85,7 @@ def _of_pairs(
         away = far.key not in staying
         if end.key in staying:
             out_of_reach |= {_place(far)} if away else set()
-        elif far.key in handed_over or not away:
+        elif far.key in in_docker_hands or not away:
             out_of_reach.add(_place(end))
         else:
             along.add(far.key)
@@ -95,16 +103,16 @@ def _last_first(doomed: Object) -> tuple[bool, bool, int, str]:
     First in sandboxes: the end of a pair there takes the one in the host with it.
     """
     in_host, text = not _place(doomed)[0], str(Delete(doomed))
-    return isinstance(doomed, Chain), in_host, -doomed.rank, text
+    return isinstance(doomed, NftChain), in_host, -doomed.build_order, text
 
 
 def _is_deleted(doomed: Object, gone: set[Place]) -> bool:
     """Tell whether it takes a step: what stands on a link goes with it."""
-    if isinstance(doomed, Link | Port | Chain):
+    if isinstance(doomed, Link | BridgePort | NftChain):
         # A port is free before anything moves back to it; the binding of a chain goes
         # with the device, it does not.
         return True
-    stays = isinstance(doomed, Address | Sysctl | Held)
+    stays = isinstance(doomed, Address | Sysctl | MovedEntry)
     return _place(doomed) not in gone and not stays
 
 

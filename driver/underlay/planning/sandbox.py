@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import count
 
 from underlay import model, modes
-from underlay.model import FAMILIES, Endpoint, Family, Inside, Network
+from underlay.model import FAMILIES, Endpoint, Family, LearnedState, Network
 from underlay.model.objects import (
     HOST_METRIC,
     IPV6_SWITCH,
@@ -33,8 +33,8 @@ LINK_LOCAL_MOST = 16
 _CONNECTED_METRIC = {4: 0, 6: 256}
 
 
-def objects(
-    network: Network, endpoint: Endpoint, known: Inside, here: Iterable[Object]
+def sandbox_objects(
+    network: Network, endpoint: Endpoint, known: LearnedState, here: Iterable[Object]
 ) -> Iterator[Object]:
     """Return what must be in the host and in the sandbox, where the device is.
 
@@ -53,18 +53,18 @@ def objects(
     yield from _standing(endpoint, known, owner)
     for way in _ways(network, endpoint, known.device):
         family = way.destination.version
-        default = not is_default(way) or family in known.defaults
-        if default and family not in known.without:
+        default = not is_default(way) or family in known.default_families
+        if default and family not in known.families_off:
             yield way
 
 
 def _standing(
-    endpoint: Endpoint, known: Inside, owner: Owner
+    endpoint: Endpoint, known: LearnedState, owner: Owner
 ) -> Iterator[Address | Route]:
     """Return the addresses on the device, with the routes that come with them."""
-    reached: set[model.Subnet] = set()
-    for address in (*endpoint.addresses, *known.beside):
-        if address.version in known.without:
+    reached: set[model.IpNetwork] = set()
+    for address in (*endpoint.addresses, *known.link_local):
+        if address.version in known.families_off:
             continue
         yield Address(address, known.device, owner, endpoint.sandbox)
         # Two of one subnet have one route, by the first; each device has fe80::/64.
@@ -75,7 +75,7 @@ def _standing(
             yield _connected(address, known.device, owner, endpoint.sandbox)
 
 
-def learn(
+def learn_state(
     network: Network, endpoint: Endpoint, seen: Collection[Object], *, given: bool
 ) -> Endpoint:
     """Return an endpoint with how its device is, from what was seen in its sandbox.
@@ -85,28 +85,28 @@ def learn(
     """
     mark = Owner(network.id, endpoint.id).mark
     link = next((o for o in seen if isinstance(o, Link) and o.key == mark), None)
-    known = endpoint.inside
+    known = endpoint.learned
     if link is None:
         return endpoint
     if not (known or given or _is_complete(network, endpoint, link, seen)):
         return endpoint
     mtu = known.mtu if known else 0
-    if not mtu and network.has_ground:
+    if not mtu and network.has_parent_now:
         mtu = link.mtu or 0
     by_it, elsewhere = _defaults(link.name, seen)
     without = _switched_off(link)
     ways = _ways(network, endpoint, link.name)
     answered = {way.destination.version for way in ways if is_default(way)}
     # As long as a family is off, nobody can tell where its default route would go.
-    had = set(known.defaults) if known else answered.intersection(without)
+    had = set(known.default_families) if known else answered.intersection(without)
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
-    settings = known.settings if known else ()
-    beside = known.beside if known else _link_local(endpoint, link, seen)
-    found = Inside(link.name, mtu, defaults, settings, without, beside)
-    return replace(endpoint, inside=found)
+    settings = known.sysctls if known else ()
+    beside = known.link_local if known else _link_local(endpoint, link, seen)
+    found = LearnedState(link.name, mtu, defaults, settings, without, beside)
+    return replace(endpoint, learned=found)
 
 
-def assume(
+def assume_state(
     network: Network,
     endpoint: Endpoint,
     seen: Collection[Object],
@@ -122,11 +122,11 @@ def assume(
     had = {way.destination.version for way in ways} - elsewhere
     defaults = tuple(f for f in FAMILIES if f in had)
     without: tuple[Family, ...] = (6,) if switch_ipv6_off(endpoint.options) else ()
-    found = Inside(device, 0, defaults, asked(endpoint.options), without)
-    return replace(endpoint, inside=found)
+    found = LearnedState(device, 0, defaults, asked(endpoint.options), without)
+    return replace(endpoint, learned=found)
 
 
-def concerning(
+def relevant(
     wanted: Iterable[Object], rooms: Mapping[str, Collection[Object]]
 ) -> frozenset[Object]:
     """Return what of that seen in sandboxes is wanted there, or was left half made.
@@ -142,7 +142,9 @@ def concerning(
     )
 
 
-def is_mended(network: Network, endpoint: Endpoint, room: Collection[Object]) -> bool:
+def repairs_allowed(
+    network: Network, endpoint: Endpoint, room: Collection[Object]
+) -> bool:
     """Tell whether what is seen in a sandbox is to be put right.
 
     Without repair too, as long as the container has but a device that keeps the place
@@ -191,7 +193,7 @@ def _defaults(device: str, seen: Collection[Object]) -> tuple[set[Family], set[F
 
 def _link_local(
     endpoint: Endpoint, link: Link, seen: Collection[Object]
-) -> tuple[model.Interface, ...]:
+) -> tuple[model.IpInterface, ...]:
     """Return the link-local addresses that Docker gave a device (--link-local-ip)."""
     there = {
         o.interface
@@ -205,14 +207,14 @@ def _link_local(
     return tuple(given[:LINK_LOCAL_MOST])
 
 
-def _is_by_kernel(address: model.Interface, link: Link) -> bool:
+def _is_by_kernel(address: model.IpInterface, link: Link) -> bool:
     """Tell whether the kernel itself gave a device a link-local address, or may have.
 
     Made from its MAC as a rule, with two bytes in the middle.
     """
-    if address.version == 4 or f"{OWN_LINK_LOCAL}1" in link.settings:
+    if address.version == 4 or f"{OWN_LINK_LOCAL}1" in link.sysctls:
         return False
-    if f"{OWN_LINK_LOCAL}0" not in link.settings:
+    if f"{OWN_LINK_LOCAL}0" not in link.sysctls:
         return True
     mac = bytes.fromhex((link.mac or "").replace(":", ""))
     made = address.ip.packed[8:]
@@ -221,7 +223,7 @@ def _is_by_kernel(address: model.Interface, link: Link) -> bool:
 
 def _switched_off(link: Link) -> tuple[Family, ...]:
     """Return the IP families that are switched off on a device that was seen."""
-    return (6,) if f"{IPV6_SWITCH}1" in link.settings else ()
+    return (6,) if f"{IPV6_SWITCH}1" in link.sysctls else ()
 
 
 def is_default(way: Route) -> bool:
@@ -229,7 +231,7 @@ def is_default(way: Route) -> bool:
     return way.destination.prefixlen == 0
 
 
-def _size(link: Link, network: Network, known: Inside) -> int | None:
+def _size(link: Link, network: Network, known: LearnedState) -> int | None:
     """Return the MTU of a device: as asked, else what the parent has now.
 
     Never more than that, where there is one; as it was first seen, where none is.
@@ -239,27 +241,29 @@ def _size(link: Link, network: Network, known: Inside) -> int | None:
     return link.mtu or known.mtu or None
 
 
-def _moved(link: Link, network: Network, endpoint: Endpoint, known: Inside) -> Link:
+def _moved(
+    link: Link, network: Network, endpoint: Endpoint, known: LearnedState
+) -> Link:
     return replace(
         link,
         name=known.device,
         sandbox=endpoint.sandbox,
         up=True,
         mtu=_size(link, network, known),
-        inherited=_at_birth(known),
+        initial_sysctls=_at_birth(known),
     )
 
 
-def _at_birth(known: Inside) -> tuple[str, ...]:
+def _at_birth(known: LearnedState) -> tuple[str, ...]:
     """Return a device's settings as Docker made them; IPv6 on or off as seen last."""
-    kept = tuple(s for s in known.settings if not s.startswith(IPV6_SWITCH))
-    if 6 in known.without:
+    kept = tuple(s for s in known.sysctls if not s.startswith(IPV6_SWITCH))
+    if 6 in known.families_off:
         return (*kept, f"{IPV6_SWITCH}1")
-    return kept if kept == known.settings else (*kept, f"{IPV6_SWITCH}0")
+    return kept if kept == known.sysctls else (*kept, f"{IPV6_SWITCH}0")
 
 
 def _connected(
-    address: model.Interface, device: str, owner: Owner, sandbox: str
+    address: model.IpInterface, device: str, owner: Owner, sandbox: str
 ) -> Route:
     """Return the route to its subnet that the kernel makes with an address."""
     return Route(
@@ -277,7 +281,7 @@ def _ways(network: Network, endpoint: Endpoint, device: str) -> Iterator[Route]:
     """Return the container's routes by a device, in the order in which they stand."""
     owner = Owner(network.id, endpoint.id)
 
-    def way(to: model.Subnet, via: model.Address | None = None) -> Route:
+    def way(to: model.IpNetwork, via: model.IpAddress | None = None) -> Route:
         metric, where = HOST_METRIC[to.version], endpoint.sandbox
         return Route(to, device, metric, owner=owner, via=via, sandbox=where)
 

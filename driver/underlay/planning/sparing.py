@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable
 
 from underlay.model.objects import Link, Object, Owner, Route
 from underlay.model.steps import Delete, Step
-from underlay.planning.desired import Wanted
+from underlay.planning.desired import DesiredState
 from underlay.records import Records
 
 
-def ours(seen: Collection[Object], want: Wanted) -> set[Object]:
+def without_foreign_routes(seen: Collection[Object], want: DesiredState) -> set[Object]:
     """Leave out routes of another program that has our protocol number as well.
 
     Those are by devices that are not ours. One in the place of a route of ours is to be
@@ -30,13 +30,15 @@ def ours(seen: Collection[Object], want: Wanted) -> set[Object]:
     }
 
 
-def due(records: Records, want: Wanted, steps: Iterable[Step]) -> tuple[Step, ...]:
+def hold_back_deletions(
+    records: Records, want: DesiredState, steps: Iterable[Step]
+) -> tuple[Step, ...]:
     """Return the steps to take now.
 
     As long as networks are awaited that may be listed by Docker and are not on record,
     nothing is deleted but what is replaced, or belongs to a network that is on record.
     """
-    if not records.notes.awaited():
+    if not records.notes.missing_networks():
         return tuple(steps)
     known = {network.id for network in records.networks.all()}
     wanted = {o.key for o in want.objects}

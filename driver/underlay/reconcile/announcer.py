@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from underlay.kernel import Kernel
-from underlay.model import Address, Endpoint
+from underlay.model import Endpoint, IpAddress
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class _Telling:
 
     place: _Place
     endpoint: str
-    addresses: frozenset[Address]
-    gateways: frozenset[Address]
+    addresses: frozenset[IpAddress]
+    gateways: frozenset[IpAddress]
     due: float
     number: int
     sent: int = 0
@@ -58,7 +58,7 @@ class _Telling:
         """Whether an answer to the next announcement is the end of it."""
         return self.sent + 1 >= ALWAYS
 
-    def after(self, confirmed: Collection[Address], now: float) -> _Telling | None:
+    def after(self, confirmed: Collection[IpAddress], now: float) -> _Telling | None:
         """Return what is left to be announced after one more time, if anything is."""
         left = self.addresses.difference(confirmed if self.may_end else ())
         if not left or self.sent == len(PAUSES_SECONDS):
@@ -84,15 +84,15 @@ class Announcer:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopping: bool = False
 
-    def tell(
-        self, endpoint: Endpoint, proxy: str = "", gateways: Collection[Address] = ()
+    def schedule(
+        self, endpoint: Endpoint, proxy: str = "", gateways: Collection[IpAddress] = ()
     ) -> None:
         """Have announced what an endpoint has, as far as its device has it then.
 
         Or as far as `proxy`, a device of the host, answers for it then. Begins anew if
         that is under way. `gateways` are asked whether they reach the addresses.
         """
-        device = endpoint.inside.device if endpoint.inside else ""
+        device = endpoint.learned.device if endpoint.learned else ""
         place = ("", proxy) if proxy else (endpoint.sandbox, device)
         addresses = frozenset(a.ip for a in endpoint.addresses)
         if not (place[1] and addresses):
@@ -114,7 +114,7 @@ class Announcer:
         """Announce what is due, until told to stop."""
         while not self._stopping:
             try:
-                self.send()
+                self.send_due()
             except Exception:
                 # A process may have too many threads for a moment.
                 log.exception("bug")
@@ -130,7 +130,7 @@ class Announcer:
             self._stopping = True
             self._changed.notify()
 
-    def send(self) -> None:
+    def send_due(self) -> None:
         """Announce what is due now."""
         while due := self._next():
             threads = [threading.Thread(target=self._send, args=(d,)) for d in due]
@@ -159,7 +159,7 @@ class Announcer:
         addresses = {a for t in tellings for a in t.addresses}
         gateways = {g for t in tellings for g in t.gateways}
         patience = ANSWER_SECONDS if any(t.may_end for t in tellings) else 0.0
-        confirmed: Collection[Address] = ()
+        confirmed: Collection[IpAddress] = ()
         try:
             confirmed = self.kernel.announce(*place, addresses, gateways, patience)
         except OSError as error:
@@ -172,7 +172,7 @@ class Announcer:
             for telling in tellings:
                 self._go_on(telling, confirmed)
 
-    def _go_on(self, telling: _Telling, confirmed: Collection[Address]) -> None:
+    def _go_on(self, telling: _Telling, confirmed: Collection[IpAddress]) -> None:
         if self._numbers.get(telling.key) != telling.number:
             return  # told anew meanwhile
         rest = telling.after(confirmed, self.clock())

@@ -10,24 +10,24 @@ from itertools import groupby
 from underlay.errors import KernelRefused, UndoneAgain
 from underlay.kernel import Kernel
 from underlay.model import Endpoint
-from underlay.model.objects import Link, Object, Owner, Permit, Sysctl
+from underlay.model.objects import ForwardAccept, Link, Object, Owner, Sysctl
 from underlay.model.steps import (
     Delete,
     Step,
+    depends_on,
     is_by_program,
-    is_in_vain,
-    is_new_to_the_wire,
+    needs_announcement,
 )
-from underlay.networks.bridge_takeover import Takeovers
+from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
-from underlay.networks.leftover_devices import Remnants
-from underlay.networks.parents import Parents
+from underlay.networks.leftover_devices import LeftoverDevices
+from underlay.networks.parents import ParentTracker
 from underlay.planning import sandbox as inside
-from underlay.planning.desired import Wanted, of_endpoint, of_settings
-from underlay.reconcile.log_once import Once
-from underlay.reconcile.repair_log import Ledger
-from underlay.reconcile.sandbox_state import Learning
-from underlay.reconcile.scheduling import REPAIRS, Patience
+from underlay.planning.desired import DesiredState, endpoint_objects, sysctl_objects
+from underlay.reconcile.log_once import LogOnce
+from underlay.reconcile.repair_log import RepairLog
+from underlay.reconcile.sandbox_state import SandboxObserver
+from underlay.reconcile.scheduling import REPAIRS, Backoff
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Settling:
+class Executor:
     """Takes the steps of a pass, as verbs take theirs: a verb waits for one owner.
 
     `to_tell` gets the endpoints, by id, that are to be announced. `preview` returns the
@@ -53,17 +53,17 @@ class Settling:
     records: Records
     kernel: Kernel
     builder: Builder
-    takeovers: Takeovers
-    parents: Parents
-    remnants: Remnants
-    learning: Learning
-    patience: Patience
-    ledger: Ledger
+    takeovers: BridgeTakeovers
+    parents: ParentTracker
+    remnants: LeftoverDevices
+    learning: SandboxObserver
+    patience: Backoff
+    ledger: RepairLog
     to_tell: dict[str, Endpoint]
     preview: Callable[[], tuple[Step, ...]]
-    once: Once
+    once: LogOnce
 
-    def settle(
+    def apply_each(
         self, stirred: Mapping[Owner, list[Step]], *, patient: bool
     ) -> list[Step]:
         """Put right who stirred; return the steps that were refused.
@@ -72,10 +72,10 @@ class Settling:
         """
         failed: list[Step] = []
         for owner, found in stirred.items():
-            if patient and not self.patience.has_end(owner):
+            if patient and not self.patience.is_due(owner):
                 continue
             # Of a bridge in a device's place each step rests on the one before.
-            by_step = patient and not owner.bridged
+            by_step = patient and not owner.takes_over
             if by_step:
                 found = self.patience.ready(owner, found)
                 if not found:
@@ -87,13 +87,13 @@ class Settling:
                 continue
             refused, taken = outcome.refused, outcome.taken
             # What waits to be tried again is refused still.
-            self.ledger.close(owner, outcome.why or self.patience.refusal(owner))
-            failing = bool(refused and owner.bridged)
+            self.ledger.finish(owner, outcome.why or self.patience.refusal(owner))
+            failing = bool(refused and owner.takes_over)
             tries = {"failed": failing, "repaired": bool(taken)}
             if self.patience.note(owner, **tries) and not refused:
                 fight = UndoneAgain(step=taken[-1], times=REPAIRS)
                 log.warning("repair keeps being undone", extra={"error": fight})
-                self.ledger.close(owner, str(fight))
+                self.ledger.finish(owner, str(fight))
             failed += refused
         return failed
 
@@ -115,7 +115,10 @@ class Settling:
                 continue
             is_done = False
             # What is noted of it may not be written in the end.
-            with self.once.trying("what is noted with a repair"), self.records.alone():
+            with (
+                self.once.trying("what is noted with a repair"),
+                self.records.exclusive(),
+            ):
                 if not self._is_stale(version):
                     self._settle(owner, list(run), outcome, patient=patient)
                     is_done = True
@@ -132,15 +135,15 @@ class Settling:
         if isinstance(step, Delete) and builder.forwarding.asked:
             return False  # by a verb that is not on record yet
         if not isinstance(step, Delete):
-            wanted = builder.sharing.wanted_of(made.owner or Owner()).objects
+            wanted = builder.sharing.desired_of(made.owner or Owner()).objects
             return made.key in {o.key for o in wanted + builder.forwarding.chains()}
         kernel = self.kernel
-        is_permit = isinstance(made, Permit)
-        seen = kernel.permits(()) if is_permit else kernel.observe()
+        is_permit = isinstance(made, ForwardAccept)
+        seen = kernel.forward_rules(()) if is_permit else kernel.observe()
         return made.key in {o.key for o in seen}
 
     def _is_stale(self, version: tuple[int, int] | None) -> bool:
-        return version is not None and version != self.records.version()
+        return version is not None and version != self.records.change_counter()
 
     def _confirmed(
         self, owner: Owner, steps: list[Step]
@@ -153,7 +156,7 @@ class Settling:
         """
         if not _is_unowned(owner, steps):
             return steps, None
-        version = self.records.version()
+        version = self.records.change_counter()
         again = set(self.preview())
         return [step for step in steps if step in again], version
 
@@ -163,7 +166,7 @@ class Settling:
         """Take the steps for one owner, planned once more."""
         with self.once.trying(f"parent of {owner.vlan}"):
             for network in self.records.networks.on_vlan(owner.vlan):
-                self.parents.note(network, self.parents.look(network))
+                self.parents.record(network, self.parents.resolve(network))
         self._take(owner, self._steps_again(owner, stirred), outcome, patient=patient)
 
     def _take(
@@ -177,7 +180,7 @@ class Settling:
         """Take steps; add those that were refused, and taken, to the outcome."""
         made = False
         for step in self.patience.ready(owner, steps) if patient else steps:
-            if any(is_in_vain(step, other) for other in outcome.refused):
+            if any(depends_on(step, other) for other in outcome.refused):
                 continue
             log.info("step", extra={"step": str(step)})
             refused = ""
@@ -189,18 +192,18 @@ class Settling:
                 outcome.refused.append(step)
                 refused = str(error)
                 outcome.why = outcome.why or refused
-                if not owner.bridged:
+                if not owner.takes_over:
                     self.patience.refuse(owner, step, refused)
                 log.warning("step refused", extra={"error": error})
-            self.ledger.enter(owner, step, refused)
-            made |= is_new_to_the_wire(step)
+            self.ledger.add(owner, step, refused)
+            made |= needs_announcement(step)
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
         if endpoint:
             self.to_tell[endpoint.id] = endpoint
 
     def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
         """Plan once more for one owner, now that nobody else is writing."""
-        if owner.bridged:
+        if owner.takes_over:
             return self.takeovers.steps(owner)
         if _is_unowned(owner, stirred):
             return stirred
@@ -217,12 +220,12 @@ class Settling:
     def _settings_again(self, owner: Owner) -> Iterable[Step]:
         """Plan once more for the settings of the host that somebody needs."""
         known, needed = self.records.settings.all(), self.builder.needed()
-        want = self.builder.sharing.wanted_of(owner) + of_settings(known, needed)
-        return self.builder.setting_steps(want.of(owner))
+        want = self.builder.sharing.desired_of(owner) + sysctl_objects(known, needed)
+        return self.builder.sysctl_steps(want.of_owner(owner))
 
     def _inside_again(
         self, owner: Owner, stirred: Iterable[Step]
-    ) -> tuple[Wanted | None, Collection[Object]]:
+    ) -> tuple[DesiredState | None, Collection[Object]]:
         """Return what an endpoint wants in its sandbox, and what is there, if it may.
 
         Nothing if Docker has taken the device away since, or is about to. Of one that
@@ -233,18 +236,18 @@ class Settling:
         if endpoint is None and owner.endpoint:
             places = {getattr(step.object, "sandbox", "") for step in stirred} - {""}
             return None, self.remnants.of(owner, places)
-        if not (endpoint and network and endpoint.inside) or endpoint.left:
+        if not (endpoint and network and endpoint.learned) or endpoint.left:
             return None, ()
         if not self.learning.is_listed(endpoint):
             return None, ()
         if self.kernel.observe({owner.device}):
             return None, ()
-        room = self.kernel.observe_inside({endpoint.sandbox}).get(endpoint.sandbox)
-        if room is None or not inside.is_mended(network, endpoint, room):
+        room = self.kernel.observe_sandboxes({endpoint.sandbox}).get(endpoint.sandbox)
+        if room is None or not inside.repairs_allowed(network, endpoint, room):
             return None, ()
         known = self.learning.learn(network, endpoint, room)
-        want = of_endpoint(network, known, there=True).of(owner)
-        return want, inside.concerning(want.objects, {endpoint.sandbox: room})
+        want = endpoint_objects(network, known, there=True).of_owner(owner)
+        return want, inside.relevant(want.objects, {endpoint.sandbox: room})
 
 
 def _is_unowned(owner: Owner, steps: Iterable[Step]) -> bool:

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Once:
+class LogOnce:
     """Lets one part fail, on what cannot be written or looked at, and the rest go on.
 
     It is logged when a part begins to fail, or fails for another reason, however

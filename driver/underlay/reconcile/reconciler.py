@@ -7,30 +7,30 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from underlay.kernel import Kernel
-from underlay.model import Address, Endpoint, Network
-from underlay.model.objects import Link, Object, Owner, Permit, Sysctl
+from underlay.model import Endpoint, IpAddress, Network
+from underlay.model.objects import ForwardAccept, Link, Object, Owner, Sysctl
 from underlay.model.steps import Delete, Step
 from underlay.modes import mode_of
-from underlay.networks.bridge_takeover import Takeovers
+from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.forwarding import Forwarding
-from underlay.networks.leftover_devices import Remnants
-from underlay.networks.parents import Parents
+from underlay.networks.leftover_devices import LeftoverDevices
+from underlay.networks.parents import ParentTracker
 from underlay.planning import sandbox as inside
 from underlay.planning import sparing
-from underlay.planning.desired import Needs, Wanted, of_settings, wanted
+from underlay.planning.desired import DesiredState, Needs, desired_state, sysctl_objects
 from underlay.planning.plan import plan
 from underlay.reconcile.announcer import Announcer
-from underlay.reconcile.executor import Settling
-from underlay.reconcile.log_once import Once
-from underlay.reconcile.repair_log import Ledger
-from underlay.reconcile.sandbox_state import Learning, Rooms
-from underlay.reconcile.scheduling import Patience, Rounds, premature
+from underlay.reconcile.executor import Executor
+from underlay.reconcile.log_once import LogOnce
+from underlay.reconcile.repair_log import RepairLog
+from underlay.reconcile.sandbox_state import Rooms, SandboxObserver
+from underlay.reconcile.scheduling import Backoff, SandboxRotation, deferral
 from underlay.records import Records
 
 
 @dataclass
-class Passes:
+class Reconciler:
     """Puts right what differs from the records.
 
     `clock`: seconds since 1970; `monotonic`: seconds since the host booted.
@@ -39,26 +39,26 @@ class Passes:
     records: Records
     kernel: Kernel
     builder: Builder
-    takeovers: Takeovers
-    parents: Parents
-    remnants: Remnants
+    takeovers: BridgeTakeovers
+    parents: ParentTracker
+    remnants: LeftoverDevices
     announcer: Announcer
     forwarding: Forwarding
     clock: Callable[[], float]
     monotonic: Callable[[], float]
-    _once: Once = field(default_factory=Once)
+    _once: LogOnce = field(default_factory=LogOnce)
     _missing: dict[Hashable, float] = field(default_factory=dict)
     _again: float | None = None
-    _unripe: set[Owner] = field(default_factory=set)
-    _to_tell: dict[str, Endpoint] = field(default_factory=dict)
+    _not_due: set[Owner] = field(default_factory=set)
+    _to_announce: dict[str, Endpoint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.learning = Learning(self.records, self.kernel, self.monotonic)
-        self._patience = Patience(self.monotonic)
-        self._rounds = Rounds(self.records)
-        self._ledger = Ledger(self.records, self.clock, self.monotonic)
+        self.learning = SandboxObserver(self.records, self.kernel, self.monotonic)
+        self._patience = Backoff(self.monotonic)
+        self._rounds = SandboxRotation(self.records)
+        self._ledger = RepairLog(self.records, self.clock, self.monotonic)
         self._remembered = Needs()
-        self._settling = Settling(
+        self._settling = Executor(
             self.records,
             self.kernel,
             self.builder,
@@ -68,12 +68,12 @@ class Passes:
             self.learning,
             self._patience,
             self._ledger,
-            self._to_tell,
-            lambda: self.preview(()),
+            self._to_announce,
+            lambda: self.plan_all(()),
             self._once,
         )
 
-    def go_round(
+    def run_pass(
         self,
         stirred: Collection[str] | None,
         noticed: float,
@@ -88,23 +88,23 @@ class Passes:
         """
         self._ledger.noticed = noticed
         if stirred is None or "" in stirred:
-            self._patience.hasten()
+            self._patience.shorten()
         self._again = None
-        waiting = self._patience.over() | self._unripe
+        waiting = self._patience.due_now() | self._not_due
         joined = self._rounds.next(stirred, waiting)
         for sandbox in {e.sandbox for e in joined}:
             with suppress(OSError):  # it is gone, or not there yet
                 watch(sandbox)
         first = [e for e in joined if e.sandbox in (stirred or ())]
-        self.run(joined=joined, first=first, patient=True)
+        self.reconcile(joined=joined, first=first, patient=True)
         # Those that it was time for, and that needed nothing.
-        self._patience.forget(waiting & self._patience.over())
+        self._patience.forget(waiting & self._patience.due_now())
         pauses = [0.0] if self._rounds.is_hurried else []
-        due = self._patience.due(), self.learning.due(), self._again
+        due = self._patience.next_due(), self.learning.next_due(), self._again
         pauses += [pause for pause in due if pause is not None]
         return min(pauses, default=None)
 
-    def run(
+    def reconcile(
         self,
         only: str | None = None,
         joined: Collection[Endpoint] | None = None,
@@ -120,27 +120,27 @@ class Passes:
         """
         if not patient:
             self._ledger.noticed = self.monotonic()
-        self.records.networks.turn()
+        self.records.networks.next_generation()
         with self._once.trying("what Docker ended"):
             self.records.endings.write()
         failed = self._settle_takeovers(patient=patient)
         self._follow_host()
-        at_once = self._stirred_inside(first)
-        self._settling.settle(at_once, patient=patient)
+        at_once = self._sandbox_repairs(first)
+        self._settling.apply_each(at_once, patient=patient)
         self._announce()
         fresh = {e.id: self.records.networks.endpoint(e.id) for e in first}
         if joined is not None:
             joined = [e for e in (fresh.get(j.id, j) for j in joined) if e]
-        stirred = self._stirred(only, joined)
-        ripe = self._ripe(stirred, patient=patient)
-        failed += self._settling.settle(ripe, patient=patient)
+        stirred = self._differing_by_owner(only, joined)
+        ripe = self._due(stirred, patient=patient)
+        failed += self._settling.apply_each(ripe, patient=patient)
         self._announce()
         with self._once.trying("what was left in sandboxes"):
             self.remnants.forget_gone()
         with self._once.trying("the ledger"):
             self._ledger.write()
-        with self._once.trying("troubles that are over"):
-            self._forgive(stirred | at_once, only, joined)
+        with self._once.trying("failures that are over"):
+            self._clear_resolved_failures(stirred | at_once, only, joined)
         return failed
 
     def _follow_host(self) -> None:
@@ -148,18 +148,18 @@ class Passes:
         with self._once.trying("parents"):
             self.parents.follow_all()
         with self._once.trying("settings of the host"):
-            self.builder.settle_settings(self.clock())
-        self._heed_parents()
+            self.builder.settle_sysctls(self.clock())
+        self._handle_parent_changes()
 
-    def _ripe(
+    def _due(
         self, stirred: Mapping[Owner, list[Step]], *, patient: bool
     ) -> dict[Owner, list[Step]]:
         """Return whose steps it is time for; a bridge's have been taken already."""
-        early = {f[0] for steps in stirred.values() if (f := premature(steps))}
+        early = {f[0] for steps in stirred.values() if (f := deferral(steps))}
         self._missing = {k: self._missing.get(k, self.monotonic()) for k in early}
-        unripe = (o for o, s in stirred.items() if not self._is_ripe(s))
-        self._unripe = set(unripe) if patient else set()
-        apart = self._unripe | self.takeovers.owners()
+        unripe = (o for o, s in stirred.items() if not self._is_due(s))
+        self._not_due = set(unripe) if patient else set()
+        apart = self._not_due | self.takeovers.owners()
         return {o: s for o, s in stirred.items() if o not in apart}
 
     def _settle_takeovers(self, *, patient: bool) -> list[Step]:
@@ -167,75 +167,79 @@ class Passes:
         failed: list[Step] = []
 
         def take(due: Mapping[Owner, list[Step]]) -> None:
-            failed.extend(self._settling.settle(due, patient=patient))
+            failed.extend(self._settling.apply_each(due, patient=patient))
 
         for owner in self.takeovers.owners():
-            if patient and not self._patience.has_end(owner):
+            if patient and not self._patience.is_due(owner):
                 continue
             done = False
-            with self._once.trying(f"bridge {owner.bridged}"):  # even to look or note
-                self.takeovers.settle(owner, take)
+            with self._once.trying(
+                f"bridge {owner.takes_over}"
+            ):  # even to look or note
+                self.takeovers.finish(owner, take)
                 done = True
             if not done:
                 self._patience.note(owner, failed=True, repaired=False)
         return failed
 
-    def _stirred_inside(self, joined: Collection[Endpoint]) -> dict[Owner, list[Step]]:
+    def _sandbox_repairs(self, joined: Collection[Endpoint]) -> dict[Owner, list[Step]]:
         """Return what is to be done at once in sandboxes, whatever the host is like.
 
         Not what needs a second look, a parent that is yet to be made, or the other end
         of a pair: with that goes more in the host.
         """
-        rooms = self.kernel.observe_inside({e.sandbox for e in joined})
+        rooms = self.kernel.observe_sandboxes({e.sandbox for e in joined})
         there = self._learnt(joined, rooms, learning=True)
         known = map(self.records.networks.get, {e.network for e in there.values()})
         networks = [n for n in known if n and self._stands(n)]
-        want = wanted(networks, there.values(), there)
+        want = desired_state(networks, there.values(), there)
         inner = [o for o in want.objects if getattr(o, "sandbox", "")]
         want = replace(want, objects=tuple(inner))
-        steps = plan(want, inside.concerning(inner, rooms))
+        steps = plan(want, inside.relevant(inner, rooms))
         found: dict[Owner, list[Step]] = {}
-        for step in sparing.due(self.records, want, steps):
-            found.setdefault((step.object.owner or Owner()).whole, []).append(step)
+        for step in sparing.hold_back_deletions(self.records, want, steps):
+            found.setdefault((step.object.owner or Owner()).endpoint_owner, []).append(
+                step
+            )
         return {o: s for o, s in found.items() if o.endpoint and _is_simple(s)}
 
     def _stands(self, network: Network) -> bool:
         """Tell whether a network has what its devices stand on."""
-        ours = network.parent and (network.vlans or not network.base)
+        ours = network.parent and (network.vlans or not network.base_device)
         there = not ours or self.kernel.device(network.parent)
-        return bool(network.has_ground and there)
+        return bool(network.has_parent_now and there)
 
-    def _heed_parents(self) -> None:
+    def _handle_parent_changes(self) -> None:
         """Have those announced who are found at a device's MAC, if that is another.
 
         And all on a device that came up: another port of a switch may lead there now.
         And have it entered which parents moved.
         """
         while self.parents.moved:
-            self._ledger.follow(*self.parents.moved.pop(0))
+            self._ledger.parent_moved(*self.parents.moved.pop(0))
         while self.parents.with_new_mac:
             network = self.parents.with_new_mac.pop()
             seat = mode_of(network.options).seat(network.options)
             for endpoint in self.records.networks.endpoints(network.id):
-                follows = not endpoint.mac or network.proxy or (seat and seat.alone)
-                if follows and endpoint.inside:
-                    self._to_tell[endpoint.id] = endpoint
+                follows = not endpoint.mac or network.proxy or (seat and seat.exclusive)
+                if follows and endpoint.learned:
+                    self._to_announce[endpoint.id] = endpoint
         while self.parents.set_going:
             network = self.parents.set_going.pop()
             found = self.records.networks.endpoints(network.id)
-            self._to_tell |= {e.id: e for e in found if e.inside}
+            self._to_announce |= {e.id: e for e in found if e.learned}
 
     def _announce(self) -> None:
         """Tell the segments of those that are new on them, or have new devices."""
-        for endpoint in self._to_tell.values():
+        for endpoint in self._to_announce.values():
             network = self.records.networks.get(endpoint.network)
-            if network and mode_of(network.options).has_segment(network):
-                self.announcer.tell(endpoint, *_heard_by(network, endpoint))
-        self._to_tell.clear()
+            if network and mode_of(network.options).answers_arp(network):
+                self.announcer.schedule(endpoint, *_heard_by(network, endpoint))
+        self._to_announce.clear()
 
-    def _is_ripe(self, steps: Collection[Step]) -> bool:
+    def _is_due(self, steps: Collection[Step]) -> bool:
         """Tell whether it is time for steps, of which some need a second look."""
-        found = premature(steps)
+        found = deferral(steps)
         if found is None:
             return True
         key, least = found
@@ -245,7 +249,7 @@ class Passes:
         self._again = min(pause, self._again or pause)
         return False
 
-    def preview(
+    def plan_all(
         self, joined: Collection[Endpoint] | None = None, *, learning: bool = False
     ) -> tuple[Step, ...]:
         """Return the steps a pass would take now, in order.
@@ -254,11 +258,11 @@ class Passes:
         """
         if joined is None:
             joined = self.records.networks.joined()
-        taken, held = self.takeovers.wanted()
+        taken, held = self.takeovers.desired()
         changes = self.forwarding.changes
         seen = self.kernel.observe() | held
         places = {e.sandbox for e in joined} | self.remnants.places()
-        rooms = self.kernel.observe_inside(places)
+        rooms = self.kernel.observe_sandboxes(places)
         there = self._learnt(joined, rooms, learning=learning)
         if learning:
             self.learning.forget_all_but(joined)
@@ -267,17 +271,19 @@ class Passes:
         there = {
             e.id: e for e in there.values() if Owner(e.network, e.id).mark not in marks
         }
-        self.forwarding.heed(seen, changes)
+        self.forwarding.update(seen, changes)
         want = self._wanted_beside(seen, there) + taken
-        want += Wanted(self.forwarding.chains())
-        seen |= self.kernel.permits({o for o in want.objects if isinstance(o, Permit)})
+        want += DesiredState(self.forwarding.chains())
+        seen |= self.kernel.forward_rules(
+            {o for o in want.objects if isinstance(o, ForwardAccept)}
+        )
         seen |= self.kernel.sysctls({o for o in want.objects if isinstance(o, Sysctl)})
-        seen |= inside.concerning(want.objects, rooms)
+        seen |= inside.relevant(want.objects, rooms)
         seen |= self.remnants.among(rooms, {e.id for e in joined})
-        settings = of_settings(self.records.settings.all(), self.builder.needed())
-        steps = plan(want, sparing.ours(seen, want))
-        due = sparing.due(self.records, want, steps)
-        return due + self.builder.setting_steps(settings)
+        settings = sysctl_objects(self.records.settings.all(), self.builder.needed())
+        steps = plan(want, sparing.without_foreign_routes(seen, want))
+        due = sparing.hold_back_deletions(self.records, want, steps)
+        return due + self.builder.sysctl_steps(settings)
 
     def _learnt(
         self, joined: Collection[Endpoint], rooms: Rooms, *, learning: bool
@@ -287,13 +293,13 @@ class Passes:
         if learning:
             with self._once.trying("how devices are in sandboxes"):
                 self.learning.note(changed)
-            known = {e.id for e in joined if e.inside}
-            self._to_tell |= {e.id: e for e in changed if e.id not in known}
+            known = {e.id for e in joined if e.learned}
+            self._to_announce |= {e.id: e for e in changed if e.id not in known}
         return found
 
     def _wanted_beside(
         self, seen: Iterable[Object], there: Mapping[str, Endpoint]
-    ) -> Wanted:
+    ) -> DesiredState:
         """Return what must be in the host, and in the sandboxes looked at.
 
         Of the other endpoints only those that have something in the host count here: a
@@ -303,7 +309,7 @@ class Passes:
         networks = records.all()
         endpoints = {e.id: e for e in records.not_joined()}
         for network in networks:
-            if mode_of(network.options).has_host_part(network.options):
+            if mode_of(network.options).has_host_objects(network.options):
                 endpoints |= {e.id: e for e in records.endpoints(network.id)}
         for found in seen:
             identity = found.owner.endpoint if found.owner else ""
@@ -311,9 +317,9 @@ class Passes:
                 joined = records.endpoint(identity)
                 endpoints |= {joined.id: joined} if joined else {}
         everybody = (endpoints | dict(there)).values()
-        return wanted(networks, everybody, there, self._remembered)
+        return desired_state(networks, everybody, there, self._remembered)
 
-    def _stirred(
+    def _differing_by_owner(
         self, only: str | None, joined: Collection[Endpoint] | None
     ) -> dict[Owner, list[Step]]:
         """Return whose objects differ with the steps, in the plan's order.
@@ -324,7 +330,7 @@ class Passes:
         turns: dict[Owner, int] = {}
         concerned = self.builder.all_owners(only) if only else set()
         for turn, step in enumerate(self._differing(joined)):
-            owner = (step.object.owner or Owner()).whole
+            owner = (step.object.owner or Owner()).endpoint_owner
             if only in (None, owner.network) or owner in concerned:
                 steps = found.setdefault(owner, [])
                 if not steps or isinstance(steps[-1], Delete):
@@ -337,34 +343,36 @@ class Passes:
 
         The look comes before the reading: what changed in between differs once only.
         """
-        version = self.records.version()
-        steps = self.preview(joined, learning=True)
-        if not steps or self.records.version() == version:
+        version = self.records.change_counter()
+        steps = self.plan_all(joined, learning=True)
+        if not steps or self.records.change_counter() == version:
             return list(steps)
         keys = {step.object.key for step in steps}
-        return [step for step in self.preview(joined) if step.object.key in keys]
+        return [step for step in self.plan_all(joined) if step.object.key in keys]
 
-    def _forgive(
+    def _clear_resolved_failures(
         self,
         stirred: Collection[Owner],
         only: str | None,
         joined: Collection[Endpoint] | None,
     ) -> None:
-        """Clear the troubles of what was looked at and has come right by itself."""
+        """Clear the failures of what was looked at and has come right by itself."""
         looked_at = None if joined is None else {e.id for e in joined}
-        for trouble in self.records.notes.troubles():
+        for trouble in self.records.notes.failures():
             owner = Owner.parse(trouble.mark)
             if owner in stirred or only not in (None, owner.network):
                 continue
-            if self._patience.is_slowed(owner):
+            if self._patience.is_limited(owner):
                 continue
             endpoint = self.records.networks.endpoint(owner.endpoint)
             away = endpoint and endpoint.sandbox and not endpoint.left
             if looked_at is None or not away or owner.endpoint in looked_at:
-                self.records.notes.clear_trouble(trouble.mark)
+                self.records.notes.clear_failure(trouble.mark)
 
 
-def _heard_by(network: Network, endpoint: Endpoint) -> tuple[str, Collection[Address]]:
+def _heard_by(
+    network: Network, endpoint: Endpoint
+) -> tuple[str, Collection[IpAddress]]:
     """Return the device that answers for an endpoint, if any, and its gateways.
 
     The gateway of who is answered for is this host.
@@ -378,4 +386,4 @@ def _heard_by(network: Network, endpoint: Endpoint) -> tuple[str, Collection[Add
 def _is_simple(steps: Collection[Step]) -> bool:
     """Tell whether steps concern one sandbox only, and can be taken at once."""
     links = (s.object for s in steps if isinstance(s.object, Link))
-    return premature(steps) is None and all(o.kind != "veth" for o in links)
+    return deferral(steps) is None and all(o.kind != "veth" for o in links)

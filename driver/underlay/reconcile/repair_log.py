@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from underlay.model import Network, Repair
 from underlay.model.objects import Owner
-from underlay.model.steps import Step, before
+from underlay.model.steps import Step, describe_before
 from underlay.records import Records
 
 
 @dataclass
-class Ledger:
-    """Entries and troubles of one pass.
+class RepairLog:
+    """Entries and failures of one pass.
 
     `clock`: seconds since 1970; `monotonic` and `noticed`: since the host booted.
     They are written at the end and at one go: what cannot be written is no reason not
@@ -28,16 +28,16 @@ class Ledger:
     _troubles: dict[str, str] = field(default_factory=dict)
     _refused: set[tuple[str, str]] = field(default_factory=set)
 
-    def enter(self, owner: Owner, step: Step, refused: str) -> None:
+    def add(self, owner: Owner, step: Step, refused: str) -> None:
         """Enter what was found, and what became of it."""
-        entry = self._entry(owner, before(step), str(step))
+        entry = self._entry(owner, describe_before(step), str(step))
         place = getattr(step.object, "sandbox", "")
         self._entries.append(replace(entry, place=place, error=refused))
 
-    def follow(self, last: Network, now: Network) -> None:
+    def parent_moved(self, last: Network, now: Network) -> None:
         """Enter that a network stands on another device, or one that was renamed."""
         was, to = (f"parent {_base(n)}" for n in (last, now))
-        if last.base and was != to:
+        if last.base_device and was != to:
             self._entries.append(self._entry(Owner(now.id), was, f"follow {to}"))
 
     def _entry(self, owner: Owner, was: str, step: str) -> Repair:
@@ -46,30 +46,30 @@ class Ledger:
         now = self.clock()
         return Repair(now, owner.mark, "", was, step, took, "", network, container)
 
-    def close(self, owner: Owner, refusal: str) -> None:
+    def finish(self, owner: Owner, refusal: str) -> None:
         """Note how it ended with an owner: the first refusal, or ""."""
         self._troubles[owner.mark] = refusal
 
     def write(self) -> None:
         """Write everything down; raises RecordsUnwritable, and then it is lost."""
         entries, self._entries = self._entries, []
-        troubles, self._troubles = self._troubles, {}
-        if not (entries or troubles):
+        failures, self._troubles = self._troubles, {}
+        if not (entries or failures):
             return
-        with self.records.writing(durable=False):
+        with self.records.transaction(durable=False):
             # What is refused as it was the last time is no news, and would push all
             # that is out of the ledger in the end.
             refused = {(e.mark, e.error) for e in entries if e.error}
             news = (e for e in entries if (e.mark, e.error) not in self._refused)
             self.records.repairs.note(news)
-            failing = {trouble.mark for trouble in self.records.notes.troubles()}
-            waiting = failing - troubles.keys()
+            failing = {trouble.mark for trouble in self.records.notes.failures()}
+            waiting = failing - failures.keys()
             self._refused = refused | {r for r in self._refused if r[0] in waiting}
-            for mark, refusal in troubles.items():
+            for mark, refusal in failures.items():
                 if refusal:
                     self.records.notes.note_trouble(mark, refusal, self.clock())
                 else:
-                    self.records.notes.clear_trouble(mark)
+                    self.records.notes.clear_failure(mark)
 
 
 def names(records: Records, owner: Owner) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def names(records: Records, owner: Owner) -> tuple[str, str]:
 
 
 def _base(network: Network) -> str:
-    base = network.base
+    base = network.base_device
     if base is None:
         return network.parent
     mac = base.permanent_mac or base.mac

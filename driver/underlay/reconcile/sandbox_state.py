@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from underlay.kernel import Kernel
-from underlay.model import Endpoint, Inside, Network
+from underlay.model import Endpoint, LearnedState, Network
 from underlay.model.objects import Object, Owner
 from underlay.modes.options import is_repaired
 from underlay.planning import sandbox as inside
@@ -21,7 +21,7 @@ Rooms = Mapping[str, Collection[Object]]
 
 
 @dataclass
-class Learning:
+class SandboxObserver:
     """Tells how devices are to be. `monotonic`: seconds since the host booted.
 
     `unlisted` are the ids of endpoints that Docker did not list when it was last asked.
@@ -33,7 +33,7 @@ class Learning:
     records: Records
     kernel: Kernel
     monotonic: Callable[[], float]
-    unlisted: frozenset[str] = frozenset()
+    not_listed_by_docker: frozenset[str] = frozenset()
     is_waiting: bool = False
     _seen_since: dict[str, tuple[bool, float]] = field(default_factory=dict)
     _assumed: dict[str, set[str]] = field(default_factory=dict)
@@ -55,28 +55,28 @@ class Learning:
             if network is None or room is None:
                 continue
             now = self.learn(network, endpoint, room)
-            if now.inside and endpoint.inside is None:
-                now = self._with_settings(now, now.inside)
+            if now.learned and endpoint.learned is None:
+                now = self._with_settings(now, now.learned)
             if now != endpoint:
                 changed.append(now)
-            if inside.is_mended(network, now, room) and self.is_listed(now):
+            if inside.repairs_allowed(network, now, room) and self.is_listed(now):
                 found[now.id] = now
         return found, changed
 
     def is_listed(self, endpoint: Endpoint) -> bool:
         """Tell whether Docker has an endpoint, as far as it was asked."""
-        return not self.is_waiting and endpoint.id not in self.unlisted
+        return not self.is_waiting and endpoint.id not in self.not_listed_by_docker
 
     def note(self, changed: Collection[Endpoint]) -> None:
         """Note what is new of endpoints; raises RecordsUnwritable."""
         if changed:
-            with self.records.writing(durable=False):
+            with self.records.transaction(durable=False):
                 for endpoint in changed:
-                    self.records.networks.settle(endpoint)
+                    self.records.networks.save_learned(endpoint)
 
     def forget_all_but(self, joined: Collection[Endpoint]) -> None:
         """Forget since when devices are seen whose endpoints are not among these."""
-        unknown = {e.id for e in joined if e.inside is None}
+        unknown = {e.id for e in joined if e.learned is None}
         seen = self._seen_since
         self._seen_since = {k: seen[k] for k in unknown & seen.keys()}
 
@@ -88,8 +88,8 @@ class Learning:
         It has had time enough a while after the device was first seen there, or was
         first found to be nowhere.
         """
-        if endpoint.inside:
-            return inside.learn(network, endpoint, room, given=False)
+        if endpoint.learned:
+            return inside.learn_state(network, endpoint, room, given=False)
         owner, now = Owner(network.id, endpoint.id), self.monotonic()
         is_there = any(o.key == owner.mark for o in room)
         if not is_there and self.kernel.observe({owner.device}):
@@ -101,9 +101,9 @@ class Learning:
         waited = now - since
         if not is_there and waited >= LOST_SECONDS:
             return self._assume(network, endpoint, room)
-        return inside.learn(network, endpoint, room, given=waited > GIVEN_SECONDS)
+        return inside.learn_state(network, endpoint, room, given=waited > GIVEN_SECONDS)
 
-    def due(self) -> float | None:
+    def next_due(self) -> float | None:
         """Return the seconds until a device is known to be lost, None if none is."""
         now, seen = self.monotonic(), self._seen_since.values()
         ends = (since + LOST_SECONDS for is_there, since in seen if not is_there)
@@ -116,23 +116,23 @@ class Learning:
         if not is_repaired(network, endpoint) or not self.is_listed(endpoint):
             return endpoint
         beside = self.records.networks.joined_in({endpoint.sandbox})
-        taken = {e.inside.device for e in beside if e.inside}
+        taken = {e.learned.device for e in beside if e.learned}
         taken |= self._assumed.get(endpoint.sandbox, set())
         try:
             taken |= self.kernel.names_inside(endpoint.sandbox)
         except OSError:  # it has left since
             return endpoint
-        found = inside.assume(network, endpoint, room, taken)
-        if found.inside:
-            self._assumed.setdefault(found.sandbox, set()).add(found.inside.device)
+        found = inside.assume_state(network, endpoint, room, taken)
+        if found.learned:
+            self._assumed.setdefault(found.sandbox, set()).add(found.learned.device)
         return found
 
-    def _with_settings(self, endpoint: Endpoint, known: Inside) -> Endpoint:
+    def _with_settings(self, endpoint: Endpoint, known: LearnedState) -> Endpoint:
         """Return an endpoint with the settings of its device, as Docker made them."""
         try:
-            found = self.kernel.settings_inside(endpoint.sandbox, known.device)
+            found = self.kernel.sandbox_sysctls(endpoint.sandbox, known.device)
         except OSError:  # it has left since
             return endpoint
         # One that is not there has those that Docker was asked to give it.
-        settings = found or known.settings
-        return replace(endpoint, inside=replace(known, settings=settings))
+        settings = found or known.sysctls
+        return replace(endpoint, learned=replace(known, sysctls=settings))

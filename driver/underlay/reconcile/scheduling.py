@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from underlay.model import Endpoint
 from underlay.model.objects import Link, Owner, Route
-from underlay.model.steps import Create, Step, is_in_vain
+from underlay.model.steps import Create, Step, depends_on
 from underlay.planning import sandbox as inside
 from underlay.records import Records
 
@@ -22,7 +22,7 @@ SECOND_LOOK_SECONDS, STAND_IN_SECONDS = 0.15, 2.0
 
 
 @dataclass
-class Rounds:
+class SandboxRotation:
     """Chooses sandboxes: those that stirred, and the rest by turns."""
 
     records: Records
@@ -48,12 +48,12 @@ class Rounds:
         stirring = networks.joined_in(stirred) if stirred else []
         again = [e for o in waiting if (e := networks.endpoint(o.endpoint))]
         joined = (e for e in again if e.sandbox and not e.left)
-        found = (*stirring, *networks.unsettled(), *turn, *joined)
+        found = (*stirring, *networks.not_learned(), *turn, *joined)
         return list({e.id: e for e in found}.values())
 
 
 @dataclass
-class Patience:
+class Backoff:
     """Decides when a step that was refused is tried again: later each time.
 
     A refused step holds up itself and what rests on it, nothing else. An owner waits as
@@ -67,9 +67,9 @@ class Patience:
     _waiting: dict[Owner, _Wait] = field(default_factory=dict)
     _refused: dict[Owner, dict[Hashable, _Refused]] = field(default_factory=dict)
     # Each repair takes REPAIR_SECONDS of a credit: when that will be paid back.
-    _indebted: dict[Owner, float] = field(default_factory=dict)
+    _repair_debt: dict[Owner, float] = field(default_factory=dict)
 
-    def has_end(self, owner: Owner) -> bool:
+    def is_due(self, owner: Owner) -> bool:
         """Tell whether it is time to try."""
         wait = self._waiting.get(owner)
         return wait is None or wait.is_over(self.monotonic())
@@ -79,7 +79,7 @@ class Patience:
         now = self.monotonic()
         waits = self._refused.get(owner, {}).values()
         waiting = [wait.step for wait in waits if not wait.is_over(now)]
-        return [s for s in steps if not any(is_in_vain(s, other) for other in waiting)]
+        return [s for s in steps if not any(depends_on(s, other) for other in waiting)]
 
     def refuse(self, owner: Owner, step: Step, why: str) -> None:
         """Note that a step was refused: it is not tried again for a while."""
@@ -107,46 +107,48 @@ class Patience:
         """
         now = self.monotonic()
         wait = self._waiting.pop(owner, None)
-        too_many = repaired and self._is_overdrawn(owner, now)
+        too_many = repaired and self._is_over_limit(owner, now)
         if failed:
             self._waiting[owner] = _Wait(now, _longer(wait))
         elif too_many:
             self._waiting[owner] = _Wait(now, REPAIR_SECONDS)
         return too_many
 
-    def is_slowed(self, owner: Owner) -> bool:
+    def is_limited(self, owner: Owner) -> bool:
         """Tell whether an owner waits because of a repair too many."""
         enough = self.monotonic() + (REPAIRS - 1) * REPAIR_SECONDS
-        return not self.has_end(owner) and self._indebted.get(owner, 0.0) >= enough
+        return not self.is_due(owner) and self._repair_debt.get(owner, 0.0) >= enough
 
-    def _is_overdrawn(self, owner: Owner, now: float) -> bool:
+    def _is_over_limit(self, owner: Owner, now: float) -> bool:
         credit = REPAIRS * REPAIR_SECONDS
-        end = max(self._indebted.get(owner, now), now)
-        self._indebted[owner] = end = min(end, now + credit) + REPAIR_SECONDS
+        end = max(self._repair_debt.get(owner, now), now)
+        self._repair_debt[owner] = end = min(end, now + credit) + REPAIR_SECONDS
         return end > now + credit
 
-    def over(self) -> set[Owner]:
+    def due_now(self) -> set[Owner]:
         """Return who has waited and is to be tried now; forget debts that are paid."""
         now = self.monotonic()
-        self._indebted = {o: end for o, end in self._indebted.items() if end > now}
+        self._repair_debt = {
+            o: end for o, end in self._repair_debt.items() if end > now
+        }
         return {owner for owner, wait in self._waits() if wait.is_over(now)}
 
     def forget(self, owners: Collection[Owner]) -> None:
         """Note that there is nothing to be tried for these any more."""
         now = self.monotonic()
         for owner in owners:
-            if self.has_end(owner):
+            if self.is_due(owner):
                 self._waiting.pop(owner, None)
             waits = self._refused.pop(owner, {})
             if left := {k: w for k, w in waits.items() if not w.is_over(now)}:
                 self._refused[owner] = left
 
-    def hasten(self) -> None:
+    def shorten(self) -> None:
         """Have everybody tried again sooner."""
         for _, wait in self._waits():
             wait.hasty = True
 
-    def due(self) -> float | None:
+    def next_due(self) -> float | None:
         """Return the seconds until the next try, None if nobody waits."""
         ends = [wait.end for _, wait in self._waits()]
         return max(0.0, min(ends) - self.monotonic()) if ends else None
@@ -190,7 +192,7 @@ def _longer(last: _Wait | None) -> float:
     return min(max(2 * pause, LEAST_SECONDS), MOST_SECONDS)
 
 
-def premature(steps: Collection[Step]) -> tuple[Hashable, float] | None:
+def deferral(steps: Collection[Step]) -> tuple[Hashable, float] | None:
     """Return the key of what is not to be made before a second look, seconds later.
 
     A default route, if nothing else is missing in a sandbox: Docker may be about to
@@ -199,7 +201,7 @@ def premature(steps: Collection[Step]) -> tuple[Hashable, float] | None:
     """
     made = [step.object for step in steps if isinstance(step, Create)]
     for o in made:
-        if isinstance(o, Link) and o.stand_in and o.peer and o.peer.sandbox:
+        if isinstance(o, Link) and o.placeholder and o.peer and o.peer.sandbox:
             return o.key, STAND_IN_SECONDS
     ways = [o for o in made if isinstance(o, Route) and inside.is_default(o)]
     if len(ways) == len(steps) and ways[0].sandbox:

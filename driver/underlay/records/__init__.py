@@ -12,7 +12,7 @@ from underlay.records.leases import Addresses
 from underlay.records.networks import Networks
 from underlay.records.repairs import Repairs
 from underlay.records.settings import HostSettings
-from underlay.records.takeovers import Takeovers
+from underlay.records.takeovers import BridgeTakeovers
 
 
 class Records:
@@ -29,20 +29,20 @@ class Records:
         self.addresses = Addresses(self._database)
         self.notes = Notes(self._database)
         self.settings = HostSettings(self._database)
-        self.takeovers = Takeovers(self._database)
+        self.takeovers = BridgeTakeovers(self._database)
         self.repairs = Repairs(self._database)
 
-    def writing(self, *, durable: bool = True) -> AbstractContextManager[None]:
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Hold the one write transaction; any exception rolls it back."""
-        return self._database.writing(durable=durable)
+        return self._database.transaction(durable=durable)
 
-    def alone(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Keep everybody from writing, as far as anybody can write at all."""
-        return self._database.alone()
+        return self._database.exclusive()
 
-    def version(self) -> tuple[int, int]:
+    def change_counter(self) -> tuple[int, int]:
         """Return what is another after every change, by whoever."""
-        return self._database.version()
+        return self._database.change_counter()
 
     def check_there(self) -> None:
         """Raise RecordsUnwritable if the file is gone or another one."""

@@ -120,7 +120,7 @@ class Database:
             self._db.close()
 
     @contextmanager
-    def writing(self, *, durable: bool = True) -> Iterator[None]:
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
         """Hold the one write transaction; any exception rolls it back.
 
         It excludes the writers of other processes too. What is not `durable` survives
@@ -129,11 +129,11 @@ class Database:
         """
         with self._lock:
             self.first()
-            with self.transaction(durable=durable):
+            with self.locked_transaction(durable=durable):
                 yield
 
     @contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+    def locked_transaction(self, *, durable: bool = True) -> Iterator[None]:
         """Hold a write transaction; the caller holds the lock."""
         # Set each time: it may not have been possible after the last one.
         self.run(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -151,7 +151,7 @@ class Database:
                     self._db.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Keep everybody from writing, as far as anybody can write at all.
 
         For touching the kernel, by records that do not change meanwhile. What is noted
@@ -207,7 +207,7 @@ class Database:
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
 
-    def version(self) -> tuple[int, int]:
+    def change_counter(self) -> tuple[int, int]:
         """Return what is another after every change, by this process or another."""
         [other] = self.rows("PRAGMA data_version")
         return self._db.total_changes, other[0]

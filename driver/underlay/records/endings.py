@@ -62,7 +62,7 @@ class Endings:
         with self._db.lock:
             if not self._known or self._db.is_writing:
                 return
-            with self._db.transaction():
+            with self._db.locked_transaction():
                 self._show()
                 for verb, *ids in self._known:
                     self._act(verb, *ids)
@@ -78,7 +78,7 @@ class Endings:
             # A bug in one must not keep everything else from being written for good.
             log.exception("bug")
 
-    def heed(self, endings: Collection[Ending]) -> None:
+    def take_over_from(self, endings: Collection[Ending]) -> None:
         """Have readers find these done and no others: they are another writer's."""
         with self._db.lock:
             if list(endings) != self._heeded:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from underlay.model import Trouble
+from underlay.model import Failure
 from underlay.records.database import Database
 
 # All that Docker may list, as long as it was not asked.
@@ -40,10 +40,10 @@ class Notes:
             identity,
         )
 
-    def troubles(self) -> list[Trouble]:
+    def failures(self) -> list[Failure]:
         """Return what is wrong, oldest first."""
         rows = self._db.rows("SELECT mark, text, since FROM trouble ORDER BY since")
-        return [Trouble(r["mark"], r["text"], r["since"]) for r in rows]
+        return [Failure(r["mark"], r["text"], r["since"]) for r in rows]
 
     def note_trouble(self, mark: str, text: str, now: float) -> None:
         """Note that an object cannot be put right; `since` stays the first time."""
@@ -55,18 +55,18 @@ class Notes:
             now,
         )
 
-    def clear_trouble(self, mark: str) -> None:
+    def clear_failure(self, mark: str) -> None:
         """Note that the object is right again, or gone."""
         self._db.run("DELETE FROM trouble WHERE mark = ?", mark)
 
-    def awaited(self) -> set[str]:
+    def missing_networks(self) -> set[str]:
         """Return the networks Docker lists that are not on record.
 
         ANY is one of them as long as Docker was not asked, since the service started.
         """
         return {row["network"] for row in self._db.rows("SELECT network FROM awaited")}
 
-    def await_only(self, networks: Iterable[str]) -> None:
+    def set_missing_networks(self, networks: Iterable[str]) -> None:
         """Note which networks are to be put on record yet: these and no others."""
         self._db.run("DELETE FROM awaited")
         for network in networks:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
-from underlay.model import Address, Claim, Pool, Role, Subnet, Tenure
+from underlay.model import Claim, IpAddress, IpNetwork, Lease, Pool, Role
 from underlay.records.database import Database
 
 _CLAIM = (
@@ -24,7 +24,7 @@ class Addresses:
 
     # Pools and claims
 
-    def pool(self, domain: str, subnet: Subnet) -> Pool | None:
+    def pool(self, domain: str, subnet: IpNetwork) -> Pool | None:
         """Return the pool of a subnet in a domain."""
         row = self._db.row(
             "SELECT * FROM pool WHERE domain = ? AND subnet = ?", domain, str(subnet)
@@ -36,7 +36,7 @@ class Addresses:
         rows = self._db.rows("SELECT * FROM pool ORDER BY domain, family, first")
         return [_pool(r) for r in rows]
 
-    def overlapping(self, domain: str, subnet: Subnet) -> Pool | None:
+    def overlapping(self, domain: str, subnet: IpNetwork) -> Pool | None:
         """Return a pool of the domain that shares an address with the subnet.
 
         Pools of a domain are disjoint, so only the last one that starts at or before
@@ -52,7 +52,7 @@ class Addresses:
         return _pool(row) if row and row["last"] >= subnet[0].packed else None
 
     def add_pool(
-        self, domain: str, subnet: Subnet, first: Address, last: Address
+        self, domain: str, subnet: IpNetwork, first: IpAddress, last: IpAddress
     ) -> Pool:
         """Put a pool on record with all its usable addresses fresh."""
         self._db.run(
@@ -77,7 +77,7 @@ class Addresses:
         )
 
     def add_claim(
-        self, identity: str, pool: Pool, first: Address, last: Address, now: float
+        self, identity: str, pool: Pool, first: IpAddress, last: IpAddress, now: float
     ) -> None:
         """Put a claim on a pool on record, drawing from first to last."""
         bounds = pool.id, first.packed, last.packed
@@ -96,7 +96,7 @@ class Addresses:
         row = self._db.row(f"{_CLAIM} WHERE c.id = ?", identity)
         return _claim(row) if row else None
 
-    def unbound_claims(self, subnet: Subnet) -> list[Claim]:
+    def unbound_claims(self, subnet: IpNetwork) -> list[Claim]:
         """Return the claims on a subnet without a network yet, newest first."""
         rows = self._db.rows(
             f"{_CLAIM} WHERE p.subnet = ? AND c.network = '' ORDER BY c.since DESC",
@@ -138,7 +138,7 @@ class Addresses:
 
     # Free addresses
 
-    def next_free(self, claim: Claim) -> Address | None:
+    def next_free(self, claim: Claim) -> IpAddress | None:
         """Return the next address of the claim's slice: fresh ones first, in order.
 
         Then the one freed longest ago. Both are index look-ups, however large the pool.
@@ -156,7 +156,7 @@ class Addresses:
         )
         return ip_address(row["address"]) if row else None
 
-    def take(self, pool: int, address: Address) -> None:
+    def take(self, pool: int, address: IpAddress) -> None:
         """Note that an address is in use: neither fresh nor freed any more."""
         if self._db.run(
             "DELETE FROM freed WHERE pool = ? AND address = ?", pool, address.packed
@@ -177,7 +177,7 @@ class Addresses:
         if int(address) < int(last):
             self._add_fresh(pool, address + 1, last)
 
-    def give_back(self, pool: int, address: Address) -> None:
+    def give_back(self, pool: int, address: IpAddress) -> None:
         """Put an address that nobody holds any more at the back of the queue."""
         self._db.run(
             "INSERT INTO freed (pool, slice, address) SELECT pool, id, ?2 FROM slice"
@@ -187,7 +187,7 @@ class Addresses:
             address.packed,
         )
 
-    def _add_fresh(self, pool: int, first: Address, last: Address) -> None:
+    def _add_fresh(self, pool: int, first: IpAddress, last: IpAddress) -> None:
         self._db.run(
             "INSERT INTO fresh (pool, first, last) VALUES (?, ?, ?)",
             pool,
@@ -197,7 +197,7 @@ class Addresses:
 
     # Who has what
 
-    def begin(self, tenure: Tenure) -> None:
+    def start(self, tenure: Lease) -> None:
         """Put on record who has an address from now on."""
         self._db.run(
             "INSERT INTO tenure (address, role, pool, claim, network, endpoint, mac,"
@@ -213,25 +213,25 @@ class Addresses:
             tenure.since,
         )
 
-    def move(self, tenure: Tenure, claim: Claim) -> None:
+    def move(self, tenure: Lease, claim: Claim) -> None:
         """Note that an address is held by another claim from now on."""
         self._db.run("UPDATE tenure SET claim = ? WHERE id = ?", claim.id, tenure.id)
 
-    def note_returned(self, tenure: Tenure) -> None:
+    def note_returned(self, tenure: Lease) -> None:
         """Note that Docker gave an address back whose endpoint lives."""
         self._db.run("UPDATE tenure SET returned = 1 WHERE id = ?", tenure.id)
 
-    def end(self, tenure: Tenure, now: float) -> None:
+    def end(self, tenure: Lease, now: float) -> None:
         """Note that somebody no longer has an address; the last one frees it."""
         self._db.run("UPDATE tenure SET until = ? WHERE id = ?", now, tenure.id)
         if tenure.pool and not self.live(tenure.pool, tenure.address):
             self.give_back(tenure.pool, tenure.address)
 
-    def live(self, pool: int, address: Address) -> list[Tenure]:
+    def live(self, pool: int, address: IpAddress) -> list[Lease]:
         """Return who has an address of a pool now."""
         return self._tenures("pool = ? AND address = ? AND until = 0", pool, address)
 
-    def live_of_claim(self, claim: str) -> list[Tenure]:
+    def live_of_claim(self, claim: str) -> list[Lease]:
         """Return what a claim holds now."""
         return self._tenures("claim = ? AND until = 0", claim)
 
@@ -244,7 +244,7 @@ class Addresses:
         )
         return row is not None
 
-    def live_of_endpoint(self, endpoint: str) -> list[Tenure]:
+    def live_of_endpoint(self, endpoint: str) -> list[Lease]:
         """Return what an endpoint has now."""
         return self._tenures("endpoint = ? AND until = 0", endpoint)
 
@@ -258,7 +258,7 @@ class Addresses:
         )
         return {(row["pool"], row["address"]) for row in rows}
 
-    def live_in(self, pool: int) -> list[Tenure]:
+    def live_in(self, pool: int) -> list[Lease]:
         """Return who has addresses of a pool now."""
         return self._tenures("pool = ? AND until = 0", pool)
 
@@ -277,14 +277,16 @@ class Addresses:
             count[role] += whole or first <= int(ip_address(address)) <= last
         return count
 
-    def gateway_of(self, pool: int) -> Tenure | None:
+    def gateway_of(self, pool: int) -> Lease | None:
         """Return who holds the gateway of a pool now, or the first of several."""
         found = self._tenures(
             "pool = ? AND until = 0 AND role = 'gateway' ORDER BY id LIMIT 1", pool
         )
         return found[0] if found else None
 
-    def waiting(self, address: Address, subnet: Subnet, endpoint: str) -> Tenure | None:
+    def unassigned(
+        self, address: IpAddress, subnet: IpNetwork, endpoint: str
+    ) -> Lease | None:
         """Return an address of a subnet given out for an endpoint not made yet.
 
         It may be known already that it is for this one.
@@ -302,14 +304,14 @@ class Addresses:
         )
         return _tenure(row) if row else None
 
-    def unattended(self) -> list[Tenure]:
+    def orphaned(self) -> list[Lease]:
         """Return the addresses given out for endpoints that are not on record."""
         return self._tenures(
             "until = 0 AND role = 'endpoint' AND pool IS NOT NULL AND NOT EXISTS"
             " (SELECT 1 FROM endpoint WHERE endpoint.id = tenure.endpoint)"
         )
 
-    def settle(
+    def assign(
         self,
         tenure: int,
         *,
@@ -337,7 +339,7 @@ class Addresses:
             endpoint,
         )
 
-    def history(self, word: str, limit: int) -> list[Tenure]:
+    def history(self, word: str, limit: int) -> list[Lease]:
         """Return who had an address, what a MAC or container had; newest first."""
         return self._tenures(
             "address = ?1 OR mac = ?1 OR container = ?1"
@@ -350,8 +352,8 @@ class Addresses:
         """Drop the history that ended before a moment; return how much it was."""
         return self._db.run("DELETE FROM tenure WHERE until > 0 AND until < ?", moment)
 
-    def _tenures(self, where: str, *values: object) -> list[Tenure]:
-        given = [str(v) if isinstance(v, Address) else v for v in values]
+    def _tenures(self, where: str, *values: object) -> list[Lease]:
+        given = [str(v) if isinstance(v, IpAddress) else v for v in values]
         rows = self._db.rows(f"SELECT * FROM tenure WHERE {where}", *given)
         return [_tenure(r) for r in rows]
 
@@ -386,6 +388,6 @@ def _claim(row: sqlite3.Row) -> Claim:
     )
 
 
-def _tenure(row: sqlite3.Row) -> Tenure:
+def _tenure(row: sqlite3.Row) -> Lease:
     facts = {key: row[key] for key in row.keys()}  # noqa: SIM118 - a Row is no mapping
-    return Tenure(**{**facts, "address": ip_address(row["address"])})
+    return Lease(**{**facts, "address": ip_address(row["address"])})

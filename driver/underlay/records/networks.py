@@ -16,15 +16,15 @@ from ipaddress import (
 
 from underlay.model import (
     FAMILIES,
+    DeviceIdentity,
     Endpoint,
     Family,
-    Identity,
-    Inside,
+    LearnedState,
+    LeftoverDevice,
     Network,
-    Remnant,
-    Segment,
+    Subnet,
 )
-from underlay.model.cache import Remembered
+from underlay.model.cache import GenerationCache
 from underlay.records.database import Database
 
 _NETWORK = (
@@ -50,10 +50,10 @@ class Networks:
         self._db = database
 
     @staticmethod
-    def turn() -> None:
+    def next_generation() -> None:
         """Say that all rows are about to be read: the rest need not be remembered."""
-        _network.turn()
-        _endpoint.turn()
+        _network.next_generation()
+        _endpoint.next_generation()
 
     def add(self, network: Network) -> None:
         """Put a network on record."""
@@ -64,10 +64,10 @@ class Networks:
             network.id,
             json.dumps(dict(network.options), sort_keys=True),
             int(network.internal),
-            json.dumps([_pack(s) for s in network.segments]),
+            json.dumps([_pack(s) for s in network.subnets]),
             network.parent,
-            _packed_identity(network.base),
-            network.halt,
+            _packed_identity(network.base_device),
+            network.link_fault,
             network.mtu,
             network.created,
         )
@@ -80,13 +80,13 @@ class Networks:
             " here = ?,"
             " mac = ?, mtu = ?, inward = ? WHERE id = ?",
             network.parent,
-            _packed_identity(network.base),
-            network.absent,
-            network.halt,
-            json.dumps([str(a) for a in network.here]),
+            _packed_identity(network.base_device),
+            network.parent_missing,
+            network.link_fault,
+            json.dumps([str(a) for a in network.host_addresses]),
             network.mac,
             network.mtu,
-            json.dumps(network.inward),
+            json.dumps(network.container_bridges),
             network.id,
         )
         self._db.run("DELETE FROM main.vlan WHERE network = ?", network.id)
@@ -126,7 +126,7 @@ class Networks:
         )
         return [_network(r) for r in rows]
 
-    def in_use(self, mode: str) -> list[Network]:
+    def active(self, mode: str) -> list[Network]:
         """Return the networks of a mode, given by that name, that have an endpoint."""
         rows = self._db.rows(
             f"{_NETWORK} WHERE json_extract(n.options, '$.mode') = ?"
@@ -204,7 +204,7 @@ class Networks:
         """Return those that Docker said are about to leave their sandboxes."""
         return self._joined("s.left = 1")
 
-    def unsettled(self) -> list[Endpoint]:
+    def not_learned(self) -> list[Endpoint]:
         """Return those of which is not known yet how they are in their sandboxes."""
         newest = "ORDER BY e.created DESC LIMIT 500"
         return self._joined(f"s.left = 0 AND s.device = '' {newest}")
@@ -222,7 +222,7 @@ class Networks:
         """Return the name of the container, or "", of every endpoint id."""
         return {r[0]: r[1] for r in self._db.rows("SELECT id, container FROM endpoint")}
 
-    def neighbour(self, network: str, besides: str = "") -> Endpoint | None:
+    def any_endpoint(self, network: str, besides: str = "") -> Endpoint | None:
         """Return any one endpoint of a network, but one."""
         where = "WHERE e.network = ? AND e.id != ? LIMIT 1"
         row = self._db.row(f"{_ENDPOINT} {where}", network, besides)
@@ -251,7 +251,7 @@ class Networks:
             )
         )
 
-    def note_remnant(self, remnant: Remnant) -> None:
+    def note_remnant(self, remnant: LeftoverDevice) -> None:
         """Note that an ended endpoint's device is still in a sandbox."""
         self._db.run(
             "INSERT OR REPLACE INTO remnant (endpoint, network, path) VALUES (?, ?, ?)",
@@ -260,10 +260,10 @@ class Networks:
             remnant.sandbox,
         )
 
-    def remnants(self) -> list[Remnant]:
+    def remnants(self) -> list[LeftoverDevice]:
         """Return the devices of ended endpoints that may still be in sandboxes."""
         rows = self._db.rows("SELECT network, endpoint, path FROM remnant")
-        return [Remnant(*row) for row in rows]
+        return [LeftoverDevice(*row) for row in rows]
 
     def has_remnant(self, endpoint: str) -> bool:
         """Tell whether the device of an ended endpoint may still be in a sandbox."""
@@ -290,9 +290,9 @@ class Networks:
             path,
         )
 
-    def settle(self, endpoint: Endpoint) -> None:
+    def save_learned(self, endpoint: Endpoint) -> None:
         """Note how a device is inside its sandbox, if that is still the one."""
-        inside = endpoint.inside
+        inside = endpoint.learned
         if inside is None:
             return
         self._db.run(
@@ -300,15 +300,15 @@ class Networks:
             " without = ?, beside = ? WHERE endpoint = ? AND path = ?",
             inside.device,
             inside.mtu,
-            "".join(map(str, inside.defaults)),
-            json.dumps(inside.settings),
-            "".join(map(str, inside.without)),
-            json.dumps([str(a) for a in inside.beside]),
+            "".join(map(str, inside.default_families)),
+            json.dumps(inside.sysctls),
+            "".join(map(str, inside.families_off)),
+            json.dumps([str(a) for a in inside.link_local]),
             endpoint.id,
             endpoint.sandbox,
         )
 
-    def stay(self, endpoint: str) -> None:
+    def cancel_leave(self, endpoint: str) -> None:
         """Note that the device does not leave after all, as far as it is on record."""
         self._db.run(
             "UPDATE main.sandbox SET left = 0, device = '' WHERE endpoint = ?", endpoint
@@ -319,20 +319,20 @@ class Networks:
         self._db.run("UPDATE main.sandbox SET left = 1 WHERE endpoint = ?", endpoint)
 
 
-def _packed_identity(found: Identity | None) -> str:
+def _packed_identity(found: DeviceIdentity | None) -> str:
     return json.dumps(list(astuple(found))) if found else ""
 
 
-def _pack(segment: Segment) -> list[object]:
+def _pack(segment: Subnet) -> list[object]:
     gateway = str(segment.gateway) if segment.gateway else None
     aux = [str(a) for a in segment.aux]
     return [str(segment.subnet), gateway, aux, segment.pooled]
 
 
-@Remembered
+@GenerationCache
 def _network(row: sqlite3.Row) -> Network:
     segments = tuple(
-        Segment(
+        Subnet(
             ip_network(subnet),
             ip_address(gateway) if gateway else None,
             tuple(ip_address(a) for a in aux),
@@ -344,22 +344,22 @@ def _network(row: sqlite3.Row) -> Network:
         id=row["id"],
         options=json.loads(row["options"]),
         internal=bool(row["internal"]),
-        segments=segments,
+        subnets=segments,
         parent=row["parent"],
         vlans=tuple(json.loads(row["vlans"])),
-        here=tuple(ip_interface(a) for a in json.loads(row["here"])),
+        host_addresses=tuple(ip_interface(a) for a in json.loads(row["here"])),
         mac=row["mac"],
         mtu=row["mtu"],
-        base=Identity(*json.loads(row["base"])) if row["base"] else None,
-        absent=row["absent"],
-        halt=row["halt"],
-        inward=tuple(json.loads(row["inward"])),
+        base_device=DeviceIdentity(*json.loads(row["base"])) if row["base"] else None,
+        parent_missing=row["absent"],
+        link_fault=row["halt"],
+        container_bridges=tuple(json.loads(row["inward"])),
         name=row["name"],
         created=row["created"],
     )
 
 
-@Remembered
+@GenerationCache
 def _endpoint(row: sqlite3.Row) -> Endpoint:
     return Endpoint(
         id=row["id"],
@@ -369,21 +369,21 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
         mac=row["mac"],
         options=json.loads(row["options"]),
         sandbox=row["sandbox"] or "",
-        inside=_inside(row) if row["device"] else None,
+        learned=_inside(row) if row["device"] else None,
         left=bool(row["left"]),
         container=row["container"],
         created=row["created"],
     )
 
 
-def _inside(row: sqlite3.Row) -> Inside:
-    return Inside(
+def _inside(row: sqlite3.Row) -> LearnedState:
+    return LearnedState(
         device=row["device"],
         mtu=row["mtu"],
-        defaults=_families(row["defaults"]),
-        settings=tuple(json.loads(row["settings"])),
-        without=_families(row["without"]),
-        beside=tuple(ip_interface(a) for a in json.loads(row["beside"])),
+        default_families=_families(row["defaults"]),
+        sysctls=tuple(json.loads(row["settings"])),
+        families_off=_families(row["without"]),
+        link_local=tuple(ip_interface(a) for a in json.loads(row["beside"])),
     )
 
 

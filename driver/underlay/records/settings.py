@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from underlay.model import Setting
+from underlay.model import SysctlBackup
 from underlay.records.database import Database
 
 
@@ -15,15 +15,15 @@ class HostSettings:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def all(self) -> list[Setting]:
+    def all(self) -> list[SysctlBackup]:
         """Return the settings that were changed, in the order of writing."""
         rows = self._db.rows("SELECT * FROM setting ORDER BY turn")
         return [
-            Setting(r["reason"], r["path"], r["before"], r["value"], r["turn"])
+            SysctlBackup(r["reason"], r["path"], r["before"], r["value"], r["turn"])
             for r in rows
         ]
 
-    def note(self, settings: Iterable[Setting]) -> None:
+    def note(self, settings: Iterable[SysctlBackup]) -> None:
         """Note what settings are now; what is noted already stays as it was."""
         for s in settings:
             self._db.run(
@@ -33,7 +33,7 @@ class HostSettings:
                 s.reason,
                 s.before,
                 s.value,
-                s.turn,
+                s.write_order,
             )
 
     def rename_devices(self, names: Mapping[str, str]) -> None:
@@ -52,7 +52,7 @@ class HostSettings:
         self._db.run("DELETE FROM setting WHERE reason = ?", reason)
 
 
-def _renamed(setting: Setting, names: Mapping[str, str]) -> Setting:
+def _renamed(setting: SysctlBackup, names: Mapping[str, str]) -> SysctlBackup:
     """Return a setting by the new name of its device (net/ipv4/conf/<device>/...)."""
     path, reason = setting.path.split("/"), setting.reason.split("/")
     path[3:4] = [names.get(name, name) for name in path[3:4]]

@@ -13,7 +13,7 @@ from underlay.errors import UnderlayError
 log = logging.getLogger(__name__)
 
 
-class Rush:
+class CallRate:
     """Tells whether things happen at a rate of more than `number` in a second."""
 
     def __init__(self, number: int) -> None:
@@ -30,7 +30,7 @@ class Rush:
         return full and time.monotonic() - self._latest[0] < 1.0
 
 
-class Loop:
+class PeriodicJob:
     """Runs a job in the calling thread until told to stop.
 
     All in seconds: a run begins every `period`, or `settle` after a wake-up, but not

@@ -21,9 +21,9 @@ from underlay.api.plugin import create_app
 from underlay.errors import UnderlayError
 from underlay.kernel.clock import since_boot
 from underlay.kernel.events import Listener
-from underlay.reconcile.log_once import Once
+from underlay.reconcile.log_once import LogOnce
 from underlay.records import Records
-from underlay.service.loop import Loop, Rush
+from underlay.service.loop import CallRate, PeriodicJob
 from underlay.service.metrics import Metrics
 from underlay.service.settings import Settings
 from underlay.service.wiring import Parts, build
@@ -48,7 +48,7 @@ SWITCH_SECONDS = 0.001
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-def start(settings: Settings) -> tuple[Wsgi, Watchers]:
+def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
     """Build the parts and start watching; return the application and the watchers."""
     sys.setswitchinterval(SWITCH_SECONDS)
     parts = build(settings)
@@ -60,11 +60,11 @@ def start(settings: Settings) -> tuple[Wsgi, Watchers]:
     answer = status.answering(reading, health, metrics.text)
 
     def answering(path: str) -> Answer:
-        reading.endings.heed(parts.records.endings.all())
+        reading.endings.take_over_from(parts.records.endings.all())
         return answer(path)
 
     server = Server(answering)
-    watchers = Watchers(parts, settings, reading, server)
+    watchers = BackgroundThreads(parts, settings, reading, server)
     plugin = create_app(
         methods(parts.engine, parts.ipam, watchers.names.wake, watchers.ask_for_names),
         metrics.call,
@@ -79,7 +79,7 @@ def start(settings: Settings) -> tuple[Wsgi, Watchers]:
     return application, watchers
 
 
-class Watchers:
+class BackgroundThreads:
     """What runs beside Docker's calls: pass, kernel events, Docker's view, status."""
 
     def __init__(
@@ -89,19 +89,19 @@ class Watchers:
         self._stop_events, events_stopped = socket.socketpair()
         self._listener = Listener(events_stopped)
         self._passes = parts.engine.passes
-        self.rush = Rush(RUSH_CALLS)
+        self.rush = CallRate(RUSH_CALLS)
         self._lock = threading.Lock()
-        self._stirred: frozenset[str] | None = None
+        self._changed: frozenset[str] | None = None
         self._noticed = 0.0
-        self._pass = Loop(
-            self._mend,
+        self._pass = PeriodicJob(
+            self._run_pass,
             period=settings.period,
             settle=EVENTS_SETTLE_SECONDS,
             least=self._least,
             retry=EVENTS_RETRY_SECONDS,
         )
-        self.names = Loop(
-            partial(_tidy, parts, Once(), partial(self.note, None)),
+        self.names = PeriodicJob(
+            partial(_sync_with_docker, parts, LogOnce(), partial(self.note, None)),
             period=settings.period,
             settle=NAMES_SETTLE_SECONDS,
             least=lambda: NAMES_SETTLE_SECONDS,
@@ -112,10 +112,10 @@ class Watchers:
         jobs = {
             "pass": self._pass.run,
             "names": self.names.run,
-            "events": self._hear,
-            "docker": self._hear_docker,
+            "events": self._listen_to_kernel,
+            "docker": self._listen_to_docker,
             "announcer": self._passes.announcer.run,
-            "hup": self._heed_hup,
+            "hup": self._wait_for_hup,
         }
         self._threads = [
             threading.Thread(target=job, name=name, daemon=True)
@@ -138,11 +138,11 @@ class Watchers:
         for thread in self._threads:
             thread.start()
 
-    def tell(self, listeners: Collection[socket.socket]) -> None:
+    def serve_status(self, listeners: Collection[socket.socket]) -> None:
         """Have health, status and metrics told on sockets that listen."""
         self._status.start(listeners)
 
-    def _hear(self) -> None:
+    def _listen_to_kernel(self) -> None:
         """Listen to the kernel; what is missed while that fails, a pass finds."""
         while True:
             try:
@@ -157,7 +157,7 @@ class Watchers:
             self._pass.wake()
             time.sleep(EVENTS_RETRY_SECONDS)
 
-    def _hear_docker(self) -> None:
+    def _listen_to_docker(self) -> None:
         """Listen to dockerd; that it is not there, the loop that asks it says."""
         refused = 0
         while not self._stopping.is_set():
@@ -176,7 +176,7 @@ class Watchers:
             pause = NAMES_RETRY_SECONDS * (1 + refused)
             self._stopping.wait(min(pause, self._period))
 
-    def _heed_hup(self) -> None:
+    def _wait_for_hup(self) -> None:
         """Have a pass look everywhere when HUP comes, which the worker blocks.
 
         A handler would run in the middle of whatever the main thread is about.
@@ -194,18 +194,18 @@ class Watchers:
 
     def _remember(self, paths: frozenset[str] | None) -> None:
         with self._lock:
-            seen = self._stirred
+            seen = self._changed
             if seen == frozenset():
                 self._noticed = since_boot()
-            self._stirred = None if seen is None or paths is None else seen | paths
+            self._changed = None if seen is None or paths is None else seen | paths
 
-    def _mend(self) -> float | None:
+    def _run_pass(self) -> float | None:
         """Look where something stirred since the last pass began, None: anywhere."""
         with self._lock:
-            stirred, self._stirred = self._stirred, frozenset()
+            stirred, self._changed = self._changed, frozenset()
             noticed = self._noticed if stirred else since_boot()
         try:
-            return self._passes.go_round(stirred, noticed, self._listener.watch)
+            return self._passes.run_pass(stirred, noticed, self._listener.watch)
         except BaseException:
             self._remember(stirred)  # it is still to be looked at
             raise
@@ -227,13 +227,13 @@ class Watchers:
             records.close()
 
 
-def _tidy(parts: Parts, once: Once, look: Callable[[], None]) -> None:
+def _sync_with_docker(parts: Parts, once: LogOnce, look: Callable[[], None]) -> None:
     """Do what Docker's view is for; `look` has a pass look everywhere."""
     with once.trying("history that is too old"):
         parts.cleanup.forget()
     with once.trying("what Docker ended"):
         parts.records.endings.write()
-    before = parts.recovery.before()
+    before = parts.recovery.snapshot()
     try:
         view = parts.dockerd.look()
     except OSError:
@@ -243,9 +243,9 @@ def _tidy(parts: Parts, once: Once, look: Callable[[], None]) -> None:
     if parts.cleanup.note_listed(view):
         look()
     with once.trying("what Docker lists"):
-        if parts.recovery.heed(view, before):
+        if parts.recovery.rebuild(view, before):
             look()
-    parts.cleanup.heed(view)
+    parts.cleanup.run(view)
 
 
 def _health(records: Records, started: float) -> Callable[[], dict[str, Any]]:

@@ -19,7 +19,7 @@ from underlay.service import file_modes as private
 from underlay.service.settings import Settings
 
 if TYPE_CHECKING:
-    from underlay.service.runtime import Watchers
+    from underlay.service.runtime import BackgroundThreads
     from underlay.service.worker import Worker
 
 THREADS = 16
@@ -66,7 +66,7 @@ class Service(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._watchers: Watchers | None = None
+        self._watchers: BackgroundThreads | None = None
         # gunicorn would say that it is ready when it listens, long before it answers.
         self._notify = os.environ.pop("NOTIFY_SOCKET", "")
         super().__init__()
@@ -122,7 +122,7 @@ class Service(BaseApplication):  # type: ignore[misc]
         told = [s for s in worker.sockets if not _is_called(s.getsockname(), name)]
         worker.sockets = [s for s in worker.sockets if s not in told]
         if self._watchers:
-            self._watchers.tell([s.sock for s in told])
+            self._watchers.serve_status([s.sock for s in told])
         if self._notify:
             os.environ["NOTIFY_SOCKET"] = self._notify
             sd_notify("READY=1", worker.log, unset_environment=True)

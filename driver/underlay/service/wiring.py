@@ -9,11 +9,11 @@ from pathlib import Path
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.dockerd import Dockerd
 from underlay.docker_sync.recovery import Recovery
-from underlay.ipam.driver import Ipam
+from underlay.ipam.driver import IpamDriver
 from underlay.kernel.clock import since_boot
-from underlay.kernel.linux import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import use_protocol
-from underlay.networks.driver import Engine
+from underlay.networks.driver import NetworkDriver
 from underlay.records import Records
 from underlay.service.settings import Settings
 
@@ -25,8 +25,8 @@ class Parts:
     """Everything a process of this host works with."""
 
     records: Records
-    engine: Engine
-    ipam: Ipam
+    engine: NetworkDriver
+    ipam: IpamDriver
     cleanup: Cleanup
     recovery: Recovery
     dockerd: Dockerd
@@ -36,9 +36,11 @@ def build(settings: Settings, *, readonly: bool = False) -> Parts:
     """Open the records and put the parts together; raises UnderlayError."""
     use_protocol(settings.route_protocol)
     records = Records(settings.records, readonly=readonly)
-    kernel = Netlink()
-    engine = Engine(records, kernel, _machine(), time.time)
-    ipam = Ipam(records, time.time, engine.reap, kernel.is_own, engine.living)
+    kernel = LinuxKernel()
+    engine = NetworkDriver(records, kernel, _machine(), time.time)
+    ipam = IpamDriver(
+        records, time.time, engine.remove_dead_endpoint, kernel.is_own, engine.living
+    )
     cleanup = Cleanup(
         records=records,
         kernel=kernel,

@@ -12,7 +12,7 @@ from tests.services.networks.test_driver import LAN, WEB
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.dockerd import view
 from underlay.ipam.driver import CREATING_SECONDS
-from underlay.model import Segment
+from underlay.model import Subnet
 from underlay.model.docker import DockerNetwork, DockerView
 from underlay.model.objects import Owner
 
@@ -43,7 +43,7 @@ class House:
 
     def heed(self, view, after=0.0):
         self.time.now += after
-        self.cleanup.heed(view)
+        self.cleanup.run(view)
 
     @property
     def endpoints(self):
@@ -133,11 +133,11 @@ def test_an_address_that_a_device_of_ours_has_anywhere_is_kept(house):
     house.kernel.inside = {Owner("n1", "lost").mark: (given,)}
     for _ in range(3):
         house.heed(ALIVE, GRACE)
-    assert [t.address for t in house.records.addresses.unattended()] == [given]
+    assert [t.address for t in house.records.addresses.orphaned()] == [given]
     house.kernel.inside = {}
     house.heed(ALIVE, GRACE)
     house.heed(ALIVE, GRACE)
-    assert house.records.addresses.unattended() == []
+    assert house.records.addresses.orphaned() == []
 
 
 def test_the_ledger_says_who_was_freed(house):
@@ -154,7 +154,7 @@ def test_an_address_taken_anew_meanwhile_is_another_one(house):
     house.ipam.release_address(pool, "10.0.0.8")
     house.ipam.request_address(pool, "10.0.0.8", "")
     house.heed(ALIVE, after=GRACE)
-    assert len(house.records.addresses.unattended()) == 1
+    assert len(house.records.addresses.orphaned()) == 1
 
 
 def test_names_are_learned_and_kept(house):
@@ -315,8 +315,8 @@ def test_nothing_of_a_network_is_dead_while_docker_creates_it(records):
     aux = house.ipam.request_address(claim.id, "10.5.0.1", "").ip
     for _ in range(5):
         house.heed(NOBODY, after=2)
-    segment = Segment(claim.pool.subnet, aux=(aux,), pooled=True)
-    house.engine.create_network(replace(LAN, id="n5", segments=(segment,)))
+    segment = Subnet(claim.pool.subnet, aux=(aux,), pooled=True)
+    house.engine.create_network(replace(LAN, id="n5", subnets=(segment,)))
     assert records.addresses.claim(claim.id).network == "n5"
     assert str(house.ipam.request_address(claim.id, "", "")) == "10.5.0.2/24"
 

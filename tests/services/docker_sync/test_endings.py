@@ -188,7 +188,7 @@ def test_a_death_before_it_is_written_leaves_what_docker_lists_to_tell(tmp_path)
             assert not cleanup.note_listed(view(docker_network()))
             pass_by(world)
             assert "eth0" not in world.kernel.rooms[ROOM]
-        recovery.before()
+        recovery.snapshot()
         pass_by(world)
         assert "eth0" not in world.kernel.rooms[ROOM]
     finally:
@@ -197,8 +197,8 @@ def test_a_death_before_it_is_written_leaves_what_docker_lists_to_tell(tmp_path)
 
 def docker_network(*endpoints):
     return DockerNetwork(
-        id="n1", name="lan", domain="", subnets=(), ours=True,
-        options=MODES["macvlan"], segments=(), ranges=(), endpoints=endpoints,
+        id="n1", name="lan", domain="", ip_networks=(), ours=True,
+        options=MODES["macvlan"], subnets=(), ranges=(), endpoints=endpoints,
     )  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def test_the_clean_up_goes_on_though_nothing_can_be_written(records):
     world.time.now += 600
     with unwritable(records):
         for _ in range(3):
-            cleanup.heed(view(docker_network()))
+            cleanup.run(view(docker_network()))
             world.time.now += 100
         # In its sandbox it lives, so it is not freed, but it is not put right either.
         assert not world.engine.passes.learning.is_listed(
@@ -245,7 +245,7 @@ def test_the_clean_up_goes_on_though_nothing_can_be_written(records):
         )
         world.kernel.lose(ROOM, "eth0")
         for _ in range(3):
-            cleanup.heed(view(docker_network()))
+            cleanup.run(view(docker_network()))
             world.time.now += 100
         assert records.networks.endpoints() == []
     pass_by(world)
@@ -310,9 +310,9 @@ def test_a_disk_that_is_full_in_truth(tmp_path):
         assert len(records.endings.all()) == 3
         other = Records(records.path, readonly=True)
         assert [e.id for e in other.networks.endpoints()] == ["e1"]
-        other.endings.heed(records.endings.all())  # as the command line does
+        other.endings.take_over_from(records.endings.all())  # as the command line does
         assert other.networks.endpoints() == []
-        other.endings.heed([])
+        other.endings.take_over_from([])
         assert [e.id for e in other.networks.endpoints()] == ["e1"]
         other.close()
         make_room()

@@ -12,8 +12,8 @@ from underlay.docker_sync import recovery
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.recovery import Recovery
 from underlay.errors import AddressTaken, UnknownPool
-from underlay.ipam.driver import Ipam
-from underlay.model import Endpoint, Network, Segment
+from underlay.ipam.driver import IpamDriver
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.docker import (
     DockerContainer,
     DockerEndpoint,
@@ -39,10 +39,10 @@ def listed(*endpoints, identity="n1", gateway=GATEWAY, pooled=True, span="", **f
         id=identity,
         name=f"name-{identity}",
         domain="default" if pooled else "",
-        subnets=(SUBNET,),
+        ip_networks=(SUBNET,),
         ours=facts.pop("ours", True),
         options=facts.pop("options", {"parent": "eth0"}),
-        segments=(Segment(SUBNET, gateway, facts.pop("aux", ()), pooled),),
+        subnets=(Subnet(SUBNET, gateway, facts.pop("aux", ()), pooled),),
         ranges=(span,),
         endpoints=endpoints,
     )
@@ -61,8 +61,8 @@ class House:
     def __init__(self, records):
         self.records, self.kernel, self.time = records, FakeKernel(), Clock()
         self.engine = engine_on(records, self.kernel, self.time)
-        reap, is_own = self.engine.reap, self.kernel.is_own
-        self.ipam = Ipam(
+        reap, is_own = self.engine.remove_dead_endpoint, self.kernel.is_own
+        self.ipam = IpamDriver(
             records, self.time, reap, is_own, self.engine.living, self.time
         )
         self.told = {"c-web": DockerContainer(SANDBOX, {}, {})}
@@ -74,7 +74,7 @@ class House:
         return {i: self.told[i] for i in ids if i in self.told}
 
     def heed(self, *networks):
-        return self.recovery.heed(view(*networks), self.recovery.before())
+        return self.recovery.rebuild(view(*networks), self.recovery.snapshot())
 
     def leave_behind(self, owner, kind="macvlan"):
         link = Link(owner.device, kind, owner, parent="eth0")
@@ -95,7 +95,7 @@ def test_what_docker_lists_is_put_on_record_again_and_that_is_noted(house):
     assert house.heed(listed(endpoint()))
     network = house.records.networks.get("n1")
     assert (network.name, network.parent) == ("name-n1", "eth0")
-    assert network.segments == (Segment(SUBNET, GATEWAY, (), pooled=True),)
+    assert network.subnets == (Subnet(SUBNET, GATEWAY, (), pooled=True),)
     found = house.records.networks.endpoint("e1")
     assert found.sandbox == SANDBOX
     assert (found.mac, found.container, found.options) == (MAC, "web", {"mtu": "1400"})
@@ -203,9 +203,9 @@ def test_a_network_made_anew_since_an_old_copy_is_known_by_its_new_pool_id(house
     old = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     house.ipam.request_gateway(old, "10.0.0.1")
     if ours:
-        segments = listed().segments
+        segments = listed().subnets
         house.engine.create_network(
-            Network("n-old", {"parent": "eth0"}, segments=segments)
+            Network("n-old", {"parent": "eth0"}, subnets=segments)
         )
     anew = listed(identity="n-new", ours=ours, span="10.0.0.64/27")
     house.heed(anew)
@@ -227,7 +227,7 @@ def test_a_network_made_anew_since_an_old_copy_is_known_by_its_new_pool_id(house
     for _ in range(4):
         house.time.now += 60
         house.heed(anew)
-        cleanup.heed(view(anew))
+        cleanup.run(view(anew))
     known = {c.id for c in house.records.addresses.claims_on(1)}
     assert known == ({POOL} if ours else {old, POOL})
     assert [n.id for n in house.records.networks.all()] == ["n-new"] * ours
@@ -258,7 +258,7 @@ def test_a_gateway_that_docker_does_not_list_is_what_a_container_was_told(house)
     gateways = {"n1": (ip_address("10.0.0.3"),)}
     house.told["c-web"] = DockerContainer(SANDBOX, {}, gateways)
     house.heed(listed(endpoint(), gateway=None), listed(identity="n2", gateway=None))
-    told, first = (n.segments[0].gateway for n in house.records.networks.all())
+    told, first = (n.subnets[0].gateway for n in house.records.networks.all())
     assert (str(told), str(first)) == ("10.0.0.3", "10.0.0.1")
 
 
@@ -317,13 +317,13 @@ def test_what_cannot_be_rebuilt_is_told_once_spared_and_tried_again(house):
 
 def test_what_is_removed_while_docker_answers_does_not_come_back(house):
     house.heed(listed(endpoint()), listed(identity="n2"))
-    before = house.recovery.before()
+    before = house.recovery.snapshot()
     stale = view(listed(endpoint()), listed(identity="n2"))
     house.engine.delete_endpoint("n1", "e1")
     house.ipam.release_address(POOL, "10.0.0.5")
     house.ipam.release_pool(POOL)
     house.engine.delete_network("n2")
-    house.recovery.heed(stale, before)
+    house.recovery.rebuild(stale, before)
     assert [n.id for n in house.records.networks.all()] == ["n1"]
     assert house.records.networks.endpoints() == []
     held = house.records.addresses.live_in(1)
@@ -332,7 +332,7 @@ def test_what_is_removed_while_docker_answers_does_not_come_back(house):
 
 def old_records(house, sandbox):
     """A copy from when e-old had the address that e1 has now."""
-    asked = Network("n1", {"parent": "eth0"}, segments=listed().segments)
+    asked = Network("n1", {"parent": "eth0"}, subnets=listed().subnets)
     pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     house.ipam.request_gateway(pool, "10.0.0.1")
     house.engine.create_network(asked)
@@ -384,8 +384,8 @@ def test_a_new_network_has_its_pool_though_an_address_of_that_is_kept(house):
     house.recovery.begin()
     pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     house.ipam.request_gateway(pool, "10.0.0.1")
-    segments = (Segment(SUBNET, GATEWAY, (), pooled=True),)
-    house.engine.create_network(Network("n1", {"mode": "routed"}, segments=segments))
+    segments = (Subnet(SUBNET, GATEWAY, (), pooled=True),)
+    house.engine.create_network(Network("n1", {"mode": "routed"}, subnets=segments))
     assert house.records.addresses.claim(pool).network == "n1"
     assert any(isinstance(o, Route) for o in house.kernel.others.values())
     held = house.records.addresses.live_of_claim(pool)

@@ -21,8 +21,8 @@ from tests.fakes import Clock, FakeKernel, engine_on
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.recovery import Recovery
 from underlay.errors import UnderlayError
-from underlay.ipam.driver import Ipam
-from underlay.model import Endpoint, Network, Segment
+from underlay.ipam.driver import IpamDriver
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.docker import (
     DockerContainer,
     DockerEndpoint,
@@ -62,10 +62,10 @@ class LostRecordsMachine(RuleBasedStateMachine):
     def start(self):
         self.records = Records(self.folder / "underlay.db")
         self.engine = engine_on(self.records, self.kernel, self.time)
-        self.ipam = Ipam(
+        self.ipam = IpamDriver(
             self.records,
             self.time,
-            self.engine.reap,
+            self.engine.remove_dead_endpoint,
             self.kernel.is_own,
             self.engine.living,
             self.time,
@@ -126,9 +126,9 @@ class LostRecordsMachine(RuleBasedStateMachine):
             gateway = self.ipam.request_gateway(pool, "10.0.0.1").ip
             for address in reserved:
                 self.ipam.request_address(pool, str(address), "")
-            segment = Segment(SUBNET, gateway, reserved, pooled=True)
+            segment = Subnet(SUBNET, gateway, reserved, pooled=True)
             if ours:
-                asked = Network(identity, {"parent": "eth0"}, segments=(segment,))
+                asked = Network(identity, {"parent": "eth0"}, subnets=(segment,))
                 self.engine.create_network(asked)
         except UnderlayError:
             self.ipam.release_pool(pool)
@@ -217,7 +217,7 @@ class LostRecordsMachine(RuleBasedStateMachine):
 
     @rule()
     def look(self):
-        self.seen = (self.recovery.before(), self.view())
+        self.seen = (self.recovery.snapshot(), self.view())
 
     def view(self):
         networks = tuple(
@@ -225,11 +225,11 @@ class LostRecordsMachine(RuleBasedStateMachine):
                 id=net.id,
                 name=net.id,
                 domain="default",
-                subnets=(SUBNET,),
+                ip_networks=(SUBNET,),
                 ours=net.ours,
                 options={"parent": "eth0"} if net.ours else {},
-                segments=(
-                    Segment(SUBNET, ip_address(net.gateway), net.aux, pooled=True),
+                subnets=(
+                    Subnet(SUBNET, ip_address(net.gateway), net.aux, pooled=True),
                 ),
                 ranges=(net.span,),
                 endpoints=tuple(
@@ -240,9 +240,7 @@ class LostRecordsMachine(RuleBasedStateMachine):
             for net in self.nets.values()
         )
         listed = [e for n in networks for e in n.endpoints]
-        reserved = {
-            a for n in networks for s in n.segments for a in (s.gateway, *s.aux)
-        }
+        reserved = {a for n in networks for s in n.subnets for a in (s.gateway, *s.aux)}
         addresses = reserved | {a.ip for e in listed for a in e.addresses}
         names = {e.id: e.name for e in listed}
         return DockerView(networks, names, frozenset(addresses))
@@ -254,8 +252,8 @@ class LostRecordsMachine(RuleBasedStateMachine):
         before, view = self.seen
         self.seen = None
         self.time.now += seconds
-        self.recovery.heed(view, before)
-        self.cleanup.heed(view)
+        self.recovery.rebuild(view, before)
+        self.cleanup.run(view)
         self.heeded |= set(view.endpoints)
 
     @rule()

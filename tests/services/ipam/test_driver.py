@@ -20,8 +20,8 @@ from underlay.errors import (
     UnknownOption,
     UnknownPool,
 )
-from underlay.ipam.driver import Ipam
-from underlay.model import Endpoint, Network, Segment
+from underlay.ipam.driver import IpamDriver
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Owner
 
 
@@ -153,7 +153,7 @@ def test_what_one_network_gives_back_never_frees_what_another_holds(ipam):
 def created(records, identity, subnet, *aux):
     """Tell the network driver that `docker network create` got through."""
     reserved = tuple(ip_address(a) for a in aux)
-    segment = Segment(ip_network(subnet), None, reserved, pooled=True)
+    segment = Subnet(ip_network(subnet), None, reserved, pooled=True)
     engine_on(records, FakeKernel()).create_network(
         Network(identity, {"parent": "eth0"}, False, (segment,))
     )
@@ -190,11 +190,13 @@ def test_an_address_is_not_given_on_before_its_device_is_deleted(records, monkey
     """Its endpoint is off the record by then, and Docker has not given it back."""
     kernel = FakeKernel(LO, ETH0)
     engine = engine_on(records, kernel)
-    ipam = Ipam(records, Clock(), engine.reap, kernel.is_own, engine.living)
+    ipam = IpamDriver(
+        records, Clock(), engine.remove_dead_endpoint, kernel.is_own, engine.living
+    )
     pool = claim(ipam)
     given = ipam.request_address(pool, "10.0.0.5", "")
-    segment = Segment(ip_network("10.0.0.0/29"), pooled=True)
-    engine.create_network(Network("n1", {"parent": "eth0"}, segments=(segment,)))
+    segment = Subnet(ip_network("10.0.0.0/29"), pooled=True)
+    engine.create_network(Network("n1", {"parent": "eth0"}, subnets=(segment,)))
     engine.create_endpoint(Endpoint("e1", "n1", given))
     deleted, apply = [], kernel.apply
 
@@ -212,7 +214,7 @@ def test_an_address_is_not_given_on_before_its_device_is_deleted(records, monkey
 
 def test_a_network_of_docker_s_own_ipam_binds_no_claim(ipam, records):
     pool = claim(ipam, "10.0.0.0/24")
-    segment = Segment(ip_network("10.0.0.0/24"))
+    segment = Subnet(ip_network("10.0.0.0/24"))
     engine_on(records, FakeKernel()).create_network(
         Network("n1", {"parent": "eth0"}, False, (segment,))
     )
@@ -314,11 +316,11 @@ def test_replacing_the_clock_never_reorders_the_queue(ipam, clock):
 def test_the_lost_address_is_only_freed_if_it_is_still_the_one_looked_at(ipam, records):
     pool = claim(ipam)
     address(ipam, pool, "10.0.0.2")
-    (seen,) = records.addresses.unattended()
+    (seen,) = records.addresses.orphaned()
     ipam.release_tenure(replace(seen, endpoint="other"))
-    assert len(records.addresses.unattended()) == 1
+    assert len(records.addresses.orphaned()) == 1
     ipam.release_tenure(seen)
-    assert records.addresses.unattended() == []
+    assert records.addresses.orphaned() == []
 
 
 def test_networks_made_at_once_are_told_apart_by_what_they_reserve(ipam, records):
@@ -329,7 +331,7 @@ def test_networks_made_at_once_are_told_apart_by_what_they_reserve(ipam, records
     created(records, "n1", "10.0.0.0/29", "10.0.0.2")
     assert records.addresses.claim(one).network == "n1"
     assert records.addresses.claim(two).network == "n2"
-    assert records.addresses.unattended() == []
+    assert records.addresses.orphaned() == []
     assert [address(ipam, one)[:8] for _ in range(2)] == ["10.0.0.1", "10.0.0.4"]
 
 
@@ -434,11 +436,13 @@ def test_one_family_given_back_by_a_living_endpoint_is_free_when_that_goes(recor
     """Engine 29 gives the IPv6 address back where a sysctl switches IPv6 off."""
     kernel = FakeKernel()
     engine = engine_on(records, kernel)
-    ipam = Ipam(records, Clock(), engine.reap, kernel.is_own, engine.living)
+    ipam = IpamDriver(
+        records, Clock(), engine.remove_dead_endpoint, kernel.is_own, engine.living
+    )
     pools = [claim(ipam, subnet) for subnet in ("10.0.0.0/24", "fd00::/64")]
     subnets = map(ip_network, ("10.0.0.0/24", "fd00::/64"))
-    segments = tuple(Segment(subnet, pooled=True) for subnet in subnets)
-    engine.create_network(Network("n1", {"parent": "eth0"}, segments=segments))
+    segments = tuple(Subnet(subnet, pooled=True) for subnet in subnets)
+    engine.create_network(Network("n1", {"parent": "eth0"}, subnets=segments))
     given = [ipam.request_address(pool, "", "") for pool in pools]
     engine.create_endpoint(Endpoint("e1", "n1", *given))
     engine.join("n1", "e1", "/run/a")
@@ -447,11 +451,11 @@ def test_one_family_given_back_by_a_living_endpoint_is_free_when_that_goes(recor
     with pytest.raises(AddressTaken):
         address(ipam, pools[1], six)
     engine.delete_endpoint("n1", "e1")
-    (left,) = records.addresses.unattended()
+    (left,) = records.addresses.orphaned()
     assert str(left.address) == four
     assert address(ipam, pools[1], six) == f"{six}/64"
     ipam.release_address(pools[0], four)
-    assert [t.endpoint for t in records.addresses.unattended()] == [""]
+    assert [t.endpoint for t in records.addresses.orphaned()] == [""]
 
 
 def test_a_static_address_is_given_again_when_its_holder_is_dead(records, clock):
@@ -541,7 +545,7 @@ def test_a_gateway_no_mode_needs_is_given_back_if_it_is_surely_this_network_s(
         gateway = ipam.request_gateway(pool, "").ip
         for address in reserved:
             ipam.request_address(pool, str(address), "")
-    segment = Segment(subnet, gateway, reserved, pooled=True)
+    segment = Subnet(subnet, gateway, reserved, pooled=True)
     options = {"parent": "eth0", "mode": "ipvlan", "ipvlan_mode": mode}
     engine.create_network(Network("n1", options, False, (segment,)))
     assert bool(records.addresses.live(1, aux)) is bool(reserved)
@@ -553,8 +557,8 @@ def test_a_late_release_does_not_free_what_the_next_container_was_given(records,
     kernel = FakeKernel()
     ipam, engine = ipam_on(records, clock, kernel), engine_on(records, kernel, clock)
     pool = claim(ipam, "10.0.0.0/24")
-    segment = Segment(ip_network("10.0.0.0/24"), None, pooled=True)
-    engine.create_network(Network("n1", {"parent": "eth0"}, segments=(segment,)))
+    segment = Subnet(ip_network("10.0.0.0/24"), None, pooled=True)
+    engine.create_network(Network("n1", {"parent": "eth0"}, subnets=(segment,)))
     first = ipam.request_address(pool, "10.0.0.9", "")
     engine.create_endpoint(Endpoint("e1", "n1", first))
     engine.delete_endpoint("n1", "e1")
@@ -563,4 +567,4 @@ def test_a_late_release_does_not_free_what_the_next_container_was_given(records,
     engine.create_endpoint(Endpoint("e2", "n1", first))
     engine.delete_endpoint("n1", "e2")
     ipam.release_address(pool, "10.0.0.9")
-    assert records.addresses.unattended() == []
+    assert records.addresses.orphaned() == []

@@ -18,14 +18,14 @@ from underlay.errors import (
     MtuTooBig,
     NoParent,
 )
-from underlay.model import Network, Segment
-from underlay.model.objects import Owner, Permit
+from underlay.model import Network, Subnet
+from underlay.model.objects import ForwardAccept, Owner
 from underlay.records import Records
 
-ON = Network("n1", {"bridge": "br0"}, False, (Segment(ip_network("10.0.0.0/24")),))
+ON = Network("n1", {"bridge": "br0"}, False, (Subnet(ip_network("10.0.0.0/24")),))
 PAIR = Owner("n1", "e1")
 HOST, CONTAINER = PAIR.host_end.device, PAIR.device
-PERMIT = Permit(4, "-i br0 -o br0").key
+PERMIT = ForwardAccept(4, "-i br0 -o br0").key
 
 
 @pytest.fixture
@@ -43,7 +43,12 @@ def test_a_container_has_one_end_of_a_pair_and_the_bridge_the_other(engine, kern
     assert kernel.links == {}
     made = engine.create_endpoint(WEB)
     host, container = kernel.links[HOST], kernel.links[CONTAINER]
-    assert (host.master, host.up, host.mac, host.like) == ("br0", True, None, "br0")
+    assert (host.master, host.up, host.mac, host.copy_from) == (
+        "br0",
+        True,
+        None,
+        "br0",
+    )
     assert (container.mac, container.master) == (made.mac, None)
     assert set(kernel.others) == {PERMIT}
     engine.delete_endpoint("n1", "e1")
@@ -115,9 +120,9 @@ def test_what_is_no_bridge_of_the_administrator_is_refused(engine, kernel, name,
 def test_a_bridge_that_lets_nothing_pass_is_refused_with_the_way_out(engine, kernel):
     kernel.dropping["br0", 6] = "ip6tables says no"
     engine.create_network(ON)  # IPv4 alone
-    both = (*ON.segments, Segment(ip_network("fd00::/64")))
+    both = (*ON.subnets, Subnet(ip_network("fd00::/64")))
     with pytest.raises(BridgeFiltered, match=r"says no.*ip6tables -I FORWARD"):
-        engine.create_network(replace(ON, id="n2", segments=both))
+        engine.create_network(replace(ON, id="n2", subnets=both))
     assert [n.id for n in engine.records.networks.all()] == ["n1"]
 
 

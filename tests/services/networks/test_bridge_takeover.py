@@ -23,18 +23,18 @@ from underlay.errors import (
     NoTakeover,
     TakeoverUnasked,
 )
-from underlay.model import Device, Network, Segment, Standing
-from underlay.model.objects import Owner, Permit, Port
+from underlay.model import Device, HostEntry, Network, Subnet
+from underlay.model.objects import BridgePort, ForwardAccept, Owner
 from underlay.reconcile.scheduling import REPAIR_SECONDS, REPAIRS
 from underlay.records import Records
 
-SUBNET = Segment(ip_network("10.0.0.0/24"))
+SUBNET = Subnet(ip_network("10.0.0.0/24"))
 OPTIONS = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
 ON = Network("n1", OPTIONS, False, (SUBNET,))
 BRIDGE = Owner(shared="bridge/eth0").device
 FACTS = (
-    Standing("address", "10.0.0.5/24", "aa"),
-    Standing("route", "0.0.0.0/0 via 10.0.0.1 metric 0 table 254", "bb", "10.0.0.1"),
+    HostEntry("address", "10.0.0.5/24", "aa"),
+    HostEntry("route", "0.0.0.0/0 via 10.0.0.1 metric 0 table 254", "bb", "10.0.0.1"),
 )
 
 
@@ -119,7 +119,7 @@ def test_what_stands_on_the_device_is_on_record_before_anything_is_touched(tmp_p
     records.close()
     records = Records(tmp_path / "underlay.db")
     (found,) = records.takeovers.all()
-    assert (found.state, found.facts) == ("trying", FACTS)
+    assert (found.state, found.entries) == ("trying", FACTS)
     records.close()
 
 
@@ -228,10 +228,8 @@ OTHERS = {
 
 
 def other(options):
-    segments = (
-        Segment(ip_network("10.9.0.0/24"), ip_address("10.9.0.1"), pooled=True),
-    )
-    return Network("n2", options, segments=segments)
+    segments = (Subnet(ip_network("10.9.0.0/24"), ip_address("10.9.0.1"), pooled=True),)
+    return Network("n2", options, subnets=segments)
 
 
 @pytest.mark.parametrize("words", OTHERS)
@@ -265,14 +263,14 @@ def test_a_bridge_found_by_the_default_route_that_goes_is_made_again(
     engine = engine_on(records, kernel)
     engine.create_network(ON)
     kernel.default = BRIDGE
-    in_use = records.networks.in_use
+    in_use = records.networks.active
 
     def last_one_goes(mode):
         engine.delete_network("n1")
         kernel.default = "eth0"
         return in_use(mode)
 
-    monkeypatch.setattr(records.networks, "in_use", last_one_goes)
+    monkeypatch.setattr(records.networks, "active", last_one_goes)
     auto = {**ON.options, "parent": "auto"}
     engine.create_network(replace(ON, id="n2", options=auto))
     assert [t.state for t in records.takeovers.all()] == ["on"]
@@ -332,7 +330,7 @@ def test_a_further_network_needs_that_word_and_is_told_that_nothing_moves(record
 def test_a_network_of_before_that_word_works_on(records):
     kernel, engine, time = taken_over(records)
     engine.delete_endpoint("n1", "e1")
-    with records.writing():
+    with records.transaction():
         known = replace(records.networks.get("n1"), options=UNASKED)
         records.networks.remove("n1")
         records.networks.add(known)
@@ -355,10 +353,10 @@ def test_a_network_of_before_that_word_works_on(records):
 class Patient(FakeKernel):
     """A kernel whose next hops take as long as something else does."""
 
-    def answering(self, device, addresses):
+    def probe(self, device, addresses):
         if device == BRIDGE:
             self.meanwhile()
-        return super().answering(device, addresses)
+        return super().probe(device, addresses)
 
 
 @pytest.fixture
@@ -510,7 +508,7 @@ def child(kind):
         (lambda k: k.strangers.update(c0=child("macvtap")), "c0 .macvtap. is on it"),
         (lambda k: k.strangers.update(c0=child("ipvlan")), "c0 .ipvlan. is on it"),
         (lambda k: k.on_devices["eth0"].append(
-            Standing("address", "10.9.0.1/24", "cc", why="it has a lifetime")),
+            HostEntry("address", "10.9.0.1/24", "cc", obstacle="it has a lifetime")),
          "of its address 10.9.0.1/24, it has a lifetime.*-o bridge=<name>"),
     ],
 )  # fmt: skip
@@ -530,8 +528,8 @@ def test_what_answers_for_routed_containers_is_not_taken_over(records):
     claim = ipam.request_pool(str(subnet), "", {}, 4)
     ipam.request_gateway(claim.id, "10.9.0.1")
     options = {"mode": "routed", "proxy": "eth0"}
-    segments = (Segment(subnet, ip_address("10.9.0.1"), pooled=True),)
-    engine.create_network(Network("n0", options, segments=segments))
+    segments = (Subnet(subnet, ip_address("10.9.0.1"), pooled=True),)
+    engine.create_network(Network("n0", options, subnets=segments))
     with pytest.raises(NoTakeover, match="answers for the containers of network n0"):
         engine.create_network(ON)
 
@@ -629,7 +627,7 @@ def taken_over(records):
 
 
 def unplug(kernel):
-    kernel._unplug(next(o for o in kernel.others.values() if isinstance(o, Port)))
+    kernel._unplug(next(o for o in kernel.others.values() if isinstance(o, BridgePort)))
 
 
 def nowhere(_):
@@ -637,7 +635,7 @@ def nowhere(_):
 
 
 def look(engine, time, *places):
-    return engine.passes.go_round(set(places), time(), nowhere)
+    return engine.passes.run_pass(set(places), time(), nowhere)
 
 
 def told(records):
@@ -645,7 +643,7 @@ def told(records):
     return found["health"], found["error"]
 
 
-STRAY = Standing("address", "10.0.0.9/24", "dd")
+STRAY = HostEntry("address", "10.0.0.9/24", "dd")
 
 
 def test_a_port_unplugged_by_hand_is_put_back_and_entered_in_the_ledger(records):
@@ -685,7 +683,7 @@ def test_a_takeover_that_is_refused_is_tried_less_and_less_and_stops_nobody(
         time.now += 0.25
     assert kernel.steps - steps <= 8
     assert notes == []
-    (trouble,) = records.notes.troubles()
+    (trouble,) = records.notes.failures()
     assert (trouble.mark, trouble.since) == ("underlay::bridge/eth0", began)
     assert told(records)[0] == "failing"
     assert told(records)[1].startswith("E-400 the kernel refused `ip link set eth0 m")
@@ -698,7 +696,7 @@ def test_a_takeover_that_is_refused_is_tried_less_and_less_and_stops_nobody(
     time.now += 1
     look(engine, time, "")
     assert kernel.device("eth0").master == BRIDGE
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []
 
 
 def test_a_network_service_that_readdresses_the_device_for_ever_is_told_of(records):
@@ -751,7 +749,7 @@ def test_a_bridge_that_cannot_be_emptied_is_not_deleted(records, refused):
 
 def test_a_route_that_went_with_the_address_it_needs_is_put_on_the_bridge(records):
     kernel, engine, time = taken_over(records)
-    needed = Standing("route", "10.8.0.0/16 via 10.0.0.8 metric 0 table 254", "ee")
+    needed = HostEntry("route", "10.8.0.0/16 via 10.0.0.8 metric 0 table 254", "ee")
     kernel.on_devices["eth0"] += [STRAY, needed]
     kernel.die_after = kernel.steps + 1
     with pytest.raises(Death):
@@ -852,8 +850,8 @@ def test_what_is_waited_for_has_a_name_and_an_address_however_it_was_asked_for(
 
 def test_a_network_of_an_older_version_is_waited_for_as_well(records):
     kernel, engine, time = taken_over(records)
-    with records.writing():
-        records.networks.move(replace(records.networks.get("n1"), base=None))
+    with records.transaction():
+        records.networks.move(replace(records.networks.get("n1"), base_device=None))
     look(engine, time, "")
     lose_device(kernel)
     look(engine, time, "")
@@ -861,7 +859,7 @@ def test_a_network_of_an_older_version_is_waited_for_as_well(records):
 
 
 def permits(kernel):
-    return {o.match for o in kernel.others.values() if isinstance(o, Permit)}
+    return {o.match for o in kernel.others.values() if isinstance(o, ForwardAccept)}
 
 
 def test_a_renamed_device_is_a_port_still_and_so_are_new_containers(records):
@@ -887,7 +885,7 @@ def test_a_running_container_keeps_its_port_while_the_device_is_away(records):
     assert (kernel.links, standing(kernel)) == (before, held)
     # Where bridged frames pass the firewall, they reach each other by that.
     assert permits(kernel) == {f"-i {BRIDGE} -o {BRIDGE}"}
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []
     assert told(records) == ("pending", WAITED_FOR)
     kernel.strangers["eth0"] = ETH0
     kernel.on_devices["eth0"] = list(FACTS[:1])

@@ -30,7 +30,7 @@ def start(world, *beside, mode=0, mac=MAC):
         dock(endpoint)
         room = world.kernel.rooms[ROOM]
         shown = (f"{OWN_LINK_LOCAL}{mode}",) if mode is not None else ()
-        room["eth0"] = replace(room["eth0"], settings=shown, mac=mac)
+        room["eth0"] = replace(room["eth0"], sysctls=shown, mac=mac)
         give(world, *beside)
 
     world.dock = and_more
@@ -48,7 +48,7 @@ def give(world, *addresses, device="eth0"):
 
 
 def learnt(world):
-    return world.engine.records.networks.endpoint("e1").inside.beside
+    return world.engine.records.networks.endpoint("e1").learned.link_local
 
 
 def has(world, address):
@@ -62,7 +62,7 @@ def test_a_link_local_address_comes_back_with_its_route(world):
     world.settle()
     assert has(world, GIVEN4)
     way = Route(GIVEN4.network, "eth0", source=GIVEN4.ip, sandbox=ROOM)
-    assert world.kernel.others[way.key].same(way)
+    assert world.kernel.others[way.key].is_amendable_from(way)
     world.kernel.others.pop(Address(GIVEN4, "eth0", sandbox=ROOM).key)
     world.look(ROOM)
     assert has(world, GIVEN4)
@@ -136,4 +136,4 @@ def test_a_device_made_again_has_all_its_settings(world):
     start(world)
     take_device(world)
     world.settle()
-    assert world.kernel.rooms[ROOM]["eth0"].inherited == wanted
+    assert world.kernel.rooms[ROOM]["eth0"].initial_sysctls == wanted

@@ -18,11 +18,11 @@ from underlay.errors import (
     UnknownEndpoint,
     UnknownNetwork,
 )
-from underlay.model import Endpoint, Network, Segment
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Owner
 
 LAN = Network(
-    "n1", {"parent": "eth0"}, False, (Segment(ip_network("10.0.0.0/24"), None),)
+    "n1", {"parent": "eth0"}, False, (Subnet(ip_network("10.0.0.0/24"), None),)
 )
 WEB = Endpoint("e1", "n1", IPv4Interface("10.0.0.5/24"))
 DEVICE = Owner("n1", "e1").device
@@ -126,7 +126,7 @@ def test_one_address_has_one_mac_over_restarts_and_two_have_two(engine):
 
 
 def test_an_endpoint_without_address_has_a_mac_too(engine):
-    engine.create_network(replace(LAN, segments=()))
+    engine.create_network(replace(LAN, subnets=()))
     assert engine.create_endpoint(Endpoint("e1", "n1")).mac
 
 
@@ -203,8 +203,8 @@ def test_a_join_after_a_leave_is_a_join(engine):
 
 
 def test_an_address_our_ipam_did_not_give_is_refused(engine):
-    pooled = Segment(ip_network("10.0.0.0/24"), pooled=True)
-    engine.create_network(replace(LAN, segments=(pooled,)))
+    pooled = Subnet(ip_network("10.0.0.0/24"), pooled=True)
+    engine.create_network(replace(LAN, subnets=(pooled,)))
     with pytest.raises(NotGiven, match=r"10\.0\.0\.5 was not given out"):
         engine.create_endpoint(WEB)
 

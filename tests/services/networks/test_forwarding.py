@@ -10,7 +10,7 @@ from tests.fakes import ETH0, FakeKernel
 from tests.services.networks.test_host_parts import ROUTED, life, parts, steps_of
 from underlay.errors import KernelRefused, UnderlayError, WouldOpen
 from underlay.model import Device
-from underlay.model.objects import Chain, Sysctl
+from underlay.model.objects import NftChain, Sysctl
 from underlay.model.steps import Create
 from underlay.networks import reboot as boots
 from underlay.networks.forwarding import chain, is_door
@@ -92,7 +92,7 @@ def test_the_door_is_shut_before_forwarding_is_on_and_until_it_is_off(path, kern
     verbs[0]()
     steps = steps_of(kernel, verbs[1])
     kinds = [(type(s.object), getattr(s.object, "value", "")) for s in steps]
-    assert kinds.index((Chain, "")) < kinds.index((Sysctl, "1"))
+    assert kinds.index((NftChain, "")) < kinds.index((Sysctl, "1"))
     assert doors(kernel) == {"ip", "ip6"}
     for verb in verbs[2:]:
         verb()
@@ -116,7 +116,7 @@ def test_forwarding_is_not_switched_on_where_the_door_cannot_be_shut(path, kerne
     apply = kernel.apply
 
     def without_nft(step):
-        if isinstance(step.object, Chain) and isinstance(step, Create):
+        if isinstance(step.object, NftChain) and isinstance(step, Create):
             raise KernelRefused(step=step, why="no such program: nft", hint="")
         apply(step)
 
@@ -129,7 +129,7 @@ def test_forwarding_is_not_switched_on_where_the_door_cannot_be_shut(path, kerne
     kernel.apply = apply
     verbs[1]()
     kernel.apply = without_nft
-    lose(kernel, Chain)
+    lose(kernel, NftChain)
     kernel.settings |= {FOUR: "0", SIX: "0"}
     assert engine.reconcile() != []
     assert "1" not in map(kernel.settings.get, (FOUR, SIX))
@@ -144,7 +144,7 @@ def test_where_forwarding_is_on_already_a_start_opens_nothing(path, kernel):
     verbs = life(engine, ipam, ROUTED)
     for verb in verbs[:2]:
         verb()
-    lose(kernel, Chain)
+    lose(kernel, NftChain)
     apply = kernel.apply
 
     def without_nft(step):
@@ -167,7 +167,7 @@ def test_a_pass_that_looked_before_a_start_does_not_hold_that_up(path, kernel):
 
     def meanwhile(reasons):
         shut(reasons)
-        engine.passes.forwarding.heed((), before)  # as seen before the chain was made
+        engine.passes.forwarding.update((), before)  # as seen before the chain was made
 
     engine.passes.forwarding.shut = meanwhile
     verbs[1]()
@@ -203,7 +203,7 @@ def test_a_pass_that_looked_before_the_last_one_left_does_not_open_the_next(
 def test_what_died_with_the_last_boot_asks_for_no_forwarding(path, kernel):
     """Whether it had a sandbox or not; what was noted is of that boot, too."""
     engine, ipam = parts(path, kernel)
-    boots.heed(engine.records, kernel)
+    boots.forget_last_boot(engine.records, kernel)
     for verb in life(engine, ipam, ROUTED)[:4]:
         verb()
     engine.join("n1", "e1", "/run/a")
@@ -212,7 +212,7 @@ def test_what_died_with_the_last_boot_asks_for_no_forwarding(path, kernel):
     kernel.settings = {SIX: "1"}  # by the administrator
     kernel.booted = "boot-2"
     engine, _ = parts(path, kernel)
-    boots.heed(engine.records, kernel)
+    boots.forget_last_boot(engine.records, kernel)
     assert engine.records.settings.all() == []
     assert engine.reconcile() == []
     assert kernel.settings.get(FOUR, "0") == "0"
@@ -230,7 +230,7 @@ def test_a_verb_looks_at_no_bridge_while_others_have_what_it_needs(path, kernel)
     def look(*_kinds):
         raise AssertionError("looked at links")
 
-    kernel.inward = look
+    kernel.container_bridges = look
     for verb in verbs[2:5]:
         verb()
 
@@ -246,7 +246,7 @@ def without_nft(kernel, monkeypatch):
     apply = kernel.apply
 
     def refusing(step):
-        if isinstance(step.object, Chain) and isinstance(step, Create):
+        if isinstance(step.object, NftChain) and isinstance(step, Create):
             raise KernelRefused(step=step, why="no such program: nft", hint="")
         apply(step)
 
@@ -257,7 +257,7 @@ def is_untouched(engine, kernel):
     """Tell whether nothing of ours is noted, in trouble, or to be done."""
     return (
         engine.records.settings.all() == []
-        and engine.records.notes.troubles() == []
+        and engine.records.notes.failures() == []
         and doors(kernel) == set()
         and engine.preview() == ()
     )
@@ -324,7 +324,7 @@ def test_forwarding_the_administrator_switched_on_first_is_theirs(
         verb()
         assert engine.reconcile() == []
         assert doors(kernel) == set()
-    assert engine._builder.note_settings({"forwarding/4", "forwarding/6"}) == set()
+    assert engine._builder.note_sysctls({"forwarding/4", "forwarding/6"}) == set()
     for verb in verbs[4:]:
         verb()
     assert engine.reconcile() == []

@@ -17,8 +17,16 @@ import pytest
 
 from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on, ipam_on
 from underlay.errors import GatewayTaken, KernelRefused
-from underlay.model import Endpoint, Network, Segment
-from underlay.model.objects import Chain, Link, Neighbour, Owner, Permit, Route, Sysctl
+from underlay.model import Endpoint, Network, Subnet
+from underlay.model.objects import (
+    ForwardAccept,
+    Link,
+    Neighbour,
+    NftChain,
+    Owner,
+    Route,
+    Sysctl,
+)
 from underlay.model.steps import Amend, Create, Delete
 from underlay.records import Records
 
@@ -26,12 +34,12 @@ HERE = ip_interface("10.0.0.9/24"), ip_interface("fd00::9/64")
 
 
 def segment(subnet, gateway):
-    return Segment(ip_network(subnet), ip_address(gateway), pooled=True)
+    return Subnet(ip_network(subnet), ip_address(gateway), pooled=True)
 
 
 def network(identity, **options):
     four, six = segment("10.0.0.0/24", "10.0.0.1"), segment("fd00::/64", "fd00::1")
-    return Network(identity, options, segments=(four, six))
+    return Network(identity, options, subnets=(four, six))
 
 
 ROUTED = {"mode": "routed", "proxy": "eth0", "masquerade": "on"}
@@ -168,7 +176,7 @@ def steps_of(kernel, verb):
 
 
 def test_what_another_endpoint_shares_already_costs_the_next_one_no_step(path, kernel):
-    for way, shared in (("routed", Permit), ("macvlan", Link)):
+    for way, shared in (("routed", ForwardAccept), ("macvlan", Link)):
         kernel.here = {"eth0": HERE}
         engine, ipam = parts(path.with_name(way), kernel)
         create, first, _, _, *_ = verbs = life(engine, ipam, WAYS[way])
@@ -279,7 +287,9 @@ def test_a_parent_in_a_vrf_has_no_shim_whose_routes_the_kernel_would_refuse(
 
 def chain_of_the_shim(kernel):
     (found,) = [
-        o for o in kernel.others.values() if isinstance(o, Chain) and o.family == "ip"
+        o
+        for o in kernel.others.values()
+        if isinstance(o, NftChain) and o.family == "ip"
     ]
     return found
 
@@ -315,7 +325,7 @@ def test_what_comes_from_bridges_by_the_shim_has_the_host_s_address_of_the_segme
     assert '{ "docker0", "vms" }' in chain_of_the_shim(kernel).rules[-1]
     for verb in verbs[4:6]:
         verb()
-    assert not any(isinstance(o, Chain) for o in kernel.others.values())
+    assert not any(isinstance(o, NftChain) for o in kernel.others.values())
 
 
 def test_without_nftables_macvlan_has_no_shim_that_the_lan_could_hear(path, kernel):
@@ -345,7 +355,7 @@ class Guarding(FakeKernel):
         super().apply(step)
         device = Owner(shared="shim/eth0").device
         on_it = [o for o in self.others.values() if o.device == device]
-        guards = [o for o in on_it if isinstance(o, Chain)]
+        guards = [o for o in on_it if isinstance(o, NftChain)]
         if isinstance(step, Amend) and step.object.device == device:
             assert len(guards) == 2, str(step)
 
@@ -362,7 +372,7 @@ def test_a_shim_whose_filter_is_refused_is_not_set_up(path, step):
         start()
     engine.reconcile()
     engine.reconcile()
-    assert all(link.up for link in kernel.links.values() if link.guarded)
+    assert all(link.up for link in kernel.links.values() if link.up_after_filters)
 
 
 @pytest.mark.parametrize("left", range(3))
@@ -410,7 +420,7 @@ def test_nobody_waits_for_a_look_at_everything(path, kernel, monkeypatch, what):
     observe, waited = kernel.observe, []
 
     def write():
-        with engine.records.writing():
+        with engine.records.transaction():
             pass
 
     def observe_beside_a_writer(names=None):
@@ -450,15 +460,15 @@ def test_a_leftover_that_somebody_needs_meanwhile_is_left_alone(
     engine, _ = parts(path, kernel)
     stray = Route(ip_network("10.9.0.0/24"), None, 10)
     kernel.apply(Create(stray))
-    alone = engine.records.alone
+    exclusive = engine.records.exclusive
 
     def late(*given):
-        with engine.records.writing():
+        with engine.records.transaction():
             engine.records.notes.note_trouble("somebody", "writes", 0.0)
-        return alone(*given)
+        return exclusive(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine.records, "alone", late)
+        patched.setattr(engine.records, "exclusive", late)
         assert engine.reconcile() == []
     assert stray.key in kernel.others
     assert engine.reconcile() == []
@@ -492,7 +502,7 @@ def test_networks_of_one_subnet_in_two_tables_have_a_blackhole_in_each(path, ker
         ipam.request_gateway(claim, "10.0.0.1")
         four = segment("10.0.0.0/24", "10.0.0.1")
         options = {"mode": "routed", "table": table}
-        engine.create_network(Network(f"n{number}", options, segments=(four,)))
+        engine.create_network(Network(f"n{number}", options, subnets=(four,)))
     tables = {o.table for o in kernel.others.values() if isinstance(o, Route)}
     assert tables == {100, 200}
     engine.delete_network("n0")
@@ -505,7 +515,7 @@ def test_the_shim_stays_for_the_one_endpoint_that_needs_it(path, kernel):
     engine, _ = parts(path, kernel)
     here, there = segment("10.0.0.0/24", "10.0.0.1"), segment("10.9.0.0/24", "10.9.0.1")
     unpooled = tuple(replace(s, pooled=False) for s in (there, here))
-    engine.create_network(Network("n1", MACVLAN, segments=unpooled))
+    engine.create_network(Network("n1", MACVLAN, subnets=unpooled))
     far = [Endpoint(f"f{n}", "n1", IPv4Interface(f"10.9.0.{n}/24")) for n in (5, 6)]
     near = [Endpoint(f"e{n}", "n1", IPv4Interface(f"10.0.0.{n}/24")) for n in (5, 6)]
     for asked in (far[0], near[0], far[1], near[1]):
@@ -551,11 +561,11 @@ def test_a_start_fails_for_host_access_only_if_that_was_asked_for(path, kernel, 
     start()
     assert Owner("n1", "e1").device in kernel.links
     assert engine.reconcile() != []
-    troubled = {t.mark for t in engine.records.notes.troubles()}
+    troubled = {t.mark for t in engine.records.notes.failures()}
     assert Owner(shared="shim/eth0").mark in troubled
     kernel.apply = apply
     assert engine.reconcile() == []
-    assert engine.records.notes.troubles() == []
+    assert engine.records.notes.failures() == []
 
 
 def test_a_setting_that_cannot_be_put_back_stops_no_pass_and_is_told(path, kernel):
@@ -575,11 +585,11 @@ def test_a_setting_that_cannot_be_put_back_stops_no_pass_and_is_told(path, kerne
     kernel.others.clear()
     assert all(isinstance(step.object, Sysctl) for step in engine.reconcile())
     assert [o for o in kernel.others.values() if isinstance(o, Route)] != []
-    (trouble, *_) = engine.records.notes.troubles()
+    (trouble, *_) = engine.records.notes.failures()
     assert "EROFS" in trouble.text
     kernel.apply = apply
     assert engine.reconcile() == []
-    assert engine.records.notes.troubles() == []
+    assert engine.records.notes.failures() == []
 
 
 def test_the_host_s_end_of_a_container_nobody_knows_is_left_alone(path, kernel):
@@ -593,7 +603,7 @@ def test_the_host_s_end_of_a_container_nobody_knows_is_left_alone(path, kernel):
     lost = engine_on(Records(path.with_name("lost.db")), kernel, Clock())
     assert lost.reconcile() != []
     assert owner.host_end.device in kernel.links
-    (trouble,) = lost.records.notes.troubles()
+    (trouble,) = lost.records.notes.failures()
     assert "E-401" in trouble.text
 
 
@@ -634,7 +644,9 @@ def test_a_rule_that_a_verb_is_just_making_is_not_deleted(tmp_path):
     verbs[0]()
     verbs[1]()
     settling = engine.passes._settling
-    rules = [o for o in kernel.others.values() if isinstance(o, Permit | Chain)]
+    rules = [
+        o for o in kernel.others.values() if isinstance(o, ForwardAccept | NftChain)
+    ]
     made = [Create(o) for o in rules if o.owner]
     assert made
     assert all(map(settling._is_due, made))

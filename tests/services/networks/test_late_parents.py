@@ -24,11 +24,11 @@ def nic(mode):
 def set_nic(world, mode, halt):
     """Have the NIC be so; a bridge of ours has it as a port."""
     known = world.kernel.strangers[nic(mode).name]
-    world.kernel.strangers[known.name] = replace(known, halt=halt)
+    world.kernel.strangers[known.name] = replace(known, link_fault=halt)
 
 
 def said(world):
-    world.engine.passes.announcer.send()
+    world.engine.passes.announcer.send_due()
     found = world.kernel.announced[:]
     world.kernel.announced.clear()
     return found
@@ -37,7 +37,7 @@ def said(world):
 def silence(world):
     """Let all that is due be announced."""
     for _ in range(9):
-        world.engine.passes.announcer.send()
+        world.engine.passes.announcer.send_due()
         world.time.now += 30
     world.kernel.announced.clear()
 
@@ -83,7 +83,7 @@ def test_a_container_that_starts_before_its_nic_is_served_when_that_comes(
     }[how]
     assert all(text.startswith(why) for text in pending(world)), pending(world)
     assert all(text.endswith("waiting for it") for text in pending(world))
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []
     silence(world)
     world.kernel.strangers |= {"eth0": ETH0, "br0": BR0}
     world.settle()
@@ -114,7 +114,7 @@ def test_a_nic_that_never_comes_is_waited_for_without_trying(records, mode, how)
     wait(world, 600.0)
     assert world.kernel.steps == steps
     assert "" not in pending(world)
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []
 
 
 def test_a_vlan_on_a_nic_that_is_down_is_made_and_set_up_with_the_nic(records):
@@ -139,22 +139,24 @@ def test_a_network_is_made_on_a_nic_that_is_down(records):
     options = {"parent": "eth0.50.7", "host_access": "off"}
     world.engine.create_network(replace(world.network, id="n2", options=options))
     assert not world.kernel.links[LOWER].up
-    assert records.networks.get("n2").halt == "down"
+    assert records.networks.get("n2").link_fault == "down"
     set_nic(world, "vlan", "no carrier")
     world.look("")
     assert world.kernel.links[LOWER].up is True
-    assert records.networks.get("n2").standstill.startswith("eth0 has no carrier")
+    assert records.networks.get("n2").cut_off_reason.startswith("eth0 has no carrier")
 
 
 @pytest.mark.parametrize("parent", ["bond0", "bond0.50"])
 def test_whoever_is_on_a_bond_is_announced_when_that_fails_over(records, parent):
     """Switches know the MACs of its containers at the port that failed."""
-    bond = replace(ETH0, name="bond0", kind="bond", permanent_mac="", active="eth1")
+    bond = replace(
+        ETH0, name="bond0", kind="bond", permanent_mac="", active_port="eth1"
+    )
     options = {"parent": parent, "host_access": "off"}
     world = World(records, options, others=[bond])
     silence(world)
     for active, told in (("", []), ("eth1", []), ("eth2", [(ROOM, "eth0")])):
-        world.kernel.strangers["bond0"] = replace(bond, active=active)
+        world.kernel.strangers["bond0"] = replace(bond, active_port=active)
         world.look("")
         assert [t[:2] for t in said(world)] == told
     silence(world)

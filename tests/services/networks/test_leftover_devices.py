@@ -74,13 +74,13 @@ def test_what_cannot_be_deleted_is_tried_again_and_its_address_kept(records):
     with pytest.raises(AddressTaken):
         world.ipam.request_address(claim, str(four.ip), "")
     world.look("")
-    (trouble,) = records.notes.troubles()
+    (trouble,) = records.notes.failures()
     assert trouble.mark == OTHER.mark
     calm()
     world.time.now += 600
     world.look("")
     assert ours(world) == []
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []
     world.ipam.release_address(claim, str(four.ip))
     world.ipam.request_address(claim, str(four.ip), "")
 
@@ -124,8 +124,8 @@ def test_one_of_another_host_of_this_driver_is_left_alone(records):
 def test_one_without_a_record_is_left_alone_until_docker_was_asked(records):
     world = World(records, MODES["macvlan"])
     beside(world, Owner("n1", "not-rebuilt-yet"))
-    with records.writing():
-        records.notes.await_only({"n1"})
+    with records.transaction():
+        records.notes.set_missing_networks({"n1"})
     world.look(ROOM)
     assert ours(world) == ["eth0", "eth7"]
 
@@ -139,7 +139,7 @@ def test_a_device_in_the_host_is_not_looked_for_in_the_sandbox(records):
     def asked(paths):
         raise AssertionError(paths)
 
-    world.kernel.observe_inside = asked
+    world.kernel.observe_sandboxes = asked
     world.engine.delete_endpoint("n1", "e1")
     assert ours(world) == []
 

@@ -53,7 +53,7 @@ def test_all_on_a_parent_follow_its_mtu_up_and_down(records, mode):
             assert outside == {9000}
         else:
             assert outside in (set(), {size})
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []
     if mode in ("macvlan", "ipvlan"):
         assert SHIM in world.kernel.links
 
@@ -107,8 +107,8 @@ def test_routed_without_a_proxy_has_the_mtu_of_the_way_out_as_it_was_when_made(r
 def test_a_way_out_that_is_too_small_does_not_switch_ipv6_off(records):
     world = World(records, MODES["macvlan"], docked=False)
     set_mtu(world, 1200)
-    pooled = tuple(replace(s, pooled=True) for s in world.network.segments)
-    routed = Network("n2", {"mode": "routed", "proxy": "eth0"}, segments=pooled)
+    pooled = tuple(replace(s, pooled=True) for s in world.network.subnets)
+    routed = Network("n2", {"mode": "routed", "proxy": "eth0"}, subnets=pooled)
     world.engine.create_network(routed)
     assert records.networks.get("n2").mtu == 1280
 

@@ -9,7 +9,7 @@ import pytest
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from tests.services.networks.test_driver import DEVICE, LAN, WEB
 from underlay.errors import BadParent, KernelRefused
-from underlay.model import Device, Inside, Setting
+from underlay.model import Device, LearnedState, SysctlBackup
 from underlay.model.objects import Address, Owner, Route
 from underlay.reconcile.announcer import Announcer
 
@@ -36,7 +36,7 @@ def start(engine, kernel, **options):
     way = Route(WEB.ipv4.network, "eth0", source=WEB.ipv4.ip, connected=True)
     kernel.dock(DEVICE, ROOM, "eth0", Address(WEB.ipv4, "eth0"), way)
     calm(engine)
-    assert engine.records.networks.endpoint("e1").inside == Inside("eth0", 1500)
+    assert engine.records.networks.endpoint("e1").learned == LearnedState("eth0", 1500)
 
 
 def calm(engine):
@@ -68,12 +68,12 @@ def test_a_child_that_would_switch_those_of_others_is_not_made(engine, kernel):
     )
     kernel.strangers["ipv0"] = theirs
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.notes.troubles()
+    (trouble,) = engine.records.notes.failures()
     assert trouble.text.startswith("E-402")
     assert "ipv0" in trouble.text
     del kernel.strangers["ipv0"]
     calm(engine)
-    assert engine.records.notes.troubles() == []
+    assert engine.records.notes.failures() == []
 
 
 @pytest.mark.parametrize("seen_by", ["pass", "verb"])
@@ -81,16 +81,16 @@ def test_who_has_the_parent_s_mac_is_announced_when_that_is_another(
     engine, kernel, seen_by
 ):
     start(engine, kernel, parent="eth0", mode="ipvlan")
-    engine.passes.announcer.send()
+    engine.passes.announcer.send_due()
     kernel.announced.clear()
     kernel.strangers["eth0"] = replace(ETH0, mac=NEW_MAC)
     if seen_by == "verb":
         engine.create_endpoint(replace(WEB, id="e2", ipv4=None))
     engine.reconcile()
-    engine.passes.announcer.send()
+    engine.passes.announcer.send_due()
     assert kernel.announced == [(ROOM, "eth0", frozenset({WEB.ipv4.ip}))]
     engine.reconcile()
-    engine.passes.announcer.send()
+    engine.passes.announcer.send_due()
     assert len(kernel.announced) == 1
 
 
@@ -111,10 +111,10 @@ def test_a_device_that_took_a_name_over_does_not_share_the_vlan_of_that_name(
 def test_one_container_told_of_twice_at_one_time_is_announced_once(kernel):
     announcer = Announcer(kernel, Clock())
     kernel.rooms[ROOM] = {"eth0": None}
-    web = replace(WEB, sandbox=ROOM, inside=Inside("eth0", 1500))
-    announcer.tell(web)
-    announcer.tell(replace(web, container="web"))
-    announcer.send()
+    web = replace(WEB, sandbox=ROOM, learned=LearnedState("eth0", 1500))
+    announcer.schedule(web)
+    announcer.schedule(replace(web, container="web"))
+    announcer.send_due()
     assert len(kernel.announced) == 1
 
 
@@ -134,7 +134,7 @@ CARD_B = Device("eth1", "", "52:54:00:00:00:02", 1500)
 def places(engine):
     """The network ids with where they are, "" for on nothing."""
     known = engine.records.networks.all()
-    return {n.id: "" if n.absent else n.parent for n in known}
+    return {n.id: "" if n.parent_missing else n.parent for n in known}
 
 
 def on_two_cards(engine, kernel):
@@ -167,8 +167,8 @@ def test_all_networks_on_a_card_move_to_the_one_in_its_place(engine, kernel, see
     if seen_by == "verb":
         engine.create_endpoint(WEB)
     calm(engine)
-    assert not any(n.absent for n in engine.records.networks.all())
-    assert {n.base.mac for n in engine.records.networks.all()} == {NEW_MAC}
+    assert not any(n.parent_missing for n in engine.records.networks.all())
+    assert {n.base_device.mac for n in engine.records.networks.all()} == {NEW_MAC}
 
 
 def test_a_network_whose_parent_cannot_be_told_stops_no_other(engine, kernel):
@@ -209,7 +209,7 @@ def test_a_passthru_child_has_the_mac_of_its_parent_whatever_that_is(engine, ker
     steps = kernel.steps
     calm(engine)
     assert kernel.steps == steps
-    engine.passes.announcer.send()
+    engine.passes.announcer.send_due()
     assert len(kernel.announced) > told
 
 
@@ -231,17 +231,17 @@ def test_settings_follow_cards_that_swapped_their_names_whoever_sees_it_first(
     on_two_cards(engine, kernel)
     records = engine.records
     path, reason = "net/ipv4/conf/{}/rp_filter", "loose/{}/4"
-    with records.writing():
+    with records.transaction():
         records.settings.note(
-            Setting(reason.format(name), path.format(name), was, "2")
+            SysctlBackup(reason.format(name), path.format(name), was, "2")
             for name, was in (("eth0", "0"), ("eth1", "1"))
         )
     first, second = kernel.strangers["eth0"], kernel.strangers["eth1"]
     kernel.strangers["eth0"] = replace(second, name="eth0")
     kernel.strangers["eth1"] = replace(first, name="eth1")
     parents, network = engine.passes.parents, records.networks.get("n1")
-    with records.writing():
-        parents.note(network, parents.look(network))
+    with records.transaction():
+        parents.record(network, parents.resolve(network))
     found = {s.path: s.before for s in records.settings.all()}
     assert found == {path.format("eth1"): "0", path.format("eth0"): "1"}
     assert places(engine) == {"n1": "eth1", "n2": "eth0"}
@@ -253,5 +253,5 @@ def test_a_bridge_that_takes_the_mac_of_a_new_port_is_no_other_bridge(engine, ke
     engine.create_network(replace(LAN, options={"mode": "bridge", "bridge": "br9"}))
     kernel.strangers["br9"] = replace(bridge, mac=NEW_MAC)
     calm(engine)
-    assert engine.records.networks.get("n1").base.mac == NEW_MAC
+    assert engine.records.networks.get("n1").base_device.mac == NEW_MAC
     assert engine.records.repairs.latest(10) == []

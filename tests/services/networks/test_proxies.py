@@ -10,9 +10,9 @@ import pytest
 from tests.fakes import ETH0
 from tests.services.reconcile.test_reconciler import FOUR, ROOM, World
 from underlay.api import status
-from underlay.api.facts import Healths
+from underlay.api.facts import HealthReport
 from underlay.errors import NoParent
-from underlay.model import Endpoint, Network, Setting
+from underlay.model import Endpoint, Network, SysctlBackup
 from underlay.model.objects import Neighbour
 from underlay.reconcile.announcer import PAUSES_SECONDS
 
@@ -71,7 +71,7 @@ def start(world, identity, **options):
 
 def said(world):
     """Return what was announced since the last time, all that was due."""
-    world.engine.passes.announcer.send()
+    world.engine.passes.announcer.send_due()
     found = world.kernel.announced[:]
     world.kernel.announced.clear()
     return found
@@ -79,7 +79,7 @@ def said(world):
 
 def health(world):
     records = world.engine.records
-    judge = Healths(records, world.time())
+    judge = HealthReport(records, world.time())
     verdicts = [judge.of_network(known(world))]
     verdicts += [
         judge.of_endpoint(known(world), e) for e in records.networks.endpoints()
@@ -111,7 +111,7 @@ def test_what_a_setting_was_is_remembered_through_a_renaming(world):
     settings = world.engine.records.settings
     settings.forget("proxy/eth0/4")
     settings.note(
-        [Setting("proxy/eth0/4", "net/ipv4/neigh/eth0/proxy_delay", "80", "0")]
+        [SysctlBackup("proxy/eth0/4", "net/ipv4/neigh/eth0/proxy_delay", "80", "0")]
     )
     rename(world, "lan0")
     start(world, "e2")
@@ -169,7 +169,7 @@ def test_who_is_in_his_sandbox_before_the_proxy_is_there_is_announced_only_then(
     world.start(*(world.ipam.request_address(c, "", "") for c in world.claims()))
     calm(world)
     assert said(world) == []
-    assert records.networks.endpoint("e1").inside.mtu == 1500
+    assert records.networks.endpoint("e1").learned.mtu == 1500
     appear(world, eth0)
     calm(world)
     assert said(world) == [("", "eth0", ours(world))]
@@ -187,9 +187,9 @@ def test_a_start_without_the_proxy_is_refused_if_asked(records, of):
 
 def test_a_record_that_lacks_the_identity_learns_it_in_a_pass(world):
     networks = world.engine.records.networks
-    networks.move(replace(known(world), base=None))
+    networks.move(replace(known(world), base_device=None))
     calm(world)
-    assert known(world).base.mac == ETH0.mac
+    assert known(world).base_device.mac == ETH0.mac
     rename(world, "lan0")
     calm(world)
     assert world.kernel.answered_by("lan0") == ours(world)
@@ -197,7 +197,7 @@ def test_a_record_that_lacks_the_identity_learns_it_in_a_pass(world):
 
 def test_a_record_that_lacks_the_identity_waits_for_the_name(world):
     eth0 = vanish(world)
-    world.engine.records.networks.move(replace(known(world), base=None))
+    world.engine.records.networks.move(replace(known(world), base_device=None))
     calm(world)
     why = "this host has no device eth0 to answer on now; waiting for it"
     assert health(world) == {("pending", why)}

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes import FakeKernel
 from tests.services.networks.test_host_parts import HERE, MACVLAN, WAYS, life, parts
 from underlay.errors import KernelRefused
-from underlay.model.objects import Chain, Link, Owner, Permit
+from underlay.model.objects import ForwardAccept, Link, NftChain, Owner
 from underlay.model.steps import Create, Delete, is_by_program
 
 SHIM = Owner(shared="shim/eth0")
@@ -42,7 +42,7 @@ def programs(kernel, engine):
         return taken
 
     def watching(step):
-        if isinstance(step.object, Permit | Chain):
+        if isinstance(step.object, ForwardAccept | NftChain):
             with ThreadPoolExecutor(1) as others:
                 assert others.submit(is_free).result(), f"under the write lock: {step}"
             run.append(step)
@@ -54,14 +54,16 @@ def programs(kernel, engine):
 
 def filters(kernel):
     """Return the netdev chains that are there."""
-    chains = (o for o in kernel.others.values() if isinstance(o, Chain))
+    chains = (o for o in kernel.others.values() if isinstance(o, NftChain))
     return {chain.name for chain in chains if chain.family == "netdev"}
 
 
 def lose(kernel):
     """Take away what programs made, and the shim."""
     kernel.others = {
-        k: o for k, o in kernel.others.items() if not isinstance(o, Permit | Chain)
+        k: o
+        for k, o in kernel.others.items()
+        if not isinstance(o, ForwardAccept | NftChain)
     }
     kernel.links.pop(SHIM.device, None)
 
@@ -100,7 +102,7 @@ def test_nor_does_a_pass_that_removes_or_replaces_a_shim(path, kernel):
 
 
 def is_chain(kind):
-    return lambda step: isinstance(step, kind) and isinstance(step.object, Chain)
+    return lambda step: isinstance(step, kind) and isinstance(step.object, NftChain)
 
 
 @pytest.mark.parametrize("options", [MACVLAN, MACVLAN | ASKED], ids=["", "asked for"])
@@ -191,7 +193,7 @@ def test_a_shim_whose_filters_cannot_be_made_stays_down(path, kernel):
     kernel.apply = hanging
     verbs[1]()
     assert not kernel.links[SHIM.device].up
-    assert [s for s in engine.reconcile() if isinstance(s.object, Chain)]
+    assert [s for s in engine.reconcile() if isinstance(s.object, NftChain)]
     assert not kernel.links[SHIM.device].up
     kernel.apply = apply
     assert engine.reconcile() == []
@@ -213,7 +215,7 @@ def test_a_filter_from_before_is_made_again_on_a_shim_that_is_down(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()
     kernel.links[SHIM.device] = replace(kernel.links[SHIM.device], up=False)
-    assert [type(s.object) for s in engine.preview()].count(Chain) == 2
+    assert [type(s.object) for s in engine.preview()].count(NftChain) == 2
     engine, _ = parts(path, kernel)
     assert engine.reconcile() == []
     assert kernel.links[SHIM.device].up

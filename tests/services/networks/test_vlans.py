@@ -144,10 +144,10 @@ def test_a_vlan_whose_base_is_gone_is_named_by_its_base(engine, kernel):
     with pytest.raises(NoParent, match="parent 'eth0' is not a device"):
         engine.create_endpoint(WEB)
     assert engine.reconcile() == []
-    assert "no device eth0" in engine.records.networks.get("n1").absent
+    assert "no device eth0" in engine.records.networks.get("n1").parent_missing
     kernel.strangers["eth0"] = ETH0
     assert engine.reconcile() == []
-    assert engine.records.networks.get("n1").absent == ""
+    assert engine.records.networks.get("n1").parent_missing == ""
     assert LOWER in kernel.links
 
 
@@ -181,7 +181,7 @@ def test_nor_does_it_move_beside_another_ipvlan_mode(engine, kernel):
     engine.create_endpoint(WEB)
     known = engine.records.networks.get("n1")
     assert known.vlans == ()
-    assert "network n2" in known.absent
+    assert "network n2" in known.parent_missing
     assert not any(link.kind == "ipvlan" for link in kernel.links.values())
 
 
@@ -211,7 +211,7 @@ def test_a_verb_replaces_no_vlan_under_running_containers(engine, kernel):
         engine.create_network(on("n2"))
     assert kernel.links[LOWER].parent == "lan0"
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.notes.troubles()
+    (trouble,) = engine.records.notes.failures()
     assert trouble.text.startswith("E-401")
 
 
@@ -255,7 +255,7 @@ def test_what_a_container_stands_on_stays_though_the_records_are_lost(
     engine = engine_on(lost, kernel)
     assert [str(s) for s in engine.reconcile()] == [f"ip link del {device}"]
     assert set(kernel.links) == {device}
-    (trouble,) = lost.notes.troubles()
+    (trouble,) = lost.notes.failures()
     assert trouble.text.startswith("E-401 `ip link del")
     kernel.carrying.clear()
     assert engine.reconcile() == []

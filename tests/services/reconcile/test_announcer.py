@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 import pytest
 
-from underlay.model import Endpoint, Inside
+from underlay.model import Endpoint, LearnedState
 from underlay.reconcile.announcer import ALWAYS, AT_ONCE, PAUSES_SECONDS, Announcer
 
 FOUR, SIX = ip_address("10.0.0.5"), ip_address("fd00::5")
@@ -19,7 +19,7 @@ WEB = Endpoint(
     IPv4Interface("10.0.0.5/24"),
     IPv6Interface("fd00::5/64"),
     sandbox="/run/docker/netns/web",
-    inside=Inside("eth0", 1500),
+    learned=LearnedState("eth0", 1500),
 )
 TIMES = 1 + len(PAUSES_SECONDS)
 
@@ -46,7 +46,7 @@ class Wire:
 
     def pass_time(self, announcer, seconds=120):
         for _ in range(seconds * 4):
-            announcer.send()
+            announcer.send_due()
             self.now += 0.25
 
 
@@ -63,7 +63,7 @@ def announcer(wire):
 def test_it_goes_on_for_a_minute_with_growing_pauses_where_no_gateway_answers(
     wire, announcer
 ):
-    announcer.tell(WEB, gateways=GATEWAYS)
+    announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer)
     assert [at - 1000 for at, *_ in wire.told] == [0, 1, 3, 7, 15, 30, 60]
     assert announcer._numbers == {}
@@ -74,7 +74,7 @@ def test_without_a_gateway_of_its_family_an_address_is_announced_to_the_end(
     wire, announcer, gateways
 ):
     wire.answered = {FOUR, SIX}
-    announcer.tell(WEB, gateways=gateways)
+    announcer.schedule(WEB, gateways=gateways)
     wire.pass_time(announcer)
     assert len(wire.told) == TIMES
     assert wire.told[-1][2] == ({SIX} if gateways else {FOUR, SIX})
@@ -82,7 +82,7 @@ def test_without_a_gateway_of_its_family_an_address_is_announced_to_the_end(
 
 def test_nothing_more_is_sent_once_the_gateway_has_answered(wire, announcer):
     wire.answered = {FOUR, SIX}
-    announcer.tell(WEB, gateways=GATEWAYS)
+    announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer)
     assert len(wire.told) == ALWAYS
     # Nobody waits for an answer that changes nothing.
@@ -91,7 +91,7 @@ def test_nothing_more_is_sent_once_the_gateway_has_answered(wire, announcer):
 
 def test_what_is_not_confirmed_goes_on_alone_until_it_is(wire, announcer):
     wire.answered = {FOUR}
-    announcer.tell(WEB, gateways=GATEWAYS)
+    announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer, 10)
     assert [told for *_, told in wire.told[ALWAYS:]] == [{SIX}]
     wire.answered = {SIX}
@@ -101,9 +101,9 @@ def test_what_is_not_confirmed_goes_on_alone_until_it_is(wire, announcer):
 
 def test_told_anew_it_begins_anew(wire, announcer):
     wire.answered = {FOUR, SIX}
-    announcer.tell(WEB, gateways=GATEWAYS)
+    announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer, 2)
-    announcer.tell(WEB, gateways=GATEWAYS)
+    announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer)
     assert [at - 1000 for at, *_ in wire.told] == [0, 1, 2, 3, 5]
 
@@ -111,7 +111,7 @@ def test_told_anew_it_begins_anew(wire, announcer):
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.EINVAL])
 def test_nothing_is_announced_for_who_has_left(wire, announcer, code):
     wire.fails = code
-    announcer.tell(WEB, gateways=GATEWAYS)
+    announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer)
     assert len(wire.told) == 1
     assert announcer._numbers == {}
@@ -119,7 +119,7 @@ def test_nothing_is_announced_for_who_has_left(wire, announcer, code):
 
 def test_a_device_that_is_down_for_a_while_is_announced_when_it_is_up(wire, announcer):
     wire.fails, wire.answered = errno.ENETDOWN, {FOUR, SIX}
-    announcer.tell(WEB, gateways=GATEWAYS)
+    announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer, 5)
     wire.fails = 0
     wire.pass_time(announcer)
@@ -127,21 +127,21 @@ def test_a_device_that_is_down_for_a_while_is_announced_when_it_is_up(wire, anno
 
 
 def test_a_clock_that_jumps_makes_no_burst(wire, announcer):
-    announcer.tell(WEB)
-    announcer.send()
+    announcer.schedule(WEB)
+    announcer.send_due()
     wire.now += 3600
-    announcer.send()
+    announcer.send_due()
     assert len(wire.told) == 2
 
 
 def test_newcomers_are_announced_before_those_that_were_already(wire, announcer):
     for n in range(3 * AT_ONCE):
-        announcer.tell(Endpoint(f"old{n}", "n1", WEB.ipv4, sandbox=f"/old/{n}",
-                                inside=WEB.inside))  # fmt: skip
-    announcer.send()
+        announcer.schedule(Endpoint(f"old{n}", "n1", WEB.ipv4, sandbox=f"/old/{n}",
+                                learned=WEB.learned))  # fmt: skip
+    announcer.send_due()
     wire.now += 1
-    announcer.tell(WEB)
+    announcer.schedule(WEB)
     wire.told.clear()
-    announcer.send()
+    announcer.send_due()
     assert WEB.sandbox in {sandbox for _, sandbox, _ in wire.told[:AT_ONCE]}
     assert len(wire.told) == 3 * AT_ONCE + 1

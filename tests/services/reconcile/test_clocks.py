@@ -14,9 +14,9 @@ from underlay.docker_sync.cleanup import Cleanup
 from underlay.errors import AddressTaken
 from underlay.ipam.driver import CREATING_SECONDS, LATE_SECONDS
 from underlay.kernel.clock import since_boot
-from underlay.model import Endpoint, Network, Segment
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Route
-from underlay.networks.driver import LISTED_SECONDS, STARTING_SECONDS, Engine
+from underlay.networks.driver import LISTED_SECONDS, STARTING_SECONDS, NetworkDriver
 from underlay.reconcile.sandbox_state import LOST_SECONDS
 from underlay.reconcile.scheduling import REPAIR_SECONDS, REPAIRS, STAND_IN_SECONDS
 
@@ -129,7 +129,7 @@ def test_what_a_repair_took_is_what_it_took(records, step):
     noticed = world.time.now
     world.time.now += 0.5
     world.wall.now += step
-    world.engine.passes.go_round(frozenset({ROOM}), noticed, lambda _: None)
+    world.engine.passes.run_pass(frozenset({ROOM}), noticed, lambda _: None)
     told = records.repairs.latest(9)
     assert {repair.seconds for repair in told} == {0.5}
     assert {repair.at for repair in told} == {world.wall.now}  # what is shown
@@ -137,7 +137,7 @@ def test_what_a_repair_took_is_what_it_took(records, step):
 
 def test_announcing_goes_by_it_too(records):
     boot = Clock(1000.0)
-    engine = Engine(records, FakeKernel(), "machine-1", Clock(), monotonic=boot)
+    engine = NetworkDriver(records, FakeKernel(), "machine-1", Clock(), monotonic=boot)
     assert engine.passes.announcer.clock is boot
 
 
@@ -149,12 +149,12 @@ def test_the_dead_are_told_from_those_that_start_by_what_has_passed(records, ste
     engine.create_endpoint(Endpoint("e1", "n1"))
     engine.join("n1", "e1", ROOM)  # no sandbox yet, the device is in the host
     wall.now += step
-    with records.writing():
-        assert not engine.reap("e1")
+    with records.transaction():
+        assert not engine.remove_dead_endpoint("e1")
     boot.now += STARTING_SECONDS
     wall.now -= 2 * step
-    with records.writing():
-        assert engine.reap("e1")
+    with records.transaction():
+        assert engine.remove_dead_endpoint("e1")
 
 
 @STEPS
@@ -168,13 +168,13 @@ def test_docker_has_had_time_to_list_an_endpoint_by_what_has_passed(records, ste
     )  # fmt: skip
     world.wall.now += step
     cleanup.note_listed(view())
-    unlisted = world.engine.passes.learning
+    observer = world.engine.passes.learning
     # An earlier process made e1: no view is older than that.
-    assert unlisted.unlisted == {"e1"}
+    assert observer.not_listed_by_docker == {"e1"}
     world.time.now += LISTED_SECONDS
     world.wall.now -= step
     cleanup.note_listed(view())
-    assert unlisted.unlisted == {"e1", "e2"}
+    assert observer.not_listed_by_docker == {"e1", "e2"}
 
 
 @STEPS
@@ -184,12 +184,12 @@ def test_a_network_is_being_created_by_what_has_passed(records, step):
     first, second, third = (
         ipam.request_pool("10.0.0.0/24", "", {}, 4).id for _ in range(3)
     )
-    segment = Segment(
+    segment = Subnet(
         ip_network("10.0.0.0/24"), None, (ip_address("10.0.0.9"),), pooled=True
     )
     ipam.request_address(first, "10.0.0.9", "")
     engine = engine_on(records, FakeKernel(), wall, boot)
-    engine.create_network(Network("n1", MODES["macvlan"], segments=(segment,)))
+    engine.create_network(Network("n1", MODES["macvlan"], subnets=(segment,)))
     wall.now += step
     ipam.request_address(second, "10.0.0.9", "")  # an aux address of both
     boot.now += CREATING_SECONDS

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.fakes import BR0, ETH0, LO, FakeKernel, engine_on, ipam_on
-from underlay.model import Endpoint, Network, Segment
+from underlay.model import Endpoint, Network, Subnet
 
 # Small by nature: one row, only what is wrong, a few settings or bridges of the host.
 EXEMPT = {"CONSTANT", "(subquery-1)", "host", "trouble", "setting", "takeover"}
@@ -48,7 +48,7 @@ QUESTIONS = {
     "endpoint (endpoint=?) ": lambda a: a.name_container("e", "web"),
     "live (pool=?)": lambda a: a.live_in(1),
     "gateway (pool=?)": lambda a: a.gateway_of(1),
-    "one_owner (pool=? AND address=?)": lambda a: a.waiting(ADDRESS, SUBNET, "e"),
+    "one_owner (pool=? AND address=?)": lambda a: a.unassigned(ADDRESS, SUBNET, "e"),
     "until (until>? AND until<?)": lambda a: a.forget_before(5.0),
     "address (address=?)": lambda a: a.history("10.0.0.5", 9),
 }
@@ -78,7 +78,7 @@ def test_no_verb_reads_a_whole_table(records, subnet, options):
     kernel = FakeKernel(LO, ETH0, BR0)
     engine, ipam = engine_on(records, kernel), ipam_on(records)
     lan = ip_network(subnet)
-    segment = Segment(lan, lan[1], pooled=True)
+    segment = Subnet(lan, lan[1], pooled=True)
     network = Network("n1", options, False, (segment,))
 
     def life():
@@ -108,9 +108,9 @@ def test_no_verb_reads_a_whole_table(records, subnet, options):
 def test_the_dead_of_the_last_boot_are_looked_through_once_not_by_each_start(records):
     kernel = FakeKernel(LO, ETH0)
     engine = engine_on(records, kernel)
-    segment = Segment(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"), pooled=True)
+    segment = Subnet(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"), pooled=True)
     engine.create_network(Network("n1", {"mode": "routed"}, False, (segment,)))
-    with records.writing():
+    with records.transaction():
         for number in range(9):
             records.networks.add_endpoint(Endpoint(f"dead{number}", "n1"))
             records.networks.join(f"dead{number}", "/run/gone")

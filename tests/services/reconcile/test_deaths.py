@@ -42,7 +42,7 @@ def agree(engine):
         if not e.sandbox
     }
     assert {link.key for link in engine.kernel.links.values()} == known
-    assert engine.records.notes.troubles() == []
+    assert engine.records.notes.failures() == []
 
 
 STEPS = range(1, 5)  # what the life above takes; a test below counts them
@@ -158,7 +158,7 @@ def test_a_step_the_kernel_refuses_is_noted_and_the_others_go_on(records):
     kernel.links.clear()
     kernel.refuse_at = kernel.steps + 1
     engine.reconcile()
-    (trouble,) = records.notes.troubles()
+    (trouble,) = records.notes.failures()
     assert trouble.since == engine.clock.now - 60
     assert trouble.text.startswith("E-400 the kernel refused `ip link add")
     agree(engine)
@@ -285,7 +285,7 @@ def test_whoever_could_not_be_helped_and_is_gone_is_not_waited_for(records):
 
     def go_round():
         clock.now += 10.0
-        return engine.passes.go_round(frozenset(), clock.now, lambda _: None)
+        return engine.passes.run_pass(frozenset(), clock.now, lambda _: None)
 
     assert go_round() is not None
     engine.delete_endpoint("n1", "e1")

@@ -30,7 +30,7 @@ def world(request, records):
 def switch(world, setting):
     """Do as the kernel does when IPv6 is switched off on a device, or on."""
     room = world.kernel.rooms[ROOM]
-    room["eth0"] = replace(room["eth0"], settings=(setting,))
+    room["eth0"] = replace(room["eth0"], sysctls=(setting,))
     if setting == OFF:
         world.kernel.others = {
             k: o for k, o in world.kernel.others.items() if not is_six(o)
@@ -77,8 +77,8 @@ def test_ipv6_is_wanted_only_as_long_as_it_is_switched_on(world):
     world.look(ROOM)
     assert tried == []
     assert world.engine.preview() == ()
-    assert records.notes.troubles() == []
-    assert records.networks.endpoint("e1").inside.without == (6,)
+    assert records.notes.failures() == []
+    assert records.networks.endpoint("e1").learned.families_off == (6,)
     cure()
     switch(world, ON)
     world.settle()
@@ -90,11 +90,11 @@ def test_a_device_made_again_has_ipv6_off_as_it_was(world):
     world.look(ROOM)
     take_device(world)
     world.settle()
-    assert OFF in world.kernel.rooms[ROOM]["eth0"].inherited
+    assert OFF in world.kernel.rooms[ROOM]["eth0"].initial_sysctls
     assert sixes(world) == set()
     take_device(world)
     world.settle()
-    assert OFF in world.kernel.rooms[ROOM]["eth0"].inherited
+    assert OFF in world.kernel.rooms[ROOM]["eth0"].initial_sysctls
 
 
 def start(world, options=None):
@@ -111,8 +111,8 @@ def test_docker_has_finished_when_all_is_there_that_can_be(records):
     world.dock(known)
     switch(world, OFF)
     world.look(ROOM)
-    inside = records.networks.endpoint("e1").inside
-    assert (inside.without, inside.defaults) == ((6,), (4, 6))
+    inside = records.networks.endpoint("e1").learned
+    assert (inside.families_off, inside.default_families) == ((6,), (4, 6))
     assert world.engine.preview() == ()
     # Its routes come with IPv6 itself.
     switch(world, ON)
@@ -157,7 +157,7 @@ def test_a_device_lost_before_anybody_looked_has_what_docker_was_asked_to_set(re
     world.kernel.links.clear()
     world.settle()
     born = world.kernel.rooms[ROOM]["eth0"]
-    assert born.inherited == ("net/ipv4/conf/*/arp_ignore=1", OFF)
+    assert born.initial_sysctls == ("net/ipv4/conf/*/arp_ignore=1", OFF)
     assert sixes(world) == set()
 
 
@@ -185,7 +185,7 @@ def test_a_refused_step_slows_nothing_but_itself(world):
         world.look(ROOM, "")
         world.time.now += 5.0
     assert 3 < len(tried) < 60
-    (trouble,) = world.engine.records.notes.troubles()
+    (trouble,) = world.engine.records.notes.failures()
     assert trouble.mark == Owner("n1", "e1").mark
     four = Address(world.given[0], "eth0", sandbox=ROOM)
     assert four.key in world.kernel.others
@@ -193,11 +193,11 @@ def test_a_refused_step_slows_nothing_but_itself(world):
     world.look(ROOM)
     assert four.key in world.kernel.others
     # What could be repaired is no sign that all is well.
-    assert len(world.engine.records.notes.troubles()) == 1
+    assert len(world.engine.records.notes.failures()) == 1
     cure()
     world.settle()
     assert Address(world.given[1], "eth0", sandbox=ROOM).key in world.kernel.others
-    assert world.engine.records.notes.troubles() == []
+    assert world.engine.records.notes.failures() == []
 
 
 def test_who_asks_for_it_has_all_tried_at_once(records):

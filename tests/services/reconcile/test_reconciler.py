@@ -16,10 +16,10 @@ import pytest
 
 from tests.fakes import BR0, ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
 from underlay.errors import KernelRefused, NoParent
-from underlay.model import Device, Endpoint, Network, Segment
+from underlay.model import Device, Endpoint, Network, Subnet
 from underlay.model.objects import Address, Link, Owner, Route
 from underlay.model.steps import Create
-from underlay.reconcile.repair_log import Ledger
+from underlay.reconcile.repair_log import RepairLog
 from underlay.reconcile.sandbox_state import LOST_SECONDS
 from underlay.reconcile.scheduling import (
     A_FEW,
@@ -56,10 +56,10 @@ class World:
         self.ipam = ipam_on(records, self.time, self.kernel)
         pooled = options.get("mode") == "routed"
         segments = (
-            Segment(FOUR, GATEWAY4, pooled=pooled),
-            Segment(SIX, GATEWAY6, pooled=pooled),
+            Subnet(FOUR, GATEWAY4, pooled=pooled),
+            Subnet(SIX, GATEWAY6, pooled=pooled),
         )
-        self.network = Network("n1", options, segments=segments)
+        self.network = Network("n1", options, subnets=segments)
         self.made = self.claims() if pooled else []
         self.engine.create_network(self.network)
         self.given = [ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64")]
@@ -109,7 +109,7 @@ class World:
         self.kernel.dock(found.device, ROOM, "eth0", *given)
 
     def look(self, *stirred):
-        return self.engine.passes.go_round(
+        return self.engine.passes.run_pass(
             frozenset(stirred or {ROOM}), self.time(), nowhere
         )
 
@@ -125,7 +125,9 @@ class World:
     def dump(self):
         """Return all there is, host and sandbox, but what a new pair has anew."""
         links = [*self.kernel.links.values(), *self.kernel.rooms[ROOM].values()]
-        shown = {replace(o, peer=None, settings=(), like=None, mtu=0) for o in links}
+        shown = {
+            replace(o, peer=None, sysctls=(), copy_from=None, mtu=0) for o in links
+        }
         return shown, set(self.kernel.others), dict(self.kernel.settings)
 
 
@@ -233,7 +235,7 @@ def test_the_ledger_says_what_where_before_and_after(records):
     records.networks.rename("n1", "lan")
     spoil_link(world)
     world.time.now += 2.0
-    world.engine.passes.go_round(frozenset({ROOM}), world.time() - 0.5, nowhere)
+    world.engine.passes.run_pass(frozenset({ROOM}), world.time() - 0.5, nowhere)
     (told,) = records.repairs.latest(9)
     assert (told.container, told.network, told.place) == ("web", "lan", ROOM)
     assert "mtu 1300" in told.before
@@ -272,7 +274,7 @@ def test_nothing_is_touched_before_docker_has_finished(records):
     world.kernel.dock(attachment.device, ROOM, "eth0")  # no address yet
     for _ in range(3):
         world.look("", ROOM)
-    assert records.networks.endpoint("e1").inside is None
+    assert records.networks.endpoint("e1").learned is None
     assert world.kernel.others == {}
 
 
@@ -289,9 +291,9 @@ def test_a_device_lost_before_anybody_looked_is_made_again(world):
 
 def lose_unlearnt(world, *devices):
     records = world.engine.records
-    with records.writing():
+    with records.transaction():
         for endpoint in records.networks.endpoints("n1"):
-            records.networks.stay(endpoint.id)
+            records.networks.cancel_leave(endpoint.id)
     for device in devices:
         world.kernel.lose(ROOM, device)
 
@@ -315,7 +317,7 @@ def test_nothing_is_assumed_where_nothing_is_repaired(records):
     for _ in range(3):
         assert world.look("", ROOM) in (None, LOST_SECONDS)
         world.time.now += LOST_SECONDS + 1
-    assert records.networks.endpoint("e1").inside is None
+    assert records.networks.endpoint("e1").learned is None
 
 
 def test_a_device_on_its_way_is_not_taken_for_lost(records):
@@ -395,7 +397,7 @@ def test_a_default_route_that_went_elsewhere_is_not_asked_back(records):
     other = Route(ip_network("0.0.0.0/0"), "eth1", 0, sandbox=ROOM)
     world.kernel.others[ours.key] = other
     world.look()
-    assert records.networks.endpoint("e1").inside.defaults == (6,)
+    assert records.networks.endpoint("e1").learned.default_families == (6,)
     world.kernel.others.pop(ours.key)
     world.time.now += 60
     world.look()
@@ -432,13 +434,13 @@ def test_a_host_that_changes_all_the_time_does_not_have_it_tried_all_the_time(
 
 def test_a_refusal_that_comes_to_another_is_entered_as_well(records):
     clock = Clock()
-    ledger = Ledger(records, clock, clock)
+    ledger = RepairLog(records, clock, clock)
     steps = [Create(Route(ip_network(f"10.{n}.0.0/24"), "x", 1)) for n in range(2)]
 
     def refused(*which):
         for n in which:
-            ledger.enter(Owner("n1", "e1"), steps[n], f"refused {n}")
-        ledger.close(Owner("n1", "e1"), f"refused {which[0]}" if which else "")
+            ledger.add(Owner("n1", "e1"), steps[n], f"refused {n}")
+        ledger.finish(Owner("n1", "e1"), f"refused {which[0]}" if which else "")
         ledger.write()
         return [r.error for r in records.repairs.latest(10)][::-1]
 
@@ -475,7 +477,7 @@ def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
     assert gaps[0] < 3
     assert gaps[-1] >= 300
     assert gaps == sorted(gaps)
-    (trouble,) = records.notes.troubles()
+    (trouble,) = records.notes.failures()
     assert trouble.mark == Owner("n1", "e1").mark
     world.kernel.lose("/run/other", "eth0")
     world.look("/run/other")
@@ -486,7 +488,7 @@ def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
     world.look("")
     world.look("", ROOM)
     assert "eth0" in world.kernel.rooms[ROOM]
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []
 
 
 def test_what_is_undone_again_and_again_is_repaired_at_a_rate(records):
@@ -498,13 +500,13 @@ def test_what_is_undone_again_and_again_is_repaired_at_a_rate(records):
         repairs += world.dump() == before
         world.time.now += min(again or 0.25, 0.25)
     assert REPAIRS < repairs <= REPAIRS + 120 / REPAIR_SECONDS
-    (trouble,) = records.notes.troubles()
+    (trouble,) = records.notes.failures()
     assert trouble.text.startswith("E-403")
     # Whoever did it has ended: all is well, and what comes then is repaired at once.
     world.time.now += REPAIR_SECONDS
     world.settle()
     assert world.dump() == before
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []
     world.time.now += 2 * REPAIR_SECONDS
     take_addresses(world)
     world.look(ROOM)
@@ -519,7 +521,7 @@ def test_a_pair_is_repaired_whole_and_counts_once(records):
         world.look("", ROOM)
         assert world.dump() == before
         world.time.now += 0.25
-    assert records.notes.troubles() == []
+    assert records.notes.failures() == []
     take_device(world)
     for _ in range(50):  # of a rate, too
         world.look(ROOM)
@@ -550,7 +552,7 @@ def test_what_is_refused_inside_keeps_nothing_in_the_host_waiting(records):
 
 def test_who_waits_because_of_a_fight_is_told_of_all_the_while(records):
     world = World(records, MODES["macvlan"])
-    while not records.notes.troubles():
+    while not records.notes.failures():
         take_addresses(world)
         world.look(ROOM)
         world.time.now += 0.25
@@ -559,32 +561,32 @@ def test_who_waits_because_of_a_fight_is_told_of_all_the_while(records):
     take_addresses(world)
     world.look(ROOM)
     assert world.engine.preview() != ()
-    assert records.notes.troubles() != []
+    assert records.notes.failures() != []
 
 
 def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):
     world = World(records, MODES["macvlan"])
     announcer = world.engine.passes.announcer
-    announcer.send()
+    announcer.send_due()
     both = frozenset({ip_address("10.0.0.5"), ip_address("fd00::5")})
     assert world.kernel.announced == [(ROOM, "eth0", both)]
     for pause in (1.0, 2.0, 4.0):
         world.time.now += pause
-        announcer.send()
+        announcer.send_due()
     assert len(world.kernel.announced) == 4
     take_device(world)
     world.look()
-    announcer.send()
+    announcer.send_due()
     assert len(world.kernel.announced) == 5
     spoil_link(world)
     world.look()
-    announcer.send()
+    announcer.send_due()
     assert len(world.kernel.announced) == 5
 
 
 def test_where_nobody_asks_nothing_is_announced(records):
     world = World(records, MODES["routed"])
-    world.engine.passes.announcer.send()
+    world.engine.passes.announcer.send_due()
     assert world.kernel.announced == []
 
 
@@ -604,7 +606,7 @@ def test_a_parent_that_stays_away_is_stood_in_for_until_it_is_back(records, mode
     before = world.dump()
     lose_parent(world)
     world.look("")
-    assert "52:54:00:00:00:01" in records.networks.get("n1").absent
+    assert "52:54:00:00:00:01" in records.networks.get("n1").parent_missing
     world.look(ROOM)
     assert world.kernel.rooms[ROOM] == {}
     world.time.now += STAND_IN_SECONDS
@@ -613,7 +615,7 @@ def test_a_parent_that_stays_away_is_stood_in_for_until_it_is_back(records, mode
     assert world.engine.preview() == ()
     world.kernel.strangers["eth0"] = ETH0
     world.settle()
-    assert records.networks.get("n1").absent == ""
+    assert records.networks.get("n1").parent_missing == ""
     assert world.dump() == before
 
 
@@ -624,7 +626,7 @@ def test_a_container_starts_without_its_parent_and_ends_without_a_trace(records,
     world.kernel.strangers.clear()
     world.start("10.0.0.5/24", "fd00::5/64")
     assert world.kernel.rooms[ROOM]["eth0"].kind == "veth"
-    assert records.networks.get("n1").absent
+    assert records.networks.get("n1").parent_missing
     world.kernel.strangers.update({"eth0": ETH0, "br0": BR0})
     world.settle()
     kinds = {"ipvlan": "ipvlan", "bridge": "veth", "takeover": "veth"}
@@ -666,7 +668,7 @@ def test_a_renamed_parent_is_followed_and_nothing_is_made_again(records, mode):
     steps = world.kernel.steps
     world.settle()
     assert world.kernel.steps == steps
-    assert records.networks.get("n1").base.name == "lan0"
+    assert records.networks.get("n1").base_device.name == "lan0"
     take_device(world)
     world.settle()
     assert world.kernel.rooms[ROOM]["eth0"]
@@ -689,7 +691,7 @@ def test_a_bridge_is_not_taken_for_one_that_has_its_mac(records):
     world.kernel.strangers["br50"] = replace(gone, name="br50")
     world.look("")
     known = records.networks.get("n1")
-    assert (known.parent, bool(known.absent)) == ("br0", True)
+    assert (known.parent, bool(known.parent_missing)) == ("br0", True)
 
 
 def test_another_device_in_the_place_of_the_old_is_taken_by_its_name(records):
@@ -697,7 +699,7 @@ def test_another_device_in_the_place_of_the_old_is_taken_by_its_name(records):
     lose_parent(world)
     world.kernel.strangers["eth0"] = replace(ETH0, mac="52:54:00:00:00:77")
     world.settle()
-    assert records.networks.get("n1").base.mac == "52:54:00:00:00:77"
+    assert records.networks.get("n1").base_device.mac == "52:54:00:00:00:77"
     assert world.kernel.rooms[ROOM]["eth0"].parent == "eth0"
 
 
@@ -706,7 +708,7 @@ def test_the_rest_is_remembered_by_a_service_that_starts_again(records, tmp_path
     take_device(world)
     again = Records(tmp_path / "underlay.db")
     engine = engine_on(again, world.kernel, world.time)
-    engine.passes.go_round(None, world.time(), nowhere)
+    engine.passes.run_pass(None, world.time(), nowhere)
     assert "eth0" in world.kernel.rooms[ROOM]
     again.close()
 
@@ -719,12 +721,12 @@ def test_who_waited_on_a_pair_is_announced_when_that_is_a_port(records, mode):
     world.start("10.0.0.5/24", "fd00::5/64")
     announcer = world.engine.passes.announcer
     for _ in range(9):
-        announcer.send()
+        announcer.send_due()
         world.time.now += 9
     world.kernel.announced.clear()
     world.kernel.strangers.update({"eth0": ETH0, "br0": BR0})
     world.settle()
-    announcer.send()
+    announcer.send_due()
     both = frozenset({ip_address("10.0.0.5"), ip_address("fd00::5")})
     assert world.kernel.announced == [(ROOM, "eth0", both)]
 

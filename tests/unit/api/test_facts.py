@@ -9,7 +9,7 @@ import pytest
 
 from underlay.api import status
 from underlay.api.facts import LATELY_SECONDS
-from underlay.model import Endpoint, Network, Repair, Segment, Takeover
+from underlay.model import BridgeTakeover, Endpoint, Network, Repair, Subnet
 from underlay.model.owner import Owner
 
 POOL = ip_network("10.0.0.0/24")
@@ -24,7 +24,7 @@ PLAIN = Network("m" * 64, {"parent": "eth0"}, parent="eth0", created=6.0)
 ROUTED = Network(
     "r" * 64,
     {"mode": "routed", "proxy": "eth0"},
-    segments=(Segment(POOL, pooled=True),),
+    subnets=(Subnet(POOL, pooled=True),),
 )
 WEB, MAIL = Endpoint("e" * 64, VLAN.id, created=8.0), Endpoint("f" * 64, PLAIN.id)
 ABSENT = "E-110 there is no device eth0.50"
@@ -33,7 +33,7 @@ ABSENT = "E-110 there is no device eth0.50"
 @pytest.fixture
 def ledger(records):
     """Records with two networks, an endpoint on each, and nothing wrong."""
-    with records.writing():
+    with records.transaction():
         for network in (VLAN, PLAIN):
             records.networks.add(network)
         for endpoint in (WEB, MAIL):
@@ -54,18 +54,18 @@ def everything(records):
 
 
 def trouble(records, owner, text="E-400 no", since=100.0):
-    with records.writing():
+    with records.transaction():
         records.notes.note_trouble(owner.mark, text, since)
 
 
 def repair(records, owner, at, error=""):
-    with records.writing():
+    with records.transaction():
         records.repairs.note([Repair(at, owner.mark, "", "", "ip", 0.1, error)])
 
 
 def absent(records):
-    gone = Network(VLAN.id, parent=VLAN.parent, vlans=VLAN.vlans, absent=ABSENT)
-    with records.writing():
+    gone = Network(VLAN.id, parent=VLAN.parent, vlans=VLAN.vlans, parent_missing=ABSENT)
+    with records.transaction():
         records.networks.move(gone)
 
 
@@ -100,11 +100,11 @@ def test_what_a_network_stands_on_makes_it_and_its_parent_fail(ledger, owner):
 def test_what_its_endpoints_share_makes_a_network_fail_while_it_has_one(
     records, shared
 ):
-    with records.writing():
+    with records.transaction():
         records.networks.add(ROUTED)
     trouble(records, Owner(shared=shared))
     assert health(status.networks(records))[ROUTED.id][0] == "ok"
-    with records.writing():
+    with records.transaction():
         records.networks.add_endpoint(Endpoint("e", ROUTED.id))
     assert health(status.networks(records))[ROUTED.id][0] == "failing"
 
@@ -112,9 +112,9 @@ def test_what_its_endpoints_share_makes_a_network_fail_while_it_has_one(
 def test_a_bridge_in_the_place_of_a_device_makes_its_networks_fail(records):
     bridge = Owner(shared="bridge/eth0")
     options = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
-    with records.writing():
+    with records.transaction():
         records.networks.add(Network("b", options, parent=bridge.device))
-        records.takeovers.note(Takeover("eth0", bridge.device, "on"))
+        records.takeovers.note(BridgeTakeover("eth0", bridge.device, "on"))
     trouble(records, bridge)
     assert set(everything(records).values()) == {("failing", 100.0, "E-400 no")}
 
@@ -140,10 +140,10 @@ def test_without_a_device_under_it_a_network_and_all_on_it_are_pending(ledger):
 
 def test_an_endpoint_that_left_waits_for_no_device(ledger):
     absent(ledger)
-    with ledger.writing():
+    with ledger.transaction():
         ledger.networks.join(WEB.id, "/run/sandbox")
     assert everything(ledger)[WEB.id][0] == "pending"
-    with ledger.writing():
+    with ledger.transaction():
         ledger.networks.leave(WEB.id)
     assert everything(ledger)[WEB.id] == ("ok", 8.0, "")
 
@@ -199,11 +199,11 @@ def test_the_newest_twenty_repairs_are_in_the_status(ledger):
 def test_repairs_are_found_by_a_name_that_came_after_them_and_by_ids(ledger):
     def note(at, network, container):
         one = Repair(at, "", "", "", "ip", 0.1, "", network, container)
-        with ledger.writing():
+        with ledger.transaction():
             ledger.repairs.note([one])
 
     note(1.0, VLAN.id[:12], WEB.id[:12])
-    with ledger.writing():
+    with ledger.transaction():
         ledger.networks.rename(VLAN.id, "lan")
         ledger.networks.name_container(WEB.id, "web")
     note(2.0, "lan", "web")

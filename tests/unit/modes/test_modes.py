@@ -19,7 +19,7 @@ from underlay.errors import (
     UnknownMode,
     UnknownOption,
 )
-from underlay.model import Endpoint, Network, Segment
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Owner
 from underlay.model.steps import Create
 from underlay.modes import (
@@ -35,8 +35,8 @@ from underlay.modes import child_device as child
 from underlay.modes import misspellings as words
 from underlay.modes.options import MODE_KEYS
 
-V4 = Segment(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"))
-V6 = Segment(ip_network("fd00::/64"), ip_address("fd00::1"))
+V4 = Subnet(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"))
+V6 = Subnet(ip_network("fd00::/64"), ip_address("fd00::1"))
 
 
 def network(*segments, internal=False, **options):
@@ -165,7 +165,7 @@ def test_a_gateway_of_the_options_takes_the_place_of_dockers_in_its_family(
     answered = [str(g) if g else None for g in (found.gateway4, found.gateway6)]
     assert answered == [gateway4, gateway6]
     assert [str(n) for n in found.on_link] == on_link
-    assert [f for f in (4, 6) if MODES[mode].keeps_gateway(asked.options, f)] == kept
+    assert [f for f in (4, 6) if MODES[mode].reserves_gateway(asked.options, f)] == kept
 
 
 def test_ipvlan_l3_has_no_gateway_to_name():
@@ -200,9 +200,9 @@ def test_an_mtu_that_switches_ipv6_off_is_refused_with_ipv6_only():
 
 def test_passthru_serves_one_container():
     one = endpoint(container="web")
-    macvlan.check_room(network(), one)
+    macvlan.check_capacity(network(), one)
     with pytest.raises(PassthruFull, match="endpoint web has it"):
-        macvlan.check_room(network(macvlan_mode="passthru"), one)
+        macvlan.check_capacity(network(macvlan_mode="passthru"), one)
 
 
 def test_the_mac_is_the_one_asked_for_else_the_derived_one():
@@ -269,8 +269,8 @@ def test_ipvlan_l2_has_the_gateway_of_its_subnet():
     one = endpoint(ipv4=IPv4Interface("10.0.0.5/24"))
     found = ipvlan.attachment(ipvlan_network(), one)
     assert (str(found.gateway4), found.on_link) == ("10.0.0.1", ())
-    assert ipvlan.keeps_gateway(ipvlan_network().options, 4)
-    assert not ipvlan.keeps_gateway({"ipvlan_mode": "l2"}, 4)  # isolated
+    assert ipvlan.reserves_gateway(ipvlan_network().options, 4)
+    assert not ipvlan.reserves_gateway({"ipvlan_mode": "l2"}, 4)  # isolated
 
 
 @pytest.mark.parametrize("flavour", ["l3", "l3s"])
@@ -282,7 +282,7 @@ def test_ipvlan_l3_sends_everything_to_the_parent_in_the_families_it_has(flavour
     assert (found.gateway4, found.gateway6) == (None, None)
     only6 = endpoint(ipv6=IPv6Interface("fd00::5/64"))
     assert [str(n) for n in ipvlan.attachment(routed, only6).on_link] == ["::/0"]
-    assert not ipvlan.keeps_gateway(routed.options, 4)
+    assert not ipvlan.reserves_gateway(routed.options, 4)
 
 
 def test_an_ipvlan_child_has_mode_and_flag_and_no_mac():
@@ -293,7 +293,7 @@ def test_an_ipvlan_child_has_mode_and_flag_and_no_mac():
         f"ip link add link eth0 name {name} mtu 1400 type ipvlan mode l3s private"
     )
     assert not ipvlan.endpoint_mac(asked, endpoint(), ETH0.mac, "derived")
-    ipvlan.check_room(asked, endpoint())
+    ipvlan.check_capacity(asked, endpoint())
 
 
 def test_a_mac_for_an_ipvlan_container_is_refused():
@@ -349,7 +349,7 @@ def test_vlans_of_ours_are_made_one_on_the_other():
         f"ip link add link eth0 name {lower.device} up type vlan id 50",
         f"ip link add link {lower.device} name {upper.device} up type vlan id 7",
     ]
-    assert tagged.uplink == "eth0.50.7"
+    assert tagged.parent_label == "eth0.50.7"
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_a_container_on_a_bridge_goes_out_by_its_subnet_s_gateway():
     assert (str(found.gateway4), str(found.gateway6)) == ("10.0.0.1", "fd00::1")
     inside = bridge.attachment(replace(on, internal=True), endpoint(**BOTH))
     assert (inside.gateway4, inside.gateway6) == (None, None)
-    assert bridge.keeps_gateway(on.options, 4)
+    assert bridge.reserves_gateway(on.options, 4)
 
 
 @pytest.mark.parametrize(

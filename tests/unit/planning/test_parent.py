@@ -28,7 +28,7 @@ def host(*devices, default="eth0"):
 
 
 def found(wish, kernel, **options):
-    return uplink.find(Network("n1", {"parent": wish, **options}), kernel)
+    return uplink.resolve_parent(Network("n1", {"parent": wish, **options}), kernel)
 
 
 def vlan(name, parent, tag, *, ours=False, mtu=1500):
@@ -134,7 +134,7 @@ def test_a_device_whose_name_looks_like_a_vlan_is_what_it_is():
 
 
 def test_a_network_without_a_parent_stands_on_a_device_of_its_own():
-    at = uplink.find(Network("n1"), host())
+    at = uplink.resolve_parent(Network("n1"), host())
     assert (at.parent, at.vlans) == (Owner("n1").device, ())
 
 
@@ -198,10 +198,10 @@ def test_what_the_kernel_lacks_is_said_with_what_works(network, lacks, words):
 def test_who_may_share_a_parent(asked, there, refusal, words):
     other = replace(on(identity="n2", **there), name="lan")
     if refusal is None:
-        uplink.check_company(on(**asked), [other], host())
+        uplink.check_parent_sharing(on(**asked), [other], host())
         return
     with pytest.raises(refusal, match=words):
-        uplink.check_company(on(**asked), [other], host())
+        uplink.check_parent_sharing(on(**asked), [other], host())
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,12 @@ def test_who_may_share_a_parent(asked, there, refusal, words):
 def test_children_of_other_programs_count_too(asked, kind, flavour, refusal):
     child = Device("x0", kind, ETH1.mac, 1500, parent="eth0", flavour=flavour)
     child = replace(child, flag="bridge") if kind.startswith("ipv") else child
-    uplink.check_company(on("eth1", **asked), [], host(ETH1, child))
+    uplink.check_parent_sharing(on("eth1", **asked), [], host(ETH1, child))
     if refusal is None:
-        uplink.check_company(on(**asked), [], host(child))
+        uplink.check_parent_sharing(on(**asked), [], host(child))
         return
     with pytest.raises(refusal, match="device x0, not of underlay"):
-        uplink.check_company(on(**asked), [], host(child))
+        uplink.check_parent_sharing(on(**asked), [], host(child))
 
 
 @pytest.mark.parametrize(("ours", "use"), [(False, "Use proxy=br9"), (True, "")])
@@ -232,4 +232,4 @@ def test_a_port_of_a_bridge_answers_nobody(ours, use):
     kernel = host(bridge, replace(ETH1, master="br9"))
     network = Network("n1", {"mode": "routed", "proxy": "eth1"})
     with pytest.raises(BadParent, match=f"a port of br9, .* place.*{use}"):
-        uplink.find(network, kernel)
+        uplink.resolve_parent(network, kernel)

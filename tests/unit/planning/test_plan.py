@@ -8,9 +8,9 @@ from ipaddress import ip_interface
 
 import pytest
 
-from underlay.model.objects import Address, Chain, Link, Neighbour, Owner, Route
-from underlay.model.steps import Amend, Create, Delete, before
-from underlay.planning.desired import Wanted
+from underlay.model.objects import Address, Link, Neighbour, NftChain, Owner, Route
+from underlay.model.steps import Amend, Create, Delete, describe_before
+from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
 
 OWNER = Owner("n", "e")
@@ -23,26 +23,29 @@ def texts(wanted, seen):
 
 
 def test_builds_go_bottom_up_and_drops_top_down():
-    assert texts(Wanted((CHILD, BASE)), []) == [
+    assert texts(DesiredState((CHILD, BASE)), []) == [
         "ip link add name ul-0 type dummy",
         "ip link add link eth0 name ul-1 type macvlan mode bridge",
     ]
-    assert texts(Wanted(), [BASE, CHILD]) == ["ip link del ul-1", "ip link del ul-0"]
+    assert texts(DesiredState(), [BASE, CHILD]) == [
+        "ip link del ul-1",
+        "ip link del ul-0",
+    ]
 
 
 def test_nothing_is_planned_where_nothing_differs():
-    assert texts(Wanted((CHILD,)), [CHILD]) == []
+    assert texts(DesiredState((CHILD,)), [CHILD]) == []
 
 
 def test_a_field_left_none_is_not_ours():
     seen = replace(CHILD, mac="02:00:00:00:00:01", mtu=9000)
-    assert texts(Wanted((CHILD,)), [seen]) == []
+    assert texts(DesiredState((CHILD,)), [seen]) == []
 
 
 def test_a_field_that_differs_is_amended():
     seen = replace(CHILD, mtu=1400, flavour="private", mac="02:00:00:00:00:01")
     want = replace(CHILD, mtu=1500)
-    assert texts(Wanted((want,)), [seen]) == [
+    assert texts(DesiredState((want,)), [seen]) == [
         "ip link set ul-1 mtu 1500 type macvlan mode bridge"
     ]
 
@@ -70,69 +73,71 @@ LOOSE, QUIET = "net/ipv4/conf/*/rp_filter={}", "net/ipv6/conf/*/accept_dad={}"
 
 
 def test_settings_that_differ_are_set_alone_and_before_what_else_does():
-    want = replace(CHILD, settings=(LOOSE.format(2), QUIET.format(0)), up=True)
-    seen = replace(want, settings=(LOOSE.format(0), QUIET.format(0)))
+    want = replace(CHILD, sysctls=(LOOSE.format(2), QUIET.format(0)), up=True)
+    seen = replace(want, sysctls=(LOOSE.format(0), QUIET.format(0)))
     sysctl = "sysctl -w net.ipv4.conf.ul-1.rp_filter=2"
-    assert texts(Wanted((want,)), [seen]) == [sysctl]
-    assert texts(Wanted((want,)), [replace(seen, up=False)]) == [
+    assert texts(DesiredState((want,)), [seen]) == [sysctl]
+    assert texts(DesiredState((want,)), [replace(seen, up=False)]) == [
         f"{sysctl}; ip link set ul-1 up"
     ]
-    seen = replace(want, settings=(LOOSE.format(0), QUIET.format(1)))
-    assert texts(Wanted((want,)), [seen]) == [
+    seen = replace(want, sysctls=(LOOSE.format(0), QUIET.format(1)))
+    assert texts(DesiredState((want,)), [seen]) == [
         f"{sysctl} net.ipv6.conf.ul-1.accept_dad=0"
     ]
 
 
 def test_a_step_tells_what_was_there_before_it():
-    want = replace(CHILD, settings=(LOOSE.format(2), QUIET.format(0)), up=True)
-    seen = replace(want, settings=(LOOSE.format(0), QUIET.format(0)))
+    want = replace(CHILD, sysctls=(LOOSE.format(2), QUIET.format(0)), up=True)
+    seen = replace(want, sysctls=(LOOSE.format(0), QUIET.format(0)))
     link = "ip link add link eth0 name ul-1 up type macvlan mode bridge"
-    assert before(Create(want)) == ""
-    assert before(Delete(want)) == link
+    assert describe_before(Create(want)) == ""
+    assert describe_before(Delete(want)) == link
     was = "sysctl -w net.ipv4.conf.ul-1.rp_filter=0"
-    assert before(Amend(seen, want)) == was
+    assert describe_before(Amend(seen, want)) == was
     down = replace(seen, up=False)
-    assert before(Amend(down, want)) == f"{was}; {link.replace(' up', '')}"
+    assert describe_before(Amend(down, want)) == f"{was}; {link.replace(' up', '')}"
 
 
 def test_settings_that_are_not_shown_or_came_from_another_device_are_not_compared():
-    want = replace(CHILD, settings=(QUIET.format(0),), inherited=(LOOSE.format(2),))
+    want = replace(
+        CHILD, sysctls=(QUIET.format(0),), initial_sysctls=(LOOSE.format(2),)
+    )
     for shown in ((), (LOOSE.format(0),), (LOOSE.format(0), QUIET.format(0))):
-        seen = replace(CHILD, settings=shown)
-        assert texts(Wanted((want,)), [seen]) == []
+        seen = replace(CHILD, sysctls=shown)
+        assert texts(DesiredState((want,)), [seen]) == []
 
 
 def test_a_chain_is_replaced_whose_rules_are_others_or_in_another_order():
     hook = "filter hook egress priority 0"
-    want = Chain("netdev", "said", hook, ("one drop", "two drop"), "ul-1")
+    want = NftChain("netdev", "said", hook, ("one drop", "two drop"), "ul-1")
     others = ("one drop",), ("two drop", "one drop"), ("one accept", "two drop")
     seen = [replace(want, rules=rules, marks=()) for rules in others]
     seen += [replace(want, hook="filter hook egress priority 7")]
     bound = 'filter hook egress device "ul-1" priority 0'
     for found in seen:
-        assert texts(Wanted((want,)), [found]) == [
+        assert texts(DesiredState((want,)), [found]) == [
             "nft delete chain netdev underlay said; nft add chain netdev underlay said"
             f" {{ type {bound}; one drop; two drop }}"
         ]
-    assert texts(Wanted((want,)), [replace(want, rules=())]) == []
+    assert texts(DesiredState((want,)), [replace(want, rules=())]) == []
 
 
 def test_a_device_on_another_parent_is_made_again():
-    assert texts(Wanted((CHILD,)), [replace(CHILD, parent="eth1")]) == [
+    assert texts(DesiredState((CHILD,)), [replace(CHILD, parent="eth1")]) == [
         "ip link del ul-1",
         "ip link add link eth0 name ul-1 type macvlan mode bridge",
     ]
 
 
 def test_what_docker_has_in_its_hands_is_left_alone():
-    handed = Wanted(handed_over=frozenset({OWNER.mark}))
+    handed = DesiredState(in_docker_hands=frozenset({OWNER.mark}))
     assert texts(handed, [CHILD]) == []
     assert texts(handed, []) == []
 
 
 def test_an_unfinished_link_goes_before_its_successor_comes():
     half = Link("ul-1", "macvlan", None)
-    assert texts(Wanted((CHILD,)), [half]) == [
+    assert texts(DesiredState((CHILD,)), [half]) == [
         "ip link del ul-1",
         "ip link add link eth0 name ul-1 type macvlan mode bridge",
     ]

@@ -6,12 +6,12 @@ import threading
 import time
 from itertools import pairwise
 
-from underlay.service.loop import Loop, Rush
+from underlay.service.loop import CallRate, PeriodicJob
 
 
 def running(job, least=0.0, **times):
     given = {"period": 60.0, "settle": 0.01, **times}
-    loop = Loop(job, **given, least=lambda: least)
+    loop = PeriodicJob(job, **given, least=lambda: least)
     thread = threading.Thread(target=loop.run)
     thread.start()
     return loop, thread
@@ -61,7 +61,7 @@ def test_what_stirs_during_a_run_is_seen_to_by_another():
         if len(runs) == 1:
             loop.wake()
 
-    loop = Loop(stir, period=60.0, settle=0.0, least=lambda: 0.05)
+    loop = PeriodicJob(stir, period=60.0, settle=0.0, least=lambda: 0.05)
     thread = threading.Thread(target=loop.run)
     thread.start()
     wait_for(runs, 2)
@@ -169,7 +169,7 @@ def test_a_bug_is_logged_and_the_loop_goes_on(caplog):
 def test_it_is_a_rush_while_more_than_so_many_come_in_a_second(monkeypatch):
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    rush = Rush(3)
+    rush = CallRate(3)
     for _ in range(3):
         assert not rush.is_on
         rush.note()

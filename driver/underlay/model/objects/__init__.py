@@ -1,6 +1,6 @@
 """Kernel objects as values: what must be there, and what was seen there.
 
-Each has a `key`, by which wanted and seen are paired, a `rank` in the order of
+Each has a `key`, by which wanted and seen are paired, a `build_order` in the order of
 building, and the `owner` it exists for. Only links, sysctls and chains are amended
 in place; whatever else differs is made again.
 """
@@ -22,13 +22,29 @@ from underlay.model.objects.common import (
     protocol,
     use_protocol,
 )
-from underlay.model.objects.firewall import FORWARDED, GOT, SENT, Chain, Permit
-from underlay.model.objects.host import Held, Port, Sysctl
+from underlay.model.objects.firewall import (
+    FORWARDED,
+    GOT,
+    SENT,
+    ForwardAccept,
+    NftChain,
+)
+from underlay.model.objects.host import BridgePort, MovedEntry, Sysctl
 from underlay.model.objects.ip import Address, Neighbour, Route
 from underlay.model.objects.link import Link
 from underlay.model.owner import MARK, PREFIX, Owner
 
-Object = Link | Address | Route | Neighbour | Sysctl | Permit | Chain | Port | Held
+Object = (
+    Link
+    | Address
+    | Route
+    | Neighbour
+    | Sysctl
+    | ForwardAccept
+    | NftChain
+    | BridgePort
+    | MovedEntry
+)
 
 __all__ = [
     "CONTAINER_GROUP",
@@ -48,14 +64,14 @@ __all__ = [
     "TABLE",
     "UNFINISHED_GROUP",
     "Address",
-    "Chain",
-    "Held",
+    "BridgePort",
+    "ForwardAccept",
     "Link",
+    "MovedEntry",
     "Neighbour",
+    "NftChain",
     "Object",
     "Owner",
-    "Permit",
-    "Port",
     "Route",
     "Sysctl",
     "protocol",

@@ -18,7 +18,7 @@ FORWARDED = (SENT, GOT)
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
+class ForwardAccept:
     """A rule in Docker's own chain DOCKER-USER that lets traffic of ours be forwarded.
 
     Docker sets the policy of FORWARD to DROP, and an accept in another table does not
@@ -30,20 +30,20 @@ class Permit:
     owner: Owner | None = None
 
     device = ""
-    rank = ROUTES
+    build_order = ROUTES
 
     @property
     def key(self) -> Hashable:
         """Return its identity."""
-        return Permit, self.family, self.match
+        return ForwardAccept, self.family, self.match
 
-    def same(self, seen: Any) -> bool:
+    def is_amendable_from(self, seen: Any) -> bool:
         """Tell whether `seen` is this one."""
         return bool(seen.key == self.key)
 
-    satisfied_by = same
+    satisfied_by = is_amendable_from
 
-    def words(self, verb: Verb) -> str:
+    def command(self, verb: Verb) -> str:
         """Return the step in iptables' words."""
         tool = "iptables" if self.family == 4 else "ip6tables"
         how = "-I" if verb == "add" else "-D"
@@ -52,7 +52,7 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class NftChain:
     """A chain of the nftables table `underlay` of a family, with its rules.
 
     `hook` is the place in the kernel it hangs on; `device` the one it is bound to, if
@@ -68,7 +68,7 @@ class Chain:
     owner: Owner | None = None
     marks: tuple[str, ...] = ()
 
-    rank = FILTERS
+    build_order = FILTERS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "marks", self.marks or tuple(map(_mark, self.rules)))
@@ -76,9 +76,9 @@ class Chain:
     @property
     def key(self) -> Hashable:
         """Return its identity."""
-        return Chain, self.family, self.name
+        return NftChain, self.family, self.name
 
-    def same(self, seen: Any) -> bool:
+    def is_amendable_from(self, seen: Any) -> bool:
         """Tell that it can be amended: replaced in one breath."""
         return bool(seen.key == self.key)
 
@@ -86,7 +86,7 @@ class Chain:
         """Tell whether `seen` has these rules in this order, on the same hook."""
         return bool((seen.hook, seen.marks) == (self.hook, self.marks))
 
-    def words(self, verb: Verb) -> str:
+    def command(self, verb: Verb) -> str:
         """Return the step in nft's words."""
         chain = f"{self.family} {TABLE} {self.name}"
         if verb == "del":

@@ -20,22 +20,22 @@ class Sysctl:
 
     path: str
     value: str
-    turn: int = 0
+    write_order: int = 0
     owner: Owner | None = None
 
     device = ""
 
     @property
-    def rank(self) -> int:
+    def build_order(self) -> int:
         """Return the build order: settings last, in their own order."""
-        return 2 * ROUTES + self.turn
+        return 2 * ROUTES + self.write_order
 
     @property
     def key(self) -> Hashable:
         """Return its identity."""
         return Sysctl, self.path
 
-    def same(self, seen: Any) -> bool:
+    def is_amendable_from(self, seen: Any) -> bool:
         """Tell that it can be amended."""
         return bool(seen.path == self.path)
 
@@ -43,33 +43,33 @@ class Sysctl:
         """Tell whether it has the value."""
         return bool(seen.value == self.value)
 
-    def words(self, verb: Verb) -> str:
+    def command(self, verb: Verb) -> str:
         """Return the step as sysctl takes it."""
         del verb
         return f"sysctl -w {self.path.replace('/', '.')}={self.value}"
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
+class BridgePort:
     """A device of the host as a port of a bridge of ours in its place."""
 
     name: str
     master: str
     owner: Owner | None = None
 
-    rank = SHARED
+    build_order = SHARED
 
     @property
     def key(self) -> Hashable:
         """Return its identity."""
-        return Port, self.name
+        return BridgePort, self.name
 
     @property
     def device(self) -> str:
         """Return what it stands on."""
         return self.master
 
-    def same(self, seen: Any) -> bool:
+    def is_amendable_from(self, seen: Any) -> bool:
         """Tell that it can be amended."""
         return bool(seen.key == self.key)
 
@@ -77,37 +77,39 @@ class Port:
         """Tell whether it is a port of that bridge."""
         return bool(seen.master == self.master)
 
-    def words(self, verb: Verb) -> str:
+    def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
         how = f"master {word(self.master)}" if verb == "add" else "nomaster"
         return f"ip link set {word(self.name)} {how}"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class MovedEntry:
     """An address or route of the host's own that is to be on a device of two.
 
     It is the administrator's: moved, never deleted. `apart` is the other device; `turn`
     its place among those that are moved together.
     """
 
-    standing: model.Standing
+    entry: model.HostEntry
     device: str
     apart: str = ""
-    turn: int = 0
+    write_order: int = 0
     owner: Owner | None = None
 
     @property
-    def rank(self) -> int:
+    def build_order(self) -> int:
         """Return the build order: the addresses, then the routes that need them."""
-        return self.turn + (ADDRESSES if self.standing.what == "address" else ROUTES)
+        return self.write_order + (
+            ADDRESSES if self.entry.what == "address" else ROUTES
+        )
 
     @property
     def key(self) -> Hashable:
         """Return its identity."""
-        return Held, self.standing.what, self.standing.words
+        return MovedEntry, self.entry.what, self.entry.words
 
-    def same(self, seen: Any) -> bool:
+    def is_amendable_from(self, seen: Any) -> bool:
         """Tell that it can be moved."""
         return bool(seen.key == self.key)
 
@@ -115,13 +117,13 @@ class Held:
         """Tell whether it is on the right device, and on no other."""
         return bool(seen.device == self.device)
 
-    def words(self, verb: Verb) -> str:
+    def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
         del verb
-        family = " -6" if ":" in self.standing.words else ""
-        what = "addr" if self.standing.what == "address" else "route"
+        family = " -6" if ":" in self.entry.words else ""
+        what = "addr" if self.entry.what == "address" else "route"
         one = f"ip{family} {what}"
-        words = self.standing.words
+        words = self.entry.words
         if self.device == self.apart:  # as it was seen, where it is not to be
             return f"{one} add {words} dev {word(self.device)}"
         return (

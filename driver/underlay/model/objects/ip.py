@@ -32,13 +32,13 @@ class Address:
     others. It goes with its device, and is never deleted alone.
     """
 
-    interface: model.Interface
+    interface: model.IpInterface
     device: str
     owner: Owner | None = None
     sandbox: str = ""
     key: Hashable = field(init=False, compare=False, repr=False)
 
-    rank = ADDRESSES
+    build_order = ADDRESSES
 
     def __post_init__(self) -> None:
         address, length = self.interface, self.interface.network.prefixlen
@@ -48,13 +48,13 @@ class Address:
     def __hash__(self) -> int:
         return hash(self.key)
 
-    def same(self, seen: Any) -> bool:
+    def is_amendable_from(self, seen: Any) -> bool:
         """Tell whether `seen` is this one."""
         return bool(seen.key == self.key)
 
-    satisfied_by = same
+    satisfied_by = is_amendable_from
 
-    def words(self, verb: Verb) -> str:
+    def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
         words = f"{inside(self.sandbox)}ip addr {verb} {self.interface}"
         words += f" dev {word(self.device)}"
@@ -73,18 +73,18 @@ class Route:
     (`via`) or without, and has no mark; a `connected` one came with an address.
     """
 
-    destination: model.Subnet
+    destination: model.IpNetwork
     device: str | None = None
     metric: int = 0
     table: int = MAIN_TABLE
-    source: model.Address | None = None
+    source: model.IpAddress | None = None
     owner: Owner | None = None
-    via: model.Address | None = None
+    via: model.IpAddress | None = None
     sandbox: str = ""
     connected: bool = False
     key: Hashable = field(init=False, compare=False, repr=False)
 
-    rank = ROUTES
+    build_order = ROUTES
 
     def __post_init__(self) -> None:
         # A destination has one route of ours at a metric.
@@ -95,14 +95,14 @@ class Route:
     def __hash__(self) -> int:
         return hash(self.key)
 
-    def same(self, seen: Any) -> bool:
+    def is_amendable_from(self, seen: Any) -> bool:
         """Tell whether `seen` leads where this one does."""
         there = seen.device, seen.source, seen.via
         return bool(there == (self.device, self.source, self.via))
 
-    satisfied_by = same
+    satisfied_by = is_amendable_from
 
-    def words(self, verb: Verb) -> str:
+    def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
         family = " -6" if self.destination.version == 6 else ""
         what = "" if self.device else "blackhole "
@@ -123,13 +123,13 @@ class Route:
 class Neighbour:
     """What a device answers for (a proxy entry), or whom it need not ask (`mac`)."""
 
-    address: model.Address
+    address: model.IpAddress
     device: str
     mac: str = ""
     owner: Owner | None = None
     key: Hashable = field(init=False, compare=False, repr=False)
 
-    rank = ROUTES
+    build_order = ROUTES
 
     def __post_init__(self) -> None:
         # A device has one entry of a sort for an address.
@@ -139,13 +139,13 @@ class Neighbour:
     def __hash__(self) -> int:
         return hash(self.key)
 
-    def same(self, seen: Any) -> bool:
+    def is_amendable_from(self, seen: Any) -> bool:
         """Tell whether `seen` says the same."""
         return bool(seen.mac == self.mac)
 
-    satisfied_by = same
+    satisfied_by = is_amendable_from
 
-    def words(self, verb: Verb) -> str:
+    def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
         if not self.mac:
             return f"ip neigh {verb} proxy {self.address} dev {word(self.device)}"

@@ -43,14 +43,14 @@ class Link:
     room: int | None = None
     up: bool | None = None
     master: str | None = None
-    like: str | None = None
+    copy_from: str | None = None
     peer: Link | None = None
     group: int | None = None
-    settings: tuple[str, ...] = ()
-    inherited: tuple[str, ...] = ()
-    guarded: bool = False
+    sysctls: tuple[str, ...] = ()
+    initial_sysctls: tuple[str, ...] = ()
+    up_after_filters: bool = False
     sandbox: str = ""
-    stand_in: bool = False
+    placeholder: bool = False
     key: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class Link:
         return self.name
 
     @property
-    def rank(self) -> int:
+    def build_order(self) -> int:
         """Return the build order: what others stand on comes first."""
         if self.kind == "vlan" and self.owner:
             return self.owner.vlan.count(".")  # a stacked tag has more dots
@@ -75,11 +75,11 @@ class Link:
             return SHARED
         return TOP if self.parent or self.master else 0
 
-    def same(self, seen: Any) -> bool:
+    def is_amendable_from(self, seen: Any) -> bool:
         """Tell whether `seen` can be amended into this, rather than made again."""
         # From inside a sandbox it may not be possible to tell what it stands on.
         unknown = seen.sandbox and seen.parent is None
-        return self.stand_in or bool(
+        return self.placeholder or bool(
             seen.kind == self.kind
             and (unknown or self.parent in (None, seen.parent))
             and self.vlan in (None, seen.vlan)
@@ -87,13 +87,17 @@ class Link:
 
     def satisfied_by(self, seen: Any) -> bool:
         """Tell whether every field and setting we decide has the value we want."""
-        return self.same(seen) and self.is_as(seen) and not self.astray(seen)
+        return (
+            self.is_amendable_from(seen)
+            and self.attributes_match(seen)
+            and not self.differing_sysctls(seen)
+        )
 
-    def astray(self, seen: Any) -> tuple[str, ...]:
+    def differing_sysctls(self, seen: Any) -> tuple[str, ...]:
         """Return the settings that `seen` shows with another value."""
-        return _unlike(self.settings, seen.settings)
+        return _unlike(self.sysctls, seen.sysctls)
 
-    def is_as(self, seen: Any) -> bool:
+    def attributes_match(self, seen: Any) -> bool:
         """Tell whether every field we decide, but the settings, has its value.
 
         The mode of an ipvlan link is no longer ours to decide once it is there: it is

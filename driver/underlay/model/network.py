@@ -1,0 +1,213 @@
+"""Networks and endpoints: what Docker asked for, and what this host answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from underlay.model.device import DeviceIdentity, Halt
+from underlay.model.ip import Family, IpAddress, IpInterface, IpNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """One subnet of a network, with the addresses Docker keeps out of its use.
+
+    `pooled`: its addresses come from our IPAM, not from Docker's.
+    """
+
+    subnet: IpNetwork
+    gateway: IpAddress | None = None
+    aux: tuple[IpAddress, ...] = ()
+    pooled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as asked; `parent` is the device its children stand on.
+
+    `vlans` are the VLANs under it that are ours to make, lowest first, by the names
+    people know them by (eth0.50, eth0.50.7); the parent is then the last of them.
+
+    `here` are the host's own addresses on the parent and `mac` is the parent's, as last
+    seen, for modes that ask; `mtu` is the parent's, 0 until seen. `base` tells the
+    lowest device, which is not ours, from others; `absent` says why there is nothing to
+    stand on now, "" if there is; `halt` is why nothing passes the lowest device now.
+    `inward` are the host's bridges of containers and virtual machines, for modes that
+    ask. A routed network has no parent: its `base` is the device that answers for its
+    containers, and its containers do without that.
+
+    Modes derive the meaning of `options` on every pass, so that a newer version
+    that derives better mends old networks. `name` is what Docker's API told later:
+    no driver call carries it.
+    """
+
+    id: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    internal: bool = False
+    subnets: tuple[Subnet, ...] = ()
+    parent: str = ""
+    vlans: tuple[str, ...] = ()
+    host_addresses: tuple[IpInterface, ...] = ()
+    mac: str = ""
+    mtu: int = 0
+    base_device: DeviceIdentity | None = None
+    parent_missing: str = ""
+    link_fault: Halt = ""
+    container_bridges: tuple[str, ...] = ()
+    name: str = ""
+    created: float = 0.0
+
+    @property
+    def parent_label(self) -> str:
+        """Return the parent by the name people know it by."""
+        if self.options.get("mode") == "bridge" and self.options.get("parent"):
+            return self.options["parent"]
+        return self.vlans[-1] if self.vlans else self.parent
+
+    @property
+    def has_parent_now(self) -> bool:
+        """Tell whether its devices have what they stand on, if they need anything."""
+        return not (self.parent and self.parent_missing)
+
+    @property
+    def cut_off_reason(self) -> str:
+        """Return in words why its containers are cut off now, "" if they are not."""
+        if self.parent_missing or not (self.link_fault and self.base_device):
+            return self.parent_missing
+        how = "is down" if self.link_fault == "down" else "has no carrier"
+        return f"{self.base_device.name} {how}; waiting for it"
+
+    @property
+    def proxy(self) -> str:
+        """Return the device that answers for its containers now, "" if none does."""
+        if self.parent or self.parent_missing:
+            return ""
+        return (
+            self.base_device.name if self.base_device else self.options.get("proxy", "")
+        )
+
+    @property
+    def label(self) -> str:
+        """Return the name people know, or the short id until Docker told it."""
+        return self.name or self.id[:12]
+
+    def subnet_of(self, address: IpAddress) -> Subnet | None:
+        """Return the subnet an address belongs to."""
+        for segment in self.subnets:
+            if address in segment.subnet:
+                return segment
+        return None
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Return the IP families it has a subnet of."""
+        return tuple(sorted({s.subnet.version for s in self.subnets}))
+
+    def speaks(self, family: Family) -> bool:
+        """Tell whether the network has a subnet of this IP family."""
+        return family in self.families
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedState:
+    """How a device was when Docker had finished with it, inside its sandbox.
+
+    `defaults` are the IP families whose default route goes by it: Docker gives it to
+    one network of the container's, and moves it. `mtu` in bytes. `settings` are its
+    sysctls (net/ipv6/conf/*/disable_ipv6=1) that are not as those of any new device.
+    `without` are the IP families that are switched off on it at present: it can have no
+    address and no route of them. `beside` are link-local addresses that Docker gave it
+    beside the endpoint's own (--link-local-ip).
+    """
+
+    device: str
+    mtu: int
+    default_families: tuple[Family, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    families_off: tuple[Family, ...] = ()
+    link_local: tuple[IpInterface, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One container's place in a network.
+
+    `sandbox` is the path of the namespace Docker moves the device into, from Join
+    on; `inside` how it was there, once that was seen; `left` tells that Leave came, so
+    the device is on its way back.
+    """
+
+    id: str
+    network: str
+    ipv4: IPv4Interface | None = None
+    ipv6: IPv6Interface | None = None
+    mac: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    sandbox: str = ""
+    learned: LearnedState | None = None
+    left: bool = False
+    container: str = ""
+    created: float = 0.0
+
+    @property
+    def addresses(self) -> tuple[IpInterface, ...]:
+        """Return its one or two addresses, IPv4 first."""
+        return tuple(a for a in (self.ipv4, self.ipv6) if a is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftoverDevice:
+    """The device of an endpoint that ended, in a sandbox where Docker left it.
+
+    `sandbox` is the path of that namespace.
+    """
+
+    network: str
+    endpoint: str
+    sandbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAnswer:
+    """What Join answers: the device Docker moves, and the way out through it.
+
+    `on_link` are destinations to be sent out as they are, without a next hop; `via` are
+    those with one.
+    """
+
+    device: str
+    gateway4: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
+    on_link: tuple[IpNetwork, ...] = ()
+    via: tuple[tuple[IpNetwork, IpAddress], ...] = ()
+
+    @property
+    def destinations(self) -> set[IpNetwork]:
+        """Return where its routes lead, but the default route, which Docker moves."""
+        return {to for to in (*self.on_link, *dict(self.via)) if to.prefixlen}
+
+
+_AS_ASKED = ("options", "internal", "subnets", "network", "ipv4", "ipv6", "mac")
+
+
+def difference(
+    known: Network | Endpoint, asked: Network | Endpoint
+) -> dict[str, str] | None:
+    """Return the first field in which two of one id differ, and both values."""
+    for name in _AS_ASKED:
+        if name == "mac" and isinstance(known, Network):
+            continue  # the host's own, which nobody asked for
+        was, now = getattr(known, name, None), getattr(asked, name, None)
+        if was != now:
+            return {"field": name, "was": _in_words(was), "now": _in_words(now)}
+    return None
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{k}={v}" for k, v in sorted(value.items())) or "none"
+    if isinstance(value, tuple):
+        return ", ".join(f"{s.subnet} via {s.gateway}" for s in value) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value or "none")
