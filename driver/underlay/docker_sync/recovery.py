@@ -145,7 +145,7 @@ class Recovery:
             or (network.ours and network.id not in before.networks)
         ]
         if lacking:
-            # nft may hang, so it is asked before the transactions below; it is asked once.
+            # nft may hang: it is asked before the transactions below, and once only.
             _ = self.kernel.can_filter
         missing = {
             network.id
