@@ -12,6 +12,8 @@ from underlay.model.objects import (
     MovedEntry,
     NftChain,
     Object,
+    Owner,
+    Route,
     Sysctl,
 )
 from underlay.model.steps import Amend, Create, Delete, Step
@@ -60,6 +62,45 @@ def plan(wanted: DesiredState, seen: Iterable[Object]) -> tuple[Step, ...]:
             (late if change.ends_guard else steps).append(change)
             bare |= {found.device} if change.ends_guard and found.device else set()
     return tuple(sorted((*steps, *late), key=_is_bridge_deleted))
+
+
+def without_foreign_routes(
+    seen: Collection[Object], desired: DesiredState
+) -> set[Object]:
+    """Leave out the routes of another program that uses our protocol number as well.
+
+    They go out by devices without our mark. One where a desired route belongs stays in:
+    the administrator changed its device, and it is moved back.
+    """
+    devices = {o.name for o in seen if isinstance(o, Link) and not o.sandbox}
+    wanted = {o.key for o in desired.objects if isinstance(o, Route)}
+    return {
+        o
+        for o in seen
+        if not isinstance(o, Route)
+        or (o.device is None or o.sandbox or o.device in devices or o.key in wanted)
+    }
+
+
+def hold_back_deletions(
+    steps: Iterable[Step], desired: DesiredState, known: Collection[str] | None
+) -> tuple[Step, ...]:
+    """Return the steps to take now. `known`: ids of the networks on record, None: all.
+
+    A mark of a network that is not on record is on a leftover, or on the work of
+    records that were lost. Only Docker's list tells the two apart. Until it is there,
+    only what is replaced, or belongs to a network on record, is deleted.
+    """
+    if known is None:
+        return tuple(steps)
+    wanted = {o.key for o in desired.objects}
+    return tuple(
+        step
+        for step in steps
+        if not isinstance(step, Delete)
+        or step.object.key in wanted
+        or (step.object.owner or Owner()).network in known
+    )
 
 
 def _is_done(want: Mapping[Hashable, Object], have: Mapping[Hashable, Object]) -> bool:

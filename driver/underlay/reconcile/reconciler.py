@@ -17,9 +17,12 @@ from underlay.networks.forwarding import Forwarding
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
 from underlay.planning import sandbox as inside
-from underlay.planning import sparing
 from underlay.planning.desired import DesiredState, Needs, desired_state, sysctl_objects
-from underlay.planning.plan import plan
+from underlay.planning.plan import (
+    hold_back_deletions,
+    plan,
+    without_foreign_routes,
+)
 from underlay.reconcile.announcer import Announcer
 from underlay.reconcile.executor import Executor
 from underlay.reconcile.log_once import LogOnce
@@ -197,7 +200,7 @@ class Reconciler:
         want = replace(want, objects=tuple(inner))
         steps = plan(want, inside.relevant(inner, rooms))
         found: dict[Owner, list[Step]] = {}
-        for step in sparing.hold_back_deletions(self.records, want, steps):
+        for step in hold_back_deletions(steps, want, self._known()):
             found.setdefault((step.object.owner or Owner()).endpoint_owner, []).append(
                 step
             )
@@ -281,9 +284,15 @@ class Reconciler:
         seen |= inside.relevant(want.objects, rooms)
         seen |= self.remnants.among(rooms, {e.id for e in joined})
         settings = sysctl_objects(self.records.settings.all(), self.builder.needed())
-        steps = plan(want, sparing.without_foreign_routes(seen, want))
-        due = sparing.hold_back_deletions(self.records, want, steps)
+        steps = plan(want, without_foreign_routes(seen, want))
+        due = hold_back_deletions(steps, want, self._known())
         return due + self.builder.sysctl_steps(settings)
+
+    def _known(self) -> Collection[str] | None:
+        """Return the ids of the networks on record, None if no network is missing."""
+        if not self.records.notes.missing_networks():
+            return None
+        return {network.id for network in self.records.networks.all()}
 
     def _learnt(
         self, joined: Collection[Endpoint], rooms: Rooms, *, learning: bool
