@@ -4,7 +4,7 @@
     ├── Invalid (400)     the request itself must change
     ├── Conflict (409)    the request contradicts what is on record or in use
     ├── Unavailable (500) this host cannot do it now
-    └── UnknownMethod (404), WrongVerb (405), Unfinished (408), TooLarge (413):
+    └── UnknownMethod (404), WrongVerb (405), IncompleteRequest (408), TooLarge (413):
         not a request this program can answer
 
 404 is kept for unknown methods alone: libnetwork reads it as "not implemented".
@@ -67,12 +67,12 @@ class UnknownMode(Invalid):
     text = "mode {mode!r} is not one this version has.{hint} Modes: {known}."
 
 
-class NotYet(Invalid):
+class NotSupportedYet(Invalid):
     id = "E-103"
     text = "{what} is not part of this version. {instead}"
 
 
-class Contradiction(Invalid):
+class ConflictingOptions(Invalid):
     id = "E-104"
     text = "{first} and {second} contradict each other. Keep one of them."
 
@@ -93,7 +93,7 @@ class MtuTooSmall(Invalid):
     )
 
 
-class NeedsOurIpam(Invalid):
+class NeedsUnderlayIpam(Invalid):
     id = "E-107"
     text = (
         "mode routed gives each container an address that stands alone (a /32 or"
@@ -112,7 +112,7 @@ class GatewayTaken(Conflict):
     )
 
 
-class PoolOnWire(Conflict):
+class RoutedSubnetOnHost(Conflict):
     id = "E-116"
     text = (
         "subnet {subnet} of a routed network is what the host's own {address} is in:"
@@ -121,7 +121,7 @@ class PoolOnWire(Conflict):
     )
 
 
-class NotRouted(Invalid):
+class NotWithRouted(Invalid):
     id = "E-109"
     text = "{option} does not go with mode=routed: {why}."
 
@@ -169,7 +169,7 @@ class UnknownPool(Conflict):
     )
 
 
-class OtherChildren(Conflict):
+class MixedChildTypes(Conflict):
     id = "E-120"
     text = (
         "{parent} carries {kind} children ({who}): the kernel allows macvlan or ipvlan"
@@ -203,7 +203,7 @@ class BadParent(Invalid):
     text = "parent {parent!r} cannot carry containers: {why}. Devices: {known}."
 
 
-class NoDefaultDevice(Invalid):
+class NoDefaultRoute(Invalid):
     id = "E-125"
     text = (
         "parent=auto means the device of the default route, and this host has no"
@@ -240,7 +240,7 @@ class BridgeFiltered(Invalid):
     )
 
 
-class NoTakeover(Conflict):
+class TakeoverImpossible(Conflict):
     id = "E-150"
     text = (
         "{parent} cannot become a port of a bridge made by underlay: {why}. Let the"
@@ -249,7 +249,7 @@ class NoTakeover(Conflict):
     )
 
 
-class GatewaySilent(Unavailable):
+class TakeoverFailed(Unavailable):
     id = "E-151"
     text = (
         "{parent} was not taken over: {why}. Addresses and routes are back on {parent},"
@@ -259,7 +259,7 @@ class GatewaySilent(Unavailable):
     )
 
 
-class TakeoverUnasked(Invalid):
+class TakeoverNotConfirmed(Invalid):
     id = "E-152"
     text = (
         "mode=bridge with parent={parent} makes a bridge of underlay in the place of"
@@ -305,7 +305,7 @@ class EndpointDiffers(Conflict):
     )
 
 
-class WayTaken(Conflict):
+class RouteConflict(Conflict):
     id = "E-134"
     text = (
         "network {network} and network {other} both have a route to {destination}, and"
@@ -358,7 +358,7 @@ class BadMac(Invalid):
     text = "MAC {mac!r} cannot be used: {why}."
 
 
-class NotGiven(Conflict):
+class AddressNotAllocated(Conflict):
     id = "E-146"
     text = (
         "{address} was not given out for a new container of network {network}: the"
@@ -398,7 +398,7 @@ class TooLarge(UnderlayError):
     text = "{method}: the request is larger than {limit} bytes."
 
 
-class Unfinished(UnderlayError):
+class IncompleteRequest(UnderlayError):
     id = "E-305"
     status = 408
     text = "{method}: the request stopped half-way ({why}); nothing was done."
@@ -409,7 +409,7 @@ class KernelRefused(Unavailable):
     text = "the kernel refused `{step}`: {why}.{hint}"
 
 
-class StillCarries(KernelRefused):
+class DeviceInUse(KernelRefused):
     id = "E-401"
     text = (
         "`{step}` is not done: a container stands on {device}, and no endpoint on"
@@ -419,7 +419,7 @@ class StillCarries(KernelRefused):
     )
 
 
-class WouldSwitch(KernelRefused):
+class WouldChangeIpvlanMode(KernelRefused):
     id = "E-402"
     text = (
         "`{step}` is not done: {parent} carries the ipvlan child {child}, not of"
@@ -428,7 +428,7 @@ class WouldSwitch(KernelRefused):
     )
 
 
-class UndoneAgain(Unavailable):
+class RepairReverted(Unavailable):
     id = "E-403"
     text = (
         "something keeps undoing `{step}`: underlay repaired it {times} times in quick"
@@ -438,7 +438,7 @@ class UndoneAgain(Unavailable):
     )
 
 
-class WouldOpen(KernelRefused):
+class ForwardingUnfiltered(KernelRefused):
     id = "E-404"
     text = (
         "this host does not forward {family}. underlay switches forwarding on only"
@@ -449,7 +449,7 @@ class WouldOpen(KernelRefused):
     )
 
 
-class Bug(Unavailable):
+class InternalError(Unavailable):
     id = "E-500"
     text = (
         "an error inside underlay ({kind}), which is a bug. The log has it under"

@@ -13,7 +13,7 @@ import pytest
 from tests.lab.roots import ENGINES
 from underlay.cli import tables
 from underlay.cli.commands import main
-from underlay.errors import NotYet, UnderlayError
+from underlay.errors import NotSupportedYet, UnderlayError
 from underlay.model import Network, Subnet
 from underlay.modes import child_device, mode_of
 
@@ -124,7 +124,8 @@ def test_what_is_refused_as_not_part_of_this_version_is_what_the_docs_say():
         node
         for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == NotYet.__name__
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == NotSupportedYet.__name__
     ]
     texts = [key.value.value for call in calls for key in call.keywords[:1]]
     assert texts == ["--ipam-opt probe=on"]

@@ -18,7 +18,7 @@ from tests.fakes import Clock, Death
 from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.errors import BadParent, GatewaySilent, NoTakeover
+from underlay.errors import BadParent, TakeoverFailed, TakeoverImpossible
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import BridgePort, Owner
@@ -249,7 +249,9 @@ def test_whichever_step_is_the_last_one_a_new_process_puts_the_host_right(
 def test_a_gateway_that_falls_silent_is_a_refusal_and_all_is_as_it_was(wire, records):
     before = state()
     deaf = Dying(hook=lambda: at(wire, "ip", "link", "set", "wire0", "arp", "off"))
-    with pytest.raises(GatewaySilent, match=r"E-151 eth0 was not taken over: 10.0.0.1"):
+    with pytest.raises(
+        TakeoverFailed, match=r"E-151 eth0 was not taken over: 10.0.0.1"
+    ):
         on(records, deaf).create_network(ON)
     assert state() ^ before == set()
     assert records.networks.all() == records.takeovers.all() == []
@@ -276,7 +278,7 @@ def test_while_a_silent_gateway_is_waited_for_others_are_served(wire, records):
         took = time.monotonic() - before
         assert not taking.done()
         assert took < 1.5
-        with pytest.raises(GatewaySilent):
+        with pytest.raises(TakeoverFailed):
             taking.result(timeout=30)
     assert [n.id for n in records.networks.all()] == ["n2"]
     on(records).delete_network("n2")
@@ -318,7 +320,7 @@ def test_a_device_that_cannot_be_moved_whole_is_refused_untouched(engine, lines,
     for line in lines:
         ip(*line.split())
     before = state()
-    with pytest.raises(NoTakeover, match=f"E-150 eth0 cannot .*{words}"):
+    with pytest.raises(TakeoverImpossible, match=f"E-150 eth0 cannot .*{words}"):
         engine.create_network(ON)
     assert state() ^ before == set()
     assert engine.records.takeovers.all() == []

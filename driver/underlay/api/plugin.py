@@ -15,12 +15,12 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from underlay.api import messages as m
 from underlay.api.methods import Method
 from underlay.errors import (
-    Bug,
     EmptyBody,
+    IncompleteRequest,
+    InternalError,
     Malformed,
     TooLarge,
     UnderlayError,
-    Unfinished,
     UnknownMethod,
     WrongVerb,
 )
@@ -73,7 +73,7 @@ def _answer(name: str, methods: Mapping[str, Method]) -> msgspec.Struct:
     try:
         body = request.get_data()
     except (ClientDisconnected, OSError) as error:
-        raise Unfinished(method=name, why=error) from error
+        raise IncompleteRequest(method=name, why=error) from error
     if not body:
         raise EmptyBody(method=name)
     try:
@@ -100,7 +100,7 @@ def translate(error: Exception, method: str) -> UnderlayError:
         return _of_http(error, method[:80])
     ref = secrets.token_hex(4)
     log.error("bug", extra={"method": method[:80], "ref": ref}, exc_info=error)
-    return Bug(kind=type(error).__name__, ref=ref)
+    return InternalError(kind=type(error).__name__, ref=ref)
 
 
 def _of_http(error: HTTPException, method: str) -> UnderlayError:

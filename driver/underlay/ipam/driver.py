@@ -17,7 +17,7 @@ from underlay.errors import (
     AddressTaken,
     BadValue,
     NoSubnet,
-    NotYet,
+    NotSupportedYet,
     Overlap,
     PoolExhausted,
     RecordsUnwritable,
@@ -375,7 +375,7 @@ def _domain(options: Mapping[str, str]) -> str:
                 hint=did_you_mean(value, ("on", "off")),
             )
         if key == "probe" and value == "on":
-            raise NotYet(what="--ipam-opt probe=on", instead="Leave it out.")
+            raise NotSupportedYet(what="--ipam-opt probe=on", instead="Leave it out.")
     domain = options.get("domain", "default")
     if not re.fullmatch(pools.DOMAIN, domain):
         need = "one word of letters, digits, '_', '.' and '-', at most 63"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from underlay.errors import NotGiven
+from underlay.errors import AddressNotAllocated
 from underlay.model import Claim, Endpoint, IpAddress, Lease, Network, Role
 from underlay.modes import mode_of
 from underlay.records import Records
@@ -74,14 +74,14 @@ def start(
 
 
 def assign(records: Records, network: Network, endpoint: Endpoint) -> None:
-    """Note who has the endpoint's addresses; raises NotGiven if IPAM gave none."""
+    """Record which endpoint has the addresses; may raise AddressNotAllocated."""
     for interface in endpoint.addresses:
         segment = network.subnet_of(interface.ip)
         if segment and segment.pooled:
             place = interface.ip, segment.subnet
             given = records.addresses.unassigned(*place, endpoint.id)
             if given is None:
-                raise NotGiven(address=interface.ip, network=network.label)
+                raise AddressNotAllocated(address=interface.ip, network=network.label)
             records.addresses.assign(
                 given.id,
                 role="endpoint",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from underlay.errors import Contradiction, UnknownMode
+from underlay.errors import ConflictingOptions, UnknownMode
 from underlay.model import Endpoint, JoinAnswer, Network
 from underlay.model.objects import Object
 from underlay.modes import bridge, ipvlan, macvlan, routed, sysctls
@@ -143,5 +143,5 @@ def mode_name(options: Mapping[str, str]) -> str:
                 if options.get("mode")
                 else f"{next(iter(implied))}={options[next(iter(implied))]}"
             )
-            raise Contradiction(first=said, second=f"{key}={options[key]}")
+            raise ConflictingOptions(first=said, second=f"{key}={options[key]}")
     return name

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from underlay.errors import BadValue, Contradiction, MacTaken, TakeoverUnasked
+from underlay.errors import BadValue, ConflictingOptions, MacTaken, TakeoverNotConfirmed
 from underlay.model import Endpoint, Network
 from underlay.model.objects import ForwardAccept, Object, Owner
 from underlay.modes import child_device as child
@@ -44,7 +44,9 @@ def check(network: Network) -> None:
     given = options.get("bridge")
     for key in PARENT_KEYS:
         if given and options.get(key):
-            raise Contradiction(first=f"bridge={given}", second=f"{key}={options[key]}")
+            raise ConflictingOptions(
+                first=f"bridge={given}", second=f"{key}={options[key]}"
+            )
     if not (given or options.get("parent")):
         need = "a bridge of this host; or name a device to be made one with parent="
         raise BadValue(key="bridge", value="", need=need, hint="")
@@ -63,9 +65,9 @@ def _check_takeover(options: Mapping[str, str]) -> None:
     asked = read.choice(options, "takeover", NO_YES) == "yes"
     given = options.get("bridge")
     if given and asked:
-        raise Contradiction(first=f"bridge={given}", second="takeover=yes")
+        raise ConflictingOptions(first=f"bridge={given}", second="takeover=yes")
     if not given and not asked:
-        raise TakeoverUnasked(parent=options["parent"])
+        raise TakeoverNotConfirmed(parent=options["parent"])
 
 
 def seat(options: Mapping[str, str]) -> ParentUse:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
-from underlay.errors import BadMac, Contradiction
+from underlay.errors import BadMac, ConflictingOptions
 from underlay.model import Endpoint, JoinAnswer, Network
 from underlay.model.objects import Object, Owner
 from underlay.modes import child_device as child
@@ -36,7 +36,7 @@ def check(network: Network) -> None:
     flavour = _flavour(network.options)
     if flavour != "l2" and any(gateway.named(network.options).values()):
         # Whatever is sent goes to the parent as it is: there is nobody to ask.
-        raise Contradiction(
+        raise ConflictingOptions(
             first=f"ipvlan_mode={flavour}",
             second=f"gateway={network.options['gateway']}",
         )

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from underlay.errors import (
     BadValue,
-    Contradiction,
+    ConflictingOptions,
     MtuTooSmall,
     NeedsRouted,
     UnknownOption,
@@ -66,7 +66,7 @@ def _hint(key: str, value: str, known: Collection[str], what: str) -> str:
 def _refuse_routed(options: Mapping[str, str], option: str) -> NoReturn:
     given = [f"{k}={options[k]}" for k in ("mode", *NAMES_MODE) if k in options]
     if given:
-        raise Contradiction(first=given[0], second=option)
+        raise ConflictingOptions(first=given[0], second=option)
     raise NeedsRouted(option=option)
 
 
@@ -116,7 +116,7 @@ def mtu(options: Mapping[str, str]) -> int | None:
         number(options, key, MTU_LEAST, MTU_MOST, "a number of bytes")
     if len(set(asked.values())) > 1:
         first, second = (f"{key}={value}" for key, value in asked.items())
-        raise Contradiction(first=first, second=second)
+        raise ConflictingOptions(first=first, second=second)
     return int(next(iter(asked.values()))) if asked else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from underlay.errors import OtherChildren, OtherIpvlanMode, PassthruTaken
+from underlay.errors import MixedChildTypes, OtherIpvlanMode, PassthruTaken
 from underlay.model import Device
 
 CHILD_KINDS = {
@@ -38,7 +38,7 @@ class ParentUse:
         if not (self.kind and other.kind):
             return
         if self.kind != other.kind:
-            raise OtherChildren(parent=parent, kind=other.kind, who=who)
+            raise MixedChildTypes(parent=parent, kind=other.kind, who=who)
         if self.shared_mode != other.shared_mode:
             raise OtherIpvlanMode(
                 parent=parent,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
 
-from underlay.errors import NeedsOurIpam, NotRouted
+from underlay.errors import NeedsUnderlayIpam, NotWithRouted
 from underlay.model import Endpoint, JoinAnswer, Network, host_network
 from underlay.model.objects import (
     CONTAINER_GROUP,
@@ -63,17 +63,17 @@ def check(network: Network) -> None:
     options = network.options
     for key in ("parent", "vlan"):
         if options.get(key):
-            raise NotRouted(option=f"{key}={options[key]}", why=_ROUTES_SAY)
+            raise NotWithRouted(option=f"{key}={options[key]}", why=_ROUTES_SAY)
     read.check_known(options, (*pair.NETWORK_KEYS, *OWN_KEYS), "network")
     if network.internal:
-        raise NotRouted(option="--internal", why=_NO_SEGMENT)
+        raise NotWithRouted(option="--internal", why=_NO_SEGMENT)
     read.always_on(options, "host_access", "the host is the router of its containers")
     gateway.check(network, isolated=False)
     for segment in network.subnets:
         if not segment.pooled:
-            raise NeedsOurIpam(subnet=segment.subnet)
+            raise NeedsUnderlayIpam(subnet=segment.subnet)
     if None in gateway.of(network):
-        raise NotRouted(option="gateway=none", why=_NO_HOP)
+        raise NotWithRouted(option="gateway=none", why=_NO_HOP)
     masquerade.is_enabled(options)
     read.table(options)
     read.check_ipv6_mtu(network, read.mtu(options))

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
-from underlay.errors import GatewaySilent, NoTakeover, UnderlayError
+from underlay.errors import TakeoverFailed, TakeoverImpossible, UnderlayError
 from underlay.kernel import Kernel
 from underlay.model import BridgeTakeover, HostEntry, IpAddress, Network
 from underlay.model.objects import MovedEntry, Object, Owner
@@ -49,7 +49,7 @@ class BridgeTakeovers:
 
         Gives the next hops that answer now. Until the end no pass of this process
         settles what is tried, and nobody else tries; if it ends in an error, what was
-        done is undone. Raises NoTakeover.
+        done is undone. Raises TakeoverImpossible.
         """
         if not found.takes_over:
             yield frozenset()
@@ -70,7 +70,7 @@ class BridgeTakeovers:
     def _noted(self, parent: str, bridge: str) -> frozenset[IpAddress]:
         if known := self.records.takeovers.of(parent):
             if known.state != "on":
-                raise NoTakeover(parent=parent, why=_NOT_PUT_BACK)
+                raise TakeoverImpossible(parent=parent, why=_NOT_PUT_BACK)
             return frozenset()
         facts = self.kernel.entries_on(parent)
         self._check(parent, facts)
@@ -87,7 +87,8 @@ class BridgeTakeovers:
         """Move what stands on a device that is tried; part of a transaction.
 
         It stays on record as tried, so whatever ends before `confirm` has it moved
-        back. Raises KernelRefused, and NoTakeover by what has come to the device since.
+        back. Raises KernelRefused, and TakeoverImpossible by what has come to the
+        device since.
         """
         if self._stands(found.takes_over):
             return
@@ -99,18 +100,18 @@ class BridgeTakeovers:
         self._apply(self._planned(found.parent, want))
 
     def prove(self, found: Uplink, hops: frozenset[IpAddress]) -> None:
-        """Raise GatewaySilent if a next hop does not answer any more; for seconds."""
+        """Raise TakeoverFailed if a next hop does not answer any more; for seconds."""
         if not hops:
             return
         if silent := hops - self.kernel.probe(found.parent, hops):
             which = ", ".join(sorted(map(str, silent)))
             why = f"{which} did not answer behind the bridge, and had before"
-            raise GatewaySilent(parent=found.takes_over, why=why)
+            raise TakeoverFailed(parent=found.takes_over, why=why)
 
     def confirm(self, found: Uplink) -> None:
         """Note that a device is taken over; part of the transaction that needs it.
 
-        Raises GatewaySilent if a pass of another process undid it meanwhile.
+        Raises TakeoverFailed if a pass of another process undid it meanwhile.
         """
         if not found.takes_over:
             return
@@ -328,7 +329,7 @@ class BridgeTakeovers:
 
     def _check(self, parent: str, facts: Iterable[HostEntry]) -> None:
         if why := self._hindrance(parent, facts):
-            raise NoTakeover(parent=parent, why=why)
+            raise TakeoverImpossible(parent=parent, why=why)
 
     def _hindrance(self, parent: str, facts: Iterable[HostEntry]) -> str:
         """Return why a device cannot be a port of a bridge of ours."""
@@ -352,9 +353,9 @@ class BridgeTakeovers:
         return ""
 
 
-def _undone(found: Uplink) -> GatewaySilent:
+def _undone(found: Uplink) -> TakeoverFailed:
     """Return the refusal for what a pass of another process undid meanwhile."""
-    return GatewaySilent(parent=found.takes_over, why="the host was busy")
+    return TakeoverFailed(parent=found.takes_over, why="the host was busy")
 
 
 def _owner(known: BridgeTakeover) -> Owner:

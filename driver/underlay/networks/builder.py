@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from underlay.errors import (
+    DeviceInUse,
     KernelRefused,
     RecordsUnwritable,
-    StillCarries,
     UnderlayError,
-    WouldSwitch,
+    WouldChangeIpvlanMode,
 )
 from underlay.kernel import Kernel
 from underlay.model import Network
@@ -58,7 +58,7 @@ class Builder:
         """Do what takes programs for what is about to be built: part of no transaction.
 
         What lets traffic pass is left to the pass if that is refused; what shuts the
-        door of the host for others is not. Raises WouldOpen.
+        door of the host for others is not. Raises ForwardingUnfiltered.
         """
         fresh: set[str] = set()
         shims = {o.owner for o in want.objects if _is_guarded(o) and o.owner}
@@ -245,7 +245,7 @@ class Builder:
             and not link.sandbox
             and self.kernel.has_dependents(link.name)
         ):
-            raise StillCarries(step=step, device=link.name)
+            raise DeviceInUse(step=step, device=link.name)
         if sweeping and isinstance(step, Create) and isinstance(link, Link):
             self._check_mode(step, link)
         if is_door(link) and isinstance(step, Delete):
@@ -266,7 +266,7 @@ class Builder:
             alike = (child.flavour, child.flag) == (link.flavour, link.flag)
             if child.parent == link.parent and not (child.ours or alike):
                 mode = f"{child.flavour} {child.flag}"
-                raise WouldSwitch(
+                raise WouldChangeIpvlanMode(
                     step=step, parent=child.parent, child=child.name, mode=mode
                 )
 

@@ -15,9 +15,9 @@ from underlay.errors import (
     MacTaken,
     NetworkDiffers,
     RecordsUnwritable,
+    RouteConflict,
     UnknownEndpoint,
     UnknownNetwork,
-    WayTaken,
 )
 from underlay.ipam import leases as tenures
 from underlay.ipam import placeholder_claims as standins
@@ -360,7 +360,7 @@ class NetworkDriver:
             # Until engine 27 all devices of a start are still in the host.
             there = both and self.kernel.observe({owner.device})
             if there or (both and self._remnants.of(owner, {sandbox})):
-                raise WayTaken(
+                raise RouteConflict(
                     network=network.label,
                     destination=min(map(str, both)),
                     other=beside.label,

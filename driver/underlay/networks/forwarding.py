@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from underlay.errors import KernelRefused, WouldOpen
+from underlay.errors import ForwardingUnfiltered, KernelRefused
 from underlay.kernel import Kernel
 from underlay.model import Family, SysctlBackup
 from underlay.model.objects import (
@@ -177,8 +177,9 @@ class Forwarding:
     def shut(self, reasons: Collection[str]) -> None:
         """Shut the door for others where forwarding will be switched on by us.
 
-        By a program: part of no transaction. Raises WouldOpen, but where forwarding is
-        on by now: another container opens nothing then, and a pass tries on.
+        By a program: part of no transaction. Raises ForwardingUnfiltered, but not
+        where forwarding is on by now: another container opens nothing then, and the
+        next pass tries again.
         """
         with self._door:
             for made in self._made((self._noted() & set(reasons)) - self._shut):
@@ -218,7 +219,7 @@ class Forwarding:
     def begin(self, step: Step) -> None:
         """Note that a step is taken now: what it sets is by us, even if it fails.
 
-        Raises WouldOpen if it would have the host route for others.
+        Raises ForwardingUnfiltered if it would have the host route for others.
         """
         self._check(step)
         setting = step.object
@@ -248,7 +249,9 @@ class Forwarding:
             self._changes += 1
             self._shut = self._shut | reason if shut else self._shut - reason
 
-    def _refusal(self, step: Step, why: str) -> WouldOpen:
+    def _refusal(self, step: Step, why: str) -> ForwardingUnfiltered:
         family = "IPv6" if " ip6 " in str(step) or "ipv6" in str(step) else "IPv4"
         path = {"IPv4": "net.ipv4.ip_forward", "IPv6": "net.ipv6.conf.all.forwarding"}
-        return WouldOpen(step=step, why=why, family=family, setting=path[family])
+        return ForwardingUnfiltered(
+            step=step, why=why, family=family, setting=path[family]
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from underlay.errors import BadParent, NoDefaultDevice, NoParent, did_you_mean
+from underlay.errors import BadParent, NoDefaultRoute, NoParent, did_you_mean
 from underlay.model import MAC, Device
 from underlay.model.host import Host
 from underlay.modes.options import VLAN_LEAST, VLAN_MOST
@@ -34,11 +34,11 @@ def select_device(wish: str, whole: str, host: Host) -> tuple[Device, list[int]]
 
 
 def default_device(host: Host) -> Device:
-    """Return the device of the default route; raises NoDefaultDevice."""
+    """Return the device of the default route; raises NoDefaultRoute."""
     name = host.default_device()
     found = host.device(name) if name else None
     if found is None:
-        raise NoDefaultDevice(known=device_list(host))
+        raise NoDefaultRoute(known=device_list(host))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from underlay.errors import GatewayTaken, PoolOnWire
+from underlay.errors import GatewayTaken, RoutedSubnetOnHost
 from underlay.model import Network
 from underlay.model.host import Host
 from underlay.modes import gateway, mode_of
@@ -13,7 +13,8 @@ from underlay.modes import gateway, mode_of
 def check_gateways(network: Network, routed: Iterable[Network], host: Host) -> None:
     """Raise GatewayTaken if somebody has an address that this host is to take.
 
-    And PoolOnWire if a pool is all of a wire: the rest of it is to lead nowhere.
+    Raise RoutedSubnetOnHost if a pool is a whole segment of the host: what no container
+    has of a pool leads nowhere.
 
     What `routed` networks have is the host's already, for the same purpose. It takes a
     second if a wire of the host's is where the address would be.
@@ -27,7 +28,7 @@ def check_gateways(network: Network, routed: Iterable[Network], host: Host) -> N
                 own.subnet_of(segment.subnet)  # type: ignore[arg-type]
             )
             if inside and own.num_addresses > 1:
-                raise PoolOnWire(subnet=segment.subnet, address=address)
+                raise RoutedSubnetOnHost(subnet=segment.subnet, address=address)
     known = {found for other in routed for found in gateway.of(other)}
     for found in gateway.of(network):
         if found in known:

@@ -53,7 +53,7 @@ def resolve_parent(network: Network, host: Host, *, again: bool = False) -> Upli
     """Return what the options of a network put it on.
 
     `parent=` is a name, `auto` or `mac:<address>`; each `.<tag>` behind it, and
-    `vlan=`, is a VLAN on that. Raises NoParent, BadParent, NoDefaultDevice. `again`:
+    `vlan=`, is a VLAN on that. Raises NoParent, BadParent, NoDefaultRoute. `again`:
     the firewall, which takes programs to ask, was found to let frames pass.
     """
     if mode_of(network.options).seat(network.options) is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from underlay.errors import KernelRefused, UndoneAgain
+from underlay.errors import KernelRefused, RepairReverted
 from underlay.kernel import Kernel
 from underlay.model import Endpoint
 from underlay.model.objects import ForwardAccept, Link, Object, Owner, Sysctl
@@ -91,7 +91,7 @@ class Executor:
             failing = bool(refused and owner.takes_over)
             tries = {"failed": failing, "repaired": bool(taken)}
             if self.patience.note(owner, **tries) and not refused:
-                fight = UndoneAgain(step=taken[-1], times=REPAIRS)
+                fight = RepairReverted(step=taken[-1], times=REPAIRS)
                 log.warning("repair keeps being undone", extra={"error": fight})
                 self.ledger.finish(owner, str(fight))
             failed += refused

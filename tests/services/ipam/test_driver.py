@@ -13,7 +13,7 @@ from underlay.errors import (
     BadSubnet,
     BadValue,
     NoSubnet,
-    NotYet,
+    NotSupportedYet,
     OutsideSubnet,
     Overlap,
     PoolExhausted,
@@ -261,7 +261,7 @@ def test_a_pool_without_subnet_is_refused_and_so_never_asked_for_again(ipam):
         ({"domain": ""}, BadValue),
         ({"domain": "two words"}, BadValue),
         ({"probe": "maybe"}, BadValue),
-        ({"probe": "on"}, NotYet),
+        ({"probe": "on"}, NotSupportedYet),
     ],
 )
 def test_an_ipam_option_that_cannot_be_is_refused(ipam, options, refusal):

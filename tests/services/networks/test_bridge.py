@@ -12,7 +12,7 @@ from tests.services.networks.test_driver import WEB
 from underlay.errors import (
     BadBridge,
     BridgeFiltered,
-    Contradiction,
+    ConflictingOptions,
     KernelRefused,
     MacTaken,
     MtuTooBig,
@@ -128,7 +128,7 @@ def test_a_bridge_that_lets_nothing_pass_is_refused_with_the_way_out(engine, ker
 
 def test_a_bridge_goes_with_neither_parent_nor_vlan(engine):
     for key, value in (("parent", "eth0"), ("vlan", "5")):
-        with pytest.raises(Contradiction, match=f"bridge=br0 and {key}={value}"):
+        with pytest.raises(ConflictingOptions, match=f"bridge=br0 and {key}={value}"):
             engine.create_network(replace(ON, options={"bridge": "br0", key: value}))
 
 

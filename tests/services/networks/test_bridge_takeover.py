@@ -16,12 +16,12 @@ from tests.services.networks.test_driver import WEB
 from underlay.api import status
 from underlay.errors import (
     BadParent,
-    GatewaySilent,
     KernelRefused,
     NetworkDiffers,
     NoParent,
-    NoTakeover,
-    TakeoverUnasked,
+    TakeoverFailed,
+    TakeoverImpossible,
+    TakeoverNotConfirmed,
 )
 from underlay.model import Device, HostEntry, Network, Subnet
 from underlay.model.objects import BridgePort, ForwardAccept, Owner
@@ -166,7 +166,7 @@ def test_a_pass_of_another_process_in_between_has_it_refused_and_undone(
 ):
     kernel = host()
     between(engine_on(records, kernel).reconcile, gap)
-    with pytest.raises(GatewaySilent, match="the host was busy"):
+    with pytest.raises(TakeoverFailed, match="the host was busy"):
         engine_on(records, kernel).create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
     assert records.takeovers.all() == records.networks.all() == []
@@ -214,7 +214,7 @@ def test_what_comes_to_the_device_meanwhile_is_never_lost(
     engine = engine_on(records, kernel)
     kernel.silent |= {BRIDGE} if silent else set()
     between(lambda: kernel.on_devices["eth0"].append(STRAY), 1 if silent else gap)
-    with suppress(GatewaySilent):
+    with suppress(TakeoverFailed):
         engine.create_network(ON)
     engine.reconcile()
     there = "eth0" if silent else BRIDGE
@@ -237,7 +237,7 @@ def test_who_came_to_the_device_meanwhile_stays_there(records, between, words):
     kernel = host()
     engine = engine_on(records, kernel)
     between(lambda: engine.create_network(other(OTHERS[words])))
-    with pytest.raises(NoTakeover, match=words):
+    with pytest.raises(TakeoverImpossible, match=words):
         engine.create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
     assert [n.id for n in records.networks.all()] == ["n2"]
@@ -290,7 +290,7 @@ def test_who_comes_to_the_device_while_its_next_hops_are_asked_is_refused(
             engine.create_network(other(OTHERS["is on it with devices of its own"]))
 
     between(come, gap)
-    with suppress(NoTakeover):
+    with suppress(TakeoverImpossible):
         engine.create_network(ON)
     (network,) = records.networks.all()
     assert network.id == {1: "n2", 2: "n1"}[gap]
@@ -300,7 +300,7 @@ def test_who_comes_to_the_device_while_its_next_hops_are_asked_is_refused(
 def test_what_is_undone_by_hand_while_next_hops_are_asked_is_refused(records, between):
     kernel = host()
     between(lambda: unplug(kernel), 2)
-    with pytest.raises(GatewaySilent, match="the host was busy"):
+    with pytest.raises(TakeoverFailed, match="the host was busy"):
         engine_on(records, kernel).create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
     assert records.networks.all() == records.takeovers.all() == []
@@ -312,7 +312,9 @@ UNASKED = {"mode": "bridge", "parent": "eth0"}
 def test_nothing_is_taken_over_by_a_word_that_is_macvlan_s_elsewhere(records):
     kernel = host()
     engine = engine_on(records, kernel)
-    with pytest.raises(TakeoverUnasked, match="E-152 mode=bridge with parent=eth0 "):
+    with pytest.raises(
+        TakeoverNotConfirmed, match="E-152 mode=bridge with parent=eth0 "
+    ):
         engine.create_network(replace(ON, options=UNASKED))
     assert kernel.steps == 0
     assert standing(kernel) == {"eth0": WORDS}
@@ -322,7 +324,9 @@ def test_nothing_is_taken_over_by_a_word_that_is_macvlan_s_elsewhere(records):
 def test_a_further_network_needs_that_word_and_is_told_that_nothing_moves(records):
     kernel, engine, _ = taken_over(records)
     steps, now = kernel.steps, standing(kernel)
-    with pytest.raises(TakeoverUnasked, match=r"joins it, and nothing moves\. If that"):
+    with pytest.raises(
+        TakeoverNotConfirmed, match=r"joins it, and nothing moves\. If that"
+    ):
         engine.create_network(replace(ON, id="n2", options=UNASKED))
     assert (kernel.steps, standing(kernel)) == (steps, now)
 
@@ -464,13 +468,13 @@ def test_nothing_is_taken_over_that_is_still_to_be_put_back(records):
     engine = engine_on(records, kernel)
     kernel.silent.add(BRIDGE)
     kernel.refused = "nomaster"
-    with pytest.raises(GatewaySilent):
+    with pytest.raises(TakeoverFailed):
         engine.create_network(ON)
     assert [t.state for t in records.takeovers.all()] == ["trying"]
-    with pytest.raises(NoTakeover, match="is still to be put back"):
+    with pytest.raises(TakeoverImpossible, match="is still to be put back"):
         engine.create_network(ON)
     kernel.refused = "nothing"
-    with pytest.raises(GatewaySilent):
+    with pytest.raises(TakeoverFailed):
         engine.create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
     assert records.takeovers.all() == records.networks.all() == []
@@ -479,7 +483,7 @@ def test_nothing_is_taken_over_that_is_still_to_be_put_back(records):
 def test_a_gateway_that_falls_silent_undoes_it_all(records):
     kernel = host()
     kernel.silent.add(BRIDGE)
-    with pytest.raises(GatewaySilent, match=r"10.0.0.1 did not answer behind"):
+    with pytest.raises(TakeoverFailed, match=r"10.0.0.1 did not answer behind"):
         engine_on(records, kernel).create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
     assert kernel.links == {}
@@ -515,7 +519,7 @@ def child(kind):
 def test_what_cannot_be_taken_over_is_refused_untouched(records, change, words):
     kernel = host()
     change(kernel)
-    with pytest.raises(NoTakeover, match=words):
+    with pytest.raises(TakeoverImpossible, match=words):
         engine_on(records, kernel).create_network(ON)
     assert kernel.steps == 0
     assert records.takeovers.all() == []
@@ -530,7 +534,9 @@ def test_what_answers_for_routed_containers_is_not_taken_over(records):
     options = {"mode": "routed", "proxy": "eth0"}
     segments = (Subnet(subnet, ip_address("10.9.0.1"), pooled=True),)
     engine.create_network(Network("n0", options, subnets=segments))
-    with pytest.raises(NoTakeover, match="answers for the containers of network n0"):
+    with pytest.raises(
+        TakeoverImpossible, match="answers for the containers of network n0"
+    ):
         engine.create_network(ON)
 
 
@@ -539,7 +545,7 @@ def test_a_parent_of_macvlan_networks_is_not_taken_over_nor_the_other_way(record
     engine = engine_on(records, kernel)
     lan = replace(ON, id="n0", options={"parent": "eth0"})
     engine.create_network(lan)
-    with pytest.raises(NoTakeover, match="network n0 is on it"):
+    with pytest.raises(TakeoverImpossible, match="network n0 is on it"):
         engine.create_network(ON)
     engine.delete_network("n0")
     engine.create_network(ON)

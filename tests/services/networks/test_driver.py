@@ -9,12 +9,12 @@ import pytest
 
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from underlay.errors import (
+    AddressNotAllocated,
     BadMac,
     EndpointDiffers,
     MacTaken,
     NetworkDiffers,
     NoParent,
-    NotGiven,
     UnknownEndpoint,
     UnknownNetwork,
 )
@@ -205,7 +205,7 @@ def test_a_join_after_a_leave_is_a_join(engine):
 def test_an_address_our_ipam_did_not_give_is_refused(engine):
     pooled = Subnet(ip_network("10.0.0.0/24"), pooled=True)
     engine.create_network(replace(LAN, subnets=(pooled,)))
-    with pytest.raises(NotGiven, match=r"10\.0\.0\.5 was not given out"):
+    with pytest.raises(AddressNotAllocated, match=r"10\.0\.0\.5 was not given out"):
         engine.create_endpoint(WEB)
 
 

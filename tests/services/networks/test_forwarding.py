@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes import ETH0, FakeKernel
 from tests.services.networks.test_host_parts import ROUTED, life, parts, steps_of
-from underlay.errors import KernelRefused, UnderlayError, WouldOpen
+from underlay.errors import ForwardingUnfiltered, KernelRefused, UnderlayError
 from underlay.model import Device
 from underlay.model.objects import NftChain, Sysctl
 from underlay.model.steps import Create
@@ -121,7 +121,9 @@ def test_forwarding_is_not_switched_on_where_the_door_cannot_be_shut(path, kerne
         apply(step)
 
     kernel.apply = without_nft
-    with pytest.raises(WouldOpen, match=r"E-404.*no such program.*ip_forward=1"):
+    with pytest.raises(
+        ForwardingUnfiltered, match=r"E-404.*no such program.*ip_forward=1"
+    ):
         verbs[1]()
     assert "1" not in map(kernel.settings.get, (FOUR, SIX))
     assert engine.records.settings.all() == []
@@ -273,7 +275,7 @@ def test_a_refused_start_leaves_no_forwarding_on_record(
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
     without_nft(kernel, monkeypatch)
-    with pytest.raises(WouldOpen):
+    with pytest.raises(ForwardingUnfiltered):
         verbs[1]()
     assert is_untouched(engine, kernel)
     kernel.settings[FOUR] = meanwhile  # as E-404 advises
@@ -314,7 +316,7 @@ def test_forwarding_the_administrator_switched_on_first_is_theirs(
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
     without_nft(kernel, monkeypatch)
-    with monkeypatch.context() as patch, pytest.raises(WouldOpen):
+    with monkeypatch.context() as patch, pytest.raises(ForwardingUnfiltered):
         patch.setattr(engine.records.settings, "forget", lambda _reason: None)
         verbs[1]()
     monkeypatch.undo()
@@ -339,7 +341,7 @@ def test_a_note_nothing_came_of_is_forgotten_by_a_pass(path, kernel, monkeypatch
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
     without_nft(kernel, monkeypatch)
-    with monkeypatch.context() as patch, pytest.raises(WouldOpen):
+    with monkeypatch.context() as patch, pytest.raises(ForwardingUnfiltered):
         patch.setattr(engine.records.settings, "forget", lambda _reason: None)
         verbs[1]()
     monkeypatch.undo()

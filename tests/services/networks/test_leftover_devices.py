@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes import Death
 from tests.services.reconcile.test_reconciler import MODES, ROOM, World
-from underlay.errors import AddressTaken, KernelRefused, WayTaken
+from underlay.errors import AddressTaken, KernelRefused, RouteConflict
 from underlay.model import Endpoint
 from underlay.model.objects import Link, Owner
 from underlay.model.steps import Delete
@@ -170,13 +170,13 @@ def test_one_container_cannot_have_two_networks_with_one_gateway_on_link(records
     on_link(world)
     found = joined(world, "n2", "a")
     world.kernel.dock(found.device, ROOM, "eth1")
-    with pytest.raises(WayTaken, match=r"E-134 .* 198\.51\.100\.1/32"):
+    with pytest.raises(RouteConflict, match=r"E-134 .* 198\.51\.100\.1/32"):
         joined(world, "n3", "bb")
     # Of older engines, the devices are in the host yet.
     device = Owner("n2", "a").device
     link = world.kernel.rooms[ROOM].pop("eth1")
     world.kernel.links[device] = replace(link, name=device, sandbox="")
-    with pytest.raises(WayTaken):
+    with pytest.raises(RouteConflict):
         world.engine.join("n3", "bb", ROOM)
     world.kernel.links.pop(device)
     # What only the records say is in the container is in nobody's way.

@@ -12,8 +12,8 @@ from tests.services.networks.test_driver import LAN, WEB
 from underlay.errors import (
     BadParent,
     KernelRefused,
+    MixedChildTypes,
     NoParent,
-    OtherChildren,
     OtherIpvlanMode,
 )
 from underlay.model import Device, Endpoint, Network
@@ -345,7 +345,7 @@ def test_failure_at_any_step_leaves_no_orphan(engine, kernel, moment, step):
     [
         (
             on("n2", mode="macvlan"),
-            OtherChildren,
+            MixedChildTypes,
             "eth0.50 carries ipvlan .* .network lan",
         ),
         (on("n2", ipvlan_mode="l3"), OtherIpvlanMode, "eth0.50 carries .*=l2"),

@@ -11,11 +11,11 @@ from tests.fakes import ETH0
 from underlay.errors import (
     BadMac,
     BadValue,
-    Contradiction,
+    ConflictingOptions,
     MacTaken,
     MtuTooSmall,
     PassthruFull,
-    TakeoverUnasked,
+    TakeoverNotConfirmed,
     UnknownMode,
     UnknownOption,
 )
@@ -65,8 +65,16 @@ def test_the_mode_is_macvlan_when_nothing_names_one():
         ({"mode": "private"}, UnknownMode, "Did you mean 'macvlan_mode=private'?"),
         ({"mode": "unmanaged"}, UnknownMode, "Did you mean 'bridge=<name>'?"),
         ({"mode": "nat"}, UnknownMode, "'masquerade=on with mode=routed'?"),
-        ({"mode": "macvlan", "ipvlan_mode": "l2"}, Contradiction, "mode=macvlan and"),
-        ({"macvlan_mode": "bridge", "ipvlan_mode": "l2"}, Contradiction, "ipvlan_mode"),
+        (
+            {"mode": "macvlan", "ipvlan_mode": "l2"},
+            ConflictingOptions,
+            "mode=macvlan and",
+        ),
+        (
+            {"macvlan_mode": "bridge", "ipvlan_mode": "l2"},
+            ConflictingOptions,
+            "ipvlan_mode",
+        ),
     ],
 )
 def test_a_mode_that_cannot_be_is_refused(options, refusal, words):
@@ -92,7 +100,7 @@ def test_a_mode_that_cannot_be_is_refused(options, refusal, words):
         ({"mtu": "67"}, BadValue, "from 68"),
         (
             {"mtu": "1400", "com.docker.network.driver.mtu": "1300"},
-            Contradiction,
+            ConflictingOptions,
             "mtu=1400 and com.docker.network.driver.mtu=1300",
         ),
         ({"mtu": "65536"}, BadValue, "to 65535"),
@@ -171,7 +179,7 @@ def test_a_gateway_of_the_options_takes_the_place_of_dockers_in_its_family(
 def test_ipvlan_l3_has_no_gateway_to_name():
     routed = {"ipvlan_mode": "l3", "parent": "eth0"}
     ipvlan.check(network(**routed, gateway="none"))
-    with pytest.raises(Contradiction, match="ipvlan_mode=l3 and gateway=10"):
+    with pytest.raises(ConflictingOptions, match="ipvlan_mode=l3 and gateway=10"):
         ipvlan.check(network(**routed, gateway="10.9.0.1"))
 
 
@@ -357,10 +365,10 @@ def test_vlans_of_ours_are_made_one_on_the_other():
     [
         ({"mode": "bridge"}, BadValue, "a bridge of this host; or name a device"),
         ({"bridge": ""}, BadValue, "a bridge of this host; or name a device"),
-        ({"mode": "bridge", "parent": "eth0"}, TakeoverUnasked, "-o takeover=yes"),
+        ({"mode": "bridge", "parent": "eth0"}, TakeoverNotConfirmed, "-o takeover=yes"),
         (
             {"mode": "bridge", "parent": "eth0", "takeover": "no"},
-            TakeoverUnasked,
+            TakeoverNotConfirmed,
             "use -o macvlan_mode=bridge",
         ),
         (
@@ -368,13 +376,17 @@ def test_vlans_of_ours_are_made_one_on_the_other():
             BadValue,
             "one of no, yes",
         ),
-        ({"bridge": "br0", "takeover": "yes"}, Contradiction, "and takeover=yes"),
-        ({"bridge": "br0", "parent": "eth0"}, Contradiction, "bridge=br0 and parent="),
-        ({"bridge": "br0", "vlan": "5"}, Contradiction, "bridge=br0 and vlan=5"),
+        ({"bridge": "br0", "takeover": "yes"}, ConflictingOptions, "and takeover=yes"),
+        (
+            {"bridge": "br0", "parent": "eth0"},
+            ConflictingOptions,
+            "bridge=br0 and parent=",
+        ),
+        ({"bridge": "br0", "vlan": "5"}, ConflictingOptions, "bridge=br0 and vlan=5"),
         ({"bridge": "br0", "host_access": "off"}, BadValue, "the host is on the"),
         (
             {"bridge": "br0", "proxy": "eth0"},
-            Contradiction,
+            ConflictingOptions,
             "bridge=br0 and proxy=eth0",
         ),
         ({"bridge": "br0", "gateway": "10.0.0.5"}, BadValue, "--gateway 10.0.0.5"),
@@ -388,7 +400,7 @@ def test_an_option_that_cannot_be_on_a_bridge_is_refused(options, refusal, words
 
 def test_naming_a_bridge_names_the_mode():
     assert mode_of({"bridge": "br0"}) is bridge
-    with pytest.raises(Contradiction, match="mode=macvlan and bridge=br0"):
+    with pytest.raises(ConflictingOptions, match="mode=macvlan and bridge=br0"):
         mode_of({"mode": "macvlan", "bridge": "br0"})
 
 

@@ -10,9 +10,9 @@ from tests.fakes import ETH0, LO, FakeKernel
 from underlay.errors import (
     BadParent,
     KernelLacks,
-    NoDefaultDevice,
+    MixedChildTypes,
+    NoDefaultRoute,
     NoParent,
-    OtherChildren,
     OtherIpvlanMode,
     PassthruTaken,
 )
@@ -75,7 +75,7 @@ def test_a_parent_that_cannot_be_is_refused(wish, refusal, words):
 
 
 def test_auto_without_a_default_route_is_refused():
-    with pytest.raises(NoDefaultDevice):
+    with pytest.raises(NoDefaultRoute):
         found("auto", host(default=None))
 
 
@@ -188,11 +188,11 @@ def test_what_the_kernel_lacks_is_said_with_what_works(network, lacks, words):
         (
             {},
             {"mode": "ipvlan"},
-            OtherChildren,
+            MixedChildTypes,
             "E-120 eth0 carries ipvlan children .network lan.: the kernel allows"
             " macvlan or ipvlan on one parent, not both. Use mode=ipvlan, or another",
         ),
-        ({"mode": "ipvlan"}, {}, OtherChildren, "carries macvlan children"),
+        ({"mode": "ipvlan"}, {}, MixedChildTypes, "carries macvlan children"),
     ],
 )
 def test_who_may_share_a_parent(asked, there, refusal, words):
@@ -209,8 +209,8 @@ def test_who_may_share_a_parent(asked, there, refusal, words):
     [
         ({}, "macvlan", "bridge", None),
         ({}, "macvtap", "passthru", PassthruTaken),
-        ({}, "ipvlan", "l2", OtherChildren),
-        ({"mode": "ipvlan"}, "macvtap", "bridge", OtherChildren),
+        ({}, "ipvlan", "l2", MixedChildTypes),
+        ({"mode": "ipvlan"}, "macvtap", "bridge", MixedChildTypes),
         ({"mode": "ipvlan"}, "ipvlan", "l2", None),
         ({"mode": "ipvlan"}, "ipvtap", "l3", OtherIpvlanMode),
     ],
