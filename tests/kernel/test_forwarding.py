@@ -185,7 +185,7 @@ def test_each_network_namespace_is_a_boot_of_its_own():
     assert here == LinuxKernel().boot() != ""
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-c",
-         "from underlay.kernel.netlink import Netlink; print(Netlink().boot())"],
+         "from underlay.kernel.linux import LinuxKernel; print(LinuxKernel().boot())"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() != here

@@ -287,11 +287,11 @@ DYING = """
 import os, signal, sys
 from pathlib import Path
 from tests.fakes import engine_on
-from underlay.kernel.netlink import Netlink
+from underlay.kernel.linux import LinuxKernel
 from underlay.model import Network
 from underlay.records import Records
 
-class Dying(Netlink):
+class Dying(LinuxKernel):
     def apply(self, step):
         super().apply(step)
         os.kill(os.getpid(), signal.SIGKILL)

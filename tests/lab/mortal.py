@@ -1,7 +1,7 @@
 """`underlay serve` with a fault switch: killed, or held, at a point it is told.
 
 A point is where it matters whether the process is still there: in a request of Docker,
-before the first thing it touches and after each: a COMMIT, a step of Netlink.apply, and
+before the first thing it touches and after each: a COMMIT, a LinuxKernel.apply, and
 each request to the kernel inside one that makes a link; and where programs may run for
 what is about to be built, which is part of no transaction. (Before the second is after
 the first: what dies is memory, which nobody reads.) The pass and its like have none.
