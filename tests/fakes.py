@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from underlay.errors import KernelRefused
 from underlay.ipam.driver import IpamDriver
+from underlay.kernel import Kernel
 from underlay.model import Device, HostEntry, IpAddress, IpInterface, SysctlBackup
 from underlay.model.objects import (
     HEEDED,
@@ -21,9 +23,9 @@ from underlay.model.objects import (
     Sysctl,
 )
 from underlay.model.steps import Amend, Create, Delete, Step
-from underlay.networks.driver import NetworkDriver
-from underlay.reconcile.announcer import Announcer
 from underlay.records import Records
+from underlay.service.settings import Settings
+from underlay.service.wiring import Host, Parts, assemble
 
 ETH0 = Device("eth0", "", "52:54:00:00:00:01", 1500)
 BR0 = Device("br0", "bridge", "52:54:00:00:00:0b", 1500)
@@ -461,19 +463,29 @@ class Clock:
         return self.now
 
 
+class Engine:
+    """The network driver of one host, and a pass at hand, as wiring makes them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts, self.reconciler = parts, parts.reconciler
+        self.reconcile = parts.reconciler.reconcile_now
+        self.preview = parts.reconciler.plan_all
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.parts.engine, name)
+
+
 def engine_on(
     records: Records,
-    kernel: FakeKernel,
-    clock: Clock | None = None,
-    boot: Clock | None = None,
-) -> NetworkDriver:
+    kernel: Kernel,
+    clock: Callable[[], float] | None = None,
+    boot: Callable[[], float] | None = None,
+) -> Engine:
     """An engine; durations go by another clock than what is shown, if that is given."""
     clock = clock or Clock()
-    boot = boot or clock
     kernel.is_locked = records._database._lock._is_owned
-    return NetworkDriver(
-        records, kernel, "machine-1", clock, Announcer(kernel, boot), boot
-    )
+    host = Host("machine-1", clock, boot or clock)
+    return Engine(assemble(records, kernel, Settings(), host))
 
 
 def ipam_on(

@@ -124,8 +124,7 @@ def test_what_is_shown_alone_goes_by_the_clock_on_the_wall():
     telling = {path.name for path in SOURCES if wall.search(path.read_text())}
     assert telling == shown
     for path in SOURCES:
-        most = 4 if path.name == "wiring.py" else 1
-        assert len(wall.findall(path.read_text())) <= most, path
+        assert len(wall.findall(path.read_text())) <= 1, path
 
 
 def is_wall(node):

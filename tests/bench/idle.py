@@ -16,8 +16,9 @@ from pathlib import Path
 
 from tests.bench.memory import high_water
 from tests.bench.tables import Series
+from tests.fakes import engine_on
+from underlay.kernel.clock import since_boot
 from underlay.kernel.linux import LinuxKernel
-from underlay.networks.driver import NetworkDriver
 from underlay.reconcile.scheduling import MANY
 from underlay.records import Records
 
@@ -39,11 +40,11 @@ def idle_with_memory(folder: Path, size: int) -> tuple[Series, float]:
 
 def _measure(folder: Path, size: int) -> Series:
     records = Records(folder / "state" / "underlay.db")
-    engine = NetworkDriver(records, LinuxKernel(), "bench", time.time)
+    engine = engine_on(records, LinuxKernel(), time.time, since_boot)
 
     def spent() -> float:
         began = time.process_time()
-        engine.passes.run_pass({""}, time.time(), lambda _: None)
+        engine.reconciler.run_pass({""}, time.time(), lambda _: None)
         return (time.process_time() - began) * 1000
 
     found = [spent()]

@@ -21,11 +21,12 @@ from tests.bench.idle import idle
 from tests.bench.memory import alone, pss
 from tests.bench.stage import PARENT, Stage, isolate
 from tests.bench.tables import Aim, Series, say, spread, table, tell
+from tests.fakes import engine_on
 from tests.lab import net
 from underlay.ipam.driver import IpamDriver
+from underlay.kernel.clock import since_boot
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network, Subnet
-from underlay.networks.driver import NetworkDriver
 from underlay.records import Records
 
 SIZES = 10, 100, 1_000, 10_000
@@ -89,7 +90,7 @@ def _routed(folder: Path) -> Series:
     net.ip(*PARENT)
     (folder / "state").mkdir()
     records = Records(folder / "state" / "underlay.db")
-    engine = NetworkDriver(records, kernel := LinuxKernel(), "bench", time.time)
+    engine = engine_on(records, kernel := LinuxKernel(), time.time, since_boot)
     ipam = IpamDriver(
         records, time.time, engine.remove_dead_endpoint, kernel.is_own, engine.living
     )

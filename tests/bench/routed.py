@@ -17,11 +17,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tests.bench.tables import Aim, Series, ratio, say, spread, table, tell
+from tests.fakes import Engine, engine_on
 from tests.lab import net
 from underlay.ipam.driver import IpamDriver
+from underlay.kernel.clock import since_boot
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network, Subnet
-from underlay.networks.driver import NetworkDriver
 from underlay.records import Records
 
 FOUR, SIX = ip_network("10.64.0.0/16"), ip_network("fd64::/64")
@@ -59,7 +60,7 @@ def _in_namespace(count: int) -> list[Aim]:
 
 def _measure(path: Path, count: int) -> list[Aim]:
     records, kernel = Records(path), LinuxKernel()
-    engine = NetworkDriver(records, kernel, "bench", time.time)
+    engine = engine_on(records, kernel, time.time, since_boot)
     ipam = IpamDriver(
         records, time.time, engine.remove_dead_endpoint, kernel.is_own, engine.living
     )
@@ -112,7 +113,7 @@ def _measure(path: Path, count: int) -> list[Aim]:
     ]  # fmt: skip
 
 
-def _passes(engine: NetworkDriver) -> tuple[Series, Series]:
+def _passes(engine: Engine) -> tuple[Series, Series]:
     """Return wall and processor time of passes that find nothing to do."""
     walls: Series = []
     spent: Series = []

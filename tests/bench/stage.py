@@ -17,13 +17,14 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_network
 from pathlib import Path
 from typing import Any
 
+from tests.fakes import Engine, engine_on
 from tests.lab import net
 from tests.lab.service import Service, wait_until
 from underlay.kernel import ip
+from underlay.kernel.clock import since_boot
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, LearnedState, Network, Subnet
 from underlay.model.objects import Link
-from underlay.networks.driver import NetworkDriver
 from underlay.planning.desired import endpoint_objects
 from underlay.records import Records
 
@@ -66,10 +67,10 @@ class Stage:
             )
 
     @contextmanager
-    def _engine(self) -> Iterator[tuple[NetworkDriver, Records]]:
+    def _engine(self) -> Iterator[tuple[Engine, Records]]:
         records = Records(self.folder / "state" / "underlay.db")
         try:
-            yield NetworkDriver(records, LinuxKernel(), "bench", time.time), records
+            yield engine_on(records, LinuxKernel(), time.time, since_boot), records
         finally:
             records.close()
 
@@ -108,9 +109,7 @@ class Stage:
                     records.networks.save_learned(endpoint)
             self._build(engine, records, new)
 
-    def _build(
-        self, engine: NetworkDriver, records: Records, new: list[Endpoint]
-    ) -> None:
+    def _build(self, engine: Engine, records: Records, new: list[Endpoint]) -> None:
         network = records.networks.get(NETWORK)
         if network and network.host_addresses:  # what they share is there
             for endpoint in new:

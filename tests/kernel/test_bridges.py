@@ -7,13 +7,12 @@ from ipaddress import ip_network
 
 import pytest
 
-from tests.fakes import Clock
+from tests.fakes import Clock, engine_on
 from tests.kernel.conftest import ip
 from tests.lab import net
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Owner
-from underlay.networks.driver import NetworkDriver
 
 pytestmark = pytest.mark.usefixtures("namespace")
 ON = Network("n1", {"bridge": "br0"}, False, (Subnet(ip_network("10.0.0.0/24")),))
@@ -29,9 +28,7 @@ def identity(device="br0"):
 
 @pytest.fixture
 def engine(records):
-    return NetworkDriver(
-        records, LinuxKernel(), "machine-1", Clock(), monotonic=Clock()
-    )
+    return engine_on(records, LinuxKernel(), Clock(), Clock())
 
 
 @pytest.mark.parametrize("port", ["eth0 mtu 9000", "eth0 mtu 1400", ""])

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.fakes import FakeKernel
+from tests.fakes import FakeKernel, engine_on
 from tests.kernel.conftest import ip
 from tests.lab.dock import Dock
 from tests.lab.service import wait_until
@@ -35,8 +35,6 @@ from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network, Subnet
 from underlay.model.docker import DockerNetwork, DockerView
 from underlay.model.objects import Owner
-from underlay.networks.driver import NetworkDriver
-from underlay.reconcile.announcer import Announcer
 from underlay.records import Records
 
 # So few addresses that each is somebody else's again and again.
@@ -143,8 +141,7 @@ class Crowd:
 
     def __init__(self, kernel, records, make_room):
         self.records, self.kernel, self.make_room = records, kernel, make_room
-        announcer = Announcer(kernel, since_boot)
-        self.engine = NetworkDriver(records, kernel, "machine-1", time.time, announcer)
+        self.engine = engine_on(records, kernel, time.time, since_boot)
         self.ipam = IpamDriver(
             records,
             time.time,
@@ -153,8 +150,8 @@ class Crowd:
             self.engine.living,
         )
         self.cleanup = Cleanup(
-            records, kernel, self.engine, self.ipam, time.time, time.monotonic,
-            GRACE_SECONDS, 30,
+            records, kernel, self.engine, self.ipam, self.engine.reconciler.observer,
+            time.time, time.monotonic, GRACE_SECONDS, 30,
         )  # fmt: skip
         self.truth = Truth()
         self.claims = {name: self._network(name) for name in SUBNETS}
@@ -181,12 +178,12 @@ class Crowd:
             yield
         finally:
             self.stopping.set()
-            self.engine.passes.announcer.stop()
+            self.engine.reconciler.announcer.stop()
             for thread in threads:
                 thread.join()
 
     def _announce(self):
-        self.engine.passes.announcer.run()
+        self.engine.reconciler.announcer.run()
 
     def _going_on(self, job):
         while not self.stopping.is_set():
@@ -198,7 +195,7 @@ class Crowd:
             self.stopping.wait(0.02)
 
     def _pass(self):
-        self.engine.passes.run_pass(None, time.time(), lambda _: None)
+        self.engine.reconciler.run_pass(None, time.time(), lambda _: None)
 
     def _clean_up(self):
         self.cleanup.run(self.truth.view())

@@ -21,14 +21,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import Clock
+from tests.fakes import Clock, engine_on
 from tests.kernel.conftest import ip
 from tests.lab.dock import Dock
 from underlay.ipam.driver import IpamDriver
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Owner
-from underlay.networks.driver import NetworkDriver
 from underlay.records import Records
 
 SEQUENCES, BATCHES = int(os.environ.get("UNDERLAY_FLAPS", "60")), 10
@@ -86,10 +85,7 @@ class World:
         self.clock = Clock()
         self.records = Records(path)
         kernel = LinuxKernel()
-        clock = self.clock
-        self.engine = NetworkDriver(
-            self.records, kernel, "machine-1", clock, monotonic=clock
-        )
+        self.engine = engine_on(self.records, kernel, self.clock)
         self.ipam = IpamDriver(
             self.records,
             self.clock,
@@ -158,7 +154,7 @@ class World:
 
     def go_round(self, seconds):
         self.clock.now += seconds
-        passes = self.engine.passes
+        passes = self.engine.reconciler
         passes.run_pass(None, self.clock.now, lambda _: None)
 
     def pause(self, dice):

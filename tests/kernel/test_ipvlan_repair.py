@@ -135,12 +135,12 @@ def test_neighbours_hear_of_every_new_mac_of_the_parent(engine, wire, room):
         stale = f"lladdr {had} dev wire0 nud stale"
         wire.far.ip(*(f"neigh replace {a.ip} {stale}" for a in web.addresses))
         calm(engine)
-        engine.passes.announcer.send_due()
+        engine.reconciler.announcer.send_due()
         shown = ("neigh", "show", "dev", "wire0")
         wait_until(lambda: wire.far.show(*shown).count(mac) >= 2, 3)
         wire.assert_reaches(web)
 
-    engine.passes.announcer.send_due()
+    engine.reconciler.announcer.send_due()
     had = wire.mac
     net.ip(f"link set eth0 address {NEW}")
     assert_told(NEW, had)

@@ -63,7 +63,7 @@ class Host:
 
     def assert_told(self, endpoint, mac):
         """The neighbour learns a MAC before it asks, and reaches the container."""
-        self.engine.passes.announcer.send_due()
+        self.engine.reconciler.announcer.send_due()
         for address in (a.ip for a in endpoint.addresses):
             shown = ("neigh", "show", str(address), "dev", "wire0")
             far = self.wire.far
@@ -96,7 +96,7 @@ def web(host, room):
     found = host.offer("e1")
     room.start(host.engine, found)
     host.clock.now += 100.0
-    host.engine.passes.announcer.send_due()
+    host.engine.reconciler.announcer.send_due()
     return found
 
 
@@ -139,7 +139,7 @@ def test_a_container_that_starts_without_the_proxy_is_reached_when_that_is_there
         late = host.offer("e2")
         room.start(host.engine, late)
         assert not any(room.has(words) for words in ("NO-CARRIER", "state DOWN"))
-        host.engine.passes.announcer.send_due()
+        host.engine.reconciler.announcer.send_due()
         host.wire.plug(mac)
         host.mislead(late)
         calm(host.engine)

@@ -47,7 +47,7 @@ def test_a_mac_that_somebody_else_has_holds_up_no_address(records, room):
     )
 
     def look():
-        engine.passes.run_pass(frozenset({room.path}), clock(), nowhere)
+        engine.reconciler.run_pass(frozenset({room.path}), clock(), nowhere)
 
     look()
     (trouble,) = records.notes.failures()

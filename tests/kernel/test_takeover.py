@@ -14,7 +14,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from tests.fakes import Clock, Death
+from tests.fakes import Clock, Death, engine_on
 from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.lab.service import wait_until
@@ -23,7 +23,6 @@ from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import BridgePort, Owner
 from underlay.model.steps import Create
-from underlay.networks.driver import NetworkDriver
 from underlay.records import Records
 
 pytestmark = pytest.mark.usefixtures("wire")
@@ -106,9 +105,7 @@ class Dying(LinuxKernel):
 
 
 def on(records, kernel=None):
-    return NetworkDriver(
-        records, kernel or LinuxKernel(), "machine-1", Clock(), monotonic=Clock()
-    )
+    return engine_on(records, kernel or LinuxKernel(), Clock(), Clock())
 
 
 ECHO = """
@@ -402,7 +399,7 @@ def test_what_is_undone_by_hand_is_put_right_and_in_the_ledger(engine):
     engine.create_network(ON)
     ip("link", "set", "eth0", "nomaster")
     ip("addr", "add", "10.0.0.9/24", "dev", "eth0")
-    engine.passes.run_pass({""}, engine.clock(), print)
+    engine.reconciler.run_pass({""}, engine.clock(), print)
     assert fact("eth0", "master") == BRIDGE
     assert "10.0.0.9/24" in ip("addr", "show", BRIDGE)
     address, port = engine.records.repairs.latest(9)

@@ -137,8 +137,8 @@ def plan(as_json: bool) -> None:
 
     Changes nothing. Exit code 0: nothing to do; 2: there are steps.
     """
-    with _engine(readonly=True) as engine:
-        steps = [str(step) for step in engine.preview()]
+    with _parts(readonly=True) as parts:
+        steps = [str(step) for step in parts.reconciler.plan_all()]
     if as_json:
         print_json({"steps": steps})
     else:
@@ -155,13 +155,15 @@ def reconcile(network: str | None, as_json: bool) -> None:
 
     Exit code 1 if the kernel refused a step.
     """
-    with _engine() as engine:
+    with _parts() as parts:
         only = (
-            _one("network", network, status.networks(engine.records))
+            _one("network", network, status.networks(parts.records))
             if network
             else None
         )
-        failed = [str(s) for s in engine.reconcile(only["id"] if only else None)]
+        failed = [
+            str(s) for s in parts.reconciler.reconcile_now(only["id"] if only else None)
+        ]
     if as_json:
         print_json({"failed": failed})
     else:
@@ -278,7 +280,7 @@ def _records(settings: Settings) -> Iterator[Records]:
 
 
 @contextmanager
-def _engine(*, readonly: bool = False) -> Iterator[Any]:
+def _parts(*, readonly: bool = False) -> Iterator[Any]:
     from underlay.networks import reboot as boots
     from underlay.service.wiring import build
 
@@ -288,11 +290,11 @@ def _engine(*, readonly: bool = False) -> Iterator[Any]:
     try:
         _heed(parts.records, _health(settings))
         if not readonly:
-            boots.forget_last_boot(parts.records, parts.engine.kernel)
+            boots.forget_last_boot(parts.records, parts.kernel)
             # What Docker does not list is not put right in a sandbox.
             with suppress(OSError):
                 parts.cleanup.note_listed(parts.dockerd.look())
-        yield parts.engine
+        yield parts
     finally:
         parts.records.close()
 

@@ -21,6 +21,7 @@ from underlay.model.objects import Owner
 from underlay.networks.driver import NetworkDriver
 from underlay.reconcile.log_once import LogOnce
 from underlay.reconcile.repair_log import names
+from underlay.reconcile.sandbox_state import SandboxObserver
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Cleanup:
     kernel: Kernel
     engine: NetworkDriver
     ipam: IpamDriver
+    observer: SandboxObserver
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     grace: float
@@ -47,9 +49,9 @@ class Cleanup:
 
     def note_listed(self, view: DockerView) -> bool:
         """Note who is not to be put right in a sandbox; tell whether passes waited."""
-        learning = self.engine.passes.learning
-        learning.not_listed_by_docker = frozenset(self._unlisted(view))
-        waited, learning.is_waiting = learning.is_waiting, False
+        observer = self.observer
+        observer.not_listed_by_docker = frozenset(self._unlisted(view))
+        waited, observer.is_waiting = observer.is_waiting, False
         return waited
 
     def run(self, view: DockerView) -> None:

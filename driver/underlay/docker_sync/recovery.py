@@ -33,6 +33,7 @@ from underlay.networks.driver import NetworkDriver
 from underlay.networks.parents import ParentTracker
 from underlay.planning import identity
 from underlay.planning import parent as uplink
+from underlay.reconcile.sandbox_state import SandboxObserver
 from underlay.records import Records
 from underlay.records.host import ANY
 
@@ -54,6 +55,8 @@ class Recovery:
     records: Records
     kernel: Kernel
     engine: NetworkDriver
+    parents: ParentTracker
+    observer: SandboxObserver
     clock: Callable[[], float]
     containers: Callable[[Collection[str]], Mapping[str, DockerContainer]]
     _complaints: set[str] = field(default_factory=set)
@@ -66,7 +69,7 @@ class Recovery:
         on record is kept for them, as far as the kernel tells. Nothing is put right in
         a sandbox until Docker has answered, or does not.
         """
-        self.engine.passes.learning.is_waiting = True
+        self.observer.is_waiting = True
         try:
             self._begin()
         except RecordsUnwritable as error:
@@ -111,10 +114,9 @@ class Recovery:
         Not if nothing could be written at the start: what Docker ended while the last
         process lived is not on record then.
         """
-        learning = self.engine.passes.learning
-        goes_on = learning.is_waiting and self._is_begun
+        goes_on = self.observer.is_waiting and self._is_begun
         if goes_on:
-            learning.is_waiting = False
+            self.observer.is_waiting = False
         return goes_on
 
     def rebuild(self, view: DockerView, before: RecordsSnapshot) -> bool:
@@ -243,8 +245,7 @@ class Recovery:
         network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
         self.records.networks.add(network)
         # At once: a pass on its way would tear down what follows from the host's place.
-        parents = ParentTracker(self.records, self.kernel)
-        parents.record(network, parents.resolve(network))
+        self.parents.record(network, self.parents.resolve(network))
         self.records.networks.rename(listed.id, listed.name)
         return True
 

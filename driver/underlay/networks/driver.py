@@ -1,10 +1,10 @@
-"""Docker's network verbs and the reconciler's pass, over one record and one kernel."""
+"""Docker's network verbs, over one record and one kernel."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 
 from underlay import modes
@@ -24,25 +24,19 @@ from underlay.ipam import placeholder_claims as standins
 from underlay.ipam import subnets as pools
 from underlay.ipam.live_endpoints import LiveEndpoints
 from underlay.kernel import Kernel
-from underlay.kernel.clock import Recent, since_boot
+from underlay.kernel.clock import Recent
 from underlay.model import Endpoint, IpAddress, JoinAnswer, Network, difference
 from underlay.model.objects import Object, Owner
-from underlay.model.steps import Step
 from underlay.modes import mode_of, withholds_way_out
 from underlay.modes.child_device import check_mtu
 from underlay.modes.options import mtu, waits_for_parent
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
-from underlay.networks.forwarding import Forwarding
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
-from underlay.networks.sharing import Sharing
-from underlay.networks.shims import Shims
 from underlay.planning import gateways
 from underlay.planning import parent as uplink
 from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
-from underlay.reconcile.announcer import Announcer
-from underlay.reconcile.reconciler import Reconciler
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -62,82 +56,46 @@ _Had = tuple[DesiredState, frozenset[Object]]
 _NOTHING: _Had = DesiredState(), frozenset()
 
 
-@dataclass
 class NetworkDriver:
-    """What Docker asks of a network driver, and what the reconciler does.
+    """What Docker asks of a network driver.
 
     `machine` is what tells this host from others for good; `clock` gives seconds since
     1970, `monotonic` since the host booted.
     """
 
-    records: Records
-    kernel: Kernel
-    machine: str
-    clock: Callable[[], float]
-    announcer: Announcer | None = None
-    monotonic: Callable[[], float] = since_boot
-    _made: Recent = field(default_factory=lambda: Recent(LISTED_SECONDS), init=False)
-    _being_deleted: set[str] = field(default_factory=set, init=False)
-
-    def __post_init__(self) -> None:
-        by = self.records.endings.by
-        by("Leave", self.records.networks.leave)
+    def __init__(
+        self,
+        records: Records,
+        kernel: Kernel,
+        *,
+        builder: Builder,
+        parents: ParentTracker,
+        takeovers: BridgeTakeovers,
+        leftovers: LeftoverDevices,
+        living: LiveEndpoints,
+        machine: str,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.records, self.kernel = records, kernel
+        self.living, self.clock, self.monotonic = living, clock, monotonic
+        self._builder, self._sharing = builder, builder.sharing
+        self._forwarding, self._parents = builder.forwarding, parents
+        self._takeovers, self._remnants = takeovers, leftovers
+        self._machine = machine
+        # When this process made which endpoint: Docker may not list a young one yet.
+        self._made = Recent(LISTED_SECONDS)
+        # Endpoints in DeleteEndpoint just now: their addresses are still in use.
+        self._being_deleted: set[str] = set()
+        self._began = monotonic()
+        by = records.endings.by
+        by("Leave", records.networks.leave)
         by("DeleteEndpoint", self._end_endpoint)
         by("DeleteNetwork", self._end_network)
-        self._began = self.monotonic()
-
-    @cached_property
-    def living(self) -> LiveEndpoints:
-        """Who has an address and lives."""
-        return LiveEndpoints(self.records)
-
-    @cached_property
-    def _builder(self) -> Builder:
-        shims = Shims(self.records, self.kernel, self._sharing)
-        parts = self._forwarding, self._sharing, shims
-        return Builder(self.records, self.kernel, *parts)
-
-    @cached_property
-    def _sharing(self) -> Sharing:
-        return Sharing(self.records, self.kernel, self._forwarding)
-
-    @cached_property
-    def _forwarding(self) -> Forwarding:
-        return Forwarding(self.records, self.kernel, self.monotonic)
 
     @cached_property
     def _identity(self) -> str:
-        return self.records.notes.identity(self.machine)
-
-    @cached_property
-    def _remnants(self) -> LeftoverDevices:
-        return LeftoverDevices(self.records, self.kernel)
-
-    @cached_property
-    def _parents(self) -> ParentTracker:
-        return ParentTracker(self.records, self.kernel)
-
-    @cached_property
-    def passes(self) -> Reconciler:
-        """The reconciler's work."""
-        return Reconciler(
-            records=self.records,
-            kernel=self.kernel,
-            builder=self._builder,
-            takeovers=self._takeovers,
-            parents=self._parents,
-            remnants=self._remnants,
-            announcer=self.announcer or Announcer(self.kernel, self.monotonic),
-            clock=self.clock,
-            monotonic=self.monotonic,
-            forwarding=self._forwarding,
-        )
-
-    @cached_property
-    def _takeovers(self) -> BridgeTakeovers:
-        return BridgeTakeovers(self.records, self.kernel)
-
-    # Docker's verbs
+        return self.records.notes.identity(self._machine)
 
     def needs_gateway(
         self, options: Mapping[str, str], family: int, *, internal: bool
@@ -407,18 +365,6 @@ class NetworkDriver:
         self._builder.drop({owner, *had.shared}, had, writing=True)
         tenures.end_returned(self.records, identity, self.clock())
         return True
-
-    # The pass
-
-    def reconcile(self, only: str | None = None) -> list[Step]:
-        """Put right what differs from the records; return the steps that failed."""
-        failed = self.passes.reconcile(only)
-        self.passes.announcer.send_due()
-        return failed
-
-    def preview(self) -> tuple[Step, ...]:
-        """Return the steps a pass would take now, in order."""
-        return self.passes.plan_all()
 
     def _network(self, identity: str) -> Network:
         network = self.records.networks.get(identity)

@@ -13,7 +13,6 @@ from underlay.model.steps import Delete, Step
 from underlay.modes import mode_of
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
-from underlay.networks.forwarding import Forwarding
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
 from underlay.planning import sandbox as inside
@@ -46,7 +45,7 @@ class Reconciler:
     parents: ParentTracker
     remnants: LeftoverDevices
     announcer: Announcer
-    forwarding: Forwarding
+    observer: SandboxObserver
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     _once: LogOnce = field(default_factory=LogOnce)
@@ -56,19 +55,18 @@ class Reconciler:
     _to_announce: dict[str, Endpoint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.learning = SandboxObserver(self.records, self.kernel, self.monotonic)
         self._patience = Backoff(self.monotonic)
         self._rounds = SandboxRotation(self.records)
         self._ledger = RepairLog(self.records, self.clock, self.monotonic)
         self._remembered = Needs()
-        self._settling = Executor(
+        self._executor = Executor(
             self.records,
             self.kernel,
             self.builder,
             self.takeovers,
             self.parents,
             self.remnants,
-            self.learning,
+            self.observer,
             self._patience,
             self._ledger,
             self._to_announce,
@@ -103,7 +101,7 @@ class Reconciler:
         # Those that it was time for, and that needed nothing.
         self._patience.forget(waiting & self._patience.due_now())
         pauses = [0.0] if self._rounds.is_hurried else []
-        due = self._patience.next_due(), self.learning.next_due(), self._again
+        due = self._patience.next_due(), self.observer.next_due(), self._again
         pauses += [pause for pause in due if pause is not None]
         return min(pauses, default=None)
 
@@ -129,14 +127,14 @@ class Reconciler:
         failed = self._settle_takeovers(patient=patient)
         self._follow_host()
         at_once = self._sandbox_repairs(first)
-        self._settling.apply_each(at_once, patient=patient)
+        self._executor.apply_each(at_once, patient=patient)
         self._announce()
         fresh = {e.id: self.records.networks.endpoint(e.id) for e in first}
         if joined is not None:
             joined = [e for e in (fresh.get(j.id, j) for j in joined) if e]
         stirred = self._differing_by_owner(only, joined)
         ripe = self._due(stirred, patient=patient)
-        failed += self._settling.apply_each(ripe, patient=patient)
+        failed += self._executor.apply_each(ripe, patient=patient)
         self._announce()
         with self._once.trying("what was left in sandboxes"):
             self.remnants.forget_gone()
@@ -144,6 +142,12 @@ class Reconciler:
             self._ledger.write()
         with self._once.trying("failures that are over"):
             self._clear_resolved_failures(stirred | at_once, only, joined)
+        return failed
+
+    def reconcile_now(self, only: str | None = None) -> list[Step]:
+        """Put right what differs and announce it; return the steps that failed."""
+        failed = self.reconcile(only)
+        self.announcer.send_due()
         return failed
 
     def _follow_host(self) -> None:
@@ -170,7 +174,7 @@ class Reconciler:
         failed: list[Step] = []
 
         def take(due: Mapping[Owner, list[Step]]) -> None:
-            failed.extend(self._settling.apply_each(due, patient=patient))
+            failed.extend(self._executor.apply_each(due, patient=patient))
 
         for owner in self.takeovers.owners():
             if patient and not self._patience.is_due(owner):
@@ -262,21 +266,21 @@ class Reconciler:
         if joined is None:
             joined = self.records.networks.joined()
         taken, held = self.takeovers.desired()
-        changes = self.forwarding.changes
+        changes = self.builder.forwarding.changes
         seen = self.kernel.observe() | held
         places = {e.sandbox for e in joined} | self.remnants.places()
         rooms = self.kernel.observe_sandboxes(places)
         there = self._learnt(joined, rooms, learning=learning)
         if learning:
-            self.learning.forget_all_but(joined)
+            self.observer.forget_all_but(joined)
         # What is on its way back to the host is Docker's.
         marks = {o.key for o in seen if isinstance(o, Link)}
         there = {
             e.id: e for e in there.values() if Owner(e.network, e.id).mark not in marks
         }
-        self.forwarding.update(seen, changes)
+        self.builder.forwarding.update(seen, changes)
         want = self._wanted_beside(seen, there) + taken
-        want += DesiredState(self.forwarding.chains())
+        want += DesiredState(self.builder.forwarding.chains())
         seen |= self.kernel.forward_rules(
             {o for o in want.objects if isinstance(o, ForwardAccept)}
         )
@@ -298,10 +302,10 @@ class Reconciler:
         self, joined: Collection[Endpoint], rooms: Rooms, *, learning: bool
     ) -> dict[str, Endpoint]:
         """Return the endpoints that are to be put right in their sandboxes, by id."""
-        found, changed = self.learning.look(joined, rooms)
+        found, changed = self.observer.look(joined, rooms)
         if learning:
             with self._once.trying("how devices are in sandboxes"):
-                self.learning.note(changed)
+                self.observer.note(changed)
             known = {e.id for e in joined if e.learned}
             self._to_announce |= {e.id: e for e in changed if e.id not in known}
         return found

@@ -88,7 +88,7 @@ class BackgroundThreads:
         self._all_records, self._status = (reading, parts.records), server
         self._stop_events, events_stopped = socket.socketpair()
         self._listener = Listener(events_stopped)
-        self._passes = parts.engine.passes
+        self._reconciler = parts.reconciler
         self.rush = CallRate(RUSH_CALLS)
         self._lock = threading.Lock()
         self._changed: frozenset[str] | None = None
@@ -114,7 +114,7 @@ class BackgroundThreads:
             "names": self.names.run,
             "events": self._listen_to_kernel,
             "docker": self._listen_to_docker,
-            "announcer": self._passes.announcer.run,
+            "announcer": self._reconciler.announcer.run,
             "hup": self._wait_for_hup,
         }
         self._threads = [
@@ -205,7 +205,7 @@ class BackgroundThreads:
             stirred, self._changed = self._changed, frozenset()
             noticed = self._noticed if stirred else since_boot()
         try:
-            return self._passes.run_pass(stirred, noticed, self._listener.watch)
+            return self._reconciler.run_pass(stirred, noticed, self._listener.watch)
         except BaseException:
             self._remember(stirred)  # it is still to be looked at
             raise
@@ -216,7 +216,7 @@ class BackgroundThreads:
         self._pass.stop()
         self.names.stop()
         self._dockerd.hang_up()
-        self._passes.announcer.stop()
+        self._reconciler.announcer.stop()
         self._stop_events.close()
         if self._hup.ident:
             signal.pthread_kill(self._hup.ident, signal.SIGHUP)

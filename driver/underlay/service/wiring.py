@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,22 @@ from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.dockerd import Dockerd
 from underlay.docker_sync.recovery import Recovery
 from underlay.ipam.driver import IpamDriver
+from underlay.ipam.live_endpoints import LiveEndpoints
+from underlay.kernel import Kernel
 from underlay.kernel.clock import since_boot
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import use_protocol
+from underlay.networks.bridge_takeover import BridgeTakeovers
+from underlay.networks.builder import Builder
 from underlay.networks.driver import NetworkDriver
+from underlay.networks.forwarding import Forwarding
+from underlay.networks.leftover_devices import LeftoverDevices
+from underlay.networks.parents import ParentTracker
+from underlay.networks.sharing import Sharing
+from underlay.networks.shims import Shims
+from underlay.reconcile.announcer import Announcer
+from underlay.reconcile.reconciler import Reconciler
+from underlay.reconcile.sandbox_state import SandboxObserver
 from underlay.records import Records
 from underlay.service.settings import Settings
 
@@ -25,7 +38,9 @@ class Parts:
     """Everything a process of this host works with."""
 
     records: Records
+    kernel: Kernel
     engine: NetworkDriver
+    reconciler: Reconciler
     ipam: IpamDriver
     cleanup: Cleanup
     recovery: Recovery
@@ -36,24 +51,87 @@ def build(settings: Settings, *, readonly: bool = False) -> Parts:
     """Open the records and put the parts together; raises UnderlayError."""
     use_protocol(settings.route_protocol)
     records = Records(settings.records, readonly=readonly)
-    kernel = LinuxKernel()
-    engine = NetworkDriver(records, kernel, _machine(), time.time)
+    return assemble(records, LinuxKernel(), settings, Host(_machine()))
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The host's machine id, seconds since 1970, and seconds since the host booted."""
+
+    machine: str
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = since_boot
+
+
+def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -> Parts:
+    """Put the parts together over one record and one kernel; starts nothing."""
+    clock, monotonic = host.clock, host.monotonic
+    parents = ParentTracker(records, kernel)
+    takeovers = BridgeTakeovers(records, kernel)
+    leftovers = LeftoverDevices(records, kernel)
+    living = LiveEndpoints(records)
+    builder = _builder(records, kernel, monotonic)
+    engine = NetworkDriver(
+        records,
+        kernel,
+        builder=builder,
+        parents=parents,
+        takeovers=takeovers,
+        leftovers=leftovers,
+        living=living,
+        machine=host.machine,
+        clock=clock,
+        monotonic=monotonic,
+    )
+    reconciler = _reconciler(
+        records, kernel, builder, takeovers, parents, leftovers, host
+    )
+    observer = reconciler.observer
     ipam = IpamDriver(
-        records, time.time, engine.remove_dead_endpoint, kernel.is_own, engine.living
+        records, clock, engine.remove_dead_endpoint, kernel.is_own, living, monotonic
     )
     cleanup = Cleanup(
+        records, kernel, engine, ipam, observer, clock, monotonic,
+        settings.grace, settings.history_days,
+    )  # fmt: skip
+    dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
+    recovery = Recovery(
+        records, kernel, engine, parents, observer, clock, dockerd.containers
+    )
+    parts = records, kernel, engine, reconciler, ipam, cleanup, recovery, dockerd
+    return Parts(*parts)
+
+
+def _reconciler(
+    records: Records,
+    kernel: Kernel,
+    builder: Builder,
+    takeovers: BridgeTakeovers,
+    parents: ParentTracker,
+    leftovers: LeftoverDevices,
+    host: Host,
+) -> Reconciler:
+    return Reconciler(
         records=records,
         kernel=kernel,
-        engine=engine,
-        ipam=ipam,
-        clock=time.time,
-        monotonic=since_boot,
-        grace=settings.grace,
-        history_days=settings.history_days,
+        builder=builder,
+        takeovers=takeovers,
+        parents=parents,
+        remnants=leftovers,
+        announcer=Announcer(kernel, host.monotonic),
+        observer=SandboxObserver(records, kernel, host.monotonic),
+        clock=host.clock,
+        monotonic=host.monotonic,
     )
-    dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
-    recovery = Recovery(records, kernel, engine, time.time, dockerd.containers)
-    return Parts(records, engine, ipam, cleanup, recovery, dockerd)
+
+
+def _builder(
+    records: Records, kernel: Kernel, monotonic: Callable[[], float]
+) -> Builder:
+    forwarding = Forwarding(records, kernel, monotonic)
+    sharing = Sharing(records, kernel, forwarding)
+    shims = Shims(records, kernel, sharing)
+    return Builder(records, kernel, forwarding, sharing, shims)
 
 
 def _machine() -> str:

@@ -34,6 +34,7 @@ class House:
             self.kernel,
             self.engine,
             self.ipam,
+            self.engine.reconciler.observer,
             self.time,
             self.time,
             GRACE,

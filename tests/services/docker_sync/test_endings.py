@@ -173,9 +173,7 @@ def test_a_death_before_it_is_written_leaves_what_docker_lists_to_tell(tmp_path)
     records = Records(path)  # another process: nobody knows of it
     try:
         world.engine = engine_on(records, world.kernel, world.time)
-        recovery = Recovery(
-            records, world.kernel, world.engine, world.time, lambda _: {}
-        )
+        recovery = recovery_on(world)
         cleanup = cleanup_on(world)
         world.time.now += 600
         with unwritable(records):
@@ -202,11 +200,20 @@ def docker_network(*endpoints):
     )  # fmt: skip
 
 
+def recovery_on(world):
+    reconciler = world.engine.reconciler
+    return Recovery(
+        world.engine.records, world.kernel, world.engine, reconciler.parents,
+        reconciler.observer, world.time, lambda _: {},
+    )  # fmt: skip
+
+
 def cleanup_on(world):
     records = world.engine.records
     ipam = ipam_on(records, world.time, world.kernel)
     return Cleanup(
         records=records, kernel=world.kernel, engine=world.engine, ipam=ipam,
+        observer=world.engine.reconciler.observer,
         clock=world.time, monotonic=world.time, grace=60.0, history_days=1.0,
     )  # fmt: skip
 
@@ -216,7 +223,7 @@ def test_a_service_that_starts_puts_right_in_sandboxes_once_it_asked_docker(
     records, answers
 ):
     world = World(records, MODES["macvlan"])
-    recovery = Recovery(records, world.kernel, world.engine, world.time, lambda _: {})
+    recovery = recovery_on(world)
     recovery.begin()
     take_device(world)
     pass_by(world)
@@ -240,7 +247,7 @@ def test_the_clean_up_goes_on_though_nothing_can_be_written(records):
             cleanup.run(view(docker_network()))
             world.time.now += 100
         # In its sandbox it lives, so it is not freed, but it is not put right either.
-        assert not world.engine.passes.learning.is_listed(
+        assert not world.engine.reconciler.observer.is_listed(
             records.networks.endpoint("e1")
         )
         world.kernel.lose(ROOM, "eth0")

@@ -67,7 +67,11 @@ class House:
         )
         self.told = {"c-web": DockerContainer(SANDBOX, {}, {})}
         self.kernel.sandboxes.add(SANDBOX)
-        self.recovery = Recovery(records, self.kernel, self.engine, self.time, self.ask)
+        passes = self.engine.reconciler
+        self.recovery = Recovery(
+            records, self.kernel, self.engine, passes.parents, passes.observer,
+            self.time, self.ask,
+        )  # fmt: skip
         self.recovery.begin()
 
     def ask(self, ids):
@@ -219,6 +223,7 @@ def test_a_network_made_anew_since_an_old_copy_is_known_by_its_new_pool_id(house
         house.kernel,
         house.engine,
         house.ipam,
+        house.engine.reconciler.observer,
         house.time,
         house.time,
         60.0,

@@ -70,11 +70,13 @@ class LostRecordsMachine(RuleBasedStateMachine):
             self.engine.living,
             self.time,
         )
-        parts = self.records, self.kernel, self.engine, self.ipam
-        self.cleanup = Cleanup(*parts, self.time, self.time, GRACE, 30)
-        self.recovery = Recovery(
-            self.records, self.kernel, self.engine, self.time, self.ask
+        parts = self.records, self.kernel, self.engine
+        observer = self.engine.reconciler.observer
+        self.cleanup = Cleanup(
+            *parts, self.ipam, observer, self.time, self.time, GRACE, 30
         )
+        parents = self.engine.reconciler.parents
+        self.recovery = Recovery(*parts, parents, observer, self.time, self.ask)
         self.kernel.inside = {
             Owner(net.id, e).mark: (ip_address(a),)
             for net in self.nets.values()

@@ -641,7 +641,7 @@ def nowhere(_):
 
 
 def look(engine, time, *places):
-    return engine.passes.run_pass(set(places), time(), nowhere)
+    return engine.reconciler.run_pass(set(places), time(), nowhere)
 
 
 def told(records):

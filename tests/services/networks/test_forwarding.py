@@ -165,13 +165,18 @@ def test_a_pass_that_looked_before_a_start_does_not_hold_that_up(path, kernel):
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
-    shut, before = engine.passes.forwarding.shut, engine.passes.forwarding.changes
+    shut, before = (
+        engine.reconciler.builder.forwarding.shut,
+        engine.reconciler.builder.forwarding.changes,
+    )
 
     def meanwhile(reasons):
         shut(reasons)
-        engine.passes.forwarding.update((), before)  # as seen before the chain was made
+        engine.reconciler.builder.forwarding.update(
+            (), before
+        )  # as seen before the chain was made
 
-    engine.passes.forwarding.shut = meanwhile
+    engine.reconciler.builder.forwarding.shut = meanwhile
     verbs[1]()
     assert kernel.settings[FOUR] == kernel.settings[SIX] == "1"
 

@@ -643,7 +643,7 @@ def test_a_rule_that_a_verb_is_just_making_is_not_deleted(tmp_path):
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
     verbs[1]()
-    settling = engine.passes._settling
+    settling = engine.reconciler._executor
     rules = [
         o for o in kernel.others.values() if isinstance(o, ForwardAccept | NftChain)
     ]

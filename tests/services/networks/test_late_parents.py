@@ -28,7 +28,7 @@ def set_nic(world, mode, halt):
 
 
 def said(world):
-    world.engine.passes.announcer.send_due()
+    world.engine.reconciler.announcer.send_due()
     found = world.kernel.announced[:]
     world.kernel.announced.clear()
     return found
@@ -37,7 +37,7 @@ def said(world):
 def silence(world):
     """Let all that is due be announced."""
     for _ in range(9):
-        world.engine.passes.announcer.send_due()
+        world.engine.reconciler.announcer.send_due()
         world.time.now += 30
     world.kernel.announced.clear()
 

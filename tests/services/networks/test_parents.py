@@ -81,16 +81,16 @@ def test_who_has_the_parent_s_mac_is_announced_when_that_is_another(
     engine, kernel, seen_by
 ):
     start(engine, kernel, parent="eth0", mode="ipvlan")
-    engine.passes.announcer.send_due()
+    engine.reconciler.announcer.send_due()
     kernel.announced.clear()
     kernel.strangers["eth0"] = replace(ETH0, mac=NEW_MAC)
     if seen_by == "verb":
         engine.create_endpoint(replace(WEB, id="e2", ipv4=None))
     engine.reconcile()
-    engine.passes.announcer.send_due()
+    engine.reconciler.announcer.send_due()
     assert kernel.announced == [(ROOM, "eth0", frozenset({WEB.ipv4.ip}))]
     engine.reconcile()
-    engine.passes.announcer.send_due()
+    engine.reconciler.announcer.send_due()
     assert len(kernel.announced) == 1
 
 
@@ -209,7 +209,7 @@ def test_a_passthru_child_has_the_mac_of_its_parent_whatever_that_is(engine, ker
     steps = kernel.steps
     calm(engine)
     assert kernel.steps == steps
-    engine.passes.announcer.send_due()
+    engine.reconciler.announcer.send_due()
     assert len(kernel.announced) > told
 
 
@@ -239,7 +239,7 @@ def test_settings_follow_cards_that_swapped_their_names_whoever_sees_it_first(
     first, second = kernel.strangers["eth0"], kernel.strangers["eth1"]
     kernel.strangers["eth0"] = replace(second, name="eth0")
     kernel.strangers["eth1"] = replace(first, name="eth1")
-    parents, network = engine.passes.parents, records.networks.get("n1")
+    parents, network = engine.reconciler.parents, records.networks.get("n1")
     with records.transaction():
         parents.record(network, parents.resolve(network))
     found = {s.path: s.before for s in records.settings.all()}

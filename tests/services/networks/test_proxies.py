@@ -71,7 +71,7 @@ def start(world, identity, **options):
 
 def said(world):
     """Return what was announced since the last time, all that was due."""
-    world.engine.passes.announcer.send_due()
+    world.engine.reconciler.announcer.send_due()
     found = world.kernel.announced[:]
     world.kernel.announced.clear()
     return found

@@ -16,7 +16,7 @@ from underlay.ipam.driver import CREATING_SECONDS, LATE_SECONDS
 from underlay.kernel.clock import since_boot
 from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Route
-from underlay.networks.driver import LISTED_SECONDS, STARTING_SECONDS, NetworkDriver
+from underlay.networks.driver import LISTED_SECONDS, STARTING_SECONDS
 from underlay.reconcile.sandbox_state import LOST_SECONDS
 from underlay.reconcile.scheduling import REPAIR_SECONDS, REPAIRS, STAND_IN_SECONDS
 
@@ -129,7 +129,7 @@ def test_what_a_repair_took_is_what_it_took(records, step):
     noticed = world.time.now
     world.time.now += 0.5
     world.wall.now += step
-    world.engine.passes.run_pass(frozenset({ROOM}), noticed, lambda _: None)
+    world.engine.reconciler.run_pass(frozenset({ROOM}), noticed, lambda _: None)
     told = records.repairs.latest(9)
     assert {repair.seconds for repair in told} == {0.5}
     assert {repair.at for repair in told} == {world.wall.now}  # what is shown
@@ -137,8 +137,8 @@ def test_what_a_repair_took_is_what_it_took(records, step):
 
 def test_announcing_goes_by_it_too(records):
     boot = Clock(1000.0)
-    engine = NetworkDriver(records, FakeKernel(), "machine-1", Clock(), monotonic=boot)
-    assert engine.passes.announcer.clock is boot
+    engine = engine_on(records, FakeKernel(), Clock(), boot)
+    assert engine.reconciler.announcer.clock is boot
 
 
 @STEPS
@@ -164,11 +164,12 @@ def test_docker_has_had_time_to_list_an_endpoint_by_what_has_passed(records, ste
     world.engine.join("n1", "e2", ROOM)
     cleanup = Cleanup(
         records=records, kernel=world.kernel, engine=world.engine, ipam=world.ipam,
+        observer=world.engine.reconciler.observer,
         clock=world.wall, monotonic=world.time, grace=60.0, history_days=1.0,
     )  # fmt: skip
     world.wall.now += step
     cleanup.note_listed(view())
-    observer = world.engine.passes.learning
+    observer = world.engine.reconciler.observer
     # An earlier process made e1: no view is older than that.
     assert observer.not_listed_by_docker == {"e1"}
     world.time.now += LISTED_SECONDS

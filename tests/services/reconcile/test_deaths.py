@@ -285,7 +285,7 @@ def test_whoever_could_not_be_helped_and_is_gone_is_not_waited_for(records):
 
     def go_round():
         clock.now += 10.0
-        return engine.passes.run_pass(frozenset(), clock.now, lambda _: None)
+        return engine.reconciler.run_pass(frozenset(), clock.now, lambda _: None)
 
     assert go_round() is not None
     engine.delete_endpoint("n1", "e1")

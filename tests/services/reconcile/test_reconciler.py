@@ -109,7 +109,7 @@ class World:
         self.kernel.dock(found.device, ROOM, "eth0", *given)
 
     def look(self, *stirred):
-        return self.engine.passes.run_pass(
+        return self.engine.reconciler.run_pass(
             frozenset(stirred or {ROOM}), self.time(), nowhere
         )
 
@@ -235,7 +235,7 @@ def test_the_ledger_says_what_where_before_and_after(records):
     records.networks.rename("n1", "lan")
     spoil_link(world)
     world.time.now += 2.0
-    world.engine.passes.run_pass(frozenset({ROOM}), world.time() - 0.5, nowhere)
+    world.engine.reconciler.run_pass(frozenset({ROOM}), world.time() - 0.5, nowhere)
     (told,) = records.repairs.latest(9)
     assert (told.container, told.network, told.place) == ("web", "lan", ROOM)
     assert "mtu 1300" in told.before
@@ -566,7 +566,7 @@ def test_who_waits_because_of_a_fight_is_told_of_all_the_while(records):
 
 def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):
     world = World(records, MODES["macvlan"])
-    announcer = world.engine.passes.announcer
+    announcer = world.engine.reconciler.announcer
     announcer.send_due()
     both = frozenset({ip_address("10.0.0.5"), ip_address("fd00::5")})
     assert world.kernel.announced == [(ROOM, "eth0", both)]
@@ -586,7 +586,7 @@ def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):
 
 def test_where_nobody_asks_nothing_is_announced(records):
     world = World(records, MODES["routed"])
-    world.engine.passes.announcer.send_due()
+    world.engine.reconciler.announcer.send_due()
     assert world.kernel.announced == []
 
 
@@ -708,7 +708,7 @@ def test_the_rest_is_remembered_by_a_service_that_starts_again(records, tmp_path
     take_device(world)
     again = Records(tmp_path / "underlay.db")
     engine = engine_on(again, world.kernel, world.time)
-    engine.passes.run_pass(None, world.time(), nowhere)
+    engine.reconciler.run_pass(None, world.time(), nowhere)
     assert "eth0" in world.kernel.rooms[ROOM]
     again.close()
 
@@ -719,7 +719,7 @@ def test_who_waited_on_a_pair_is_announced_when_that_is_a_port(records, mode):
     world.kernel.links.clear()
     world.kernel.strangers.clear()
     world.start("10.0.0.5/24", "fd00::5/64")
-    announcer = world.engine.passes.announcer
+    announcer = world.engine.reconciler.announcer
     for _ in range(9):
         announcer.send_due()
         world.time.now += 9
