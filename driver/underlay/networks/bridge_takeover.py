@@ -19,6 +19,7 @@ from underlay.kernel import Kernel
 from underlay.model import BridgeTakeover, HostEntry, IpAddress, Network
 from underlay.model.objects import MovedEntry, Object, Owner
 from underlay.model.steps import Step
+from underlay.networks.step_runner import apply_all
 from underlay.planning.desired import DesiredState, takeover_objects
 from underlay.planning.identity import is_same_nic
 from underlay.planning.parent import Uplink
@@ -282,9 +283,7 @@ class BridgeTakeovers:
                 self._apply(self.steps(owner))
 
     def _apply(self, steps: Iterable[Step]) -> None:
-        for step in steps:
-            log.info("step", extra={"step": str(step)})
-            self.kernel.apply(step)
+        apply_all(steps, self.kernel.apply, level=logging.INFO)
 
     def _planned(self, bridge: str, want: DesiredState) -> tuple[Step, ...]:
         seen = self.kernel.observe({bridge})

@@ -1,14 +1,14 @@
-"""Building and dropping what a few owners need: the verbs' way to touch the kernel.
+"""Building and dropping what a few owners need: how the verbs change the kernel.
 
-What is built is built before the record is committed, what is dropped is dropped after
-it: death at any point leaves surplus in the kernel, which a pass removes, and never a
-promise that nothing stands behind.
+What a verb needs is built before its record is committed, and dropped after the record
+is gone. If the service dies in between, the kernel has surplus objects, which a pass
+removes; no record promises an object that does not exist.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -20,21 +20,14 @@ from underlay.errors import (
     WouldChangeIpvlanMode,
 )
 from underlay.kernel import Kernel
-from underlay.model import Network
-from underlay.model.objects import Link, NftChain, Object, Owner, Sysctl
-from underlay.model.steps import (
-    Create,
-    Delete,
-    Step,
-    depends_on,
-    is_by_program,
-    is_setting_up,
-)
-from underlay.modes import mode_of
-from underlay.networks.forwarding import Forwarding, is_door, is_switched_on
-from underlay.networks.sharing import Sharing
+from underlay.model.objects import Link, NftChain, Object, Owner
+from underlay.model.steps import Create, Delete, Step, is_by_program, is_setting_up
+from underlay.networks.desired_lookup import DesiredLookup
+from underlay.networks.forwarding import Forwarding, is_door
 from underlay.networks.shims import Shims
-from underlay.planning.desired import DesiredState, network_objects, sysctl_objects
+from underlay.networks.step_runner import apply_all, run_steps
+from underlay.networks.sysctls import HostSysctls
+from underlay.planning.desired import DesiredState, network_objects
 from underlay.planning.plan import plan
 from underlay.records import Records
 
@@ -45,57 +38,60 @@ NOTHING = DesiredState()
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Makes the kernel match the records for a few owners, at a cost of just these."""
+    """Makes the kernel match the records for a few owners, and looks at no others."""
 
     records: Records
     kernel: Kernel
     forwarding: Forwarding
-    sharing: Sharing
+    lookup: DesiredLookup
     shims: Shims
+    sysctls: HostSysctls
 
     @contextmanager
     def preparing(self, owner: Owner, want: DesiredState) -> Iterator[None]:
-        """Do what takes programs for what is about to be built: part of no transaction.
+        """Run the programs (nft, iptables) that the next transaction needs.
 
-        What lets traffic pass is left to the pass if that is refused; what shuts the
-        door of the host for others is not. Raises ForwardingUnfiltered.
+        Programs may hang, so this is part of no transaction. A refused rule that lets
+        traffic pass is left to the next pass; a refused chain that protects the host
+        stops the verb. Raises ForwardingUnfiltered.
         """
         fresh: set[str] = set()
         shims = {o.owner for o in want.objects if _is_guarded(o) and o.owner}
         try:
             with self.forwarding.asking(want.reasons), self.shims.asking(shims):
-                fresh = self.note_sysctls(want.reasons)
+                fresh = self.sysctls.note(want.reasons)
                 self.forwarding.shut(want.reasons)
                 self._prepare(owner, want, self._lay(owner, want))
                 yield
         except UnderlayError:
             deletions = filter(is_by_program, map(Delete, want.objects))
-            self._take_back(fresh)
+            self._restore_sysctls(fresh)
             self.drop(shims, DesiredState(reasons=want.reasons))
             self._clear(deletions, want.reasons)
             raise
 
-    def _take_back(self, fresh: Collection[str]) -> None:
-        """Put back what a refused verb was the first to need: others did without."""
+    def _restore_sysctls(self, fresh: Collection[str]) -> None:
+        """Restore sysctls that a refused verb was the first to need."""
         if not fresh:
             return
         try:
             with self.records.exclusive():
                 for reason in fresh:
-                    self.restore(reason, for_others=False)
+                    self.sysctls.restore(reason, for_others=False)
         except (KernelRefused, RecordsUnwritable) as error:
-            log.warning("step refused", extra={"error": error})
+            log.warning("sysctls not restored", extra={"error": error})
 
     def _lay(self, owner: Owner, want: DesiredState) -> set[Owner]:
-        """Have the shims there, if only down; return those that others look after."""
+        """Create the shims, down; return those that other endpoints have already."""
         kept: set[Owner] = set()
         for link in filter(_is_guarded, want.objects):
             shim = link.owner or Owner()
             with self.records.exclusive():
-                if self._is_kept(shim, owner):
+                if self._is_up(self._others_want(shim, owner)):
                     kept.add(shim)
                     continue
-                self.build(self.owners(owner.network))  # it may stand on a VLAN of ours
+                # A shim may stand on a VLAN that this service makes.
+                self.build(self.owners(owner.network))
                 steps = self.steps({shim}, want=want.of_owner(shim))
                 links = (s for s in steps if isinstance(s.object, Link))
                 first = (s for s in links if not is_setting_up(s))
@@ -106,83 +102,76 @@ class Builder:
         steps = [step for step in map(Create, want.objects) if is_by_program(step)]
         shared = {o for step in steps if (o := step.object.owner) and o.shared}
         others = {o for o in shared if not o.shared.startswith("shim/")}
-        kept |= {o for o in others if self.sharing.has_living(o)}
-        for step in steps:
-            made = step.object
-            if made.owner in kept:
-                continue
-            try:
-                self.apply(step)
-            except KernelRefused as error:
-                if isinstance(made, NftChain) and self._is_vital(made, owner, want):
-                    raise
-                log.warning("left to the next pass", extra={"error": error})
-                return
-
-    def _is_vital(self, chain: NftChain, owner: Owner, want: DesiredState) -> bool:
-        """Tell whether a verb is refused if it cannot have a chain."""
-        if chain.device:
-            return chain.device not in self._may_wait(owner, want)
-        return bool(chain.owner and not chain.owner.shared)
+        kept |= {o for o in others if self.lookup.has_living(o)}
+        due = (step for step in steps if step.object.owner not in kept)
+        may_wait = self._may_wait(owner, want)
+        for done in run_steps(
+            due, self.apply, must_succeed=lambda step: _is_vital(step.object, may_wait)
+        ):
+            if done.refusal:
+                return  # the others would wait for the same program
 
     @contextmanager
-    def transaction(self, owner: Owner) -> Iterator[None]:
+    def transaction(self, owner: Owner) -> Iterator[Callable[[DesiredState], None]]:
         """Change the record, build what it now wants, COMMIT; or leave nothing.
 
-        The caller changes the record inside; raises KernelRefused, RecordsUnwritable.
+        The caller changes the record inside, and then calls what this yields with what
+        the owner wants now. Raises KernelRefused, RecordsUnwritable.
         """
         owners, had = {owner}, DesiredState()
+
+        def build(want: DesiredState) -> None:
+            nonlocal had
+            had = want
+            due = want.of_owner(owner)
+            for shared in want.shared:
+                others = self._others_want(shared, owner)
+                if not (owner.endpoint and self._is_up(others)):
+                    owners.add(shared)
+                    due += others or want.of_owner(shared)
+            self.sysctls.note_in_transaction(want.reasons)
+            self._take(self.steps(owners, want=due), self._may_wait(owner, want))
+            self.sysctls.enforce(want.reasons)
+
         try:
             self.records.check_there()
             with self.records.transaction():
-                yield
-                had = self.sharing.desired_of(owner)
-                owners |= {o for o in had.shared if not self._is_kept(o, owner)}
-                self._note(had.reasons)
-                self.build(owners, self._may_wait(owner, had))
-                self._take(self._setting_steps(had.reasons, had.reasons))
+                yield build
         except UnderlayError:
             self.drop(owners, had)
             raise
 
-    def note_sysctls(self, reasons: Collection[str]) -> set[str]:
-        """Note how the host is set, before that is changed; return the new reasons."""
-        if not self._not_noted(reasons):
-            return set()
-        with self.records.transaction():
-            return self._note(reasons)
+    def _others_want(self, shared: Owner, owner: Owner) -> DesiredState:
+        """Return what the other endpoints want of a shared object."""
+        return self.lookup.wanted_shared(shared, besides=owner.endpoint)
 
-    def _note(self, reasons: Collection[str]) -> set[str]:
-        fresh = self._not_noted(reasons)
-        for reason in fresh:
-            self.records.settings.forget(reason)  # as it was before others set it
-            found = self.kernel.sysctls_for(reason)
-            self.records.settings.note(found)
-            self.forwarding.note(found)
-        return fresh
+    def _is_up(self, found: DesiredState) -> bool:
+        """Return whether a shared object is there and up: a pass repairs it then."""
+        names = {o.name for o in found.objects if isinstance(o, Link)}
+        seen = self.kernel.observe(names) if names else ()
+        return bool(found) and (not names or any(getattr(o, "up", 0) for o in seen))
 
-    def _not_noted(self, reasons: Collection[str]) -> set[str]:
-        if not reasons:
-            return set()
-        noted = {s.reason for s in self.records.settings.all()}
-        return {*reasons} - {r for r in noted if not self.forwarding.is_by_others(r)}
+    def build(self, owners: Collection[Owner]) -> None:
+        """Build what the records want for owners; part of a transaction."""
+        self._take(self.steps(owners))
 
-    def build(self, owners: Collection[Owner], may_wait: Collection[str] = ()) -> None:
-        """Bring about what the records want for owners; part of a transaction.
+    def _take(self, steps: Iterable[Step], may_wait: Collection[str] = ()) -> None:
+        """Apply steps; what is refused on devices that may wait is left to the pass."""
+        apply_all(
+            (step for step in steps if not is_by_program(step)),
+            self.apply,
+            may_wait=lambda step: bool(_devices(step) & set(may_wait)),
+        )
 
-        What the kernel refuses on devices that may wait is left to the pass.
-        """
-        self._take(self.steps(owners), may_wait)
+    def _may_wait(self, owner: Owner, want: DesiredState) -> set[str]:
+        """Return the shims, unless the user asked for host access by name.
 
-    def _may_wait(self, owner: Owner, had: DesiredState) -> set[str]:
-        """Return the shims, unless host access was asked for by name.
-
-        A container is not to miss its start for what nobody asked for.
+        A container starts even if the shim, which nobody asked for, cannot be made.
         """
         network = self.records.networks.get(owner.network)
         if network and network.options.get("host_access") == "on":
             return set()
-        return {o.device for o in had.shared if o.shared.startswith("shim/")}
+        return {o.device for o in want.shared if o.shared.startswith("shim/")}
 
     def drop(
         self,
@@ -195,21 +184,21 @@ class Builder:
     ) -> None:
         """Delete what nothing wants any more; what is refused is left to the pass.
 
-        `had` is what the owners wanted before: links are found by their names, what
-        stands on other people's devices is not. `beside` is what of theirs was seen
-        elsewhere. `writing`: the caller holds the lock.
+        `had` is what the owners wanted before: links are found by their names, but
+        objects on devices of the administrator are not. `beside` are objects of the
+        owners that were seen elsewhere. `writing`: the caller holds the lock.
         """
         if writing:
             self._delete(owners, had, want, beside)
             return
         late: list[Step] = []
         if had.reasons or any(owner.shared for owner in owners):
-            # Others may be about to stand on a VLAN: their builds hold the lock.
+            # Another verb may be about to use a VLAN: its build holds the lock.
             try:
                 with self.records.exclusive():
                     late = self._delete(owners, had, want, beside)
             except RecordsUnwritable as error:
-                log.warning("cannot record a removal", extra={"error": error})
+                log.warning("cannot record restored sysctls", extra={"error": error})
                 own = {owner for owner in owners if not owner.shared}
                 bare = replace(had, reasons=frozenset())
                 late = self._delete(own, bare, want, beside)
@@ -219,22 +208,27 @@ class Builder:
 
     def _clear(self, steps: Iterable[Step], reasons: Collection[str]) -> None:
         """Delete by programs what nothing wants any more; not in a transaction."""
+        unwanted = (step for step in steps if not self._is_wanted(step.object))
+        for done in run_steps(unwanted, self.shims.apply):
+            if done.refusal:
+                return
         try:
-            for step in steps:
-                owner = step.object.owner or Owner()
-                if owner.shared not in self.forwarding.asked and not any(
-                    o.key == step.object.key
-                    for o in self.sharing.desired_of(owner).objects
-                ):
-                    self.shims.apply(step)
             self.forwarding.open(reasons)
         except KernelRefused as error:
             log.warning("step refused", extra={"error": error})
 
-    def apply(self, step: Step, *, sweeping: bool = False) -> None:
-        """Take a step, unless it would cost a container its network.
+    def _is_wanted(self, found: Object) -> bool:
+        owner = found.owner or Owner()
+        if owner.shared in self.forwarding.asked:
+            return True
+        wanted = self.lookup.desired_of(owner).objects
+        return any(o.key == found.key for o in wanted)
 
-        `sweeping`: nobody asked for it, so the end of a pair in a sandbox counts too.
+    def apply(self, step: Step, *, sweeping: bool = False) -> None:
+        """Apply a step, unless it would cut a container off its network.
+
+        `sweeping`: no verb asked for it, so a veth whose end is in a sandbox counts as
+        used as well.
         """
         link = step.object
         carriers = ("vlan", "dummy", "veth") if sweeping else ("vlan", "dummy")
@@ -256,9 +250,9 @@ class Builder:
         self.forwarding.taken(step)
 
     def _check_mode(self, step: Step, link: Link) -> None:
-        """Raise if the kernel would switch other people's ipvlan children as well.
+        """Raise if the kernel would switch the ipvlan children of others as well.
 
-        The verbs look at who is there before they build.
+        The verbs check this before they build.
         """
         if link.kind != "ipvlan":
             return
@@ -278,10 +272,10 @@ class Builder:
         want: DesiredState | None = None,
         beside: Collection[Object] = (),
     ) -> tuple[Step, ...]:
-        """Plan for a few owners: look first, read second.
+        """Plan for a few owners: look at the kernel first, read the records second.
 
-        Only links are looked at, in the host; `beside` is what else was seen. Whatever
-        else is wanted is made, which is no error if it is there.
+        Only links of the host are looked at; `beside` is what else was seen. All other
+        wanted objects are created, which is no error if they exist.
         """
         names = {o.device for o in owners}
         names |= {o.host_end.device for o in owners if o.endpoint}
@@ -294,146 +288,28 @@ class Builder:
             if not isinstance(o, Link) and o.owner and o.owner.endpoint_owner in owners
         ]
         if want is None:
-            want = sum(
-                (self.sharing.desired_of(o).of_owner(o) for o in owners), DesiredState()
-            )
+            parts = (self.lookup.desired_of(o).of_owner(o) for o in owners)
+            want = sum(parts, DesiredState())
         return tuple(s for s in plan(want, mine) if not self._is_spared(s, want))
 
     def _is_spared(self, step: Step, want: DesiredState) -> bool:
-        """Tell whether a verb that is not on record yet has made what would go."""
+        """Return whether a step deletes what a verb has made and not yet recorded."""
         found = step.object
         if not isinstance(step, Delete) or found.owner not in self.shims.asked:
             return False
         return all(o.key != found.key for o in want.objects)
 
     def owners(self, network: str) -> set[Owner]:
-        """Return for whom a network's own objects exist: itself, what it shares."""
+        """Return the owners of a network's own objects: itself, and what it shares."""
         known = self.records.networks.get(network)
         objects = network_objects(known).objects if known else ()
         return {o.owner for o in objects if o.owner}
 
     def all_owners(self, network: str) -> set[Owner]:
-        """Return for whom objects of a network exist, what its endpoints share too."""
+        """Return the owners of a network's objects, and of what its endpoints share."""
         neighbour = self.records.networks.any_endpoint(network)
         owner = Owner(network, neighbour.id if neighbour else "")
-        return self.owners(network) | self.sharing.desired_of(owner).shared
-
-    def needed(self) -> set[str]:
-        """Return the reasons for which the host is set, or stays as it is.
-
-        Some endpoint that lives needs it, or is about to; or forwarding was switched on
-        by us, and others route by now: it was on when they looked, so they did not
-        switch it on themselves, nor shut the door as they would have.
-        """
-        found = self._reasons(self.records.networks.all()) | self.forwarding.asked
-        noted = [s for s in self.records.settings.all() if s.reason not in found]
-        ours = {s.reason for s in noted if is_switched_on(s)}
-        return found | {r for r in ours if self._stays_on(r)}
-
-    def _reasons(self, networks: Iterable[Network]) -> set[str]:
-        return {
-            reason
-            for network in networks
-            for reason in mode_of(network.options).reasons(network)
-            if self.sharing.living(network)
-        }
-
-    def settle_sysctls(self, now: float) -> None:
-        """Note settings that are needed and were lost; put back those nobody needs.
-
-        What the kernel refuses is noted as a trouble, and stops nothing else.
-        """
-        needed = self.needed()
-        self.note_sysctls(needed)
-        for reason in {s.reason for s in self.records.settings.all()} - needed:
-            mark = Owner(shared=reason).mark
-            with self.records.transaction():
-                try:
-                    self.restore(reason)
-                    self.records.notes.clear_failure(mark)
-                except KernelRefused as error:
-                    log.warning("step refused", extra={"error": error})
-                    self.records.notes.note_trouble(mark, str(error), now)
-
-    def restore(self, reason: str, *, for_others: bool = True) -> None:
-        """Set the host as it was, if nobody needs it otherwise any more.
-
-        Forwarding stays on while others route. If we switched it on, that stays noted,
-        and the door shut, until they are gone; not if it is `for_others` to do without.
-        """
-        needed = self._reasons(self.sharing.users(reason)) | self.forwarding.asked
-        if reason in needed:
-            return
-        noted = (s for s in self.records.settings.all() if s.reason == reason)
-        if not any(map(is_switched_on, noted)):
-            is_theirs = "forwarding/" in reason and self._others_forward(reason)
-        elif for_others and self._stays_on(reason):
-            log.info("forwarding not changed: others need it", extra={"reason": reason})
-            return
-        else:
-            is_theirs = self.forwarding.is_by_others(reason)
-        if not is_theirs:
-            self._take(self._setting_steps({reason}, ()))
-        self.records.settings.forget(reason)
-
-    def _stays_on(self, reason: str) -> bool:
-        """Tell whether others forward by now what was switched on by us.
-
-        Not if it is off, whether it never was on or somebody has seen to that since.
-        """
-        return self.forwarding.is_by_us(reason) and self._others_forward(reason)
-
-    def _others_forward(self, reason: str) -> bool:
-        """Tell whether somebody else routes for the IP family of `forwarding/<family>`.
-
-        Docker, a virtual machine's or another container's network, a tunnel: by a
-        device of theirs with an address of that family.
-        """
-        tunnels = {d.name for d in self.kernel.devices("tun", "wireguard")}
-        return any(
-            str(address.version) == reason[-1]
-            for device in self.kernel.container_bridges() | tunnels
-            for address in self.kernel.addresses_of(device)
-        )
-
-    def _setting_steps(
-        self, reasons: Collection[str], needed: Collection[str]
-    ) -> tuple[Step, ...]:
-        if not reasons:
-            return ()
-        noted = [s for s in self.records.settings.all() if s.reason in reasons]
-        return self.sysctl_steps(sysctl_objects(noted, needed))
-
-    def sysctl_steps(self, settings: DesiredState) -> tuple[Step, ...]:
-        """Plan for settings of the host, as far as the kernel has them."""
-        asked = [o for o in settings.objects if isinstance(o, Sysctl)]
-        seen = self.kernel.sysctls(asked)
-        there = {o.key for o in seen}
-        return plan(DesiredState(tuple(o for o in asked if o.key in there)), seen)
-
-    def _is_kept(self, shared: Owner, owner: Owner) -> bool:
-        """Tell whether another endpoint has it already: then a pass looks after it."""
-        if not owner.endpoint or shared.vlan:
-            return False
-        found = self.sharing.wanted_shared(shared, besides=owner.endpoint)
-        names = {o.name for o in found.objects if isinstance(o, Link)}
-        seen = self.kernel.observe(names) if names else ()
-        return bool(found) and (not names or any(getattr(o, "up", 0) for o in seen))
-
-    def _take(self, steps: Iterable[Step], may_wait: Collection[str] = ()) -> None:
-        waiting: list[Step] = []
-        for step in steps:
-            if is_by_program(step) or any(depends_on(step, w) for w in waiting):
-                continue
-            log.debug("step", extra={"step": str(step)})
-            try:
-                self.apply(step)
-            except KernelRefused as error:
-                owner = step.object.owner or Owner()
-                if not {step.object.device, owner.device} & set(may_wait):
-                    raise
-                waiting.append(step)
-                log.warning("left to the next pass", extra={"error": error})
+        return self.owners(network) | self.lookup.desired_of(owner).shared
 
     def _delete(
         self,
@@ -443,24 +319,32 @@ class Builder:
         beside: Collection[Object],
     ) -> list[Step]:
         """Delete what no program is needed for; return the steps that need one."""
-        late: list[Step] = []
-        for step in self.steps(owners, had=had, want=want, beside=beside):
-            if not isinstance(step, Delete):
-                continue
-            if is_by_program(step):
-                late.append(step)
-                continue
-            log.debug("step", extra={"step": str(step)})
-            try:
-                self.apply(step)
-            except KernelRefused as error:
-                log.warning("step refused", extra={"error": error})
+        steps = self.steps(owners, had=had, want=want, beside=beside)
+        deletions = [step for step in steps if isinstance(step, Delete)]
+        for _ in run_steps(
+            (step for step in deletions if not is_by_program(step)), self.apply
+        ):
+            pass
         for reason in had.reasons:
             try:
-                self.restore(reason)
+                self.sysctls.restore(reason)
             except (KernelRefused, RecordsUnwritable) as error:
-                log.warning("step refused", extra={"error": error})
-        return late
+                log.warning("sysctls not restored", extra={"error": error})
+        return [step for step in deletions if is_by_program(step)]
+
+
+def _devices(step: Step) -> set[str | None]:
+    """Return the device of a step, and the one of its owner."""
+    return {step.object.device, (step.object.owner or Owner()).device}
+
+
+def _is_vital(found: Object, may_wait: Collection[str]) -> bool:
+    """Return whether a verb is refused if it cannot have an object: a chain."""
+    if not isinstance(found, NftChain):
+        return False
+    if found.device:
+        return found.device not in may_wait
+    return bool(found.owner and not found.owner.shared)
 
 
 def _is_guarded(found: Object) -> bool:

@@ -79,7 +79,7 @@ class NetworkDriver:
     ) -> None:
         self.records, self.kernel = records, kernel
         self.living, self.clock, self.monotonic = living, clock, monotonic
-        self._builder, self._sharing = builder, builder.sharing
+        self._builder, self._lookup = builder, builder.lookup
         self._forwarding, self._parents = builder.forwarding, parents
         self._takeovers, self._remnants = takeovers, leftovers
         self._machine = machine
@@ -149,12 +149,13 @@ class NetworkDriver:
         self._takeovers.prove(found, hops)
 
     def _add_network(self, network: Network, found: uplink.Uplink) -> None:
-        with self._builder.transaction(Owner(network.id)):
-            if self._is_known(network):
-                return
-            self._takeovers.confirm(found)
-            self.records.networks.add(network)
-            tenures.bind_claims(self.records, network, self.living.seen)
+        owner = Owner(network.id)
+        with self._builder.transaction(owner) as build:
+            if not self._is_known(network):
+                self._takeovers.confirm(found)
+                self.records.networks.add(network)
+                tenures.bind_claims(self.records, network, self.living.seen)
+            build(self._lookup.desired_of(owner))
 
     def _is_known(self, network: Network) -> bool:
         """Tell whether a network is on record; raise Conflict if it cannot be.
@@ -194,7 +195,7 @@ class NetworkDriver:
         return {owner: self._had(owner) for owner in owners}
 
     def _had(self, owner: Owner) -> _Had:
-        return self._sharing.desired_of(owner), self._remnants.left_by(owner)
+        return self._lookup.desired_of(owner), self._remnants.left_by(owner)
 
     def _end_network(
         self, identity: str, had: Mapping[Owner, _Had] | None = None
@@ -227,18 +228,20 @@ class NetworkDriver:
             return self._add_endpoint(asked)
 
     def _add_endpoint(self, asked: Endpoint) -> Endpoint:
-        with self._builder.transaction(Owner(asked.network, asked.id)):
+        with self._builder.transaction(Owner(asked.network, asked.id)) as build:
             network = self._network(asked.network)
             known = self.records.networks.endpoint(asked.id)
             if known:
                 again = replace(asked, mac=asked.mac or known.mac)
                 if other := difference(known, again):
                     raise EndpointDiffers(endpoint=asked.id[:12], **other)
+                build(endpoint_objects(network, known))
                 return known
-            endpoint = self._validated(network, asked)
+            network, endpoint = self._validated(network, asked)
             self.records.networks.add_endpoint(endpoint)
             tenures.assign(self.records, network, endpoint)
             standins.move_lease_to_network(self.records, endpoint)
+            build(endpoint_objects(network, endpoint))
         self._made.note(endpoint.id, self.monotonic())
         return endpoint
 
@@ -359,7 +362,7 @@ class NetworkDriver:
             return False
         log.warning("stale endpoint freed", extra={"endpoint": identity[:12]})
         self.living.forget(identity)
-        had = self._sharing.desired_of(owner)
+        had = self._lookup.desired_of(owner)
         tenures.end_of_endpoint(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)
         self._builder.drop({owner, *had.shared}, had, writing=True)
@@ -372,7 +375,8 @@ class NetworkDriver:
             raise UnknownNetwork(network=identity[:12])
         return network
 
-    def _validated(self, network: Network, asked: Endpoint) -> Endpoint:
+    def _validated(self, network: Network, asked: Endpoint) -> tuple[Network, Endpoint]:
+        """Return a new endpoint with its MAC, and its network as recorded now."""
         mode = mode_of(network.options)
         mode.check_endpoint(network, asked)
         parent_mac = ""
@@ -389,12 +393,13 @@ class NetworkDriver:
             except Conflict:
                 if not self.remove_dead_endpoint(neighbour.id):
                     raise
-        subject = str(asked.addresses[0].ip) if asked.addresses else asked.id
+        address = next(iter(asked.addresses), None)
+        subject = str(address.ip) if address else asked.id
         derived = pools.derive_mac(self._identity, network.id, subject)
         mac = mode.endpoint_mac(network, asked, parent_mac, derived)
         if asked.mac and seat:
             self._check_mac(asked.mac, network)
-        return replace(asked, mac=mac, created=self.clock())
+        return network, replace(asked, mac=mac, created=self.clock())
 
     def _on_parent(self, network: Network, asked: Endpoint) -> tuple[Network, str]:
         """Return a network and its parent's MAC; the parent is made if it is ours.

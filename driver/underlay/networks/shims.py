@@ -24,7 +24,7 @@ from underlay.model.steps import (
     is_setting_up,
 )
 from underlay.modes import host_access as shim
-from underlay.networks.sharing import Sharing
+from underlay.networks.desired_lookup import DesiredLookup
 from underlay.records import Records
 
 
@@ -34,7 +34,7 @@ class Shims:
 
     records: Records
     kernel: Kernel
-    sharing: Sharing
+    lookup: DesiredLookup
     _lock: threading.Lock = field(default_factory=threading.Lock)
     # Held while a filter is made or deleted: whether it is needed must hold as long.
     _filtering: threading.Lock = field(default_factory=threading.Lock)
@@ -106,6 +106,6 @@ class Shims:
         known = {Owner(shared=f"shim/{parent}") for parent in parents}
         for owner in asked | known:
             if chain.name.endswith(f"-{owner.device}"):
-                wanted = self.sharing.desired_of(owner).objects
+                wanted = self.lookup.desired_of(owner).objects
                 return owner in asked or any(o.key == chain.key for o in wanted)
         return False

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 
-from underlay.errors import KernelRefused, RepairReverted
+from underlay.errors import RepairReverted
 from underlay.kernel import Kernel
 from underlay.model import Endpoint
 from underlay.model.objects import ForwardAccept, Link, Object, Owner, Sysctl
 from underlay.model.steps import (
     Delete,
     Step,
-    depends_on,
     is_by_program,
     needs_announcement,
 )
@@ -22,6 +22,7 @@ from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
+from underlay.networks.step_runner import run_steps
 from underlay.planning import sandbox as inside
 from underlay.planning.desired import DesiredState, endpoint_objects, sysctl_objects
 from underlay.reconcile.log_once import LogOnce
@@ -135,7 +136,7 @@ class Executor:
         if isinstance(step, Delete) and builder.forwarding.asked:
             return False  # by a verb that is not on record yet
         if not isinstance(step, Delete):
-            wanted = builder.sharing.desired_of(made.owner or Owner()).objects
+            wanted = builder.lookup.desired_of(made.owner or Owner()).objects
             return made.key in {o.key for o in wanted + builder.forwarding.chains()}
         kernel = self.kernel
         is_permit = isinstance(made, ForwardAccept)
@@ -179,22 +180,20 @@ class Executor:
     ) -> None:
         """Take steps; add those that were refused, and taken, to the outcome."""
         made = False
-        for step in self.patience.ready(owner, steps) if patient else steps:
-            if any(depends_on(step, other) for other in outcome.refused):
-                continue
-            log.info("step", extra={"step": str(step)})
-            refused = ""
-            try:
-                self.builder.apply(step, sweeping=True)
-                outcome.taken.append(step)
-                self.patience.take(owner, step)
-            except KernelRefused as error:
+        due = self.patience.ready(owner, steps) if patient else steps
+        apply = partial(self.builder.apply, sweeping=True)
+        for done in run_steps(
+            due, apply, refused_before=outcome.refused, level=logging.INFO
+        ):
+            step, refused = done.step, str(done.refusal or "")
+            if done.refusal:
                 outcome.refused.append(step)
-                refused = str(error)
                 outcome.why = outcome.why or refused
                 if not owner.takes_over:
                     self.patience.refuse(owner, step, refused)
-                log.warning("step refused", extra={"error": error})
+            else:
+                outcome.taken.append(step)
+                self.patience.take(owner, step)
             self.ledger.add(owner, step, refused)
             made |= needs_announcement(step)
         endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
@@ -219,9 +218,9 @@ class Executor:
 
     def _settings_again(self, owner: Owner) -> Iterable[Step]:
         """Plan once more for the settings of the host that somebody needs."""
-        known, needed = self.records.settings.all(), self.builder.needed()
-        want = self.builder.sharing.desired_of(owner) + sysctl_objects(known, needed)
-        return self.builder.sysctl_steps(want.of_owner(owner))
+        known, needed = self.records.settings.all(), self.builder.sysctls.needed()
+        want = self.builder.lookup.desired_of(owner) + sysctl_objects(known, needed)
+        return self.builder.sysctls.steps(want.of_owner(owner))
 
     def _inside_again(
         self, owner: Owner, stirred: Iterable[Step]

@@ -155,7 +155,7 @@ class Reconciler:
         with self._once.trying("parents"):
             self.parents.follow_all()
         with self._once.trying("settings of the host"):
-            self.builder.settle_sysctls(self.clock())
+            self.builder.sysctls.refresh(self.clock())
         self._handle_parent_changes()
 
     def _due(
@@ -287,10 +287,11 @@ class Reconciler:
         seen |= self.kernel.sysctls({o for o in want.objects if isinstance(o, Sysctl)})
         seen |= inside.relevant(want.objects, rooms)
         seen |= self.remnants.among(rooms, {e.id for e in joined})
-        settings = sysctl_objects(self.records.settings.all(), self.builder.needed())
+        sysctls = self.builder.sysctls
+        settings = sysctl_objects(self.records.settings.all(), sysctls.needed())
         steps = plan(want, without_foreign_routes(seen, want))
         due = hold_back_deletions(steps, want, self._known())
-        return due + self.builder.sysctl_steps(settings)
+        return due + sysctls.steps(settings)
 
     def _known(self) -> Collection[str] | None:
         """Return the ids of the networks on record, None if no network is missing."""

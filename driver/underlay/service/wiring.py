@@ -18,12 +18,13 @@ from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import use_protocol
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
+from underlay.networks.desired_lookup import DesiredLookup
 from underlay.networks.driver import NetworkDriver
 from underlay.networks.forwarding import Forwarding
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
-from underlay.networks.sharing import Sharing
 from underlay.networks.shims import Shims
+from underlay.networks.sysctls import HostSysctls
 from underlay.reconcile.announcer import Announcer
 from underlay.reconcile.reconciler import Reconciler
 from underlay.reconcile.sandbox_state import SandboxObserver
@@ -129,9 +130,10 @@ def _builder(
     records: Records, kernel: Kernel, monotonic: Callable[[], float]
 ) -> Builder:
     forwarding = Forwarding(records, kernel, monotonic)
-    sharing = Sharing(records, kernel, forwarding)
-    shims = Shims(records, kernel, sharing)
-    return Builder(records, kernel, forwarding, sharing, shims)
+    lookup = DesiredLookup(records, kernel, forwarding)
+    shims = Shims(records, kernel, lookup)
+    sysctls = HostSysctls(records, kernel, forwarding, lookup)
+    return Builder(records, kernel, forwarding, lookup, shims, sysctls)
 
 
 def _machine() -> str:

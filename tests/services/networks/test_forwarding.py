@@ -331,7 +331,7 @@ def test_forwarding_the_administrator_switched_on_first_is_theirs(
         verb()
         assert engine.reconcile() == []
         assert doors(kernel) == set()
-    assert engine._builder.note_sysctls({"forwarding/4", "forwarding/6"}) == set()
+    assert engine._builder.sysctls.note({"forwarding/4", "forwarding/6"}) == set()
     for verb in verbs[4:]:
         verb()
     assert engine.reconcile() == []

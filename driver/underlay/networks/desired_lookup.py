@@ -15,7 +15,7 @@ from underlay.records import Records
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
+class DesiredLookup:
     """What the records want for an owner, and whether an endpoint that lives has it."""
 
     records: Records
