@@ -456,7 +456,7 @@ def test_a_bridge_that_others_plugged_into_stays_until_they_go(engine, caplog):
     assert engine.reconcile() == []
     assert engine.preview() == ()
     assert fact("tap9", "master") == fact("eth0", "master") == BRIDGE
-    assert "others are on it" in caplog.text
+    assert "other devices are on it" in caplog.text
     ip("link", "del", "tap9")
     assert engine.reconcile() == []
     assert state() ^ before == set()

@@ -1,8 +1,25 @@
-"""Bridges of ours in the place of a device: taken over, proven, and given back.
+"""A bridge takes the place of a NIC, is proven, and gives the place back.
 
-What stood on the device is on record before anything is touched, and the commit of the
-network that needs the bridge is what makes it stay. Whatever ends before that, ends
-with everything back on the device: by the verb that failed, or by the next pass.
+The entries of the NIC, its addresses and routes, are recorded before they are moved.
+The COMMIT of the network that needs the bridge makes the take-over last. If the verb
+or the service ends before that, the verb, or else the next pass, moves every entry
+back.
+
+    state    entries on record          what a pass does
+    (none)   -                          nothing
+    trying   to be moved back           moves them back, then forgets the take-over
+    on       to be moved to the bridge  moves them, and those found on the NIC since
+    back     to be moved back           moves them back, then forgets the take-over
+
+    state    event      next state
+    (none)   attempt    trying   what is on the NIC is recorded; nothing is changed yet
+    trying   refresh    trying   what has left the NIC since is not moved
+    trying   confirm    on       the next hops answer, and the network is recorded
+    trying   restored   (none)   every entry is back on the NIC
+    on       found      on       entries came to the NIC: after a reboot, for example
+    on       moved      on       every entry is on the bridge
+    on       unused     back     no network needs the bridge any more
+    back     restored   (none)   every entry is back on the NIC
 """
 
 from __future__ import annotations
@@ -13,6 +30,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from typing import Literal
 
 from underlay.errors import TakeoverFailed, TakeoverImpossible, UnderlayError
 from underlay.kernel import Kernel
@@ -28,6 +46,19 @@ from underlay.records import Records
 
 log = logging.getLogger(__name__)
 
+State = Literal["trying", "on", "back"]
+Event = Literal["attempt", "refresh", "confirm", "found", "moved", "unused", "restored"]
+# None: there is no record.
+TRANSITIONS: dict[tuple[State | None, Event], State | None] = {
+    (None, "attempt"): "trying",
+    ("trying", "refresh"): "trying",
+    ("trying", "confirm"): "on",
+    ("trying", "restored"): None,
+    ("on", "found"): "on",
+    ("on", "moved"): "on",
+    ("on", "unused"): "back",
+    ("back", "restored"): None,
+}
 _NOT_PUT_BACK = (
     "what an earlier network moved to a bridge is still to be put back, and the log"
     " says what is in the way"
@@ -37,20 +68,36 @@ Take = Callable[[Mapping[Owner, list[Step]]], None]
 
 @dataclass(frozen=True, slots=True)
 class BridgeTakeovers:
-    """Moves a host's addresses and routes to a bridge of ours and back."""
+    """Moves a host's addresses and routes to a bridge, and back."""
 
     records: Records
     kernel: Kernel
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _tried: set[str] = field(default_factory=set)
 
+    def _transition(
+        self, known: BridgeTakeover, event: Event, entries: Collection[HostEntry] = ()
+    ) -> BridgeTakeover | None:
+        """Record the next state of a take-over; return it, None if it is forgotten.
+
+        The only place where the state changes. Part of a transaction.
+        """
+        recorded = self.records.takeovers.of(known.parent)
+        state = TRANSITIONS[recorded.state if recorded else None, event]
+        if state is None:
+            self.records.takeovers.forget(known.parent)
+            return None
+        then = replace(known, state=state, entries=tuple(entries))
+        self.records.takeovers.note(then)
+        return then
+
     @contextmanager
     def attempt(self, found: Uplink) -> Iterator[frozenset[IpAddress]]:
-        """Note what stands on a device before it is taken over, if that is not done.
+        """Record what is on a device before it is taken over, if no record exists.
 
-        Gives the next hops that answer now. Until the end no pass of this process
-        settles what is tried, and nobody else tries; if it ends in an error, what was
-        done is undone. Raises TakeoverImpossible.
+        Yields the next hops that answer now. Until the end, the passes of this process
+        leave the device alone, and other verbs wait. If the verb fails, everything is
+        moved back. Raises TakeoverImpossible.
         """
         if not found.takes_over:
             yield frozenset()
@@ -78,25 +125,23 @@ class BridgeTakeovers:
         hops = {ip_address(fact.via) for fact in facts if fact.via}
         answering = self.kernel.probe(parent, hops)
         settings = self.kernel.device_sysctls(parent)
+        new = BridgeTakeover(parent, bridge, "trying", sysctls=settings)
         with self.records.transaction():
-            self.records.takeovers.note(
-                BridgeTakeover(parent, bridge, "trying", facts, settings)
-            )
+            self._transition(new, "attempt", facts)
         return answering
 
     def execute(self, found: Uplink) -> None:
-        """Move what stands on a device that is tried; part of a transaction.
+        """Move the entries of a device that is tried; part of a transaction.
 
-        It stays on record as tried, so whatever ends before `confirm` has it moved
-        back. Raises KernelRefused, and TakeoverImpossible by what has come to the
-        device since.
+        The record still says `trying`: whatever ends before `confirm` is undone. Raises
+        KernelRefused; raises TakeoverImpossible for an entry that cannot be moved.
         """
         if self._stands(found.takes_over):
             return
         noted = self._noted_still(found)
         if noted.state == "trying":
-            noted = self._still(noted)
-            self.records.takeovers.note(noted)
+            self._transition(noted, "refresh", self._still_there(noted))
+            noted = self._noted_still(found)
         want = takeover_objects(replace(noted, state="on"))
         self._apply(self._planned(found.parent, want))
 
@@ -110,9 +155,9 @@ class BridgeTakeovers:
             raise TakeoverFailed(parent=found.takes_over, why=why)
 
     def confirm(self, found: Uplink) -> None:
-        """Note that a device is taken over; part of the transaction that needs it.
+        """Record that a device is taken over; part of the network's transaction.
 
-        Raises TakeoverFailed if a pass of another process undid it meanwhile.
+        Raises TakeoverFailed if a pass of another process has moved everything back.
         """
         if not found.takes_over:
             return
@@ -122,9 +167,10 @@ class BridgeTakeovers:
         device = self.kernel.device(noted.parent)
         if device is None or device.master != noted.bridge:
             raise _undone(found)
-        self.records.takeovers.note(replace(noted, state="on", entries=()))
+        self._transition(noted, "confirm")
         log.info(
-            "taken over", extra={"parent": found.takes_over, "bridge": found.parent}
+            "a bridge took the place of a device",
+            extra={"parent": found.takes_over, "bridge": found.parent},
         )
 
     def _noted_still(self, found: Uplink) -> BridgeTakeover:
@@ -133,65 +179,66 @@ class BridgeTakeovers:
             raise _undone(found)
         return noted
 
-    def _still(self, noted: BridgeTakeover) -> BridgeTakeover:
-        """Return one as noted, but for what has gone from the device since.
+    def _still_there(self, noted: BridgeTakeover) -> list[HostEntry]:
+        """Return the recorded entries that are still on the device.
 
-        What came since is not on record, so it is moved only when all else is done.
+        An entry that came since is not recorded: it is moved after the take-over.
         """
         now = self.kernel.entries_on(noted.parent)
         self._check(noted.parent, now)
         there = {(f.what, f.words) for f in now}
-        facts = (f for f in noted.entries if (f.what, f.words) in there)
-        return replace(noted, entries=tuple(facts))
+        return [f for f in noted.entries if (f.what, f.words) in there]
 
     def finish_pending(self) -> None:
-        """Finish or undo what is under way, and give back what nobody needs.
+        """Finish or undo every take-over under way, and give back unused places.
 
-        What is refused is left to the pass.
+        What the kernel refuses is left to the pass.
         """
         for owner in self.owners():
             try:
                 self.finish(owner, self._take)
             except (UnderlayError, OSError) as error:
-                log.warning("take-over not finished, retrying", extra={"error": error})
+                log.warning(
+                    "bridge take-over incomplete, retrying", extra={"error": error}
+                )
 
     def finish(self, owner: Owner, take: Take) -> None:
-        """Settle one bridge.
+        """Finish what is due for one bridge.
 
-        `take` takes the steps of an owner, planned again while nobody else writes.
-        Raises KernelRefused, RecordsUnwritable.
+        `take` applies the steps of an owner, planned again under the lock. Raises
+        KernelRefused, RecordsUnwritable.
         """
         if steps := self._begin(owner):
             take({owner: steps})
         self._end(owner)
 
     def owners(self) -> set[Owner]:
-        """Return for whom there are bridges on record."""
+        """Return the owners of the recorded bridges."""
         return {_owner(known) for known in self.records.takeovers.all()}
 
     def steps(self, owner: Owner) -> tuple[Step, ...]:
-        """Return the steps for a bridge, by what is on record of it."""
+        """Return the steps for a bridge, as its record says."""
         known = self.records.takeovers.of(owner.takes_over)
         want = self._wanted(known) if known else DesiredState()
         return self._planned(owner.device, want)
 
     def restore_bridge(self, network: Network) -> None:
-        """Have the bridge of a network again if it is gone, as after a reboot."""
+        """Create the bridge of a network again if it is gone, as after a reboot."""
         known = self.records.takeovers.by(network.parent)
         if known and self.kernel.device(known.bridge) is None:
             self.finish_pending()
 
     def desired(self) -> tuple[DesiredState, frozenset[Object]]:
-        """Return what all of them want, and what of it that is no link is there."""
+        """Return what all bridges want, and which of those entries the kernel has."""
         want = sum(map(self._wanted, self.records.takeovers.all()), DesiredState())
         return want, self.kernel.locate_entries(
             [o for o in want.objects if isinstance(o, MovedEntry)]
         )
 
     def _wanted(self, known: BridgeTakeover) -> DesiredState:
-        """Return what one wants; while the device is missing, all is left as it is.
+        """Return what one bridge wants; while its device is missing, nothing changes.
 
-        But for a bridge that nobody needs: what stood on a device goes with it.
+        But an unused bridge is deleted: the entries went with the device.
         """
         if self._is_there(known):
             return takeover_objects(known)
@@ -199,7 +246,7 @@ class BridgeTakeovers:
         return DesiredState(in_docker_hands=frozenset(left))
 
     def _is_there(self, known: BridgeTakeover) -> bool:
-        """Tell whether the device is there: no card of other networks by its name."""
+        """Return whether the device is there, and not another NIC with its name."""
         found = self.kernel.device(known.parent)
         if found is None:
             return False
@@ -218,38 +265,43 @@ class BridgeTakeovers:
         return mine or not (bases and any(is_same_nic(base, found) for base in others))
 
     def _begin(self, owner: Owner) -> list[Step]:
-        """Note what is to be moved, before it is; return the steps."""
+        """Record what is to be moved, before it is moved; return the steps."""
         known = self.records.takeovers.of(owner.takes_over)
         if known and self._is_tried(known):
             return []
-        if known and self._next(known) != known:
-            # Survives this process; in a power cut goes what it is about as well.
+        if known and self._seen(known):
+            # It survives a crash of the service. A power cut takes the bridge as well.
             with self.records.transaction(durable=False):
                 known = self.records.takeovers.of(owner.takes_over)
-                known = known and self._next(known)
-                if known:
-                    self.records.takeovers.note(known)
+                if known and (seen := self._seen(known)):
+                    self._transition(known, *seen)
         return list(self.steps(owner)) if known else []
 
-    def _next(self, known: BridgeTakeover) -> BridgeTakeover:
-        """Return what is to become of one, with what is to be moved."""
+    def _seen(
+        self, known: BridgeTakeover
+    ) -> tuple[Event, tuple[HostEntry, ...]] | None:
+        """Return the event that the host and the records show, None if there is none.
+
+        With the entries that are to be moved from then on.
+        """
         if known.state != "on":
-            return known
+            return None
         if self._is_needed(known):
             if not self._is_there(known):
-                return known
-            # Somebody may have configured the parent anew: after a reboot, say.
+                return None
+            # The administrator's tools may have configured the device again.
             strays = [f for f in self.kernel.entries_on(known.parent) if not f.obstacle]
-            return replace(known, entries=(*self._begun(known, strays), *strays))
+            entries = (*self._begun(known, strays), *strays)
+            return None if entries == known.entries else ("found", entries)
         if self._others_on(known):
-            return known
+            return None
         facts = self.kernel.entries_on(known.bridge) if self._is_there(known) else ()
-        return replace(known, state="back", entries=facts)
+        return "unused", facts
 
     def _begun(
         self, known: BridgeTakeover, strays: Collection[HostEntry]
     ) -> list[HostEntry]:
-        """Return what was noted and is not on the parent any more, if it is moving.
+        """Return the entries that have left the parent, if moving them has begun.
 
         A route may have gone with the address it needs, which was moved before it.
         """
@@ -261,7 +313,7 @@ class BridgeTakeovers:
         return [f for key, f in noted.items() if key not in left]
 
     def _end(self, owner: Owner) -> None:
-        """Note that all is done, if it is."""
+        """Record that everything has been moved, if that is so."""
         known = self.records.takeovers.of(owner.takes_over)
         if known is None or (known.state == "on" and not known.entries):
             return
@@ -271,11 +323,11 @@ class BridgeTakeovers:
             known = self.records.takeovers.of(owner.takes_over)
             if known is None or self._is_tried(known) or self.steps(owner):
                 return
-            if known.state == "on":
-                self.records.takeovers.note(replace(known, entries=()))
-                return
-            self.records.takeovers.forget(known.parent)
-        log.info("given back", extra={"parent": known.parent})
+            left = self._transition(
+                known, "moved" if known.state == "on" else "restored"
+            )
+        if not left:
+            log.info("a device has its place back", extra={"parent": known.parent})
 
     def _take(self, due: Mapping[Owner, list[Step]]) -> None:
         for owner in due:
@@ -293,9 +345,9 @@ class BridgeTakeovers:
         return plan(want, (*seen, *held))
 
     def _stands(self, parent: str) -> bool:
-        """Tell whether a device is a port of its bridge, and that is on record.
+        """Return whether a device is recorded as, and is, a port of its bridge.
 
-        As far as it is there by the name on record: it may have been renamed since.
+        One that is missing by its recorded name counts: it may have been renamed.
         """
         known = self.records.takeovers.of(parent)
         if known is None or known.state != "on":
@@ -304,7 +356,7 @@ class BridgeTakeovers:
         return device is None or device.master == known.bridge
 
     def _is_tried(self, known: BridgeTakeover) -> bool:
-        """Tell whether a verb is about this one, which said so before it was noted."""
+        """Return whether a verb of this process is trying this take-over now."""
         return known.state != "on" and known.parent in self._tried
 
     def _is_needed(self, known: BridgeTakeover) -> bool:
@@ -312,7 +364,7 @@ class BridgeTakeovers:
         return tried or bool(self.records.networks.on_parent(known.bridge))
 
     def _others_on(self, known: BridgeTakeover) -> bool:
-        """Tell whether somebody else put something on the bridge; then it stays."""
+        """Return whether a foreign device is on the bridge; then the bridge stays."""
         others = [
             d.name
             for d in self.kernel.devices()
@@ -322,7 +374,8 @@ class BridgeTakeovers:
         ]
         if others:
             log.warning(
-                "bridge kept: others are on it", extra={"devices": ", ".join(others)}
+                "bridge kept: other devices are on it",
+                extra={"devices": ", ".join(others)},
             )
         return bool(others)
 
@@ -331,7 +384,7 @@ class BridgeTakeovers:
             raise TakeoverImpossible(parent=parent, why=why)
 
     def _hindrance(self, parent: str, facts: Iterable[HostEntry]) -> str:
-        """Return why a device cannot be a port of a bridge of ours."""
+        """Return why a device cannot be a port of a bridge, "" if it can."""
         device = self.kernel.device(parent)
         if device and device.master:
             return f"it is a port of {device.master} already"
@@ -353,7 +406,7 @@ class BridgeTakeovers:
 
 
 def _undone(found: Uplink) -> TakeoverFailed:
-    """Return the refusal for what a pass of another process undid meanwhile."""
+    """Return the error for a take-over that another process has undone meanwhile."""
     return TakeoverFailed(parent=found.takes_over, why="the host was busy")
 
 
