@@ -1,4 +1,4 @@
-"""What several networks and endpoints need: who shares it, and what they want of it."""
+"""What the records want for one owner, shared objects included."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from underlay.records import Records
 
 @dataclass(frozen=True, slots=True)
 class DesiredLookup:
-    """What the records want for an owner, and whether an endpoint that lives has it."""
+    """Finds what the records want for an owner, and whether a live endpoint has it."""
 
     records: Records
     kernel: Kernel
     forwarding: Forwarding
-    # An endpoint of each network that was found to live, as long as it does.
+    # A live endpoint of each network, as long as it lives.
     _alive: dict[str, str] = field(default_factory=dict)
 
     def desired_of(self, owner: Owner) -> DesiredState:
-        """Return what the records want for an owner, shared things included."""
+        """Return what the records want for an owner, shared objects included."""
         networks = self.records.networks
         if owner.shared:
             return self.wanted_shared(owner)
@@ -40,7 +40,7 @@ class DesiredLookup:
         return endpoint_objects(network, endpoint)
 
     def wanted_shared(self, owner: Owner, besides: str = "") -> DesiredState:
-        """Return what any one of those who share something wants of it."""
+        """Return what any network or endpoint that shares an object wants of it."""
         for network in self.users(owner.shared):
             if not besides and (found := network_objects(network).of_owner(owner)):
                 return found
@@ -49,7 +49,7 @@ class DesiredLookup:
                 found := endpoint_objects(network, neighbour).of_owner(owner)
             ):
                 return found
-            # That one may be in another subnet: the rest is asked only then.
+            # Only if that one does not use it (another subnet), the others are asked.
             others = self.records.networks.endpoints(network.id) if neighbour else ()
             for other in others:
                 if other.id != besides and (
@@ -59,7 +59,7 @@ class DesiredLookup:
         return DesiredState()
 
     def users(self, shared: str) -> Iterable[Network]:
-        """Return the networks that may want something shared, given its name."""
+        """Return the networks that may want a shared object, given its name."""
         networks = self.records.networks
         what, _, name = shared.partition("/")
         match what:
@@ -76,7 +76,7 @@ class DesiredLookup:
         return [found] if found else []
 
     def has_living(self, shared: Owner) -> bool:
-        """Tell whether an endpoint that lives has something: a pass looks after it."""
+        """Return whether a live endpoint has a shared object: a pass repairs it."""
         return any(
             endpoint_objects(network, endpoint).of_owner(shared)
             for network in self.users(shared.shared)
@@ -86,7 +86,8 @@ class DesiredLookup:
     def living(self, network: Network) -> Endpoint | None:
         """Return any endpoint of a network that lives, or is about to.
 
-        After a boot those of before are on record still, but their sandboxes are gone.
+        After a reboot, earlier endpoints are still recorded, but their sandboxes are
+        gone.
         """
         networks = self.records.networks
         known = networks.endpoint(self._alive.get(network.id, ""))

@@ -43,15 +43,15 @@ log = logging.getLogger(__name__)
 
 # From CreateEndpoint until Docker has moved the device: milliseconds, as a rule.
 STARTING_SECONDS = 30.0
-# A view of Docker's may be older than an endpoint, and its container be starting still.
+# Docker's list may be older than an endpoint whose container is still starting.
 LISTED_SECONDS = 60.0
-# Docker's own name server in a container forwards from there; from engine 28 on it asks
-# those of the host only where a network gives a default route.
+# Docker's name server in a container forwards from inside the container. From engine 28
+# on it asks the host's name servers only if a network gives a default route.
 NAMES = (
     "this network gives no default route: a container on this network alone resolves"
     " outside names only with --dns and a name server on the segment"
 )
-# What somebody needed, and what of it Docker left in a sandbox.
+# What an owner wanted, and the devices of it that Docker left in a sandbox.
 _Had = tuple[DesiredState, frozenset[Object]]
 _NOTHING: _Had = DesiredState(), frozenset()
 
@@ -59,7 +59,7 @@ _NOTHING: _Had = DesiredState(), frozenset()
 class NetworkDriver:
     """What Docker asks of a network driver.
 
-    `machine` is what tells this host from others for good; `clock` gives seconds since
+    `machine` identifies this host; `clock` gives seconds since
     1970, `monotonic` since the host booted.
     """
 
@@ -100,13 +100,14 @@ class NetworkDriver:
     def needs_gateway(
         self, options: Mapping[str, str], family: int, *, internal: bool
     ) -> bool:
-        """Tell whether a network of these options needs its pool's gateway."""
+        """Return whether a network with these options needs its pool's gateway."""
         return not internal and mode_of(options).reserves_gateway(options, family)
 
     def create_network(self, asked: Network) -> None:
-        """Put a network on record and build what it needs.
+        """Record a network and build what it needs.
 
-        The same network again is success; raises Invalid, Conflict or KernelRefused.
+        Creating the same network again succeeds. Raises Invalid, Conflict,
+        KernelRefused.
         """
         mode_of(asked.options).check(asked)
         found = uplink.resolve_parent(asked, self.kernel)
@@ -135,9 +136,9 @@ class NetworkDriver:
     def _take_over(
         self, network: Network, found: uplink.Uplink, hops: frozenset[IpAddress]
     ) -> None:
-        """Have the bridge in its place, and proven, before the network is on record.
+        """Put the bridge in its place, and prove it, before the network is recorded.
 
-        To prove it may take seconds, and so is part of no transaction.
+        The proof may take seconds, and so is part of no transaction.
         """
         if not found.takes_over:
             return
@@ -158,9 +159,9 @@ class NetworkDriver:
             build(self._lookup.desired_of(owner))
 
     def _is_known(self, network: Network) -> bool:
-        """Tell whether a network is on record; raise Conflict if it cannot be.
+        """Return whether a network is recorded; raise Conflict if it cannot be.
 
-        Part of a transaction: others may have come since it was looked at first.
+        Part of a transaction: other networks may have come since the first check.
         """
         known = self.records.networks.get(network.id)
         if known:
@@ -173,7 +174,7 @@ class NetworkDriver:
         return False
 
     def delete_network(self, identity: str) -> None:
-        """Take a network off the record, then drop what it had; always succeeds."""
+        """Remove a network from the records, then drop what it had; always succeeds."""
         had: dict[Owner, _Had] = {}
         try:
             with self.records.transaction():
@@ -189,7 +190,7 @@ class NetworkDriver:
         self._takeovers.finish_pending()
 
     def _had_by(self, network: str) -> dict[Owner, _Had]:
-        """Return what a network and its endpoints have, by whom it exists for."""
+        """Return what a network and its endpoints have, by owner."""
         endpoints = self.records.networks.endpoints(network)
         owners = [Owner(network, e.id) for e in endpoints] + [Owner(network)]
         return {owner: self._had(owner) for owner in owners}
@@ -200,25 +201,26 @@ class NetworkDriver:
     def _end_network(
         self, identity: str, had: Mapping[Owner, _Had] | None = None
     ) -> None:
-        """Take a network off the record; part of a transaction."""
+        """Remove a network from the records; part of a transaction."""
         for owner, (_, left) in (had or self._had_by(identity)).items():
             if owner.endpoint:
                 tenures.end_of_endpoint(self.records, owner.endpoint, self.clock())
             self._remnants.note(left)
         self.records.networks.remove(identity)
-        # By a PoolID that nobody knew, Docker could not give it up before.
+        # Docker could not release it before: its PoolID was unknown here.
         for claim in self.records.addresses.claims_of(identity):
             if standins.is_placeholder(claim):
                 self.living.release(claim, self.clock())
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
-        """Put an endpoint on record and build its device; return it with its MAC.
+        """Record an endpoint and build its device; return it with its MAC.
 
-        The same endpoint again is success; raises Invalid, Conflict or KernelRefused.
+        Creating the same endpoint again succeeds. Raises Invalid, Conflict,
+        KernelRefused.
         """
         network = self._network(asked.network)
-        # A look waits for whoever changes links in the kernel. Passes keep what was
-        # seen up to date, and there is one more look below.
+        # Reading links waits for every change of links in the kernel. Passes keep the
+        # record up to date, and `_validated` reads the parent once more.
         if network.parent and not network.mtu:
             network = self._parents.resolve(network)
         self._parents.ask_nft(network)
@@ -246,11 +248,11 @@ class NetworkDriver:
         return endpoint
 
     def is_young(self, identity: str) -> bool:
-        """Tell whether this process made it, so lately that Docker may not list it."""
+        """Return whether it is so new that Docker's list may lack it."""
         return self._made.age(identity, self.monotonic()) < LISTED_SECONDS
 
     def delete_endpoint(self, network: str, identity: str) -> None:
-        """Take an endpoint off the record, then drop its device; always succeeds."""
+        """Remove an endpoint from the records, drop its device; always succeeds."""
         self._being_deleted.add(identity)
         self.living.forget(identity)
         try:
@@ -265,7 +267,7 @@ class NetworkDriver:
                 had = self._had(owner)
                 self._end_endpoint(network, identity, had)
         except RecordsUnwritable as error:
-            # Docker forgets the endpoint whatever we answer.
+            # Docker forgets the endpoint whatever the answer is.
             had = had if had != _NOTHING else self._had(owner)
             self.records.endings.remember(error, "DeleteEndpoint", network, identity)
         what, left = had
@@ -275,27 +277,27 @@ class NetworkDriver:
         self._end_returned(identity)
 
     def _end_returned(self, identity: str) -> None:
-        """Free what Docker gave back before: its device is gone only now."""
+        """Free the addresses that Docker released before the device was gone."""
         if any(t.returned for t in self.records.addresses.live_of_endpoint(identity)):
             try:
                 with self.records.transaction():
                     tenures.end_returned(self.records, identity, self.clock())
             except RecordsUnwritable as error:
-                log.warning("address not freed yet", extra={"error": error})
+                log.warning("address not freed yet, retrying", extra={"error": error})
 
     def _end_endpoint(
         self, network: str, identity: str, had: _Had | None = None
     ) -> None:
-        """Take an endpoint off the record; part of a transaction."""
+        """Remove an endpoint from the records; part of a transaction."""
         _, left = had or self._had(Owner(network, identity))
         self._remnants.note(left)
         if self.records.networks.remove_endpoint(network, identity):
             tenures.end_of_endpoint(self.records, identity, self.clock())
 
     def join(self, network: str, identity: str, sandbox: str) -> JoinAnswer:
-        """Note the sandbox; return the device Docker is to move into it."""
+        """Record the sandbox; return the device that Docker moves into it."""
         self._forwarding.join(identity)
-        # No flush to the disk: a power cut takes the sandbox itself.
+        # No flush to the disk: a power cut destroys the sandbox itself.
         with self.records.transaction(durable=False):
             known = self._network(network)
             endpoint = self.records.networks.endpoint(identity)
@@ -309,7 +311,7 @@ class NetworkDriver:
     def _check_ways(self, found: JoinAnswer, network: Network, sandbox: str) -> None:
         """Raise if another network of the container has a route to the same place.
 
-        Docker would find out half way, with the device in the container.
+        Docker would fail half way, with the device in the container.
         """
         for other in self.records.networks.joined_at(sandbox):
             beside = self.records.networks.get(other.network)
@@ -318,7 +320,7 @@ class NetworkDriver:
             theirs = modes.attachment(beside, other).destinations
             both = found.destinations & theirs
             owner = Owner(other.network, other.id)
-            # Until engine 27 all devices of a start are still in the host.
+            # Until engine 27, all devices of a start are still in the host.
             there = both and self.kernel.observe({owner.device})
             if there or (both and self._remnants.of(owner, {sandbox})):
                 raise RouteConflict(
@@ -328,7 +330,7 @@ class NetworkDriver:
                 )
 
     def leave(self, identity: str) -> None:
-        """Note that the device is on its way out; always succeeds."""
+        """Record that Docker takes the device out; always succeeds."""
         try:
             with self.records.transaction(durable=False):
                 self.records.networks.leave(identity)
@@ -336,21 +338,21 @@ class NetworkDriver:
             self.records.endings.remember(error, "Leave", identity)
 
     def remove_dead_endpoint(self, identity: str) -> bool:
-        """Take an endpoint off the record if it is dead already; tell whether it was.
+        """Remove an endpoint from the records if it is dead; return whether it was.
 
         Its sandbox is gone, and Docker is not about to move its device into one (until
-        engine 28 the sandbox comes after Join). It was stopped while this service or
-        dockerd was away, and what starts now may be the same container. Part of the
+        engine 28 Docker creates the sandbox after Join). The container stopped while
+        this service or dockerd was down, and may be starting again now. Part of the
         caller's transaction.
         """
         endpoint = self.records.networks.endpoint(identity)
         if endpoint is None:
-            # Its address is still on a device that is just being deleted, perhaps, or
-            # could not be; or Docker lists it, and it could not be put on record.
+            # Its address may still be on a device that is being deleted, or that the
+            # kernel refused to delete; or Docker lists it, but it has no record.
             going = identity in self._being_deleted or self.living.is_listed(identity)
             return not (going or self.records.networks.has_remnant(identity))
         owner = Owner(endpoint.network, endpoint.id)
-        # One that an earlier process made may have been made just before its end.
+        # An earlier process may have made it just before it ended.
         now = self.monotonic()
         age = min(self._made.age(identity, now), now - self._began)
         starting = age < STARTING_SECONDS
@@ -360,7 +362,7 @@ class NetworkDriver:
             or (starting and self.kernel.observe({owner.device}))
         ):
             return False
-        log.warning("stale endpoint freed", extra={"endpoint": identity[:12]})
+        log.warning("released stale endpoint", extra={"endpoint": identity[:12]})
         self.living.forget(identity)
         had = self._lookup.desired_of(owner)
         tenures.end_of_endpoint(self.records, identity, self.clock())
@@ -402,9 +404,9 @@ class NetworkDriver:
         return network, replace(asked, mac=mac, created=self.clock())
 
     def _on_parent(self, network: Network, asked: Endpoint) -> tuple[Network, str]:
-        """Return a network and its parent's MAC; the parent is made if it is ours.
+        """Return a network and its parent's MAC; create the VLANs of the network.
 
-        Where there is nothing to stand on, it has the MAC it had last.
+        Without a parent, the MAC is the last one known.
         """
         if not network.parent_missing and (owners := self._builder.owners(network.id)):
             self._builder.build(owners)
@@ -419,9 +421,9 @@ class NetworkDriver:
         return network, network.mac
 
     def _with_parent_as_it_is(self, network: Network, asked: Endpoint) -> Network:
-        """Return a network with its parent or proxy as that is now, and note it.
+        """Return a network with the present state of its parent or proxy; record it.
 
-        If there is none, the container waits for it or is refused.
+        If the device is missing, the container waits for it or is refused.
         """
         now = self._parents.resolve(network)
         self._parents.record(network, now)

@@ -1,10 +1,10 @@
-"""Forwarding that the service switched on itself: for its containers, for nobody else.
+"""IP forwarding that the service switched on: for its containers only.
 
 A host that routed nothing must not become a router of its networks because a container
-needs it. Docker shuts that door (it sets the policy of FORWARD to DROP) only where it
-was Docker that switched forwarding on. So where it was us, a chain of ours drops what
-is neither from nor to a container: made before forwarding is on, there until it is put
-back.
+needs forwarding. Docker prevents that (it sets the policy of FORWARD to DROP) only if
+Docker switched forwarding on. If the service did, a chain of the service drops what is
+neither from nor to a container. The chain exists before forwarding is on, and until it
+is off again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from underlay.records import Records
 
 log = logging.getLogger(__name__)
 
-# From Join until Docker has made the sandbox, which until engine 28 comes after it.
+# From Join until Docker has created the sandbox, which until engine 28 comes later.
 JOIN_SECONDS = 30.0
 _HOOK = "filter hook forward priority 0"
 _WHAT = "forwarding/"
@@ -45,9 +45,9 @@ def chain(
 ) -> NftChain:
     """Return the chain that lets containers pass, and nothing between other devices.
 
-    What is from or to bridges of containers and virtual machines (`inward`) is for
-    others to judge; what crosses a bridge is not forwarded, but may be shown here (by
-    br_netfilter).
+    Traffic from or to bridges of containers and virtual machines (`inward`) is filtered
+    by the programs that made them. Traffic inside a bridge is not forwarded, but
+    br_netfilter may show it here.
     """
     rules = [f"{way}group {CONTAINER_GROUP} accept" for way in ("iif", "oif")]
     named = sorted(name for name in inward if PLAIN_NAME.fullmatch(name))
@@ -63,13 +63,13 @@ def chain(
 
 
 def is_switched_on(setting: SysctlBackup) -> bool:
-    """Tell whether a setting on record is forwarding that was off before."""
+    """Return whether a recorded sysctl is forwarding that was off before."""
     by_us = (setting.before, setting.value) == ("0", "1")
     return setting.reason.startswith(_WHAT) and by_us
 
 
 def is_door(found: Object) -> bool:
-    """Tell whether something is such a chain."""
+    """Return whether an object is such a chain."""
     return isinstance(found, NftChain) and found.name.startswith(_DOOR)
 
 
@@ -98,7 +98,7 @@ class Forwarding:
 
     @contextmanager
     def asking(self, reasons: Collection[str]) -> Iterator[None]:
-        """Have nothing put back meanwhile that is being set for these reasons."""
+        """Keep the sysctls of these reasons from being restored meanwhile."""
         with self._lock:
             self._asked.update(reasons)
         try:
@@ -110,12 +110,12 @@ class Forwarding:
 
     @property
     def asked(self) -> set[str]:
-        """Return the reasons for which something is being set just now."""
+        """Return the reasons for which a verb is setting sysctls now."""
         with self._lock:
             return set(self._asked)
 
     def join(self, endpoint: str) -> None:
-        """Note that an endpoint is to have a sandbox in a moment."""
+        """Note that Docker is about to create the sandbox of an endpoint."""
         now = self.monotonic()
         with self._lock:
             known = self._joining.items()
@@ -123,31 +123,31 @@ class Forwarding:
             self._joining[endpoint] = now
 
     def is_joining(self, endpoint: str) -> bool:
-        """Tell whether its sandbox may not be there yet."""
+        """Return whether its sandbox may not exist yet."""
         with self._lock:
             return self.monotonic() - self._joining.get(endpoint, -1e9) < JOIN_SECONDS
 
     def note(self, settings: Collection[SysctlBackup]) -> None:
-        """Note which forwarding was found off, and is to be switched on next."""
+        """Note which forwarding was found off, and will be switched on next."""
         with self._lock:
             self._only_noted -= {s.reason for s in settings}
             self._only_noted |= {s.reason for s in settings if is_switched_on(s)}
 
     def is_by_others(self, reason: str) -> bool:
-        """Tell whether somebody else switched it on since it was noted as off.
+        """Return whether another program switched it on since it was recorded as off.
 
-        What was noted by another process counts as switched on by that.
+        What another process of this service recorded, that process switched on.
         """
         return reason in self._only_noted and self.is_on(reason)
 
     def is_by_us(self, reason: str) -> bool:
-        """Tell whether it was off, is on now, and was switched on by us."""
+        """Return whether it was off, is on now, and this service switched it on."""
         return reason not in self._only_noted and self.is_on(reason)
 
     def chains(self) -> tuple[NftChain, ...]:
-        """Return the chains there must be: one where forwarding was switched on by us.
+        """Return the wanted chains: one per family that the service switches on.
 
-        That is on record before it is done, and until it is put back.
+        That is recorded before forwarding is on, and until it is off again.
         """
         return tuple(self._made(self._noted()))
 
@@ -159,25 +159,25 @@ class Forwarding:
 
     @property
     def changes(self) -> int:
-        """How often such a chain was made or deleted here."""
+        """How often this process created or deleted such a chain."""
         return self._changes
 
     def update(self, seen: Collection[Object], since: int) -> None:
-        """Note which of these chains are there; `since`: the changes before the look.
+        """Note which of these chains exist; `since`: the changes before the look.
 
-        A look that was overtaken tells nothing: a chain may be gone by now.
+        A change during the look makes it worthless: a chain may be gone by now.
         """
         found = {_reason_of(o) for o in seen if is_door(o)}
         with self._lock:
             if since != self._changes:
                 return
-            # What a verb has just made may not have been there yet.
+            # The look may be older than a chain that a verb has just created.
             self._shut = found | (self._shut & self._asked.keys())
 
     def shut(self, reasons: Collection[str]) -> None:
-        """Shut the door for others where forwarding will be switched on by us.
+        """Create the chains of the forwarding that is about to be switched on.
 
-        By a program: part of no transaction. Raises ForwardingUnfiltered, but not
+        This runs nft: part of no transaction. Raises ForwardingUnfiltered, but not
         where forwarding is on by now: another container opens nothing then, and the
         next pass tries again.
         """
@@ -187,26 +187,28 @@ class Forwarding:
                     self.kernel.apply(Create(made))
                 except KernelRefused as error:
                     if self.is_on(_reason_of(made)):
-                        log.warning("left to the next pass", extra={"error": error})
+                        log.warning(
+                            "chain not created, retrying", extra={"error": error}
+                        )
                         continue
                     why = str(error.facts.get("why", error))
                     raise self._refusal(Create(made), why) from error
                 self._note(made, shut=True)
 
     def is_on(self, reason: str) -> bool:
-        """Tell whether all that was noted as off for a reason is on now."""
+        """Return whether all that was recorded as off for a reason is on now."""
         noted = [s for s in self.records.settings.all() if s.reason == reason]
         asked = [Sysctl(s.path, s.value) for s in noted if is_switched_on(s)]
         return self.kernel.sysctls(asked) == frozenset(asked)
 
     def open(self, reasons: Collection[str]) -> None:
-        """Take away what shut the door, where forwarding has been put back."""
-        shut = self._shut & set(reasons)  # mostly nothing, or needed by others
+        """Delete the chains of forwarding that is off again."""
+        shut = self._shut & set(reasons)  # usually nothing, or still needed
         for made in self._made(shut - self._noted() if shut else shut):
             self.remove(Delete(made))
 
     def remove(self, step: Step) -> None:
-        """Delete a chain, unless somebody needs it by now; raises KernelRefused."""
+        """Delete a chain, unless it is needed by now; raises KernelRefused."""
         with self._door:
             reason = _reason_of(step.object)
             if reason not in self._noted() | self.asked:
@@ -217,9 +219,9 @@ class Forwarding:
         return {s.reason for s in self.records.settings.all() if is_switched_on(s)}
 
     def begin(self, step: Step) -> None:
-        """Note that a step is taken now: what it sets is by us, even if it fails.
+        """Note that a step is applied now: this service sets it, even if it fails.
 
-        Raises ForwardingUnfiltered if it would have the host route for others.
+        Raises ForwardingUnfiltered if the host would then route for others.
         """
         self._check(step)
         setting = step.object
@@ -239,7 +241,7 @@ class Forwarding:
             raise self._refusal(step, "that chain is not there yet")
 
     def taken(self, step: Step) -> None:
-        """Note a step that was taken: a door may be shut by it."""
+        """Note an applied step: it may have created a chain."""
         if is_door(step.object):
             self._note(step.object, shut=True)
 

@@ -1,9 +1,9 @@
 """Devices that Docker left in a sandbox when their endpoint ended.
 
-Docker takes a device back before it ends the endpoint, but not if it refuses a connect
-half way: "file exists" for a name or a route. Then the device stays in the container,
-with its address. It goes with its endpoint; where the kernel refuses that, a pass tries
-on, and until then nobody else gets the address.
+Docker moves a device back before it deletes the endpoint, but not if `docker network
+connect` fails half way: "file exists" for a name or a route. Then the device stays in
+the container, with its address. The service deletes it with its endpoint. If the kernel
+refuses that, a pass retries, and the address is not given to another container before.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class LeftoverDevices:
         )
 
     def left_by(self, owner: Owner) -> frozenset[Object]:
-        """Return the device of an endpoint about to end, if Docker did not take it."""
+        """Return the device of an ending endpoint, if Docker did not move it back."""
         ending = self.records.networks.endpoint(owner.endpoint)
         try:
             if not (ending and ending.sandbox) or self.kernel.observe({owner.device}):
                 return frozenset()
             return self.of(owner, {ending.sandbox})
-        except KernelRefused as error:  # what a teardown cannot see, a pass may
+        except KernelRefused as error:  # a pass will look again
             log.warning("cannot inspect the sandbox", extra={"error": error})
             return frozenset()
 
     def note(self, left: Collection[Object]) -> None:
-        """Note where such devices are; part of the caller's transaction."""
+        """Record where such devices are; part of the caller's transaction."""
         for link in left:
             if isinstance(link, Link) and link.owner:
                 owner, path = link.owner, link.sandbox
@@ -93,7 +93,7 @@ class LeftoverDevices:
         return frozenset(o for o in links if o.owner and o.owner.endpoint in ended)
 
     def forget_gone(self) -> None:
-        """Take off the record what is gone, or whose sandbox is.
+        """Remove devices from the records that are gone, or whose sandbox is.
 
         Raises RecordsUnwritable, KernelRefused.
         """
@@ -107,13 +107,15 @@ class LeftoverDevices:
             return True
         rooms = self.kernel.observe_sandboxes({remnant.sandbox})
         mark = Owner(remnant.network, remnant.endpoint).mark
-        # A sandbox that cannot be looked into tells nothing.
+        # A sandbox that cannot be read proves nothing.
         seen = rooms.get(remnant.sandbox)
         return seen is not None and all(o.key != mark for o in seen)
 
     def try_to_forget(self) -> None:
-        """Do that as part of a teardown, which always succeeds."""
+        """Do so as part of a teardown, which always succeeds."""
         try:
             self.forget_gone()
         except (RecordsUnwritable, KernelRefused) as error:
-            log.warning("left to the next pass", extra={"error": error})
+            log.warning(
+                "leftover device not forgotten, retrying", extra={"error": error}
+            )

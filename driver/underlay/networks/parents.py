@@ -1,4 +1,4 @@
-"""What networks stand on, followed through renames, exchanges and absences."""
+"""The parents of networks, followed through renames, exchanges and absences."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 
 
 class HostSnapshot:
-    """The host's devices at one moment: each is looked up once, for that is not free.
+    """The host's devices at one moment: each is looked up once.
 
-    The kernel has one lock for all of them, and dockerd wants it too. A device that is
-    `taken` by another name is not there by that.
+    Every look takes the kernel's one lock for links, which dockerd needs too. A name
+    that is `taken` by another NIC counts as missing.
     """
 
     def __init__(self, kernel: Kernel, taken: Callable[[str, Device], bool]) -> None:
@@ -65,7 +65,7 @@ class ParentTracker:
     _inward: list[tuple[str, ...]] = field(default_factory=list)
 
     def follow_all(self) -> None:
-        """Note how the parents of all networks are now, renames at one blow."""
+        """Record the state of all parents, all renames in one transaction."""
         known = self.records.networks.all()
         self._follow_bonds(known)
         if any(mode_of(n.options).filters(n.options) for n in known):
@@ -76,9 +76,9 @@ class ParentTracker:
             self._note_all({})
 
     def _follow_bonds(self, known: Iterable[Network]) -> None:
-        """Note who stands on a bond that sends by another port than before.
+        """Note the networks on a bond that sends by another port than before.
 
-        Whoever has its own MAC is still looked for where the old port is.
+        Switches still expect the containers' MACs at the old port.
         """
         on_bonds: dict[str, list[Network]] = {}
         for network in known:
@@ -92,7 +92,7 @@ class ParentTracker:
                 self._ports[bond] = device.active_port
 
     def resolve(self, network: Network) -> Network:
-        """Return a network with its parent as that is now."""
+        """Return a network with the present state of its parent."""
         if mode_of(network.options).seat(network.options) is None:
             return self._with_proxy(network)
         glance = self._glance(network)
@@ -105,7 +105,7 @@ class ParentTracker:
                 network, parent_missing=uplink.missing_reason(network, glance)
             )
         if found.parent != network.parent:
-            # The kernel would change the mode of all who are there, without a word.
+            # The kernel would silently change the mode of all children there.
             beside = self.records.networks.on_parent(found.parent)
             base = found.base_device or network.base_device
             moved = replace(
@@ -130,28 +130,28 @@ class ParentTracker:
         return HostSnapshot(self.kernel, partial(self._is_taken, network))
 
     def _is_taken(self, network: Network, name: str, device: Device) -> bool:
-        """Tell whether what is called as a network's card was is another network's.
+        """Return whether the device with the name of a network's NIC is another NIC.
 
-        Cards are called by turns as they come up at a boot: that one has the name while
-        the right one is not there yet. Who was asked for by that name is no other.
+        At boot, NICs get their names in the order they appear: another network's NIC
+        may have the name first. A network asked for by that name owns no other NIC.
         """
         base = network.base_device
         if base is None or name != base.name or is_same_nic(base, device):
             return False
         if not is_same_nic(identity.identity_of(device), device):
-            return False  # nothing tells this kind of device from others
+            return False  # this kind of device has no identity but its name
         known = (n for n in self.records.networks.all() if not _is_wish(name, n))
         return any(is_same_nic(n.base_device, device) for n in known if n.base_device)
 
     def beside(self, network: Network) -> list[Network]:
-        """Return the networks that are on the parent of a new one as things are now."""
+        """Return the networks that are now on the parent of a new one."""
         known = (
             self.resolve(n) for n in self.records.networks.on_parent(network.parent)
         )
         return [n for n in known if n.parent == network.parent]
 
     def record(self, before: Network, after: Network) -> None:
-        """Note what changed; part of a transaction."""
+        """Record what changed; part of a transaction."""
         if before == after:
             return
         if (
@@ -165,10 +165,10 @@ class ParentTracker:
         self._note(before, after)
 
     def _note_all(self, looked: Mapping[str, Network]) -> None:
-        """Note how all networks are, of which some were `looked` at.
+        """Record the state of all networks; `looked` are those resolved already.
 
-        Together: names may have been exchanged, and whoever was left behind on a card
-        would find the one in its place taken.
+        All at once: NICs may have exchanged their names, and a network recorded alone
+        would find its new name taken.
         """
         pairs = [
             (n, looked.get(n.id) or self.resolve(n))
@@ -185,7 +185,7 @@ class ParentTracker:
         if before == after:
             return
         if before.cut_off_reason != after.cut_off_reason:
-            self._say(after, "parent", after.cut_off_reason or "it is there")
+            self._say_state(after)
         if before.link_fault and not after.cut_off_reason:
             self.set_going.append(after)
         if (
@@ -196,21 +196,32 @@ class ParentTracker:
             self.with_new_mac.append(after)
         was, now = before.base_device, after.base_device
         if was and now and identity.has_moved(was, now):
-            self._say(after, "now", now.name)
-            if (before, after) not in self.moved:  # a verb that failed noted it too
+            self._say(after, "name", "parent changed", {"parent": now.name})
+            if (before, after) not in self.moved:  # a failed verb has noted it as well
                 self.moved.append((before, after))
         self.records.networks.move(after)
 
-    def _say(self, network: Network, what: str, news: str) -> None:
-        """Log what is new of a network; once, if it cannot be put on record."""
-        if self._said.get((network.id, what)) != news:
-            self._said[network.id, what] = news
-            log.warning("parent", extra={"network": network.label, what: news})
+    def _say_state(self, network: Network) -> None:
+        """Log that a parent is missing, has no link, or is available again."""
+        event = "parent missing" if network.parent_missing else "parent has no link"
+        facts = {"reason": network.cut_off_reason}
+        if not network.cut_off_reason:
+            event, facts = "parent available", {"parent": network.parent_label}
+        self._say(network, "state", event, facts)
+
+    def _say(
+        self, network: Network, subject: str, event: str, facts: dict[str, str]
+    ) -> None:
+        """Log an event of a parent; once, if the records cannot be written."""
+        news = f"{event} {facts}"
+        if self._said.get((network.id, subject)) != news:
+            self._said[network.id, subject] = news
+            log.warning(event, extra={"network": network.label, **facts})
 
     def _with_proxy(self, network: Network) -> Network:
-        """Return a network with the device that answers for it as that is now.
+        """Return a network with the present state of its proxy device.
 
-        Nothing stands on it, so whoever does stand there is no matter.
+        The network has no child devices on it, so it shares it with any network.
         """
         if not network.options.get("proxy"):
             return network
@@ -231,22 +242,22 @@ class ParentTracker:
         return replace(network, mtu=uplink.mtu_of_pairs(network, self._glance(network)))
 
     def ask_nft(self, network: Network) -> None:
-        """Find out whether nft is there, if that matters for a look; asked once.
+        """Find out whether nft works, if a network needs that; it is asked once.
 
-        It may hang, so this is not for the write lock, under which the look is.
+        nft may hang, so the caller must not hold the write lock.
         """
         for known in (network, *self.records.networks.on_parent(network.parent)):
             self._can_guard(known)
 
     def _can_guard(self, network: Network) -> bool:
-        """Tell whether the host's place on a network can be kept to itself."""
+        """Return whether the shim of a network can be filtered, if it needs that."""
         needed = mode_of(network.options).filters(network.options)
         return not needed or self.kernel.can_filter
 
     def _placed(self, network: Network, parent: Device | None) -> Network:
-        """Return a network with its parent's MAC and the host's own place on it.
+        """Return a network with its parent's MAC and the host's addresses on it.
 
-        That only if the mode goes by it, and the host is able to keep it to itself.
+        The addresses only if the mode uses them, and the shim can be filtered.
         """
         if parent is None:
             return replace(network, mac="")
@@ -264,13 +275,13 @@ class ParentTracker:
 
 
 def _is_wish(name: str, network: Network) -> bool:
-    """Tell whether a network was asked for on a device by this name."""
+    """Return whether a network was asked for on a device of this name."""
     asked = network.options.get("parent") or network.options.get("proxy", "")
     return asked == name or asked.startswith(f"{name}.")
 
 
 def _renamed(before: Network, after: Network) -> dict[str, str]:
-    """Return what devices of a network are called otherwise now, by their old names."""
+    """Return the new names of renamed devices of a network, by their old names."""
     names = {before.parent: after.parent}
     if before.base_device and after.base_device:
         names[before.base_device.name] = after.base_device.name

@@ -1,7 +1,7 @@
-"""Shims and their filters: a program makes these, so not while others wait to write.
+"""Shims and their filters, which nft makes: never while other verbs wait to write.
 
-A shim is made first, down; then its filters; and only then is it set up, in the
-transaction that needs it. Taken away is the device first, then the filters.
+A shim is created first, down; then its filters; then it is set up, in the transaction
+that needs it. The device is deleted first, then the filters.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from underlay.records import Records
 
 @dataclass
 class Shims:
-    """Keeps shims from being up without their filters, and those asked for in place."""
+    """Keeps shims from being up without filters, and needed ones from being deleted."""
 
     records: Records
     kernel: Kernel
     lookup: DesiredLookup
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    # Held while a filter is made or deleted: whether it is needed must hold as long.
+    # Held while a filter is created or deleted: its need must not change meanwhile.
     _filtering: threading.Lock = field(default_factory=threading.Lock)
     _asked: Counter[Owner] = field(default_factory=Counter)
-    # The chains that were made on the devices that are there now.
+    # The chains that this process created on the present devices.
     _made: set[Hashable] = field(default_factory=set)
 
     @contextmanager
     def asking(self, shims: Collection[Owner]) -> Iterator[None]:
-        """Have these shims, and their filters, not deleted meanwhile."""
+        """Keep these shims, and their filters, from being deleted meanwhile."""
         with self._lock:
             self._asked.update(shims)
         try:
@@ -56,26 +56,26 @@ class Shims:
 
     @property
     def asked(self) -> set[Owner]:
-        """Return the shims that a verb needs which is not on record yet."""
+        """Return the shims needed by verbs that have not recorded anything yet."""
         with self._lock:
             return set(self._asked)
 
     def without_programs(self, steps: Iterable[Step]) -> list[Step]:
-        """Return the steps to take before a program makes what the others need."""
+        """Return the steps to apply before nft creates what the others need."""
         found = [step for step in steps if not is_by_program(step)]
         born = {step.object.key for step in found if isinstance(step, Create)}
         late = [s for s in found if is_setting_up(s) and s.object.key in born]
         return [s for s in found if self._may(s) and s not in late]
 
     def _may(self, step: Step) -> bool:
-        """Tell whether a step leaves no shim up without its filters."""
+        """Return whether a step leaves no shim up without its filters."""
         link = step.object
         if not (is_setting_up(step) and link.owner):
             return True
         return {chain.key for chain in shim.filters(link.owner)} <= self._made
 
     def apply(self, step: Step) -> None:
-        """Take a step; raises KernelRefused, also for what may not be yet."""
+        """Apply a step; raises KernelRefused, also if filters are missing."""
         if isinstance(step.object, NftChain):
             with self._filtering:
                 self._filter(step, step.object)
@@ -88,7 +88,7 @@ class Shims:
                 self._made.discard(chain.key)
 
     def _filter(self, step: Step, chain: NftChain) -> None:
-        """Make a chain, or delete it if nothing needs it by now."""
+        """Create a chain, or delete it if nothing needs it by now."""
         if isinstance(step, Delete) and self._is_needed(chain):
             return
         self._made.discard(chain.key)
@@ -97,9 +97,9 @@ class Shims:
             self._made.add(chain.key)
 
     def _is_needed(self, chain: NftChain) -> bool:
-        """Tell whether a verb asks for the shim of a chain, or the records want it.
+        """Return whether a verb needs the shim of a chain, or the records want it.
 
-        What was seen in the kernel tells whose it is by its name only.
+        A chain seen in the kernel shows its owner only by its name.
         """
         asked = self.asked
         parents = {network.parent for network in self.records.networks.all()}
