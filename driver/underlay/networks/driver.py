@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from underlay import modes
 from underlay.errors import (
     BadMac,
     Conflict,
@@ -19,24 +18,32 @@ from underlay.errors import (
     UnknownEndpoint,
     UnknownNetwork,
 )
-from underlay.ipam import leases as tenures
-from underlay.ipam import placeholder_claims as standins
-from underlay.ipam import subnets as pools
+from underlay.ipam import leases
 from underlay.ipam.live_endpoints import LiveEndpoints
+from underlay.ipam.placeholder_claims import is_placeholder, move_lease_to_network
+from underlay.ipam.subnets import derive_mac
 from underlay.kernel import Kernel
 from underlay.kernel.clock import Recent
 from underlay.model import Endpoint, IpAddress, JoinAnswer, Network, difference
 from underlay.model.objects import Object, Owner
-from underlay.modes import mode_of, withholds_way_out
+from underlay.modes import attachment, mode_of, withholds_way_out
 from underlay.modes.child_device import check_mtu
 from underlay.modes.options import mtu, waits_for_parent
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
-from underlay.planning import gateways
-from underlay.planning import parent as uplink
 from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
+from underlay.planning.gateways import check_gateways
+from underlay.planning.parent import (
+    Uplink,
+    check_kernel,
+    check_parent_sharing,
+    halt_of,
+    missing_parent,
+    mtu_of_pairs,
+    resolve_parent,
+)
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -110,21 +117,21 @@ class NetworkDriver:
         KernelRefused.
         """
         mode_of(asked.options).check(asked)
-        found = uplink.resolve_parent(asked, self.kernel)
+        found = resolve_parent(asked, self.kernel)
         network = replace(
             asked,
             parent=found.parent,
             vlans=found.vlans,
             base_device=found.base_device,
-            link_fault=uplink.halt_of(found.base_device, self.kernel),
+            link_fault=halt_of(found.base_device, self.kernel),
             created=self.clock(),
         )
-        network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
+        network = replace(network, mtu=mtu_of_pairs(network, self.kernel))
         check_mtu(network.options, found.mtu, network.parent_label)
-        uplink.check_kernel(network, self.kernel)
+        check_kernel(network, self.kernel)
         self._parents.ask_nft(network)
         routed = self.records.networks.active("routed")
-        gateways.check_gateways(network, routed, self.kernel)
+        check_gateways(network, routed, self.kernel)
         with self._takeovers.attempt(found) as hops:
             self._take_over(network, found, hops)
             with self._builder.preparing(Owner(network.id), network_objects(network)):
@@ -134,7 +141,7 @@ class NetworkDriver:
             log.warning(NAMES, extra={"network": network.id[:12]})
 
     def _take_over(
-        self, network: Network, found: uplink.Uplink, hops: frozenset[IpAddress]
+        self, network: Network, found: Uplink, hops: frozenset[IpAddress]
     ) -> None:
         """Put the bridge in its place, and prove it, before the network is recorded.
 
@@ -149,13 +156,13 @@ class NetworkDriver:
             self._takeovers.execute(found)
         self._takeovers.prove(found, hops)
 
-    def _add_network(self, network: Network, found: uplink.Uplink) -> None:
+    def _add_network(self, network: Network, found: Uplink) -> None:
         owner = Owner(network.id)
         with self._builder.transaction(owner) as build:
             if not self._is_known(network):
                 self._takeovers.confirm(found)
                 self.records.networks.add(network)
-                tenures.bind_claims(self.records, network, self.living.seen)
+                leases.bind_claims(self.records, network, self.living.seen)
             build(self._lookup.desired_of(owner))
 
     def _is_known(self, network: Network) -> bool:
@@ -168,9 +175,9 @@ class NetworkDriver:
             if other := difference(known, network):
                 raise NetworkDiffers(network=network.id[:12], **other)
             return True
-        uplink.resolve_parent(network, self.kernel, again=True)
+        resolve_parent(network, self.kernel, again=True)
         others = self._parents.beside(network)
-        uplink.check_parent_sharing(network, others, self.kernel)
+        check_parent_sharing(network, others, self.kernel)
         return False
 
     def delete_network(self, identity: str) -> None:
@@ -204,12 +211,12 @@ class NetworkDriver:
         """Remove a network from the records; part of a transaction."""
         for owner, (_, left) in (had or self._had_by(identity)).items():
             if owner.endpoint:
-                tenures.end_of_endpoint(self.records, owner.endpoint, self.clock())
+                leases.end_of_endpoint(self.records, owner.endpoint, self.clock())
             self._remnants.note(left)
         self.records.networks.remove(identity)
         # Docker could not release it before: its PoolID was unknown here.
         for claim in self.records.addresses.claims_of(identity):
-            if standins.is_placeholder(claim):
+            if is_placeholder(claim):
                 self.living.release(claim, self.clock())
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
@@ -241,8 +248,8 @@ class NetworkDriver:
                 return known
             network, endpoint = self._validated(network, asked)
             self.records.networks.add_endpoint(endpoint)
-            tenures.assign(self.records, network, endpoint)
-            standins.move_lease_to_network(self.records, endpoint)
+            leases.assign(self.records, network, endpoint)
+            move_lease_to_network(self.records, endpoint)
             build(endpoint_objects(network, endpoint))
         self._made.note(endpoint.id, self.monotonic())
         return endpoint
@@ -281,7 +288,7 @@ class NetworkDriver:
         if any(t.returned for t in self.records.addresses.live_of_endpoint(identity)):
             try:
                 with self.records.transaction():
-                    tenures.end_returned(self.records, identity, self.clock())
+                    leases.end_returned(self.records, identity, self.clock())
             except RecordsUnwritable as error:
                 log.warning("address not freed yet, retrying", extra={"error": error})
 
@@ -292,7 +299,7 @@ class NetworkDriver:
         _, left = had or self._had(Owner(network, identity))
         self._remnants.note(left)
         if self.records.networks.remove_endpoint(network, identity):
-            tenures.end_of_endpoint(self.records, identity, self.clock())
+            leases.end_of_endpoint(self.records, identity, self.clock())
 
     def join(self, network: str, identity: str, sandbox: str) -> JoinAnswer:
         """Record the sandbox; return the device that Docker moves into it."""
@@ -303,7 +310,7 @@ class NetworkDriver:
             endpoint = self.records.networks.endpoint(identity)
             if endpoint is None or endpoint.network != network:
                 raise UnknownEndpoint(endpoint=identity[:12])
-            found = modes.attachment(known, endpoint)
+            found = attachment(known, endpoint)
             self._check_ways(found, known, sandbox)
             self.records.networks.join(identity, sandbox)
         return found
@@ -317,7 +324,7 @@ class NetworkDriver:
             beside = self.records.networks.get(other.network)
             if other.network == network.id or beside is None:
                 continue
-            theirs = modes.attachment(beside, other).destinations
+            theirs = attachment(beside, other).destinations
             both = found.destinations & theirs
             owner = Owner(other.network, other.id)
             # Until engine 27, all devices of a start are still in the host.
@@ -365,10 +372,10 @@ class NetworkDriver:
         log.warning("released stale endpoint", extra={"endpoint": identity[:12]})
         self.living.forget(identity)
         had = self._lookup.desired_of(owner)
-        tenures.end_of_endpoint(self.records, identity, self.clock())
+        leases.end_of_endpoint(self.records, identity, self.clock())
         self.records.networks.remove_endpoint(endpoint.network, identity)
         self._builder.drop({owner, *had.shared}, had, writing=True)
-        tenures.end_returned(self.records, identity, self.clock())
+        leases.end_returned(self.records, identity, self.clock())
         return True
 
     def _network(self, identity: str) -> Network:
@@ -388,7 +395,7 @@ class NetworkDriver:
             network, parent_mac = self._on_parent(network, asked)
         if seat and seat.is_strict:
             others = self.records.networks.on_parent(network.parent)
-            uplink.check_parent_sharing(network, others, self.kernel)
+            check_parent_sharing(network, others, self.kernel)
         if neighbour := self.records.networks.any_endpoint(network.id):
             try:
                 mode.check_capacity(network, neighbour)
@@ -397,7 +404,7 @@ class NetworkDriver:
                     raise
         address = next(iter(asked.addresses), None)
         subject = str(address.ip) if address else asked.id
-        derived = pools.derive_mac(self._identity, network.id, subject)
+        derived = derive_mac(self._identity, network.id, subject)
         mac = mode.endpoint_mac(network, asked, parent_mac, derived)
         if asked.mac and seat:
             self._check_mac(asked.mac, network)
@@ -416,7 +423,7 @@ class NetworkDriver:
         if not network.mac or mtu(asked.options):
             found = self.kernel.device(network.parent)
             if found is None:
-                raise uplink.missing_parent(network, self.kernel)
+                raise missing_parent(network, self.kernel)
             check_mtu(asked.options, found.mtu, network.parent_label)
         return network, network.mac
 
@@ -428,7 +435,7 @@ class NetworkDriver:
         now = self._parents.resolve(network)
         self._parents.record(network, now)
         if now.parent_missing and not waits_for_parent(now, asked):
-            raise uplink.missing_parent(now, self.kernel)
+            raise missing_parent(now, self.kernel)
         return now
 
     def _check_mac(self, mac: str, network: Network) -> None:

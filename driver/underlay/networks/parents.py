@@ -12,9 +12,19 @@ from underlay.errors import UnderlayError
 from underlay.kernel import Kernel
 from underlay.model import Device, DeviceIdentity, Network
 from underlay.modes import mode_of
-from underlay.planning import identity
-from underlay.planning import parent as uplink
-from underlay.planning.identity import is_same_nic
+from underlay.planning.identity import (
+    find_device,
+    has_moved,
+    identity_of,
+    is_same_nic,
+)
+from underlay.planning.parent import (
+    check_parent_sharing,
+    follow_parent,
+    halt_of,
+    missing_reason,
+    mtu_of_pairs,
+)
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -97,13 +107,11 @@ class ParentTracker:
             return self._with_proxy(network)
         glance = self._glance(network)
         try:
-            found = uplink.follow_parent(network, glance)
+            found = follow_parent(network, glance)
         except UnderlayError as error:
             return replace(network, parent_missing=str(error))
         if found is None:
-            return replace(
-                network, parent_missing=uplink.missing_reason(network, glance)
-            )
+            return replace(network, parent_missing=missing_reason(network, glance))
         if found.parent != network.parent:
             # The kernel would silently change the mode of all children there.
             beside = self.records.networks.on_parent(found.parent)
@@ -112,7 +120,7 @@ class ParentTracker:
                 network, parent=found.parent, vlans=found.vlans, base_device=base
             )
             try:
-                uplink.check_parent_sharing(moved, beside, self.kernel)
+                check_parent_sharing(moved, beside, self.kernel)
             except UnderlayError as error:
                 return replace(network, parent_missing=str(error))
         network = replace(
@@ -122,7 +130,7 @@ class ParentTracker:
             mtu=found.mtu,
             base_device=found.base_device or network.base_device,
             parent_missing="",
-            link_fault=uplink.halt_of(found.base_device, glance),
+            link_fault=halt_of(found.base_device, glance),
         )
         return self._placed(network, glance.device(network.parent))
 
@@ -138,7 +146,7 @@ class ParentTracker:
         base = network.base_device
         if base is None or name != base.name or is_same_nic(base, device):
             return False
-        if not is_same_nic(identity.identity_of(device), device):
+        if not is_same_nic(identity_of(device), device):
             return False  # this kind of device has no identity but its name
         known = (n for n in self.records.networks.all() if not _is_wish(name, n))
         return any(is_same_nic(n.base_device, device) for n in known if n.base_device)
@@ -157,7 +165,7 @@ class ParentTracker:
         if (
             before.base_device
             and after.base_device
-            and identity.has_moved(before.base_device, after.base_device)
+            and has_moved(before.base_device, after.base_device)
         ):
             self._note_all({before.id: after})
             return
@@ -195,7 +203,7 @@ class ParentTracker:
         ):
             self.with_new_mac.append(after)
         was, now = before.base_device, after.base_device
-        if was and now and identity.has_moved(was, now):
+        if was and now and has_moved(was, now):
             self._say(after, "name", "parent changed", {"parent": now.name})
             if (before, after) not in self.moved:  # a failed verb has noted it as well
                 self.moved.append((before, after))
@@ -227,19 +235,17 @@ class ParentTracker:
             return network
         known = network.base_device or DeviceIdentity(network.options["proxy"])
         device = self._glance(network).device
-        found = identity.find_device(known, device, self.kernel.devices)
+        found = find_device(known, device, self.kernel.devices)
         if found is None:
             network = replace(network, base_device=known)
-            return replace(
-                network, parent_missing=uplink.missing_reason(network, self.kernel)
-            )
+            return replace(network, parent_missing=missing_reason(network, self.kernel))
         network = replace(
             network,
-            base_device=identity.identity_of(found),
+            base_device=identity_of(found),
             parent_missing="",
             link_fault=found.link_fault,
         )
-        return replace(network, mtu=uplink.mtu_of_pairs(network, self._glance(network)))
+        return replace(network, mtu=mtu_of_pairs(network, self._glance(network)))
 
     def ask_nft(self, network: Network) -> None:
         """Find out whether nft works, if a network needs that; it is asked once.

@@ -1,4 +1,4 @@
-"""What is on record of an earlier boot: how the host was set then is of no use now."""
+"""Records of an earlier boot: the sysctls found then are of no use now."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ GONE = "/run/docker/netns/-"
 
 
 def forget_last_boot(records: Records, kernel: Kernel) -> None:
-    """Forget what ended with the last boot, if that was another; before any verb.
+    """Forget what ended with the last boot, if the host rebooted; before any verb.
 
-    The kernel's settings are those of this boot, whoever made them: nothing is put
-    back. No endpoint of an earlier boot lives, also one that had no sandbox yet. Raises
-    RecordsUnwritable.
+    The kernel has the sysctls of this boot, so none is restored. No endpoint of an
+    earlier boot lives, nor one that had no sandbox yet. Raises RecordsUnwritable.
     """
     boot, known = kernel.boot(), records.notes.boot()
     if boot == known:

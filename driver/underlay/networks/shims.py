@@ -23,7 +23,7 @@ from underlay.model.steps import (
     is_by_program,
     is_setting_up,
 )
-from underlay.modes import host_access as shim
+from underlay.modes.host_access import filters
 from underlay.networks.desired_lookup import DesiredLookup
 from underlay.records import Records
 
@@ -72,7 +72,7 @@ class Shims:
         link = step.object
         if not (is_setting_up(step) and link.owner):
             return True
-        return {chain.key for chain in shim.filters(link.owner)} <= self._made
+        return {chain.key for chain in filters(link.owner)} <= self._made
 
     def apply(self, step: Step) -> None:
         """Apply a step; raises KernelRefused, also if filters are missing."""
@@ -84,7 +84,7 @@ class Shims:
             raise KernelRefused(step=step, why="its filters are not there", hint="")
         self.kernel.apply(step)
         if isinstance(step.object, Link) and not isinstance(step, Amend):
-            for chain in shim.filters(step.object.owner or Owner()):
+            for chain in filters(step.object.owner or Owner()):
                 self._made.discard(chain.key)
 
     def _filter(self, step: Step, chain: NftChain) -> None:
