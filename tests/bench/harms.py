@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import random
-import socket
-import struct
 import time
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from pyroute2.netlink import NLM_F_REQUEST
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETROUTE, RTM_NEWROUTE
+
 from tests.bench.stage import Served, Stage
 from tests.bench.tables import Series
 from underlay.kernel import ip, links, namespaces
-from underlay.kernel import rtnetlink as raw
-from underlay.model import Address as IpAddress
-from underlay.model import Endpoint
+from underlay.kernel import rtnetlink as nl
+from underlay.model import Endpoint, IpAddress
 from underlay.model.objects import Address, Owner, Route
 
 POLL_SECONDS, LONGEST_SECONDS, ATTEMPTS = 0.002, 20.0, 3
-_GETROUTE, _NEWROUTE, _DELLINK = 26, 24, 17
-_RTMSG, _IFINFO = struct.Struct("=8BI"), struct.Struct("=BxHiII")
-_DESTINATION, _LEAVES_BY, _KIND_AT = 1, 4, 7
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_KIND_AT = 7
 FAR = ip_address("198.51.100.1"), ip_address("2001:db8::1")
 
 Way = tuple[int, int]
@@ -33,14 +30,14 @@ def way(to: IpAddress) -> Way:
 
     The kernel is asked for one route, so it can be asked often.
     """
-    body = _RTMSG.pack(_FAMILIES[to.version], to.max_prefixlen, *(7 * [0]))
-    body += raw.attribute(_DESTINATION, to.packed)
+    body = nl.RTMSG.pack(nl.FAMILIES[to.version], to.max_prefixlen, *(7 * [0]))
+    body += nl.attribute(nl.RTA_DST, to.packed)
     try:
-        [found] = raw.exchange(_GETROUTE, raw.REQUEST, _NEWROUTE, body)
+        [found] = nl.exchange(RTM_GETROUTE, NLM_F_REQUEST, RTM_NEWROUTE, body)
     except OSError:
         return 0, 0
-    leaves_by = dict(raw.attributes(found[_RTMSG.size :])).get(_LEAVES_BY, b"")
-    return found[_KIND_AT], raw.number(leaves_by)
+    leaves_by = dict(nl.attributes(found[nl.RTMSG.size :])).get(nl.RTA_OIF, b"")
+    return found[_KIND_AT], nl.number(leaves_by)
 
 
 def reach(endpoint: Endpoint) -> list[int]:
@@ -55,7 +52,7 @@ def reach(endpoint: Endpoint) -> list[int]:
 def take_link(endpoint: Endpoint) -> None:
     """Delete the device of the sandbox this thread is in."""
     del endpoint
-    raw.request(_DELLINK, 0, _IFINFO.pack(0, 0, links.index_of("eth0"), 0, 0))
+    nl.request(RTM_DELLINK, 0, nl.IFINFO.pack(0, 0, links.index_of("eth0"), 0, 0))
 
 
 def take_address(endpoint: Endpoint) -> None:

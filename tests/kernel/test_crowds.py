@@ -66,7 +66,7 @@ def came(monkeypatch):
 @pytest.fixture(params=["", "before 4.20"])
 def kernel_of_any_age(request, monkeypatch):
     if request.param:  # one that does not know the option
-        monkeypatch.setattr(raw, "_STRICT_CHECK", 1000)
+        monkeypatch.setattr(raw, "NETLINK_GET_STRICT_CHK", 1000)
     return request.param
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from struct import pack
 
 import pytest
+from pyroute2.netlink import NETLINK_LISTEN_ALL_NSID, SOL_NETLINK
 
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.kernel import events, nsids
+from underlay.kernel import events, namespaces
 
 LONG_ENOUGH = 0.3  # for any event of this machine to arrive
 MANY = 10_000
@@ -250,18 +251,18 @@ def test_what_is_no_namespace_cannot_be_watched(hearing, tmp_path):
 def test_a_namespace_that_is_known_is_not_asked_for_again(hearing, make, monkeypatch):
     sandbox = make()
     hearing.listener.watch(path(sandbox))
-    monkeypatch.delattr(nsids, "given")
+    monkeypatch.delattr(namespaces, "assigned_nsid")
     hearing.listener.watch(path(sandbox))
 
 
 def test_a_sandbox_that_is_gone_has_stirred_and_is_forgotten(hearing, make):
     first = make()
     hearing.listener.watch(path(first))
-    number = nsids.given(path(first))
+    number = namespaces.assigned_nsid(path(first))
     first.close()
     wait_until(lambda: frozenset({path(first)}) in hearing.told, 10)
     second = make()
-    assert nsids.given(path(second)) == number
+    assert namespaces.assigned_nsid(path(second)) == number
     assert hearing.upon("addr add 10.0.0.2/24 dev lo", here=second) == {""}
     hearing.listener.watch(path(second))
     assert hearing.upon("addr add 10.0.0.3/24 dev lo", here=second) == {path(second)}
@@ -278,10 +279,10 @@ def test_a_new_namespace_at_an_old_path_is_heard(hearing, make):
 
 
 def test_a_host_that_has_a_number_of_its_own_is_still_the_host(hearing):
-    number = nsids.given("/proc/thread-self/ns/net")
+    number = namespaces.assigned_nsid("/proc/thread-self/ns/net")
     assert hearing.upon("addr add 10.0.0.2/24 dev lo") == {""}
     # As kernels tell it that do not leave out their own.
-    ancillary = [(events._SOL_NETLINK, events._LISTEN_ALL_NSID, pack("=i", number))]
+    ancillary = [(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, pack("=i", number))]
     assert hearing.listener._whose(bytes(events._HEAD_BYTES), ancillary) == {""}
 
 

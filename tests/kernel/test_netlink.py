@@ -19,8 +19,7 @@ from tests.lab import net
 from tests.lab.service import wait_until
 from tests.services.networks.test_driver import LAN, WEB
 from underlay.errors import KernelRefused
-from underlay.kernel import link_creation as births
-from underlay.kernel import links
+from underlay.kernel import link_changes, links
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import UNFINISHED_GROUP, Owner
 from underlay.model.steps import Create, Delete
@@ -85,7 +84,7 @@ def test_a_death_before_the_mark_is_set_leaves_a_link_that_is_known_as_ours(
     records, monkeypatch
 ):
     with monkeypatch.context() as patched:
-        patched.setattr(births, "change_link", die_before_the_mark)
+        patched.setattr(link_changes, "change_link", die_before_the_mark)
         with pytest.raises(KeyboardInterrupt):
             LinuxKernel().apply(Create(CHILD))
     (seen,) = LinuxKernel().observe()

@@ -15,7 +15,7 @@ from tests.kernel.conftest import ip
 from tests.kernel.test_contract import CHILD, OWNER
 from tests.lab import net
 from underlay.errors import KernelRefused
-from underlay.kernel import namespaces, strays
+from underlay.kernel import namespaces
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import IPV6_SWITCH, Address, Link, Route
 from underlay.model.steps import Create, Delete
@@ -175,7 +175,7 @@ def test_no_more_is_believed_of_one_namespace_than_a_container_can_be(room):
     assert done.returncode == 0
     found = LinuxKernel().addresses_in_other_namespaces(())
     mine = {mark: a for mark, a in found.items() if room in mark}
-    assert len(mine) == strays.MOST_DEVICES
+    assert len(mine) == namespaces.MOST_DEVICES
     oldest = tuple(ip_address(f"10.9.0.{k}") for k in (1, 2))
     assert mine[f"underlay:{room}-0:e0"] == oldest
-    assert all(len(a) <= 2 * strays.MOST_ADDRESSES for a in mine.values())
+    assert all(len(a) <= 2 * namespaces.MOST_ADDRESSES for a in mine.values())

@@ -19,8 +19,7 @@ from tests.kernel.test_contract import STACK
 from tests.kernel.test_netlink import die_before_the_mark
 from tests.lab.service import wait_until
 from tests.services.networks.test_driver import LAN, WEB
-from underlay.kernel import link_creation as births
-from underlay.kernel import namespaces
+from underlay.kernel import link_changes, namespaces
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Owner
 from underlay.model.steps import Create
@@ -142,7 +141,7 @@ def test_a_name_longer_than_the_kernel_has_room_for_is_no_reason_either(engine):
 
 def test_a_death_before_the_mark_is_set_leaves_no_vlan(engine, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(births, "change_link", die_before_the_mark)
+        patched.setattr(link_changes, "change_link", die_before_the_mark)
         with pytest.raises(KeyboardInterrupt):
             LinuxKernel().apply(Create(STACK[0]))
     assert LinuxKernel().observe() != frozenset()

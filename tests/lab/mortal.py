@@ -26,7 +26,7 @@ from typing import Any
 import flask
 
 from underlay.cli.commands import main
-from underlay.kernel import link_creation as births
+from underlay.kernel import link_changes
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Link, Owner
 from underlay.model.steps import Step
@@ -75,8 +75,8 @@ def wire_up() -> None:
     apply, run, add, alter = (
         LinuxKernel.apply,
         Database.run,
-        births.create_link,
-        births.change_link,
+        link_changes.create_link,
+        link_changes.change_link,
     )
     preparing = Builder.preparing
 
@@ -107,7 +107,7 @@ def wire_up() -> None:
 
     LinuxKernel.apply, Database.run = mortal_apply, mortal_run
     Builder.preparing = mortal_preparing
-    births.create_link, births.change_link = mortal_add, mortal_alter
+    link_changes.create_link, link_changes.change_link = mortal_add, mortal_alter
 
 
 def serve() -> None:

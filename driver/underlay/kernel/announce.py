@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from underlay import model
 from underlay.kernel import ip, neighbours
-from underlay.kernel import rtnetlink as raw
+from underlay.kernel import rtnetlink as nl
 from underlay.kernel.links import index_of
 
 _ETHERNET = struct.Struct("!6s6sH")
@@ -102,7 +102,7 @@ def announce(
         return frozenset()
     pairs = {(g, a) for a in addresses for g in gateways if g.version == a.version}
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as s:
-        raw.attach(s, _ANSWERS)
+        nl.attach(s, _ANSWERS)
         # With protocol 0 nothing is ever received.
         heard = _EVERYTHING if pairs and seconds else 0
         s.bind((socket.if_indextoname(index_of(device)), heard))

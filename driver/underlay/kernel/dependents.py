@@ -1,97 +1,116 @@
-"""What stands on a device of ours, so that it must not be deleted."""
+"""What stands on a device, so that it must not be deleted; what a bridge leads to."""
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from underlay.kernel import ip, links, namespaces, nsids
+from underlay.kernel import ip, links, namespaces
 from underlay.kernel.links import RawLink
 from underlay.model.objects import BridgePort
 
-# The kinds that others can put something on, in the host, before we delete them.
+# The kinds of ours that administrators can put something on, in the host, before the
+# service deletes them.
 KINDS = ("vlan", "dummy")
-_ON_CARRIERS = (*links.MODES, "vlan")
+_CHILD_KINDS = (*links.MODES, "vlan")
+# What a container or a virtual machine has in a bridge, or what leads to others of
+# theirs on another host; everything else is a wire, or stands on one.
+_INNER = ("dummy", "geneve", "tun", "veth", "vxlan")
 
 
 def ports(ours: Iterable[RawLink]) -> Iterator[BridgePort]:
-    """Return the parents of bridges of ours that are ports of them.
+    """Return the parents of our bridges that are ports of them.
 
-    Other ports are other people's.
+    Other ports belong to the administrator.
     """
-    for bridge in (raw for raw in ours if raw.kind == "bridge"):
+    for bridge in (link for link in ours if link.kind == "bridge"):
         found = links.link_named(_parent(bridge))
         if found and found.master == bridge.index:
             yield BridgePort(found.name, bridge.name, bridge.owner)
+
+
+def container_bridges() -> frozenset[str]:
+    """Return the bridges, not ours, with containers or virtual machines only.
+
+    Of Docker, libvirt and others, also before they have a port: a name proves nothing.
+    A bridge by which the host reaches what is far away leads out, whatever is in it.
+    """
+    outer = ip.ways_out()
+    return frozenset(
+        link.name
+        for link in links.all_links("bridge")
+        if not (link.ours or link.index in outer or _has_wire(link.index))
+    )
+
+
+def _has_wire(bridge: int) -> bool:
+    return any(port.kind not in _INNER for port in links.ports_of(bridge))
 
 
 def _parent(bridge: RawLink) -> str:
     return bridge.owner.takes_over if bridge.owner else ""
 
 
-def what_stands_on(carrier: RawLink) -> str:
-    """Return what is on a VLAN or dummy of ours in the host: devices, addresses.
+def dependents_of(carrier: RawLink) -> str:
+    """Return what is on a VLAN, dummy or bridge of ours in the host, as text.
 
-    Of ours only what must not go is left: a plan deletes from the top. The parent of a
-    bridge is no hindrance.
+    Devices and addresses. Ours count only where they must not go: a plan deletes from
+    the top. The parent of a bridge is no hindrance.
     """
     if carrier.kind not in (*KINDS, "bridge"):
         return ""
     if carrier.kind == "bridge":
         parent = _parent(carrier)
-        on_it = [raw for raw in links.all_links() if _is_on_bridge(carrier, raw)]
-        return ", ".join(raw.name for raw in on_it if raw.name != parent)
+        on_it = [link for link in links.all_links() if _is_on_bridge(carrier, link)]
+        return ", ".join(link.name for link in on_it if link.name != parent)
     if carrier.master:
         return f"{socket.if_indextoname(carrier.master)}, of which it is a port"
-    on_it = [raw for raw in links.all_links() if _stands_on(carrier, raw)]
-    names = [raw.name for raw in on_it]
+    on_it = [link for link in links.all_links() if _stands_on(carrier, link)]
+    names = [link.name for link in on_it]
     return ", ".join([*names, *ip.addresses_given_to(carrier.index)])
 
 
-def _is_on_bridge(bridge: RawLink, raw: RawLink) -> bool:
-    return (raw.master == bridge.index and not raw.ours) or _stands_on(bridge, raw)
+def _is_on_bridge(bridge: RawLink, link: RawLink) -> bool:
+    is_port = link.master == bridge.index and not link.ours
+    return is_port or _stands_on(bridge, link)
 
 
-def _stands_on(carrier: RawLink, raw: RawLink) -> bool:
-    return raw.link == carrier.index and not raw.elsewhere
+def _stands_on(carrier: RawLink, link: RawLink) -> bool:
+    return link.link == carrier.index and not link.elsewhere
 
 
 def has_dependents_elsewhere(carrier: RawLink) -> bool:
-    """Tell whether something in another namespace stands on the carrier.
+    """Return whether something in another namespace stands on a device.
 
-    Of a pair of devices: whether the other end is there.
+    Of a veth: whether its peer is there.
     """
     if carrier.kind == "veth":
         return carrier.elsewhere
-    host = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return any(_bear_in(path, carrier, host) for path in namespaces.others())
-    finally:
-        os.close(host)
+    with namespaces.opened(namespaces.OWN) as host:
+        others = namespaces.others()
+        return any(_has_dependents_in(path, carrier, host) for path in others)
 
 
-def _bear_in(path: Path, carrier: RawLink, host: int) -> bool:
+def _has_dependents_in(path: Path, carrier: RawLink, host: int) -> bool:
     try:
-        return namespaces.run_in(path, lambda: _bear_here(carrier, host))
+        return namespaces.run_in(path, lambda: _has_dependents_here(carrier, host))
     except OSError as error:
-        # Gone meanwhile, or a file where none was mounted. Not to be allowed to look is
-        # no proof that nothing is there.
-        return error.errno not in (errno.ENOENT, errno.EINVAL, errno.ESRCH)
+        # A namespace that may not be entered is no proof that nothing is there.
+        return not namespaces.is_gone(error)
 
 
-def _bear_here(carrier: RawLink, host: int) -> bool:
-    """Tell whether something in this thread's namespace stands on one of the host's.
+def _has_dependents_here(carrier: RawLink, host: int) -> bool:
+    """Return whether something in this thread's namespace stands on a host device.
 
     An index alone says nothing: each namespace counts its devices from one.
     """
     found = {
-        raw.netnsid
-        for kind in _ON_CARRIERS
-        for raw in links.all_links(kind)
-        if raw.link == carrier.index and raw.elsewhere
+        link.netnsid
+        for kind in _CHILD_KINDS
+        for link in links.all_links(kind)
+        if link.link == carrier.index and link.elsewhere
     }
     # Asked after the look, which gives the host a number here if it had none.
-    return bool(found & {nsids.of(host), nsids.NONE} if found else ())
+    numbers = {namespaces.nsid_of(host), namespaces.NO_NSID} if found else set()
+    return bool(found & numbers)

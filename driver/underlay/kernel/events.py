@@ -13,8 +13,18 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 
-from underlay.kernel import namespaces, nsids
-from underlay.kernel import rtnetlink as raw
+from pyroute2.netlink import NETLINK_LISTEN_ALL_NSID, NETLINK_NETFILTER, SOL_NETLINK
+from pyroute2.netlink.rtnl import (
+    RTM_DELNEIGH,
+    RTM_DELNSID,
+    RTM_DELROUTE,
+    RTM_NEWNEIGH,
+    RTM_NEWNSID,
+    RTM_NEWROUTE,
+)
+
+from underlay.kernel import namespaces
+from underlay.kernel import rtnetlink as nl
 from underlay.kernel.ip import NOT_LEARNT
 from underlay.model.objects import protocol
 
@@ -23,8 +33,7 @@ from underlay.model.objects import protocol
 _GROUPS = (
     1 << 0 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 6 | 1 << 10 | 1 << 23 | 1 << 24 | 1 << 27
 )
-_NETFILTER, _NFTABLES = 12, 1 << 6
-_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
+_NFTABLES = 1 << 6
 _SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 1 << 22
 # The head of a message is all that is looked at; the rest is cut off.
@@ -34,8 +43,7 @@ _GATHER_SECONDS, _AT_ONCE = 0.01, 20_000
 
 _NUMBER = struct.Struct("=i")
 _HEADER_BYTES, _KIND_AT, _PROTOCOL_AT = 16, 4, 21
-_NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = 24, 25, 28, 29
-_NEIGHBOUR_BYTES, _NDA_PROTOCOL, _ATTRIBUTE_BYTES = 12, 12, 4
+_ATTRIBUTE_BYTES = 4
 _LOAD_BYTE, _LOAD_HALF, _IF_EQUAL, _RETURN = 0x30, 0x28, 0x15, 0x06
 _LOAD, _LOAD_NUMBER, _LOAD_BYTE_BEHIND, _TO_X, _X_NUMBER = 0x20, 0x00, 0x50, 0x07, 0x01
 _FIND_ATTRIBUTE = (-0x1000 + 12) & 0xFFFFFFFF  # the X-th from A on, 0 if there is none
@@ -57,7 +65,7 @@ class Listener:
         self._known: dict[int, tuple[tuple[int, int], str]] = {}
         self._numbers: dict[tuple[int, int], int] = {}
         self._strangers: set[int] = set()
-        self._own = nsids.NONE
+        self._own = namespaces.NO_NSID
 
     def watch(self, path: str) -> None:
         """Hear the namespace pinned at a path; raises OSError if there is none.
@@ -69,7 +77,7 @@ class Listener:
             file = namespaces.file_of(path)
             nsid = self._numbers.get(file)
             if nsid is None:
-                nsid = nsids.given(path)
+                nsid = namespaces.assigned_nsid(path)
                 self._forget(nsid)
                 self._numbers[file] = nsid
             self._known[nsid] = (file, path)
@@ -88,7 +96,7 @@ class Listener:
             _keep_back_strangers(routing)
             tables = []
             with suppress(OSError):  # a kernel without nftables
-                tables = [stack.enter_context(_opened(_NETFILTER, _NFTABLES))]
+                tables = [stack.enter_context(_opened(NETLINK_NETFILTER, _NFTABLES))]
             self._forget_all()
             stirred(None)
             while self._stop not in _readable(self._stop, routing, *tables):
@@ -124,10 +132,10 @@ class Listener:
         (kind,) = struct.unpack_from("=H", message, _KIND_AT)
         nsid = _number(ancillary)
         with self._lock:
-            here = nsid in (nsids.NONE, self._own)
-            if kind == nsids.GONE and here:
-                return self._forget(nsids.named(message[_HEADER_BYTES:]))
-            if kind in (nsids.NEW, nsids.GONE):
+            here = nsid in (namespaces.NO_NSID, self._own)
+            if kind == RTM_DELNSID and here:
+                return self._forget(namespaces.nsid_in(message[_HEADER_BYTES:]))
+            if kind in (RTM_NEWNSID, RTM_DELNSID):
                 return set()
             return {""} if here else self._of(nsid)
 
@@ -136,7 +144,7 @@ class Listener:
             return {self._known[nsid][1]}
         if nsid in self._strangers:
             return set()
-        self._own = nsids.own()
+        self._own = namespaces.own_nsid()
         if nsid == self._own:
             return {""}
         # No sandbox of ours, or one that the pass has yet to look into for the first
@@ -189,11 +197,11 @@ def _messages(s: socket.socket) -> Iterator[Message | None]:
 def _number(ancillary: Ancillary) -> int:
     """Return the namespace a message came from; our own is not told, as a rule."""
     for level, kind, value in ancillary:
-        told = (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID)
+        told = (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID)
         if told and len(value) == _NUMBER.size:
             number: int = _NUMBER.unpack(value)[0]
             return number
-    return nsids.NONE
+    return namespaces.NO_NSID
 
 
 def _opened(protocol: int, groups: int) -> socket.socket:
@@ -211,7 +219,7 @@ def _opened(protocol: int, groups: int) -> socket.socket:
 
 def _hear_sandboxes(s: socket.socket) -> None:
     with suppress(PermissionError):  # without CAP_NET_BROADCAST, the host alone
-        s.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+        s.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
 
 
 def _keep_back_strangers(s: socket.socket) -> None:
@@ -220,7 +228,7 @@ def _keep_back_strangers(s: socket.socket) -> None:
     Before it fills the buffer or wakes anybody: a host has hundreds of neighbours, of
     which one or the other changes all the time.
     """
-    raw.attach(s, _of_ours())
+    nl.attach(s, _of_ours())
 
 
 def _of_ours() -> list[tuple[int, int, int, int]]:
@@ -233,8 +241,8 @@ def _of_ours() -> list[tuple[int, int, int, int]]:
         (_RETURN, 0, 0, _ALL),
     ]
     neighbours = [
-        (_LOAD_NUMBER, 0, 0, _HEADER_BYTES + _NEIGHBOUR_BYTES),
-        (_X_NUMBER, 0, 0, _NDA_PROTOCOL),
+        (_LOAD_NUMBER, 0, 0, _HEADER_BYTES + nl.NDMSG.size),
+        (_X_NUMBER, 0, 0, nl.NDA_PROTOCOL),
         (_LOAD, 0, 0, _FIND_ATTRIBUTE),
         (_IF_EQUAL, 3, 0, 0),
         (_TO_X, 0, 0, 0),
@@ -245,10 +253,10 @@ def _of_ours() -> list[tuple[int, int, int, int]]:
     ]
     kinds = [
         (_LOAD_HALF, 0, 0, _KIND_AT),
-        (_IF_EQUAL, 4, 0, _as_loaded(_NEWROUTE)),
-        (_IF_EQUAL, 3, 0, _as_loaded(_DELROUTE)),
-        (_IF_EQUAL, 2 + len(routes), 0, _as_loaded(_NEWNEIGH)),
-        (_IF_EQUAL, 1 + len(routes), 0, _as_loaded(_DELNEIGH)),
+        (_IF_EQUAL, 4, 0, _as_loaded(RTM_NEWROUTE)),
+        (_IF_EQUAL, 3, 0, _as_loaded(RTM_DELROUTE)),
+        (_IF_EQUAL, 2 + len(routes), 0, _as_loaded(RTM_NEWNEIGH)),
+        (_IF_EQUAL, 1 + len(routes), 0, _as_loaded(RTM_DELNEIGH)),
         (_RETURN, 0, 0, _ALL),
     ]
     return kinds + routes + neighbours

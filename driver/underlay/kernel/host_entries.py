@@ -7,43 +7,43 @@ Layouts: linux/if_addr.h, linux/rtnetlink.h.
 from __future__ import annotations
 
 import errno
-import struct
+import socket
 from collections.abc import Collection, Iterator, Set
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 
+from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST
+from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
+    RTM_DELROUTE,
+    RTM_GETADDR,
+    RTM_GETROUTE,
+    RTM_NEWADDR,
+    RTM_NEWROUTE,
+)
+from pyroute2.netlink.rtnl.ifaddrmsg import (
+    IFA_F_DADFAILED,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    IFA_F_PERMANENT,
+    IFA_F_SECONDARY,
+    IFA_F_TENTATIVE,
+)
+from pyroute2.netlink.rtnl.rtmsg import RT_SCOPE_LINK, RTNH_F_ONLINK
+
 from underlay import model
 from underlay.kernel import links
-from underlay.kernel import rtnetlink as raw
+from underlay.kernel import rtnetlink as nl
 from underlay.model import HostEntry
 from underlay.model.objects import MovedEntry
 
-_IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
-_RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
-_FOUR, _SIX = 2, 10
-_SIZES = {_FOUR: 4, _SIX: 16}
 _LOOPBACK = 1  # its index in any namespace
-_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
-_REPLACE = 0x100
-
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 6, 8
-_IFA_PROTO, _BY_KERNEL, _BY_ROUTERS = 11, b"\3", b"\2"
+_BY_KERNEL, _BY_ROUTERS = b"\3", b"\2"  # IFAPROT_KERNEL_LO, IFAPROT_KERNEL_RA
 _FOR_EVER = b"\xff" * 4
-_NODAD, _PERMANENT, _NO_PREFIX_ROUTE = 0x02, 0x80, 0x200
 # What the kernel finds out itself: secondary or temporary, tentative, no duplicates.
-_FOUND_OUT = 0x01 | 0x08 | 0x40
-_LINK = 253
-
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 1, 4, 5, 6, 9
-_RTA_CACHEINFO, _RTA_TABLE, _RTA_VIA, _RTA_NEXTHOP = 12, 15, 18, 30
-_HOP = struct.Struct("=HBBI")  # length, flags, weight, index
-_LOCAL_TABLE, _MAIN_TABLE = 255, 254
-_REDIRECT, _KERNEL, _RA = 1, 2, 9
-_UNICAST, _ON_LINK, _CLONED = 1, 4, 0x200
+_FOUND_OUT = IFA_F_SECONDARY | IFA_F_TENTATIVE | IFA_F_DADFAILED
 _NOT_TWICE = (errno.EEXIST,)
-_ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
 def on(device: str) -> list[HostEntry]:
@@ -58,13 +58,13 @@ def on(device: str) -> list[HostEntry]:
     here = _addresses(index)
     # From 5.18 on the kernel says which addresses it made, beginning with 127.0.0.1.
     known = (*here, *_addresses(_LOOPBACK))
-    tells = any(_IFA_PROTO in _attributes(m) for m in known)
+    tells = any(nl.IFA_PROTO in _attributes(m) for m in known)
     found = [(m, _address(m, name, tells=tells)) for m in here]
     kept = [standing for _, standing in found if standing]
     connected = {
         ip_interface(standing.words).network
         for m, standing in found
-        if standing and not _flags(m) & _NO_PREFIX_ROUTE
+        if standing and not _flags(m) & IFA_F_NOPREFIXROUTE
     }
     routes = [r for m in _routes(index) if (r := _route(m, index, connected))]
     return kept + sorted(routes, key=lambda r: (bool(r.via), r.words))
@@ -102,43 +102,48 @@ def put(standing: HostEntry, index: int) -> None:
     An IPv6 address is not looked for elsewhere first: it was here a moment ago.
     """
     if standing.what == "route":
-        _send(_NEWROUTE, _REPLACE, _to(standing, index), _NOT_TWICE)
+        _send(RTM_NEWROUTE, NLM_F_REPLACE, _to(standing, index), _NOT_TWICE)
         return
     body = _to(standing, index)
-    if body[0] == _SIX:
-        _send(_NEWADDR, _REPLACE, body, (), _NODAD)
-    _send(_NEWADDR, _REPLACE, body, _NOT_TWICE)
+    if body[0] == socket.AF_INET6:
+        _send(RTM_NEWADDR, NLM_F_REPLACE, body, (), IFA_F_NODAD)
+    _send(RTM_NEWADDR, NLM_F_REPLACE, body, _NOT_TWICE)
 
 
 def take(standing: HostEntry, index: int) -> None:
     """Take it off a device; what is not there is no error."""
-    kind = _DELROUTE if standing.what == "route" else _DELADDR
-    _send(kind, 0, _to(standing, index), _ABSENT)
+    kind = RTM_DELROUTE if standing.what == "route" else RTM_DELADDR
+    _send(kind, 0, _to(standing, index), nl.ABSENT)
 
 
 def forget_routers(index: int) -> None:
     """Take off a device what routers told: a port of a bridge hears no more of them."""
     for message in _addresses(index):
-        if message[0] == _SIX and not _flags(message) & _PERMANENT:
-            _send(_DELADDR, 0, message, _ABSENT)
+        if message[0] == socket.AF_INET6 and not _flags(message) & IFA_F_PERMANENT:
+            _send(RTM_DELADDR, 0, message, nl.ABSENT)
     for message in _routes(index):
-        found = dict(raw.attributes(message[_RTMSG.size :]))
-        here = message[0] == _SIX and raw.number(found.get(_RTA_OIF, b"")) == index
-        if here and (_RTMSG.unpack_from(message)[5] == _RA or _expires(found)):
-            _send(_DELROUTE, 0, message, _ABSENT)
+        found = dict(nl.attributes(message[nl.RTMSG.size :]))
+        here = (
+            message[0] == socket.AF_INET6
+            and nl.number(found.get(nl.RTA_OIF, b"")) == index
+        )
+        if here and (
+            nl.RTMSG.unpack_from(message)[5] == nl.RTPROT_RA or _expires(found)
+        ):
+            _send(RTM_DELROUTE, 0, message, nl.ABSENT)
 
 
 def _addresses(index: int) -> list[bytes]:
-    body = _IFADDR.pack(0, 0, 0, 0, index)
+    body = nl.IFADDR.pack(0, 0, 0, 0, index)
 
     def here(message: bytes) -> bool:
-        return bool(_IFADDR.unpack_from(message)[4] == index)
+        return bool(nl.IFADDR.unpack_from(message)[4] == index)
 
-    return raw.dump(_GETADDR, _NEWADDR, body, strict=True, wanted=here)
+    return nl.dump(RTM_GETADDR, RTM_NEWADDR, body, strict=True, wanted=here)
 
 
 def _attributes(address: bytes) -> dict[int, bytes]:
-    return dict(raw.attributes(address[_IFADDR.size :]))
+    return dict(nl.attributes(address[nl.IFADDR.size :]))
 
 
 def _routes(index: int) -> Iterator[bytes]:
@@ -146,89 +151,93 @@ def _routes(index: int) -> Iterator[bytes]:
 
     A kernel before 4.20 tells all the host has, which are looked through as they come.
     """
-    for family in (_FOUR, _SIX):
-        body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-        body += raw.attribute(_RTA_OIF, struct.pack("=I", index))
+    for family in (socket.AF_INET, socket.AF_INET6):
+        body = nl.RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+        body += nl.attribute(nl.RTA_OIF, nl.NUMBER.pack(index))
         here = partial(_leads_by, family, index)
-        yield from raw.dump(_GETROUTE, _NEWROUTE, body, strict=True, wanted=here)
+        yield from nl.dump(RTM_GETROUTE, RTM_NEWROUTE, body, strict=True, wanted=here)
 
 
 def _leads_by(family: int, index: int, message: bytes) -> bool:
     """Return whether a route is by a device and may be one that somebody put there."""
-    if message[0] != family or message[4] == _LOCAL_TABLE or message[7] != _UNICAST:
+    if (
+        message[0] != family
+        or message[4] == nl.RT_TABLE_LOCAL
+        or message[7] != nl.RTN_UNICAST
+    ):
         return False
-    found = dict(raw.attributes(message[_RTMSG.size :]))
-    only = raw.number(found.get(_RTA_OIF, b"")) == index
-    return only or index in _hops(found.get(_RTA_MULTIPATH, b""))
+    found = dict(nl.attributes(message[nl.RTMSG.size :]))
+    only = nl.number(found.get(nl.RTA_OIF, b"")) == index
+    return only or index in _hops(found.get(nl.RTA_MULTIPATH, b""))
 
 
 def _hops(ways: bytes) -> Iterator[int]:
     """Return the indexes of the devices that a route with several ways is by."""
     offset = 0
-    while offset + _HOP.size <= len(ways):
-        length, _, _, index = _HOP.unpack_from(ways, offset)
+    while offset + nl.RTNEXTHOP.size <= len(ways):
+        length, _, _, index = nl.RTNEXTHOP.unpack_from(ways, offset)
         yield index
-        offset += max((length + 3) & ~3, _HOP.size)
+        offset += max((length + 3) & ~3, nl.RTNEXTHOP.size)
 
 
 def _address(message: bytes, name: str, *, tells: bool) -> HostEntry | None:
-    family, length, _, scope, _ = _IFADDR.unpack_from(message)
+    family, length, _, scope, _ = nl.IFADDR.unpack_from(message)
     found, flags = _attributes(message), _flags(message)
-    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b"")
-    size = _SIZES.get(family, 0)
+    packed = found.get(nl.IFA_LOCAL) or found.get(nl.IFA_ADDRESS, b"")
+    size = nl.SIZES.get(family, 0)
     if not size or len(packed) != size or length > 8 * size:
         return None  # no address of IP
-    lasts = found.get(_IFA_CACHEINFO, b"\0" * 16)[4:8] == _FOR_EVER
-    if family == _SIX:
-        by = found.get(_IFA_PROTO)
-        made = by == _BY_KERNEL if tells else scope == _LINK
+    lasts = found.get(nl.IFA_CACHEINFO, b"\0" * 16)[4:8] == _FOR_EVER
+    if family == socket.AF_INET6:
+        by = found.get(nl.IFA_PROTO)
+        made = by == _BY_KERNEL if tells else scope == RT_SCOPE_LINK
         told = by == _BY_ROUTERS if tells else length == 64 and not lasts
         if made or told:
             return None
-    if raw.text(found.get(_IFA_LABEL, b"")) == name:
-        del found[_IFA_LABEL]
-    found[_IFA_FLAGS] = struct.pack("=I", flags & ~_FOUND_OUT)
-    if _IFA_CACHEINFO in found:
-        found[_IFA_CACHEINFO] = found[_IFA_CACHEINFO][:8] + b"\0" * 8
-    head = _IFADDR.pack(family, length, flags & 0xFF & ~_FOUND_OUT, scope, 0)
+    if nl.text(found.get(nl.IFA_LABEL, b"")) == name:
+        del found[nl.IFA_LABEL]
+    found[nl.IFA_FLAGS] = nl.NUMBER.pack(flags & ~_FOUND_OUT)
+    if nl.IFA_CACHEINFO in found:
+        found[nl.IFA_CACHEINFO] = found[nl.IFA_CACHEINFO][:8] + b"\0" * 8
+    head = nl.IFADDR.pack(family, length, flags & 0xFF & ~_FOUND_OUT, scope, 0)
     why = "" if lasts else "it has a lifetime, as one from a DHCP server"
     words = str(ip_interface((packed, length)))
     return HostEntry("address", words, _packed(head, found), obstacle=why)
 
 
 def _flags(message: bytes) -> int:
-    return raw.number(_attributes(message).get(_IFA_FLAGS, message[2:3]))
+    return nl.number(_attributes(message).get(nl.IFA_FLAGS, message[2:3]))
 
 
 def _route(
     message: bytes, index: int, connected: Set[model.IpNetwork]
 ) -> HostEntry | None:
-    head = _RTMSG.unpack_from(message)
+    head = nl.RTMSG.unpack_from(message)
     family, length, _, tos, table, protocol, _, kind, flags = head
-    found = dict(raw.attributes(message[_RTMSG.size :]))
-    table = raw.number(found.get(_RTA_TABLE, bytes([table])))
-    hops = index in _hops(found.get(_RTA_MULTIPATH, b""))
-    packed = found.get(_RTA_DST, b"\0" * _SIZES[family])
-    gateway = found.get(_RTA_GATEWAY) or found.get(_RTA_VIA, b"")[2:]
-    sound = len(packed) == _SIZES[family] and length <= 8 * len(packed)
-    if not sound or len(gateway) not in (0, *_SIZES.values()):
+    found = dict(nl.attributes(message[nl.RTMSG.size :]))
+    table = nl.number(found.get(nl.RTA_TABLE, bytes([table])))
+    hops = index in _hops(found.get(nl.RTA_MULTIPATH, b""))
+    packed = found.get(nl.RTA_DST, b"\0" * nl.SIZES[family])
+    gateway = found.get(nl.RTA_GATEWAY) or found.get(nl.RTA_VIA, b"")[2:]
+    sound = len(packed) == nl.SIZES[family] and length <= 8 * len(packed)
+    if not sound or len(gateway) not in (0, *nl.SIZES.values()):
         return None
     destination = ip_network((packed, length), strict=False)
     if (
-        table == _LOCAL_TABLE
-        or kind != _UNICAST
-        or flags & _CLONED
-        or protocol in (_REDIRECT, _RA)
+        table == nl.RT_TABLE_LOCAL
+        or kind != nl.RTN_UNICAST
+        or flags & nl.RTM_F_CLONED
+        or protocol in (nl.RTPROT_REDIRECT, nl.RTPROT_RA)
         or _expires(found)
-        or (protocol == _KERNEL and _is_made(destination, connected))
+        or (protocol == nl.RTPROT_KERNEL and _is_made(destination, connected))
     ):
         return None
-    why = "it is one of several ways" if hops or _RTA_NEXTHOP in found else ""
-    kept = {k: v for k, v in found.items() if k not in (_RTA_OIF, _RTA_CACHEINFO)}
-    first = _RTMSG.pack(*head[:8], flags & _ON_LINK)
+    why = "it is one of several ways" if hops or nl.RTA_NH_ID in found else ""
+    kept = {k: v for k, v in found.items() if k not in (nl.RTA_OIF, nl.RTA_CACHEINFO)}
+    first = nl.RTMSG.pack(*head[:8], flags & RTNH_F_ONLINK)
     via = str(ip_address(gateway)) if gateway else ""
     words = [str(destination), *(["via", via] if via else [])]
-    words += ["metric", str(raw.number(found.get(_RTA_PRIORITY, b"")))]
+    words += ["metric", str(nl.number(found.get(nl.RTA_PRIORITY, b"")))]
     words += ["table", str(table), *(["tos", hex(tos)] if tos else [])]
     return HostEntry(
         "route", " ".join(words), _packed(first, kept), via=via, obstacle=why
@@ -241,18 +250,18 @@ def _is_made(destination: model.IpNetwork, connected: Set[model.IpNetwork]) -> b
 
 
 def _expires(found: dict[int, bytes]) -> bool:
-    return any(found.get(_RTA_CACHEINFO, b"")[8:12])
+    return any(found.get(nl.RTA_CACHEINFO, b"")[8:12])
 
 
 def _packed(head: bytes, found: dict[int, bytes]) -> str:
-    return (head + b"".join(raw.attribute(k, v) for k, v in found.items())).hex()
+    return (head + b"".join(nl.attribute(k, v) for k, v in found.items())).hex()
 
 
 def _to(standing: HostEntry, index: int) -> bytes:
     body = bytes.fromhex(standing.payload)
     if standing.what == "route":
-        return body + raw.attribute(_RTA_OIF, struct.pack("=I", index))
-    return body[:4] + struct.pack("=I", index) + body[8:]
+        return body + nl.attribute(nl.RTA_OIF, nl.NUMBER.pack(index))
+    return body[:4] + nl.NUMBER.pack(index) + body[8:]
 
 
 def _send(
@@ -260,12 +269,12 @@ def _send(
 ) -> None:
     if also:
         given = _attributes(body)
-        given[_IFA_FLAGS] = struct.pack("=I", raw.number(given[_IFA_FLAGS]) | also)
-        body = bytes.fromhex(_packed(body[: _IFADDR.size], given))
-    how = raw.REQUEST | raw.ACK | flags
-    how |= raw.CREATE if kind in (_NEWADDR, _NEWROUTE) else 0
+        given[nl.IFA_FLAGS] = nl.NUMBER.pack(nl.number(given[nl.IFA_FLAGS]) | also)
+        body = bytes.fromhex(_packed(body[: nl.IFADDR.size], given))
+    how = NLM_F_REQUEST | NLM_F_ACK | flags
+    how |= NLM_F_CREATE if kind in (RTM_NEWADDR, RTM_NEWROUTE) else 0
     try:
-        list(raw.exchange(kind, how, kind, body))
+        list(nl.exchange(kind, how, kind, body))
     except OSError as error:
         if error.errno and error.errno not in fine:
             raise

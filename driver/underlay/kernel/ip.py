@@ -16,9 +16,36 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
+from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
+    RTM_DELNEIGH,
+    RTM_DELROUTE,
+    RTM_GETADDR,
+    RTM_GETROUTE,
+    RTM_NEWADDR,
+    RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+)
+from pyroute2.netlink.rtnl.ifaddrmsg import (
+    IFA_F_DADFAILED,
+    IFA_F_DEPRECATED,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    IFA_F_PERMANENT,
+    IFA_F_TEMPORARY,
+    IFA_F_TENTATIVE,
+)
+from pyroute2.netlink.rtnl.ndmsg import NTF_PROXY, NUD_PERMANENT
+from pyroute2.netlink.rtnl.rtmsg import (
+    RT_SCOPE_LINK,
+    RT_SCOPE_NOWHERE,
+    RT_SCOPE_UNIVERSE,
+)
+
 from underlay import model
 from underlay.kernel import links
-from underlay.kernel import rtnetlink as raw
+from underlay.kernel import rtnetlink as nl
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import (
     MAIN_TABLE,
@@ -29,38 +56,18 @@ from underlay.model.objects import (
     protocol,
 )
 
-_IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
-_RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
-_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_NUMBER = struct.Struct("=I")
-FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-# A dump of all families also has addresses of MCTP or Phonet, which are no IP.
-SIZES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 # Of up to so many devices the kernel is asked one by one: it leaves out all others.
 ONE_BY_ONE = 4
 # Routes of a namespace are read whole up to FEW, and up to MANY of each sort beyond.
 _FEW, _MANY = 1_000, 2_000
 
-_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
-_NEWNEIGH, _DELNEIGH = 28, 29
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
-_GLOBAL, _LINK, _PERMANENT = 0, 253, 0x80
-_UNFIT = 0x40 | 0x20 | 0x08 | 0x01  # tentative, deprecated, found elsewhere, temporary
-_NODAD, _NO_PREFIX_ROUTE = 0x02, 0x200
-_DESTINATION, _OIF, _GATEWAY, _PRIORITY, _SOURCE, _TABLE = 1, 4, 5, 6, 7, 15
-_VIA = 18
-_UNICAST, _LOCAL, _BLACKHOLE = 1, 2, 6
-_NDA_DST, _NDA_MAC, _NDA_PROTOCOL = 1, 2, 12
-_PROXY, _NUD_PERMANENT = 0x08, 0x80
-_BY_KERNEL, _BY_BOOT, _BY_STATIC, _BY_ROUTER, _ANYWHERE = 2, 3, 4, 9, 255
+# Addresses that are not yet, or not for long, the host's to speak from.
+_UNFIT = IFA_F_TENTATIVE | IFA_F_DEPRECATED | IFA_F_DADFAILED | IFA_F_TEMPORARY
 # Routes of the kernel, of Docker and `ip route`, and static ones. What a routing daemon
 # learns comes by the hundred thousand.
-NOT_LEARNT = (_BY_KERNEL, _BY_BOOT, _BY_STATIC)
-_BEST_MATCH = 0x2000  # RTM_F_FIB_MATCH
+NOT_LEARNT = (nl.RTPROT_KERNEL, nl.RTPROT_BOOT, nl.RTPROT_STATIC)
 # For documentation (RFC 5737, RFC 3849): nobody has these.
 _FAR = ip_address("192.0.2.1"), ip_address("2001:db8::1")
-_ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
 def turn() -> None:
@@ -71,15 +78,15 @@ def turn() -> None:
 
 def default_device_index() -> int | None:
     """Return the index of the device the best default route leaves by, IPv4 first."""
-    for family in FAMILIES.values():
+    for family in nl.FAMILIES.values():
         ways = []
-        for message in raw.dump(
+        for message in nl.dump(
             *_in_main_table(family), strict=True, wanted=partial(_is_main, family, 0)
         ):
-            route = dict(raw.attributes(message[_RTMSG.size :]))
-            if _OIF in route:
-                metric = raw.number(route.get(_PRIORITY, b""))
-                ways.append((metric, raw.number(route[_OIF])))
+            route = dict(nl.attributes(message[nl.RTMSG.size :]))
+            if nl.RTA_OIF in route:
+                metric = nl.number(route.get(nl.RTA_PRIORITY, b""))
+                ways.append((metric, nl.number(route[nl.RTA_OIF])))
         if ways:
             return min(ways)[1]
     return None
@@ -94,8 +101,8 @@ def addresses_given_to(index: int) -> list[str]:
         str(interface.ip)
         for found, interface, flags, scope in _addresses(index)
         if found == index
-        and scope == _GLOBAL
-        and (flags & _PERMANENT or interface.version == 4)
+        and scope == RT_SCOPE_UNIVERSE
+        and (flags & IFA_F_PERMANENT or interface.version == 4)
     ]
 
 
@@ -108,7 +115,7 @@ def usable_on(index: int) -> tuple[model.IpInterface, ...]:
         interface
         for found, interface, flags, scope in _addresses(index)
         if index in (0, found)
-        and scope == _GLOBAL
+        and scope == RT_SCOPE_UNIVERSE
         and not flags & (_UNFIT if interface.version == 6 else 0)
     )
 
@@ -130,14 +137,14 @@ def ways_out() -> set[int]:
 def _way_to(address: bytes) -> tuple[int, bool]:
     """Return the device a packed address is reached by, and whether without a hop."""
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-    body = _RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
-    body += raw.attribute(_DESTINATION, address)
+    body = nl.RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
+    body += nl.attribute(nl.RTA_DST, address)
     try:
-        for message in raw.exchange(_GETROUTE, raw.REQUEST, _NEWROUTE, body):
-            if _RTMSG.unpack_from(message)[7] == _UNICAST:
-                found = dict(raw.attributes(message[_RTMSG.size :]))
-                direct = _GATEWAY not in found and _VIA not in found
-                return raw.number(found.get(_OIF, b"")), direct
+        for message in nl.exchange(RTM_GETROUTE, NLM_F_REQUEST, RTM_NEWROUTE, body):
+            if nl.RTMSG.unpack_from(message)[7] == nl.RTN_UNICAST:
+                found = dict(nl.attributes(message[nl.RTMSG.size :]))
+                direct = nl.RTA_GATEWAY not in found and nl.RTA_VIA not in found
+                return nl.number(found.get(nl.RTA_OIF, b"")), direct
     except OSError:
         return 0, False  # no route there at all
     return 0, False
@@ -146,11 +153,11 @@ def _way_to(address: bytes) -> tuple[int, bool]:
 def route_is_local(address: bytes) -> bool:
     """Tell whether what is sent to a packed address stays on this host."""
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-    body = _RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
-    body += raw.attribute(_DESTINATION, address)
+    body = nl.RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
+    body += nl.attribute(nl.RTA_DST, address)
     try:
-        for message in raw.exchange(_GETROUTE, raw.REQUEST, _NEWROUTE, body):
-            return bool(_RTMSG.unpack_from(message)[7] == _LOCAL)
+        for message in nl.exchange(RTM_GETROUTE, NLM_F_REQUEST, RTM_NEWROUTE, body):
+            return bool(nl.RTMSG.unpack_from(message)[7] == nl.RTN_LOCAL)
     except OSError:
         return False  # no route there at all
     return False
@@ -162,7 +169,7 @@ def addresses(names: Mapping[int, str]) -> Iterator[Address]:
     # A container may have thousands; they are not remembered.
     make = _address_on if len(found) <= max(_FEW, 10 * len(names)) else _address
     for message in found:
-        name = names.get(_IFADDR.unpack_from(message)[4])
+        name = names.get(nl.IFADDR.unpack_from(message)[4])
         address = make(message, name) if name else None
         if address:
             yield address
@@ -186,19 +193,19 @@ def _address_messages(indexes: Collection[int] = ()) -> Iterator[bytes]:
 
 
 def _address_dump(index: int, wanted: Callable[[bytes], bool]) -> Iterator[bytes]:
-    body = _IFADDR.pack(0, 0, 0, 0, index)
-    yield from raw.dump(_GETADDR, _NEWADDR, body, strict=True, wanted=wanted)
+    body = nl.IFADDR.pack(0, 0, 0, 0, index)
+    yield from nl.dump(RTM_GETADDR, RTM_NEWADDR, body, strict=True, wanted=wanted)
 
 
 def _on_link(message: bytes) -> int:
-    return int(_IFADDR.unpack_from(message)[4])
+    return int(nl.IFADDR.unpack_from(message)[4])
 
 
 def _interface(message: bytes) -> model.IpInterface | None:
     """Return the address of a message, None if it is none of IP."""
-    found = dict(raw.attributes(message[_IFADDR.size :]))
-    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b"")
-    size = SIZES.get(message[0])
+    found = dict(nl.attributes(message[nl.IFADDR.size :]))
+    packed = found.get(nl.IFA_LOCAL) or found.get(nl.IFA_ADDRESS, b"")
+    size = nl.SIZES.get(message[0])
     if size is None or len(packed) != size or message[1] > 8 * size:
         return None
     return ip_interface((packed, message[1]))
@@ -208,7 +215,7 @@ def _addresses(
     index: int = 0,
 ) -> Iterator[tuple[int, model.IpInterface, int, int]]:
     for message in _address_messages((index,) if index else ()):
-        _, _, flags, scope, link = _IFADDR.unpack_from(message)
+        _, _, flags, scope, link = nl.IFADDR.unpack_from(message)
         interface = _interface(message)
         if interface:
             yield link, interface, flags, scope
@@ -216,10 +223,12 @@ def _addresses(
 
 def routes(names: Mapping[int, str]) -> Iterator[Route]:
     """Return the routes of ours in every table; `names` are links by index."""
-    for family in FAMILIES.values():
-        body = _RTMSG.pack(family, 0, 0, 0, 0, protocol(), 0, 0, 0)
+    for family in nl.FAMILIES.values():
+        body = nl.RTMSG.pack(family, 0, 0, 0, 0, protocol(), 0, 0, 0)
         ours = partial(_is_ours, family, protocol())
-        for message in raw.dump(_GETROUTE, _NEWROUTE, body, strict=True, wanted=ours):
+        for message in nl.dump(
+            RTM_GETROUTE, RTM_NEWROUTE, body, strict=True, wanted=ours
+        ):
             index = _leaves_by(message)
             found = _route(message, names.get(index) or name_of(index))
             if found and (found.device or found.metric == POOL_METRIC):
@@ -227,7 +236,7 @@ def routes(names: Mapping[int, str]) -> Iterator[Route]:
 
 
 def _is_ours(family: int, by: int, message: bytes) -> bool:
-    kinds = _UNICAST, _BLACKHOLE
+    kinds = nl.RTN_UNICAST, nl.RTN_BLACKHOLE
     return (message[0], message[3], message[5]) == (family, 0, by) and (
         message[7] in kinds
     )
@@ -235,9 +244,9 @@ def _is_ours(family: int, by: int, message: bytes) -> bool:
 
 def _index_of(message: bytes) -> int:
     """Return the index of the device that a route is by, 0 for none or several."""
-    for kind, value in raw.attributes(message[_RTMSG.size :]):
-        if kind == _OIF:
-            return raw.number(value)
+    for kind, value in nl.attributes(message[nl.RTMSG.size :]):
+        if kind == nl.RTA_OIF:
+            return nl.number(value)
     return 0
 
 
@@ -246,25 +255,25 @@ _leaves_by = GenerationCache(_index_of)
 
 def _new_route(message: bytes, device: str) -> Route | None:
     """Return the route of a message, None if it is of no form of ours."""
-    head = _RTMSG.unpack_from(message)
-    found = dict(raw.attributes(message[_RTMSG.size :]))
-    size = SIZES.get(head[0], 0)
-    packed = found.get(_DESTINATION, b"\0" * size)
-    source = found.get(_SOURCE, b"")
+    head = nl.RTMSG.unpack_from(message)
+    found = dict(nl.attributes(message[nl.RTMSG.size :]))
+    size = nl.SIZES.get(head[0], 0)
+    packed = found.get(nl.RTA_DST, b"\0" * size)
+    source = found.get(nl.RTA_PREFSRC, b"")
     # After the family: an IPv4 route may be by an IPv6 next hop.
-    hop = found.get(_GATEWAY) or found.get(_VIA, b"")[2:]
+    hop = found.get(nl.RTA_GATEWAY) or found.get(nl.RTA_VIA, b"")[2:]
     if (
         {len(packed), len(source) or size} != {size}
-        or len(hop) not in (0, *SIZES.values())
+        or len(hop) not in (0, *nl.SIZES.values())
         or head[1] > 8 * size
     ):
         return None
     return Route(
         ip_network((packed, head[1]), strict=False),
         # IPv6 shows what leads nowhere on the loopback device.
-        None if head[7] == _BLACKHOLE else device,
-        raw.number(found.get(_PRIORITY, b"")),
-        raw.number(found.get(_TABLE, bytes([head[4]]))),
+        None if head[7] == nl.RTN_BLACKHOLE else device,
+        nl.number(found.get(nl.RTA_PRIORITY, b"")),
+        nl.number(found.get(nl.RTA_TABLE, bytes([head[4]]))),
         ip_address(source) if source else None,
         via=ip_address(hop) if hop else None,
     )
@@ -280,13 +289,13 @@ def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
     they stand beside Docker's, at the same metric. Where there are thousands, those of
     routing daemons are left out, but for default ones.
     """
-    for family in FAMILIES.values():
+    for family in nl.FAMILIES.values():
         found, make = _ways_inside(family, names)
         for message in found:
             index = _index_of(message)
             route = make(message, names.get(index, str(index)))
             if route:
-                yield replace(route, connected=message[5] == _BY_KERNEL)
+                yield replace(route, connected=message[5] == nl.RTPROT_KERNEL)
 
 
 def _ways_inside(
@@ -295,13 +304,13 @@ def _ways_inside(
     """Return messages about routes of this namespace, and what reads them."""
 
     def concerns(message: bytes) -> bool:
-        there = _is_main(family, None, message) and message[5] != _BY_ROUTER
+        there = _is_main(family, None, message) and message[5] != nl.RTPROT_RA
         return there and (not message[1] or _index_of(message) in indexes)
 
     asked = _in_main_table(family)
     try:
-        few = raw.dump(*asked, strict=True, wanted=concerns, most=_FEW)
-    except raw.TooManyError as error:
+        few = nl.dump(*asked, strict=True, wanted=concerns, most=_FEW)
+    except nl.TooManyError as error:
         # A crowd is not remembered. IPv4 default routes come first, of any protocol.
         crowd = [m for m in error.first if not m[1]]
         crowd += [m for m in _best_default(family) if concerns(m)]
@@ -312,10 +321,10 @@ def _ways_inside(
 
 def _in_main_table(family: int, by: int = 0, oif: int = 0) -> tuple[int, int, bytes]:
     """Return what to ask for the unicast routes of the main table."""
-    body = _RTMSG.pack(family, 0, 0, 0, MAIN_TABLE, by, 0, _UNICAST, 0)
+    body = nl.RTMSG.pack(family, 0, 0, 0, MAIN_TABLE, by, 0, nl.RTN_UNICAST, 0)
     if oif:
-        body += raw.attribute(_OIF, _NUMBER.pack(oif))
-    return _GETROUTE, _NEWROUTE, body
+        body += nl.attribute(nl.RTA_OIF, nl.NUMBER.pack(oif))
+    return RTM_GETROUTE, RTM_NEWROUTE, body
 
 
 def _is_main(family: int, length: int | None, message: bytes) -> bool:
@@ -324,7 +333,7 @@ def _is_main(family: int, length: int | None, message: bytes) -> bool:
         message[0] == family
         and message[3] == 0  # one for a TOS is another route, and none of Docker's
         and message[4] == MAIN_TABLE
-        and message[7] == _UNICAST
+        and message[7] == nl.RTN_UNICAST
         and length in (None, message[1])
     )
 
@@ -337,16 +346,16 @@ def _not_learnt(
     def wanted(message: bytes) -> bool:
         return message[5] in NOT_LEARNT and concerns(message)
 
-    if not raw.is_strict():
+    if not nl.is_strict():
         # Everything comes, and is looked through once.
-        yield from raw.dump(*_in_main_table(family), wanted=wanted)
+        yield from nl.dump(*_in_main_table(family), wanted=wanted)
         return
     for by in NOT_LEARNT:
         for oif in indexes if len(indexes) <= ONE_BY_ONE else (0,):
             asked = _in_main_table(family, by, oif)
             try:
-                yield from raw.dump(*asked, strict=True, wanted=wanted, most=_MANY)
-            except raw.TooManyError as error:
+                yield from nl.dump(*asked, strict=True, wanted=wanted, most=_MANY)
+            except nl.TooManyError as error:
                 yield from error.first
 
 
@@ -354,10 +363,10 @@ def _best_default(family: int) -> Iterator[bytes]:
     """Return the IPv6 default route that counts: of a dump, it comes last."""
     if family != socket.AF_INET6:
         return
-    anywhere = _RTMSG.pack(family, 128, 0, 0, 0, 0, 0, 0, _BEST_MATCH)
-    anywhere += raw.attribute(_DESTINATION, b"\0" * 16)
+    anywhere = nl.RTMSG.pack(family, 128, 0, 0, 0, 0, 0, 0, nl.RTM_F_FIB_MATCH)
+    anywhere += nl.attribute(nl.RTA_DST, b"\0" * 16)
     with suppress(OSError):  # none at all
-        for message in raw.exchange(_GETROUTE, raw.REQUEST, _NEWROUTE, anywhere):
+        for message in nl.exchange(RTM_GETROUTE, NLM_F_REQUEST, RTM_NEWROUTE, anywhere):
             if not message[1]:
                 yield message
 
@@ -379,14 +388,14 @@ def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None
     """
     match wanted:
         case Address():
-            kind, body, flags = _NEWADDR, _of_address(wanted), raw.EXCLUSIVE
+            kind, body, flags = RTM_NEWADDR, _of_address(wanted), NLM_F_EXCL
         case Route():
-            flags = 0 if beside else raw.EXCLUSIVE
-            kind, body = _NEWROUTE, _of_route(wanted)
+            flags = 0 if beside else NLM_F_EXCL
+            kind, body = RTM_NEWROUTE, _of_route(wanted)
         case Neighbour():
-            kind, body, flags = _NEWNEIGH, _of_neighbour(wanted), raw.REPLACE
+            kind, body, flags = RTM_NEWNEIGH, _of_neighbour(wanted), NLM_F_REPLACE
     try:
-        raw.request(kind, raw.CREATE | flags, body)
+        nl.request(kind, NLM_F_CREATE | flags, body)
     except OSError as error:
         known = error.errno == errno.EEXIST and not isinstance(wanted, Neighbour)
         inside = not isinstance(wanted, Neighbour) and wanted.sandbox
@@ -399,13 +408,13 @@ def delete(doomed: Address | Route | Neighbour) -> None:
     try:
         match doomed:
             case Address():
-                raw.request(_DELADDR, 0, _of_address(doomed))
+                nl.request(RTM_DELADDR, 0, _of_address(doomed))
             case Route():
-                raw.request(_DELROUTE, 0, _of_any(_of_route(doomed), doomed))
+                nl.request(RTM_DELROUTE, 0, _of_any(_of_route(doomed), doomed))
             case Neighbour():
-                raw.request(_DELNEIGH, 0, _of_neighbour(doomed))
+                nl.request(RTM_DELNEIGH, 0, _of_neighbour(doomed))
     except OSError as error:
-        if error.errno not in _ABSENT:
+        if error.errno not in nl.ABSENT:
             raise
 
 
@@ -418,40 +427,40 @@ def _is_there(wanted: Address | Route | Neighbour) -> bool:
 def _of_address(address: Address) -> bytes:
     interface, packed = address.interface, address.interface.ip.packed
     version, length = interface.version, interface.network.prefixlen
-    scope = _LINK if version == 4 and not address.sandbox else _GLOBAL
+    scope = RT_SCOPE_LINK if version == 4 and not address.sandbox else RT_SCOPE_UNIVERSE
     index = links.index_of(address.device)
-    body = _IFADDR.pack(FAMILIES[version], length, 0, scope, index)
-    body += raw.attribute(_IFA_LOCAL, packed) + raw.attribute(_IFA_ADDRESS, packed)
+    body = nl.IFADDR.pack(nl.FAMILIES[version], length, 0, scope, index)
+    body += nl.attribute(nl.IFA_LOCAL, packed) + nl.attribute(nl.IFA_ADDRESS, packed)
     if version == 4 and address.sandbox and length < 31:
         everybody = interface.network.broadcast_address.packed
-        body += raw.attribute(_IFA_BROADCAST, everybody)
+        body += nl.attribute(nl.IFA_BROADCAST, everybody)
     if version == 6:
-        alone = 0 if address.sandbox else _NO_PREFIX_ROUTE
-        body += raw.attribute(_IFA_FLAGS, _NUMBER.pack(_NODAD | alone))
+        alone = 0 if address.sandbox else IFA_F_NOPREFIXROUTE
+        body += nl.attribute(nl.IFA_FLAGS, nl.NUMBER.pack(IFA_F_NODAD | alone))
     return body
 
 
 def _of_route(route: Route) -> bytes:
     to, away = route.destination, route.device is None
-    family, kind = FAMILIES[to.version], _BLACKHOLE if away else _UNICAST
-    scope = _GLOBAL if away or route.via else _LINK
+    family, kind = nl.FAMILIES[to.version], nl.RTN_BLACKHOLE if away else nl.RTN_UNICAST
+    scope = RT_SCOPE_UNIVERSE if away or route.via else RT_SCOPE_LINK
     # Inside a sandbox as Docker makes them, who takes them away again.
-    by = _BY_BOOT if route.sandbox else protocol()
-    by = _BY_KERNEL if route.connected else by
+    by = nl.RTPROT_BOOT if route.sandbox else protocol()
+    by = nl.RTPROT_KERNEL if route.connected else by
     head = family, to.prefixlen, 0, 0, 0, by, scope, kind, 0
-    body = _RTMSG.pack(*head) + raw.attribute(_DESTINATION, to.network_address.packed)
-    body += raw.attribute(_TABLE, _NUMBER.pack(route.table))
-    body += raw.attribute(_PRIORITY, _NUMBER.pack(route.metric))
+    body = nl.RTMSG.pack(*head) + nl.attribute(nl.RTA_DST, to.network_address.packed)
+    body += nl.attribute(nl.RTA_TABLE, nl.NUMBER.pack(route.table))
+    body += nl.attribute(nl.RTA_PRIORITY, nl.NUMBER.pack(route.metric))
     if route.device:
-        body += raw.attribute(_OIF, _NUMBER.pack(links.index_of(route.device)))
+        body += nl.attribute(nl.RTA_OIF, nl.NUMBER.pack(links.index_of(route.device)))
     if route.via:
         if route.via.version == to.version:
-            body += raw.attribute(_GATEWAY, route.via.packed)
+            body += nl.attribute(nl.RTA_GATEWAY, route.via.packed)
         else:
-            hop = struct.pack("=H", FAMILIES[route.via.version]) + route.via.packed
-            body += raw.attribute(_VIA, hop)
+            hop = struct.pack("=H", nl.FAMILIES[route.via.version]) + route.via.packed
+            body += nl.attribute(nl.RTA_VIA, hop)
     if route.source:
-        body += raw.attribute(_SOURCE, route.source.packed)
+        body += nl.attribute(nl.RTA_PREFSRC, route.source.packed)
     return body
 
 
@@ -459,19 +468,19 @@ def _of_any(route: bytes, doomed: Route) -> bytes:
     """Return a route to be deleted; in a sandbox, whoever made it."""
     if not doomed.sandbox:
         return route
-    head = list(_RTMSG.unpack_from(route))
-    head[5:7] = 0, _ANYWHERE
-    return _RTMSG.pack(*head) + route[_RTMSG.size :]
+    head = list(nl.RTMSG.unpack_from(route))
+    head[5:7] = 0, RT_SCOPE_NOWHERE
+    return nl.RTMSG.pack(*head) + route[nl.RTMSG.size :]
 
 
 def _of_neighbour(neighbour: Neighbour) -> bytes:
-    family = FAMILIES[neighbour.address.version]
+    family = nl.FAMILIES[neighbour.address.version]
     index = links.index_of(neighbour.device)
-    how = (_NUD_PERMANENT, 0) if neighbour.mac else (0, _PROXY)
-    body = _NDMSG.pack(family, index, *how, 0)
-    body += raw.attribute(_NDA_DST, neighbour.address.packed)
-    body += raw.attribute(_NDA_PROTOCOL, bytes([protocol()]))
+    how = (NUD_PERMANENT, 0) if neighbour.mac else (0, NTF_PROXY)
+    body = nl.NDMSG.pack(family, index, *how, 0)
+    body += nl.attribute(nl.NDA_DST, neighbour.address.packed)
+    body += nl.attribute(nl.NDA_PROTOCOL, bytes([protocol()]))
     if neighbour.mac:
         mac = bytes.fromhex(neighbour.mac.replace(":", ""))
-        body += raw.attribute(_NDA_MAC, mac)
+        body += nl.attribute(nl.NDA_LLADDR, mac)
     return body

@@ -17,6 +17,7 @@ from underlay.model import Family
 from underlay.model.objects import (
     CONTAINER_GROUP,
     GOT,
+    IPTABLES,
     MARK,
     PLAIN_NAME,
     SENT,
@@ -24,7 +25,6 @@ from underlay.model.objects import (
 )
 
 CHAIN = "DOCKER-USER"
-_NAMES = {4: "iptables", 6: "ip6tables"}
 _BACK_ENDS = ("", "-nft", "-legacy")
 # The tables of the back end legacy that exist in this namespace: to ask for another
 # one makes it, and loads modules.
@@ -185,7 +185,7 @@ def _chain(family: Family) -> tuple[str, list[str]] | None:
 def _tools(family: Family) -> Iterator[str]:
     """Return the programs of this host that may have rules."""
     for back_end in _BACK_ENDS:
-        tool = _NAMES[family] + back_end
+        tool = IPTABLES[family] + back_end
         if shutil.which(tool) and (back_end != "-legacy" or _has_legacy(family)):
             yield tool
 

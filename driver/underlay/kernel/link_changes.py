@@ -1,129 +1,255 @@
-"""Links of ours: made, changed and deleted; all but their birth through pyroute2."""
+"""Links and bridge ports are created, marked, changed and deleted here, and only here.
+
+A container waits for its device, so that is created and marked by raw netlink, which
+takes 0.13 ms where pyroute2 takes 1.4 ms. All else is rare and done by pyroute2. The
+same functions work on the host and in a sandbox: `apply` enters the sandbox for them.
+"""
 
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import RTM_NEWLINK
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP
 
-from underlay.kernel import dependents as carriers
-from underlay.kernel import host_entries as standing
-from underlay.kernel import link_creation as births
-from underlay.kernel import links, sandboxes, sysctl
-from underlay.kernel import probe as asking
-from underlay.model.objects import BridgePort, Link
+from underlay.kernel import links, sysctl
+from underlay.kernel import rtnetlink as nl
+from underlay.kernel.dependents import dependents_of
+from underlay.kernel.host_entries import forget_routers
+from underlay.kernel.links import RawLink, index_of, link_named
+from underlay.kernel.namespaces import run_in
+from underlay.kernel.probe import ask_routers
+from underlay.kernel.rtnetlink import IFINFO, NUMBER, attribute
+from underlay.model.objects import UNFINISHED_GROUP, BridgePort, Link, Owner
 from underlay.model.steps import Amend, Create, Delete, Step
 
+_MODE = struct.Struct("=H")  # of ipvlan, and its flags; the id of a VLAN
 
-def touch(step: Step) -> None:
-    """Make, change or delete a link; raises NetlinkError, OSError."""
+
+def apply(step: Step) -> None:
+    """Create, change or delete a link or a bridge port; raises OSError."""
     match step:
         case Create(Link() as link):
             _create(link)
         case Amend(Link() as seen, Link() as link):
-            _amend(seen, link)
+            _run_at(link, partial(_amend, seen, link))
         case Delete(Link() as link):
-            _delete(link)
+            _run_at(link, partial(_delete, link))
         case Create(BridgePort() as port) | Amend(_, BridgePort() as port):
-            _plug(port, links.index_of(port.master))
-            standing.forget_routers(links.index_of(port.name))
+            _change(index_of(port.name), master=index_of(port.master))
+            forget_routers(index_of(port.name))
         case Delete(BridgePort() as port):
-            _plug(port, 0)
-            asking.ask_routers(port.name)
+            _change(index_of(port.name), master=0)
+            ask_routers(port.name)
+
+
+def _run_at(link: Link, change: Callable[[], None]) -> None:
+    """Run a change in the namespace of a link."""
+    if link.sandbox:
+        run_in(Path(link.sandbox), change)
+    else:
+        change()
 
 
 def _create(link: Link) -> None:
     if link.owner is None:
-        raise OSError(errno.EINVAL, "a link without an owner is never made")
-    owner, link = link.owner, _alike(link)
-    births.create_link(link)
-    if link.sandbox:
-        sandboxes.finish(link)
-        return
-    if owner.altname:
-        _call(link.name, owner.altname)
-    sysctl.give((*link.sysctls, *link.initial_sysctls), link.name)
-    if link.peer and link.peer.sandbox:
-        sandboxes.finish(link.peer)
-    elif link.peer and link.peer.owner:
-        births.mark_link(link.peer, link.peer.owner)
-    births.mark_link(link, owner)
+        raise OSError(errno.EINVAL, "a link without an owner is never created")
+    link = _with_copied(link)
+    create_link(link)
+    for end in (link.peer, link):
+        if end and end.owner:
+            _run_at(end, partial(_finish, end, end.owner))
 
 
-def _call(name: str, alias: str) -> None:
-    """Give a link the name that people call it by.
+def _with_copied(link: Link) -> Link:
+    """Return a link with the MAC and MTU of the device it copies, where it has none.
 
-    A courtesy: the name may be taken, the kernel old.
-    """
-    with IPRoute() as kernel, suppress(NetlinkError):
-        kernel.link("property_add", index=links.index_of(name), altname=alias)
-
-
-def _alike(link: Link) -> Link:
-    """Return a link with the MAC and MTU of the one it is like, where it says none.
-
-    A bridge without a port has no MAC, unless somebody gave it one.
+    A bridge without a port has no MAC, unless one was set.
     """
     if not link.copy_from:
         return link
-    model = links.link_named(link.copy_from)
+    model = link_named(link.copy_from)
     if model is None:
         raise OSError(errno.ENODEV, f"no device {link.copy_from}")
     mac = link.mac or (model.mac if model.mac.strip("0:") else None)
-    peer = _alike(link.peer) if link.peer else None
+    peer = _with_copied(link.peer) if link.peer else None
     return replace(link, mac=mac, mtu=link.mtu or model.mtu, peer=peer)
 
 
-def _plug(port: BridgePort, bridge: int) -> None:
-    with IPRoute() as kernel:
-        kernel.link("set", index=links.index_of(port.name), master=bridge)
+def create_link(link: Link) -> None:
+    """Create a link in the group of unfinished links, without its mark; raises OSError.
+
+    In a sandbox it gets its own name only with its mark: until then, any name there may
+    be another device's.
+    """
+    with ExitStack() as files:
+        body = IFINFO.pack(0, 0, 0, 0, 0) + _named(link, files)
+        if link.parent:
+            parent = NUMBER.pack(index_of(link.parent))
+            body += attribute(nl.IFLA_LINK, parent)
+        body += links.kind_attribute(link.kind, _data(link, files))
+        nl.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def _finish(link: Link, owner: Owner) -> None:
+    """Give a new link its sysctls, its mark and all that it may have only then."""
+    born = owner.device if link.sandbox else link.name
+    sysctl.give(link.sysctls, born)
+    if link.sandbox:
+        sysctl.give_back(link.initial_sysctls, born)
+        _mark_in_sandbox(link, owner)
+        return
+    sysctl.give(link.initial_sysctls, born)
+    if owner.altname:
+        _add_altname(born, owner.altname)
+    marks = [
+        attribute(nl.IFLA_IFALIAS, owner.mark.encode()),
+        attribute(nl.IFLA_GROUP, NUMBER.pack(link.group or 0)),
+    ]
+    if link.master:
+        master = NUMBER.pack(index_of(link.master))
+        marks.append(attribute(nl.IFLA_MASTER, master))
+    up = link.up and not link.up_after_filters
+    change_link(index_of(born), *marks, up=up)
+
+
+def _mark_in_sandbox(link: Link, owner: Owner) -> None:
+    index = index_of(owner.device)
+    change_link(
+        index,
+        attribute(nl.IFLA_IFNAME, link.name.encode() + b"\0"),
+        attribute(nl.IFLA_IFALIAS, owner.mark.encode()),
+        up=link.up,
+    )
+    # Apart: the kernel sets the group first, and keeps it when it refuses the name.
+    change_link(index, attribute(nl.IFLA_GROUP, NUMBER.pack(0)), up=None)
+
+
+def change_link(index: int, *change: bytes, up: bool | None) -> None:
+    """Change attributes of a new link, and set it up if asked to; raises OSError."""
+    flags = (IFF_UP, IFF_UP) if up else (0, 0)
+    body = IFINFO.pack(0, 0, index, *flags) + b"".join(change)
+    nl.request(RTM_NEWLINK, 0, body)
+
+
+def _named(link: Link, files: ExitStack) -> bytes:
+    away = link.sandbox and link.owner
+    name = link.owner.device if away and link.owner else link.name
+    body = attribute(nl.IFLA_IFNAME, name.encode() + b"\0")
+    body += attribute(nl.IFLA_GROUP, NUMBER.pack(UNFINISHED_GROUP))
+    if away:
+        namespace = os.open(link.sandbox, os.O_RDONLY | os.O_CLOEXEC)
+        files.callback(os.close, namespace)
+        body += attribute(nl.IFLA_NET_NS_FD, NUMBER.pack(namespace))
+    if link.mac:
+        mac = bytes.fromhex(link.mac.replace(":", ""))
+        body += attribute(nl.IFLA_ADDRESS, mac)
+    if link.mtu:
+        body += attribute(nl.IFLA_MTU, NUMBER.pack(link.mtu))
+    return body
+
+
+def _data(link: Link, files: ExitStack) -> bytes:
+    """Return the attributes that the kind of a link adds."""
+    if link.peer:
+        peer = IFINFO.pack(0, 0, 0, 0, 0) + _named(link.peer, files)
+        return attribute(nl.VETH_INFO_PEER, peer)
+    if link.vlan:
+        return attribute(nl.IFLA_VLAN_ID, _MODE.pack(link.vlan))
+    if not link.flavour:
+        return b""
+    mode = links.code_of(links.MODES[link.kind], link.flavour)
+    if link.kind != "ipvlan":
+        return attribute(nl.IFLA_MACVLAN_MODE, NUMBER.pack(mode))
+    flags = _MODE.pack(links.code_of(links.IPVLAN_FLAGS, link.flag))
+    return attribute(nl.IFLA_IPVLAN_MODE, _MODE.pack(mode)) + attribute(
+        nl.IFLA_IPVLAN_FLAGS, flags
+    )
 
 
 def _amend(seen: Link, link: Link) -> None:
-    if link.master != seen.master:
-        link = _alike(link)
-    found = links.link_named(seen.name)
-    if found is None or not found.ours:
+    if link.master not in (None, seen.master):
+        link = _with_copied(link)
+    found = link_named(seen.name)
+    if found is None or not _is_ours(found, link):
         raise OSError(errno.ENODEV, f"{seen.name} is gone")
     try:
         sysctl.give(link.differing_sysctls(seen), seen.name)
     finally:
         if not link.attributes_match(seen):
-            _change(found.index, seen, link)
+            _change(found.index, **_differing(seen, link))
 
 
-def _change(index: int, seen: Link, link: Link) -> None:
-    change: dict[str, Any] = {"index": index}
-    if link.mac:
-        change["address"] = link.mac
-    if link.mtu or (link.room or 0) > (seen.mtu or 0):
-        change["mtu"] = link.mtu or link.room
-    if link.master:
-        change["master"] = links.index_of(link.master)
-    if link.group is not None:
-        change["group"] = link.group
+def _is_ours(found: RawLink, link: Link) -> bool:
+    return found.ours_inside if link.sandbox else found.ours
+
+
+def _differing(seen: Link, link: Link) -> dict[str, Any]:
+    """Return the attributes to change, as pyroute2 names them."""
+    mtu = link.room if (link.room or 0) > (seen.mtu or 0) else None
+    wanted = {
+        "address": (link.mac, seen.mac),
+        "mtu": (link.mtu or mtu, seen.mtu),
+        "group": (link.group, seen.group),
+    }
+    change = {k: v for k, (v, old) in wanted.items() if v not in (None, old)}
+    if link.master not in (None, seen.master):
+        change["master"] = index_of(link.master or "")
     if link.up:
         change["state"] = "up"
     if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
         change |= {"kind": link.kind, f"{link.kind}_mode": link.flavour}
-    with IPRoute() as kernel:
-        kernel.link("set", **change)
+    return change
 
 
 def _delete(link: Link) -> None:
-    found = links.link_named(link.name)
-    # Looked at again: the name may have gone to a stranger since it was planned.
-    if found is None or not found.ours:
+    found = link_named(link.name)
+    # Looked at again: another device may have got the name since it was planned.
+    if found is None or not _is_ours(found, link):
         return
-    if others := carriers.what_stands_on(found):
+    if not link.sandbox and (others := dependents_of(found)):
         raise OSError(errno.EBUSY, f"it would take with it what stands on it: {others}")
     try:
-        with IPRoute() as kernel:
+        with _pyroute2() as kernel:
             kernel.link("del", index=found.index)
-    except NetlinkError as error:
-        if error.code != errno.ENODEV:
+    except OSError as error:
+        if error.errno != errno.ENODEV:
             raise
+
+
+def _change(index: int, **change: Any) -> None:
+    with _pyroute2() as kernel:
+        kernel.link("set", index=index, **change)
+
+
+def _add_altname(name: str, alias: str) -> None:
+    """Give a link the name that administrators look for, if the kernel takes it.
+
+    The name may be taken, or the kernel old: the link works without.
+    """
+    with suppress(OSError), _pyroute2() as kernel:
+        kernel.link("property_add", index=index_of(name), altname=alias)
+
+
+@contextmanager
+def _pyroute2() -> Iterator[IPRoute]:
+    """Yield a socket of this thread's namespace; a refusal is raised as OSError.
+
+    Each has a short life: an IPRoute that lives long grows.
+    """
+    try:
+        with IPRoute() as kernel:
+            yield kernel
+    except NetlinkError as error:
+        raise OSError(*error.args[:2]) from error

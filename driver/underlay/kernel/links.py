@@ -14,33 +14,26 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from underlay.kernel import rtnetlink as raw
+from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST
+from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_NEWLINK
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_LOOPBACK, IFF_LOWER_UP, IFF_UP
+
+from underlay.kernel import rtnetlink as nl
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import MARK, PREFIX, UNFINISHED_GROUP, Owner
-
-_IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 
 _IPV4 = Path("/proc/sys/net/ipv4/conf")
 _IFREQ, _IFNAMSIZ, _SIOCGIFINDEX = struct.Struct("=16si20x"), 16, 0x8933
 
-_NEWLINK, _GETLINK = 16, 18
-_STATISTICS_LEFT_OUT = 1 << 3  # RTEXT_FILTER_SKIP_STATS halves a dump
-_IFF_UP, _IFF_LOOPBACK, _IFF_LOWER_UP = 0x1, 0x8, 0x10000
-
-_ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _GROUP = 1, 3, 4, 5, 18, 20, 27
-_EXT_MASK, _LINK_NETNSID, _ALT_IFNAME, _PERM_ADDRESS, _MASTER = 29, 37, 53, 54, 10
-_INFO_KIND, _INFO_DATA = 1, 2
 # What a link of ours has in its message. There may be thousands of others.
-_MARKS = MARK.encode(), raw.attribute(_GROUP, struct.pack("=I", UNFINISHED_GROUP))
+_MARKS = MARK.encode(), nl.attribute(nl.IFLA_GROUP, nl.NUMBER.pack(UNFINISHED_GROUP))
 # The kinds of device that are made here, and of those, the ones for sandboxes.
 KINDS_INSIDE = "macvlan", "ipvlan", "veth"
 KINDS = *KINDS_INSIDE, "vlan", "dummy", "bridge"
 # Up to so many links are looked through at once; beyond, the kernel picks out kinds.
 _FEW = 300
-_MODE, _IPVLAN_FLAGS, _VLAN_ID, _VLAN_PROTOCOL = 1, 2, 1, 5
-_ACTIVE_PORT = 2
-_BR_NF_CALL = {4: 36, 6: 37}
-_AF_SPEC, _CONF = 26, {socket.AF_INET: 1, socket.AF_INET6: 2}
+_BR_NF_CALL = {4: nl.IFLA_BR_NF_CALL_IPTABLES, 6: nl.IFLA_BR_NF_CALL_IP6TABLES}
+_CONF = {socket.AF_INET: nl.IFLA_INET_CONF, socket.AF_INET6: nl.IFLA_INET6_CONF}
 # Settings of a device that are told with it, by their places: linux/ip.h, linux/ipv6.h.
 # /proc of thousands of devices would take longer than all else of a look.
 _SETTINGS = (
@@ -135,7 +128,7 @@ def link_named(name: str) -> RawLink | None:
     if not 0 < len(name.encode(errors="replace")) < 128 or "\0" in name:
         return None
     # Whichever of the two carries it, the kernel looks among all names.
-    return _get(_IFNAME if len(name) < _IFNAMSIZ else _ALT_IFNAME, name)
+    return _get(nl.IFLA_IFNAME if len(name) < _IFNAMSIZ else nl.IFLA_ALT_IFNAME, name)
 
 
 def is_there(name: str) -> bool:
@@ -190,8 +183,8 @@ def ports_of(master: int) -> tuple[RawLink, ...]:
     Raises OSError as above.
     """
     request, answer, body = _links_asked_for()
-    body += raw.attribute(_MASTER, struct.pack("=I", master))
-    found = map(_link, raw.dump(request, answer, body))
+    body += nl.attribute(nl.IFLA_MASTER, nl.NUMBER.pack(master))
+    found = map(_link, nl.dump(request, answer, body))
     return tuple(link for link in found if link.master == master)
 
 
@@ -208,16 +201,16 @@ def our_links_inside() -> tuple[RawLink, ...]:
 def _with_marks(kinds: Collection[str]) -> Iterator[RawLink]:
     """Return the links that have something like a mark of ours, at least of kinds."""
     try:
-        found = raw.dump(*_links_asked_for(), wanted=_may_be_ours, most=_FEW)
-    except raw.TooManyError:
+        found = nl.dump(*_links_asked_for(), wanted=_may_be_ours, most=_FEW)
+    except nl.TooManyError:
         # A link may change its name meanwhile, but not its kind.
         found = [m for kind in kinds for m in _links_told(kind, _may_be_ours)]
     return map(_link, found)
 
 
-def _links_told(kind: str, wanted: raw.Wanted) -> list[bytes]:
+def _links_told(kind: str, wanted: nl.Wanted) -> list[bytes]:
     """Return the messages about links of a kind that are wanted."""
-    mark = raw.attribute(_INFO_KIND, kind.encode() + b"\0")[: 5 + len(kind)]
+    mark = nl.attribute(nl.IFLA_INFO_KIND, kind.encode() + b"\0")[: 5 + len(kind)]
 
     def of_kind(message: bytes) -> bool:
         if kind and mark not in message:
@@ -225,17 +218,17 @@ def _links_told(kind: str, wanted: raw.Wanted) -> list[bytes]:
         return wanted(message)
 
     try:
-        return raw.dump(*_links_asked_for(kind), wanted=of_kind)
+        return nl.dump(*_links_asked_for(kind), wanted=of_kind)
     except LookupError:
         return []  # a kernel that has no such kind tells all links there are
 
 
 def _links_asked_for(kind: str = "") -> tuple[int, int, bytes]:
     """Return what to ask for all links, or for those of a kind."""
-    body = _IFINFO.pack(0, 0, 0, 0, 0) + raw.attribute(
-        _EXT_MASK, struct.pack("=I", _STATISTICS_LEFT_OUT)
+    body = nl.IFINFO.pack(0, 0, 0, 0, 0) + nl.attribute(
+        nl.IFLA_EXT_MASK, nl.NUMBER.pack(nl.RTEXT_FILTER_SKIP_STATS)
     )
-    return _GETLINK, _NEWLINK, body + (_kind_attribute(kind) if kind else b"")
+    return RTM_GETLINK, RTM_NEWLINK, body + (kind_attribute(kind) if kind else b"")
 
 
 def _may_be_ours(message: bytes) -> bool:
@@ -248,24 +241,28 @@ def kind_is_known(kind: str) -> bool:
     It is asked for one that cannot be: every kind refuses to be on nothing, or to have
     an address of one byte, with EINVAL.
     """
-    body = _IFINFO.pack(0, 0, 0, 0, 0) + raw.attribute(_ADDRESS, b"\0")
-    body += _kind_attribute(kind)
-    flags = raw.REQUEST | raw.ACK | raw.CREATE | raw.EXCLUSIVE
+    body = nl.IFINFO.pack(0, 0, 0, 0, 0) + nl.attribute(nl.IFLA_ADDRESS, b"\0")
+    body += kind_attribute(kind)
+    flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
     try:
-        list(raw.exchange(_NEWLINK, flags, _NEWLINK, body))
+        list(nl.exchange(RTM_NEWLINK, flags, RTM_NEWLINK, body))
     except OSError as error:
         return error.errno != errno.EOPNOTSUPP
     return True
 
 
-def _kind_attribute(kind: str) -> bytes:
-    return raw.attribute(_LINKINFO, raw.attribute(_INFO_KIND, kind.encode() + b"\0"))
+def kind_attribute(kind: str, data: bytes = b"") -> bytes:
+    """Return what a message says of the kind of a link."""
+    info = nl.attribute(nl.IFLA_INFO_KIND, kind.encode() + b"\0")
+    if data:
+        info += nl.attribute(nl.IFLA_INFO_DATA, data)
+    return nl.attribute(nl.IFLA_LINKINFO, info)
 
 
 def _get(key: int, name: str) -> RawLink | None:
-    body = _IFINFO.pack(0, 0, 0, 0, 0) + raw.attribute(key, name.encode() + b"\0")
+    body = nl.IFINFO.pack(0, 0, 0, 0, 0) + nl.attribute(key, name.encode() + b"\0")
     try:
-        for message in raw.exchange(_GETLINK, raw.REQUEST, _NEWLINK, body):
+        for message in nl.exchange(RTM_GETLINK, NLM_F_REQUEST, RTM_NEWLINK, body):
             return _link(message)
     except OSError as error:
         # ENODEV: none of that name; EINVAL, ERANGE: the kernel takes no such name.
@@ -284,28 +281,30 @@ def _link(message: bytes) -> RawLink:
 
 
 def _new_link(message: bytes) -> RawLink:
-    _, _, index, flags, _ = _IFINFO.unpack_from(message)
-    found = dict(raw.attributes(message[_IFINFO.size :]))
-    info = dict(raw.attributes(found.get(_LINKINFO, b"")))
-    alias = raw.text(found.get(_ALIAS, b""))
+    _, _, index, flags, _ = nl.IFINFO.unpack_from(message)
+    found = dict(nl.attributes(message[nl.IFINFO.size :]))
+    info = dict(nl.attributes(found.get(nl.IFLA_LINKINFO, b"")))
+    alias = nl.text(found.get(nl.IFLA_IFALIAS, b""))
     facts = _of_kind(info)
     owner = Owner.of_device(alias) if facts["kind"] in KINDS else None
     return RawLink(
         index=index,
-        name=raw.text(found.get(_IFNAME, b"")),
-        mac=found.get(_ADDRESS, b"").hex(":"),
-        permanent_mac=found.get(_PERM_ADDRESS, b"").hex(":"),
-        mtu=raw.number(found.get(_MTU, b"")),
-        link=raw.number(found.get(_LINK, b"")),
-        netnsid=_signed(found[_LINK_NETNSID]) if _LINK_NETNSID in found else None,
+        name=nl.text(found.get(nl.IFLA_IFNAME, b"")),
+        mac=found.get(nl.IFLA_ADDRESS, b"").hex(":"),
+        permanent_mac=found.get(nl.IFLA_PERM_ADDRESS, b"").hex(":"),
+        mtu=nl.number(found.get(nl.IFLA_MTU, b"")),
+        link=nl.number(found.get(nl.IFLA_LINK, b"")),
+        netnsid=_signed(found[nl.IFLA_LINK_NETNSID])
+        if nl.IFLA_LINK_NETNSID in found
+        else None,
         alias=alias,
         owner=owner,
-        settings=_settings(found.get(_AF_SPEC, b"")) if owner else (),
-        group=raw.number(found.get(_GROUP, b"")),
-        loopback=bool(flags & _IFF_LOOPBACK),
-        up=bool(flags & _IFF_UP),
-        carrier=bool(flags & _IFF_LOWER_UP),
-        master=raw.number(found.get(_MASTER, b"")),
+        settings=_settings(found.get(nl.IFLA_AF_SPEC, b"")) if owner else (),
+        group=nl.number(found.get(nl.IFLA_GROUP, b"")),
+        loopback=bool(flags & IFF_LOOPBACK),
+        up=bool(flags & IFF_UP),
+        carrier=bool(flags & IFF_LOWER_UP),
+        master=nl.number(found.get(nl.IFLA_MASTER, b"")),
         **facts,
     )
 
@@ -319,18 +318,20 @@ def _signed(value: bytes) -> int:
 
 def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:
     """Return what the kind of a link adds to it."""
-    kind = raw.text(info.get(_INFO_KIND, b""))
+    kind = nl.text(info.get(nl.IFLA_INFO_KIND, b""))
     facts: dict[str, Any] = {"kind": kind}
-    data = dict(raw.attributes(info.get(_INFO_DATA, b"")))
+    data = dict(nl.attributes(info.get(nl.IFLA_INFO_DATA, b"")))
     if kind in MODES:
-        facts["flavour"] = MODES[kind].get(raw.number(data.get(_MODE, b"")), "")
+        facts["flavour"] = MODES[kind].get(
+            nl.number(data.get(nl.IFLA_MACVLAN_MODE, b"")), ""
+        )
     if kind in ("ipvlan", "ipvtap"):
-        flags = raw.number(data.get(_IPVLAN_FLAGS, b""))
+        flags = nl.number(data.get(nl.IFLA_IPVLAN_FLAGS, b""))
         facts["flag"] = IPVLAN_FLAGS.get(flags, "")
-    if kind == "vlan" and data.get(_VLAN_PROTOCOL, _802_1Q) == _802_1Q:
-        facts["vlan"] = raw.number(data.get(_VLAN_ID, b""))
+    if kind == "vlan" and data.get(nl.IFLA_VLAN_PROTOCOL, _802_1Q) == _802_1Q:
+        facts["vlan"] = nl.number(data.get(nl.IFLA_VLAN_ID, b""))
     if kind == "bond":
-        facts["active"] = raw.number(data.get(_ACTIVE_PORT, b""))
+        facts["active"] = nl.number(data.get(nl.IFLA_BOND_ACTIVE_SLAVE, b""))
     if kind == "bridge":
         shown = (f for f, key in _BR_NF_CALL.items() if data.get(key, b"\0") != b"\0")
         facts["filtered"] = tuple(shown)
@@ -338,13 +339,13 @@ def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:
 
 
 def _settings(spec: bytes) -> tuple[str, ...]:
-    families = dict(raw.attributes(spec))
+    families = dict(nl.attributes(spec))
     told = {
-        family: dict(raw.attributes(families.get(family, b""))).get(key, b"")
+        family: dict(nl.attributes(families.get(family, b""))).get(key, b"")
         for family, key in _CONF.items()
     }
     values = (told[family][4 * at : 4 * at + 4] for _, family, at in _SETTINGS)
-    return _as_settings(tuple(raw.number(v) if v else None for v in values))
+    return _as_settings(tuple(nl.number(v) if v else None for v in values))
 
 
 @lru_cache  # those of thousands of devices are alike

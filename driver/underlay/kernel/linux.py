@@ -1,4 +1,4 @@
-"""The real kernel: raw netlink to look, pyroute2 to touch."""
+"""The real kernel, by netlink, /proc/sys, nft and iptables."""
 
 from __future__ import annotations
 
@@ -11,28 +11,25 @@ from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from underlay import model
 from underlay.errors import KernelRefused
 from underlay.kernel import (
     announce,
-    bridges,
+    dependents,
+    host_entries,
     ip,
     iptables,
+    link_changes,
     links,
     namespaces,
     neighbours,
     nftables,
     sandboxes,
-    strays,
     sysctl,
 )
-from underlay.kernel import dependents as carriers
-from underlay.kernel import host_entries as standing
-from underlay.kernel import link_changes as devices
-from underlay.kernel import probe as asking
+from underlay.kernel.dependents import container_bridges
 from underlay.kernel.links import RawLink
+from underlay.kernel.probe import answering
 from underlay.model import Device, Family, Halt, HostEntry, SysctlBackup
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import (
@@ -83,7 +80,7 @@ class LinuxKernel:
         found = (links.link_named(name) for name in names if links.is_there(name))
         ours = [raw for raw in found if raw and raw.ours]
         seen = (_ours(raw, _name_of) for raw in ours)
-        return frozenset((*seen, *carriers.ports(ours)))
+        return frozenset((*seen, *dependents.ports(ours)))
 
     def _observe_all(self) -> frozenset[Object]:
         links.turn()
@@ -100,7 +97,7 @@ class LinuxKernel:
         return frozenset(
             (
                 *(_ours(raw, _name_of) for raw in ours),
-                *carriers.ports(ours),
+                *dependents.ports(ours),
                 *ip.addresses(names),
                 *ip.routes(names),
                 *neighbours.ours(names, shims),
@@ -126,7 +123,7 @@ class LinuxKernel:
         if not (wanted or self._may_permit):
             return frozenset()
         with _as_last_time("iptables -S DOCKER-USER"):
-            inward = bridges.inward() if wanted else ()
+            inward = container_bridges() if wanted else ()
             found = frozenset(iptables.permits(wanted, inward))
             self._may_permit = bool(wanted or found)
             return found
@@ -139,19 +136,19 @@ class LinuxKernel:
     def entries_on(self, device: str) -> tuple[HostEntry, ...]:
         """Return what somebody put on a device of the host: addresses and routes."""
         with _looking(f"ip addr show dev {device}"):
-            return tuple(standing.on(device))
+            return tuple(host_entries.on(device))
 
     def locate_entries(self, wanted: Collection[MovedEntry]) -> frozenset[Object]:
         """Return where these are now, on which of their two devices."""
         with _looking("ip route show table all"):
-            return frozenset(standing.held(wanted))
+            return frozenset(host_entries.held(wanted))
 
     def probe(
         self, device: str, addresses: Collection[model.IpAddress]
     ) -> frozenset[model.IpAddress]:
         """Return which addresses answer on a device to ARP or neighbour discovery."""
         with _looking(f"ip neigh show dev {device}"):
-            return asking.answering(links.index_of(device), addresses)
+            return answering(links.index_of(device), addresses)
 
     def announce(
         self,
@@ -194,27 +191,24 @@ class LinuxKernel:
     def apply(self, step: Step) -> None:
         """Carry out one step."""
         try:
-            born = isinstance(step, Create) and isinstance(step.object, Link)
-            if getattr(step.object, "sandbox", "") and not born:
-                sandboxes.touch(step)
-            elif isinstance(step.object, Link | BridgePort):
-                devices.touch(step)
+            if isinstance(step.object, Link | BridgePort):
+                link_changes.apply(step)
+            elif getattr(step.object, "sandbox", ""):
+                sandboxes.apply(step)
             else:
-                self._touch(step)
-        except (NetlinkError, OSError) as error:
-            code = getattr(error, "code", None) or getattr(error, "errno", None)
-            hint = "" if isinstance(step, Delete) else _HINTS.get(code or 0, "")
-            raise KernelRefused(
-                step=step, why=_reason(error, code), hint=hint
-            ) from error
+                self._apply(step)
+        except OSError as error:
+            hint = "" if isinstance(step, Delete) else _HINTS.get(error.errno or 0, "")
+            why = _reason(error)
+            raise KernelRefused(step=step, why=why, hint=hint) from error
 
-    def _touch(self, step: Step) -> None:
+    def _apply(self, step: Step) -> None:
         match step:
             case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
                 sysctl.write(setting)
             case Create(ForwardAccept() as permit):
                 self._may_permit = True
-                iptables.create(permit, bridges.inward())
+                iptables.create(permit, container_bridges())
             case Delete(ForwardAccept() as permit):
                 iptables.delete(permit)
             case Create(NftChain() as chain) | Amend(_, NftChain() as chain):
@@ -223,7 +217,7 @@ class LinuxKernel:
             case Delete(NftChain() as chain):
                 nftables.delete(chain)
             case Create(MovedEntry() as held) | Amend(_, MovedEntry() as held):
-                standing.move(held)
+                host_entries.move(held)
             case Create(Address() | Route() | Neighbour() as thing):
                 ip.create(thing)
             case Delete(Address() | Route() | Neighbour() as thing):
@@ -283,7 +277,7 @@ class LinuxKernel:
     def is_in_use(self, address: model.IpAddress) -> bool:
         """Tell whether somebody on a wire of this host has an address."""
         index = ip.neighbouring(address.packed)
-        return bool(index and asking.answering(index, {address}, ANSWER_SECONDS))
+        return bool(index and answering(index, {address}, ANSWER_SECONDS))
 
     def is_own(self, address: model.IpAddress) -> bool:
         """Tell whether an address is the host's own: whether its route is local."""
@@ -292,18 +286,18 @@ class LinuxKernel:
     def container_bridges(self) -> frozenset[str]:
         """Return other people's bridges with containers or virtual machines only."""
         with _looking("ip link show type bridge"):
-            return bridges.inward()
+            return container_bridges()
 
     def has_dependents(self, device: str) -> bool:
         """Tell whether something in another namespace stands on a device of ours."""
         carrier = links.link_named(device)
-        return carrier is not None and carriers.has_dependents_elsewhere(carrier)
+        return carrier is not None and dependents.has_dependents_elsewhere(carrier)
 
     def addresses_in_other_namespaces(
         self, besides: Collection[str]
     ) -> dict[str, tuple[model.IpAddress, ...]]:
         """Return the addresses of our devices in other namespaces, by their marks."""
-        return strays.find(besides)
+        return namespaces.our_addresses_elsewhere(besides)
 
     def boot(self) -> str:
         """Return what tells this boot of the host, and its namespace, from others."""
@@ -328,7 +322,7 @@ def _looking(words: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = _reason(error, error.errno)
+        why = _reason(error)
         raise KernelRefused(step=words, why=why, hint="") from error
 
 
@@ -353,9 +347,9 @@ _HINTS = {
 }
 
 
-def _reason(error: Exception, code: int | None) -> str:
+def _reason(error: OSError) -> str:
     text = error.args[1] if len(error.args) > 1 else str(error)
-    name = errno.errorcode.get(code or 0, "")
+    name = errno.errorcode.get(error.errno or 0, "")
     return f"{text} ({name})" if name else str(text)
 
 

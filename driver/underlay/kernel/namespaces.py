@@ -1,19 +1,41 @@
-"""Other network namespaces: which there are, and looking into one."""
+"""Other network namespaces: which there are, and running something in one.
+
+The kernel tells of another namespace by a number (nsid) that only this one knows it by.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
+from pyroute2.netlink import NLM_F_REQUEST
+from pyroute2.netlink.rtnl import RTM_GETNSID, RTM_NEWNSID
+
+from underlay.kernel import ip, links
+from underlay.kernel import rtnetlink as nl
+from underlay.kernel.links import RawLink
+from underlay.model import IpAddress
+
+log = logging.getLogger(__name__)
+
 _NEWNET = 0x40000000  # os.setns came only with Python 3.12
 OWN = Path("/proc/thread-self/ns/net")
 _PINNED = ("/run/docker/netns", "/run/netns")
+NO_NSID = -1
+# A process with CAP_NET_ADMIN in a container can make devices with marks like ours, and
+# give them any addresses: of one namespace, no more than these are believed.
+MOST_DEVICES, MOST_ADDRESSES = 8, 2
+# A namespace that is gone meanwhile, or a file where none was mounted.
+_GONE = (errno.ENOENT, errno.EINVAL, errno.ESRCH)
+Found = dict[str, tuple[IpAddress, ...]]
 T = TypeVar("T")
 
 
@@ -83,10 +105,101 @@ def run_in_each(paths: Iterable[str], look: Callable[[], T]) -> dict[str, T]:
 
 def _enter(path: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with opened(path) as target:
         if libc.setns(target, _NEWNET):
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[int]:
+    """Open the namespace at a path; raises OSError if there is none."""
+    target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield target
     finally:
         os.close(target)
+
+
+def is_gone(error: OSError) -> bool:
+    """Return whether an error means that a namespace no longer exists."""
+    return error.errno in _GONE
+
+
+def assigned_nsid(path: str) -> int:
+    """Return the number of the namespace pinned at a path, a new one if it had none.
+
+    Raises OSError if there is no namespace.
+    """
+    with opened(path) as target:
+        new = nl.attribute(nl.NETNSA_NSID, nl.SIGNED.pack(NO_NSID))
+        with suppress(FileExistsError):
+            nl.request(RTM_NEWNSID, 0, _about(target) + new)
+        return nsid_of(target)
+
+
+def own_nsid() -> int:
+    """Return the number this namespace has for itself: usually NO_NSID."""
+    with opened(OWN) as target:
+        return nsid_of(target)
+
+
+def nsid_in(payload: bytes) -> int:
+    """Return the number that a message about a number tells, NO_NSID if none."""
+    found = dict(nl.attributes(payload[len(nl.RTGEN) :])).get(nl.NETNSA_NSID, b"")
+    number: int = nl.SIGNED.unpack(found)[0] if len(found) == 4 else NO_NSID
+    return number
+
+
+def nsid_of(target: int) -> int:
+    """Return the number by which this namespace knows an open one, or NO_NSID.
+
+    The kernel may give it one when it reports a device here that stands on one there.
+    """
+    for message in nl.exchange(RTM_GETNSID, NLM_F_REQUEST, RTM_NEWNSID, _about(target)):
+        return nsid_in(message)
+    return NO_NSID
+
+
+def _about(target: int) -> bytes:
+    return nl.RTGEN + nl.attribute(nl.NETNSA_FD, nl.SIGNED.pack(target))
+
+
+def our_addresses_elsewhere(besides: Collection[str]) -> Found:
+    """Return the addresses of our devices in other namespaces, by their marks.
+
+    Namespaces at the paths `besides` are left out. The devices are found by their
+    marks, not by the records.
+    """
+    known = set()
+    for path in besides:
+        with suppress(OSError):
+            known.add(file_of(path))
+    found: Found = {}
+    for place in others():
+        try:
+            if file_of(place) not in known:
+                # A mark may be in several: none hides what another one has.
+                for mark, addresses in run_in(place, _our_addresses_here).items():
+                    found[mark] = found.get(mark, ()) + addresses
+        except OSError as error:
+            if not is_gone(error):
+                facts = {"namespace": place, "error": error}
+                log.warning("cannot inspect a network namespace", extra=facts)
+    return found
+
+
+def _our_addresses_here() -> Found:
+    """Return what is in the namespace of this thread, as far as it is believed."""
+    ours = [link for link in links.our_links_inside() if link.owner]
+    return {link.alias: tuple(_oldest_addresses(link)) for link in ours[:MOST_DEVICES]}
+
+
+def _oldest_addresses(link: RawLink) -> Iterator[IpAddress]:
+    """Return the addresses that a device has had for longest, of each IP family.
+
+    Those were given by Docker. The kernel lists IPv4 oldest first, IPv6 newest first.
+    """
+    found = [interface.ip for interface in ip.usable_on(link.index)]
+    yield from [a for a in found if a.version == 4][:MOST_ADDRESSES]
+    yield from [a for a in found if a.version == 6][-MOST_ADDRESSES:]

@@ -6,19 +6,17 @@ import struct
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
+from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH
+from pyroute2.netlink.rtnl.ndmsg import NTF_PROXY, NUD_PERMANENT
+
 from underlay import model
 from underlay.kernel import ip
-from underlay.kernel import rtnetlink as raw
+from underlay.kernel import rtnetlink as nl
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import Neighbour, protocol
 
-_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_NUMBER = struct.Struct("=I")
-_NEWNEIGH, _GETNEIGH = 28, 30
-_NDA_DST, _NDA_MAC, _NDA_IFINDEX, _NDA_PROTOCOL = 1, 2, 8, 12
-_PROXY, _NUD_PERMANENT = 0x08, 0x80
 # The heads of the two attributes at the end: ages in clock ticks, and the protocol.
-_AGES_THEN_PROTOCOL = struct.pack("=HH", 20, 3), struct.pack("=HH", 5, _NDA_PROTOCOL)
+_AGES_THEN_PROTOCOL = struct.pack("=HH", 20, 3), struct.pack("=HH", 5, nl.NDA_PROTOCOL)
 
 
 def turn() -> None:
@@ -32,9 +30,9 @@ def ours(names: Mapping[int, str], shims: Collection[int]) -> Iterator[Neighbour
     Neighbours of ours are on `shims` only, proxy entries on any device.
     """
     entries = _neighbour_messages(0, shims) if shims else iter(())
-    for message in (*entries, *_neighbour_messages(_PROXY, ())):
-        _, index, state, marks, _ = _NDMSG.unpack_from(message)
-        if state & _NUD_PERMANENT or marks & _PROXY:
+    for message in (*entries, *_neighbour_messages(NTF_PROXY, ())):
+        _, index, state, marks, _ = nl.NDMSG.unpack_from(message)
+        if state & NUD_PERMANENT or marks & NTF_PROXY:
             device = names.get(index) or ip.name_of(index)
             found = _neighbour(_ageless(message), device)
             if found:
@@ -43,7 +41,7 @@ def ours(names: Mapping[int, str], shims: Collection[int]) -> Iterator[Neighbour
 
 def answered_on(index: int, device: str) -> Iterator[model.IpAddress]:
     """Return what the proxy entries of ours on a device of the host are for."""
-    for message in _neighbour_messages(_PROXY, (index,)):
+    for message in _neighbour_messages(NTF_PROXY, (index,)):
         found = _neighbour(_ageless(message), device)
         if found:
             yield found.address
@@ -51,21 +49,21 @@ def answered_on(index: int, device: str) -> Iterator[model.IpAddress]:
 
 def _neighbour_messages(flags: int, indexes: Collection[int]) -> Iterator[bytes]:
     """Return the messages about neighbours of ours on some links, or on any."""
-    mark = raw.attribute(_NDA_PROTOCOL, bytes([protocol()]))
+    mark = nl.attribute(nl.NDA_PROTOCOL, bytes([protocol()]))
 
     def wanted(message: bytes) -> bool:
         # Searched for first: there may be thousands of others'.
         return mark in message and (
-            not indexes or _NDMSG.unpack_from(message)[1] in indexes
+            not indexes or nl.NDMSG.unpack_from(message)[1] in indexes
         )
 
     for index in indexes if len(indexes) <= ip.ONE_BY_ONE else ():
-        body = _NDMSG.pack(0, 0, 0, flags, 0)
-        body += raw.attribute(_NDA_IFINDEX, _NUMBER.pack(index))
-        yield from raw.dump(_GETNEIGH, _NEWNEIGH, body, strict=True, wanted=wanted)
+        body = nl.NDMSG.pack(0, 0, 0, flags, 0)
+        body += nl.attribute(nl.NDA_IFINDEX, nl.NUMBER.pack(index))
+        yield from nl.dump(RTM_GETNEIGH, RTM_NEWNEIGH, body, strict=True, wanted=wanted)
     if not 0 < len(indexes) <= ip.ONE_BY_ONE:
-        body = _NDMSG.pack(0, 0, 0, flags, 0)
-        yield from raw.dump(_GETNEIGH, _NEWNEIGH, body, strict=True, wanted=wanted)
+        body = nl.NDMSG.pack(0, 0, 0, flags, 0)
+        yield from nl.dump(RTM_GETNEIGH, RTM_NEWNEIGH, body, strict=True, wanted=wanted)
 
 
 def _ageless(message: bytes) -> bytes:
@@ -78,13 +76,13 @@ def _ageless(message: bytes) -> bytes:
 @GenerationCache
 def _neighbour(message: bytes, device: str) -> Neighbour | None:
     """Return what a message tells, None if it is none of ours."""
-    marks = _NDMSG.unpack_from(message)[3]
-    found = dict(raw.attributes(message[_NDMSG.size :]))
-    packed = found.get(_NDA_DST, b"")
+    marks = nl.NDMSG.unpack_from(message)[3]
+    found = dict(nl.attributes(message[nl.NDMSG.size :]))
+    packed = found.get(nl.NDA_DST, b"")
     if (
-        found.get(_NDA_PROTOCOL) != bytes([protocol()])
-        or len(packed) not in ip.SIZES.values()
+        found.get(nl.NDA_PROTOCOL) != bytes([protocol()])
+        or len(packed) not in nl.SIZES.values()
     ):
         return None
-    mac = b"" if marks & _PROXY else found.get(_NDA_MAC, b"")
+    mac = b"" if marks & NTF_PROXY else found.get(nl.NDA_LLADDR, b"")
     return Neighbour(ip_address(packed), device, mac.hex(":"))

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 import time
 from collections.abc import Collection
 from contextlib import suppress
 from ipaddress import ip_address
 
-from underlay import model
-from underlay.kernel import rtnetlink as raw
+from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST
+from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
+from pyroute2.netlink.rtnl.ndmsg import (
+    NTF_USE,
+    NUD_FAILED,
+    NUD_PERMANENT,
+    NUD_REACHABLE,
+)
 
-_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
-_NDA_DST, _NDA_IFINDEX, _USE = 1, 8, 0x01
-_REACHABLE, _FAILED, _SET_BY_HAND = 0x02, 0x20, 0x80
+from underlay import model
+from underlay.kernel import rtnetlink as nl
+
 _ICMPV6, _SOLICITATION, _ALL_ROUTERS = 58, b"\x85" + b"\0" * 7, "ff02::2"
-_FAMILIES, _SIZES = {4: 2, 6: 10}, {2: 4, 10: 16}
 # The kernel asks three times, a second apart; the answer is there in milliseconds.
 PATIENCE_SECONDS, _PAUSE_SECONDS = 3.0, 0.01
 
@@ -35,16 +38,18 @@ def answering(
     if not addresses:
         return frozenset()
     states = _states(index, addresses)
-    asked = {a for a in addresses if not states.get(a, 0) & _SET_BY_HAND}
+    asked = {a for a in addresses if not states.get(a, 0) & NUD_PERMANENT}
     for address in asked:
-        _tell(_DELNEIGH, 0, address, index, 0)
-        _tell(_NEWNEIGH, raw.CREATE, address, index, _USE)
+        _tell(RTM_DELNEIGH, 0, address, index, 0)
+        _tell(RTM_NEWNEIGH, NLM_F_CREATE, address, index, NTF_USE)
     deadline = time.monotonic() + seconds
     answered: set[model.IpAddress] = set()
     while time.monotonic() < deadline:
         states = _states(index, asked)
-        answered = {a for a in asked if states.get(a, 0) & _REACHABLE}
-        if answered == asked or all(states.get(a) == _FAILED for a in asked - answered):
+        answered = {a for a in asked if states.get(a, 0) & NUD_REACHABLE}
+        if answered == asked or all(
+            states.get(a) == NUD_FAILED for a in asked - answered
+        ):
             break
         time.sleep(_PAUSE_SECONDS)
     return frozenset(answered)
@@ -74,23 +79,23 @@ def _states(
         if error.errno != errno.EOPNOTSUPP:
             raise
         # A kernel before 5.0 tells all of a device, one before 4.3 all there are.
-        body = _NDMSG.pack(0, 0, 0, 0, 0)
-        body += raw.attribute(_NDA_IFINDEX, struct.pack("=I", index))
-        found = raw.dump(_GETNEIGH, _NEWNEIGH, body, strict=True)
+        body = nl.NDMSG.pack(0, 0, 0, 0, 0)
+        body += nl.attribute(nl.NDA_IFINDEX, nl.NUMBER.pack(index))
+        found = nl.dump(RTM_GETNEIGH, RTM_NEWNEIGH, body, strict=True)
     states = {}
     for message in found:
-        family, link, state, _, _ = _NDMSG.unpack_from(message)
-        packed = dict(raw.attributes(message[_NDMSG.size :])).get(_NDA_DST, b"")
-        if link == index and len(packed) == _SIZES.get(family):
+        family, link, state, _, _ = nl.NDMSG.unpack_from(message)
+        packed = dict(nl.attributes(message[nl.NDMSG.size :])).get(nl.NDA_DST, b"")
+        if link == index and len(packed) == nl.SIZES.get(family):
             states[ip_address(packed)] = state
     return states
 
 
 def _entry(index: int, address: model.IpAddress) -> list[bytes]:
-    body = _NDMSG.pack(_FAMILIES[address.version], index, 0, 0, 0)
-    body += raw.attribute(_NDA_DST, address.packed)
+    body = nl.NDMSG.pack(nl.FAMILIES[address.version], index, 0, 0, 0)
+    body += nl.attribute(nl.NDA_DST, address.packed)
     try:
-        return list(raw.exchange(_GETNEIGH, raw.REQUEST, _NEWNEIGH, body))
+        return list(nl.exchange(RTM_GETNEIGH, NLM_F_REQUEST, RTM_NEWNEIGH, body))
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENODEV):
             raise
@@ -100,10 +105,10 @@ def _entry(index: int, address: model.IpAddress) -> list[bytes]:
 def _tell(
     kind: int, how: int, address: model.IpAddress, index: int, flags: int
 ) -> None:
-    body = _NDMSG.pack(_FAMILIES[address.version], index, 0, flags, 0)
-    body += raw.attribute(_NDA_DST, address.packed)
+    body = nl.NDMSG.pack(nl.FAMILIES[address.version], index, 0, flags, 0)
+    body += nl.attribute(nl.NDA_DST, address.packed)
     try:
-        list(raw.exchange(kind, raw.REQUEST | raw.ACK | how, kind, body))
+        list(nl.exchange(kind, NLM_F_REQUEST | NLM_F_ACK | how, kind, body))
     except OSError as error:
         if error.errno not in (0, errno.ENOENT):
             raise

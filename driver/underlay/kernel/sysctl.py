@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from underlay.kernel import bridges, links
+from underlay.kernel import links
+from underlay.kernel.dependents import container_bridges
 from underlay.kernel.links import RawLink
 from underlay.model import SysctlBackup
-from underlay.model.objects import Sysctl
+from underlay.model.objects import IPTABLES, Sysctl
 
 log = logging.getLogger(__name__)
 
@@ -137,15 +138,14 @@ def give_back(settings: Iterable[str], device: str) -> None:
 
 def shows_bridged(family: int) -> bool:
     """Tell whether iptables gets to see what crosses any bridge (br_netfilter)."""
-    tool = "iptables" if family == 4 else "ip6tables"
-    return _value(f"net/bridge/bridge-nf-call-{tool}") == "1"
+    return _value(f"net/bridge/bridge-nf-call-{IPTABLES[family]}") == "1"
 
 
 def _forwarding(family: int) -> Iterator[tuple[str, str]]:
     if family == 4 and _value(_FORWARDING[4]) == "0":
         yield _REDIRECTS, ""  # first in order, so last when it is put back
     if family == 6:
-        inward = bridges.inward()
+        inward = container_bridges()
         for link in links.all_links():
             path = f"net/ipv6/conf/{link.name}/accept_ra"
             if link.name not in inward and _hears_routers(link) and _value(path) == "1":

@@ -1,4 +1,4 @@
-"""The host as the modes and parents ask about it."""
+"""The host as the modes, the planner and the parents ask about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from underlay.model import Device, Family, IpAddress, IpInterface
 
 
 class Host(Protocol):
-    """What may be asked of the host; asking changes nothing."""
+    """Questions about the host; asking changes nothing."""
 
     def device(self, name: str) -> Device | None:
         """Return a device by its name or alternative name."""
@@ -18,22 +18,25 @@ class Host(Protocol):
 
     @property
     def can_filter(self) -> bool:
-        """Whether there are nftables."""
+        """Whether the host has nftables."""
 
     def default_device(self) -> str | None:
-        """Return the name of the device the default route leaves by."""
+        """Return the name of the device that the default route leaves by."""
 
     def has_kind(self, kind: str) -> bool:
-        """Tell whether the kernel can make a kind of device."""
+        """Return whether the kernel can create a kind of device, also by a module."""
 
     def addresses_of(self, device: str) -> tuple[IpInterface, ...]:
         """Return the host's own addresses on a device, or on all of them ("")."""
 
     def is_own(self, address: IpAddress) -> bool:
-        """Tell whether an address is the host's own."""
+        """Return whether an address is the host's own."""
 
     def is_in_use(self, address: IpAddress) -> bool:
-        """Tell whether somebody on a wire of this host has an address."""
+        """Return whether a machine on a segment of this host answers for an address."""
 
     def bridge_firewall_drops(self, bridge: str, family: Family) -> str:
-        """Return why frames of an IP family do not cross a bridge, "" if they do."""
+        """Return why frames of an IP family do not cross a bridge, "" if they do.
+
+        The chain DOCKER-USER, where a ForwardAccept is, counts as accepting them.
+        """

@@ -16,7 +16,7 @@ from underlay.errors import (
 )
 from underlay.model import Device, DeviceIdentity, Halt, Network
 from underlay.model.host import Host
-from underlay.model.objects import Owner
+from underlay.model.objects import IPTABLES, Owner
 from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child_device import is_isolated
 from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST, vlan
@@ -28,7 +28,6 @@ LONGEST_WISH = 256
 TAG_BYTES = 4
 # What Docker calls its bridges, unless told otherwise.
 DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
-IPTABLES = {4: "iptables", 6: "ip6tables"}
 NF_SETTING = {f: f"net.bridge.bridge-nf-call-{tool}" for f, tool in IPTABLES.items()}
 
 

@@ -10,8 +10,10 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyroute2.netlink import NETLINK_LISTEN_ALL_NSID, SOL_NETLINK
+from pyroute2.netlink.rtnl import RTM_DELNSID, RTM_NEWNSID
 
-from underlay.kernel import events, ip, links, neighbours, nsids
+from underlay.kernel import events, ip, links, namespaces, neighbours
 from underlay.kernel import host_entries as standing
 from underlay.kernel import probe as asking
 from underlay.kernel import rtnetlink as raw
@@ -94,7 +96,7 @@ def everything():
     yield ip.route_is_local(b"\1\2\3\4")
     yield from standing.on(DEVICE.name)
     yield asking._states(DEVICE.index, eth0)
-    yield nsids.own()
+    yield namespaces.own_nsid()
 
 
 soup = st.lists(st.one_of([messages(kind) for kind in HEADS]), max_size=6)
@@ -181,9 +183,9 @@ def test_after_a_loss_everything_is_read():
 @anew
 @given(heard=st.binary(max_size=64), number=st.none() | st.binary(max_size=8))
 def test_no_event_is_a_crash_whoever_sends_it(heard, number, monkeypatch):
-    monkeypatch.setattr(nsids, "own", lambda: 3)
+    monkeypatch.setattr(namespaces, "own_nsid", lambda: 3)
     listener = events.Listener(None)
-    level = [(events._SOL_NETLINK, events._LISTEN_ALL_NSID, number)]
+    level = [(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, number)]
     listener._whose(heard, level if number is not None else [])
-    for kind in (nsids.NEW, nsids.GONE):
+    for kind in (RTM_NEWNSID, RTM_DELNSID):
         listener._whose(heard[:4] + struct.pack("=H", kind) + heard[6:], [])

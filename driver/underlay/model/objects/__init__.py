@@ -1,8 +1,8 @@
-"""Kernel objects as values: what must be there, and what was seen there.
+"""Kernel objects as values: what must be there, and what was observed.
 
-Each has a `key`, by which wanted and seen are paired, a `build_order` in the order of
-building, and the `owner` it exists for. Only links, sysctls and chains are amended
-in place; whatever else differs is made again.
+Each has a `key`, by which desired and observed are paired, its place in the
+`build_order`, and the `owner` it exists for. Links, sysctls, chains, bridge ports and
+moved entries are changed in place; others are deleted and created again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from underlay.model.objects.common import (
 from underlay.model.objects.firewall import (
     FORWARDED,
     GOT,
+    IPTABLES,
     SENT,
     ForwardAccept,
     NftChain,
@@ -52,6 +53,7 @@ __all__ = [
     "GOT",
     "HEEDED",
     "HOST_METRIC",
+    "IPTABLES",
     "IPV6_SWITCH",
     "MAIN_TABLE",
     "MARK",

@@ -1,32 +1,33 @@
-"""What all kernel objects of ours have in common: marks, and the order of building."""
+"""What all kernel objects have in common: keys, marks, and the order of building."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from typing import Literal
+from collections.abc import Hashable
+from typing import Any, Literal
 
 TABLE = "underlay"
-# A link is born in this group and leaves it when its alias is set: the kernel takes no
-# alias at creation, and a death in between must not leave a link nobody owns.
+# A link is created in this group and leaves it when its alias is set: the kernel takes
+# no alias at creation, and a crash in between must not leave a link without an owner.
 UNFINISHED_GROUP = 157
-# The host's ends of routed containers are in the first group ("ul"), shims in the next:
-# a name that begins like ours may be somebody's, so rules of firewalls match these.
+# The host's ends of routed containers are in the first group ("ul"), shims in the next.
+# Firewall rules match these: a name with our prefix may be another program's.
 CONTAINER_GROUP = 0x756C
 SHIM_GROUP = 0x756D
 _protocol = 157
-# What stands on links: filters before those are up, addresses before the routes that
-# may need them as their source.
+# The build order. Filters exist before the links they guard are up, addresses before
+# the routes that may need them as their source.
 SHARED, TOP, FILTERS, ADDRESSES, ROUTES = 500, 1000, 1500, 2000, 3000
 MAIN_TABLE = 254
 # Device names that mean themselves in a rule: to iptables br+ is every name that begins
 # so, and nft has words and signs of its own.
 PLAIN_NAME = re.compile(r"[\w.:@-]+")
-# The sysctl that says whether a device can have IPv6: 1 is not.
+# The sysctl that switches IPv6 off on a device: 1 is off.
 IPV6_SWITCH = "net/ipv6/conf/*/disable_ipv6="
-# And how it makes its own link-local address: 0 is from the MAC, 1 not at all.
+# How the device makes its link-local address: 0 is from the MAC, 1 not at all.
 OWN_LINK_LOCAL = "net/ipv6/conf/*/addr_gen_mode="
-# The sysctls of a device in a sandbox by which it is seen what else it may have.
+# The sysctls of a device in a sandbox that decide which addresses it can have.
 HEEDED = (IPV6_SWITCH, OWN_LINK_LOCAL)
 # The metric of a route to one container; the kernel has no lower one for IPv6 without
 # one being given.
@@ -36,22 +37,44 @@ POOL_METRIC = 10
 Verb = Literal["add", "del"]
 
 
+class KernelObject:
+    """A kernel object as a value. Desired and observed ones are paired by `key`."""
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        raise NotImplementedError
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def is_amendable_from(self, seen: Any) -> bool:
+        """Return whether `seen` can be changed into this in place."""
+        return bool(seen.key == self.key)
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Return whether `seen` is as this must be."""
+        return self.is_amendable_from(seen)
+
+
 def protocol() -> int:
-    """Return the number that routes and neighbours of ours carry."""
+    """Return the protocol number of our routes and neighbours."""
     return _protocol
 
 
 def use_protocol(number: int) -> None:
-    """Have ours carry another number; for a process as a whole, before it looks."""
+    """Give ours another protocol number, in this process, before its first look."""
     global _protocol
     _protocol = number
 
 
 def inside(sandbox: str) -> str:
-    """Return the words before a command in a sandbox, if there is one."""
+    """Return the prefix of a command that runs in a sandbox; "" for the host."""
     return f"nsenter --net={word(sandbox)} " if sandbox else ""
 
 
 def word(name: str | None) -> str:
-    """Return a name as a shell reads it: a container chooses those of its devices."""
+    """Return a name quoted for a shell: a container chooses its devices' names."""
     return shlex.quote(name or "")

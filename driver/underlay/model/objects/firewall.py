@@ -1,4 +1,4 @@
-"""Rules of ours: what lets traffic pass, and what stops it."""
+"""Firewall rules: what lets traffic pass, and what stops it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from underlay import model
-from underlay.model.objects.common import CONTAINER_GROUP, FILTERS, ROUTES, TABLE, Verb
+from underlay.model.objects.common import (
+    CONTAINER_GROUP,
+    FILTERS,
+    ROUTES,
+    TABLE,
+    KernelObject,
+    Verb,
+)
 from underlay.model.owner import MARK, Owner
 
+# Docker's firewall tool of each IP family.
+IPTABLES = {4: "iptables", 6: "ip6tables"}
 # What routed containers send and get, in iptables' words.
 SENT = f"-m devgroup --src-group {CONTAINER_GROUP:#x}"
 GOT = f"-m devgroup --dst-group {CONTAINER_GROUP:#x}"
@@ -18,11 +27,11 @@ FORWARDED = (SENT, GOT)
 
 
 @dataclass(frozen=True, slots=True)
-class ForwardAccept:
-    """A rule in Docker's own chain DOCKER-USER that lets traffic of ours be forwarded.
+class ForwardAccept(KernelObject):
+    """A rule in Docker's chain DOCKER-USER that accepts forwarded traffic of ours.
 
     Docker sets the policy of FORWARD to DROP, and an accept in another table does not
-    override a drop. Where there is no such chain, nothing is missing.
+    override a drop. Without the chain, there is nothing to accept.
     """
 
     family: model.Family
@@ -37,27 +46,21 @@ class ForwardAccept:
         """Return its identity."""
         return ForwardAccept, self.family, self.match
 
-    def is_amendable_from(self, seen: Any) -> bool:
-        """Tell whether `seen` is this one."""
-        return bool(seen.key == self.key)
-
-    satisfied_by = is_amendable_from
-
     def command(self, verb: Verb) -> str:
         """Return the step in iptables' words."""
-        tool = "iptables" if self.family == 4 else "ip6tables"
         how = "-I" if verb == "add" else "-D"
         comment = f'-m comment --comment "{MARK}"'
+        tool = IPTABLES[self.family]
         return f"{tool} {how} DOCKER-USER {self.match} {comment} -j ACCEPT"
 
 
 @dataclass(frozen=True, slots=True)
-class NftChain:
+class NftChain(KernelObject):
     """A chain of the nftables table `underlay` of a family, with its rules.
 
-    `hook` is the place in the kernel it hangs on; `device` the one it is bound to, if
-    it is. nft prints rules in its own words, so each carries a mark, made of ours, by
-    which it is known; of one that was seen nothing else is.
+    `hook` is the netfilter hook it is on; `device` the device it is bound to, if any.
+    nft prints rules in its own words, so each rule carries a hash of ours as its mark.
+    Of a chain that was seen, only the marks are known.
     """
 
     family: Literal["ip", "ip6", "netdev"]
@@ -78,12 +81,8 @@ class NftChain:
         """Return its identity."""
         return NftChain, self.family, self.name
 
-    def is_amendable_from(self, seen: Any) -> bool:
-        """Tell that it can be amended: replaced in one breath."""
-        return bool(seen.key == self.key)
-
     def satisfied_by(self, seen: Any) -> bool:
-        """Tell whether `seen` has these rules in this order, on the same hook."""
+        """Return whether `seen` has these rules in this order, on the same hook."""
         return bool((seen.hook, seen.marks) == (self.hook, self.marks))
 
     def command(self, verb: Verb) -> str:
@@ -96,7 +95,7 @@ class NftChain:
 
     @property
     def hooked(self) -> str:
-        """Return the hook as nft takes it, with the device it is bound to."""
+        """Return the hook in nft's words, with the device it is bound to."""
         kind, priority, number = self.hook.rpartition(" priority ")
         bound = f' device "{self.device}"' if self.device else ""
         return f"{kind}{bound}{priority}{number}"

@@ -1,4 +1,4 @@
-"""What is the host's own, and set or moved for as long as somebody needs it."""
+"""What belongs to the host, and is set or moved for as long as a network needs it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from underlay import model
-from underlay.model.objects.common import ADDRESSES, ROUTES, SHARED, Verb, word
+from underlay.model.objects.common import (
+    ADDRESSES,
+    ROUTES,
+    SHARED,
+    KernelObject,
+    Verb,
+    word,
+)
 from underlay.model.owner import Owner
 
 
 @dataclass(frozen=True, slots=True)
-class Sysctl:
-    """A setting of the host, by its path under /proc/sys. It is never deleted.
+class Sysctl(KernelObject):
+    """A sysctl of the host, by its path under /proc/sys. It is never deleted.
 
-    `turn` is its place among those that are written for one reason.
+    `write_order` is its place among those that are written for one reason.
     """
 
     path: str
@@ -27,7 +34,7 @@ class Sysctl:
 
     @property
     def build_order(self) -> int:
-        """Return the build order: settings last, in their own order."""
+        """Return the build order: sysctls last, in their own order."""
         return 2 * ROUTES + self.write_order
 
     @property
@@ -35,23 +42,19 @@ class Sysctl:
         """Return its identity."""
         return Sysctl, self.path
 
-    def is_amendable_from(self, seen: Any) -> bool:
-        """Tell that it can be amended."""
-        return bool(seen.path == self.path)
-
     def satisfied_by(self, seen: Any) -> bool:
-        """Tell whether it has the value."""
+        """Return whether it has the value."""
         return bool(seen.value == self.value)
 
     def command(self, verb: Verb) -> str:
-        """Return the step as sysctl takes it."""
+        """Return the step in sysctl's words."""
         del verb
         return f"sysctl -w {self.path.replace('/', '.')}={self.value}"
 
 
 @dataclass(frozen=True, slots=True)
-class BridgePort:
-    """A device of the host as a port of a bridge of ours in its place."""
+class BridgePort(KernelObject):
+    """A device of the host as a port of the bridge of ours that takes its place."""
 
     name: str
     master: str
@@ -69,12 +72,8 @@ class BridgePort:
         """Return what it stands on."""
         return self.master
 
-    def is_amendable_from(self, seen: Any) -> bool:
-        """Tell that it can be amended."""
-        return bool(seen.key == self.key)
-
     def satisfied_by(self, seen: Any) -> bool:
-        """Tell whether it is a port of that bridge."""
+        """Return whether it is a port of that bridge."""
         return bool(seen.master == self.master)
 
     def command(self, verb: Verb) -> str:
@@ -84,11 +83,11 @@ class BridgePort:
 
 
 @dataclass(frozen=True, slots=True)
-class MovedEntry:
-    """An address or route of the host's own that is to be on a device of two.
+class MovedEntry(KernelObject):
+    """An address or route of the host that must be on one of two devices.
 
-    It is the administrator's: moved, never deleted. `apart` is the other device; `turn`
-    its place among those that are moved together.
+    It is the administrator's: moved, never deleted. `apart` is the other device,
+    `write_order` its place among those that are moved together.
     """
 
     entry: model.HostEntry
@@ -109,12 +108,8 @@ class MovedEntry:
         """Return its identity."""
         return MovedEntry, self.entry.what, self.entry.words
 
-    def is_amendable_from(self, seen: Any) -> bool:
-        """Tell that it can be moved."""
-        return bool(seen.key == self.key)
-
     def satisfied_by(self, seen: Any) -> bool:
-        """Tell whether it is on the right device, and on no other."""
+        """Return whether it is on the right device, and on no other."""
         return bool(seen.device == self.device)
 
     def command(self, verb: Verb) -> str:
@@ -124,7 +119,7 @@ class MovedEntry:
         what = "addr" if self.entry.what == "address" else "route"
         one = f"ip{family} {what}"
         words = self.entry.words
-        if self.device == self.apart:  # as it was seen, where it is not to be
+        if self.device == self.apart:  # as it was seen, on the wrong device
             return f"{one} add {words} dev {word(self.device)}"
         return (
             f"{one} replace {words} dev {word(self.device)};"

@@ -1,4 +1,4 @@
-"""What stands on devices of ours: addresses, routes, neighbours."""
+"""Addresses, routes and neighbours on our devices."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from underlay.model.objects.common import (
     ADDRESSES,
     MAIN_TABLE,
     ROUTES,
+    KernelObject,
     Verb,
     inside,
     protocol,
@@ -20,16 +21,16 @@ from underlay.model.owner import Owner
 
 
 def _set_key(thing: object, *key: Hashable) -> None:
-    """Give an object its identity, once: a pass looks at each several times."""
+    """Give an object its key, once: a pass looks at each several times."""
     object.__setattr__(thing, "key", key)
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Address(KernelObject):
     """An address on a device of ours: the host's, or a container's in its sandbox.
 
-    One of the host's has scope link: the host is not to choose it as a source towards
-    others. It goes with its device, and is never deleted alone.
+    One of the host has scope link, so that the host does not choose it as a source for
+    other destinations. It goes with its device, and is never deleted alone.
     """
 
     interface: model.IpInterface
@@ -45,14 +46,7 @@ class Address:
         there = self.device, self.sandbox
         _set_key(self, Address, address.version, int(address), length, *there)
 
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def is_amendable_from(self, seen: Any) -> bool:
-        """Tell whether `seen` is this one."""
-        return bool(seen.key == self.key)
-
-    satisfied_by = is_amendable_from
+    __hash__ = KernelObject.__hash__
 
     def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
@@ -65,11 +59,11 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """A route of ours: to a device, or into nothing (a blackhole) without one.
+class Route(KernelObject):
+    """A route of ours: to a device, or a blackhole without one.
 
     `metric` 10 means that a routing daemon may announce it. `source` is the address
-    the host speaks from. In a `sandbox` it is the container's own, by a next hop
+    the host sends from. In a `sandbox` it is the container's own, by a next hop
     (`via`) or without, and has no mark; a `connected` one came with an address.
     """
 
@@ -92,15 +86,12 @@ class Route:
         first = int(to.network_address)
         _set_key(self, Route, to.version, first, to.prefixlen, *where)
 
-    def __hash__(self) -> int:
-        return hash(self.key)
+    __hash__ = KernelObject.__hash__
 
     def is_amendable_from(self, seen: Any) -> bool:
-        """Tell whether `seen` leads where this one does."""
+        """Return whether `seen` leads where this one does."""
         there = seen.device, seen.source, seen.via
         return bool(there == (self.device, self.source, self.via))
-
-    satisfied_by = is_amendable_from
 
     def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
@@ -120,8 +111,8 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """What a device answers for (a proxy entry), or whom it need not ask (`mac`)."""
+class Neighbour(KernelObject):
+    """A proxy entry, or with a `mac` a permanent neighbour, of a device of ours."""
 
     address: model.IpAddress
     device: str
@@ -136,14 +127,11 @@ class Neighbour:
         address, sort = self.address, bool(self.mac)
         _set_key(self, Neighbour, sort, address.version, int(address), self.device)
 
-    def __hash__(self) -> int:
-        return hash(self.key)
+    __hash__ = KernelObject.__hash__
 
     def is_amendable_from(self, seen: Any) -> bool:
-        """Tell whether `seen` says the same."""
+        """Return whether `seen` says the same."""
         return bool(seen.mac == self.mac)
-
-    satisfied_by = is_amendable_from
 
     def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""

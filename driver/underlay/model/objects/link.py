@@ -1,4 +1,4 @@
-"""Network devices of ours."""
+"""The network devices that the service creates."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from underlay.model.objects.common import SHARED, TOP
+from underlay.model.objects.common import SHARED, TOP, KernelObject
 from underlay.model.owner import Owner
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A network device of ours. A field left None is not compared: not our business.
+class Link(KernelObject):
+    """A network device. A field that is None is not compared, and never changed.
 
-    A link seen without an owner was born in a process that died before it could set
-    the mark. `flavour` and `flag` are the mode of a child; `vlan` is a tag (802.1Q).
-    `peer` is the container's end of a pair, made in the same breath as this one.
-    `room` is the least MTU it is to have. `master` is the bridge it is a port of,
-    `group` the group of devices it is in, by which rules of the firewall know it.
-    `like` is a device whose MTU and MAC it has from its birth, and from becoming a
-    port, where none are given. `settings` are
-    sysctls of the device, such as net/ipv4/conf/*/rp_filter=2, set at its birth before
-    it is up and kept, as far as the kernel tells them with a link; `inherited` are
-    those of a device in whose place it is, set at its birth only. A `guarded` one is up
-    only after the filters on it are made.
+    A link observed without an owner was created by a process that died before it could
+    set the mark.
 
-    `sandbox` is the path of the namespace it is to be in, "" for the host's; what it
-    stands on is in the host in any case. A `stand_in` keeps the place of a device that
-    cannot be made now: any kind of device will do.
+    `flavour` and `flag` are the mode of a macvlan or ipvlan child; `vlan` is the tag
+    (802.1Q). `peer` is the other end of a veth, created in the same request. `master`
+    is the bridge it is a port of, `group` the device group that firewall rules match.
+    `room` is the least MTU it must have. `copy_from` is a device whose MTU and MAC it
+    gets where none are given: when it is created and when it becomes a port.
+
+    `sysctls`, such as net/ipv4/conf/*/rp_filter=2, are set before it is up, and again
+    when they change, as far as the kernel reports them with the link. `initial_sysctls`
+    are those of the device it replaces, and are set once. A link that is
+    `up_after_filters` is set up only when its filters are there.
+
+    `sandbox` is the path of its namespace, "" for the host's; its parent is in the host
+    in any case. A `placeholder` stands for a device that cannot be created now, and may
+    be of any kind.
     """
 
     name: str
@@ -58,17 +60,16 @@ class Link:
         key = self.owner.mark if self.owner else f"unfinished:{self.name}"
         object.__setattr__(self, "key", key)
 
-    def __hash__(self) -> int:
-        return hash(self.key)
+    __hash__ = KernelObject.__hash__
 
     @property
     def device(self) -> str:
-        """Return the device it is."""
+        """Return its name."""
         return self.name
 
     @property
     def build_order(self) -> int:
-        """Return the build order: what others stand on comes first."""
+        """Return the build order: a device comes before those that stand on it."""
         if self.kind == "vlan" and self.owner:
             return self.owner.vlan.count(".")  # a stacked tag has more dots
         if self.owner and self.owner.shared:
@@ -76,8 +77,8 @@ class Link:
         return TOP if self.parent or self.master else 0
 
     def is_amendable_from(self, seen: Any) -> bool:
-        """Tell whether `seen` can be amended into this, rather than made again."""
-        # From inside a sandbox it may not be possible to tell what it stands on.
+        """Return whether `seen` can be changed into this, or must be created again."""
+        # A look into a sandbox may not tell the parent.
         unknown = seen.sandbox and seen.parent is None
         return self.placeholder or bool(
             seen.kind == self.kind
@@ -86,7 +87,7 @@ class Link:
         )
 
     def satisfied_by(self, seen: Any) -> bool:
-        """Tell whether every field and setting we decide has the value we want."""
+        """Return whether every field and sysctl that we set has its value."""
         return (
             self.is_amendable_from(seen)
             and self.attributes_match(seen)
@@ -94,14 +95,14 @@ class Link:
         )
 
     def differing_sysctls(self, seen: Any) -> tuple[str, ...]:
-        """Return the settings that `seen` shows with another value."""
+        """Return the sysctls that `seen` shows with another value."""
         return _unlike(self.sysctls, seen.sysctls)
 
     def attributes_match(self, seen: Any) -> bool:
-        """Tell whether every field we decide, but the settings, has its value.
+        """Return whether every field that we set, without the sysctls, has its value.
 
-        The mode of an ipvlan link is no longer ours to decide once it is there: it is
-        that of every child of the parent, other people's too.
+        The mode of an ipvlan link is set at its creation only: later it is that of
+        every child of the parent, also of those that are not ours.
         """
         return (
             (self.kind == "ipvlan" or self.flavour in (None, seen.flavour))
