@@ -87,9 +87,9 @@ def remembered():
 
 def forget():
     for _ in range(3):
-        routing.turn()
-        neighbours.turn()
-        links.turn()
+        routing.next_generation()
+        neighbours.next_generation()
+        links.next_generation()
 
 
 def crowd(by, device):
@@ -217,7 +217,7 @@ def test_a_host_with_thousands_of_routes_and_neighbours_is_read_as_one_without(c
     assert asking._states(links.index_of("eth0"), {ip_address("11.0.0.7")})
     assert sum(came) < 5
     came.clear()
-    found = {s.words for s in standing.on(shim.device)}
+    found = {s.words for s in standing.entries_on(shim.device)}
     assert "10.64.0.1/32" in found
     assert sum(came) < 20
 
@@ -240,7 +240,7 @@ def test_what_stands_on_a_device_is_told_with_its_ways():
     ]
     run("route", "add", "10.7.0.0/16", *hops)
     run("route", "add", "10.8.0.0/16", "via", "10.1.0.1")
-    found = {s.words: s.obstacle for s in standing.on("eth0")}
+    found = {s.words: s.obstacle for s in standing.entries_on("eth0")}
     assert found["10.0.0.2/24"] == ""
     assert "several ways" in found["10.7.0.0/16 metric 0 table 254"]
     assert not any(words.startswith("10.8.") for words in found)
@@ -267,7 +267,7 @@ def test_a_namespace_that_never_had_a_route_is_seen(bare):
     place = Path(path(bare))
     assert namespaces.run_in(place, routing.default_device_index) is None
     assert namespaces.run_in(place, lambda: list(routing.routes({}))) == []
-    assert namespaces.run_in(place, lambda: standing.on("lo")) == []
+    assert namespaces.run_in(place, lambda: standing.entries_on("lo")) == []
 
 
 def test_a_device_that_is_gone_has_no_addresses():

@@ -1,4 +1,4 @@
-"""Announcing addresses to a wire, so that it forgets whom they were with before.
+"""Announcing addresses on a segment, so that neighbours learn their present MAC.
 
 Gratuitous ARP (RFC 5227, RFC 5944) and unsolicited neighbour advertisements (RFC 4861).
 """
@@ -21,7 +21,7 @@ _ETHERNET = struct.Struct("!6s6sH")
 _ARP, _IPV6, _EVERYTHING = 0x0806, 0x86DD, 0x0003
 _EVERYBODY, _ALL_NODES_MAC = b"\xff" * 6, b"\x33\x33\0\0\0\1"
 _ALL_NODES = IPv6Address("ff02::1").packed
-# Who may have an address, by its last three bytes (RFC 4291, 2.7.1).
+# The multicast group of an address, by its last three bytes (RFC 4291, 2.7.1).
 _SOLICITED, _SOLICITED_MAC = IPv6Address("ff02::1:ff00:0").packed[:13], b"\x33\x33\xff"
 # Hardware and protocol types and lengths, operation, sender, target.
 _ARP_BODY = struct.Struct("!HHBBH6s4s6s4s")
@@ -32,12 +32,12 @@ _DISCOVERY = struct.Struct("!BBHI16sBB6s")  # with an option: a link-layer addre
 _SOLICITATION, _ADVERTISEMENT, _OVERRIDE = 135, 136, 1 << 29
 _SOURCE_MAC, _TARGET_MAC, _EIGHT_BYTES = 1, 2, 1
 
-# Where a frame has who answers, and whom: of ARP, and of neighbour discovery.
+# Where a frame has the address that answers, and the one it answers to.
 _ARP_FROM, _ARP_TO = slice(28, 32), slice(38, 42)
 _TARGET, _IPV6_TO = slice(62, 78), slice(38, 54)
 _LONGEST = 128  # bytes
 _HALF, _BYTE, _IF_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
-# Of all that comes to a device, replies of ARP and neighbour advertisements.
+# A filter: of all that a device receives, ARP replies and neighbour advertisements.
 _ANSWERS = (
     (_HALF, 0, 0, 12),
     (_IF_EQUAL, 0, 2, _ARP),
@@ -88,15 +88,15 @@ def announce(
     gateways: Collection[model.IpAddress] = (),
     seconds: float = 0.0,
 ) -> frozenset[model.IpAddress]:
-    """Tell the wire of a device that addresses are at its MAC; raises OSError.
+    """Announce that addresses are at the MAC of a device; raises OSError.
 
-    In the calling thread's namespace. Whoever has an entry for one of them corrects it.
-    `speaker` is the device's own address, where those of IPv6 are not.
+    In the calling thread's namespace. Neighbours that have an entry correct it.
+    `speaker` is the device's own IPv6 address, where `addresses` are not its own.
 
-    Each address also asks the gateways of its family, which corrects the entries of
-    those that heed nothing else. Returns for which addresses one of them answers within
-    `seconds`: to this MAC, so the way back works. The kernel's table of neighbours has
-    no part in it. Takes some 10 ms, without work: the kernel's, to close the socket.
+    Each address also asks the gateways of its family: some correct their entries only
+    then. Returns the addresses to which a gateway answers within `seconds`. It answers
+    to this MAC, so the way back works. The kernel's neighbour table is not used. The
+    kernel takes some 10 ms to close the socket.
     """
     if not addresses:
         return frozenset()
@@ -106,7 +106,7 @@ def announce(
         # With protocol 0 nothing is ever received.
         heard = _EVERYTHING if pairs and seconds else 0
         s.bind((socket.if_indextoname(index_of(device)), heard))
-        # Asked for the link, the kernel would wait for its lock of all links.
+        # A netlink request for the link would wait for the kernel's lock (RTNL).
         mac = s.getsockname()[4]
         if len(mac) != len(_EVERYBODY):
             raise OSError(errno.EOPNOTSUPP, f"{device} is no Ethernet device")
@@ -140,7 +140,7 @@ def _confirmed(
 
 
 def _answer(frame: bytes) -> tuple[model.IpAddress, model.IpAddress]:
-    """Return who answers whom; a frame that is too short has the filter not passed."""
+    """Return the two addresses of an answer; the filter drops frames too short."""
     arp = frame[12:14] == _ARP.to_bytes(2, "big")
     by, to = (_ARP_FROM, _ARP_TO) if arp else (_TARGET, _IPV6_TO)
     size = 4 if arp else 16
@@ -153,12 +153,12 @@ def _frames(
     mac: bytes, address: model.IpAddress, speaker: IPv6Address | None
 ) -> Iterator[bytes]:
     if isinstance(address, IPv4Address):
-        # Some heed only requests, others only replies.
+        # Some neighbours accept only requests, others only replies.
         yield _arp(mac, address, _REQUEST, b"\0" * len(mac), address)
         yield _arp(mac, address, _REPLY, mac, address)
     else:
-        # Without it, who has another MAC keeps that. A proxy may as well (RFC 4861,
-        # 7.2.8): what is behind the host is not on the wire to speak for itself.
+        # Without it, a neighbour that has another MAC keeps that. A proxy may set it
+        # (RFC 4861, 7.2.8): what is behind the host cannot speak on the segment.
         told = _ADVERTISEMENT, 0, _OVERRIDE, address.packed, _TARGET_MAC
         yield _discovery(mac, speaker or address, _ALL_NODES, _ALL_NODES_MAC, told)
 
@@ -196,7 +196,7 @@ def _discovery(
 ) -> bytes:
     """Return a message of neighbour discovery: kind, code, flags, target, and option.
 
-    The option is the link-layer address of who speaks.
+    The option is the link-layer address of the speaker.
     """
     own, (kind, code, *rest) = speaker.packed, told
 

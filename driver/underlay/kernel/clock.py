@@ -1,4 +1,4 @@
-"""The clock for durations; what is shown to people is told by another one."""
+"""The clock for durations. Times that are shown come from the clock on the wall."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 def since_boot() -> float:
     """Return the seconds since the host booted, those it was suspended included.
 
-    Nobody sets this clock: not an administrator, not NTP after a boot without a clock.
+    Nothing sets this clock: neither an administrator, nor NTP after a boot.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 

@@ -1,8 +1,7 @@
 """Programs of the host (iptables, nft): each ends in time, or is left behind.
 
-A program may hang where not even SIGKILL ends it, in the kernel (state D). Nobody waits
-for that: it is left to end when the kernel lets it, and until then no second one of its
-name is started beside it.
+A program may hang in the kernel (state D), where not even SIGKILL ends it. The service
+does not wait for it. Until it ends, no second program of the same name is started.
 """
 
 from __future__ import annotations

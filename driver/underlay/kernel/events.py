@@ -38,7 +38,7 @@ _SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 1 << 22
 # The head of a message is all that is looked at; the rest is cut off.
 _HEAD_BYTES, _ANCILLARY_BYTES = 64, socket.CMSG_SPACE(4)
-# A storm would else be told one by one, or never.
+# Without a pause a storm would be reported event by event; without a limit, never.
 _GATHER_SECONDS, _AT_ONCE = 0.01, 20_000
 
 _NUMBER = struct.Struct("=i")
@@ -54,7 +54,7 @@ Message = tuple[bytes, Ancillary]
 
 
 class Listener:
-    """Hears the namespace it is used in, and those it was told to watch.
+    """Listens in the namespace it is used in, and in those that are watched.
 
     Until `stop` becomes readable. One thread may watch while another listens.
     """
@@ -68,7 +68,7 @@ class Listener:
         self._own = namespaces.NO_NSID
 
     def watch(self, path: str) -> None:
-        """Hear the namespace pinned at a path; raises OSError if there is none.
+        """Watch the namespace pinned at a path; raises OSError if there is none.
 
         Call it before every look there, so that nothing is missed in between: it costs
         a stat where the namespace is known.
@@ -82,34 +82,34 @@ class Listener:
                 self._numbers[file] = nsid
             self._known[nsid] = (file, path)
 
-    def listen(self, stirred: Callable[[frozenset[str] | None], None]) -> None:
-        """Call `stirred` with the sandboxes where something changed, "" for the host.
+    def listen(self, changed: Callable[[frozenset[str] | None], None]) -> None:
+        """Call `changed` with the sandboxes where something changed, "" for the host.
 
         With None if anything may have changed: at first, and after an overflow. A
-        namespace that is not watched counts once as the host: it may be one to be
-        watched from now on. What an event says is not acted on: whoever is told looks.
-        A sandbox that is gone has stirred, too. Raises OSError.
+        namespace that is not watched counts once as the host: a pass may want to watch
+        it from now on. Only the place of an event counts, not its content. A sandbox
+        that is gone has changed, too. Raises OSError.
         """
         with ExitStack() as stack:
             routing = stack.enter_context(_opened(socket.NETLINK_ROUTE, _GROUPS))
             _hear_sandboxes(routing)
-            _keep_back_strangers(routing)
+            _filter_strangers(routing)
             tables = []
             with suppress(OSError):  # a kernel without nftables
                 tables = [stack.enter_context(_opened(NETLINK_NETFILTER, _NFTABLES))]
             self._forget_all()
-            stirred(None)
+            changed(None)
             while self._stop not in _readable(self._stop, routing, *tables):
                 _readable(self._stop, seconds=_GATHER_SECONDS)
                 paths = self._drain(routing)
                 paths |= {"" for s in tables for _ in _messages(s)}
                 if None in paths:
-                    stirred(None)
+                    changed(None)
                 elif paths:
-                    stirred(frozenset(p for p in paths if p is not None))
+                    changed(frozenset(p for p in paths if p is not None))
 
     def _drain(self, s: socket.socket) -> set[str | None]:
-        """Return who stirred, None for anybody."""
+        """Return where something changed, None for everywhere."""
         paths: set[str | None] = set()
         lost = False
         for came, message in enumerate(_messages(s)):
@@ -153,7 +153,7 @@ class Listener:
         return {""}
 
     def _forget(self, nsid: int) -> set[str | None]:
-        """Free a number for its next owner; return the path of who had it."""
+        """Free a number for its next namespace; return the path of the former one."""
         self._strangers.discard(nsid)
         if nsid not in self._known:
             return set()
@@ -195,7 +195,7 @@ def _messages(s: socket.socket) -> Iterator[Message | None]:
 
 
 def _number(ancillary: Ancillary) -> int:
-    """Return the namespace a message came from; our own is not told, as a rule."""
+    """Return the number of the namespace of a message; usually none for our own."""
     for level, kind, value in ancillary:
         told = (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID)
         if told and len(value) == _NUMBER.size:
@@ -222,11 +222,11 @@ def _hear_sandboxes(s: socket.socket) -> None:
         s.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
 
 
-def _keep_back_strangers(s: socket.socket) -> None:
-    """Have the kernel drop what is told of routes and neighbours of others.
+def _filter_strangers(s: socket.socket) -> None:
+    """Have the kernel drop events of routes and neighbours that are not ours.
 
-    Before it fills the buffer or wakes anybody: a host has hundreds of neighbours, of
-    which one or the other changes all the time.
+    They neither fill the buffer nor wake the service: a host has hundreds of
+    neighbours, of which some change all the time.
     """
     nl.attach(s, _of_ours())
 

@@ -1,6 +1,6 @@
-"""What stands on a device: addresses and routes, kept as the kernel's own messages.
+"""Addresses and routes of a host device, kept as the kernel's own messages.
 
-Nothing is lost that way (metrics, labels, scopes, protocols), whatever it means.
+So nothing is lost: metrics, labels, scopes, protocols.
 Layouts: linux/if_addr.h, linux/rtnetlink.h.
 """
 
@@ -41,15 +41,15 @@ from underlay.model.objects import MovedEntry
 _LOOPBACK = 1  # its index in any namespace
 _BY_KERNEL, _BY_ROUTERS = b"\3", b"\2"  # IFAPROT_KERNEL_LO, IFAPROT_KERNEL_RA
 _FOR_EVER = b"\xff" * 4
-# What the kernel finds out itself: secondary or temporary, tentative, no duplicates.
+# Flags that the kernel sets itself: secondary or temporary, tentative, duplicate.
 _FOUND_OUT = IFA_F_SECONDARY | IFA_F_TENTATIVE | IFA_F_DADFAILED
 _NOT_TWICE = (errno.EEXIST,)
 
 
-def on(device: str) -> list[HostEntry]:
-    """Return what somebody put on a device, in the order in which it can be put again.
+def entries_on(device: str) -> list[HostEntry]:
+    """Return what was put on a device, in the order in which it can be put on another.
 
-    What the kernel makes itself, and what routers tell it, comes again by itself.
+    Not what the kernel derives itself or learns from routers: that comes again.
     """
     link = links.link_named(device)
     if link is None:
@@ -58,8 +58,8 @@ def on(device: str) -> list[HostEntry]:
     here = _addresses(index)
     # From 5.18 on the kernel says which addresses it made, beginning with 127.0.0.1.
     known = (*here, *_addresses(_LOOPBACK))
-    tells = any(nl.IFA_PROTO in _attributes(m) for m in known)
-    found = [(m, _address(m, name, tells=tells)) for m in here]
+    kernel_says = any(nl.IFA_PROTO in _attributes(m) for m in known)
+    found = [(m, _address(m, name, kernel_says=kernel_says)) for m in here]
     kept = [standing for _, standing in found if standing]
     connected = {
         ip_interface(standing.words).network
@@ -70,14 +70,14 @@ def on(device: str) -> list[HostEntry]:
     return kept + sorted(routes, key=lambda r: (bool(r.via), r.words))
 
 
-def held(wanted: Collection[MovedEntry]) -> Iterator[MovedEntry]:
+def locate(wanted: Collection[MovedEntry]) -> Iterator[MovedEntry]:
     """Return where these are now; what is on both devices, as on the wrong one.
 
     What is not whole counts as being nowhere: older kernels take the source out of
     an IPv6 route when that address leaves the device.
     """
     devices = {d for h in wanted for d in (h.device, h.apart)}
-    found = {d: {(s.what, s.words): s.payload for s in on(d)} for d in devices}
+    found = {d: {(s.what, s.words): s.payload for s in entries_on(d)} for d in devices}
     for h in wanted:
         key = h.entry.what, h.entry.words
         if key in found[h.apart]:
@@ -87,19 +87,19 @@ def held(wanted: Collection[MovedEntry]) -> Iterator[MovedEntry]:
 
 
 def move(held: MovedEntry) -> None:
-    """Put it on its device and take it off the other; raises OSError."""
+    """Put an entry on its device and take it off the other one; raises OSError."""
     link, apart = links.link_named(held.device), links.link_named(held.apart)
     if link is None:
         raise OSError(errno.ENODEV, f"no device {held.device}")
-    put(held.entry, link.index)
+    _put(held.entry, link.index)
     if apart:
-        take(held.entry, apart.index)
+        _take(held.entry, apart.index)
 
 
-def put(standing: HostEntry, index: int) -> None:
-    """Put it on a device, in place of its like on another one; raises OSError.
+def _put(standing: HostEntry, index: int) -> None:
+    """Put an entry on a device, also where another has the same; raises OSError.
 
-    An IPv6 address is not looked for elsewhere first: it was here a moment ago.
+    An IPv6 address skips duplicate detection: the host had it a moment ago.
     """
     if standing.what == "route":
         _send(RTM_NEWROUTE, NLM_F_REPLACE, _to(standing, index), _NOT_TWICE)
@@ -110,14 +110,14 @@ def put(standing: HostEntry, index: int) -> None:
     _send(RTM_NEWADDR, NLM_F_REPLACE, body, _NOT_TWICE)
 
 
-def take(standing: HostEntry, index: int) -> None:
-    """Take it off a device; what is not there is no error."""
+def _take(standing: HostEntry, index: int) -> None:
+    """Take an entry off a device; what is not there is no error."""
     kind = RTM_DELROUTE if standing.what == "route" else RTM_DELADDR
     _send(kind, 0, _to(standing, index), nl.ABSENT)
 
 
 def forget_routers(index: int) -> None:
-    """Take off a device what routers told: a port of a bridge hears no more of them."""
+    """Delete what a device learned from routers, which it no longer hears."""
     for message in _addresses(index):
         if message[0] == socket.AF_INET6 and not _flags(message) & IFA_F_PERMANENT:
             _send(RTM_DELADDR, 0, message, nl.ABSENT)
@@ -149,7 +149,7 @@ def _attributes(address: bytes) -> dict[int, bytes]:
 def _routes(index: int) -> Iterator[bytes]:
     """Return the routes by a device, also as one of several ways.
 
-    A kernel before 4.20 tells all the host has, which are looked through as they come.
+    A kernel before 4.20 sends all routes of the host; they are filtered as they come.
     """
     for family in (socket.AF_INET, socket.AF_INET6):
         body = nl.RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -159,7 +159,7 @@ def _routes(index: int) -> Iterator[bytes]:
 
 
 def _leads_by(family: int, index: int, message: bytes) -> bool:
-    """Return whether a route is by a device and may be one that somebody put there."""
+    """Return whether a route is by a device and may have been put there."""
     if (
         message[0] != family
         or message[4] == nl.RT_TABLE_LOCAL
@@ -180,7 +180,7 @@ def _hops(ways: bytes) -> Iterator[int]:
         offset += max((length + 3) & ~3, nl.RTNEXTHOP.size)
 
 
-def _address(message: bytes, name: str, *, tells: bool) -> HostEntry | None:
+def _address(message: bytes, name: str, *, kernel_says: bool) -> HostEntry | None:
     family, length, _, scope, _ = nl.IFADDR.unpack_from(message)
     found, flags = _attributes(message), _flags(message)
     packed = found.get(nl.IFA_LOCAL) or found.get(nl.IFA_ADDRESS, b"")
@@ -190,9 +190,9 @@ def _address(message: bytes, name: str, *, tells: bool) -> HostEntry | None:
     lasts = found.get(nl.IFA_CACHEINFO, b"\0" * 16)[4:8] == _FOR_EVER
     if family == socket.AF_INET6:
         by = found.get(nl.IFA_PROTO)
-        made = by == _BY_KERNEL if tells else scope == RT_SCOPE_LINK
-        told = by == _BY_ROUTERS if tells else length == 64 and not lasts
-        if made or told:
+        made = by == _BY_KERNEL if kernel_says else scope == RT_SCOPE_LINK
+        learned = by == _BY_ROUTERS if kernel_says else length == 64 and not lasts
+        if made or learned:
             return None
     if nl.text(found.get(nl.IFA_LABEL, b"")) == name:
         del found[nl.IFA_LABEL]
@@ -245,7 +245,7 @@ def _route(
 
 
 def _is_made(destination: model.IpNetwork, connected: Set[model.IpNetwork]) -> bool:
-    """Tell whether a route comes with an address, or with the device."""
+    """Return whether a route comes with an address, or with the device."""
     return destination in connected or destination == ip_network("fe80::/64")
 
 

@@ -1,8 +1,7 @@
-"""Addresses, routes and neighbours: looked at and touched by raw netlink.
+"""Addresses, routes and neighbours: read and changed by raw netlink.
 
-A container has up to five of them, and pyroute2 takes a millisecond for each. What is
-ours carries our protocol number. Layouts: linux/rtnetlink.h, linux/if_addr.h,
-linux/neighbour.h.
+A container has up to five of them, and pyroute2 takes a millisecond for each. Our
+routes and neighbours carry our protocol number.
 """
 
 from __future__ import annotations
@@ -66,12 +65,12 @@ _UNFIT = IFA_F_TENTATIVE | IFA_F_DEPRECATED | IFA_F_DADFAILED | IFA_F_TEMPORARY
 # Routes of the kernel, of Docker and `ip route`, and static ones. What a routing daemon
 # learns comes by the hundred thousand.
 NOT_LEARNT = (nl.RTPROT_KERNEL, nl.RTPROT_BOOT, nl.RTPROT_STATIC)
-# For documentation (RFC 5737, RFC 3849): nobody has these.
+# For documentation (RFC 5737, RFC 3849): no host has these.
 _FAR = ip_address("192.0.2.1"), ip_address("2001:db8::1")
 
 
-def turn() -> None:
-    """Say that everything is about to be read: the rest need not be remembered."""
+def next_generation() -> None:
+    """Begin to read everything; caches forget what was not read for two times."""
     for remembered in (_address_on, _leaves_by, _route):
         remembered.next_generation()
 
@@ -93,7 +92,7 @@ def default_device_index() -> int | None:
 
 
 def addresses_given_to(index: int) -> list[str]:
-    """Return the addresses that somebody gave to a link: not link-local, not by RA.
+    """Return the addresses that were given to a link: not link-local, not by RA.
 
     An IPv4 address with a lifetime is one that a DHCP client on this host gave it.
     """
@@ -151,7 +150,7 @@ def _way_to(address: bytes) -> tuple[int, bool]:
 
 
 def route_is_local(address: bytes) -> bool:
-    """Tell whether what is sent to a packed address stays on this host."""
+    """Return whether a packet to a packed address stays on this host."""
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
     body = nl.RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
     body += nl.attribute(nl.RTA_DST, address)
@@ -164,7 +163,7 @@ def route_is_local(address: bytes) -> bool:
 
 
 def addresses(names: Mapping[int, str]) -> Iterator[Address]:
-    """Return the addresses on links of ours, given by index."""
+    """Return the addresses on our links, given by index."""
     found = list(_address_messages(names))
     # A container may have thousands; they are not remembered.
     make = _address_on if len(found) <= max(_FEW, 10 * len(names)) else _address
@@ -222,7 +221,7 @@ def _addresses(
 
 
 def routes(names: Mapping[int, str]) -> Iterator[Route]:
-    """Return the routes of ours in every table; `names` are links by index."""
+    """Return our routes in every table; `names` are links by index."""
     for family in nl.FAMILIES.values():
         body = nl.RTMSG.pack(family, 0, 0, 0, 0, protocol(), 0, 0, 0)
         ours = partial(_is_ours, family, protocol())
@@ -254,7 +253,7 @@ _leaves_by = GenerationCache(_index_of)
 
 
 def _new_route(message: bytes, device: str) -> Route | None:
-    """Return the route of a message, None if it is of no form of ours."""
+    """Return the route of a message, None if it has no form that ours have."""
     head = nl.RTMSG.unpack_from(message)
     found = dict(nl.attributes(message[nl.RTMSG.size :]))
     size = nl.SIZES.get(head[0], 0)
@@ -285,7 +284,7 @@ _route = GenerationCache(_new_route)
 def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
     """Return the routes of this namespace by links given by index, and default ones.
 
-    Those of the main table, whoever put them there, but not by router advertisement:
+    Those of the main table, of any origin, but not by router advertisement:
     they stand beside Docker's, at the same metric. Where there are thousands, those of
     routing daemons are left out, but for default ones.
     """
@@ -372,7 +371,7 @@ def _best_default(family: int) -> Iterator[bytes]:
 
 
 def name_of(index: int) -> str:
-    """Return the name of a device that is none of ours, or its index if it is gone."""
+    """Return the name of a device that is not ours, or its index if it is gone."""
     try:
         return socket.if_indextoname(index)
     except OSError:
@@ -380,10 +379,10 @@ def name_of(index: int) -> str:
 
 
 def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None:
-    """Make it; raises OSError. What is there as wanted is no error.
+    """Create it; raises OSError. What is there as wanted is no error.
 
-    A stranger in the place of an address or a route is refused, never replaced. In a
-    sandbox, whatever is there already is refused with EEXIST; `beside`: an IPv6 route
+    What is not ours in the place of an address or a route is never replaced. In a
+    sandbox, anything that is there already is EEXIST; with `beside`, for an IPv6 route
     only if it is the same.
     """
     match wanted:
@@ -404,7 +403,7 @@ def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None
 
 
 def delete(doomed: Address | Route | Neighbour) -> None:
-    """Remove it; raises OSError. What is gone already is no error."""
+    """Delete it; raises OSError. What is gone already is no error."""
     try:
         match doomed:
             case Address():
@@ -432,8 +431,8 @@ def _of_address(address: Address) -> bytes:
     body = nl.IFADDR.pack(nl.FAMILIES[version], length, 0, scope, index)
     body += nl.attribute(nl.IFA_LOCAL, packed) + nl.attribute(nl.IFA_ADDRESS, packed)
     if version == 4 and address.sandbox and length < 31:
-        everybody = interface.network.broadcast_address.packed
-        body += nl.attribute(nl.IFA_BROADCAST, everybody)
+        broadcast = interface.network.broadcast_address.packed
+        body += nl.attribute(nl.IFA_BROADCAST, broadcast)
     if version == 6:
         alone = 0 if address.sandbox else IFA_F_NOPREFIXROUTE
         body += nl.attribute(nl.IFA_FLAGS, nl.NUMBER.pack(IFA_F_NODAD | alone))
@@ -444,7 +443,7 @@ def _of_route(route: Route) -> bytes:
     to, away = route.destination, route.device is None
     family, kind = nl.FAMILIES[to.version], nl.RTN_BLACKHOLE if away else nl.RTN_UNICAST
     scope = RT_SCOPE_UNIVERSE if away or route.via else RT_SCOPE_LINK
-    # Inside a sandbox as Docker makes them, who takes them away again.
+    # In a sandbox, as Docker creates them: Docker deletes them again.
     by = nl.RTPROT_BOOT if route.sandbox else protocol()
     by = nl.RTPROT_KERNEL if route.connected else by
     head = family, to.prefixlen, 0, 0, 0, by, scope, kind, 0
@@ -465,7 +464,7 @@ def _of_route(route: Route) -> bytes:
 
 
 def _of_any(route: bytes, doomed: Route) -> bytes:
-    """Return a route to be deleted; in a sandbox, whoever made it."""
+    """Return a route to be deleted; in a sandbox, of any origin."""
     if not doomed.sandbox:
         return route
     head = list(nl.RTMSG.unpack_from(route))

@@ -1,7 +1,7 @@
-"""Docker's chain DOCKER-USER: the rules of ours in it, by Docker's own tool.
+"""Our rules in Docker's chain DOCKER-USER, by Docker's own tool.
 
-iptables has two back ends that do not see each other's rules, and Docker uses whichever
-the name means on its host. So the chain is looked for in each.
+iptables has two back ends that do not see each other's rules. Docker uses the one that
+the name means on its host, so the chain is looked for in each.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _OURS = re.compile(
 )
 # iptables shows the name that /etc/iproute2/group has for a number.
 _GROUP = re.compile(r"(--(?:src|dst)-group) \S+")
-# How containers were told before they had a group, and what stands in the place of it.
+# How rules matched containers before these had a group, and what replaces it.
 _FORMER = {"-i ul-+": SENT, "-o ul-+": GOT}
 
 
 def permits(
     wanted: Collection[ForwardAccept], inward: Collection[str] = ()
 ) -> Iterator[ForwardAccept]:
-    """Return the rules of ours, and those wanted where no chain could stop anything.
+    """Return our rules, and the wanted ones where there is no chain.
 
-    One that lets pass what others are to judge, on the bridges `inward`, is not whole
-    and left out; so is one in whose place another is wanted, until that is there.
+    A rule without its RETURN rules for the bridges `inward` is not complete and left
+    out. So is one that another rule must replace, until that is there.
     """
     families: tuple[Family, ...] = (4, 6)
     for family in families:
@@ -64,9 +64,9 @@ def permits(
 
 
 def create(wanted: ForwardAccept, inward: Collection[str] = ()) -> None:
-    """Let traffic pass, unless there is no chain that could stop it; raises OSError.
+    """Accept traffic, unless there is no chain; raises OSError.
 
-    All of it at one blow, in the order in which nothing passes that should not.
+    All rules change at once, in an order that never accepts too much.
     """
     with command.within():
         found = _chain(wanted.family)
@@ -89,10 +89,9 @@ def create(wanted: ForwardAccept, inward: Collection[str] = ()) -> None:
 
 
 def delete(doomed: ForwardAccept) -> None:
-    """Take a rule of ours away, with what goes with it; raises OSError.
+    """Delete a rule of ours, with its RETURN rules; raises OSError.
 
-    What somebody else takes away meanwhile is no error: a verb and a pass may both be
-    at it.
+    What is deleted meanwhile is no error: a call of Docker and a pass may run at once.
     """
     with command.within():
         tool, due = _going(doomed)
@@ -106,7 +105,7 @@ def delete(doomed: ForwardAccept) -> None:
 
 
 def _going(doomed: ForwardAccept) -> tuple[str, list[str]]:
-    """Return by which tool a rule goes, and what of it is there, as lines."""
+    """Return the tool to delete a rule with, and the lines to delete."""
     tool, rules = _chain(doomed.family) or ("", [])
     return tool, [
         _deleted(match, verdict)
@@ -121,7 +120,7 @@ def _goes_with(match: str, doomed: str) -> bool:
 
 
 def _ours(rules: Collection[str]) -> list[tuple[str, str]]:
-    """Return match and verdict of each rule of ours."""
+    """Return match and verdict of each of our rules."""
     found = (_OURS.match(rule) for rule in rules)
     as_number = rf"\1 {CONTAINER_GROUP:#x}"
     return [(_GROUP.sub(as_number, m["match"]), m["verdict"]) for m in found if m]
@@ -132,9 +131,9 @@ def _is(rule: str, match: str, verdict: str) -> bool:
 
 
 def _shields(inward: Collection[str]) -> set[str]:
-    """Return what is not to be let pass: what routed containers send to others.
+    """Return what must not be accepted: what routed containers send to bridges.
 
-    Whether a port is open there is for those to say, in rules behind this chain.
+    Rules behind this chain decide which ports are open there.
     """
     return {f"-o {name} {SENT}" for name in inward if PLAIN_NAME.fullmatch(name)}
 
@@ -144,10 +143,10 @@ def _shielded(ours: Collection[tuple[str, str]]) -> set[str]:
 
 
 def bridge_firewall_drops(bridge: str, family: Family) -> str:
-    """Return why a frame that iptables gets to see does not cross a bridge, or "".
+    """Return why iptables drops a frame that crosses a bridge, or "".
 
-    Only the policy of FORWARD is judged. Where rules accept something of the bridge,
-    or of whatever is bridged, they are the administrator's and held to be right.
+    Only the policy of FORWARD counts. Rules that accept something of the bridge, or of
+    all bridges, are the administrator's and taken to be right.
     """
     with command.within():
         for tool in _tools(family):
@@ -175,7 +174,7 @@ def _chain(family: Family) -> tuple[str, list[str]] | None:
         try:
             lines = _run(tool, "-S", CHAIN).splitlines()
         except TimeoutError:
-            raise  # that it does not answer says nothing of the chain
+            raise  # no answer does not mean that there is no chain
         except OSError:
             continue  # no such chain there
         return tool, [line for line in lines if line.startswith("-A")]

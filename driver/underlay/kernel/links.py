@@ -1,4 +1,4 @@
-"""Reading links: decoded to the few fields we use. Layouts: linux/if_link.h."""
+"""Reading links: decoded to the few fields we use."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from underlay.model.objects import MARK, PREFIX, UNFINISHED_GROUP, Owner
 _IPV4 = Path("/proc/sys/net/ipv4/conf")
 _IFREQ, _IFNAMSIZ, _SIOCGIFINDEX = struct.Struct("=16si20x"), 16, 0x8933
 
-# What a link of ours has in its message. There may be thousands of others.
+# What the message of our links contains. There may be thousands of other links.
 _MARKS = MARK.encode(), nl.attribute(nl.IFLA_GROUP, nl.NUMBER.pack(UNFINISHED_GROUP))
-# The kinds of device that are made here, and of those, the ones for sandboxes.
+# The kinds of device that the service creates, and those of them for sandboxes.
 KINDS_INSIDE = "macvlan", "ipvlan", "veth"
 KINDS = *KINDS_INSIDE, "vlan", "dummy", "bridge"
-# Up to so many links are looked through at once; beyond, the kernel picks out kinds.
+# Up to so many links are read at once; beyond, the kernel filters by kind.
 _FEW = 300
 _BR_NF_CALL = {4: nl.IFLA_BR_NF_CALL_IPTABLES, 6: nl.IFLA_BR_NF_CALL_IP6TABLES}
 _CONF = {socket.AF_INET: nl.IFLA_INET_CONF, socket.AF_INET6: nl.IFLA_INET6_CONF}
-# Settings of a device that are told with it, by their places: linux/ip.h, linux/ipv6.h.
-# /proc of thousands of devices would take longer than all else of a look.
+# Sysctls that a link's message contains, by their places: linux/ip.h, linux/ipv6.h. To
+# read /proc for thousands of devices would take longer than all else of a look.
 _SETTINGS = (
     ("net/ipv4/conf/*/rp_filter", socket.AF_INET, 7),
     ("net/ipv4/conf/*/arp_filter", socket.AF_INET, 12),
@@ -54,7 +54,7 @@ MODES = {"macvlan": _MACVLAN, "macvtap": _MACVLAN, "ipvlan": _IPVLAN, "ipvtap": 
 IPVLAN_FLAGS = {0: "bridge", 1: "private", 2: "vepa"}
 
 
-_BORN = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
+_OUR_NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
 
 
 def code_of(names: Mapping[int, str], name: str | None) -> int:
@@ -64,14 +64,14 @@ def code_of(names: Mapping[int, str], name: str | None) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawLink:
-    """A link as the kernel tells it; told the same again, it is the same object.
+    """A link as the kernel reports it; the same message gives the same object.
 
     `link` is the index of what it stands on: in another namespace if that is
     `elsewhere`, which has the number `netnsid` here (-1: none). `master` is that of the
     bridge or bond it is a port of. `flavour` and `flag` are the mode of a macvlan or
     ipvlan child, `vlan` a tag of 802.1Q. `filtered` are the IP families that a bridge,
     of its own, shows to iptables; `active` is the index of the one port that a bond
-    sends by. `settings` are sysctls of one of ours, as far as it
+    sends by. `settings` are sysctls of a link of ours, as far as it
     has that IP family.
     """
 
@@ -104,9 +104,9 @@ class RawLink:
 
     @property
     def ours(self) -> bool:
-        """Whether it is ours, in the host: it has our mark, and the name made of that.
+        """Whether it is ours, in the host: it has our mark, and the name for the mark.
 
-        Or it was born to have them.
+        Or it is unfinished: created by a process that died before it set the mark.
         """
         marked = self.owner is not None and self.owner.device == self.name
         return marked or self._is_unfinished
@@ -119,8 +119,8 @@ class RawLink:
 
     @property
     def _is_unfinished(self) -> bool:
-        born = self.group == UNFINISHED_GROUP and self.kind in KINDS
-        return bool(born and not self.alias and _BORN.fullmatch(self.name))
+        created = self.group == UNFINISHED_GROUP and self.kind in KINDS
+        return bool(created and not self.alias and _OUR_NAME.fullmatch(self.name))
 
 
 def link_named(name: str) -> RawLink | None:
@@ -132,9 +132,9 @@ def link_named(name: str) -> RawLink | None:
 
 
 def is_there(name: str) -> bool:
-    """Tell whether a device of this name is there, if IPv4 can be on it.
+    """Return whether a device of this name is there, if IPv4 can be on it.
 
-    Without RTNL, as below, which for a name that nothing has would start modprobe.
+    Without RTNL, as below. A netlink request for an unknown name would start modprobe.
     """
     return (_IPV4 / name).exists()
 
@@ -189,17 +189,17 @@ def ports_of(master: int) -> tuple[RawLink, ...]:
 
 
 def our_links() -> tuple[RawLink, ...]:
-    """Return every link of ours of the host; raises OSError as above."""
+    """Return our links in the host; raises OSError as above."""
     return tuple(link for link in _with_marks(KINDS) if link.ours)
 
 
 def our_links_inside() -> tuple[RawLink, ...]:
-    """Return every link of ours of a sandbox; raises OSError as above."""
+    """Return our links in a sandbox; raises OSError as above."""
     return tuple(link for link in _with_marks(KINDS_INSIDE) if link.ours_inside)
 
 
 def _with_marks(kinds: Collection[str]) -> Iterator[RawLink]:
-    """Return the links that have something like a mark of ours, at least of kinds."""
+    """Return the links that may have our mark, at least those of these kinds."""
     try:
         found = nl.dump(*_links_asked_for(), wanted=_may_be_ours, most=_FEW)
     except nl.TooManyError:
@@ -220,7 +220,7 @@ def _links_told(kind: str, wanted: nl.Wanted) -> list[bytes]:
     try:
         return nl.dump(*_links_asked_for(kind), wanted=of_kind)
     except LookupError:
-        return []  # a kernel that has no such kind tells all links there are
+        return []  # a kernel without the kind would send all links
 
 
 def _links_asked_for(kind: str = "") -> tuple[int, int, bytes]:
@@ -236,10 +236,10 @@ def _may_be_ours(message: bytes) -> bool:
 
 
 def kind_is_known(kind: str) -> bool:
-    """Tell whether the kernel has a kind of link, or a module of it to load.
+    """Return whether the kernel has a kind of link, or a module of it to load.
 
-    It is asked for one that cannot be: every kind refuses to be on nothing, or to have
-    an address of one byte, with EINVAL.
+    The request is for a link that cannot be: every kind refuses one without a parent or
+    with an address of one byte, with EINVAL.
     """
     body = nl.IFINFO.pack(0, 0, 0, 0, 0) + nl.attribute(nl.IFLA_ADDRESS, b"\0")
     body += kind_attribute(kind)
@@ -271,8 +271,8 @@ def _get(key: int, name: str) -> RawLink | None:
     return None
 
 
-def turn() -> None:
-    """Say that all links are about to be read: the rest need not be remembered."""
+def next_generation() -> None:
+    """Begin to read all links; the cache forgets what was not read for two times."""
     _our_link.next_generation()
 
 
@@ -340,11 +340,11 @@ def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:
 
 def _settings(spec: bytes) -> tuple[str, ...]:
     families = dict(nl.attributes(spec))
-    told = {
+    blocks = {
         family: dict(nl.attributes(families.get(family, b""))).get(key, b"")
         for family, key in _CONF.items()
     }
-    values = (told[family][4 * at : 4 * at + 4] for _, family, at in _SETTINGS)
+    values = (blocks[family][4 * at : 4 * at + 4] for _, family, at in _SETTINGS)
     return _as_settings(tuple(nl.number(v) if v else None for v in values))
 
 

@@ -49,7 +49,7 @@ from underlay.model.steps import Amend, Create, Delete, Step
 
 log = logging.getLogger(__name__)
 
-# How long a machine on the LAN may take to say that an address is its own.
+# How long a machine on the LAN may take to answer for its address.
 ANSWER_SECONDS = 0.5
 NAMESPACE = Path("/proc/self/ns/net")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -59,13 +59,13 @@ _SO_NETNS_COOKIE = 71
 class LinuxKernel:
     """The namespace this process is in.
 
-    Each touch opens a socket of its own: half a millisecond, and nothing to share, to
-    leak (a long-lived IPRoute grows) or to be poisoned by an overflow.
+    Each step opens a socket of its own. That takes half a millisecond, and there is
+    nothing to share, to leak (a long-lived IPRoute grows) or to overflow.
     """
 
     def __init__(self) -> None:
-        # Asking iptables and nft takes a few processes, so they are asked for leftovers
-        # only as long as there may be any: at first, and after a rule was made.
+        # iptables and nft take a few processes, so they are asked for leftovers only as
+        # long as there may be any: at first, and after a rule was created.
         self._may_permit = self._may_filter = True
         self._chains: frozenset[Object] = frozenset()
 
@@ -83,9 +83,9 @@ class LinuxKernel:
         return frozenset((*seen, *dependents.ports(ours)))
 
     def _observe_all(self) -> frozenset[Object]:
-        links.turn()
-        ip.turn()
-        neighbours.turn()
+        links.next_generation()
+        ip.next_generation()
+        neighbours.next_generation()
         _link.next_generation()
         ours = links.our_links()
         names = {raw.index: raw.name for raw in ours}
@@ -100,7 +100,7 @@ class LinuxKernel:
                 *dependents.ports(ours),
                 *ip.addresses(names),
                 *ip.routes(names),
-                *neighbours.ours(names, shims),
+                *neighbours.our_neighbours(names, shims),
                 *self._chains,
             )
         )
@@ -115,11 +115,11 @@ class LinuxKernel:
         }
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
-        """Return what these settings are now, as far as the kernel has them."""
+        """Return the present values of these sysctls, as far as the kernel has them."""
         return frozenset(sysctl.read(settings))
 
     def forward_rules(self, wanted: Collection[ForwardAccept]) -> frozenset[Object]:
-        """Return the rules of ours, and those wanted that nothing makes necessary."""
+        """Return our rules, and the desired ones that this host does not need."""
         if not (wanted or self._may_permit):
             return frozenset()
         with _as_last_time("iptables -S DOCKER-USER"):
@@ -130,18 +130,18 @@ class LinuxKernel:
         return frozenset(wanted)
 
     def sysctls_for(self, reason: str) -> list[SysctlBackup]:
-        """Return what is to be set for a reason, with how it is now."""
+        """Return what to set for a reason, with its present value."""
         return sysctl.needed(reason)
 
     def entries_on(self, device: str) -> tuple[HostEntry, ...]:
-        """Return what somebody put on a device of the host: addresses and routes."""
+        """Return the addresses and routes that were put on a device of the host."""
         with _looking(f"ip addr show dev {device}"):
-            return tuple(host_entries.on(device))
+            return tuple(host_entries.entries_on(device))
 
     def locate_entries(self, wanted: Collection[MovedEntry]) -> frozenset[Object]:
         """Return where these are now, on which of their two devices."""
         with _looking("ip route show table all"):
-            return frozenset(host_entries.held(wanted))
+            return frozenset(host_entries.locate(wanted))
 
     def probe(
         self, device: str, addresses: Collection[model.IpAddress]
@@ -158,7 +158,7 @@ class LinuxKernel:
         gateways: Collection[model.IpAddress],
         seconds: float,
     ) -> frozenset[model.IpAddress]:
-        """Tell the segment of a device which of these it has, or answers for here."""
+        """Announce the addresses of a device on its segment; see Kernel."""
         asked = addresses, gateways, seconds
         if not sandbox:
             return announce.what_is_answered(device, *asked)
@@ -166,11 +166,11 @@ class LinuxKernel:
         return namespaces.run_in(Path(sandbox), look)
 
     def is_wireless(self, device: str) -> bool:
-        """Tell whether a device is Wi-Fi, which takes frames of one MAC only."""
+        """Return whether a device is Wi-Fi, which accepts frames of one MAC only."""
         return Path(f"/sys/class/net/{device}/phy80211").exists()
 
     def device_sysctls(self, device: str) -> tuple[str, ...]:
-        """Return the sysctls of a device that one in its place is to be born with."""
+        """Return the sysctls that a device which replaces this one is created with."""
         # Without the wait for others that have its addresses: they are this host's.
         return ("net/ipv6/conf/*/accept_dad=0", *sysctl.of_device(device))
 
@@ -180,7 +180,7 @@ class LinuxKernel:
         return frozenset(name for _, name in found)
 
     def sandbox_sysctls(self, sandbox: str, device: str) -> tuple[str, ...]:
-        """Return those of a device in a sandbox that a new one would not have."""
+        """Return the sysctls of a device in a sandbox that a new one would not have."""
 
         def look() -> tuple[str, ...]:
             found = links.link_named(device)
@@ -189,7 +189,7 @@ class LinuxKernel:
         return namespaces.run_in(Path(sandbox), look)
 
     def apply(self, step: Step) -> None:
-        """Carry out one step."""
+        """Apply one step."""
         try:
             if isinstance(step.object, Link | BridgePort):
                 link_changes.apply(step)
@@ -235,14 +235,14 @@ class LinuxKernel:
         )
 
     def has_kind(self, kind: str) -> bool:
-        """Tell whether the kernel can make a kind of device, by a module if need be."""
+        """Return whether the kernel can create a kind of device, also by a module."""
         return links.kind_is_known(kind)
 
     @cached_property
     def can_filter(self) -> bool:
         """Whether there is nft and a kernel that answers it; asked once.
 
-        Also if it does not end: then it is there, and what it refuses later is told.
+        Also if it does not end: then it is there, and its later refusals are reported.
         """
         if nftables.is_there():
             return True
@@ -275,21 +275,21 @@ class LinuxKernel:
         return ""
 
     def is_in_use(self, address: model.IpAddress) -> bool:
-        """Tell whether somebody on a wire of this host has an address."""
+        """Return whether a machine on a segment of this host answers for an address."""
         index = ip.neighbouring(address.packed)
         return bool(index and answering(index, {address}, ANSWER_SECONDS))
 
     def is_own(self, address: model.IpAddress) -> bool:
-        """Tell whether an address is the host's own: whether its route is local."""
+        """Return whether an address is the host's own: whether its route is local."""
         return ip.route_is_local(address.packed)
 
     def container_bridges(self) -> frozenset[str]:
-        """Return other people's bridges with containers or virtual machines only."""
+        """Return bridges, not ours, with containers or virtual machines only."""
         with _looking("ip link show type bridge"):
             return container_bridges()
 
     def has_dependents(self, device: str) -> bool:
-        """Tell whether something in another namespace stands on a device of ours."""
+        """Return whether something in another namespace stands on a device of ours."""
         carrier = links.link_named(device)
         return carrier is not None and dependents.has_dependents_elsewhere(carrier)
 
@@ -300,7 +300,7 @@ class LinuxKernel:
         return namespaces.our_addresses_elsewhere(besides)
 
     def boot(self) -> str:
-        """Return what tells this boot of the host, and its namespace, from others."""
+        """Return an id of this boot of the host, and of its namespace."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
                 cookie = s.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8).hex()
@@ -309,7 +309,7 @@ class LinuxKernel:
         return f"{BOOT.read_text('ascii').strip()}/{cookie}"
 
     def sandbox_exists(self, path: str) -> bool:
-        """Tell whether a namespace is mounted at the path, not just an empty file."""
+        """Return whether a namespace is mounted at the path, not just an empty file."""
         try:
             return Path(path).stat().st_dev == NAMESPACE.stat().st_dev
         except OSError:
@@ -318,7 +318,7 @@ class LinuxKernel:
 
 @contextmanager
 def _looking(words: str) -> Iterator[None]:
-    """Say what was looked at, in iproute2's words, if the kernel refuses to tell."""
+    """Raise KernelRefused with the command for a look that the kernel refuses."""
     try:
         yield
     except OSError as error:
@@ -328,7 +328,7 @@ def _looking(words: str) -> Iterator[None]:
 
 @contextmanager
 def _as_last_time(words: str) -> Iterator[None]:
-    """Go on if a program does not tell: whatever is there is as it was, most likely."""
+    """Go on if a program fails: the rules are most likely as they were."""
     try:
         yield
     except OSError as error:
@@ -356,7 +356,7 @@ def _reason(error: OSError) -> str:
 def _ours(
     raw: RawLink, name_of: Callable[[int], str | None], *, inside: bool = False
 ) -> Link:
-    """Return a link of ours; what one `inside` a sandbox stands on is in the host.
+    """Return a link of ours; the parent of one `inside` a sandbox is in the host.
 
     An index means another device in every namespace.
     """
@@ -395,8 +395,8 @@ def _inside(
 ) -> Iterator[Object]:
     for link in ours:
         seen = _ours(link, _name_of, inside=True)
-        # Its settings are the container's owner's to change, and only what follows from
-        # some of them is of interest.
+        # Sysctls in a sandbox are the container's to change. These decide which
+        # addresses the device can have.
         kept = tuple(s for s in seen.sysctls if s.startswith(HEEDED))
         yield replace(seen, sandbox=path, sysctls=kept)
     for address in addresses:

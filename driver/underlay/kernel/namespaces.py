@@ -1,6 +1,6 @@
 """Other network namespaces: which there are, and running something in one.
 
-The kernel tells of another namespace by a number (nsid) that only this one knows it by.
+The kernel names another namespace by a number (nsid) that only this namespace uses.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def others() -> Iterator[Path]:
 
 
 def file_of(path: Path | str) -> tuple[int, int]:
-    """Return what tells a namespace from all that live: its device and inode.
+    """Return the device and inode of a namespace: no other living one has them.
 
     A left-over file at a path has an inode of another file system. Raises OSError.
     """
@@ -63,8 +63,8 @@ def file_of(path: Path | str) -> tuple[int, int]:
 def run_in(path: Path, look: Callable[[], T]) -> T:
     """Return what `look` sees in a namespace; raises OSError.
 
-    In a thread of its own, which ends there: no thread of ours is ever left in the
-    wrong namespace.
+    In a thread of its own, which ends there: no other thread is ever in the wrong
+    namespace.
     """
     found: list[T] = []
     failed: list[OSError] = []
@@ -145,7 +145,7 @@ def own_nsid() -> int:
 
 
 def nsid_in(payload: bytes) -> int:
-    """Return the number that a message about a number tells, NO_NSID if none."""
+    """Return the number in a message about nsids, NO_NSID if there is none."""
     found = dict(nl.attributes(payload[len(nl.RTGEN) :])).get(nl.NETNSA_NSID, b"")
     number: int = nl.SIGNED.unpack(found)[0] if len(found) == 4 else NO_NSID
     return number

@@ -1,4 +1,4 @@
-"""Reading the neighbours and proxy entries of ours. Layouts: linux/neighbour.h."""
+"""Reading our neighbours and proxy entries."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from underlay.model.objects import Neighbour, protocol
 _AGES_THEN_PROTOCOL = struct.pack("=HH", 20, 3), struct.pack("=HH", 5, nl.NDA_PROTOCOL)
 
 
-def turn() -> None:
-    """Say that everything is about to be read: the rest need not be remembered."""
+def next_generation() -> None:
+    """Begin to read everything; the cache forgets what was not read for two times."""
     _neighbour.next_generation()
 
 
-def ours(names: Mapping[int, str], shims: Collection[int]) -> Iterator[Neighbour]:
-    """Return the neighbours and proxy entries of ours; `names` are links by index.
+def our_neighbours(
+    names: Mapping[int, str], shims: Collection[int]
+) -> Iterator[Neighbour]:
+    """Return our neighbours and proxy entries; `names` are links by index.
 
-    Neighbours of ours are on `shims` only, proxy entries on any device.
+    Our neighbours are on `shims` only, proxy entries on any device.
     """
     entries = _neighbour_messages(0, shims) if shims else iter(())
     for message in (*entries, *_neighbour_messages(NTF_PROXY, ())):
@@ -40,7 +42,7 @@ def ours(names: Mapping[int, str], shims: Collection[int]) -> Iterator[Neighbour
 
 
 def answered_on(index: int, device: str) -> Iterator[model.IpAddress]:
-    """Return what the proxy entries of ours on a device of the host are for."""
+    """Return the addresses of our proxy entries on a device of the host."""
     for message in _neighbour_messages(NTF_PROXY, (index,)):
         found = _neighbour(_ageless(message), device)
         if found:
@@ -48,11 +50,11 @@ def answered_on(index: int, device: str) -> Iterator[model.IpAddress]:
 
 
 def _neighbour_messages(flags: int, indexes: Collection[int]) -> Iterator[bytes]:
-    """Return the messages about neighbours of ours on some links, or on any."""
+    """Return the messages about our neighbours on some links, or on any."""
     mark = nl.attribute(nl.NDA_PROTOCOL, bytes([protocol()]))
 
     def wanted(message: bytes) -> bool:
-        # Searched for first: there may be thousands of others'.
+        # Searched for first: there may be thousands of other neighbours.
         return mark in message and (
             not indexes or nl.NDMSG.unpack_from(message)[1] in indexes
         )
@@ -75,7 +77,7 @@ def _ageless(message: bytes) -> bytes:
 
 @GenerationCache
 def _neighbour(message: bytes, device: str) -> Neighbour | None:
-    """Return what a message tells, None if it is none of ours."""
+    """Return the neighbour of a message, None if it is not ours."""
     marks = nl.NDMSG.unpack_from(message)[3]
     found = dict(nl.attributes(message[nl.NDMSG.size :]))
     packed = found.get(nl.NDA_DST, b"")

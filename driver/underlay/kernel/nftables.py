@@ -1,4 +1,4 @@
-"""The nftables tables of ours, by the program nft.
+"""Our nftables tables, by the program nft.
 
 pyroute2 offers sets and raw expressions only; nft takes a whole chain in one
 transaction.
@@ -26,7 +26,7 @@ add rule netdev ul-probe heard fib saddr . iif oif missing drop
 add chain netdev ul-probe said { type filter hook egress device "lo" priority 0; }
 add rule netdev ul-probe said drop
 """
-# The chains that are made here, by family. Others may have a table of that name.
+# The names of our chains, by family. Other programs may use a table of that name.
 _NAMES = {
     "ip": re.compile(rf"(nat|door)-{PREFIX}[0-9a-f]{{12}}"),
     "ip6": re.compile(rf"door-{PREFIX}[0-9a-f]{{12}}"),
@@ -38,14 +38,14 @@ _MARK = re.compile(rf"{MARK}[0-9a-f]{{16}}")
 
 
 def chains() -> Iterator[NftChain]:
-    """Return the chains of ours, with the marks of their rules.
+    """Return our chains, with the marks of their rules.
 
-    A chain that has a name of ours is one unless it has rules, and none with a mark.
+    A chain with a name of ours is not ours if it has rules, and none with a mark.
     """
     try:
         listed = _list("tables")
     except TimeoutError:
-        raise  # that it does not answer says nothing of the tables
+        raise  # no answer does not mean that there are no tables
     except OSError:
         return  # no such program, or nothing in the kernel for it
     tables = (t["table"] for t in listed if "table" in t)
@@ -75,20 +75,20 @@ def _hook(chain: Mapping[str, Any]) -> str:
 
 
 def is_there() -> bool:
-    """Tell whether there is the program, and a kernel with all that is used of it."""
+    """Return whether the host has nft, and a kernel with all that the service uses."""
     try:
         _run("-c", "-f", "-", script=_PROBE)
     except TimeoutError:
-        return True  # that it does not answer says nothing against it
+        return True  # no answer does not mean that it is missing
     except OSError:
         return False
     return True
 
 
 def create(chain: NftChain) -> None:
-    """Make a chain with its rules, and the table if it is the first; raises OSError.
+    """Create a chain with its rules, and its table if need be; raises OSError.
 
-    In the place of one that is there, whatever that is, in the same transaction.
+    It replaces any chain of that name in the same transaction.
     """
     where = f"{chain.family} {TABLE} {chain.name}"
     rules = [
@@ -107,7 +107,7 @@ def create(chain: NftChain) -> None:
 
 
 def delete(chain: NftChain) -> None:
-    """Remove a chain, and the table if that is then empty; raises OSError."""
+    """Delete a chain, and the table if that is then empty; raises OSError."""
     # What is gone already, chain or table, is as it should be.
     with _locks[chain.family], suppress(FileNotFoundError):
         _run("delete", "chain", chain.family, TABLE, chain.name)

@@ -1,4 +1,4 @@
-"""Asking a wire who answers: the kernel's own ARP and neighbour discovery, from anew.
+"""Asking a segment for addresses: by the kernel's ARP and neighbour discovery.
 
 Layouts: linux/neighbour.h.
 """
@@ -34,7 +34,7 @@ def answering(
     addresses: Collection[model.IpAddress],
     seconds: float = PATIENCE_SECONDS,
 ) -> frozenset[model.IpAddress]:
-    """Return who of them answers on a device; one set by hand is not asked."""
+    """Return which addresses answer on a device; permanent entries are not asked."""
     if not addresses:
         return frozenset()
     states = _states(index, addresses)
@@ -56,7 +56,7 @@ def answering(
 
 
 def ask_routers(device: str) -> None:
-    """Ask the routers behind a device to tell what they tell; answers are not awaited.
+    """Send a router solicitation by a device; answers are not awaited.
 
     The kernel asks when a device gets a link, not when it leaves a bridge.
     """
@@ -78,7 +78,7 @@ def _states(
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
-        # A kernel before 5.0 tells all of a device, one before 4.3 all there are.
+        # A kernel before 5.0 sends all of a device, one before 4.3 all of the host.
         body = nl.NDMSG.pack(0, 0, 0, 0, 0)
         body += nl.attribute(nl.NDA_IFINDEX, nl.NUMBER.pack(index))
         found = nl.dump(RTM_GETNEIGH, RTM_NEWNEIGH, body, strict=True)

@@ -19,8 +19,8 @@ Room = tuple[tuple[RawLink, ...], tuple[Address, ...], tuple[Route, ...]]
 def look(paths: Collection[str]) -> dict[str, Room]:
     """Return what is in sandboxes, by path; those that are gone are left out.
 
-    Links of ours, the addresses on them, and routes by them, as are default routes by
-    any device.
+    Our links, the addresses on them, the routes by them, and default routes by any
+    device.
     """
     return namespaces.run_in_each(paths, _look) if paths else {}
 

@@ -52,12 +52,12 @@ def write(setting: Sysctl) -> None:
 def needed(reason: str) -> list[SysctlBackup]:
     """Return what is to be set for a reason, in order, with how it is now.
 
-    `forwarding/<family>`: forwarding by this host, IP family 4 or 6. Switching it on
-    makes the kernel deaf to router advertisements, so a host that gets its default
-    route by them is told to hear them all the same first; switching it off sets whether
-    redirects are heeded, which is put back after it. `proxy/<device>/<family>`: answers
-    on a device for others, without the delay that leaves them the first word.
-    `loose/<device>/4`: to hear on a device whom it answers by another.
+    `forwarding/<family>`: forwarding by this host, IP family 4 or 6. With forwarding,
+    the kernel ignores router advertisements, so the devices that accept them must first
+    accept them in any case. When forwarding is switched off, the kernel changes
+    accept_redirects, which is restored after it. `proxy/<device>/<family>`: proxy
+    answers on a device, without delay. `loose/<device>/4`: loose reverse path filtering
+    on a device, whose answers leave by another one.
     """
     what, *rest = reason.split("/")
     family = int(rest[-1])
@@ -70,14 +70,14 @@ def needed(reason: str) -> list[SysctlBackup]:
             wanted = _loose(rest[0])
     found = ((path, _value(path), value) for path, value in wanted)
     return [
-        SysctlBackup(reason, path, before, value, turn)
-        for turn, (path, before, value) in enumerate(found)
+        SysctlBackup(reason, path, before, value, order)
+        for order, (path, before, value) in enumerate(found)
         if before is not None
     ]
 
 
 def of_device(device: str) -> Iterator[str]:
-    """Return how a device is set where that is not as on any other."""
+    """Return the sysctls of a device that differ from the defaults."""
     for family, keys in _OF_DEVICE.items():
         for key in keys.split():
             value = _value(f"net/{family}/conf/{device}/{key}")
@@ -111,15 +111,15 @@ def unusual(device: str, mtu: int) -> Iterator[str]:
 def _of_any(place: str, key: str) -> str | None:
     """Return a setting as a new device has it.
 
-    For neighbours that is told in the host's namespace only; the loopback device of
-    another one, made with it, has it too.
+    The defaults for neighbours are in the host's namespace only; the loopback device of
+    another one has them too.
     """
     value = _value(f"{place}/default/{key}")
     return value if value is not None else _value(f"{place}/lo/{key}")
 
 
 def give(settings: Iterable[str], device: str) -> None:
-    """Set what a device was born to have; raises OSError."""
+    """Set sysctls of a device; raises OSError."""
     for setting in settings:
         path, value = setting.replace("*", device).split("=")
         with suppress(FileNotFoundError):  # a kernel without IPv6
@@ -127,17 +127,17 @@ def give(settings: Iterable[str], device: str) -> None:
 
 
 def give_back(settings: Iterable[str], device: str) -> None:
-    """Set what another device had in whose place this is, as far as the kernel lets."""
+    """Set the sysctls of the device that this replaces, as far as the kernel lets."""
     for setting in settings:
         try:
             give((setting,), device)
         except OSError as error:
             facts = {"device": device, "setting": setting, "error": error}
-            log.warning("cannot restore a setting", extra=facts)
+            log.warning("cannot restore a sysctl", extra=facts)
 
 
 def shows_bridged(family: int) -> bool:
-    """Tell whether iptables gets to see what crosses any bridge (br_netfilter)."""
+    """Return whether iptables filters what crosses any bridge (br_netfilter)."""
     return _value(f"net/bridge/bridge-nf-call-{IPTABLES[family]}") == "1"
 
 
@@ -168,7 +168,7 @@ def _loose(device: str) -> Iterator[tuple[str, str]]:
 
 
 def _hears_routers(link: RawLink) -> bool:
-    """Tell whether a device may lead to a router: not to containers of ours."""
+    """Return whether a device may lead to a router: not to our containers."""
     ours = link.ours and link.kind != "bridge"
     return not (link.loopback or link.master or ours)
 

@@ -1,4 +1,7 @@
-"""What can be done to an object. A step prints itself in iproute2's words."""
+"""What can be done to an object. A step prints itself as a command.
+
+docs/architecture.md lists what the text leaves out.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from underlay.model.objects.common import inside, word
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Bring an object into being."""
+    """Create an object."""
 
     object: Object
 
@@ -72,7 +75,7 @@ class Amend:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove an object of ours that nothing wants."""
+    """Delete an object of ours that is not desired."""
 
     object: Object
 
@@ -87,7 +90,7 @@ Step = Create | Amend | Delete
 
 
 def describe_before(step: Step) -> str:
-    """Return what a step found, in iproute2's words; "" for nothing."""
+    """Return what a step changes or deletes, as a command; "" for nothing."""
     if isinstance(step, Create):
         return ""
     if not isinstance(step, Amend):
@@ -104,7 +107,7 @@ def describe_before(step: Step) -> str:
 
 
 def needs_announcement(step: Step) -> bool:
-    """Tell whether by a step something is to be found where it was not."""
+    """Return whether after a step addresses are at another place on a segment."""
     found = step.object
     if isinstance(step, Create):
         return isinstance(found, Link | Address | Neighbour)
@@ -114,21 +117,21 @@ def needs_announcement(step: Step) -> bool:
 
 
 def is_setting_up(step: Step) -> bool:
-    """Tell whether a step sets up a link that may be up only with its filters."""
+    """Return whether a step sets up a link that may be up only with its filters."""
     return isinstance(step, Amend) and step.ends_guard
 
 
 def is_by_program(step: Step) -> bool:
-    """Tell whether a step takes a program, which may hang: nobody waits with a lock."""
+    """Return whether a step runs a program. It may hang, so no lock is held."""
     return isinstance(step.object, ForwardAccept | NftChain)
 
 
 def depends_on(step: Step, refused: Step) -> bool:
-    """Tell whether a step goes with a refused one.
+    """Return whether a step must not be applied after a refused one.
 
-    It is the second half of a replacement, or on a device that was not made; or the
-    next one where a bridge takes a device's place: each rests on those before, and the
-    host's own addresses on all of them. Or it sets up a link whose filter was refused.
+    It is the second half of a replacement, or on a device that was not created. Or it
+    is a later step of a bridge take-over: each needs those before it. Or it sets up a
+    link whose filter was refused.
     """
     found, other = step.object, refused.object
     if found.key == other.key or (other.owner and other.owner.takes_over):

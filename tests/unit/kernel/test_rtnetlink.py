@@ -89,12 +89,12 @@ def everything():
     yield from ip.addresses_given_to(DEVICE.index)
     yield from ip.routes(names)
     yield from ip.routes_inside(names)
-    yield from neighbours.ours(names, names)
+    yield from neighbours.our_neighbours(names, names)
     yield from neighbours.answered_on(DEVICE.index, DEVICE.name)
     yield ip.default_device_index()
     yield ip.neighbouring(b"\1\2\3\4")
     yield ip.route_is_local(b"\1\2\3\4")
-    yield from standing.on(DEVICE.name)
+    yield from standing.entries_on(DEVICE.name)
     yield asking._states(DEVICE.index, eth0)
     yield namespaces.own_nsid()
 
@@ -142,7 +142,7 @@ def test_an_address_that_is_none_of_ip_hides_no_other(told, family, attributes):
     told(other, web)
     assert [str(a) for a in ip.usable_on(0)] == ["10.0.0.5/24"]
     assert [str(a.interface) for a in ip.addresses({7: "eth0"})] == ["10.0.0.5/24"]
-    assert [s.words for s in standing.on("eth0")] == ["10.0.0.5/24"]
+    assert [s.words for s in standing.entries_on("eth0")] == ["10.0.0.5/24"]
 
 
 def test_a_bond_tells_which_port_it_sends_by(told):
