@@ -50,28 +50,28 @@ class Crowd:
         self.site.service.start()
 
     def _fill(self, records: Records) -> None:
-        [network], [pool] = records.networks.all(), records.addresses.pools()
-        [claim] = records.addresses.claims_on(pool.id)
+        [network], [pool] = records.networks.all(), records.pools.all()
+        [claim] = records.pools.claims_on(pool.id)
         self.network, self.pool = network.id, claim.id
         for _ in range(self.size):
             identity, mac = (
                 secrets.token_hex(32),
                 f"02:{secrets.token_bytes(5).hex(':')}",
             )
-            address, now = records.addresses.next_free(claim), time.time()
+            address, now = records.pools.next_free(claim), time.time()
             assert address
-            records.addresses.take(pool.id, address)
-            records.addresses.start(
+            records.pools.take(pool.id, address)
+            records.leases.start(
                 Lease(
                     0, address, "endpoint", pool.id, claim.id, network.id, identity,
                     mac, since=now,
                 )
             )  # fmt: skip
             ipv4 = IPv4Interface(f"{address}/{pool.subnet.prefixlen}")
-            records.networks.add_endpoint(
+            records.endpoints.add(
                 Endpoint(identity, network.id, ipv4, mac=mac, created=now)
             )
-            records.networks.join(identity, _sandbox(identity))
+            records.endpoints.join(identity, _sandbox(identity))
 
     def live(self) -> Life:
         """Live a container's life; return the milliseconds of each call, in order."""

@@ -102,7 +102,7 @@ def _routed(folder: Path) -> Series:
         for number in range(ROUTED):
             place = IPv4Interface(POOL[256 + number])
             mac = f"02:00:00:01:{number >> 8:02x}:{number & 255:02x}"
-            records.networks.add_endpoint(
+            records.endpoints.add(
                 Endpoint(f"{number:064x}", "n1", place, mac=mac, created=time.time())
             )
     failed = engine.reconcile()

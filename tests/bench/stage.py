@@ -104,9 +104,9 @@ class Stage:
         with self._engine() as (engine, records):
             with records.transaction():
                 for endpoint in new:
-                    records.networks.add_endpoint(endpoint)
-                    records.networks.join(endpoint.id, endpoint.sandbox)
-                    records.networks.save_learned(endpoint)
+                    records.endpoints.add(endpoint)
+                    records.endpoints.join(endpoint.id, endpoint.sandbox)
+                    records.endpoints.save_learned(endpoint)
             self._build(engine, records, new)
 
     def _build(self, engine: Engine, records: Records, new: list[Endpoint]) -> None:

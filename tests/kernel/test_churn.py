@@ -207,9 +207,9 @@ class Crowd:
                 segment = next(
                     n for n, s in SUBNETS.items() if address in ip_network(s)
                 )
-                live = self.records.addresses.live(self.pools[segment], address)
+                live = self.records.leases.live(self.pools[segment], address)
                 had = [t.endpoint for t in live]
-                if had != [identity] or not self.records.networks.endpoint(identity):
+                if had != [identity] or not self.records.endpoints.get(identity):
                     self.truth.wrong.append(f"{address}: {identity} lives, not {had}")
 
     def churn(self, lives, threads, seed):
@@ -292,12 +292,12 @@ class Crowd:
         addresses = [
             str(t.address)
             for pool in self.pools.values()
-            for t in self.records.addresses.live_in(pool)
+            for t in self.records.leases.live_in(pool)
             if t.role == "endpoint"
         ]
         links = [o.device for o in self.kernel.observe() if o.device]
-        endpoints = [e.id for e in self.records.networks.endpoints()]
-        return addresses + links + endpoints + self.records.notes.failures()
+        endpoints = [e.id for e in self.records.endpoints.all()]
+        return addresses + links + endpoints + self.records.repairs.failures()
 
     def assert_clean(self, seconds=20.0):
         end = time.monotonic() + seconds
@@ -305,7 +305,7 @@ class Crowd:
             time.sleep(0.05)
         assert self.truth.wrong == []
         assert self.left() == []
-        assert self.records.networks.joined() == []
+        assert self.records.endpoints.joined() == []
 
     def end(self):
         """Have the networks removed, as Docker does."""

@@ -113,7 +113,7 @@ class World:
         # Those of the parents are a test of their own.
         self.settings = [
             s.path
-            for s in self.records.settings.all()
+            for s in self.records.host.sysctls()
             if not {*PARENTS} & {*s.path.split("/")}
         ]
         self.before = self.dump()
@@ -450,9 +450,9 @@ def test_after_any_sequence_of_flaps_everything_is_as_before(world, seeds):
 
 
 def test_parents_that_swap_their_names_keep_their_settings_apart(world):
-    before = set(world.records.settings.all())
+    before = set(world.records.host.sysctls())
     for _ in range(2):
         for step in parents_are_swapped(world, random.Random(1)):
             try_ip(step)
         world.look()
-    assert set(world.records.settings.all()) == before
+    assert set(world.records.host.sysctls()) == before

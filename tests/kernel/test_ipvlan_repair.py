@@ -173,11 +173,11 @@ def test_children_of_others_are_never_switched(engine, wire, room):
     assert len(engine.reconcile()) == 1
     theirs = LinuxKernel().device("theirs")
     assert (theirs.flavour, theirs.flag) == ("l3", "private")
-    (trouble,) = engine.records.notes.failures()
+    (trouble,) = engine.records.repairs.failures()
     assert "theirs" in trouble.text
     net.ip("link del theirs")
     calm(engine)
-    assert engine.records.notes.failures() == []
+    assert engine.records.repairs.failures() == []
     wait_until(lambda: without(room.face(), wire.mac) == before, 5, room.face)
     assert room.has("ipvlan mode l2 bridge")
     wire.here = ()

@@ -39,7 +39,7 @@ def test_a_mac_that_somebody_else_has_holds_up_no_address(records, room):
     engine = engine_on(records, LinuxKernel(), clock)
     engine.create_network(replace(L2, options={"parent": "eth0"}))
     room.start(engine, WEB2)
-    mac = records.networks.endpoint(WEB2.id).mac
+    mac = records.endpoints.get(WEB2.id).mac
     room.ip(f"link set eth0 address {OTHER_MAC}")
     net.ip(
         f"link add thief link eth0 address {mac} type macvlan mode bridge",
@@ -50,16 +50,16 @@ def test_a_mac_that_somebody_else_has_holds_up_no_address(records, room):
         engine.reconciler.run_pass(frozenset({room.path}), clock(), nowhere)
 
     look()
-    (trouble,) = records.notes.failures()
+    (trouble,) = records.repairs.failures()
     assert "address" in trouble.text
     for _ in range(3):
         room.ip(f"addr del {WEB2.ipv4} dev eth0")
         look()
         assert room.has(f"inet {WEB2.ipv4}")
-        assert records.notes.failures() == [trouble]
+        assert records.repairs.failures() == [trouble]
     assert room.has(OTHER_MAC)
     net.ip("link del thief")
     clock.now += 10.0
     look()
     assert room.has(mac)
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []

@@ -196,7 +196,7 @@ def test_what_stood_on_a_device_stands_on_the_bridge_and_is_back_as_it_was(engin
     assert "dev eth0" not in ip("route")
     engine.delete_network("n1")
     assert state() ^ before == set()
-    assert engine.records.takeovers.all() == []
+    assert engine.records.host.takeovers() == []
 
 
 def test_the_host_is_away_for_a_moment_only(engine, longest_silence):
@@ -235,9 +235,9 @@ def test_whichever_step_is_the_last_one_a_new_process_puts_the_host_right(
         assert engine.reconcile() == []
         assert engine.preview() == ()
         if records.networks.all():  # it was made, so the bridge stays
-            assert records.takeovers.of("eth0").state == "on"
+            assert records.host.takeover("eth0").state == "on"
             engine.delete_network("n1")
-        assert records.takeovers.all() == []
+        assert records.host.takeovers() == []
         assert state() ^ before == set()
         assert LinuxKernel().probe("eth0", ROUTER) == ROUTER
         records.close()
@@ -251,7 +251,7 @@ def test_a_gateway_that_falls_silent_is_a_refusal_and_all_is_as_it_was(wire, rec
     ):
         on(records, deaf).create_network(ON)
     assert state() ^ before == set()
-    assert records.networks.all() == records.takeovers.all() == []
+    assert records.networks.all() == records.host.takeovers() == []
 
 
 def test_while_a_silent_gateway_is_waited_for_others_are_served(wire, records):
@@ -268,7 +268,7 @@ def test_while_a_silent_gateway_is_waited_for_others_are_served(wire, records):
     with ThreadPoolExecutor(1) as thread:
         taking = thread.submit(deaf.create_network, ON)
         assert asked.wait(20)
-        wait_until(lambda: records.takeovers.of("eth0"), 10)
+        wait_until(lambda: records.host.takeover("eth0"), 10)
         before = time.monotonic()
         on(records).create_network(beside)
         on(records).create_endpoint(Endpoint("e2", "n2"))
@@ -285,7 +285,7 @@ def test_a_gateway_that_never_answered_does_not_count(wire, engine):
     at(wire, "ip", "link", "set", "wire0", "arp", "off")
     ip("neigh", "flush", "dev", "eth0")
     engine.create_network(ON)
-    assert engine.records.takeovers.of("eth0").state == "on"
+    assert engine.records.host.takeover("eth0").state == "on"
     engine.delete_network("n1")
 
 
@@ -320,7 +320,7 @@ def test_a_device_that_cannot_be_moved_whole_is_refused_untouched(engine, lines,
     with pytest.raises(TakeoverImpossible, match=f"E-150 eth0 cannot .*{words}"):
         engine.create_network(ON)
     assert state() ^ before == set()
-    assert engine.records.takeovers.all() == []
+    assert engine.records.host.takeovers() == []
 
 
 def test_two_networks_share_the_bridge_and_the_last_gives_the_device_back(engine):
@@ -392,7 +392,7 @@ def test_a_renamed_device_stays_a_port_and_costs_nobody_anything(engine):
         ip(*line.split())
     assert engine.reconcile() == []
     wait_until(lambda: state() ^ before == set(), 5, lambda: state() ^ before)
-    assert engine.records.takeovers.all() == []
+    assert engine.records.host.takeovers() == []
 
 
 def test_what_is_undone_by_hand_is_put_right_and_in_the_ledger(engine):

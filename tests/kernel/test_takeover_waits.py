@@ -93,7 +93,7 @@ def test_a_container_started_without_the_card_is_on_its_bridge_when_that_appears
     assert "10.0.0.2/24" in ip("addr", "show", BRIDGE)
     assert ip("-4", "addr", "show", "eth0") == ""
     assert mtu_of(room)
-    assert engine.records.networks.endpoint("e1").mac in room.show("link")
+    assert engine.records.endpoints.get("e1").mac in room.show("link")
     card.assert_reaches(WEB2)
     room.give_back("eth0", Owner("n1", WEB2.id).device)
     engine.delete_endpoint("n1", WEB2.id)
@@ -113,7 +113,7 @@ def test_a_running_container_stays_on_the_bridge_while_the_card_is_away(
     card.unplug()
     calm(engine)
     assert absent(engine)
-    assert engine.records.notes.failures() == []
+    assert engine.records.repairs.failures() == []
     assert room.face() == before
     card.plug(mac)
     card.configure()

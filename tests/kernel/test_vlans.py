@@ -155,7 +155,7 @@ def test_an_address_somebody_gave_to_a_vlan_of_ours_keeps_it(engine, address):
     ip("addr", "add", address, "dev", LOWER)
     engine.delete_network("n1")
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.notes.failures()
+    (trouble,) = engine.records.repairs.failures()
     assert address.partition("/")[0] in trouble.text
     ip("addr", "del", address, "dev", LOWER)
     assert engine.reconcile() == []
@@ -175,7 +175,7 @@ def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, how):
             vlan("theirs", 9, LOWER)
     engine.delete_network("n1")
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.notes.failures()
+    (trouble,) = engine.records.repairs.failures()
     assert "theirs" in trouble.text
     ip("link", "del", "theirs")
     assert engine.reconcile() == []

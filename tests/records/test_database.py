@@ -180,9 +180,9 @@ def test_a_reader_sees_the_records_while_they_are_written(path):
 
 def test_a_host_keeps_its_identity(path):
     records = Records(path)
-    first = records.notes.identity("")
+    first = records.host.identity("")
     assert len(first) == 32
-    assert records.notes.identity("another machine id") == first
+    assert records.host.identity("another machine id") == first
     records.close()
 
 

@@ -106,8 +106,8 @@ def drifted(idle):
         idle.records.networks.add(LAN)
         idle.records.networks.rename(LAN.id, "lan")
         for letter, container in (("e", "web"), ("f", "mail")):
-            idle.records.networks.add_endpoint(Endpoint(letter * 64, LAN.id))
-            idle.records.networks.name_container(letter * 64, container)
+            idle.records.endpoints.add(Endpoint(letter * 64, LAN.id))
+            idle.records.endpoints.name_container(letter * 64, container)
     yield idle
     idle.records.close()
 
@@ -126,17 +126,16 @@ def state_of(daemon, container):
 
 
 def test_the_state_says_where_a_device_is_unless_there_is_more_to_say(drifted):
-    networks = drifted.records.networks
     assert state_of(drifted, "web") == "created"
     with drifted.records.transaction():
-        networks.join(WEB.endpoint, "/run/sandbox")
+        drifted.records.endpoints.join(WEB.endpoint, "/run/sandbox")
     assert state_of(drifted, "web") == "ok"
     with drifted.records.transaction():
-        networks.leave(WEB.endpoint)
+        drifted.records.endpoints.leave(WEB.endpoint)
     assert state_of(drifted, "web") == "left"
     with drifted.records.transaction():
-        drifted.records.notes.note_trouble(WEB.mark, "E-400 no", NOON)
-        networks.move(replace(LAN, parent_missing="E-110 eth0 is gone"))
+        drifted.records.repairs.note_failure(WEB.mark, "E-400 no", NOON)
+        drifted.records.networks.move(replace(LAN, parent_missing="E-110 eth0 is gone"))
     assert state_of(drifted, "web") == "failing since 2023-11-14 22:13:20: E-400 no"
     assert state_of(drifted, "mail") == "pending: E-110 eth0 is gone"
     for kind in ("parents", "networks"):
@@ -189,7 +188,7 @@ def test_history_without_a_word_is_the_ledger_newest_first(drifted):
 def test_history_of_a_word_shows_tenures_and_below_them_repairs(drifted):
     tenure = Lease(0, ip_address("10.0.0.5"), "endpoint", container="web", since=NOON)
     with drifted.records.transaction():
-        drifted.records.addresses.start(tenure)
+        drifted.records.leases.start(tenure)
     note(drifted, WEB, NOON, container="web", step="ip link add ul-web")
     note(drifted, WEB, NOON, container="mail", step="ip link add ul-mail")
     had, done = drifted.run("history", "web").stdout.split("\n\n")

@@ -68,7 +68,7 @@ def sandbox(daemon):
 def is_known_inside(daemon):
     """Whether a pass has looked into the sandbox: what goes from then on is missed."""
     with closing(Records(daemon.state / "underlay.db", readonly=True)) as records:
-        return records.networks.endpoint(IDS["EndpointID"]).learned
+        return records.endpoints.get(IDS["EndpointID"]).learned
 
 
 def run(daemon, *words):

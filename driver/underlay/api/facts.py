@@ -33,9 +33,9 @@ class HealthReport:
     """
 
     def __init__(self, records: Records, now: float) -> None:
-        self._neighbour = records.networks.any_endpoint
-        self._taken = {t.bridge: t.parent for t in records.takeovers.all()}
-        self._troubles = {_whole(t.mark): t for t in records.notes.failures()}
+        self._neighbour = records.endpoints.any_of
+        self._taken = {t.bridge: t.parent for t in records.host.takeovers()}
+        self._troubles = {_whole(t.mark): t for t in records.repairs.failures()}
         lately = now - LATELY_SECONDS
         last = sorted(records.repairs.last().items(), key=lambda found: found[1])
         self._repaired = {_whole(mark): at for mark, at in last if at >= lately}

@@ -30,7 +30,7 @@ Facts = dict[str, Any]
 
 def status(records: Records) -> Facts:
     """Return everything on record, what is wrong since when, and the newest repairs."""
-    failures = records.notes.failures()
+    failures = records.repairs.failures()
     healths = _healths(records)
     return {
         "version": __version__,
@@ -48,7 +48,7 @@ def status(records: Records) -> Facts:
 def parents(records: Records, healths: HealthReport | None = None) -> list[Facts]:
     """Return every device that networks stand on, with who does, and how it is."""
     judge = healths or _healths(records)
-    count = Counter(e.network for e in records.networks.endpoints())
+    count = Counter(e.network for e in records.endpoints.all())
     standing: dict[str, list[Network]] = {}
     for network in records.networks.all():
         if network.parent:  # routed: by whichever device the host's routes say
@@ -68,7 +68,7 @@ def parents(records: Records, healths: HealthReport | None = None) -> list[Facts
 def networks(records: Records, healths: HealthReport | None = None) -> list[Facts]:
     """Return every network, with the number of its endpoints, and how it is."""
     judge = healths or _healths(records)
-    count = Counter(e.network for e in records.networks.endpoints())
+    count = Counter(e.network for e in records.endpoints.all())
     return [
         {**_network(n, count[n.id]), **asdict(judge.of_network(n))}
         for n in records.networks.all()
@@ -80,7 +80,7 @@ def endpoints(records: Records, healths: HealthReport | None = None) -> list[Fac
     judge = healths or _healths(records)
     known = {n.id: n for n in records.networks.all()}
     found = []
-    for endpoint in records.networks.endpoints():
+    for endpoint in records.endpoints.all():
         network = known.get(endpoint.network)
         if network is None:
             continue  # made while this was read
@@ -97,13 +97,13 @@ def _healths(records: Records) -> HealthReport:
 
 def pools(records: Records) -> list[Facts]:
     """Return every pool, with what of it is in use and by which networks."""
-    return [_pool(records, pool) for pool in records.addresses.pools()]
+    return [_pool(records, pool) for pool in records.pools.all()]
 
 
 def history(records: Records, word: str, limit: int = 1000) -> list[Facts]:
     """Return who had an address or MAC, or what a container had; newest first."""
     known = {n.id: n.label for n in records.networks.all()}
-    found = records.addresses.history(_canonical(word), limit)
+    found = records.leases.history(_canonical(word), limit)
     return [_tenure(t, known.get(t.network, t.network[:12])) for t in found]
 
 
@@ -120,7 +120,7 @@ def repairs_about(records: Records, word: str, limit: int = 1000) -> list[Facts]
     names = {word}
     for identity, name in (
         *((n.id, n.name) for n in records.networks.all()),
-        *records.networks.containers().items(),
+        *records.endpoints.containers().items(),
     ):
         if word == name or (len(word) > 3 and identity.startswith(word)):
             names |= {identity[:12], name} - {""}
@@ -166,8 +166,8 @@ def _endpoint(endpoint: Endpoint, network: Network) -> Facts:
 
 
 def _pool(records: Records, pool: Pool) -> Facts:
-    live = records.addresses.live_in(pool.id)
-    claims = records.addresses.claims_on(pool.id)
+    live = records.leases.live_in(pool.id)
+    claims = records.pools.claims_on(pool.id)
     first, last = usable(pool.subnet)
     return {
         "id": f"{pool.domain}/{pool.subnet}",

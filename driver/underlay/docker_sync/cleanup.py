@@ -97,21 +97,21 @@ class Cleanup:
     def forget(self) -> None:
         """Drop the history that is older than it is to be kept."""
         age = self.history_days * DAY_SECONDS
-        self.records.addresses.forget_before(self.clock() - age)
+        self.records.leases.forget_before(self.clock() - age)
 
     def _dead(
         self, view: DockerView
     ) -> Iterator[tuple[str, tuple[Owner, Callable[[], None]]]]:
         """Return who seems dead now: for whom it was, and the verb that frees it."""
         for endpoint in (
-            self.records.networks.containers().keys() - view.endpoints.keys()
+            self.records.endpoints.containers().keys() - view.endpoints.keys()
         ):
             key = f"endpoint {endpoint}"
             if self._between_strikes(key) or self._is_dead(endpoint):
-                known = self.records.networks.endpoint(endpoint)
+                known = self.records.endpoints.get(endpoint)
                 owner = Owner(known.network if known else "", endpoint)
                 yield key, (owner, partial(self._free_endpoint, endpoint))
-        for tenure in self.records.addresses.orphaned():
+        for tenure in self.records.leases.orphaned():
             if self._is_creating(tenure.claim):
                 continue  # an aux address, which Docker asks for like any other
             key = f"address {tenure.address} since {tenure.id}"
@@ -122,7 +122,7 @@ class Cleanup:
                 yield key, (owner, partial(self.ipam.release_tenure, tenure))
         listed = {network.id for network in view.networks}
         for network in self.records.networks.all():
-            busy = self.records.networks.any_endpoint(network.id)
+            busy = self.records.endpoints.any_of(network.id)
             if network.id not in listed and not busy:
                 free = partial(self.engine.delete_network, network.id)
                 yield f"network {network.id}", (Owner(network.id), free)
@@ -149,9 +149,8 @@ class Cleanup:
         self, view: DockerView
     ) -> Iterator[tuple[str, Callable[[], None]]]:
         """Return who left and did not: dockerd died over it and keeps the endpoint."""
-        networks = self.records.networks
-        for endpoint in networks.leaving():
-            stays = partial(networks.cancel_leave, endpoint.id)
+        for endpoint in self.records.endpoints.leaving():
+            stays = partial(self.records.endpoints.cancel_leave, endpoint.id)
             if endpoint.id in view.endpoints and self.kernel.sandbox_exists(
                 endpoint.sandbox
             ):
@@ -169,7 +168,7 @@ class Cleanup:
         return now - self._suspects.get(key, -self.grace) < self.grace
 
     def _is_dead(self, identity: str) -> bool:
-        endpoint = self.records.networks.endpoint(identity)
+        endpoint = self.records.endpoints.get(identity)
         if endpoint is None:
             return False
         # What left may be of a container that lives on, on its other networks.
@@ -185,13 +184,13 @@ class Cleanup:
 
     def _unlisted(self, view: DockerView) -> Iterator[str]:
         """Return the endpoints that Docker does not list, and has had time to."""
-        for endpoint in self.records.networks.joined():
+        for endpoint in self.records.endpoints.joined():
             listed = endpoint.id in view.endpoints
             if not (listed or self.engine.is_young(endpoint.id)):
                 yield endpoint.id
 
     def _free_endpoint(self, identity: str) -> None:
-        endpoint = self.records.networks.endpoint(identity)
+        endpoint = self.records.endpoints.get(identity)
         if endpoint:
             self.engine.delete_endpoint(endpoint.network, endpoint.id)
 
@@ -202,13 +201,13 @@ class Cleanup:
         that a container's address came by, and never so many that fewer are left than
         Docker lists networks of that subnet and domain.
         """
-        for pool in self.records.addresses.pools():
+        for pool in self.records.pools.all():
             listed = [
                 network
                 for network in view.networks
                 if network.domain == pool.domain and pool.subnet in network.ip_networks
             ]
-            claims = self.records.addresses.claims_on(pool.id)
+            claims = self.records.pools.claims_on(pool.id)
             idle = [c for c in claims if self._is_idle(c, listed)]
             yield from idle[: max(0, len(claims) - len(listed))]
 
@@ -217,7 +216,7 @@ class Cleanup:
 
         Docker knows its PoolID then, and does not list the network yet.
         """
-        claim = self.records.addresses.claim(identity)
+        claim = self.records.pools.claim(identity)
         return claim is not None and self.ipam.is_creating(claim)
 
     def _is_idle(self, claim: Claim, listed: list[DockerNetwork]) -> bool:
@@ -235,7 +234,7 @@ class Cleanup:
             }
             if claim.id in names or not standins.is_placeholder(claim):
                 return False
-        held = self.records.addresses.live_of_claim(claim.id)
+        held = self.records.leases.live_of_claim(claim.id)
         return all(tenure.role != "endpoint" for tenure in held)
 
     def _learn_names(self, view: DockerView) -> None:
@@ -243,17 +242,17 @@ class Cleanup:
             name = next((n.name for n in view.networks if n.id == known.id), known.name)
             if name != known.name:
                 self.records.networks.rename(known.id, name)
-        for pool in self.records.addresses.pools():
+        for pool in self.records.pools.all():
             names = sorted(
                 network.name
                 for network in view.networks
                 if network.domain == pool.domain and pool.subnet in network.ip_networks
             )
             if names != list(pool.holders):
-                self.records.addresses.name_holders(pool.id, names)
-        for endpoint, known_as in self.records.networks.containers().items():
+                self.records.pools.name_holders(pool.id, names)
+        for endpoint, known_as in self.records.endpoints.containers().items():
             name = view.endpoints.get(endpoint) or known_as
             if name != known_as:
                 with self.records.transaction():
-                    self.records.networks.name_container(endpoint, name)
-                    self.records.addresses.name_container(endpoint, name)
+                    self.records.endpoints.name_container(endpoint, name)
+                    self.records.leases.name_container(endpoint, name)

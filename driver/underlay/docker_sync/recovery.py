@@ -79,13 +79,13 @@ class Recovery:
     def _begin(self) -> None:
         boots.forget_last_boot(self.records, self.kernel)
         with self.records.transaction():
-            self.records.notes.set_missing_networks({ANY})
+            self.records.host.set_missing_networks({ANY})
             self._keep_addresses()
         self._is_begun = True
 
     def _keep_addresses(self) -> None:
-        sandboxes = {e.sandbox for e in self.records.networks.endpoints()} - {""}
-        known = self.records.networks.containers()
+        sandboxes = {e.sandbox for e in self.records.endpoints.all()} - {""}
+        known = self.records.endpoints.containers()
         seen = [
             (owner, address)
             for mark, addresses in self.kernel.addresses_in_other_namespaces(
@@ -162,15 +162,15 @@ class Recovery:
         """Return the containers on a network of ours whose endpoints are not known."""
         for endpoint in network.endpoints if network.ours else ():
             known = endpoint.id in before.endpoints
-            if not known and self.records.networks.endpoint(endpoint.id) is None:
+            if not known and self.records.endpoints.get(endpoint.id) is None:
                 yield endpoint
 
     def _await(self, missing: set[str]) -> bool:
         """Note which networks Docker lists in vain; tell whether that is news."""
-        if self.records.notes.missing_networks() == missing:
+        if self.records.host.missing_networks() == missing:
             return False
         with self.records.transaction():
-            self.records.notes.set_missing_networks(missing)
+            self.records.host.set_missing_networks(missing)
         return True
 
     def _rebuild(
@@ -252,9 +252,9 @@ class Recovery:
     def _note_bridge(self, bridge: str) -> None:
         """Note what a bridge of ours stands in the place of."""
         device = identity.device_replaced_by(bridge, self.kernel.devices())
-        if device and not self.records.takeovers.of(device.name):
+        if device and not self.records.host.takeover(device.name):
             settings = self.kernel.device_sysctls(device.name)
-            self.records.takeovers.note(
+            self.records.host.note_takeover(
                 BridgeTakeover(device.name, bridge, "on", (), settings)
             )
 
@@ -262,7 +262,7 @@ class Recovery:
         self, network: DockerNetwork, listed: DockerEndpoint, told: DockerContainer
     ) -> bool:
         known = self.records.networks.get(network.id)
-        if known is None or self.records.networks.endpoint(listed.id):
+        if known is None or self.records.endpoints.get(listed.id):
             return False
         given = listed.addresses
         endpoint = Endpoint(
@@ -275,10 +275,10 @@ class Recovery:
             container=listed.name,
             created=self.clock(),
         )
-        self.records.networks.add_endpoint(endpoint)
-        self.records.networks.join(endpoint.id, told.sandbox)
+        self.records.endpoints.add(endpoint)
+        self.records.endpoints.join(endpoint.id, told.sandbox)
         tenures.assign(self.records, known, endpoint)
-        self.records.addresses.name_container(endpoint.id, endpoint.container)
+        self.records.leases.name_container(endpoint.id, endpoint.container)
         return True
 
     def _completed(

@@ -40,16 +40,17 @@ class RecordsSnapshot:
     @classmethod
     def of(cls, records: Records) -> RecordsSnapshot:
         """Return what is on record now."""
-        addresses = records.addresses
         claims = {
-            (p.domain, p.subnet): {c.id: c.network for c in addresses.claims_on(p.id)}
-            for p in addresses.pools()
+            (p.domain, p.subnet): {
+                c.id: c.network for c in records.pools.claims_on(p.id)
+            }
+            for p in records.pools.all()
         }
         return cls(
             frozenset(n.id for n in records.networks.all()),
-            frozenset(records.networks.containers()),
+            frozenset(records.endpoints.containers()),
             claims,
-            frozenset(addresses.all_live()),
+            frozenset(records.leases.all_live()),
         )
 
 
@@ -84,15 +85,15 @@ class Adoption:
 
     def _is_new(self, endpoint: DockerEndpoint) -> bool:
         known = endpoint.id in self.before.endpoints
-        return not known and self.records.networks.endpoint(endpoint.id) is None
+        return not known and self.records.endpoints.get(endpoint.id) is None
 
     def _claim(
         self, network: DockerNetwork, segment: Subnet, span: str
     ) -> Claim | None:
         """Return the claim of a network on a pool, or as like as not the one."""
         name = standins.identity(network.domain, segment.subnet, network.id)
-        pool = self.records.addresses.pool(network.domain, segment.subnet)
-        claims = self.records.addresses.claims_on(pool.id) if pool else []
+        pool = self.records.pools.get(network.domain, segment.subnet)
+        claims = self.records.pools.claims_on(pool.id) if pool else []
         if own := [c for c in claims if c.network == network.id or c.id == name]:
             return own[0]
         if self._is_going(network, segment.subnet):
@@ -108,7 +109,7 @@ class Adoption:
         to be of: which one it is, Docker does not list.
         """
         place = pools.parse_pool_id(identity)
-        known = self.records.addresses.claim(identity)
+        known = self.records.pools.claim(identity)
         if known or not place or standins.claims_under(self.records, identity):
             return
         for network in sorted(self.view.networks, key=lambda n: n.ours):
@@ -163,26 +164,26 @@ class Adoption:
         self, claim: Claim, endpoint: DockerEndpoint, known: str, address: IpAddress
     ) -> None:
         """Put on record that a container has an address, unless it gave it back."""
-        live = self.records.addresses.live(claim.pool.id, address)
+        live = self.records.leases.live(claim.pool.id, address)
         holder = next((t for t in live if t.role == "endpoint"), None)
         if holder is None:
             if (claim.pool.id, str(address)) not in self.before.addresses:
                 self._begin(claim, address, "endpoint", endpoint.name, known)
         elif not holder.endpoint and self.living.is_listed(known):
-            self.records.addresses.assign(
+            self.records.leases.assign(
                 holder.id, role="endpoint", network=claim.network, endpoint=known
             )
             # It was kept by any claim on the pool that there was.
-            self.records.addresses.move(holder, claim)
+            self.records.leases.move(holder, claim)
         elif holder.endpoint not in ("", endpoint.id) and self._is_dead(holder):
-            self.records.addresses.end(holder, self.now)
+            self.records.leases.end(holder, self.now)
             self._begin(claim, address, "endpoint", endpoint.name, known)
 
     def _is_dead(self, holder: Lease) -> bool:
         """Tell whether who has an address on record is nobody Docker knows of."""
         listed = holder.endpoint in self.view.endpoints
         older = holder.endpoint in self.before.endpoints
-        known = self.records.networks.endpoint(holder.endpoint)
+        known = self.records.endpoints.get(holder.endpoint)
         return (
             not listed
             and (older or not known)

@@ -84,9 +84,9 @@ class IpamDriver:
         # Before it is on record: the clean-up may look as soon as it is.
         self._made.note(identity, self.monotonic())
         with self.records.transaction():
-            known = self.records.addresses.pool(domain, wanted)
+            known = self.records.pools.get(domain, wanted)
             pool = known or self._new_pool(domain, wanted)
-            self.records.addresses.add_claim(identity, pool, first, last, self.clock())
+            self.records.pools.add_claim(identity, pool, first, last, self.clock())
             if not known:
                 standins.reserve_in_all_pools(
                     self.records, self.living.kept, self.clock(), pool
@@ -196,7 +196,7 @@ class IpamDriver:
         if tenure.endpoint and self.living.has(claim, tenure):
             # One family's, perhaps: engine 29 does that where IPv6 is switched off.
             if not self._is_for_predecessor(tenure):
-                self.records.addresses.note_returned(tenure)
+                self.records.leases.note_returned(tenure)
             return False
         # Of another driver's container, there is nothing else to tell that it is gone.
         self.living.forget((claim.pool.domain, tenure.address))
@@ -204,7 +204,7 @@ class IpamDriver:
 
     def _released(self, identity: str, address: str = "") -> Claim | None:
         """Return the claim that Docker gives up, or an address of, if that is known."""
-        known = self.records.addresses.claim(identity)
+        known = self.records.pools.claim(identity)
         return known or self.living.named(identity, address)
 
     def _is_for_predecessor(self, tenure: Lease) -> bool:
@@ -218,12 +218,12 @@ class IpamDriver:
     def release_tenure(self, tenure: Lease) -> None:
         """Take back one address, if it is still the one that was looked at."""
         with self.records.transaction():
-            live = self.records.addresses.live(tenure.pool or 0, tenure.address)
+            live = self.records.leases.live(tenure.pool or 0, tenure.address)
             if tenure in live:
                 self._end(tenure)
 
     def _new_pool(self, domain: str, subnet: IpNetwork) -> Pool:
-        other = self.records.addresses.overlapping(domain, subnet)
+        other = self.records.pools.overlapping(domain, subnet)
         if other:
             raise Overlap(
                 subnet=subnet,
@@ -231,12 +231,12 @@ class IpamDriver:
                 holder=self._holder(other),
                 domain=domain,
             )
-        return self.records.addresses.add_pool(domain, subnet, *pools.usable(subnet))
+        return self.records.pools.add(domain, subnet, *pools.usable(subnet))
 
     def _holder(self, pool: Pool) -> str:
         names = list(pool.holders) or [
             network.label
-            for claim in self.records.addresses.claims_on(pool.id)
+            for claim in self.records.pools.claims_on(pool.id)
             if (network := self.records.networks.get(claim.network))
         ]
         if not names:
@@ -245,7 +245,7 @@ class IpamDriver:
 
     def _claim(self, identity: str) -> Claim:
         """Return a claim by its PoolID, which may have been Docker's alone so far."""
-        known = self.records.addresses.claim(identity)
+        known = self.records.pools.claim(identity)
         claim = known or standins.resolve(self.records, identity)
         if claim is None:
             self.living.note_unknown(identity)
@@ -253,19 +253,18 @@ class IpamDriver:
         return claim
 
     def _usual_gateway(self, claim: Claim) -> IpAddress:
-        addresses = self.records.addresses
         first, _ = pools.usable(claim.pool.subnet)
-        named = addresses.gateway_of(claim.pool.id)
+        named = self.records.leases.gateway_of(claim.pool.id)
         if named:
             return named.address
-        held = addresses.live(claim.pool.id, first)
-        free = addresses.next_free(claim) if held else first
+        held = self.records.leases.live(claim.pool.id, first)
+        free = self.records.pools.next_free(claim) if held else first
         if free is None:
             raise self._exhausted(claim)
         return free
 
     def _reserve(self, claim: Claim, address: IpAddress, role: Role) -> None:
-        holders = self.records.addresses.live(claim.pool.id, address)
+        holders = self.records.leases.live(claim.pool.id, address)
         used = [t for t in holders if t.role == "endpoint"]
         if used:
             raise AddressTaken(address=address, holder=self._describe(used[0]))
@@ -274,7 +273,7 @@ class IpamDriver:
 
     def _next_free(self, claim: Claim) -> IpAddress:
         """Return the next free address; the host's own are put aside for good."""
-        while chosen := self.records.addresses.next_free(claim):
+        while chosen := self.records.pools.next_free(claim):
             if not self.is_own(chosen):
                 return chosen
             self._begin(claim, chosen, "aux")
@@ -282,12 +281,12 @@ class IpamDriver:
 
     def _living(self, pool: Pool, address: IpAddress) -> list[Lease]:
         """Return who has an address, after the dead have given it back."""
-        holders = self.records.addresses.live(pool.id, address)
+        holders = self.records.leases.live(pool.id, address)
         for tenure in holders:
             if tenure.endpoint and self.remove_dead_endpoint(tenure.endpoint):
                 self._end(tenure)
                 self._note_owed(tenure)
-        return self.records.addresses.live(pool.id, address) if holders else []
+        return self.records.leases.live(pool.id, address) if holders else []
 
     def _note_owed(self, tenure: Lease) -> None:
         """Note that Docker may be about to give back what somebody else gets now."""
@@ -330,7 +329,7 @@ class IpamDriver:
         tenures.start(self.records, claim, address, role, self.clock(), container)
 
     def _end(self, tenure: Lease) -> None:
-        self.records.addresses.end(tenure, self.clock())
+        self.records.leases.end(tenure, self.clock())
 
     def _describe(self, tenure: Lease) -> str:
         network = self.records.networks.get(tenure.network)
@@ -346,7 +345,7 @@ class IpamDriver:
     def _exhausted(self, claim: Claim) -> PoolExhausted:
         size = int(claim.last) - int(claim.first) + 1
         whole = (claim.first, claim.last) == pools.usable(claim.pool.subnet)
-        count = self.records.addresses.held_by_role(claim, whole=whole)
+        count = self.records.leases.held_by_role(claim, whole=whole)
         span = "" if whole else f" ({claim.first} to {claim.last})"
         return PoolExhausted(
             span=f"{claim.pool.subnet}{span}",

@@ -21,30 +21,29 @@ def bind_claims(
     a gateway before they name the mode; where none is needed, it is given back. `kept`
     are addresses that a claim may hold beside, because devices were seen to have them.
     """
-    addresses = records.addresses
     mode = mode_of(network.options)
     for segment in network.subnets:
         keeps = mode.reserves_gateway(network.options, segment.subnet.version)
         reserved = {segment.gateway, *segment.aux} - {None}
-        claims = addresses.unbound_claims(segment.subnet) if segment.pooled else []
+        claims = records.pools.unbound_claims(segment.subnet) if segment.pooled else []
         beside = set(kept) - reserved
         held = {
             claim.id: [
                 tenure
-                for tenure in addresses.live_of_claim(claim.id)
+                for tenure in records.leases.live_of_claim(claim.id)
                 if tenure.address not in beside
             ]
             for claim in claims
         }
         alike = [c for c in claims if {t.address for t in held[c.id]} == reserved]
         for claim in alike[:1]:
-            addresses.bind(claim.id, network.id)
+            records.pools.bind(claim.id, network.id)
             for tenure in held[claim.id]:
                 role = tenure.role if tenure.role == "gateway" else "aux"
-                addresses.assign(tenure.id, role=role, network=network.id)
+                records.leases.assign(tenure.id, role=role, network=network.id)
                 # Of several alike it may be the gateway of another network.
                 if role == "gateway" and not keeps and len(alike) == 1:
-                    addresses.end(tenure, network.created)
+                    records.leases.end(tenure, network.created)
 
 
 def start(
@@ -57,8 +56,8 @@ def start(
     endpoint: str = "",
 ) -> None:
     """Note that somebody has an address by a claim."""
-    records.addresses.take(claim.pool.id, address)
-    records.addresses.start(
+    records.pools.take(claim.pool.id, address)
+    records.leases.start(
         Lease(
             id=0,
             address=address,
@@ -79,10 +78,10 @@ def assign(records: Records, network: Network, endpoint: Endpoint) -> None:
         segment = network.subnet_of(interface.ip)
         if segment and segment.pooled:
             place = interface.ip, segment.subnet
-            given = records.addresses.unassigned(*place, endpoint.id)
+            given = records.leases.unassigned(*place, endpoint.id)
             if given is None:
                 raise AddressNotAllocated(address=interface.ip, network=network.label)
-            records.addresses.assign(
+            records.leases.assign(
                 given.id,
                 role="endpoint",
                 network=endpoint.network,
@@ -91,9 +90,9 @@ def assign(records: Records, network: Network, endpoint: Endpoint) -> None:
             )
             if given.container:
                 # Engines from 29 on tell it with the request for an address.
-                records.networks.name_container(endpoint.id, given.container)
+                records.endpoints.name_container(endpoint.id, given.container)
             continue
-        records.addresses.start(
+        records.leases.start(
             Lease(
                 id=0,
                 address=interface.ip,
@@ -108,9 +107,9 @@ def assign(records: Records, network: Network, endpoint: Endpoint) -> None:
 
 def end_of_endpoint(records: Records, endpoint: str, now: float) -> None:
     """End the addresses Docker's own IPAM gave: nobody else tells us of it."""
-    for tenure in records.addresses.live_of_endpoint(endpoint):
+    for tenure in records.leases.live_of_endpoint(endpoint):
         if tenure.pool is None:
-            records.addresses.end(tenure, now)
+            records.leases.end(tenure, now)
 
 
 def end_returned(records: Records, endpoint: str, now: float) -> None:
@@ -118,6 +117,6 @@ def end_returned(records: Records, endpoint: str, now: float) -> None:
 
     Not as long as its device is still in a sandbox. Part of the caller's transaction.
     """
-    for tenure in records.addresses.live_of_endpoint(endpoint):
-        if tenure.returned and not records.networks.has_remnant(endpoint):
-            records.addresses.end(tenure, now)
+    for tenure in records.leases.live_of_endpoint(endpoint):
+        if tenure.returned and not records.endpoints.has_leftover(endpoint):
+            records.leases.end(tenure, now)

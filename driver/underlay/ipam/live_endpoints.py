@@ -100,18 +100,18 @@ class LiveEndpoints:
         if not tenure.endpoint:
             place = claim.pool.domain, tenure.address
             return place in self._addresses or tenure.address in self.seen
-        networks, endpoint = self.records.networks, tenure.endpoint
+        endpoint = tenure.endpoint
         return (
-            networks.endpoint(endpoint) is not None
+            self.records.endpoints.get(endpoint) is not None
             or self.is_listed(endpoint)
-            or networks.has_remnant(endpoint)
+            or self.records.endpoints.has_leftover(endpoint)
         )
 
     def is_on(self, claim: Claim) -> bool:
         """Tell whether a claim holds the address of anybody living."""
-        addresses = self.records.addresses
-        return addresses.is_inhabited(claim.id) or any(
-            self.has(claim, tenure) for tenure in addresses.live_of_claim(claim.id)
+        return self.records.leases.is_inhabited(claim.id) or any(
+            self.has(claim, tenure)
+            for tenure in self.records.leases.live_of_claim(claim.id)
         )
 
     def release(self, claim: Claim, now: float) -> None:
@@ -120,7 +120,7 @@ class LiveEndpoints:
         That goes to the claim of their own network. If that is this one, Docker meant
         another claim: this one stays, and its PoolID is no longer known.
         """
-        held = self.records.addresses.live_of_claim(claim.id)
+        held = self.records.leases.live_of_claim(claim.id)
         living = [tenure for tenure in held if self.has(claim, tenure)]
         staying = [tenure for tenure in living if not self._moves(claim, tenure)]
         if staying:
@@ -130,14 +130,14 @@ class LiveEndpoints:
         moved = {tenure.id for tenure in living}
         for tenure in held:
             if tenure.id not in moved:
-                self.records.addresses.end(tenure, now)
-        self.records.addresses.remove_claim(claim)
+                self.records.leases.end(tenure, now)
+        self.records.pools.remove_claim(claim)
 
     def _moves(self, claim: Claim, tenure: Lease) -> bool:
         """Have an address held by another claim of its network, if there is one."""
-        for other in self.records.addresses.claims_of(tenure.network):
+        for other in self.records.pools.claims_of(tenure.network):
             if other.id != claim.id and other.pool.id == claim.pool.id:
-                self.records.addresses.move(tenure, other)
+                self.records.leases.move(tenure, other)
                 return True
         return False
 

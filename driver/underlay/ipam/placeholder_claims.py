@@ -46,32 +46,32 @@ def is_placeholder(claim: Claim) -> bool:
 
 def pool_for(records: Records, domain: str, subnet: IpNetwork) -> Pool | None:
     """Return the pool of a subnet, put on record if need be; None if it overlaps."""
-    known = records.addresses.pool(domain, subnet)
-    if known or records.addresses.overlapping(domain, subnet):
+    known = records.pools.get(domain, subnet)
+    if known or records.pools.overlapping(domain, subnet):
         return known
-    return records.addresses.add_pool(domain, subnet, *pools.usable(subnet))
+    return records.pools.add(domain, subnet, *pools.usable(subnet))
 
 
 def add(
     records: Records, pool: Pool, name: str, span: Span, network: str = ""
 ) -> Claim:
     """Put a claim on record for a network that Docker lists: with its id, if ours."""
-    records.addresses.add_claim(name, pool, *span, LONG_AGO)
-    records.addresses.bind(name, network)
+    records.pools.add_claim(name, pool, *span, LONG_AGO)
+    records.pools.bind(name, network)
     return Claim(name, pool, *span, network)
 
 
 def claims_under(records: Records, identity: str) -> list[Claim]:
     """Return the claims that a PoolID not on record may be for, oldest first."""
     parsed = pools.parse_pool_id(identity)
-    pool = records.addresses.pool(*parsed) if parsed else None
-    claims = records.addresses.claims_on(pool.id) if pool else []
+    pool = records.pools.get(*parsed) if parsed else None
+    claims = records.pools.claims_on(pool.id) if pool else []
     return [claim for claim in claims if is_placeholder(claim)]
 
 
 def bind_name(records: Records, claim: Claim, identity: str) -> Claim:
     """Note the PoolID by which Docker knows a claim, and return it with that."""
-    records.addresses.rename_claim(claim.id, identity)
+    records.pools.rename_claim(claim.id, identity)
     log.info("pool known again", extra={"pool": identity})
     return replace(claim, id=identity)
 
@@ -91,12 +91,12 @@ def release_name(records: Records, claim: Claim) -> None:
     """Have a claim stand in for one whose PoolID is not known: this one is not its."""
     if not is_placeholder(claim):
         whose = claim.network or secrets.token_hex(6)
-        records.addresses.rename_claim(claim.id, _unused(records, claim.pool, whose))
+        records.pools.rename_claim(claim.id, _unused(records, claim.pool, whose))
 
 
 def _unused(records: Records, pool: Pool, whose: str) -> str:
     name = identity(pool.domain, pool.subnet, whose)
-    taken = records.addresses.claim(name) is not None
+    taken = records.pools.claim(name) is not None
     return f"{name}-{secrets.token_hex(3)}" if taken else name
 
 
@@ -107,23 +107,23 @@ def move_lease_to_network(records: Records, endpoint: Endpoint) -> None:
     tells, is known by this from now on. What only Docker's list was asked for is
     certain: that is when no claim is older.
     """
-    for tenure in records.addresses.live_of_endpoint(endpoint.id):
-        claim = records.addresses.claim(tenure.claim)
+    for tenure in records.leases.live_of_endpoint(endpoint.id):
+        claim = records.pools.claim(tenure.claim)
         if claim is None or claim.since or claim.network in ("", endpoint.network):
             continue
-        for own in records.addresses.claims_of(endpoint.network):
+        for own in records.pools.claims_of(endpoint.network):
             if own.pool.id == claim.pool.id:
                 if is_placeholder(own) and not is_placeholder(claim):
                     release_name(records, claim)
                     own = bind_name(records, own, claim.id)
-                records.addresses.move(tenure, own)
+                records.leases.move(tenure, own)
                 break
 
 
 def leases_at(records: Records, claim: Claim, address: str) -> list[Lease]:
     """Return what a claim holds at an address given as text."""
     try:
-        found = records.addresses.live(claim.pool.id, ip_address(address))
+        found = records.leases.live(claim.pool.id, ip_address(address))
     except ValueError:
         return []
     return [tenure for tenure in found if tenure.claim == claim.id]
@@ -138,17 +138,17 @@ def reserve_in_all_pools(
     """
     if not seen:
         return
-    pools_known = (only,) if only else records.addresses.pools()
+    pools_known = (only,) if only else records.pools.all()
     domains = sorted({pool.domain for pool in pools_known})
     networks = {network.id for network in records.networks.all()}
     claims: dict[int, list[Claim]] = {}
     for owner, address in seen:
         for domain in domains:
-            pool = records.addresses.overlapping(domain, host_network(address))
+            pool = records.pools.overlapping(domain, host_network(address))
             if pool is None or (only and pool.id != only.id):
                 continue
             if pool.id not in claims:
-                claims[pool.id] = records.addresses.claims_on(pool.id)
+                claims[pool.id] = records.pools.claims_on(pool.id)
             known = owner.network in networks
             mine = (
                 c for c in claims[pool.id] if not known or c.network == owner.network
@@ -161,7 +161,7 @@ def _keep(
 ) -> None:
     if claim is None:
         return
-    live = records.addresses.live(claim.pool.id, address)
+    live = records.leases.live(claim.pool.id, address)
     if not any(t.role == "endpoint" for t in live):
         tenures.start(records, claim, address, "endpoint", now)
         facts = {"address": address, "network": owner.network[:12]}

@@ -82,13 +82,13 @@ class BridgeTakeovers:
 
         The only place where the state changes. Part of a transaction.
         """
-        recorded = self.records.takeovers.of(known.parent)
+        recorded = self.records.host.takeover(known.parent)
         state = TRANSITIONS[recorded.state if recorded else None, event]
         if state is None:
-            self.records.takeovers.forget(known.parent)
+            self.records.host.forget_takeover(known.parent)
             return None
         then = replace(known, state=state, entries=tuple(entries))
-        self.records.takeovers.note(then)
+        self.records.host.note_takeover(then)
         return then
 
     @contextmanager
@@ -103,7 +103,7 @@ class BridgeTakeovers:
             yield frozenset()
             return
         with self._turn:
-            if self.records.takeovers.of(found.takes_over):
+            if self.records.host.takeover(found.takes_over):
                 self.finish_pending()
             self._tried.add(found.takes_over)
             try:
@@ -116,7 +116,7 @@ class BridgeTakeovers:
                 self._tried.clear()
 
     def _noted(self, parent: str, bridge: str) -> frozenset[IpAddress]:
-        if known := self.records.takeovers.of(parent):
+        if known := self.records.host.takeover(parent):
             if known.state != "on":
                 raise TakeoverImpossible(parent=parent, why=_NOT_PUT_BACK)
             return frozenset()
@@ -174,7 +174,7 @@ class BridgeTakeovers:
         )
 
     def _noted_still(self, found: Uplink) -> BridgeTakeover:
-        noted = self.records.takeovers.of(found.takes_over)
+        noted = self.records.host.takeover(found.takes_over)
         if noted is None:
             raise _undone(found)
         return noted
@@ -214,23 +214,23 @@ class BridgeTakeovers:
 
     def owners(self) -> set[Owner]:
         """Return the owners of the recorded bridges."""
-        return {_owner(known) for known in self.records.takeovers.all()}
+        return {_owner(known) for known in self.records.host.takeovers()}
 
     def steps(self, owner: Owner) -> tuple[Step, ...]:
         """Return the steps for a bridge, as its record says."""
-        known = self.records.takeovers.of(owner.takes_over)
+        known = self.records.host.takeover(owner.takes_over)
         want = self._wanted(known) if known else DesiredState()
         return self._planned(owner.device, want)
 
     def restore_bridge(self, network: Network) -> None:
         """Create the bridge of a network again if it is gone, as after a reboot."""
-        known = self.records.takeovers.by(network.parent)
+        known = self.records.host.takeover_by(network.parent)
         if known and self.kernel.device(known.bridge) is None:
             self.finish_pending()
 
     def desired(self) -> tuple[DesiredState, frozenset[Object]]:
         """Return what all bridges want, and which of those entries the kernel has."""
-        want = sum(map(self._wanted, self.records.takeovers.all()), DesiredState())
+        want = sum(map(self._wanted, self.records.host.takeovers()), DesiredState())
         return want, self.kernel.locate_entries(
             [o for o in want.objects if isinstance(o, MovedEntry)]
         )
@@ -266,13 +266,13 @@ class BridgeTakeovers:
 
     def _begin(self, owner: Owner) -> list[Step]:
         """Record what is to be moved, before it is moved; return the steps."""
-        known = self.records.takeovers.of(owner.takes_over)
+        known = self.records.host.takeover(owner.takes_over)
         if known and self._is_tried(known):
             return []
         if known and self._seen(known):
             # It survives a crash of the service. A power cut takes the bridge as well.
             with self.records.transaction(durable=False):
-                known = self.records.takeovers.of(owner.takes_over)
+                known = self.records.host.takeover(owner.takes_over)
                 if known and (seen := self._seen(known)):
                     self._transition(known, *seen)
         return list(self.steps(owner)) if known else []
@@ -314,13 +314,13 @@ class BridgeTakeovers:
 
     def _end(self, owner: Owner) -> None:
         """Record that everything has been moved, if that is so."""
-        known = self.records.takeovers.of(owner.takes_over)
+        known = self.records.host.takeover(owner.takes_over)
         if known is None or (known.state == "on" and not known.entries):
             return
         if known.entries and not self._is_there(known):
             return
         with self.records.transaction(durable=known.state != "on"):
-            known = self.records.takeovers.of(owner.takes_over)
+            known = self.records.host.takeover(owner.takes_over)
             if known is None or self._is_tried(known) or self.steps(owner):
                 return
             left = self._transition(
@@ -349,7 +349,7 @@ class BridgeTakeovers:
 
         One that is missing by its recorded name counts: it may have been renamed.
         """
-        known = self.records.takeovers.of(parent)
+        known = self.records.host.takeover(parent)
         if known is None or known.state != "on":
             return False
         device = self.kernel.device(parent)

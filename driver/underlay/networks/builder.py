@@ -307,7 +307,7 @@ class Builder:
 
     def all_owners(self, network: str) -> set[Owner]:
         """Return the owners of a network's objects, and of what its endpoints share."""
-        neighbour = self.records.networks.any_endpoint(network)
+        neighbour = self.records.endpoints.any_of(network)
         owner = Owner(network, neighbour.id if neighbour else "")
         return self.owners(network) | self.lookup.desired_of(owner).shared
 

@@ -26,15 +26,14 @@ class DesiredLookup:
 
     def desired_of(self, owner: Owner) -> DesiredState:
         """Return what the records want for an owner, shared objects included."""
-        networks = self.records.networks
         if owner.shared:
             return self.wanted_shared(owner)
-        network = networks.get(owner.network)
+        network = self.records.networks.get(owner.network)
         if network is None:
             return DesiredState()
         if not owner.endpoint:
             return network_objects(network)
-        endpoint = networks.endpoint(owner.endpoint)
+        endpoint = self.records.endpoints.get(owner.endpoint)
         if endpoint is None or endpoint.network != owner.network:
             return DesiredState()
         return endpoint_objects(network, endpoint)
@@ -44,13 +43,13 @@ class DesiredLookup:
         for network in self.users(owner.shared):
             if not besides and (found := network_objects(network).of_owner(owner)):
                 return found
-            neighbour = self.records.networks.any_endpoint(network.id, besides)
+            neighbour = self.records.endpoints.any_of(network.id, besides)
             if neighbour and (
                 found := endpoint_objects(network, neighbour).of_owner(owner)
             ):
                 return found
             # Only if that one does not use it (another subnet), the others are asked.
-            others = self.records.networks.endpoints(network.id) if neighbour else ()
+            others = self.records.endpoints.of_network(network.id) if neighbour else ()
             for other in others:
                 if other.id != besides and (
                     found := endpoint_objects(network, other).of_owner(owner)
@@ -60,19 +59,18 @@ class DesiredLookup:
 
     def users(self, shared: str) -> Iterable[Network]:
         """Return the networks that may want a shared object, given its name."""
-        networks = self.records.networks
         what, _, name = shared.partition("/")
         match what:
             case "pool":
-                return networks.with_subnet(name.partition("/")[2])
+                return self.records.networks.with_subnet(name.partition("/")[2])
             case "port":
-                beside = networks.on_parent(name)
+                beside = self.records.networks.on_parent(name)
                 return [n for n in beside if mode_name(n.options) == "bridge"]
             case "forwarding" | "proxy":
-                return networks.active("routed")
+                return self.records.networks.active("routed")
             case "shim" | "loose":
-                return networks.on_parent(name.removesuffix("/4"))
-        found = networks.any_on_vlan(shared)
+                return self.records.networks.on_parent(name.removesuffix("/4"))
+        found = self.records.networks.any_on_vlan(shared)
         return [found] if found else []
 
     def has_living(self, shared: Owner) -> bool:
@@ -89,12 +87,13 @@ class DesiredLookup:
         After a reboot, earlier endpoints are still recorded, but their sandboxes are
         gone.
         """
-        networks = self.records.networks
-        known = networks.endpoint(self._alive.get(network.id, ""))
-        first = known or networks.any_endpoint(network.id)
+        known = self.records.endpoints.get(self._alive.get(network.id, ""))
+        first = known or self.records.endpoints.any_of(network.id)
         if first is None or self._lives(first):
             return first
-        found = next(filter(self._lives, networks.endpoints(network.id)), None)
+        found = next(
+            filter(self._lives, self.records.endpoints.of_network(network.id)), None
+        )
         self._alive[network.id] = found.id if found else ""
         return found
 

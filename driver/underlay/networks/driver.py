@@ -96,13 +96,13 @@ class NetworkDriver:
         self._being_deleted: set[str] = set()
         self._began = monotonic()
         by = records.endings.by
-        by("Leave", records.networks.leave)
+        by("Leave", records.endpoints.leave)
         by("DeleteEndpoint", self._end_endpoint)
         by("DeleteNetwork", self._end_network)
 
     @cached_property
     def _identity(self) -> str:
-        return self.records.notes.identity(self._machine)
+        return self.records.host.identity(self._machine)
 
     def needs_gateway(
         self, options: Mapping[str, str], family: int, *, internal: bool
@@ -198,7 +198,7 @@ class NetworkDriver:
 
     def _had_by(self, network: str) -> dict[Owner, _Had]:
         """Return what a network and its endpoints have, by owner."""
-        endpoints = self.records.networks.endpoints(network)
+        endpoints = self.records.endpoints.of_network(network)
         owners = [Owner(network, e.id) for e in endpoints] + [Owner(network)]
         return {owner: self._had(owner) for owner in owners}
 
@@ -215,7 +215,7 @@ class NetworkDriver:
             self._remnants.note(left)
         self.records.networks.remove(identity)
         # Docker could not release it before: its PoolID was unknown here.
-        for claim in self.records.addresses.claims_of(identity):
+        for claim in self.records.pools.claims_of(identity):
             if is_placeholder(claim):
                 self.living.release(claim, self.clock())
 
@@ -239,7 +239,7 @@ class NetworkDriver:
     def _add_endpoint(self, asked: Endpoint) -> Endpoint:
         with self._builder.transaction(Owner(asked.network, asked.id)) as build:
             network = self._network(asked.network)
-            known = self.records.networks.endpoint(asked.id)
+            known = self.records.endpoints.get(asked.id)
             if known:
                 again = replace(asked, mac=asked.mac or known.mac)
                 if other := difference(known, again):
@@ -247,7 +247,7 @@ class NetworkDriver:
                 build(endpoint_objects(network, known))
                 return known
             network, endpoint = self._validated(network, asked)
-            self.records.networks.add_endpoint(endpoint)
+            self.records.endpoints.add(endpoint)
             leases.assign(self.records, network, endpoint)
             move_lease_to_network(self.records, endpoint)
             build(endpoint_objects(network, endpoint))
@@ -285,7 +285,7 @@ class NetworkDriver:
 
     def _end_returned(self, identity: str) -> None:
         """Free the addresses that Docker released before the device was gone."""
-        if any(t.returned for t in self.records.addresses.live_of_endpoint(identity)):
+        if any(t.returned for t in self.records.leases.live_of_endpoint(identity)):
             try:
                 with self.records.transaction():
                     leases.end_returned(self.records, identity, self.clock())
@@ -298,7 +298,7 @@ class NetworkDriver:
         """Remove an endpoint from the records; part of a transaction."""
         _, left = had or self._had(Owner(network, identity))
         self._remnants.note(left)
-        if self.records.networks.remove_endpoint(network, identity):
+        if self.records.endpoints.remove(network, identity):
             leases.end_of_endpoint(self.records, identity, self.clock())
 
     def join(self, network: str, identity: str, sandbox: str) -> JoinAnswer:
@@ -307,12 +307,12 @@ class NetworkDriver:
         # No flush to the disk: a power cut destroys the sandbox itself.
         with self.records.transaction(durable=False):
             known = self._network(network)
-            endpoint = self.records.networks.endpoint(identity)
+            endpoint = self.records.endpoints.get(identity)
             if endpoint is None or endpoint.network != network:
                 raise UnknownEndpoint(endpoint=identity[:12])
             found = attachment(known, endpoint)
             self._check_ways(found, known, sandbox)
-            self.records.networks.join(identity, sandbox)
+            self.records.endpoints.join(identity, sandbox)
         return found
 
     def _check_ways(self, found: JoinAnswer, network: Network, sandbox: str) -> None:
@@ -320,7 +320,7 @@ class NetworkDriver:
 
         Docker would fail half way, with the device in the container.
         """
-        for other in self.records.networks.joined_at(sandbox):
+        for other in self.records.endpoints.joined_at(sandbox):
             beside = self.records.networks.get(other.network)
             if other.network == network.id or beside is None:
                 continue
@@ -340,7 +340,7 @@ class NetworkDriver:
         """Record that Docker takes the device out; always succeeds."""
         try:
             with self.records.transaction(durable=False):
-                self.records.networks.leave(identity)
+                self.records.endpoints.leave(identity)
         except RecordsUnwritable as error:
             self.records.endings.remember(error, "Leave", identity)
 
@@ -352,12 +352,12 @@ class NetworkDriver:
         this service or dockerd was down, and may be starting again now. Part of the
         caller's transaction.
         """
-        endpoint = self.records.networks.endpoint(identity)
+        endpoint = self.records.endpoints.get(identity)
         if endpoint is None:
             # Its address may still be on a device that is being deleted, or that the
             # kernel refused to delete; or Docker lists it, but it has no record.
             going = identity in self._being_deleted or self.living.is_listed(identity)
-            return not (going or self.records.networks.has_remnant(identity))
+            return not (going or self.records.endpoints.has_leftover(identity))
         owner = Owner(endpoint.network, endpoint.id)
         # An earlier process may have made it just before it ended.
         now = self.monotonic()
@@ -373,7 +373,7 @@ class NetworkDriver:
         self.living.forget(identity)
         had = self._lookup.desired_of(owner)
         leases.end_of_endpoint(self.records, identity, self.clock())
-        self.records.networks.remove_endpoint(endpoint.network, identity)
+        self.records.endpoints.remove(endpoint.network, identity)
         self._builder.drop({owner, *had.shared}, had, writing=True)
         leases.end_returned(self.records, identity, self.clock())
         return True
@@ -396,7 +396,7 @@ class NetworkDriver:
         if seat and seat.is_strict:
             others = self.records.networks.on_parent(network.parent)
             check_parent_sharing(network, others, self.kernel)
-        if neighbour := self.records.networks.any_endpoint(network.id):
+        if neighbour := self.records.endpoints.any_of(network.id):
             try:
                 mode.check_capacity(network, neighbour)
             except Conflict:
@@ -443,8 +443,10 @@ class NetworkDriver:
             raise BadMac(mac=mac, why="it is not the address of one device")
         holders = [
             f"container {e.container or e.id[:12]} of network {n.label} has it"
-            for e, n in self.records.networks.with_mac(mac)
-            if n.parent == network.parent and not self.remove_dead_endpoint(e.id)
+            for e in self.records.endpoints.with_mac(mac)
+            if (n := self.records.networks.get(e.network))
+            and n.parent == network.parent
+            and not self.remove_dead_endpoint(e.id)
         ]
         if holders:
             raise MacTaken(mac=mac, parent=network.parent_label, holder=holders[0])

@@ -197,7 +197,7 @@ class Forwarding:
 
     def is_on(self, reason: str) -> bool:
         """Return whether all that was recorded as off for a reason is on now."""
-        noted = [s for s in self.records.settings.all() if s.reason == reason]
+        noted = [s for s in self.records.host.sysctls() if s.reason == reason]
         asked = [Sysctl(s.path, s.value) for s in noted if is_switched_on(s)]
         return self.kernel.sysctls(asked) == frozenset(asked)
 
@@ -216,7 +216,7 @@ class Forwarding:
                 self.kernel.apply(step)
 
     def _noted(self) -> set[str]:
-        return {s.reason for s in self.records.settings.all() if is_switched_on(s)}
+        return {s.reason for s in self.records.host.sysctls() if is_switched_on(s)}
 
     def begin(self, step: Step) -> None:
         """Note that a step is applied now: this service sets it, even if it fails.
@@ -236,7 +236,7 @@ class Forwarding:
         reason = setting.owner.shared if setting.owner else ""
         if not reason.startswith(_WHAT) or reason in self._shut:
             return
-        noted = (s for s in self.records.settings.all() if s.path == setting.path)
+        noted = (s for s in self.records.host.sysctls() if s.path == setting.path)
         if any(map(is_switched_on, noted)):
             raise self._refusal(step, "that chain is not there yet")
 

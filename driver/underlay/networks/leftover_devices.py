@@ -41,7 +41,7 @@ class LeftoverDevices:
 
     def left_by(self, owner: Owner) -> frozenset[Object]:
         """Return the device of an ending endpoint, if Docker did not move it back."""
-        ending = self.records.networks.endpoint(owner.endpoint)
+        ending = self.records.endpoints.get(owner.endpoint)
         try:
             if not (ending and ending.sandbox) or self.kernel.observe({owner.device}):
                 return frozenset()
@@ -56,11 +56,11 @@ class LeftoverDevices:
             if isinstance(link, Link) and link.owner:
                 owner, path = link.owner, link.sandbox
                 remnant = LeftoverDevice(owner.network, owner.endpoint, path)
-                self.records.networks.note_remnant(remnant)
+                self.records.endpoints.add_leftover(remnant)
 
     def places(self) -> set[str]:
         """Return the sandboxes in which there may be some."""
-        return {remnant.sandbox for remnant in self.records.networks.remnants()}
+        return {remnant.sandbox for remnant in self.records.endpoints.leftovers()}
 
     def among(
         self, rooms: Mapping[str, Collection[Object]], known: Collection[str]
@@ -80,15 +80,14 @@ class LeftoverDevices:
         }
         if not links:
             return frozenset()
-        networks = self.records.networks
-        ended = {remnant.endpoint for remnant in networks.remnants()}
-        if not self.records.notes.missing_networks():
-            ours = {network.id for network in networks.all()}
+        ended = {remnant.endpoint for remnant in self.records.endpoints.leftovers()}
+        if not self.records.host.missing_networks():
+            ours = {network.id for network in self.records.networks.all()}
             unknown = {o.owner for o in links if o.owner and o.owner.network in ours}
             ended |= {
                 owner.endpoint
                 for owner in unknown
-                if networks.endpoint(owner.endpoint) is None
+                if self.records.endpoints.get(owner.endpoint) is None
             }
         return frozenset(o for o in links if o.owner and o.owner.endpoint in ended)
 
@@ -97,10 +96,10 @@ class LeftoverDevices:
 
         Raises RecordsUnwritable, KernelRefused.
         """
-        for remnant in self.records.networks.remnants():
+        for remnant in self.records.endpoints.leftovers():
             if self._is_gone(remnant):
                 with self.records.transaction(durable=False):
-                    self.records.networks.forget_remnant(remnant.endpoint)
+                    self.records.endpoints.forget_leftover(remnant.endpoint)
 
     def _is_gone(self, remnant: LeftoverDevice) -> bool:
         if not self.kernel.sandbox_exists(remnant.sandbox):

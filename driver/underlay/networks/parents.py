@@ -169,7 +169,7 @@ class ParentTracker:
         ):
             self._note_all({before.id: after})
             return
-        self.records.settings.rename_devices(_renamed(before, after))
+        self.records.host.rename_devices(_renamed(before, after))
         self._note(before, after)
 
     def _note_all(self, looked: Mapping[str, Network]) -> None:
@@ -185,7 +185,7 @@ class ParentTracker:
         names: dict[str, str] = {}
         for old, new in pairs:
             names |= _renamed(old, new)
-        self.records.settings.rename_devices(names)
+        self.records.host.rename_devices(names)
         for old, new in pairs:
             self._note(old, new)
 

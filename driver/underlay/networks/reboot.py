@@ -19,14 +19,14 @@ def forget_last_boot(records: Records, kernel: Kernel) -> None:
     The kernel has the sysctls of this boot, so none is restored. No endpoint of an
     earlier boot lives, nor one that had no sandbox yet. Raises RecordsUnwritable.
     """
-    boot, known = kernel.boot(), records.notes.boot()
+    boot, known = kernel.boot(), records.host.boot()
     if boot == known:
         return
     with records.transaction():
         if known:
             log.info("the host has rebooted")
-            for reason in {s.reason for s in records.settings.all()}:
-                records.settings.forget(reason)
-            for endpoint in records.networks.not_joined():
-                records.networks.join(endpoint.id, GONE)
-        records.notes.note_boot(boot)
+            for reason in {s.reason for s in records.host.sysctls()}:
+                records.host.forget_sysctls(reason)
+            for endpoint in records.endpoints.not_joined():
+                records.endpoints.join(endpoint.id, GONE)
+        records.host.note_boot(boot)

@@ -43,16 +43,16 @@ class HostSysctls:
         fresh = self._not_noted(reasons)
         for reason in fresh:
             # Another program has changed the values since they were recorded.
-            self.records.settings.forget(reason)
+            self.records.host.forget_sysctls(reason)
             found = self.kernel.sysctls_for(reason)
-            self.records.settings.note(found)
+            self.records.host.note_sysctls(found)
             self.forwarding.note(found)
         return fresh
 
     def _not_noted(self, reasons: Collection[str]) -> set[str]:
         if not reasons:
             return set()
-        noted = {s.reason for s in self.records.settings.all()}
+        noted = {s.reason for s in self.records.host.sysctls()}
         return {*reasons} - {r for r in noted if not self.forwarding.is_by_others(r)}
 
     def enforce(self, reasons: Collection[str]) -> None:
@@ -61,7 +61,7 @@ class HostSysctls:
 
     def _apply(self, reasons: Collection[str], needed: Collection[str]) -> None:
         if reasons:
-            noted = [s for s in self.records.settings.all() if s.reason in reasons]
+            noted = [s for s in self.records.host.sysctls() if s.reason in reasons]
             apply_all(self.steps(sysctl_objects(noted, needed)), self.apply)
 
     def apply(self, step: Step) -> None:
@@ -85,7 +85,7 @@ class HostSysctls:
         firewall rules that it would have added then.
         """
         found = self._reasons(self.records.networks.all()) | self.forwarding.asked
-        noted = [s for s in self.records.settings.all() if s.reason not in found]
+        noted = [s for s in self.records.host.sysctls() if s.reason not in found]
         ours = {s.reason for s in noted if is_switched_on(s)}
         return found | {r for r in ours if self._stays_on(r)}
 
@@ -104,15 +104,15 @@ class HostSysctls:
         """
         needed = self.needed()
         self.note(needed)
-        for reason in {s.reason for s in self.records.settings.all()} - needed:
+        for reason in {s.reason for s in self.records.host.sysctls()} - needed:
             mark = Owner(shared=reason).mark
             with self.records.transaction():
                 try:
                     self.restore(reason)
-                    self.records.notes.clear_failure(mark)
+                    self.records.repairs.clear_failure(mark)
                 except KernelRefused as error:
                     log.warning("sysctls not restored", extra={"error": error})
-                    self.records.notes.note_trouble(mark, str(error), now)
+                    self.records.repairs.note_failure(mark, str(error), now)
 
     def restore(self, reason: str, *, for_others: bool = True) -> None:
         """Restore the sysctls of a reason, unless it is still needed.
@@ -124,7 +124,7 @@ class HostSysctls:
         needed = self._reasons(self.lookup.users(reason)) | self.forwarding.asked
         if reason in needed:
             return
-        noted = (s for s in self.records.settings.all() if s.reason == reason)
+        noted = (s for s in self.records.host.sysctls() if s.reason == reason)
         if not any(map(is_switched_on, noted)):
             is_theirs = "forwarding/" in reason and self._others_forward(reason)
         elif for_others and self._stays_on(reason):
@@ -137,7 +137,7 @@ class HostSysctls:
             is_theirs = self.forwarding.is_by_others(reason)
         if not is_theirs:
             self._apply({reason}, ())
-        self.records.settings.forget(reason)
+        self.records.host.forget_sysctls(reason)
 
     def _stays_on(self, reason: str) -> bool:
         """Return whether another network needs forwarding that the service switched on.

@@ -196,7 +196,7 @@ class Executor:
                 self.patience.take(owner, step)
             self.ledger.add(owner, step, refused)
             made |= needs_announcement(step)
-        endpoint = self.records.networks.endpoint(owner.endpoint) if made else None
+        endpoint = self.records.endpoints.get(owner.endpoint) if made else None
         if endpoint:
             self.to_tell[endpoint.id] = endpoint
 
@@ -218,7 +218,7 @@ class Executor:
 
     def _settings_again(self, owner: Owner) -> Iterable[Step]:
         """Plan once more for the settings of the host that somebody needs."""
-        known, needed = self.records.settings.all(), self.builder.sysctls.needed()
+        known, needed = self.records.host.sysctls(), self.builder.sysctls.needed()
         want = self.builder.lookup.desired_of(owner) + sysctl_objects(known, needed)
         return self.builder.sysctls.steps(want.of_owner(owner))
 
@@ -230,7 +230,7 @@ class Executor:
         Nothing if Docker has taken the device away since, or is about to. Of one that
         ended, what it left where that was seen.
         """
-        endpoint = self.records.networks.endpoint(owner.endpoint)
+        endpoint = self.records.endpoints.get(owner.endpoint)
         network = self.records.networks.get(owner.network)
         if endpoint is None and owner.endpoint:
             places = {getattr(step.object, "sandbox", "") for step in stirred} - {""}

@@ -121,7 +121,7 @@ class Reconciler:
         """
         if not patient:
             self._ledger.noticed = self.monotonic()
-        self.records.networks.next_generation()
+        self.records.next_generation()
         with self._once.trying("what Docker ended"):
             self.records.endings.write()
         failed = self._settle_takeovers(patient=patient)
@@ -129,7 +129,7 @@ class Reconciler:
         at_once = self._sandbox_repairs(first)
         self._executor.apply_each(at_once, patient=patient)
         self._announce()
-        fresh = {e.id: self.records.networks.endpoint(e.id) for e in first}
+        fresh = {e.id: self.records.endpoints.get(e.id) for e in first}
         if joined is not None:
             joined = [e for e in (fresh.get(j.id, j) for j in joined) if e]
         stirred = self._differing_by_owner(only, joined)
@@ -227,13 +227,13 @@ class Reconciler:
         while self.parents.with_new_mac:
             network = self.parents.with_new_mac.pop()
             seat = mode_of(network.options).seat(network.options)
-            for endpoint in self.records.networks.endpoints(network.id):
+            for endpoint in self.records.endpoints.of_network(network.id):
                 follows = not endpoint.mac or network.proxy or (seat and seat.exclusive)
                 if follows and endpoint.learned:
                     self._to_announce[endpoint.id] = endpoint
         while self.parents.set_going:
             network = self.parents.set_going.pop()
-            found = self.records.networks.endpoints(network.id)
+            found = self.records.endpoints.of_network(network.id)
             self._to_announce |= {e.id: e for e in found if e.learned}
 
     def _announce(self) -> None:
@@ -264,7 +264,7 @@ class Reconciler:
         `learning`: what is seen for the first time in sandboxes is noted.
         """
         if joined is None:
-            joined = self.records.networks.joined()
+            joined = self.records.endpoints.joined()
         taken, held = self.takeovers.desired()
         changes = self.builder.forwarding.changes
         seen = self.kernel.observe() | held
@@ -288,14 +288,14 @@ class Reconciler:
         seen |= inside.relevant(want.objects, rooms)
         seen |= self.remnants.among(rooms, {e.id for e in joined})
         sysctls = self.builder.sysctls
-        settings = sysctl_objects(self.records.settings.all(), sysctls.needed())
+        settings = sysctl_objects(self.records.host.sysctls(), sysctls.needed())
         steps = plan(want, without_foreign_routes(seen, want))
         due = hold_back_deletions(steps, want, self._known())
         return due + sysctls.steps(settings)
 
     def _known(self) -> Collection[str] | None:
         """Return the ids of the networks on record, None if no network is missing."""
-        if not self.records.notes.missing_networks():
+        if not self.records.host.missing_networks():
             return None
         return {network.id for network in self.records.networks.all()}
 
@@ -319,16 +319,17 @@ class Reconciler:
         Of the other endpoints only those that have something in the host count here: a
         pass costs what moves, not what is at rest in thousands of sandboxes.
         """
-        records = self.records.networks
-        networks = records.all()
-        endpoints = {e.id: e for e in records.not_joined()}
+        networks = self.records.networks.all()
+        endpoints = {e.id: e for e in self.records.endpoints.not_joined()}
         for network in networks:
             if mode_of(network.options).has_host_objects(network.options):
-                endpoints |= {e.id: e for e in records.endpoints(network.id)}
+                endpoints |= {
+                    e.id: e for e in self.records.endpoints.of_network(network.id)
+                }
         for found in seen:
             identity = found.owner.endpoint if found.owner else ""
             if identity and identity not in endpoints:
-                joined = records.endpoint(identity)
+                joined = self.records.endpoints.get(identity)
                 endpoints |= {joined.id: joined} if joined else {}
         everybody = (endpoints | dict(there)).values()
         return desired_state(networks, everybody, there, self._remembered)
@@ -372,16 +373,16 @@ class Reconciler:
     ) -> None:
         """Clear the failures of what was looked at and has come right by itself."""
         looked_at = None if joined is None else {e.id for e in joined}
-        for trouble in self.records.notes.failures():
+        for trouble in self.records.repairs.failures():
             owner = Owner.parse(trouble.mark)
             if owner in stirred or only not in (None, owner.network):
                 continue
             if self._patience.is_limited(owner):
                 continue
-            endpoint = self.records.networks.endpoint(owner.endpoint)
+            endpoint = self.records.endpoints.get(owner.endpoint)
             away = endpoint and endpoint.sandbox and not endpoint.left
             if looked_at is None or not away or owner.endpoint in looked_at:
-                self.records.notes.clear_failure(trouble.mark)
+                self.records.repairs.clear_failure(trouble.mark)
 
 
 def _heard_by(

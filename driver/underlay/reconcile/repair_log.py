@@ -62,20 +62,20 @@ class RepairLog:
             refused = {(e.mark, e.error) for e in entries if e.error}
             news = (e for e in entries if (e.mark, e.error) not in self._refused)
             self.records.repairs.note(news)
-            failing = {trouble.mark for trouble in self.records.notes.failures()}
+            failing = {trouble.mark for trouble in self.records.repairs.failures()}
             waiting = failing - failures.keys()
             self._refused = refused | {r for r in self._refused if r[0] in waiting}
             for mark, refusal in failures.items():
                 if refusal:
-                    self.records.notes.note_trouble(mark, refusal, self.clock())
+                    self.records.repairs.note_failure(mark, refusal, self.clock())
                 else:
-                    self.records.notes.clear_failure(mark)
+                    self.records.repairs.clear_failure(mark)
 
 
 def names(records: Records, owner: Owner) -> tuple[str, str]:
     """Return what a network and a container of it are called, or their short ids."""
     network = records.networks.get(owner.network)
-    endpoint = records.networks.endpoint(owner.endpoint)
+    endpoint = records.endpoints.get(owner.endpoint)
     return (
         network.label if network else owner.network[:12],
         endpoint.container or endpoint.id[:12] if endpoint else "",

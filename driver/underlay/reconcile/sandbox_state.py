@@ -72,7 +72,7 @@ class SandboxObserver:
         if changed:
             with self.records.transaction(durable=False):
                 for endpoint in changed:
-                    self.records.networks.save_learned(endpoint)
+                    self.records.endpoints.save_learned(endpoint)
 
     def forget_all_but(self, joined: Collection[Endpoint]) -> None:
         """Forget since when devices are seen whose endpoints are not among these."""
@@ -115,7 +115,7 @@ class SandboxObserver:
         """Return an endpoint whose device was lost before anybody looked at it."""
         if not is_repaired(network, endpoint) or not self.is_listed(endpoint):
             return endpoint
-        beside = self.records.networks.joined_in({endpoint.sandbox})
+        beside = self.records.endpoints.joined_in({endpoint.sandbox})
         taken = {e.learned.device for e in beside if e.learned}
         taken |= self._assumed.get(endpoint.sandbox, set())
         try:

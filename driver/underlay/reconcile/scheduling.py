@@ -40,15 +40,14 @@ class SandboxRotation:
         """
         if stirred is None:
             self.is_hurried, self._last = True, ""
-        networks = self.records.networks
         limit = MANY if self.is_hurried else A_FEW
-        turn = networks.joined_after(self._last, limit)
+        turn = self.records.endpoints.joined_after(self._last, limit)
         self._last = turn[-1].id if len(turn) == limit else ""
         self.is_hurried = self.is_hurried and bool(self._last)
-        stirring = networks.joined_in(stirred) if stirred else []
-        again = [e for o in waiting if (e := networks.endpoint(o.endpoint))]
+        stirring = self.records.endpoints.joined_in(stirred) if stirred else []
+        again = [e for o in waiting if (e := self.records.endpoints.get(o.endpoint))]
         joined = (e for e in again if e.sandbox and not e.left)
-        found = (*stirring, *networks.not_learned(), *turn, *joined)
+        found = (*stirring, *self.records.endpoints.not_learned(), *turn, *joined)
         return list({e.id: e for e in found}.values())
 
 

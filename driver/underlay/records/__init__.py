@@ -7,12 +7,12 @@ from pathlib import Path
 
 from underlay.records.database import Database
 from underlay.records.endings import Endings
-from underlay.records.host import Notes
-from underlay.records.leases import Addresses
+from underlay.records.endpoints import Endpoints
+from underlay.records.host import HostRecords
+from underlay.records.leases import Leases
 from underlay.records.networks import Networks
+from underlay.records.pools import Pools
 from underlay.records.repairs import Repairs
-from underlay.records.settings import HostSettings
-from underlay.records.takeovers import BridgeTakeovers
 
 
 class Records:
@@ -26,11 +26,16 @@ class Records:
         self.path = path
         self.endings = Endings(self._database)
         self.networks = Networks(self._database)
-        self.addresses = Addresses(self._database)
-        self.notes = Notes(self._database)
-        self.settings = HostSettings(self._database)
-        self.takeovers = BridgeTakeovers(self._database)
+        self.endpoints = Endpoints(self._database)
+        self.pools = Pools(self._database)
+        self.leases = Leases(self._database, self.pools)
         self.repairs = Repairs(self._database)
+        self.host = HostRecords(self._database)
+
+    def next_generation(self) -> None:
+        """Forget rows that were not read since the last call; all are read next."""
+        self.networks.next_generation()
+        self.endpoints.next_generation()
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Hold the one write transaction; any exception rolls it back."""

@@ -1,19 +1,25 @@
-"""What this host is, what could not be done on it, and what Docker is to tell yet."""
+"""The host: its identity, its boot, and what the service changed on it.
+
+Beside that: the networks that Docker lists and that are not on record yet.
+"""
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, replace
 
-from underlay.model import Failure
+from underlay.model import BridgeTakeover, HostEntry, SysctlBackup
 from underlay.records.database import Database
 
-# All that Docker may list, as long as it was not asked.
+# Any network that Docker may list: Docker has not been asked yet.
 ANY = ""
 
 
-class Notes:
-    """The tables `host`, `boot`, `trouble` and `awaited`."""
+class HostRecords:
+    """The tables `host`, `boot`, `awaited`, `setting` and `takeover`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -40,25 +46,6 @@ class Notes:
             identity,
         )
 
-    def failures(self) -> list[Failure]:
-        """Return what is wrong, oldest first."""
-        rows = self._db.rows("SELECT mark, text, since FROM trouble ORDER BY since")
-        return [Failure(r["mark"], r["text"], r["since"]) for r in rows]
-
-    def note_trouble(self, mark: str, text: str, now: float) -> None:
-        """Note that an object cannot be put right; `since` stays the first time."""
-        self._db.run(
-            "INSERT INTO trouble (mark, text, since) VALUES (?, ?, ?)"
-            " ON CONFLICT (mark) DO UPDATE SET text = excluded.text",
-            mark,
-            text,
-            now,
-        )
-
-    def clear_failure(self, mark: str) -> None:
-        """Note that the object is right again, or gone."""
-        self._db.run("DELETE FROM trouble WHERE mark = ?", mark)
-
     def missing_networks(self) -> set[str]:
         """Return the networks Docker lists that are not on record.
 
@@ -71,3 +58,89 @@ class Notes:
         self._db.run("DELETE FROM awaited")
         for network in networks:
             self._db.run("INSERT INTO awaited (network) VALUES (?)", network)
+
+    def sysctls(self) -> list[SysctlBackup]:
+        """Return the settings that were changed, in the order of writing."""
+        rows = self._db.rows("SELECT * FROM setting ORDER BY turn")
+        return [
+            SysctlBackup(r["reason"], r["path"], r["before"], r["value"], r["turn"])
+            for r in rows
+        ]
+
+    def note_sysctls(self, settings: Iterable[SysctlBackup]) -> None:
+        """Note what settings are now; what is noted already stays as it was."""
+        for s in settings:
+            self._db.run(
+                "INSERT INTO setting (path, reason, before, value, turn)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                s.path,
+                s.reason,
+                s.before,
+                s.value,
+                s.write_order,
+            )
+
+    def rename_devices(self, names: Mapping[str, str]) -> None:
+        """Note what devices are called now, by their old names: all at one blow.
+
+        Two of them may have swapped their names.
+        """
+        renamed = {s: _renamed(s, names) for s in self.sysctls()}
+        renamed = {old: new for old, new in renamed.items() if old != new}
+        for old in renamed:
+            self._db.run("DELETE FROM setting WHERE path = ?", old.path)
+        self.note_sysctls(renamed.values())
+
+    def forget_sysctls(self, reason: str) -> None:
+        """Note that the settings of a reason have been put back."""
+        self._db.run("DELETE FROM setting WHERE reason = ?", reason)
+
+    def takeovers(self) -> list[BridgeTakeover]:
+        """Return all of them."""
+        rows = self._db.rows("SELECT * FROM takeover ORDER BY parent")
+        return [_takeover(r) for r in rows]
+
+    def takeover(self, parent: str) -> BridgeTakeover | None:
+        """Return that of a parent."""
+        row = self._db.row("SELECT * FROM takeover WHERE parent = ?", parent)
+        return _takeover(row) if row else None
+
+    def takeover_by(self, bridge: str) -> BridgeTakeover | None:
+        """Return that by a bridge."""
+        row = self._db.row("SELECT * FROM takeover WHERE bridge = ?", bridge)
+        return _takeover(row) if row else None
+
+    def note_takeover(self, takeover: BridgeTakeover) -> None:
+        """Note how far it is."""
+        self._db.run(
+            "INSERT INTO takeover (parent, bridge, state, facts, settings)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (parent) DO UPDATE SET"
+            " state = excluded.state, facts = excluded.facts",
+            takeover.parent,
+            takeover.bridge,
+            takeover.state,
+            json.dumps([astuple(fact) for fact in takeover.entries]),
+            json.dumps(takeover.sysctls),
+        )
+
+    def forget_takeover(self, parent: str) -> None:
+        """Note that the parent is as it was."""
+        self._db.run("DELETE FROM takeover WHERE parent = ?", parent)
+
+
+def _renamed(setting: SysctlBackup, names: Mapping[str, str]) -> SysctlBackup:
+    """Return a setting by the new name of its device (net/ipv4/conf/<device>/...)."""
+    path, reason = setting.path.split("/"), setting.reason.split("/")
+    path[3:4] = [names.get(name, name) for name in path[3:4]]
+    reason[1:-1] = [names.get(name, name) for name in reason[1:-1]]
+    return replace(setting, path="/".join(path), reason="/".join(reason))
+
+
+def _takeover(row: sqlite3.Row) -> BridgeTakeover:
+    return BridgeTakeover(
+        row["parent"],
+        row["bridge"],
+        row["state"],
+        tuple(HostEntry(*fact) for fact in json.loads(row["facts"])),
+        tuple(json.loads(row["settings"])),
+    )

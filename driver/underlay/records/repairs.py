@@ -1,4 +1,4 @@
-"""The ledger of drift: what differed from the records, and what was done about it."""
+"""The repair log, and the failures: what cannot be repaired now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import astuple
 
-from underlay.model import Repair
+from underlay.model import Failure, Repair
 from underlay.records.database import Database
 
 KEPT = 10_000
@@ -15,7 +15,7 @@ _COLUMNS = "at, mark, place, before, step, seconds, error, network, container"
 
 
 class Repairs:
-    """The table `repair`; only the newest KEPT rows are kept."""
+    """The tables `repair`, of which the newest KEPT rows are kept, and `trouble`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -52,6 +52,25 @@ class Repairs:
             "SELECT mark, max(at) AS at FROM repair WHERE error = '' GROUP BY mark"
         )
         return {r["mark"]: r["at"] for r in rows}
+
+    def failures(self) -> list[Failure]:
+        """Return what is wrong, oldest first."""
+        rows = self._db.rows("SELECT mark, text, since FROM trouble ORDER BY since")
+        return [Failure(r["mark"], r["text"], r["since"]) for r in rows]
+
+    def note_failure(self, mark: str, text: str, now: float) -> None:
+        """Note that an object cannot be put right; `since` stays the first time."""
+        self._db.run(
+            "INSERT INTO trouble (mark, text, since) VALUES (?, ?, ?)"
+            " ON CONFLICT (mark) DO UPDATE SET text = excluded.text",
+            mark,
+            text,
+            now,
+        )
+
+    def clear_failure(self, mark: str) -> None:
+        """Note that the object is right again, or gone."""
+        self._db.run("DELETE FROM trouble WHERE mark = ?", mark)
 
 
 def _repair(row: sqlite3.Row) -> Repair:

@@ -48,7 +48,7 @@ class House:
 
     @property
     def endpoints(self):
-        return [e.id for e in self.records.networks.endpoints()]
+        return [e.id for e in self.records.endpoints.all()]
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def test_one_that_left_and_that_dockerd_keeps_is_looked_after_again(house):
     house.engine.leave("e1")
     house.heed(ALIVE)
     house.heed(ALIVE, after=GRACE - 1)
-    assert house.records.networks.endpoint("e1").left
+    assert house.records.endpoints.get("e1").left
     house.heed(ALIVE, after=1)
-    assert not house.records.networks.endpoint("e1").left
+    assert not house.records.endpoints.get("e1").left
 
 
 def test_what_dockerd_lists_is_never_freed(house):
@@ -122,8 +122,8 @@ def test_an_address_without_endpoint_is_freed_unless_dockerd_knows_it(house):
     known = replace(ALIVE, addresses=frozenset({ip_address("10.0.0.9")}))
     house.heed(known, after=CREATING_SECONDS)
     house.heed(known, after=GRACE)
-    (claim,) = [house.records.addresses.claim(pool)]
-    live = house.records.addresses.live_in(claim.pool.id)
+    (claim,) = [house.records.pools.claim(pool)]
+    live = house.records.leases.live_in(claim.pool.id)
     assert {str(t.address) for t in live} == {"10.0.0.1", "10.0.0.9"}
 
 
@@ -134,11 +134,11 @@ def test_an_address_that_a_device_of_ours_has_anywhere_is_kept(house):
     house.kernel.inside = {Owner("n1", "lost").mark: (given,)}
     for _ in range(3):
         house.heed(ALIVE, GRACE)
-    assert [t.address for t in house.records.addresses.orphaned()] == [given]
+    assert [t.address for t in house.records.leases.orphaned()] == [given]
     house.kernel.inside = {}
     house.heed(ALIVE, GRACE)
     house.heed(ALIVE, GRACE)
-    assert house.records.addresses.orphaned() == []
+    assert house.records.leases.orphaned() == []
 
 
 def test_the_ledger_says_who_was_freed(house):
@@ -155,23 +155,23 @@ def test_an_address_taken_anew_meanwhile_is_another_one(house):
     house.ipam.release_address(pool, "10.0.0.8")
     house.ipam.request_address(pool, "10.0.0.8", "")
     house.heed(ALIVE, after=GRACE)
-    assert len(house.records.addresses.orphaned()) == 1
+    assert len(house.records.leases.orphaned()) == 1
 
 
 def test_names_are_learned_and_kept(house):
     house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     house.heed(ALIVE)
     assert house.records.networks.get("n1").name == "lan"
-    assert house.records.networks.endpoint("e1").container == "web"
-    assert house.records.addresses.pools()[0].holders == ("lan",)
+    assert house.records.endpoints.get("e1").container == "web"
+    assert house.records.pools.all()[0].holders == ("lan",)
     house.engine.delete_endpoint("n1", "e1")
-    assert house.records.addresses.history("web", 9)[0].endpoint == "e1"
+    assert house.records.leases.history("web", 9)[0].endpoint == "e1"
 
 
 def test_a_name_that_docker_does_not_tell_is_not_forgotten(house):
     house.heed(ALIVE)
     house.heed(replace(ALIVE, endpoints={"e1": ""}))
-    assert house.records.networks.endpoint("e1").container == "web"
+    assert house.records.endpoints.get("e1").container == "web"
 
 
 def test_a_network_removed_while_we_were_away_goes_after_its_endpoints(house):
@@ -184,7 +184,7 @@ def test_a_network_removed_while_we_were_away_goes_after_its_endpoints(house):
     house.heed(gone)  # now that nobody is on it, a first strike for the network
     house.heed(gone, after=GRACE)
     assert house.records.networks.all() == []
-    assert house.records.addresses.pools() == []
+    assert house.records.pools.all() == []
 
 
 def test_an_endpoint_that_left_is_freed_though_its_container_lives_on(house):
@@ -203,30 +203,30 @@ def test_a_claim_that_no_network_came_of_is_given_up(house):
     house.ipam.request_pool("10.0.0.0/24", "", {"domain": "lab"}, 4)
     house.ipam.request_pool("10.0.0.0/24", "", {}, 4)  # of Docker's own driver
     house.heed(ALIVE, after=CREATING_SECONDS)
-    assert len(house.records.addresses.pools()) == 3
+    assert len(house.records.pools.all()) == 3
     house.heed(ALIVE, after=GRACE)
-    (left,) = house.records.addresses.pools()
+    (left,) = house.records.pools.all()
     assert (left.domain, str(left.subnet)) == ("default", "10.0.0.0/24")
 
 
 def test_a_claim_goes_with_its_network_while_another_keeps_the_pool(house):
     one = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     two = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
-    house.records.addresses.bind(one.id, "n1")
-    house.records.addresses.bind(two.id, "n-gone")
+    house.records.pools.bind(one.id, "n1")
+    house.records.pools.bind(two.id, "n-gone")
     house.heed(ALIVE)
     house.heed(ALIVE, after=GRACE)
-    assert house.records.addresses.claim(one.id)
-    assert house.records.addresses.claim(two.id) is None
+    assert house.records.pools.claim(one.id)
+    assert house.records.pools.claim(two.id) is None
 
 
 def test_a_claim_bound_to_the_wrong_network_is_kept_while_docker_needs_it(house):
     claim = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     house.ipam.request_gateway(claim.id, "10.0.0.1")
-    house.records.addresses.bind(claim.id, "n-gone")
+    house.records.pools.bind(claim.id, "n-gone")
     for _ in range(3):
         house.heed(ALIVE, after=GRACE)  # lists one network of that subnet
-    assert house.records.addresses.claim(claim.id)
+    assert house.records.pools.claim(claim.id)
 
 
 @pytest.mark.parametrize("driver", ["underlay", "macvlan"])
@@ -234,37 +234,37 @@ def test_a_claim_nobody_heard_of_goes_unless_another_driver_s_network_may_need_i
     house, driver
 ):
     one = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
-    house.records.addresses.bind(one.id, "n1")
+    house.records.pools.bind(one.id, "n1")
     two = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     three = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     theirs = replace(LISTED, id="theirs")
     listed = (LISTED, theirs) if driver == "macvlan" else (LISTED,)
     for _ in range(2):
         house.heed(replace(ALIVE, networks=listed), after=GRACE)
-    left = [house.records.addresses.claim(c.id) for c in (one, two, three)]
+    left = [house.records.pools.claim(c.id) for c in (one, two, three)]
     assert [c is not None for c in left] == [True] + 2 * [driver == "macvlan"]
 
 
 def test_a_claim_is_kept_while_a_container_s_address_came_by_it(house):
     one = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     two = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
-    house.records.addresses.bind(one.id, "n1")
-    house.records.addresses.bind(two.id, "n-gone")
+    house.records.pools.bind(one.id, "n1")
+    house.records.pools.bind(two.id, "n-gone")
     given = house.ipam.request_address(two.id, "", "web").ip
     inhabited = replace(ALIVE, addresses=frozenset({given}))
     for _ in range(3):
         house.heed(inhabited, after=GRACE)
-    assert house.records.addresses.claim(two.id)
+    assert house.records.pools.claim(two.id)
 
 
 def test_old_history_is_forgotten(house):
     house.engine.delete_endpoint("n1", "e1")
     house.time.now += 29 * 86400
     house.cleanup.forget()
-    assert house.records.addresses.history("10.0.0.5", 9)
+    assert house.records.leases.history("10.0.0.5", 9)
     house.time.now += 2 * 86400
     house.cleanup.forget()
-    assert house.records.addresses.history("10.0.0.5", 9) == []
+    assert house.records.leases.history("10.0.0.5", 9) == []
 
 
 def test_docker_s_description_is_read_with_all_that_may_be_missing():
@@ -318,7 +318,7 @@ def test_nothing_of_a_network_is_dead_while_docker_creates_it(records):
         house.heed(NOBODY, after=2)
     segment = Subnet(claim.pool.subnet, aux=(aux,), pooled=True)
     house.engine.create_network(replace(LAN, id="n5", subnets=(segment,)))
-    assert records.addresses.claim(claim.id).network == "n5"
+    assert records.pools.claim(claim.id).network == "n5"
     assert str(house.ipam.request_address(claim.id, "", "")) == "10.5.0.2/24"
 
 
@@ -329,9 +329,9 @@ def test_a_claim_of_a_creation_that_ended_with_dockerd_is_freed(records):
     house.heed(NOBODY, after=2)
     house.ipam.forget_made()
     house.heed(NOBODY, after=2)
-    assert records.addresses.claim(claim.id)
+    assert records.pools.claim(claim.id)
     house.heed(NOBODY, after=2)
-    assert records.addresses.claim(claim.id) is None
+    assert records.pools.claim(claim.id) is None
 
 
 def test_a_claim_whose_creation_never_ends_is_freed_in_the_end(records):
@@ -340,4 +340,4 @@ def test_a_claim_whose_creation_never_ends_is_freed_in_the_end(records):
     claim = house.ipam.request_pool("10.5.0.0/24", "", {}, 4)
     house.heed(NOBODY, after=CREATING_SECONDS)
     house.heed(NOBODY, after=1)
-    assert records.addresses.claim(claim.id) is None
+    assert records.pools.claim(claim.id) is None

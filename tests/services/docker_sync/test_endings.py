@@ -87,11 +87,11 @@ def test_whoever_is_disconnected_stays_so_though_nothing_can_be_written(world, w
     assert "E-5" in records.endings.why
     pass_by(world)
     assert (records.endings.all(), records.endings.why) == ([], "")
-    assert records.networks.endpoints() == []
+    assert records.endpoints.all() == []
     if way != "held":
         assert there(world) == unwritten
     again = Records(records.path)
-    assert again.networks.endpoints() == []
+    assert again.endpoints.all() == []
     again.close()
 
 
@@ -100,16 +100,16 @@ def test_what_has_left_is_not_put_back_before_it_is_deleted(world, way):
     with unwritable(world.engine.records, way):
         world.engine.leave("e1")
         world.kernel.lose(ROOM, "eth0")
-        [found] = world.engine.records.networks.endpoints()
+        [found] = world.engine.records.endpoints.all()
         assert found.left
-        assert world.engine.records.networks.leaving() == [found]
-        assert world.engine.records.networks.joined() == []
+        assert world.engine.records.endpoints.leaving() == [found]
+        assert world.engine.records.endpoints.joined() == []
         if way != "held":
             pass_by(world)
         assert "eth0" not in world.kernel.rooms[ROOM]
     pass_by(world)
     assert "eth0" not in world.kernel.rooms[ROOM]
-    [found] = world.engine.records.networks.endpoints()
+    [found] = world.engine.records.endpoints.all()
     assert found.left
 
 
@@ -133,8 +133,8 @@ def test_every_teardown_succeeds_and_is_written_before_anything_else(records, wa
     assert len(records.endings.all()) == 2 + 2 + 1 + 1 + 2
     claim = world.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     assert records.endings.all() == []
-    assert records.addresses.claim(claims[0]) is None
-    assert [p.subnet for p in records.addresses.pools()] == [FOUR]
+    assert records.pools.claim(claims[0]) is None
+    assert [p.subnet for p in records.pools.all()] == [FOUR]
     assert world.ipam.request_address(claim, address, "").ip == world.given[0].ip
 
 
@@ -248,15 +248,15 @@ def test_the_clean_up_goes_on_though_nothing_can_be_written(records):
             world.time.now += 100
         # In its sandbox it lives, so it is not freed, but it is not put right either.
         assert not world.engine.reconciler.observer.is_listed(
-            records.networks.endpoint("e1")
+            records.endpoints.get("e1")
         )
         world.kernel.lose(ROOM, "eth0")
         for _ in range(3):
             cleanup.run(view(docker_network()))
             world.time.now += 100
-        assert records.networks.endpoints() == []
+        assert records.endpoints.all() == []
     pass_by(world)
-    assert records.networks.endpoints() == []
+    assert records.endpoints.all() == []
 
 
 def test_what_cannot_be_written_is_logged_once_however_many_passes_there_are(
@@ -313,19 +313,19 @@ def test_a_disk_that_is_full_in_truth(tmp_path):
         world.ipam.release_address(claim, str(world.given[0].ip))
         pass_by(world)
         assert "eth0" not in world.kernel.rooms[ROOM]
-        assert records.networks.endpoints() == []
+        assert records.endpoints.all() == []
         assert len(records.endings.all()) == 3
         other = Records(records.path, readonly=True)
-        assert [e.id for e in other.networks.endpoints()] == ["e1"]
+        assert [e.id for e in other.endpoints.all()] == ["e1"]
         other.endings.take_over_from(records.endings.all())  # as the command line does
-        assert other.networks.endpoints() == []
+        assert other.endpoints.all() == []
         other.endings.take_over_from([])
-        assert [e.id for e in other.networks.endpoints()] == ["e1"]
+        assert [e.id for e in other.endpoints.all()] == ["e1"]
         other.close()
         make_room()
         pass_by(world)
         assert records.endings.all() == []
         records.close()
         records = Records(tmp_path / "disk" / "underlay.db", verify=True)
-        assert records.networks.endpoints() == []
+        assert records.endpoints.all() == []
         records.close()

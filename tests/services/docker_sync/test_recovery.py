@@ -100,13 +100,13 @@ def test_what_docker_lists_is_put_on_record_again_and_that_is_noted(house):
     network = house.records.networks.get("n1")
     assert (network.name, network.parent) == ("name-n1", "eth0")
     assert network.subnets == (Subnet(SUBNET, GATEWAY, (), pooled=True),)
-    found = house.records.networks.endpoint("e1")
+    found = house.records.endpoints.get("e1")
     assert found.sandbox == SANDBOX
     assert (found.mac, found.container, found.options) == (MAC, "web", {"mtu": "1400"})
     assert [str(a) for a in found.addresses] == ["10.0.0.5/24"]
     marks = [Owner("n1", "e1").mark, Owner("n1").mark]
     assert house.repairs() == [(mark, "") for mark in marks]
-    (tenure,) = house.records.addresses.live_of_endpoint("e1")
+    (tenure,) = house.records.leases.live_of_endpoint("e1")
     assert (tenure.container, tenure.network) == ("web", "n1")
     assert not house.heed(listed(endpoint()))
     assert len(house.repairs()) == 2
@@ -117,9 +117,9 @@ def test_a_lost_pool_is_refused_until_docker_was_asked_and_known_by_its_id_then(
         house.ipam.request_address(POOL, "", "")
     house.heed(listed(endpoint(), span="10.0.0.4/31", aux=(ip_address("10.0.0.9"),)))
     assert str(house.ipam.request_address(POOL, "", "").ip) == "10.0.0.4"
-    (claim,) = house.records.addresses.claims_on(1)
+    (claim,) = house.records.pools.claims_on(1)
     assert (claim.id, claim.network) == (POOL, "n1")
-    live = {(str(t.address), t.role) for t in house.records.addresses.live_in(1)}
+    live = {(str(t.address), t.role) for t in house.records.leases.live_in(1)}
     assert live == {
         ("10.0.0.1", "gateway"),
         ("10.0.0.9", "aux"),
@@ -142,10 +142,10 @@ def test_what_docker_gives_back_of_a_lost_pool_is_free_again(house):
     house.heed(listed(endpoint()))
     house.engine.delete_endpoint("n1", "e1")
     house.ipam.release_address(POOL, "10.0.0.5")
-    live = house.records.addresses.live_in(1)
+    live = house.records.leases.live_in(1)
     assert [str(t.address) for t in live] == ["10.0.0.1"]
     house.ipam.release_pool(POOL)
-    assert house.records.addresses.pools() == []
+    assert house.records.pools.all() == []
 
 
 OTHER = endpoint("other", "10.0.0.6/24", "e2")
@@ -158,7 +158,7 @@ def test_of_two_networks_of_one_subnet_a_pool_id_is_of_the_one_with_the_address(
     house.heed(listed(endpoint()), listed(OTHER, identity="n2", span=HALF))
     house.engine.delete_endpoint("n2", "e2")
     house.ipam.release_address(POOL, "10.0.0.6")
-    assert house.records.addresses.claim(POOL).network == "n2"
+    assert house.records.pools.claim(POOL).network == "n2"
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -170,9 +170,9 @@ def test_a_network_that_goes_takes_no_address_of_another_one_with_it(house, ours
     house.ipam.release_pool(POOL)
     if ours:
         house.engine.delete_network("n2")
-    (claim,) = house.records.addresses.claims_on(1)
+    (claim,) = house.records.pools.claims_on(1)
     assert claim.network == "n1"
-    held = house.records.addresses.live_of_claim(claim.id)
+    held = house.records.leases.live_of_claim(claim.id)
     assert sorted(str(t.address) for t in held) == ["10.0.0.1", "10.0.0.5"]
 
 
@@ -181,9 +181,9 @@ def test_an_endpoint_tells_which_of_two_networks_a_pool_id_is_of(house):
     house.heed(listed(identity="n1"), listed(identity="n2", span=HALF))
     given = house.ipam.request_address(POOL, "", "")
     house.engine.create_endpoint(Endpoint("e9", "n2", given))
-    claims = {c.id: c.network for c in house.records.addresses.claims_on(1)}
+    claims = {c.id: c.network for c in house.records.pools.claims_on(1)}
     assert claims == {POOL: "n2", "default/10.0.0.0/24/of-n1": "n1"}
-    (held,) = house.records.addresses.live_of_endpoint("e9")
+    (held,) = house.records.leases.live_of_endpoint("e9")
     assert held.claim == POOL
     later = house.ipam.request_address(POOL, "", "")
     assert later.ip == ip_address("10.0.0.128")
@@ -233,7 +233,7 @@ def test_a_network_made_anew_since_an_old_copy_is_known_by_its_new_pool_id(house
         house.time.now += 60
         house.heed(anew)
         cleanup.run(view(anew))
-    known = {c.id for c in house.records.addresses.claims_on(1)}
+    known = {c.id for c in house.records.pools.claims_on(1)}
     assert known == ({POOL} if ours else {old, POOL})
     assert [n.id for n in house.records.networks.all()] == ["n-new"] * ours
 
@@ -245,7 +245,7 @@ def test_a_pool_of_another_driver_s_network_is_rebuilt_as_well(house):
     assert house.records.networks.all() == []
     assert str(house.ipam.request_address(POOL, "", "").ip) == "10.0.0.2"
     house.ipam.release_address(POOL, "10.0.0.5")
-    assert [str(t.address) for t in house.records.addresses.live_in(1)] == [
+    assert [str(t.address) for t in house.records.leases.live_in(1)] == [
         "10.0.0.1",
         "10.0.0.2",
     ]
@@ -255,8 +255,8 @@ def test_containers_with_addresses_of_docker_s_own_ipam_are_on_record_without_po
     house,
 ):
     house.heed(listed(endpoint(), pooled=False))
-    assert house.records.addresses.pools() == []
-    assert house.records.addresses.live_of_endpoint("e1")[0].pool is None
+    assert house.records.pools.all() == []
+    assert house.records.leases.live_of_endpoint("e1")[0].pool is None
 
 
 def test_a_gateway_that_docker_does_not_list_is_what_a_container_was_told(house):
@@ -271,7 +271,7 @@ def test_a_container_without_a_sandbox_is_on_its_way_and_left_alone(house):
     house.kernel.sandboxes.clear()
     house.heed(listed(endpoint()))
     assert house.records.networks.get("n1")
-    assert house.records.networks.endpoints() == []
+    assert house.records.endpoints.all() == []
 
 
 def test_a_pass_leaves_what_may_be_lost_until_docker_was_asked(house):
@@ -317,7 +317,7 @@ def test_what_cannot_be_rebuilt_is_told_once_spared_and_tried_again(house):
     assert str(house.ipam.request_address(POOL, "", "").ip) == "10.0.0.2"
     house.kernel.strangers["eth0"] = ETH0
     house.heed(listed(endpoint()))
-    assert house.records.networks.endpoint("e1").sandbox == SANDBOX
+    assert house.records.endpoints.get("e1").sandbox == SANDBOX
 
 
 def test_what_is_removed_while_docker_answers_does_not_come_back(house):
@@ -330,8 +330,8 @@ def test_what_is_removed_while_docker_answers_does_not_come_back(house):
     house.engine.delete_network("n2")
     house.recovery.rebuild(stale, before)
     assert [n.id for n in house.records.networks.all()] == ["n1"]
-    assert house.records.networks.endpoints() == []
-    held = house.records.addresses.live_in(1)
+    assert house.records.endpoints.all() == []
+    held = house.records.leases.live_in(1)
     assert {str(t.address) for t in held} <= {"10.0.0.1"}
 
 
@@ -353,17 +353,17 @@ def test_an_address_on_record_for_the_dead_goes_to_the_living_docker_lists(house
     house.kernel.links.clear()
     house.time.now += 60
     house.heed(listed(endpoint()))
-    assert [e.id for e in house.records.networks.endpoints()] == ["e1"]
-    (tenure,) = house.records.addresses.live_of_endpoint("e1")
+    assert [e.id for e in house.records.endpoints.all()] == ["e1"]
+    (tenure,) = house.records.leases.live_of_endpoint("e1")
     assert tenure.claim == pool
-    assert len(house.records.addresses.claims_on(1)) == 1
+    assert len(house.records.pools.claims_on(1)) == 1
 
 
 def test_an_address_of_the_living_is_not_taken_from_them(house):
     house.kernel.sandboxes.add("/run/other")
     old_records(house, "/run/other")
     house.heed(listed(endpoint()))
-    assert [e.id for e in house.records.networks.endpoints()] == ["e-old"]
+    assert [e.id for e in house.records.endpoints.all()] == ["e-old"]
     assert house.repairs()[0][1].startswith("E-146 ")
 
 
@@ -391,9 +391,9 @@ def test_a_new_network_has_its_pool_though_an_address_of_that_is_kept(house):
     house.ipam.request_gateway(pool, "10.0.0.1")
     segments = (Subnet(SUBNET, GATEWAY, (), pooled=True),)
     house.engine.create_network(Network("n1", {"mode": "routed"}, subnets=segments))
-    assert house.records.addresses.claim(pool).network == "n1"
+    assert house.records.pools.claim(pool).network == "n1"
     assert any(isinstance(o, Route) for o in house.kernel.others.values())
-    held = house.records.addresses.live_of_claim(pool)
+    held = house.records.leases.live_of_claim(pool)
     roles = {(str(t.address), t.role) for t in held}
     assert roles == {("10.0.0.1", "gateway"), ("10.0.0.5", "endpoint")}
 
@@ -406,8 +406,8 @@ def test_an_address_kept_for_a_container_is_held_by_its_network_once_that_is_kno
     house.kernel.inside = {Owner("n2", "e1").mark: (ip_address("10.0.0.9"),)}
     house.recovery.begin()
     house.heed(listed(), web)
-    (held,) = house.records.addresses.live_of_endpoint("e1")
-    assert house.records.addresses.claim(held.claim).network == "n2"
+    (held,) = house.records.leases.live_of_endpoint("e1")
+    assert house.records.pools.claim(held.claim).network == "n2"
 
 
 def test_a_start_ends_whatever_devices_with_our_marks_claim_to_have(house):
@@ -422,7 +422,7 @@ def test_a_start_ends_whatever_devices_with_our_marks_claim_to_have(house):
     house.records._database._db.set_trace_callback(asked.append)
     house.recovery.begin()
     house.records._database._db.set_trace_callback(None)
-    held = house.records.addresses.live_of_claim(pool)
+    held = house.records.leases.live_of_claim(pool)
     assert len(held) == recovery.MOST_KEPT
     assert len(asked) < 10 * recovery.MOST_KEPT
 
@@ -446,4 +446,4 @@ def test_a_bridge_of_ours_that_stands_in_the_place_of_a_device_is_known_again(ho
     house.engine.reconcile()
     assert bridge.name in house.kernel.links
     assert house.kernel.strangers["eth0"].master == bridge.name
-    assert house.records.takeovers.of("eth0").state == "on"
+    assert house.records.host.takeover("eth0").state == "on"

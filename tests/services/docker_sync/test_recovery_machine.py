@@ -268,14 +268,14 @@ class LostRecordsMachine(RuleBasedStateMachine):
             for identity, address in net.members.items():
                 assert self.holder(address), (identity, address)
                 if net.ours:
-                    assert self.records.networks.endpoint(identity)
+                    assert self.records.endpoints.get(identity)
             assert self.records.networks.get(net.id) or not net.ours
 
     def holder(self, address):
         return [
             t
-            for pool in self.records.addresses.pools()
-            for t in self.records.addresses.live(pool.id, ip_address(address))
+            for pool in self.records.pools.all()
+            for t in self.records.leases.live(pool.id, ip_address(address))
             if t.role == "endpoint"
         ]
 

@@ -218,7 +218,7 @@ def test_a_network_of_docker_s_own_ipam_binds_no_claim(ipam, records):
     engine_on(records, FakeKernel()).create_network(
         Network("n1", {"parent": "eth0"}, False, (segment,))
     )
-    assert records.addresses.claim(pool).network == ""
+    assert records.pools.claim(pool).network == ""
 
 
 def test_an_overlap_is_refused_with_the_holder_s_name_and_only_in_its_domain(
@@ -282,7 +282,7 @@ def test_an_address_is_told_its_endpoint_and_keeps_its_history(ipam, records, cl
     ipam.release_address(pool, "10.0.0.5")
     address(ipam, pool, "10.0.0.5", "db")
     ipam.release_pool(pool)
-    found = records.addresses.history("10.0.0.5", 9)
+    found = records.leases.history("10.0.0.5", 9)
     assert [t.container for t in found] == ["db", "web"]
     assert all(t.until for t in found)
     assert found[1].until - found[1].since == 10
@@ -316,11 +316,11 @@ def test_replacing_the_clock_never_reorders_the_queue(ipam, clock):
 def test_the_lost_address_is_only_freed_if_it_is_still_the_one_looked_at(ipam, records):
     pool = claim(ipam)
     address(ipam, pool, "10.0.0.2")
-    (seen,) = records.addresses.orphaned()
+    (seen,) = records.leases.orphaned()
     ipam.release_tenure(replace(seen, endpoint="other"))
-    assert len(records.addresses.orphaned()) == 1
+    assert len(records.leases.orphaned()) == 1
     ipam.release_tenure(seen)
-    assert records.addresses.orphaned() == []
+    assert records.leases.orphaned() == []
 
 
 def test_networks_made_at_once_are_told_apart_by_what_they_reserve(ipam, records):
@@ -329,9 +329,9 @@ def test_networks_made_at_once_are_told_apart_by_what_they_reserve(ipam, records
     address(ipam, two, "10.0.0.3")
     created(records, "n2", "10.0.0.0/29", "10.0.0.3")
     created(records, "n1", "10.0.0.0/29", "10.0.0.2")
-    assert records.addresses.claim(one).network == "n1"
-    assert records.addresses.claim(two).network == "n2"
-    assert records.addresses.orphaned() == []
+    assert records.pools.claim(one).network == "n1"
+    assert records.pools.claim(two).network == "n2"
+    assert records.leases.orphaned() == []
     assert [address(ipam, one)[:8] for _ in range(2)] == ["10.0.0.1", "10.0.0.4"]
 
 
@@ -339,8 +339,8 @@ def test_the_same_subnet_in_two_domains_is_told_apart(ipam, records):
     one, two = claim(ipam, domain="a"), claim(ipam, domain="b")
     address(ipam, one, "10.0.0.2")
     created(records, "n1", "10.0.0.0/29", "10.0.0.2")
-    assert records.addresses.claim(one).network == "n1"
-    assert records.addresses.claim(two).network == ""
+    assert records.pools.claim(one).network == "n1"
+    assert records.pools.claim(two).network == ""
 
 
 def test_a_shared_gateway_given_back_by_one_is_not_in_the_queue(ipam):
@@ -381,11 +381,11 @@ def test_a_release_repeated_never_frees_the_living(ipam, records):
     address(ipam, pool, "10.0.0.5")
     engine = lived(records, FakeKernel())
     ipam.release_address(pool, "10.0.0.5")
-    (held,) = records.addresses.live_of_claim(pool)
+    (held,) = records.leases.live_of_claim(pool)
     assert (held.endpoint, held.network) == ("e1", "n1")
     engine.delete_endpoint("n1", "e1")
     ipam.release_address(pool, "10.0.0.5")
-    assert records.addresses.live_of_claim(pool) == []
+    assert records.leases.live_of_claim(pool) == []
 
 
 def test_an_endpoint_has_the_name_that_came_with_the_request_for_its_address(
@@ -395,7 +395,7 @@ def test_an_endpoint_has_the_name_that_came_with_the_request_for_its_address(
     created(records, "n1", "10.0.0.0/24")
     address(ipam, pool, "10.0.0.5", container="web")
     lived(records, FakeKernel())
-    assert records.networks.endpoint("e1").container == "web"
+    assert records.endpoints.get("e1").container == "web"
 
 
 def test_no_verb_of_another_network_ends_what_the_living_have(ipam, records):
@@ -404,31 +404,31 @@ def test_no_verb_of_another_network_ends_what_the_living_have(ipam, records):
     for pool in (one, two):
         ipam.request_gateway(pool, "10.0.0.1")
     created(records, "n1", "10.0.0.0/24")
-    records.addresses.bind(two, "n1")
+    records.pools.bind(two, "n1")
     address(ipam, two, "10.0.0.5")
     engine = lived(records, FakeKernel())
     ipam.release_address(two, "10.0.0.1")
     ipam.release_pool(two)
     ipam.release_pool(one)
-    (kept,) = records.addresses.claims_on(1)
+    (kept,) = records.pools.claims_on(1)
     assert (kept.id, kept.network) == ("default/10.0.0.0/24/of-n1", "n1")
-    held = records.addresses.live_of_claim(kept.id)
+    held = records.leases.live_of_claim(kept.id)
     assert sorted(str(t.address) for t in held) == ["10.0.0.1", "10.0.0.5"]
     engine.delete_endpoint("n1", "e1")
     engine.delete_network("n1")
-    assert records.addresses.pools() == []
+    assert records.pools.all() == []
 
 
 def test_an_address_of_the_living_goes_to_the_claim_of_their_own_network(ipam, records):
     one, two = claim(ipam, "10.0.0.0/24"), claim(ipam, "10.0.0.0/24")
     created(records, "n1", "10.0.0.0/24")
-    records.addresses.bind(one, "n1")
-    records.addresses.bind(two, "n2")
+    records.pools.bind(one, "n1")
+    records.pools.bind(two, "n2")
     address(ipam, two, "10.0.0.5")
     lived(records, FakeKernel())
     ipam.release_pool(two)
-    assert records.addresses.claim(two) is None
-    (held,) = records.addresses.live_of_claim(one)
+    assert records.pools.claim(two) is None
+    (held,) = records.leases.live_of_claim(one)
     assert held.endpoint == "e1"
 
 
@@ -451,11 +451,11 @@ def test_one_family_given_back_by_a_living_endpoint_is_free_when_that_goes(recor
     with pytest.raises(AddressTaken):
         address(ipam, pools[1], six)
     engine.delete_endpoint("n1", "e1")
-    (left,) = records.addresses.orphaned()
+    (left,) = records.leases.orphaned()
     assert str(left.address) == four
     assert address(ipam, pools[1], six) == f"{six}/64"
     ipam.release_address(pools[0], four)
-    assert [t.endpoint for t in records.addresses.orphaned()] == [""]
+    assert [t.endpoint for t in records.leases.orphaned()] == [""]
 
 
 def test_a_static_address_is_given_again_when_its_holder_is_dead(records, clock):
@@ -508,7 +508,7 @@ def test_an_address_of_the_host_may_be_named_as_aux_and_no_container_gets_it(
     for own in ("10.0.0.2", "10.0.0.3"):  # and of the shim that the user made
         assert address(ipam, one, own) == f"{own}/29"
     created(records, "n1", "10.0.0.0/29", "10.0.0.2", "10.0.0.3")
-    roles = {str(t.address): t.role for t in records.addresses.live_in(1)}
+    roles = {str(t.address): t.role for t in records.leases.live_in(1)}
     assert roles == {"10.0.0.2": "aux", "10.0.0.3": "aux"}
     two = claim(ipam)
     assert address(ipam, two, "10.0.0.2") == "10.0.0.2/29"
@@ -548,9 +548,9 @@ def test_a_gateway_no_mode_needs_is_given_back_if_it_is_surely_this_network_s(
     segment = Subnet(subnet, gateway, reserved, pooled=True)
     options = {"parent": "eth0", "mode": "ipvlan", "ipvlan_mode": mode}
     engine.create_network(Network("n1", options, False, (segment,)))
-    assert bool(records.addresses.live(1, aux)) is bool(reserved)
+    assert bool(records.leases.live(1, aux)) is bool(reserved)
     given_back = mode == "l3" and twins == 1
-    assert bool(records.addresses.live(1, gateway)) is not given_back
+    assert bool(records.leases.live(1, gateway)) is not given_back
 
 
 def test_a_late_release_does_not_free_what_the_next_container_was_given(records, clock):
@@ -567,4 +567,4 @@ def test_a_late_release_does_not_free_what_the_next_container_was_given(records,
     engine.create_endpoint(Endpoint("e2", "n1", first))
     engine.delete_endpoint("n1", "e2")
     ipam.release_address(pool, "10.0.0.9")
-    assert records.addresses.orphaned() == []
+    assert records.leases.orphaned() == []

@@ -182,9 +182,9 @@ class IpamMachine(RuleBasedStateMachine):
     @invariant()
     def records_and_model_agree(self):
         live = set()
-        for pool in self.records.addresses.pools():
+        for pool in self.records.pools.all():
             owners = {}
-            for tenure in self.records.addresses.live_in(pool.id):
+            for tenure in self.records.leases.live_in(pool.id):
                 assert tenure.address in pool.subnet
                 live.add((pool.domain, tenure.address, tenure.claim, tenure.role))
                 owners.setdefault(tenure.address, []).append(tenure.role)

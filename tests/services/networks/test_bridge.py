@@ -167,7 +167,7 @@ def test_a_container_that_does_not_wait_is_refused_on_a_bridge_that_is_gone(
     del kernel.strangers["br0"]
     with pytest.raises(NoParent, match="'br0'"):
         engine.create_endpoint(WEB)
-    assert engine.records.networks.endpoints() == []
+    assert engine.records.endpoints.all() == []
 
 
 def life(engine):
@@ -202,7 +202,7 @@ def test_whatever_happens_at_a_step_one_pass_makes_it_right(tmp_path, moment, st
     assert engine.preview() == ()
     ends = {
         end
-        for e in records.networks.endpoints()
+        for e in records.endpoints.all()
         for end in (Owner("n1", e.id).device, Owner("n1", e.id).host_end.device)
     }
     assert set(kernel.links) == ends

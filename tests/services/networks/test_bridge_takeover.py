@@ -106,7 +106,7 @@ def test_whatever_happens_at_a_step_nothing_of_the_host_is_lost(tmp_path, moment
     on = BRIDGE if records.networks.all() else "eth0"
     assert standing(kernel) == {on: WORDS}
     assert (BRIDGE in kernel.links) == bool(records.networks.all())
-    assert bool(records.takeovers.all()) == bool(records.networks.all())
+    assert bool(records.host.takeovers()) == bool(records.networks.all())
     records.close()
 
 
@@ -118,7 +118,7 @@ def test_what_stands_on_the_device_is_on_record_before_anything_is_touched(tmp_p
         engine_on(records, kernel).create_network(ON)
     records.close()
     records = Records(tmp_path / "underlay.db")
-    (found,) = records.takeovers.all()
+    (found,) = records.host.takeovers()
     assert (found.state, found.entries) == ("trying", FACTS)
     records.close()
 
@@ -154,7 +154,7 @@ def test_a_pass_that_comes_in_between_does_not_undo_what_is_tried(
     engine = engine_on(records, kernel)
     between(engine.reconcile, gap)
     engine.create_network(ON)
-    assert [t.state for t in records.takeovers.all()] == ["on"]
+    assert [t.state for t in records.host.takeovers()] == ["on"]
     assert standing(kernel) == {BRIDGE: WORDS}
     engine.delete_network("n1")
     assert standing(kernel) == {"eth0": WORDS}
@@ -169,7 +169,7 @@ def test_a_pass_of_another_process_in_between_has_it_refused_and_undone(
     with pytest.raises(TakeoverFailed, match="the host was busy"):
         engine_on(records, kernel).create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
-    assert records.takeovers.all() == records.networks.all() == []
+    assert records.host.takeovers() == records.networks.all() == []
 
 
 @GAPS
@@ -183,11 +183,11 @@ def test_a_bridge_is_not_given_back_while_a_network_is_to_come_to_it(
     steps = kernel.steps
     engine.create_network(replace(ON, id="n2"))
     assert kernel.steps == steps
-    assert [t.state for t in records.takeovers.all()] == ["on"]
+    assert [t.state for t in records.host.takeovers()] == ["on"]
     assert standing(kernel) == {BRIDGE: WORDS}
     engine.delete_network("n2")
     assert standing(kernel) == {"eth0": WORDS}
-    assert records.takeovers.all() == []
+    assert records.host.takeovers() == []
 
 
 def test_what_goes_from_the_device_meanwhile_does_not_come_back(records, between):
@@ -241,7 +241,7 @@ def test_who_came_to_the_device_meanwhile_stays_there(records, between, words):
         engine.create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
     assert [n.id for n in records.networks.all()] == ["n2"]
-    assert records.takeovers.all() == []
+    assert records.host.takeovers() == []
 
 
 @pytest.mark.parametrize("options", OTHERS.values())
@@ -273,7 +273,7 @@ def test_a_bridge_found_by_the_default_route_that_goes_is_made_again(
     monkeypatch.setattr(records.networks, "active", last_one_goes)
     auto = {**ON.options, "parent": "auto"}
     engine.create_network(replace(ON, id="n2", options=auto))
-    assert [t.state for t in records.takeovers.all()] == ["on"]
+    assert [t.state for t in records.host.takeovers()] == ["on"]
     assert standing(kernel) == {BRIDGE: WORDS}
 
 
@@ -303,7 +303,7 @@ def test_what_is_undone_by_hand_while_next_hops_are_asked_is_refused(records, be
     with pytest.raises(TakeoverFailed, match="the host was busy"):
         engine_on(records, kernel).create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
-    assert records.networks.all() == records.takeovers.all() == []
+    assert records.networks.all() == records.host.takeovers() == []
 
 
 UNASKED = {"mode": "bridge", "parent": "eth0"}
@@ -318,7 +318,7 @@ def test_nothing_is_taken_over_by_a_word_that_is_macvlan_s_elsewhere(records):
         engine.create_network(replace(ON, options=UNASKED))
     assert kernel.steps == 0
     assert standing(kernel) == {"eth0": WORDS}
-    assert records.networks.all() == records.takeovers.all() == []
+    assert records.networks.all() == records.host.takeovers() == []
 
 
 def test_a_further_network_needs_that_word_and_is_told_that_nothing_moves(records):
@@ -432,7 +432,7 @@ def test_who_dies_while_next_hops_are_asked_leaves_a_host_that_is_put_back(
     assert engine_on(records, patient).reconcile() == []
     assert standing(patient) == {"eth0": WORDS}
     assert patient.links == {}
-    assert records.takeovers.all() == records.networks.all() == []
+    assert records.host.takeovers() == records.networks.all() == []
     records.close()
 
 
@@ -447,7 +447,7 @@ def test_a_fault_that_is_no_refusal_has_it_undone_at_once(records, between, gap)
     between(fault, gap)
     with pytest.raises(OSError, match="dump interrupted"):
         engine.create_network(ON)
-    assert records.takeovers.all() == []
+    assert records.host.takeovers() == []
     assert standing(kernel) == {"eth0": WORDS}
 
 
@@ -470,14 +470,14 @@ def test_nothing_is_taken_over_that_is_still_to_be_put_back(records):
     kernel.refused = "nomaster"
     with pytest.raises(TakeoverFailed):
         engine.create_network(ON)
-    assert [t.state for t in records.takeovers.all()] == ["trying"]
+    assert [t.state for t in records.host.takeovers()] == ["trying"]
     with pytest.raises(TakeoverImpossible, match="is still to be put back"):
         engine.create_network(ON)
     kernel.refused = "nothing"
     with pytest.raises(TakeoverFailed):
         engine.create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
-    assert records.takeovers.all() == records.networks.all() == []
+    assert records.host.takeovers() == records.networks.all() == []
 
 
 def test_a_gateway_that_falls_silent_undoes_it_all(records):
@@ -487,7 +487,7 @@ def test_a_gateway_that_falls_silent_undoes_it_all(records):
         engine_on(records, kernel).create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
     assert kernel.links == {}
-    assert records.takeovers.all() == records.networks.all() == []
+    assert records.host.takeovers() == records.networks.all() == []
 
 
 def test_a_network_refused_after_the_look_at_the_device_leaves_it_alone(records):
@@ -522,7 +522,7 @@ def test_what_cannot_be_taken_over_is_refused_untouched(records, change, words):
     with pytest.raises(TakeoverImpossible, match=words):
         engine_on(records, kernel).create_network(ON)
     assert kernel.steps == 0
-    assert records.takeovers.all() == []
+    assert records.host.takeovers() == []
 
 
 def test_what_answers_for_routed_containers_is_not_taken_over(records):
@@ -571,7 +571,7 @@ def test_a_vlan_that_is_there_can_be_taken_over(records):
     for number, options in enumerate(({"parent": "eth0.5"}, {"parent": "office"})):
         options = {"mode": "bridge", "takeover": "yes", **options}
         engine.create_network(replace(ON, id=f"n{number}", options=options))
-    assert [t.parent for t in records.takeovers.all()] == ["office"]
+    assert [t.parent for t in records.host.takeovers()] == ["office"]
     assert standing(kernel)["eth0"] == WORDS
 
 
@@ -682,14 +682,14 @@ def test_a_takeover_that_is_refused_is_tried_less_and_less_and_stops_nobody(
     unplug(kernel)
     kernel.refused = "ip link set eth0 master"
     notes = []
-    monkeypatch.setattr(type(records.takeovers), "note", lambda *_: notes.append(1))
+    monkeypatch.setattr(type(records.host), "note_takeover", lambda *_: notes.append(1))
     began, steps = time(), kernel.steps
     while time() < began + 100:
         look(engine, time)
         time.now += 0.25
     assert kernel.steps - steps <= 8
     assert notes == []
-    (trouble,) = records.notes.failures()
+    (trouble,) = records.repairs.failures()
     assert (trouble.mark, trouble.since) == ("underlay::bridge/eth0", began)
     assert told(records)[0] == "failing"
     assert told(records)[1].startswith("E-400 the kernel refused `ip link set eth0 m")
@@ -702,7 +702,7 @@ def test_a_takeover_that_is_refused_is_tried_less_and_less_and_stops_nobody(
     time.now += 1
     look(engine, time, "")
     assert kernel.device("eth0").master == BRIDGE
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []
 
 
 def test_a_network_service_that_readdresses_the_device_for_ever_is_told_of(records):
@@ -891,7 +891,7 @@ def test_a_running_container_keeps_its_port_while_the_device_is_away(records):
     assert (kernel.links, standing(kernel)) == (before, held)
     # Where bridged frames pass the firewall, they reach each other by that.
     assert permits(kernel) == {f"-i {BRIDGE} -o {BRIDGE}"}
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []
     assert told(records) == ("pending", WAITED_FOR)
     kernel.strangers["eth0"] = ETH0
     kernel.on_devices["eth0"] = list(FACTS[:1])
@@ -908,7 +908,7 @@ def test_a_bridge_nobody_needs_goes_with_the_device_and_what_stood_on_it(records
     engine.delete_network("n1")
     assert kernel.links == {}
     assert standing(kernel) == {}
-    assert records.takeovers.all() == []
+    assert records.host.takeovers() == []
     kernel.strangers["eth0"] = ETH0
     steps = kernel.steps
     look(engine, time, "")
@@ -929,7 +929,7 @@ def test_what_was_on_its_way_back_waits_for_the_device(records):
     kernel.strangers["eth0"] = ETH0
     look(engine, time, "")
     assert standing(kernel) == {"eth0": WORDS}
-    assert records.takeovers.all() == []
+    assert records.host.takeovers() == []
 
 
 def test_a_bridge_that_cannot_be_made_keeps_no_container_from_starting(records):

@@ -48,7 +48,7 @@ def give(world, *addresses, device="eth0"):
 
 
 def learnt(world):
-    return world.engine.records.networks.endpoint("e1").learned.link_local
+    return world.engine.records.endpoints.get("e1").learned.link_local
 
 
 def has(world, address):

@@ -137,7 +137,7 @@ def test_addresses_of_docker_s_own_ipam_have_a_history(records, kernel):
     engine.create_endpoint(WEB)
     clock.now += 60
     engine.delete_endpoint("n1", "e1")
-    (tenure,) = records.addresses.history("10.0.0.5", 9)
+    (tenure,) = records.leases.history("10.0.0.5", 9)
     assert (tenure.address, tenure.endpoint) == (ip_address("10.0.0.5"), "e1")
     assert tenure.until - tenure.since == 60
 
@@ -165,7 +165,7 @@ def test_the_dead_do_not_stand_in_the_way_of_the_same_container(
     engine.create_endpoint(asked)
     died(engine, kernel)
     engine.create_endpoint(replace(asked, id="e2"))
-    assert [e.id for e in engine.records.networks.endpoints()] == ["e2"]
+    assert [e.id for e in engine.records.endpoints.all()] == ["e2"]
 
 
 def test_the_dead_that_stand_in_nobody_s_way_wait_for_the_clean_up(engine, kernel):
@@ -173,7 +173,7 @@ def test_the_dead_that_stand_in_nobody_s_way_wait_for_the_clean_up(engine, kerne
     engine.create_endpoint(WEB)
     died(engine, kernel)
     engine.create_endpoint(replace(WEB, id="e2", ipv4=IPv4Interface("10.0.0.6/24")))
-    assert len(engine.records.networks.endpoints()) == 2
+    assert len(engine.records.endpoints.all()) == 2
 
 
 def test_the_living_do(engine, kernel):
@@ -196,9 +196,9 @@ def test_a_join_after_a_leave_is_a_join(engine):
     engine.create_endpoint(WEB)
     engine.join("n1", "e1", "/run/a")
     engine.leave("e1")
-    assert engine.records.networks.endpoint("e1").left
+    assert engine.records.endpoints.get("e1").left
     engine.join("n1", "e1", "/run/b")
-    known = engine.records.networks.endpoint("e1")
+    known = engine.records.endpoints.get("e1")
     assert (known.left, known.sandbox) == (False, "/run/b")
 
 

@@ -57,7 +57,7 @@ def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(
     kernel.here.pop(name)
     assert engine.reconcile() == []
     assert kernel.settings[FOUR] == "0"
-    assert engine.records.settings.all() == []
+    assert engine.records.host.sysctls() == []
     assert engine.reconcile() == []
     assert doors(kernel) == set()
 
@@ -126,7 +126,7 @@ def test_forwarding_is_not_switched_on_where_the_door_cannot_be_shut(path, kerne
     ):
         verbs[1]()
     assert "1" not in map(kernel.settings.get, (FOUR, SIX))
-    assert engine.records.settings.all() == []
+    assert engine.records.host.sysctls() == []
     # Nor by a pass, when what shut the door is gone later.
     kernel.apply = apply
     verbs[1]()
@@ -158,7 +158,7 @@ def test_where_forwarding_is_on_already_a_start_opens_nothing(path, kernel):
     assert {str(s)[:13] for s in engine.reconcile()} == {"nft add chain"}
     for verb in verbs[2:4]:
         verb()
-    assert len(engine.records.networks.endpoints()) == 2
+    assert len(engine.records.endpoints.all()) == 2
 
 
 def test_a_pass_that_looked_before_a_start_does_not_hold_that_up(path, kernel):
@@ -214,13 +214,13 @@ def test_what_died_with_the_last_boot_asks_for_no_forwarding(path, kernel):
     for verb in life(engine, ipam, ROUTED)[:4]:
         verb()
     engine.join("n1", "e1", "/run/a")
-    assert len(engine.records.networks.not_joined()) == 1
+    assert len(engine.records.endpoints.not_joined()) == 1
     kernel.links, kernel.others = {}, {}
     kernel.settings = {SIX: "1"}  # by the administrator
     kernel.booted = "boot-2"
     engine, _ = parts(path, kernel)
     boots.forget_last_boot(engine.records, kernel)
-    assert engine.records.settings.all() == []
+    assert engine.records.host.sysctls() == []
     assert engine.reconcile() == []
     assert kernel.settings.get(FOUR, "0") == "0"
     assert kernel.settings[SIX] == "1"
@@ -263,8 +263,8 @@ def without_nft(kernel, monkeypatch):
 def is_untouched(engine, kernel):
     """Tell whether nothing of ours is noted, in trouble, or to be done."""
     return (
-        engine.records.settings.all() == []
-        and engine.records.notes.failures() == []
+        engine.records.host.sysctls() == []
+        and engine.records.repairs.failures() == []
         and doors(kernel) == set()
         and engine.preview() == ()
     )
@@ -322,10 +322,10 @@ def test_forwarding_the_administrator_switched_on_first_is_theirs(
     verbs[0]()
     without_nft(kernel, monkeypatch)
     with monkeypatch.context() as patch, pytest.raises(ForwardingUnfiltered):
-        patch.setattr(engine.records.settings, "forget", lambda _reason: None)
+        patch.setattr(engine.records.host, "forget_sysctls", lambda _reason: None)
         verbs[1]()
     monkeypatch.undo()
-    assert engine.records.settings.all() != []
+    assert engine.records.host.sysctls() != []
     kernel.settings |= {FOUR: "1", SIX: "1"}
     for verb in verbs[1:4]:
         verb()
@@ -347,11 +347,11 @@ def test_a_note_nothing_came_of_is_forgotten_by_a_pass(path, kernel, monkeypatch
     verbs[0]()
     without_nft(kernel, monkeypatch)
     with monkeypatch.context() as patch, pytest.raises(ForwardingUnfiltered):
-        patch.setattr(engine.records.settings, "forget", lambda _reason: None)
+        patch.setattr(engine.records.host, "forget_sysctls", lambda _reason: None)
         verbs[1]()
     monkeypatch.undo()
     engine, _ = parts(path, kernel)
-    assert engine.records.settings.all() != []
+    assert engine.records.host.sysctls() != []
     assert engine.reconcile() == []
     assert is_untouched(engine, kernel)
     assert kernel.settings.get(FOUR, "0") == "0"

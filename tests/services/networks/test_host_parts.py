@@ -216,7 +216,7 @@ def test_settings_are_noted_before_they_are_changed_and_put_back_after_the_last(
     verbs = life(engine, ipam, ROUTED)
     for verb in verbs[:4]:
         verb()
-    noted = {s.path: s.before for s in engine.records.settings.all()}
+    noted = {s.path: s.before for s in engine.records.host.sysctls()}
     assert noted["net/forwarding/4"] == "7"
     assert kernel.settings["net/forwarding/4"] == "1"
     verbs[4]()
@@ -224,7 +224,7 @@ def test_settings_are_noted_before_they_are_changed_and_put_back_after_the_last(
     assert kernel.settings["net/forwarding/4"] == "1"
     verbs[6]()
     assert kernel.settings["net/forwarding/4"] == "7"
-    assert engine.records.settings.all() == []
+    assert engine.records.host.sysctls() == []
 
 
 def test_a_setting_that_somebody_changes_is_set_again_while_it_is_needed(path, kernel):
@@ -243,8 +243,8 @@ def test_lost_settings_are_noted_again_by_a_pass(path, kernel):
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED)[:2]:
         verb()
-    for reason in {s.reason for s in engine.records.settings.all()}:
-        engine.records.settings.forget(reason)
+    for reason in {s.reason for s in engine.records.host.sysctls()}:
+        engine.records.host.forget_sysctls(reason)
     kernel.settings.clear()
     assert engine.reconcile() == []
     assert kernel.settings["net/forwarding/4"] == "1"
@@ -414,7 +414,7 @@ def test_nobody_waits_for_a_look_at_everything(path, kernel, monkeypatch, what):
     if what == "a leftover":
         kernel.apply(Create(Route(ip_network("10.9.0.0/24"), None, 10)))
     else:
-        for setting in engine.records.settings.all():
+        for setting in engine.records.host.sysctls():
             kernel.settings[setting.path] = setting.before
     assert engine.preview() != ()
     observe, waited = kernel.observe, []
@@ -464,7 +464,7 @@ def test_a_leftover_that_somebody_needs_meanwhile_is_left_alone(
 
     def late(*given):
         with engine.records.transaction():
-            engine.records.notes.note_trouble("somebody", "writes", 0.0)
+            engine.records.repairs.note_failure("somebody", "writes", 0.0)
         return exclusive(*given)
 
     with monkeypatch.context() as patched:
@@ -561,11 +561,11 @@ def test_a_start_fails_for_host_access_only_if_that_was_asked_for(path, kernel, 
     start()
     assert Owner("n1", "e1").device in kernel.links
     assert engine.reconcile() != []
-    troubled = {t.mark for t in engine.records.notes.failures()}
+    troubled = {t.mark for t in engine.records.repairs.failures()}
     assert Owner(shared="shim/eth0").mark in troubled
     kernel.apply = apply
     assert engine.reconcile() == []
-    assert engine.records.notes.failures() == []
+    assert engine.records.repairs.failures() == []
 
 
 def test_a_setting_that_cannot_be_put_back_stops_no_pass_and_is_told(path, kernel):
@@ -585,11 +585,11 @@ def test_a_setting_that_cannot_be_put_back_stops_no_pass_and_is_told(path, kerne
     kernel.others.clear()
     assert all(isinstance(step.object, Sysctl) for step in engine.reconcile())
     assert [o for o in kernel.others.values() if isinstance(o, Route)] != []
-    (trouble, *_) = engine.records.notes.failures()
+    (trouble, *_) = engine.records.repairs.failures()
     assert "EROFS" in trouble.text
     kernel.apply = apply
     assert engine.reconcile() == []
-    assert engine.records.notes.failures() == []
+    assert engine.records.repairs.failures() == []
 
 
 def test_the_host_s_end_of_a_container_nobody_knows_is_left_alone(path, kernel):
@@ -603,7 +603,7 @@ def test_the_host_s_end_of_a_container_nobody_knows_is_left_alone(path, kernel):
     lost = engine_on(Records(path.with_name("lost.db")), kernel, Clock())
     assert lost.reconcile() != []
     assert owner.host_end.device in kernel.links
-    (trouble,) = lost.records.notes.failures()
+    (trouble,) = lost.records.repairs.failures()
     assert "E-401" in trouble.text
 
 

@@ -83,13 +83,13 @@ def test_a_container_that_starts_before_its_nic_is_served_when_that_comes(
     }[how]
     assert all(text.startswith(why) for text in pending(world)), pending(world)
     assert all(text.endswith("waiting for it") for text in pending(world))
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []
     silence(world)
     world.kernel.strangers |= {"eth0": ETH0, "br0": BR0}
     world.settle()
     assert world.kernel.rooms[ROOM]["eth0"].kind == KINDS.get(mode, "macvlan")
     assert pending(world) == {""}
-    own = frozenset(a.ip for a in records.networks.endpoint("e1").addresses)
+    own = frozenset(a.ip for a in records.endpoints.get("e1").addresses)
     place = ("", "eth0") if mode == "proxy" else (ROOM, "eth0")
     told = said(world)
     assert {t[:2] for t in told} == {place}
@@ -114,7 +114,7 @@ def test_a_nic_that_never_comes_is_waited_for_without_trying(records, mode, how)
     wait(world, 600.0)
     assert world.kernel.steps == steps
     assert "" not in pending(world)
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []
 
 
 def test_a_vlan_on_a_nic_that_is_down_is_made_and_set_up_with_the_nic(records):

@@ -48,7 +48,7 @@ def refusing(world, matching):
 def test_it_goes_with_its_endpoint_and_is_no_longer_remembered(world):
     world.engine.delete_endpoint("n1", "e1")
     assert ours(world) == []
-    assert world.engine.records.networks.remnants() == []
+    assert world.engine.records.endpoints.leftovers() == []
 
 
 def test_a_death_in_between_is_made_good_by_the_next_pass(records):
@@ -61,7 +61,7 @@ def test_a_death_in_between_is_made_good_by_the_next_pass(records):
     assert ours(world) == ["eth0"]
     world.look("")  # nobody on record is in that sandbox
     assert ours(world) == []
-    assert records.networks.remnants() == []
+    assert records.endpoints.leftovers() == []
     assert world.engine.preview() == ()
 
 
@@ -74,13 +74,13 @@ def test_what_cannot_be_deleted_is_tried_again_and_its_address_kept(records):
     with pytest.raises(AddressTaken):
         world.ipam.request_address(claim, str(four.ip), "")
     world.look("")
-    (trouble,) = records.notes.failures()
+    (trouble,) = records.repairs.failures()
     assert trouble.mark == OTHER.mark
     calm()
     world.time.now += 600
     world.look("")
     assert ours(world) == []
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []
     world.ipam.release_address(claim, str(four.ip))
     world.ipam.request_address(claim, str(four.ip), "")
 
@@ -89,10 +89,10 @@ def test_a_sandbox_that_is_gone_is_forgotten(records):
     world = World(records, MODES["macvlan"])
     refusing(world, lambda o: o.sandbox)
     world.engine.delete_endpoint("n1", "e1")
-    assert records.networks.has_remnant("e1")
+    assert records.endpoints.has_leftover("e1")
     world.kernel.sandboxes.discard(ROOM)
     world.look("")
-    assert not records.networks.has_remnant("e1")
+    assert not records.endpoints.has_leftover("e1")
 
 
 def test_it_goes_with_its_network(records):
@@ -125,7 +125,7 @@ def test_one_without_a_record_is_left_alone_until_docker_was_asked(records):
     world = World(records, MODES["macvlan"])
     beside(world, Owner("n1", "not-rebuilt-yet"))
     with records.transaction():
-        records.notes.set_missing_networks({"n1"})
+        records.host.set_missing_networks({"n1"})
     world.look(ROOM)
     assert ours(world) == ["eth0", "eth7"]
 

@@ -53,7 +53,7 @@ def test_all_on_a_parent_follow_its_mtu_up_and_down(records, mode):
             assert outside == {9000}
         else:
             assert outside in (set(), {size})
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []
     if mode in ("macvlan", "ipvlan"):
         assert SHIM in world.kernel.links
 

@@ -36,7 +36,7 @@ def start(engine, kernel, **options):
     way = Route(WEB.ipv4.network, "eth0", source=WEB.ipv4.ip, connected=True)
     kernel.dock(DEVICE, ROOM, "eth0", Address(WEB.ipv4, "eth0"), way)
     calm(engine)
-    assert engine.records.networks.endpoint("e1").learned == LearnedState("eth0", 1500)
+    assert engine.records.endpoints.get("e1").learned == LearnedState("eth0", 1500)
 
 
 def calm(engine):
@@ -68,12 +68,12 @@ def test_a_child_that_would_switch_those_of_others_is_not_made(engine, kernel):
     )
     kernel.strangers["ipv0"] = theirs
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.notes.failures()
+    (trouble,) = engine.records.repairs.failures()
     assert trouble.text.startswith("E-402")
     assert "ipv0" in trouble.text
     del kernel.strangers["ipv0"]
     calm(engine)
-    assert engine.records.notes.failures() == []
+    assert engine.records.repairs.failures() == []
 
 
 @pytest.mark.parametrize("seen_by", ["pass", "verb"])
@@ -232,7 +232,7 @@ def test_settings_follow_cards_that_swapped_their_names_whoever_sees_it_first(
     records = engine.records
     path, reason = "net/ipv4/conf/{}/rp_filter", "loose/{}/4"
     with records.transaction():
-        records.settings.note(
+        records.host.note_sysctls(
             SysctlBackup(reason.format(name), path.format(name), was, "2")
             for name, was in (("eth0", "0"), ("eth1", "1"))
         )
@@ -242,7 +242,7 @@ def test_settings_follow_cards_that_swapped_their_names_whoever_sees_it_first(
     parents, network = engine.reconciler.parents, records.networks.get("n1")
     with records.transaction():
         parents.record(network, parents.resolve(network))
-    found = {s.path: s.before for s in records.settings.all()}
+    found = {s.path: s.before for s in records.host.sysctls()}
     assert found == {path.format("eth1"): "0", path.format("eth0"): "1"}
     assert places(engine) == {"n1": "eth1", "n2": "eth0"}
 

@@ -31,7 +31,7 @@ def known(world):
 
 def ours(world):
     """Return the container's own addresses."""
-    endpoint = world.engine.records.networks.endpoint("e1")
+    endpoint = world.engine.records.endpoints.get("e1")
     return frozenset(a.ip for a in endpoint.addresses)
 
 
@@ -81,9 +81,7 @@ def health(world):
     records = world.engine.records
     judge = HealthReport(records, world.time())
     verdicts = [judge.of_network(known(world))]
-    verdicts += [
-        judge.of_endpoint(known(world), e) for e in records.networks.endpoints()
-    ]
+    verdicts += [judge.of_endpoint(known(world), e) for e in records.endpoints.all()]
     return {(v.health, v.error) for v in verdicts}
 
 
@@ -94,7 +92,7 @@ def test_a_renamed_proxy_is_followed_with_its_entries_and_settings(world):
     assert world.kernel.answered_by("lan0") == ours(world)
     (shown,) = status.networks(world.engine.records)
     assert (shown["parent"], shown["device"]) == ("", "lan0")
-    assert {s.reason for s in world.engine.records.settings.all()} >= {
+    assert {s.reason for s in world.engine.records.host.sysctls()} >= {
         "proxy/lan0/4",
         "proxy/lan0/6",
     }
@@ -108,15 +106,16 @@ def test_a_container_starts_by_a_proxy_that_was_renamed_before_any_pass_saw_it(w
 
 
 def test_what_a_setting_was_is_remembered_through_a_renaming(world):
-    settings = world.engine.records.settings
-    settings.forget("proxy/eth0/4")
-    settings.note(
+    world.engine.records.host.forget_sysctls("proxy/eth0/4")
+    world.engine.records.host.note_sysctls(
         [SysctlBackup("proxy/eth0/4", "net/ipv4/neigh/eth0/proxy_delay", "80", "0")]
     )
     rename(world, "lan0")
     start(world, "e2")
     calm(world)
-    (noted,) = [s for s in settings.all() if s.reason == "proxy/lan0/4"]
+    (noted,) = [
+        s for s in world.engine.records.host.sysctls() if s.reason == "proxy/lan0/4"
+    ]
     assert (noted.path, noted.before) == ("net/ipv4/neigh/lan0/proxy_delay", "80")
 
 
@@ -169,7 +168,7 @@ def test_who_is_in_his_sandbox_before_the_proxy_is_there_is_announced_only_then(
     world.start(*(world.ipam.request_address(c, "", "") for c in world.claims()))
     calm(world)
     assert said(world) == []
-    assert records.networks.endpoint("e1").learned.mtu == 1500
+    assert records.endpoints.get("e1").learned.mtu == 1500
     appear(world, eth0)
     calm(world)
     assert said(world) == [("", "eth0", ours(world))]
@@ -182,12 +181,11 @@ def test_a_start_without_the_proxy_is_refused_if_asked(records, of):
     vanish(world)
     with pytest.raises(NoParent, match="eth0"):
         start(world, "e2", **(asked if of == "endpoint" else {}))
-    assert records.networks.endpoint("e2") is None
+    assert records.endpoints.get("e2") is None
 
 
 def test_a_record_that_lacks_the_identity_learns_it_in_a_pass(world):
-    networks = world.engine.records.networks
-    networks.move(replace(known(world), base_device=None))
+    world.engine.records.networks.move(replace(known(world), base_device=None))
     calm(world)
     assert known(world).base_device.mac == ETH0.mac
     rename(world, "lan0")
@@ -243,7 +241,7 @@ def test_a_routed_network_is_nobody_s_neighbour_on_the_device_that_answers(world
     """It stands on no device, so the device is free for whatever stands there alone."""
     alone = {"parent": "eth0", "macvlan_mode": "passthru", "host_access": "off"}
     world.engine.create_network(Network("n2", alone))
-    mine = world.engine.records.networks.endpoint("e1").mac
+    mine = world.engine.records.endpoints.get("e1").mac
     asked = Endpoint("e9", "n2", IPv4Interface("10.9.0.5/24"))
     assert world.engine.create_endpoint(asked).mac != mine
     calm(world)

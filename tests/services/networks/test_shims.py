@@ -95,7 +95,7 @@ def test_nor_does_a_pass_that_removes_or_replaces_a_shim(path, kernel):
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()
     programs(kernel, engine)
-    engine.records.networks.remove_endpoint("n1", "e1")
+    engine.records.endpoints.remove("n1", "e1")
     assert engine.reconcile() == []
     assert not kernel.links
     assert filters(kernel) == set()

@@ -211,7 +211,7 @@ def test_a_verb_replaces_no_vlan_under_running_containers(engine, kernel):
         engine.create_network(on("n2"))
     assert kernel.links[LOWER].parent == "lan0"
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.notes.failures()
+    (trouble,) = engine.records.repairs.failures()
     assert trouble.text.startswith("E-401")
 
 
@@ -255,7 +255,7 @@ def test_what_a_container_stands_on_stays_though_the_records_are_lost(
     engine = engine_on(lost, kernel)
     assert [str(s) for s in engine.reconcile()] == [f"ip link del {device}"]
     assert set(kernel.links) == {device}
-    (trouble,) = lost.notes.failures()
+    (trouble,) = lost.repairs.failures()
     assert trouble.text.startswith("E-401 `ip link del")
     kernel.carrying.clear()
     assert engine.reconcile() == []
@@ -310,9 +310,8 @@ def test_the_life_takes_as_many_steps_as_are_made_to_fail(engine, kernel):
 
 
 def wanted_links(engine):
-    networks = engine.records.networks
-    owners = {Owner(shared=v) for n in networks.all() for v in n.vlans}
-    owners |= {Owner(e.network, e.id) for e in networks.endpoints()}
+    owners = {Owner(shared=v) for n in engine.records.networks.all() for v in n.vlans}
+    owners |= {Owner(e.network, e.id) for e in engine.records.endpoints.all()}
     return {o.device for o in owners}
 
 

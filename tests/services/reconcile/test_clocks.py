@@ -206,8 +206,8 @@ def test_a_late_release_is_that_of_a_predecessor_by_what_has_passed(records, ste
     claim = ipam.request_pool("10.0.0.0/24", "", {}, 4).id
 
     def live():
-        pool = records.addresses.claim(claim).pool.id
-        return records.addresses.live(pool, ip_address("10.0.0.5"))
+        pool = records.pools.claim(claim).pool.id
+        return records.leases.live(pool, ip_address("10.0.0.5"))
 
     ipam.request_address(claim, "10.0.0.5", "")
     ipam._note_owed(live()[0])

@@ -40,24 +40,26 @@ def plan_of(records, statement):
 ADDRESS = ip_address("10.0.0.5")
 # What verbs, and passes, ask of records that may be large, and how each is found.
 QUESTIONS = {
-    "live (pool=? AND address=?)": lambda a: a.live(1, ADDRESS),
-    "claim (claim=?)": lambda a: a.live_of_claim("P"),
-    "claim (claim=?) ": lambda a: a.is_inhabited("P"),
-    "claim (claim=?)  ": lambda a: a.rename_claim("P", "Q"),
-    "endpoint (endpoint=?)": lambda a: a.live_of_endpoint("e"),
-    "endpoint (endpoint=?) ": lambda a: a.name_container("e", "web"),
-    "live (pool=?)": lambda a: a.live_in(1),
-    "gateway (pool=?)": lambda a: a.gateway_of(1),
-    "one_owner (pool=? AND address=?)": lambda a: a.unassigned(ADDRESS, SUBNET, "e"),
-    "until (until>? AND until<?)": lambda a: a.forget_before(5.0),
-    "address (address=?)": lambda a: a.history("10.0.0.5", 9),
+    "live (pool=? AND address=?)": lambda r: r.leases.live(1, ADDRESS),
+    "claim (claim=?)": lambda r: r.leases.live_of_claim("P"),
+    "claim (claim=?) ": lambda r: r.leases.is_inhabited("P"),
+    "claim (claim=?)  ": lambda r: r.pools.rename_claim("P", "Q"),
+    "endpoint (endpoint=?)": lambda r: r.leases.live_of_endpoint("e"),
+    "endpoint (endpoint=?) ": lambda r: r.leases.name_container("e", "web"),
+    "live (pool=?)": lambda r: r.leases.live_in(1),
+    "gateway (pool=?)": lambda r: r.leases.gateway_of(1),
+    "one_owner (pool=? AND address=?)": (
+        lambda r: r.leases.unassigned(ADDRESS, SUBNET, "e")
+    ),
+    "until (until>? AND until<?)": lambda r: r.leases.forget_before(5.0),
+    "address (address=?)": lambda r: r.leases.history("10.0.0.5", 9),
 }
 SUBNET = ip_network("10.0.0.0/8")
 
 
 @pytest.mark.parametrize("index", QUESTIONS)
 def test_each_question_about_addresses_has_the_index_that_is_meant(records, index):
-    seen = statements(records, lambda: QUESTIONS[index](records.addresses))
+    seen = statements(records, lambda: QUESTIONS[index](records))
     plans = [plan_of(records, s) for s in seen if "tenure" in s]
     assert f"INDEX tenure_{index.rstrip()}" in plans[-1]
     assert "SCAN" not in plans[-1]
@@ -112,13 +114,13 @@ def test_the_dead_of_the_last_boot_are_looked_through_once_not_by_each_start(rec
     engine.create_network(Network("n1", {"mode": "routed"}, False, (segment,)))
     with records.transaction():
         for number in range(9):
-            records.networks.add_endpoint(Endpoint(f"dead{number}", "n1"))
-            records.networks.join(f"dead{number}", "/run/gone")
+            records.endpoints.add(Endpoint(f"dead{number}", "n1"))
+            records.endpoints.join(f"dead{number}", "/run/gone")
     start = [Endpoint(f"e{number}", "n1") for number in range(9)]
     for endpoint in start[:2]:
         engine.create_endpoint(endpoint)
     looked: list[object] = []
-    records.networks.endpoints = looked.append
+    records.endpoints.of_network = looked.append
     for endpoint in start[2:]:
         engine.create_endpoint(endpoint)
     engine.delete_endpoint("n1", "dead3")

@@ -38,11 +38,11 @@ def agree(engine):
     assert engine.preview() == ()
     known = {
         Owner(e.network, e.id).mark
-        for e in engine.records.networks.endpoints()
+        for e in engine.records.endpoints.all()
         if not e.sandbox
     }
     assert {link.key for link in engine.kernel.links.values()} == known
-    assert engine.records.notes.failures() == []
+    assert engine.records.repairs.failures() == []
 
 
 STEPS = range(1, 5)  # what the life above takes; a test below counts them
@@ -62,12 +62,12 @@ def test_a_refusal_at_any_step_is_told_and_leaves_nothing_behind(records, step, 
     setattr(kernel, moment, step)
     engine = engine_on(records, kernel)
     for verb in life(engine):
-        before, built = engine.records.networks.endpoints(), dict(kernel.links)
+        before, built = engine.records.endpoints.all(), dict(kernel.links)
         try:
             verb()
         except KernelRefused as error:
             assert "ip link" in str(error)
-            assert engine.records.networks.endpoints() == before
+            assert engine.records.endpoints.all() == before
             assert kernel.links == built  # without waiting for a pass
     assert kernel.steps >= step
     agree(engine)
@@ -91,7 +91,7 @@ def test_death_at_any_step_leaves_surplus_that_a_pass_removes(tmp_path, moment, 
     assert died_in is not None or (moment == "die_half_way" and step in deletes)
     records.close()
     records = Records(path)
-    on_record = {e.id for e in records.networks.endpoints()}
+    on_record = {e.id for e in records.endpoints.all()}
     # Docker was told of what is on record, or it was being taken away.
     if died_in == 1:
         assert on_record == set()
@@ -158,7 +158,7 @@ def test_a_step_the_kernel_refuses_is_noted_and_the_others_go_on(records):
     kernel.links.clear()
     kernel.refuse_at = kernel.steps + 1
     engine.reconcile()
-    (trouble,) = records.notes.failures()
+    (trouble,) = records.repairs.failures()
     assert trouble.since == engine.clock.now - 60
     assert trouble.text.startswith("E-400 the kernel refused `ip link add")
     agree(engine)
@@ -267,7 +267,7 @@ def test_a_random_walk_of_verbs_ends_with_one_pass_and_an_empty_plan(tmp_path, s
         except Death:
             records.close()
             records = Records(tmp_path / "underlay.db")
-    joined = {e.id for e in records.networks.endpoints() if e.sandbox}
+    joined = {e.id for e in records.endpoints.all() if e.sandbox}
     for name, link in list(kernel.links.items()):
         if link.owner and link.owner.endpoint in joined:
             del kernel.links[name]  # in a sandbox, out of sight

@@ -77,8 +77,8 @@ def test_ipv6_is_wanted_only_as_long_as_it_is_switched_on(world):
     world.look(ROOM)
     assert tried == []
     assert world.engine.preview() == ()
-    assert records.notes.failures() == []
-    assert records.networks.endpoint("e1").learned.families_off == (6,)
+    assert records.repairs.failures() == []
+    assert records.endpoints.get("e1").learned.families_off == (6,)
     cure()
     switch(world, ON)
     world.settle()
@@ -111,7 +111,7 @@ def test_docker_has_finished_when_all_is_there_that_can_be(records):
     world.dock(known)
     switch(world, OFF)
     world.look(ROOM)
-    inside = records.networks.endpoint("e1").learned
+    inside = records.endpoints.get("e1").learned
     assert (inside.families_off, inside.default_families) == ((6,), (4, 6))
     assert world.engine.preview() == ()
     # Its routes come with IPv6 itself.
@@ -185,7 +185,7 @@ def test_a_refused_step_slows_nothing_but_itself(world):
         world.look(ROOM, "")
         world.time.now += 5.0
     assert 3 < len(tried) < 60
-    (trouble,) = world.engine.records.notes.failures()
+    (trouble,) = world.engine.records.repairs.failures()
     assert trouble.mark == Owner("n1", "e1").mark
     four = Address(world.given[0], "eth0", sandbox=ROOM)
     assert four.key in world.kernel.others
@@ -193,11 +193,11 @@ def test_a_refused_step_slows_nothing_but_itself(world):
     world.look(ROOM)
     assert four.key in world.kernel.others
     # What could be repaired is no sign that all is well.
-    assert len(world.engine.records.notes.failures()) == 1
+    assert len(world.engine.records.repairs.failures()) == 1
     cure()
     world.settle()
     assert Address(world.given[1], "eth0", sandbox=ROOM).key in world.kernel.others
-    assert world.engine.records.notes.failures() == []
+    assert world.engine.records.repairs.failures() == []
 
 
 def test_who_asks_for_it_has_all_tried_at_once(records):

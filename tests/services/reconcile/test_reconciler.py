@@ -231,7 +231,7 @@ def test_what_stirred_is_put_right_before_the_host_is_looked_at(world):
 
 def test_the_ledger_says_what_where_before_and_after(records):
     world = World(records, MODES["macvlan"])
-    records.networks.name_container("e1", "web")
+    records.endpoints.name_container("e1", "web")
     records.networks.rename("n1", "lan")
     spoil_link(world)
     world.time.now += 2.0
@@ -274,7 +274,7 @@ def test_nothing_is_touched_before_docker_has_finished(records):
     world.kernel.dock(attachment.device, ROOM, "eth0")  # no address yet
     for _ in range(3):
         world.look("", ROOM)
-    assert records.networks.endpoint("e1").learned is None
+    assert records.endpoints.get("e1").learned is None
     assert world.kernel.others == {}
 
 
@@ -292,8 +292,8 @@ def test_a_device_lost_before_anybody_looked_is_made_again(world):
 def lose_unlearnt(world, *devices):
     records = world.engine.records
     with records.transaction():
-        for endpoint in records.networks.endpoints("n1"):
-            records.networks.cancel_leave(endpoint.id)
+        for endpoint in records.endpoints.of_network("n1"):
+            records.endpoints.cancel_leave(endpoint.id)
     for device in devices:
         world.kernel.lose(ROOM, device)
 
@@ -317,7 +317,7 @@ def test_nothing_is_assumed_where_nothing_is_repaired(records):
     for _ in range(3):
         assert world.look("", ROOM) in (None, LOST_SECONDS)
         world.time.now += LOST_SECONDS + 1
-    assert records.networks.endpoint("e1").learned is None
+    assert records.endpoints.get("e1").learned is None
 
 
 def test_a_device_on_its_way_is_not_taken_for_lost(records):
@@ -397,7 +397,7 @@ def test_a_default_route_that_went_elsewhere_is_not_asked_back(records):
     other = Route(ip_network("0.0.0.0/0"), "eth1", 0, sandbox=ROOM)
     world.kernel.others[ours.key] = other
     world.look()
-    assert records.networks.endpoint("e1").learned.default_families == (6,)
+    assert records.endpoints.get("e1").learned.default_families == (6,)
     world.kernel.others.pop(ours.key)
     world.time.now += 60
     world.look()
@@ -477,7 +477,7 @@ def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
     assert gaps[0] < 3
     assert gaps[-1] >= 300
     assert gaps == sorted(gaps)
-    (trouble,) = records.notes.failures()
+    (trouble,) = records.repairs.failures()
     assert trouble.mark == Owner("n1", "e1").mark
     world.kernel.lose("/run/other", "eth0")
     world.look("/run/other")
@@ -488,7 +488,7 @@ def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
     world.look("")
     world.look("", ROOM)
     assert "eth0" in world.kernel.rooms[ROOM]
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []
 
 
 def test_what_is_undone_again_and_again_is_repaired_at_a_rate(records):
@@ -500,13 +500,13 @@ def test_what_is_undone_again_and_again_is_repaired_at_a_rate(records):
         repairs += world.dump() == before
         world.time.now += min(again or 0.25, 0.25)
     assert REPAIRS < repairs <= REPAIRS + 120 / REPAIR_SECONDS
-    (trouble,) = records.notes.failures()
+    (trouble,) = records.repairs.failures()
     assert trouble.text.startswith("E-403")
     # Whoever did it has ended: all is well, and what comes then is repaired at once.
     world.time.now += REPAIR_SECONDS
     world.settle()
     assert world.dump() == before
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []
     world.time.now += 2 * REPAIR_SECONDS
     take_addresses(world)
     world.look(ROOM)
@@ -521,7 +521,7 @@ def test_a_pair_is_repaired_whole_and_counts_once(records):
         world.look("", ROOM)
         assert world.dump() == before
         world.time.now += 0.25
-    assert records.notes.failures() == []
+    assert records.repairs.failures() == []
     take_device(world)
     for _ in range(50):  # of a rate, too
         world.look(ROOM)
@@ -552,7 +552,7 @@ def test_what_is_refused_inside_keeps_nothing_in_the_host_waiting(records):
 
 def test_who_waits_because_of_a_fight_is_told_of_all_the_while(records):
     world = World(records, MODES["macvlan"])
-    while not records.notes.failures():
+    while not records.repairs.failures():
         take_addresses(world)
         world.look(ROOM)
         world.time.now += 0.25
@@ -561,7 +561,7 @@ def test_who_waits_because_of_a_fight_is_told_of_all_the_while(records):
     take_addresses(world)
     world.look(ROOM)
     assert world.engine.preview() != ()
-    assert records.notes.failures() != []
+    assert records.repairs.failures() != []
 
 
 def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):
@@ -647,7 +647,7 @@ def test_one_that_does_not_wait_is_refused_by_network_or_endpoint(records):
     asked = Endpoint("e1", "n1", options={"missing_parent": "fail"})
     with pytest.raises(NoParent, match="'eth0'"):
         world.engine.create_endpoint(asked)
-    assert records.networks.endpoints() == []
+    assert records.endpoints.all() == []
 
 
 def renamed(world, old, new):

@@ -37,7 +37,7 @@ def ledger(records):
         for network in (VLAN, PLAIN):
             records.networks.add(network)
         for endpoint in (WEB, MAIL):
-            records.networks.add_endpoint(endpoint)
+            records.endpoints.add(endpoint)
     return records
 
 
@@ -55,7 +55,7 @@ def everything(records):
 
 def trouble(records, owner, text="E-400 no", since=100.0):
     with records.transaction():
-        records.notes.note_trouble(owner.mark, text, since)
+        records.repairs.note_failure(owner.mark, text, since)
 
 
 def repair(records, owner, at, error=""):
@@ -105,7 +105,7 @@ def test_what_its_endpoints_share_makes_a_network_fail_while_it_has_one(
     trouble(records, Owner(shared=shared))
     assert health(status.networks(records))[ROUTED.id][0] == "ok"
     with records.transaction():
-        records.networks.add_endpoint(Endpoint("e", ROUTED.id))
+        records.endpoints.add(Endpoint("e", ROUTED.id))
     assert health(status.networks(records))[ROUTED.id][0] == "failing"
 
 
@@ -114,7 +114,7 @@ def test_a_bridge_in_the_place_of_a_device_makes_its_networks_fail(records):
     options = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
     with records.transaction():
         records.networks.add(Network("b", options, parent=bridge.device))
-        records.takeovers.note(BridgeTakeover("eth0", bridge.device, "on"))
+        records.host.note_takeover(BridgeTakeover("eth0", bridge.device, "on"))
     trouble(records, bridge)
     assert set(everything(records).values()) == {("failing", 100.0, "E-400 no")}
 

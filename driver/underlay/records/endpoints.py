@@ -1,0 +1,222 @@
+"""Endpoints, the sandboxes their devices are in, and devices left behind in them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+
+from underlay.model import FAMILIES, Endpoint, Family, LearnedState, LeftoverDevice
+from underlay.model.cache import GenerationCache
+from underlay.records.database import Database
+
+_ENDPOINT = (
+    "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults,"
+    " s.settings, s.without, s.beside"
+    " FROM endpoint e"
+    " LEFT JOIN sandbox s ON s.endpoint = e.id"
+)
+
+
+class Endpoints:
+    """The tables `endpoint`, `sandbox` and `remnant`.
+
+    What is written goes to `main`: what is read may be a view of it (endings.py).
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    @staticmethod
+    def next_generation() -> None:
+        """Say that all rows are about to be read: the rest need not be remembered."""
+        _endpoint.next_generation()
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Put an endpoint on record."""
+        self._db.run(
+            "INSERT INTO main.endpoint"
+            " (id, network, ipv4, ipv6, mac, options, container, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            endpoint.id,
+            endpoint.network,
+            str(endpoint.ipv4 or ""),
+            str(endpoint.ipv6 or ""),
+            endpoint.mac,
+            json.dumps(dict(endpoint.options), sort_keys=True),
+            endpoint.container,
+            endpoint.created,
+        )
+
+    def get(self, identity: str) -> Endpoint | None:
+        """Return an endpoint by its id."""
+        row = self._db.row(f"{_ENDPOINT} WHERE e.id = ?", identity)
+        return _endpoint(row) if row else None
+
+    def all(self) -> list[Endpoint]:
+        """Return every endpoint, oldest first."""
+        return self._where("true ORDER BY e.created, e.id")
+
+    def of_network(self, network: str) -> list[Endpoint]:
+        """Return the endpoints of a network, oldest first."""
+        return self._where("e.network = ? ORDER BY e.created, e.id", network)
+
+    def not_joined(self) -> list[Endpoint]:
+        """Return the endpoints whose devices Docker has not been given yet."""
+        return self._where("s.path IS NULL")
+
+    def joined(self) -> list[Endpoint]:
+        """Return the endpoints whose devices are in sandboxes, and stay there."""
+        return self._where("s.left = 0")
+
+    def joined_in(self, sandboxes: Iterable[str]) -> list[Endpoint]:
+        """Return those of these sandboxes."""
+        paths = json.dumps(list(sandboxes))
+        here = "s.path IN (SELECT value FROM json_each(?))"
+        return self._where(f"s.left = 0 AND {here}", paths)
+
+    def joined_at(self, sandbox: str) -> list[Endpoint]:
+        """Return those of one sandbox."""
+        return self._where("s.left = 0 AND s.path = ?", sandbox)
+
+    def leaving(self) -> list[Endpoint]:
+        """Return those that Docker said are about to leave their sandboxes."""
+        return self._where("s.left = 1")
+
+    def not_learned(self) -> list[Endpoint]:
+        """Return those of which is not known yet how they are in their sandboxes."""
+        newest = "ORDER BY e.created DESC LIMIT 500"
+        return self._where(f"s.left = 0 AND s.device = '' {newest}")
+
+    def joined_after(self, endpoint: str, limit: int) -> list[Endpoint]:
+        """Return those that come next in the order of their ids, so many at most."""
+        where = "s.left = 0 AND s.endpoint > ? ORDER BY s.endpoint LIMIT ?"
+        return self._where(where, endpoint, limit)
+
+    def _where(self, where: str, *values: object) -> list[Endpoint]:
+        rows = self._db.rows(f"{_ENDPOINT} WHERE {where}", *values)
+        return [_endpoint(r) for r in rows]
+
+    def containers(self) -> dict[str, str]:
+        """Return the name of the container, or "", of every endpoint id."""
+        return {r[0]: r[1] for r in self._db.rows("SELECT id, container FROM endpoint")}
+
+    def any_of(self, network: str, besides: str = "") -> Endpoint | None:
+        """Return any one endpoint of a network, but one."""
+        where = "WHERE e.network = ? AND e.id != ? LIMIT 1"
+        row = self._db.row(f"{_ENDPOINT} {where}", network, besides)
+        return _endpoint(row) if row else None
+
+    def with_mac(self, mac: str) -> list[Endpoint]:
+        """Return the endpoints that have a MAC."""
+        return self._where("e.mac = ?", mac)
+
+    def remove(self, network: str, identity: str) -> bool:
+        """Take an endpoint and its sandbox off the record, if the network has it."""
+        return bool(
+            self._db.run(
+                "DELETE FROM main.endpoint WHERE id = ? AND network = ?",
+                identity,
+                network,
+            )
+        )
+
+    def add_leftover(self, remnant: LeftoverDevice) -> None:
+        """Note that an ended endpoint's device is still in a sandbox."""
+        self._db.run(
+            "INSERT OR REPLACE INTO remnant (endpoint, network, path) VALUES (?, ?, ?)",
+            remnant.endpoint,
+            remnant.network,
+            remnant.sandbox,
+        )
+
+    def leftovers(self) -> list[LeftoverDevice]:
+        """Return the devices of ended endpoints that may still be in sandboxes."""
+        rows = self._db.rows("SELECT network, endpoint, path FROM remnant")
+        return [LeftoverDevice(*row) for row in rows]
+
+    def has_leftover(self, endpoint: str) -> bool:
+        """Tell whether the device of an ended endpoint may still be in a sandbox."""
+        row = self._db.row("SELECT 1 FROM remnant WHERE endpoint = ?", endpoint)
+        return row is not None
+
+    def forget_leftover(self, endpoint: str) -> None:
+        """Note that the device of an ended endpoint is gone."""
+        self._db.run("DELETE FROM remnant WHERE endpoint = ?", endpoint)
+
+    def name_container(self, endpoint: str, container: str) -> None:
+        """Note the container an endpoint belongs to, as Docker's API told."""
+        self._db.run(
+            "UPDATE main.endpoint SET container = ? WHERE id = ?", container, endpoint
+        )
+
+    def join(self, endpoint: str, path: str) -> None:
+        """Note the sandbox Docker moves the endpoint's device into."""
+        self._db.run(
+            "INSERT INTO main.sandbox (endpoint, path) VALUES (?, ?)"
+            " ON CONFLICT (endpoint)"
+            " DO UPDATE SET path = excluded.path, left = 0, device = ''",
+            endpoint,
+            path,
+        )
+
+    def save_learned(self, endpoint: Endpoint) -> None:
+        """Note how a device is inside its sandbox, if that is still the one."""
+        inside = endpoint.learned
+        if inside is None:
+            return
+        self._db.run(
+            "UPDATE main.sandbox SET device = ?, mtu = ?, defaults = ?, settings = ?,"
+            " without = ?, beside = ? WHERE endpoint = ? AND path = ?",
+            inside.device,
+            inside.mtu,
+            "".join(map(str, inside.default_families)),
+            json.dumps(inside.sysctls),
+            "".join(map(str, inside.families_off)),
+            json.dumps([str(a) for a in inside.link_local]),
+            endpoint.id,
+            endpoint.sandbox,
+        )
+
+    def cancel_leave(self, endpoint: str) -> None:
+        """Note that the device does not leave after all, as far as it is on record."""
+        self._db.run(
+            "UPDATE main.sandbox SET left = 0, device = '' WHERE endpoint = ?", endpoint
+        )
+
+    def leave(self, endpoint: str) -> None:
+        """Note that the device is on its way out of the sandbox."""
+        self._db.run("UPDATE main.sandbox SET left = 1 WHERE endpoint = ?", endpoint)
+
+
+@GenerationCache
+def _endpoint(row: sqlite3.Row) -> Endpoint:
+    return Endpoint(
+        id=row["id"],
+        network=row["network"],
+        ipv4=IPv4Interface(row["ipv4"]) if row["ipv4"] else None,
+        ipv6=IPv6Interface(row["ipv6"]) if row["ipv6"] else None,
+        mac=row["mac"],
+        options=json.loads(row["options"]),
+        sandbox=row["sandbox"] or "",
+        learned=_inside(row) if row["device"] else None,
+        left=bool(row["left"]),
+        container=row["container"],
+        created=row["created"],
+    )
+
+
+def _inside(row: sqlite3.Row) -> LearnedState:
+    return LearnedState(
+        device=row["device"],
+        mtu=row["mtu"],
+        default_families=_families(row["defaults"]),
+        sysctls=tuple(json.loads(row["settings"])),
+        families_off=_families(row["without"]),
+        link_local=tuple(ip_interface(a) for a in json.loads(row["beside"])),
+    )
+
+
+def _families(packed: str) -> tuple[Family, ...]:
+    return tuple(f for f in FAMILIES if str(f) in packed)

@@ -1,0 +1,226 @@
+"""Pools, the claims on them, and which of their addresses are free."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+
+from underlay.model import Claim, IpAddress, IpNetwork, Pool
+from underlay.records.database import Database
+
+_CLAIM = (
+    "SELECT c.*, s.first AS low, s.last AS high, p.domain, p.subnet, p.holders"
+    " FROM claim c JOIN slice s ON s.id = c.slice JOIN pool p ON p.id = c.pool"
+)
+
+
+class Pools:
+    """The tables `pool`, `slice`, `claim`, `fresh` and `freed`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # Pools and claims
+
+    def get(self, domain: str, subnet: IpNetwork) -> Pool | None:
+        """Return the pool of a subnet in a domain."""
+        row = self._db.row(
+            "SELECT * FROM pool WHERE domain = ? AND subnet = ?", domain, str(subnet)
+        )
+        return _pool(row) if row else None
+
+    def all(self) -> list[Pool]:
+        """Return all pools, by domain and subnet."""
+        rows = self._db.rows("SELECT * FROM pool ORDER BY domain, family, first")
+        return [_pool(r) for r in rows]
+
+    def overlapping(self, domain: str, subnet: IpNetwork) -> Pool | None:
+        """Return a pool of the domain that shares an address with the subnet.
+
+        Pools of a domain are disjoint, so only the last one that starts at or before
+        the end of the subnet can reach into it.
+        """
+        row = self._db.row(
+            "SELECT * FROM pool WHERE domain = ? AND family = ? AND first <= ?"
+            " ORDER BY first DESC LIMIT 1",
+            domain,
+            subnet.version,
+            subnet[-1].packed,
+        )
+        return _pool(row) if row and row["last"] >= subnet[0].packed else None
+
+    def add(
+        self, domain: str, subnet: IpNetwork, first: IpAddress, last: IpAddress
+    ) -> Pool:
+        """Put a pool on record with all its usable addresses fresh."""
+        self._db.run(
+            "INSERT INTO pool (domain, subnet, family, first, last)"
+            " VALUES (?, ?, ?, ?, ?)",
+            domain,
+            str(subnet),
+            subnet.version,
+            subnet[0].packed,
+            subnet[-1].packed,
+        )
+        row = self._db.row("SELECT * FROM pool WHERE id = last_insert_rowid()")
+        pool = Pool(row["id"] if row else 0, domain, subnet)
+        self._add_fresh(pool.id, first, last)
+        self._db.run(_ADD_SLICE, pool.id, first.packed, last.packed)
+        return pool
+
+    def name_holders(self, pool: int, names: Sequence[str]) -> None:
+        """Note the networks that use a pool, as Docker's API names them."""
+        self._db.run(
+            "UPDATE pool SET holders = ? WHERE id = ?", json.dumps(list(names)), pool
+        )
+
+    def add_claim(
+        self, identity: str, pool: Pool, first: IpAddress, last: IpAddress, now: float
+    ) -> None:
+        """Put a claim on a pool on record, drawing from first to last."""
+        bounds = pool.id, first.packed, last.packed
+        if self._db.run(_ADD_SLICE, *bounds):
+            self._db.run(_MOVE_IN, *bounds, *bounds, *bounds)
+        self._db.run(
+            "INSERT INTO claim (id, pool, slice, since) SELECT ?, pool, id, ?"
+            " FROM slice WHERE pool = ? AND first = ? AND last = ?",
+            identity,
+            now,
+            *bounds,
+        )
+
+    def claim(self, identity: str) -> Claim | None:
+        """Return a claim by its PoolID."""
+        row = self._db.row(f"{_CLAIM} WHERE c.id = ?", identity)
+        return _claim(row) if row else None
+
+    def unbound_claims(self, subnet: IpNetwork) -> list[Claim]:
+        """Return the claims on a subnet without a network yet, newest first."""
+        rows = self._db.rows(
+            f"{_CLAIM} WHERE p.subnet = ? AND c.network = '' ORDER BY c.since DESC",
+            str(subnet),
+        )
+        return [_claim(r) for r in rows]
+
+    def claims_on(self, pool: int) -> list[Claim]:
+        """Return the claims on a pool, oldest first."""
+        rows = self._db.rows(f"{_CLAIM} WHERE c.pool = ? ORDER BY c.since", pool)
+        return [_claim(r) for r in rows]
+
+    def claims_of(self, network: str) -> list[Claim]:
+        """Return the claims made for a network."""
+        if not network:
+            return []
+        rows = self._db.rows(f"{_CLAIM} WHERE c.network = ?", network)
+        return [_claim(r) for r in rows]
+
+    def bind(self, claim: str, network: str) -> None:
+        """Note the network a claim was made for."""
+        self._db.run("UPDATE claim SET network = ? WHERE id = ?", network, claim)
+
+    def rename_claim(self, claim: str, identity: str) -> None:
+        """Note the PoolID by which Docker knows a claim, and all it holds."""
+        self._db.run("UPDATE claim SET id = ? WHERE id = ?", identity, claim)
+        self._db.run(
+            "UPDATE tenure SET claim = ? WHERE claim = ? AND until = 0", identity, claim
+        )
+
+    def remove_claim(self, claim: Claim) -> None:
+        """Take a claim off the record, and its pool with the last one."""
+        self._db.run("DELETE FROM claim WHERE id = ?", claim.id)
+        self._db.run(
+            "DELETE FROM pool WHERE id = ?"
+            " AND NOT EXISTS (SELECT 1 FROM claim WHERE pool = pool.id)",
+            claim.pool.id,
+        )
+
+    # Free addresses
+
+    def next_free(self, claim: Claim) -> IpAddress | None:
+        """Return the next address of the claim's slice: fresh ones first, in order.
+
+        Then the one freed longest ago. Both are index look-ups, however large the pool.
+        """
+        bounds = claim.pool.id, claim.first.packed, claim.last.packed
+        row = self._db.row(
+            "SELECT max(first, ?2) AS address FROM (SELECT first FROM fresh"
+            " WHERE pool = ?1 AND last >= ?2 ORDER BY last LIMIT 1) WHERE first <= ?3",
+            *bounds,
+        ) or self._db.row(
+            "SELECT address FROM freed WHERE turn = (SELECT min("
+            "  (SELECT min(turn) FROM freed WHERE slice = s.id)) FROM slice s"
+            "  WHERE s.pool = ?1 AND s.first >= ?2 AND s.last <= ?3)",
+            *bounds,
+        )
+        return ip_address(row["address"]) if row else None
+
+    def take(self, pool: int, address: IpAddress) -> None:
+        """Note that an address is in use: neither fresh nor freed any more."""
+        if self._db.run(
+            "DELETE FROM freed WHERE pool = ? AND address = ?", pool, address.packed
+        ):
+            return
+        row = self._db.row(
+            "SELECT first, last FROM fresh WHERE pool = ? AND last >= ?"
+            " ORDER BY last LIMIT 1",
+            pool,
+            address.packed,
+        )
+        if row is None or row["first"] > address.packed:
+            return
+        self._db.run("DELETE FROM fresh WHERE pool = ? AND last = ?", pool, row["last"])
+        first, last = ip_address(row["first"]), ip_address(row["last"])
+        if int(first) < int(address):
+            self._add_fresh(pool, first, address - 1)
+        if int(address) < int(last):
+            self._add_fresh(pool, address + 1, last)
+
+    def give_back(self, pool: int, address: IpAddress) -> None:
+        """Put an address that nobody holds any more at the back of the queue."""
+        self._db.run(
+            "INSERT INTO freed (pool, slice, address) SELECT pool, id, ?2 FROM slice"
+            " WHERE pool = ?1 AND first <= ?2 AND last >= ?2"
+            " ORDER BY first DESC, last LIMIT 1 ON CONFLICT DO NOTHING",
+            pool,
+            address.packed,
+        )
+
+    def _add_fresh(self, pool: int, first: IpAddress, last: IpAddress) -> None:
+        self._db.run(
+            "INSERT INTO fresh (pool, first, last) VALUES (?, ?, ?)",
+            pool,
+            first.packed,
+            last.packed,
+        )
+
+
+_ADD_SLICE = (
+    "INSERT INTO slice (pool, first, last) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+)
+# A new slice takes over the freed addresses that wait in a wider one around it.
+_MOVE_IN = (
+    "UPDATE freed SET slice ="
+    " (SELECT id FROM slice WHERE pool = ? AND first = ? AND last = ?)"
+    " WHERE pool = ? AND address BETWEEN ? AND ? AND slice IN"
+    " (SELECT id FROM slice WHERE pool = ? AND first <= ? AND last >= ?)"
+)
+
+
+def _pool(row: sqlite3.Row) -> Pool:
+    holders = tuple(json.loads(row["holders"]))
+    return Pool(row["id"], row["domain"], ip_network(row["subnet"]), holders)
+
+
+def _claim(row: sqlite3.Row) -> Claim:
+    holders = tuple(json.loads(row["holders"]))
+    pool = Pool(row["pool"], row["domain"], ip_network(row["subnet"]), holders)
+    return Claim(
+        id=row["id"],
+        pool=pool,
+        first=ip_address(row["low"]),
+        last=ip_address(row["high"]),
+        network=row["network"],
+        since=row["since"],
+    )
