@@ -22,6 +22,7 @@ from underlay.model.objects import (
     Object,
     Sysctl,
 )
+from underlay.model.owner import SysctlReason
 from underlay.model.steps import Amend, Create, Delete, Step
 from underlay.records import Records
 from underlay.service.settings import Settings
@@ -153,7 +154,7 @@ class FakeKernel:
         found = {o for o in self.others.values() if isinstance(o, ForwardAccept)}
         return frozenset(replace(o, owner=None) for o in found)
 
-    def sysctls_for(self, reason: str) -> list[SysctlBackup]:
+    def sysctls_for(self, reason: SysctlReason) -> list[SysctlBackup]:
         path = f"net/{reason}"
         return [SysctlBackup(reason, path, self.settings.get(path, "0"), "1")]
 

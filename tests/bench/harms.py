@@ -64,7 +64,7 @@ def take_address(endpoint: Endpoint) -> None:
 def take_host_route(endpoint: Endpoint) -> None:
     """Delete the host's IPv4 route to a container."""
     assert endpoint.ipv4
-    shim = Owner(shared="shim/eth0").device
+    shim = Owner.parse("underlay::shim/eth0").device
     source = ip_address("10.64.255.9")
     to = ip_network(endpoint.ipv4.ip)
     ip.delete(Route(to, shim, source=source))

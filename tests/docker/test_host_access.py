@@ -369,7 +369,7 @@ def test_multicast_passes_between_host_and_containers_as_the_docs_say(newest, ca
         "--gateway", "10.98.0.1", "lan98",
     )  # fmt: skip
     site.run("c1", "lan98")
-    bridge = ("", Owner(shared=f"bridge/{nic.name}").device)
+    bridge = ("", Owner.parse(f"underlay::bridge/{nic.name}").device)
     assert is_heard(site, container, bridge)
     assert is_heard(site, bridge, container)
 

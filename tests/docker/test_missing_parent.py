@@ -175,7 +175,7 @@ def test_a_routed_container_runs_without_its_proxy_and_is_answered_for_later(sit
 
 def test_a_bridge_takes_the_place_of_a_nic_that_comes_after_its_containers(site, nic):
     lan_on(site, nic, "-o", "mode=bridge", "-o", "takeover=yes")
-    bridge, mac = Owner(shared="bridge/nic0").device, nic.mac
+    bridge, mac = Owner.parse("underlay::bridge/nic0").device, nic.mac
     # As after a boot: neither is there.
     nic.unplug()
     site.host.outer_run("ip", "link", "del", bridge)

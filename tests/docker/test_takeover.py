@@ -24,7 +24,7 @@ from tests.lab.net import enter
 from tests.lab.service import wait_until
 from underlay.model.objects import Owner
 
-BRIDGE = Owner(shared="bridge/eth0").device
+BRIDGE = Owner.parse("underlay::bridge/eth0").device
 ARP = 0x0806
 TAKE = ("-o", "mode=bridge", "-o", "parent=eth0", "-o", "takeover=yes")
 # Asks 200 times a second, and tells the longest time without an answer so far.

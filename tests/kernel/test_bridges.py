@@ -12,7 +12,7 @@ from tests.kernel.conftest import ip
 from tests.lab import net
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network, Subnet
-from underlay.model.objects import Owner
+from underlay.model.objects import Owner, SysctlReason
 
 pytestmark = pytest.mark.usefixtures("namespace")
 ON = Network("n1", {"bridge": "br0"}, False, (Subnet(ip_network("10.0.0.0/24")),))
@@ -101,6 +101,9 @@ def test_bridges_of_containers_are_told_from_those_that_lead_out_by_what_is_in_t
         "route add default via 10.0.9.254",
     )
     assert LinuxKernel().container_bridges() == {"shop", "vms"}
-    paths = {s.path.split("/")[3] for s in LinuxKernel().sysctls_for("forwarding/6")}
+    paths = {
+        s.path.split("/")[3]
+        for s in LinuxKernel().sysctls_for(SysctlReason.parse("forwarding/6"))
+    }
     assert {"br-lan", "way"} <= paths
     assert not {"shop", "vms"} & paths

@@ -20,7 +20,7 @@ OWNER = Owner("n1", "e1")
 CHILD = Link(OWNER.device, "macvlan", OWNER, parent="eth0", flavour="bridge")
 OTHER = Owner("n1", "e2")
 SHARED = Link(OWNER.device, "ipvlan", OWNER, parent="eth0", flavour="l2", flag="bridge")
-TAGS = Owner(shared="eth0.50"), Owner(shared="eth0.50.7")
+TAGS = Owner.parse("underlay::eth0.50"), Owner.parse("underlay::eth0.50.7")
 VLAN = Link("", "vlan", None, up=True, sysctls=QUIET)
 STACK = (
     replace(VLAN, name=TAGS[0].device, owner=TAGS[0], parent="eth0", vlan=50),
@@ -76,8 +76,8 @@ def test_a_changed_ipvlan_mode_is_left_alone(kernel):
 @pytest.mark.needs("vlan")
 def test_vlans_are_made_on_vlans_up_and_found_by_the_names_people_know(kernel):
     seen = bring_about(kernel, *STACK)
-    assert seen[Owner(shared="eth0.50")].parent == "eth0"
-    assert seen[Owner(shared="eth0.50.7")].parent == STACK[0].name
+    assert seen[Owner.parse("underlay::eth0.50")].parent == "eth0"
+    assert seen[Owner.parse("underlay::eth0.50.7")].parent == STACK[0].name
     assert all(link.up for link in seen.values())
     found = kernel.device("eth0.50.7")
     assert (found.name, found.vlan, found.ours) == (STACK[1].name, 7, True)
@@ -88,7 +88,7 @@ def test_vlans_are_made_on_vlans_up_and_found_by_the_names_people_know(kernel):
 @pytest.mark.needs("vlan")
 def test_one_vlan_is_on_a_device_once(kernel):
     bring_about(kernel, STACK[0])
-    twin = Owner(shared="twin.50")
+    twin = Owner.parse("underlay::twin.50")
     with pytest.raises(KernelRefused, match="EEXIST"):
         kernel.apply(Create(replace(STACK[0], name=twin.device, owner=twin)))
 
@@ -97,7 +97,7 @@ def test_one_vlan_is_on_a_device_once(kernel):
 def test_a_vlan_with_another_tag_is_made_again(kernel):
     bring_about(kernel, STACK[0])
     seen = bring_about(kernel, replace(STACK[0], vlan=51))
-    assert seen[Owner(shared="eth0.50")].vlan == 51
+    assert seen[Owner.parse("underlay::eth0.50")].vlan == 51
 
 
 @pytest.mark.needs("vlan")

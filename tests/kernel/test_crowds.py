@@ -189,7 +189,7 @@ def test_addresses_and_devices_of_a_container_s_own_are_not_read(room, came):
 
 
 def test_a_host_with_thousands_of_routes_and_neighbours_is_read_as_one_without(came):
-    shim = Owner(shared="shim/eth0")
+    shim = Owner.parse("underlay::shim/eth0")
     pool = Route(ip_network("10.64.0.0/24"), None, 10)
     things = [
         Link(shim.device, "macvlan", shim, "eth0", "bridge", up=True),

@@ -26,7 +26,7 @@ from underlay.modes import routed
 
 pytestmark = pytest.mark.needs("nftables")
 
-SHIM = Owner(shared="shim/eth0").device
+SHIM = Owner.parse("underlay::shim/eth0").device
 PAIR = Owner("n1", "e1").host_end.device
 HEARD, SAID = (f"netdev underlay {way}-{SHIM}" for way in ("ingress", "egress"))
 NAT = f"ip underlay nat-{Owner('n1').device}"

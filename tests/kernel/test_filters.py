@@ -26,6 +26,7 @@ from underlay.kernel import iptables, nftables
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Network
 from underlay.model.objects import FORWARDED, ForwardAccept, Link, NftChain, Owner
+from underlay.model.owner import SysctlReason
 from underlay.model.steps import Amend, Create
 from underlay.modes import host_access as shim
 from underlay.modes import masquerade
@@ -42,7 +43,7 @@ def nft(*words):
 
 def chains():
     """Return chains as the modes make them, on a device that is there."""
-    owner = Owner(shared="shim/eth0")
+    owner = Owner.parse("underlay::shim/eth0")
     return [
         *shim.filters(owner),
         *masquerade.through(
@@ -63,7 +64,7 @@ def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
     kernel = LinuxKernel()
     nft("add", "table", "ip", "theirs")
     theirs = nft("list", "ruleset")
-    device = Owner(shared="shim/eth0").device
+    device = Owner.parse("underlay::shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
     wanted = chains()
     bring_about(kernel, *wanted)
@@ -78,12 +79,12 @@ def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
 @pytest.mark.usefixtures("namespace")
 def test_programs_that_hang_do_not_hide_the_rest_of_the_host(monkeypatch):
     kernel = LinuxKernel()
-    device = Owner(shared="shim/eth0").device
+    device = Owner.parse("underlay::shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
     wanted = chains()
     bring_about(kernel, *wanted)
-    alias = Owner(shared="shim/eth0").mark
-    wanted.append(Link(device, "veth", Owner(shared="shim/eth0")))
+    alias = Owner.parse("underlay::shim/eth0").mark
+    wanted.append(Link(device, "veth", Owner.parse("underlay::shim/eth0")))
     ip("link", "set", device, "alias", alias)
 
     def hang(*_words, **_how):
@@ -104,7 +105,7 @@ def test_programs_that_hang_do_not_hide_the_rest_of_the_host(monkeypatch):
 @pytest.mark.usefixtures("namespace")
 def test_chains_without_marks_on_their_rules_are_replaced_once():
     kernel = LinuxKernel()
-    device = Owner(shared="shim/eth0").device
+    device = Owner.parse("underlay::shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
     wanted = chains()
     bring_about(kernel, *wanted)
@@ -138,7 +139,7 @@ def test_an_nft_that_hangs_holds_up_nobody_else(tmp_path, monkeypatch, act):
         verb()
     if act == "pass":
         nft("flush", "ruleset")
-        ip("link", "del", Owner(shared="shim/eth0").device)
+        ip("link", "del", Owner.parse("underlay::shim/eth0").device)
     hangs = tmp_path / "hangs"
     path = tmp_path / "nft"
     path.write_text(f"#!/bin/sh\ntouch {hangs}\nexec sleep 600\n")
@@ -189,8 +190,18 @@ def everything():
         ip("-6", "route", "show", "table", "all"),
         ip("neigh", "show", "proxy"),
         ip("-6", "neigh", "show", "proxy"),
-        str([(s.path, s.before) for s in LinuxKernel().sysctls_for("forwarding/6")]),
-        str([(s.path, s.before) for s in LinuxKernel().sysctls_for("forwarding/4")]),
+        str(
+            [
+                (s.path, s.before)
+                for s in LinuxKernel().sysctls_for(SysctlReason.parse("forwarding/6"))
+            ]
+        ),
+        str(
+            [
+                (s.path, s.before)
+                for s in LinuxKernel().sysctls_for(SysctlReason.parse("forwarding/4"))
+            ]
+        ),
     ]
     return "\n".join(shown)
 

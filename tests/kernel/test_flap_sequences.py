@@ -354,7 +354,7 @@ def something_is_taken_inside(world, dice):
 def something_is_taken_in_the_host(_, dice):
     ours = re.findall(r"^\d+: (ul-\w+)", ip("-o", "link"), re.MULTILINE)
     device = dice.choice(ours or ["none"])
-    shim = Owner(shared="shim/eth0").device
+    shim = Owner.parse("underlay::shim/eth0").device
     yield dice.choice(
         (
             f"link del {device}",

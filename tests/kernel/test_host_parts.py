@@ -20,6 +20,7 @@ from underlay.model.objects import (
     Route,
     Sysctl,
 )
+from underlay.model.owner import SysctlReason
 from underlay.model.steps import Amend, Create, Delete
 from underlay.modes import host_access as shim
 from underlay.modes import routed
@@ -36,7 +37,7 @@ PAIR = Link(
     peer=Link(OWNER.device, "veth", OWNER, mac="02:00:00:00:00:07", mtu=1400),
     sysctls=("net/ipv4/conf/*/rp_filter=2", "net/ipv6/conf/*/accept_dad=0"),
 )
-ACCESS = Owner(shared="shim/eth0")
+ACCESS = Owner.parse("underlay::shim/eth0")
 SHIM = Link(ACCESS.device, "macvlan", ACCESS, "eth0", "bridge", up=True)
 FOUR, SIX = ip_address("10.64.0.7"), ip_address("fd64::7")
 
@@ -172,12 +173,15 @@ def test_settings_are_read_and_written_and_those_of_no_device_left_out():
 @pytest.mark.usefixtures("namespace")
 def test_a_host_that_hears_routers_still_does_when_it_forwards():
     kernel = LinuxKernel()
-    found = {s.path: (s.before, s.value) for s in kernel.sysctls_for("forwarding/6")}
+    found = {
+        s.path: (s.before, s.value)
+        for s in kernel.sysctls_for(SysctlReason.parse("forwarding/6"))
+    }
     assert found["net/ipv6/conf/eth0/accept_ra"] == ("1", "2")
     assert list(found)[-1] == "net/ipv6/conf/all/forwarding"
-    assert [s.write_order for s in kernel.sysctls_for("forwarding/6")] == list(
-        range(len(found))
-    )
+    assert [
+        s.write_order for s in kernel.sysctls_for(SysctlReason.parse("forwarding/6"))
+    ] == list(range(len(found)))
 
 
 @pytest.mark.parametrize(("everywhere", "here"), [("1", "0"), ("0", "1"), ("0", "0")])
@@ -187,6 +191,9 @@ def test_only_a_strict_return_path_is_loosened(everywhere, here):
     for name, value in (("all", everywhere), ("eth0", here)):
         path = f"net/ipv4/conf/{name}/rp_filter"
         kernel.apply(Create(Sysctl(path, value)))
-    found = [(s.path, s.before, s.value) for s in kernel.sysctls_for("loose/eth0/4")]
+    found = [
+        (s.path, s.before, s.value)
+        for s in kernel.sysctls_for(SysctlReason.parse("loose/eth0/4"))
+    ]
     strict = "1" in (everywhere, here)
     assert found == [("net/ipv4/conf/eth0/rp_filter", here, "2")] * strict

@@ -35,7 +35,7 @@ L3 = replace(
 WEB2 = Endpoint("e1", "n1", ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64"))
 WEB3 = Endpoint("e1", "n1", ip_interface("10.81.0.5/24"), ip_interface("fd81::5/64"))
 NEW = "02:00:00:00:00:99"
-SHIM = Owner(shared="shim/eth0").device
+SHIM = Owner.parse("underlay::shim/eth0").device
 ALONE = {"host_access": "off"}
 
 

@@ -108,7 +108,7 @@ def test_strangers_survive_passes_verbs_and_the_last_network(records):
 @pytest.mark.needs("nftables", "vxlan")
 def test_chains_of_ours_come_and_go_in_tables_that_others_have_as_well():
     put_strangers()
-    device = Owner(shared="shim/eth0").device
+    device = Owner.parse("underlay::shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire9")
     before = nft("list", "ruleset")
     kernel = LinuxKernel()
@@ -123,7 +123,7 @@ def test_chains_of_ours_come_and_go_in_tables_that_others_have_as_well():
 
 @pytest.mark.needs("nftables")
 def test_a_chain_of_ours_that_somebody_emptied_is_still_ours():
-    device = Owner(shared="shim/eth0").device
+    device = Owner.parse("underlay::shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire9")
     kernel = LinuxKernel()
     bring_about(kernel, *chains())

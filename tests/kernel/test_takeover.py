@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("wire")
 OPTIONS = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
 ON = Network("n1", OPTIONS, False, (Subnet(ip_network("10.0.0.0/24")),))
 ROUTER = {ip_address("10.0.0.1"), ip_address("fd00::1")}
-BRIDGE = Owner(shared="bridge/eth0").device
+BRIDGE = Owner.parse("underlay::bridge/eth0").device
 
 
 def at(namespace, *words, check=True):

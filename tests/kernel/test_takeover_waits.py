@@ -17,7 +17,7 @@ from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Owner
 
 TAKEN = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
-BRIDGE = Owner(shared="bridge/eth0").device
+BRIDGE = Owner.parse("underlay::bridge/eth0").device
 MTU = 4000
 
 

@@ -19,7 +19,9 @@ from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Owner
 
 pytestmark = pytest.mark.needs("vlan", "ipvlan")
-OFFICE, LAB = (Owner(shared=name).device for name in ("eth0.50", "eth0.50.7"))
+OFFICE, LAB = (
+    Owner.parse(f"underlay::{name}").device for name in ("eth0.50", "eth0.50.7")
+)
 WEB6 = {"ipv4": ip_interface("10.0.0.6/24"), "ipv6": ip_interface("fd00::6/64")}
 OTHER = replace(WEB2, id="e2", network="n2", **WEB6)
 

@@ -79,7 +79,7 @@ def test_a_vlan_has_the_mtu_of_its_base_and_is_up(engine):
     assert "mtu 9000" in shown
     assert "vlan protocol 802.1Q id 50" in shown
     assert ",UP" in shown
-    assert f"alias {Owner(shared='eth0.50').mark}" in shown
+    assert f"alias {Owner.parse('underlay::eth0.50').mark}" in shown
 
 
 @pytest.mark.needs("dummy")

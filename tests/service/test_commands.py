@@ -171,7 +171,7 @@ def test_what_was_repaired_today_has_it_for_its_state(drifted):
 def test_history_without_a_word_is_the_ledger_newest_first(drifted):
     assert drifted.run("history").stdout == "nothing repaired\n"
     inside = {"place": "/run/sandbox", "before": "no device", "error": "E-400 no"}
-    note(drifted, Owner(shared="eth0.50"), NOON)
+    note(drifted, Owner.parse("underlay::eth0.50"), NOON)
     note(drifted, Owner(LAN.id), NOON + 1, network="lan")
     note(drifted, WEB, NOON + 2, network="lan", container="web", **inside)
     lines = drifted.run("history").stdout.splitlines()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from underlay.model import Endpoint, Network
-from underlay.model.objects import Owner
+from underlay.model.objects import Owner, SharedOwner
 from underlay.planning.desired import endpoint_objects, network_objects
 from underlay.records import Records
 
@@ -79,9 +79,9 @@ class HealthReport:
         if neighbour := self._neighbour(network.id):
             want += endpoint_objects(network, neighbour)
         found = {Owner(network.id)} | want.shared
-        found |= {Owner(shared=reason) for reason in want.reasons}
+        found |= {reason.owner for reason in want.reasons}
         if network.parent in self._taken:
-            found.add(Owner(shared=f"bridge/{self._taken[network.parent]}"))
+            found.add(SharedOwner("bridge", self._taken[network.parent]).owner)
         return found
 
 

@@ -7,7 +7,13 @@ from typing import Protocol
 
 from underlay.model import HostEntry, IpAddress, SysctlBackup
 from underlay.model.host import Host
-from underlay.model.objects import ForwardAccept, MovedEntry, Object, Sysctl
+from underlay.model.objects import (
+    ForwardAccept,
+    MovedEntry,
+    Object,
+    Sysctl,
+    SysctlReason,
+)
 from underlay.model.steps import Step
 
 
@@ -35,7 +41,7 @@ class Kernel(Host, Protocol):
     def forward_rules(self, wanted: Collection[ForwardAccept]) -> frozenset[Object]:
         """Return our rules, and the desired ones that this host does not need."""
 
-    def sysctls_for(self, reason: str) -> list[SysctlBackup]:
+    def sysctls_for(self, reason: SysctlReason) -> list[SysctlBackup]:
         """Return what to set for a reason (`forwarding/4`), with its present value."""
 
     def entries_on(self, device: str) -> tuple[HostEntry, ...]:

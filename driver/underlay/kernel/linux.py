@@ -44,6 +44,7 @@ from underlay.model.objects import (
     Object,
     Route,
     Sysctl,
+    SysctlReason,
 )
 from underlay.model.steps import Amend, Create, Delete, Step
 
@@ -129,7 +130,7 @@ class LinuxKernel:
             return found
         return frozenset(wanted)
 
-    def sysctls_for(self, reason: str) -> list[SysctlBackup]:
+    def sysctls_for(self, reason: SysctlReason) -> list[SysctlBackup]:
         """Return what to set for a reason, with its present value."""
         return sysctl.needed(reason)
 

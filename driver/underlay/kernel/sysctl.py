@@ -12,7 +12,7 @@ from underlay.kernel import links
 from underlay.kernel.dependents import container_bridges
 from underlay.kernel.links import RawLink
 from underlay.model import SysctlBackup
-from underlay.model.objects import IPTABLES, Sysctl
+from underlay.model.objects import IPTABLES, Sysctl, SysctlReason
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def write(setting: Sysctl) -> None:
     (SYSCTLS / setting.path).write_text(setting.value)
 
 
-def needed(reason: str) -> list[SysctlBackup]:
+def needed(reason: SysctlReason) -> list[SysctlBackup]:
     """Return what is to be set for a reason, in order, with how it is now.
 
     `forwarding/<family>`: forwarding by this host, IP family 4 or 6. With forwarding,
@@ -59,15 +59,13 @@ def needed(reason: str) -> list[SysctlBackup]:
     answers on a device, without delay. `loose/<device>/4`: loose reverse path filtering
     on a device, whose answers leave by another one.
     """
-    what, *rest = reason.split("/")
-    family = int(rest[-1])
-    match what:
+    match reason.kind:
         case "forwarding":
-            wanted = _forwarding(family)
+            wanted = _forwarding(reason.family)
         case "proxy":
-            wanted = _proxy(rest[0], family)
-        case _:
-            wanted = _loose(rest[0])
+            wanted = _proxy(reason.device, reason.family)
+        case "loose":
+            wanted = _loose(reason.device)
     found = ((path, _value(path), value) for path, value in wanted)
     return [
         SysctlBackup(reason, path, before, value, order)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from underlay.model.owner import SysctlReason
+
 Halt = Literal["", "down", "no carrier"]
 
 
@@ -30,7 +32,7 @@ class SysctlBackup:
     put back. `turn` is its place in the order of writing, and backwards afterwards.
     """
 
-    reason: str
+    reason: SysctlReason
     path: str
     before: str
     value: str

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from underlay.errors import ConflictingOptions, UnknownMode
 from underlay.model import Endpoint, JoinAnswer, Network
-from underlay.model.objects import Object
+from underlay.model.objects import Object, SysctlReason
 from underlay.modes import bridge, ipvlan, macvlan, routed, sysctls
 from underlay.modes.child_device import is_isolated
 from underlay.modes.misspellings import mode_meant
@@ -63,7 +63,7 @@ class Mode(Protocol):
     def filters(self, options: Mapping[str, str]) -> str:
         """Return the option that needs nftables, "" if none does."""
 
-    def reasons(self, network: Network) -> Iterable[str]:
+    def sysctl_reasons(self, network: Network) -> Iterable[SysctlReason]:
         """Return for what its endpoints need settings of the host: `forwarding/4`."""
 
     def network_objects(self, network: Network) -> Iterable[Object]:

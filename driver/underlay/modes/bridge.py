@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadValue, ConflictingOptions, MacTaken, TakeoverNotConfirmed
 from underlay.model import Endpoint, Network
-from underlay.model.objects import ForwardAccept, Object, Owner
+from underlay.model.objects import ForwardAccept, Object, SharedOwner
 from underlay.modes import child_device as child
 from underlay.modes import gateway
 from underlay.modes import options as read
@@ -32,7 +32,7 @@ has_host_objects = pair.has_host_objects
 reserves_gateway = child.reserves_gateway
 answers_arp = child.answers_arp
 filters = child.filters
-reasons = child.reasons
+sysctl_reasons = child.sysctl_reasons
 attachment = child.on_segment
 
 
@@ -97,5 +97,5 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     bridge = network.parent
     yield pair.links(network, endpoint, master=bridge, like=bridge, settings=HOST_END)
     for family in network.families:
-        owner = Owner(shared=f"port/{bridge}")
+        owner = SharedOwner("port", bridge).owner
         yield ForwardAccept(family, f"-i {bridge} -o {bridge}", owner)

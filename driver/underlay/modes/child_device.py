@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadValue, MtuTooBig
 from underlay.model import Endpoint, JoinAnswer, Network
-from underlay.model.objects import Link, Owner
+from underlay.model.objects import Link, Owner, SharedOwner, SysctlReason
 from underlay.modes import gateway
 from underlay.modes import host_access as shim
 from underlay.modes import options as read
@@ -86,7 +86,7 @@ def filters(options: Mapping[str, str]) -> str:
     return ""
 
 
-def reasons(network: Network) -> Iterable[str]:
+def sysctl_reasons(network: Network) -> Iterable[SysctlReason]:
     """Return for what its endpoints need settings of the host: nothing."""
     del network
     return ()
@@ -100,7 +100,7 @@ def network_objects(network: Network) -> Iterable[Link]:
         yield Link(owner.device, "dummy", owner, mtu=size, up=True, sysctls=QUIET)
     below = ""
     for name in network.vlans:
-        owner = Owner(shared=name)
+        owner = SharedOwner("vlan", name).owner
         base, _, tag = name.rpartition(".")
         # What it stands on may have another name by now.
         base = network.base_device.name if network.base_device else base

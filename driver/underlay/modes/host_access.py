@@ -21,6 +21,7 @@ from underlay.model.objects import (
     Object,
     Owner,
     Route,
+    SharedOwner,
     Sysctl,
 )
 from underlay.modes import masquerade
@@ -81,7 +82,7 @@ def objects(
     ways = list(_ways(network, endpoint, on_segment=on_segment))
     if not ways:
         return
-    owner = Owner(shared=f"shim/{network.parent}")
+    owner = SharedOwner("shim", network.parent).owner
     yield from _shim(network, child, owner, on_segment=on_segment)
     mine = Owner(network.id, endpoint.id)
     for there, here in ways:

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 from underlay.errors import BadMac, ConflictingOptions
 from underlay.model import Endpoint, JoinAnswer, Network
-from underlay.model.objects import Object, Owner
+from underlay.model.objects import Object, Owner, SysctlReason
 from underlay.modes import child_device as child
 from underlay.modes import gateway
 from underlay.modes import host_access as shim
@@ -95,7 +95,7 @@ def has_host_objects(options: Mapping[str, str]) -> bool:
     return shim.is_enabled(options, _unable(options))
 
 
-def reasons(network: Network) -> Iterable[str]:
+def sysctl_reasons(network: Network) -> Iterable[SysctlReason]:
     """Return that in l2 the host must hear its containers on the parent.
 
     What they send to the parent's own MAC arrives there, while the way back is by the
@@ -103,7 +103,7 @@ def reasons(network: Network) -> Iterable[str]:
     """
     l2 = _flavour(network.options) == "l2"
     if l2 and network.host_addresses and has_host_objects(network.options):
-        yield f"loose/{network.parent}/4"
+        yield SysctlReason("loose", network.parent)
 
 
 def _unable(options: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ OWN_KEYS = ("macvlan_mode",)
 
 check_endpoint = child.check_endpoint
 network_objects = child.network_objects
-reasons = child.reasons
+sysctl_reasons = child.sysctl_reasons
 attachment = child.on_segment
 reserves_gateway = child.reserves_gateway
 answers_arp = child.answers_arp

@@ -22,6 +22,8 @@ from underlay.model.objects import (
     Object,
     Owner,
     Route,
+    SharedOwner,
+    SysctlReason,
 )
 from underlay.modes import gateway, masquerade
 from underlay.modes import options as read
@@ -89,19 +91,19 @@ def reserves_gateway(options: Mapping[str, str], family: int) -> bool:
     return family not in gateway.named(options)
 
 
-def reasons(network: Network) -> Iterable[str]:
+def sysctl_reasons(network: Network) -> Iterable[SysctlReason]:
     """Return what the host must be set to do."""
     for family in network.families:
-        yield f"forwarding/{family}"
+        yield SysctlReason("forwarding", family=family)
         if network.proxy:
-            yield f"proxy/{network.proxy}/{family}"
+            yield SysctlReason("proxy", network.proxy, family)
 
 
 def network_objects(network: Network) -> Iterable[Object]:
     """Return the end of whatever is sent to an address of a pool that nobody has."""
     table = read.table(network.options)
     for segment in network.subnets:
-        owner = Owner(shared=f"pool/{table}/{segment.subnet}")
+        owner = SharedOwner("pool", table=table, subnet=segment.subnet).owner
         yield Route(segment.subnet, None, POOL_METRIC, table, owner=owner)
     yield from masquerade.objects(network)
 
@@ -122,8 +124,9 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
         if proxy:
             yield Neighbour(address.ip, proxy, owner=owner)
     for family in network.families:
+        reason = SysctlReason("forwarding", family=family)
         for match in FORWARDED:
-            yield ForwardAccept(family, match, Owner(shared=f"forwarding/{family}"))
+            yield ForwardAccept(family, match, reason.owner)
 
 
 def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:

@@ -35,7 +35,7 @@ from typing import Literal
 from underlay.errors import TakeoverFailed, TakeoverImpossible, UnderlayError
 from underlay.kernel import Kernel
 from underlay.model import BridgeTakeover, HostEntry, IpAddress, Network
-from underlay.model.objects import MovedEntry, Object, Owner
+from underlay.model.objects import MovedEntry, Object, Owner, SharedOwner
 from underlay.model.steps import Step
 from underlay.networks.step_runner import apply_all
 from underlay.planning.desired import DesiredState, takeover_objects
@@ -411,4 +411,4 @@ def _undone(found: Uplink) -> TakeoverFailed:
 
 
 def _owner(known: BridgeTakeover) -> Owner:
-    return Owner(shared=f"bridge/{known.parent}")
+    return SharedOwner("bridge", known.parent).owner

@@ -20,7 +20,7 @@ from underlay.errors import (
     WouldChangeIpvlanMode,
 )
 from underlay.kernel import Kernel
-from underlay.model.objects import Link, NftChain, Object, Owner
+from underlay.model.objects import Link, NftChain, Object, Owner, SysctlReason
 from underlay.model.steps import Create, Delete, Step, is_by_program, is_setting_up
 from underlay.networks.desired_lookup import DesiredLookup
 from underlay.networks.forwarding import Forwarding, is_door
@@ -55,7 +55,7 @@ class Builder:
         traffic pass is left to the next pass; a refused chain that protects the host
         stops the verb. Raises ForwardingUnfiltered.
         """
-        fresh: set[str] = set()
+        fresh: set[SysctlReason] = set()
         shims = {o.owner for o in want.objects if _is_guarded(o) and o.owner}
         try:
             with self.forwarding.asking(want.reasons), self.shims.asking(shims):
@@ -70,7 +70,7 @@ class Builder:
             self._clear(deletions, want.reasons)
             raise
 
-    def _restore_sysctls(self, fresh: Collection[str]) -> None:
+    def _restore_sysctls(self, fresh: Collection[SysctlReason]) -> None:
         """Restore sysctls that a refused verb was the first to need."""
         if not fresh:
             return
@@ -101,7 +101,7 @@ class Builder:
     def _prepare(self, owner: Owner, want: DesiredState, kept: set[Owner]) -> None:
         steps = [step for step in map(Create, want.objects) if is_by_program(step)]
         shared = {o for step in steps if (o := step.object.owner) and o.shared}
-        others = {o for o in shared if not o.shared.startswith("shim/")}
+        others = {o for o in shared if not o.is_shim}
         kept |= {o for o in others if self.lookup.has_living(o)}
         due = (step for step in steps if step.object.owner not in kept)
         may_wait = self._may_wait(owner, want)
@@ -171,7 +171,7 @@ class Builder:
         network = self.records.networks.get(owner.network)
         if network and network.options.get("host_access") == "on":
             return set()
-        return {o.device for o in want.shared if o.shared.startswith("shim/")}
+        return {o.device for o in want.shared if o.is_shim}
 
     def drop(
         self,
@@ -206,7 +206,7 @@ class Builder:
             late = self._delete(owners, had, want, beside)
         self._clear(late, had.reasons)
 
-    def _clear(self, steps: Iterable[Step], reasons: Collection[str]) -> None:
+    def _clear(self, steps: Iterable[Step], reasons: Collection[SysctlReason]) -> None:
         """Delete by programs what nothing wants any more; not in a transaction."""
         unwanted = (step for step in steps if not self._is_wanted(step.object))
         for done in run_steps(unwanted, self.shims.apply):

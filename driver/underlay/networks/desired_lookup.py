@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from underlay.kernel import Kernel
 from underlay.model import Endpoint, Network
-from underlay.model.objects import Owner
+from underlay.model.objects import Owner, SharedOwner, SysctlReason
 from underlay.modes import mode_name
 from underlay.networks.forwarding import Forwarding
 from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
@@ -40,7 +40,7 @@ class DesiredLookup:
 
     def wanted_shared(self, owner: Owner, besides: str = "") -> DesiredState:
         """Return what any network or endpoint that shares an object wants of it."""
-        for network in self.users(owner.shared):
+        for network in self.users(owner):
             if not besides and (found := network_objects(network).of_owner(owner)):
                 return found
             neighbour = self.records.endpoints.any_of(network.id, besides)
@@ -57,27 +57,27 @@ class DesiredLookup:
                     return found
         return DesiredState()
 
-    def users(self, shared: str) -> Iterable[Network]:
-        """Return the networks that may want a shared object, given its name."""
-        what, _, name = shared.partition("/")
-        match what:
-            case "pool":
-                return self.records.networks.with_subnet(name.partition("/")[2])
-            case "port":
-                beside = self.records.networks.on_parent(name)
+    def users(self, owner: Owner) -> Iterable[Network]:
+        """Return the networks that may want the objects of a shared owner."""
+        networks = self.records.networks
+        match owner.shared:
+            case SharedOwner(kind="pool", subnet=subnet):
+                return networks.with_subnet(str(subnet))
+            case SharedOwner(kind="port", device=bridge):
+                beside = networks.on_parent(bridge)
                 return [n for n in beside if mode_name(n.options) == "bridge"]
-            case "forwarding" | "proxy":
-                return self.records.networks.active("routed")
-            case "shim" | "loose":
-                return self.records.networks.on_parent(name.removesuffix("/4"))
-        found = self.records.networks.any_on_vlan(shared)
+            case SysctlReason(kind="forwarding" | "proxy"):
+                return networks.active("routed")
+            case SharedOwner(kind="shim", device=parent) | SysctlReason(device=parent):
+                return networks.on_parent(parent)
+        found = networks.any_on_vlan(owner.vlan) if owner.vlan else None
         return [found] if found else []
 
     def has_living(self, shared: Owner) -> bool:
         """Return whether a live endpoint has a shared object: a pass repairs it."""
         return any(
             endpoint_objects(network, endpoint).of_owner(shared)
-            for network in self.users(shared.shared)
+            for network in self.users(shared)
             if (endpoint := self.living(network))
         )
 

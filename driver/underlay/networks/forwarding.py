@@ -25,8 +25,8 @@ from underlay.model.objects import (
     PLAIN_NAME,
     NftChain,
     Object,
-    Owner,
     Sysctl,
+    SysctlReason,
 )
 from underlay.model.steps import Create, Delete, Step
 from underlay.records import Records
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 # From Join until Docker has created the sandbox, which until engine 28 comes later.
 JOIN_SECONDS = 30.0
 _HOOK = "filter hook forward priority 0"
-_WHAT = "forwarding/"
 _DOOR = "door-"
 
 
@@ -56,7 +55,7 @@ def chain(
     for name in sorted({*bridges} - {*inward}):
         if PLAIN_NAME.fullmatch(name):
             rules.append(f'iifname "{name}" oifname "{name}" accept')
-    owner = Owner(shared=f"{_WHAT}{family}")
+    owner = SysctlReason("forwarding", family=family).owner
     table: Literal["ip", "ip6"] = "ip" if family == 4 else "ip6"
     name = f"{_DOOR}{owner.device}"
     return NftChain(table, name, _HOOK, (*rules, "drop"), owner=owner)
@@ -65,7 +64,7 @@ def chain(
 def is_switched_on(setting: SysctlBackup) -> bool:
     """Return whether a recorded sysctl is forwarding that was off before."""
     by_us = (setting.before, setting.value) == ("0", "1")
-    return setting.reason.startswith(_WHAT) and by_us
+    return setting.reason.kind == "forwarding" and by_us
 
 
 def is_door(found: Object) -> bool:
@@ -73,8 +72,14 @@ def is_door(found: Object) -> bool:
     return isinstance(found, NftChain) and found.name.startswith(_DOOR)
 
 
-def _reason_of(door: Object) -> str:
-    return f"{_WHAT}{6 if isinstance(door, NftChain) and door.family == 'ip6' else 4}"
+def _reason_of(door: Object) -> SysctlReason:
+    is_ipv6 = isinstance(door, NftChain) and door.family == "ip6"
+    return SysctlReason("forwarding", family=6 if is_ipv6 else 4)
+
+
+def _reason_to_set(setting: Sysctl) -> SysctlReason | None:
+    reason = setting.owner.shared if setting.owner else None
+    return reason if isinstance(reason, SysctlReason) else None
 
 
 @dataclass
@@ -89,15 +94,15 @@ class Forwarding:
     monotonic: Callable[[], float]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _door: threading.Lock = field(default_factory=threading.Lock)
-    _asked: Counter[str] = field(default_factory=Counter)
+    _asked: Counter[SysctlReason] = field(default_factory=Counter)
     _joining: dict[str, float] = field(default_factory=dict)
-    _shut: set[str] = field(default_factory=set)
+    _shut: set[SysctlReason] = field(default_factory=set)
     # Noted as off here, and not switched on since.
-    _only_noted: set[str] = field(default_factory=set)
+    _only_noted: set[SysctlReason] = field(default_factory=set)
     _changes: int = 0
 
     @contextmanager
-    def asking(self, reasons: Collection[str]) -> Iterator[None]:
+    def asking(self, reasons: Collection[SysctlReason]) -> Iterator[None]:
         """Keep the sysctls of these reasons from being restored meanwhile."""
         with self._lock:
             self._asked.update(reasons)
@@ -109,7 +114,7 @@ class Forwarding:
                 self._asked = +self._asked
 
     @property
-    def asked(self) -> set[str]:
+    def asked(self) -> set[SysctlReason]:
         """Return the reasons for which a verb is setting sysctls now."""
         with self._lock:
             return set(self._asked)
@@ -133,14 +138,14 @@ class Forwarding:
             self._only_noted -= {s.reason for s in settings}
             self._only_noted |= {s.reason for s in settings if is_switched_on(s)}
 
-    def is_by_others(self, reason: str) -> bool:
+    def is_by_others(self, reason: SysctlReason) -> bool:
         """Return whether another program switched it on since it was recorded as off.
 
         What another process of this service recorded, that process switched on.
         """
         return reason in self._only_noted and self.is_on(reason)
 
-    def is_by_us(self, reason: str) -> bool:
+    def is_by_us(self, reason: SysctlReason) -> bool:
         """Return whether it was off, is on now, and this service switched it on."""
         return reason not in self._only_noted and self.is_on(reason)
 
@@ -151,11 +156,11 @@ class Forwarding:
         """
         return tuple(self._made(self._noted()))
 
-    def _made(self, reasons: Collection[str]) -> Iterator[NftChain]:
+    def _made(self, reasons: Collection[SysctlReason]) -> Iterator[NftChain]:
         inward = self.kernel.container_bridges() if reasons else ()
         bridges = {d.name for d in self.kernel.devices("bridge")} if reasons else ()
         for reason in sorted(reasons):
-            yield chain(6 if reason.endswith("6") else 4, inward, bridges)
+            yield chain(reason.family, inward, bridges)
 
     @property
     def changes(self) -> int:
@@ -174,7 +179,7 @@ class Forwarding:
             # The look may be older than a chain that a verb has just created.
             self._shut = found | (self._shut & self._asked.keys())
 
-    def shut(self, reasons: Collection[str]) -> None:
+    def shut(self, reasons: Collection[SysctlReason]) -> None:
         """Create the chains of the forwarding that is about to be switched on.
 
         This runs nft: part of no transaction. Raises ForwardingUnfiltered, but not
@@ -195,13 +200,13 @@ class Forwarding:
                     raise self._refusal(Create(made), why) from error
                 self._note(made, shut=True)
 
-    def is_on(self, reason: str) -> bool:
+    def is_on(self, reason: SysctlReason) -> bool:
         """Return whether all that was recorded as off for a reason is on now."""
         noted = [s for s in self.records.host.sysctls() if s.reason == reason]
         asked = [Sysctl(s.path, s.value) for s in noted if is_switched_on(s)]
         return self.kernel.sysctls(asked) == frozenset(asked)
 
-    def open(self, reasons: Collection[str]) -> None:
+    def open(self, reasons: Collection[SysctlReason]) -> None:
         """Delete the chains of forwarding that is off again."""
         shut = self._shut & set(reasons)  # usually nothing, or still needed
         for made in self._made(shut - self._noted() if shut else shut):
@@ -215,7 +220,7 @@ class Forwarding:
                 self._note(step.object, shut=False)
                 self.kernel.apply(step)
 
-    def _noted(self) -> set[str]:
+    def _noted(self) -> set[SysctlReason]:
         return {s.reason for s in self.records.host.sysctls() if is_switched_on(s)}
 
     def begin(self, step: Step) -> None:
@@ -225,16 +230,16 @@ class Forwarding:
         """
         self._check(step)
         setting = step.object
-        if isinstance(setting, Sysctl) and setting.owner:
+        if isinstance(setting, Sysctl) and (reason := _reason_to_set(setting)):
             with self._lock:
-                self._only_noted.discard(setting.owner.shared)
+                self._only_noted.discard(reason)
 
     def _check(self, step: Step) -> None:
         setting = step.object
         if not isinstance(setting, Sysctl) or setting.value != "1":
             return
-        reason = setting.owner.shared if setting.owner else ""
-        if not reason.startswith(_WHAT) or reason in self._shut:
+        reason = _reason_to_set(setting)
+        if not reason or reason.kind != "forwarding" or reason in self._shut:
             return
         noted = (s for s in self.records.host.sysctls() if s.path == setting.path)
         if any(map(is_switched_on, noted)):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from underlay.errors import KernelRefused
 from underlay.kernel import Kernel
-from underlay.model.objects import Link, NftChain, Owner
+from underlay.model.objects import Link, NftChain, Owner, SharedOwner
 from underlay.model.steps import (
     Amend,
     Create,
@@ -103,7 +103,7 @@ class Shims:
         """
         asked = self.asked
         parents = {network.parent for network in self.records.networks.all()}
-        known = {Owner(shared=f"shim/{parent}") for parent in parents}
+        known = {SharedOwner("shim", parent).owner for parent in parents}
         for owner in asked | known:
             if chain.name.endswith(f"-{owner.device}"):
                 wanted = self.lookup.desired_of(owner).objects

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from underlay.errors import KernelRefused
 from underlay.kernel import Kernel
 from underlay.model import Network
-from underlay.model.objects import Owner, Sysctl
+from underlay.model.objects import Sysctl, SysctlReason
 from underlay.model.steps import Step
 from underlay.modes import mode_of
 from underlay.networks.desired_lookup import DesiredLookup
@@ -31,14 +31,16 @@ class HostSysctls:
     forwarding: Forwarding
     lookup: DesiredLookup
 
-    def note(self, reasons: Collection[str]) -> set[str]:
+    def note(self, reasons: Collection[SysctlReason]) -> set[SysctlReason]:
         """Record the values found, before they are changed; return the new reasons."""
         if not self._not_noted(reasons):
             return set()
         with self.records.transaction():
             return self.note_in_transaction(reasons)
 
-    def note_in_transaction(self, reasons: Collection[str]) -> set[str]:
+    def note_in_transaction(
+        self, reasons: Collection[SysctlReason]
+    ) -> set[SysctlReason]:
         """Record as `note` does; part of a transaction."""
         fresh = self._not_noted(reasons)
         for reason in fresh:
@@ -49,17 +51,19 @@ class HostSysctls:
             self.forwarding.note(found)
         return fresh
 
-    def _not_noted(self, reasons: Collection[str]) -> set[str]:
+    def _not_noted(self, reasons: Collection[SysctlReason]) -> set[SysctlReason]:
         if not reasons:
             return set()
         noted = {s.reason for s in self.records.host.sysctls()}
         return {*reasons} - {r for r in noted if not self.forwarding.is_by_others(r)}
 
-    def enforce(self, reasons: Collection[str]) -> None:
+    def enforce(self, reasons: Collection[SysctlReason]) -> None:
         """Set the sysctls recorded for these reasons; raises KernelRefused."""
         self._apply(reasons, reasons)
 
-    def _apply(self, reasons: Collection[str], needed: Collection[str]) -> None:
+    def _apply(
+        self, reasons: Collection[SysctlReason], needed: Collection[SysctlReason]
+    ) -> None:
         if reasons:
             noted = [s for s in self.records.host.sysctls() if s.reason in reasons]
             apply_all(self.steps(sysctl_objects(noted, needed)), self.apply)
@@ -76,7 +80,7 @@ class HostSysctls:
         there = {o.key for o in seen}
         return plan(DesiredState(tuple(o for o in asked if o.key in there)), seen)
 
-    def needed(self) -> set[str]:
+    def needed(self) -> set[SysctlReason]:
         """Return the reasons for which sysctls are set, or stay as they are.
 
         A live endpoint needs them, or a verb is about to. Or the service switched
@@ -89,11 +93,11 @@ class HostSysctls:
         ours = {s.reason for s in noted if is_switched_on(s)}
         return found | {r for r in ours if self._stays_on(r)}
 
-    def _reasons(self, networks: Iterable[Network]) -> set[str]:
+    def _reasons(self, networks: Iterable[Network]) -> set[SysctlReason]:
         return {
             reason
             for network in networks
-            for reason in mode_of(network.options).reasons(network)
+            for reason in mode_of(network.options).sysctl_reasons(network)
             if self.lookup.living(network)
         }
 
@@ -105,7 +109,7 @@ class HostSysctls:
         needed = self.needed()
         self.note(needed)
         for reason in {s.reason for s in self.records.host.sysctls()} - needed:
-            mark = Owner(shared=reason).mark
+            mark = reason.owner.mark
             with self.records.transaction():
                 try:
                     self.restore(reason)
@@ -114,23 +118,23 @@ class HostSysctls:
                     log.warning("sysctls not restored", extra={"error": error})
                     self.records.repairs.note_failure(mark, str(error), now)
 
-    def restore(self, reason: str, *, for_others: bool = True) -> None:
+    def restore(self, reason: SysctlReason, *, for_others: bool = True) -> None:
         """Restore the sysctls of a reason, unless it is still needed.
 
         Forwarding stays on while other networks of this host route. If the service
         switched it on, the record and the chain that drops other traffic stay until
         those networks are gone. `for_others=False` switches it off at once.
         """
-        needed = self._reasons(self.lookup.users(reason)) | self.forwarding.asked
+        needed = self._reasons(self.lookup.users(reason.owner)) | self.forwarding.asked
         if reason in needed:
             return
         noted = (s for s in self.records.host.sysctls() if s.reason == reason)
         if not any(map(is_switched_on, noted)):
-            is_theirs = "forwarding/" in reason and self._others_forward(reason)
+            is_theirs = reason.kind == "forwarding" and self._others_forward(reason)
         elif for_others and self._stays_on(reason):
             log.info(
                 "leaving IP forwarding on: another network on this host routes",
-                extra={"reason": reason},
+                extra={"reason": str(reason)},
             )
             return
         else:
@@ -139,7 +143,7 @@ class HostSysctls:
             self._apply({reason}, ())
         self.records.host.forget_sysctls(reason)
 
-    def _stays_on(self, reason: str) -> bool:
+    def _stays_on(self, reason: SysctlReason) -> bool:
         """Return whether another network needs forwarding that the service switched on.
 
         False if it is off: it never was switched on, or another program switched it off
@@ -147,7 +151,7 @@ class HostSysctls:
         """
         return self.forwarding.is_by_us(reason) and self._others_forward(reason)
 
-    def _others_forward(self, reason: str) -> bool:
+    def _others_forward(self, reason: SysctlReason) -> bool:
         """Return whether another network routes for the family of a reason.
 
         A network of Docker, of virtual machines or of other containers, or a tunnel: it
@@ -155,7 +159,7 @@ class HostSysctls:
         """
         tunnels = {d.name for d in self.kernel.devices("tun", "wireguard")}
         return any(
-            str(address.version) == reason[-1]
+            address.version == reason.family
             for device in self.kernel.container_bridges() | tunnels
             for address in self.kernel.addresses_of(device)
         )

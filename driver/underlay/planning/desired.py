@@ -13,7 +13,9 @@ from underlay.model.objects import (
     MovedEntry,
     Object,
     Owner,
+    SharedOwner,
     Sysctl,
+    SysctlReason,
 )
 from underlay.modes import mode_of
 from underlay.modes import veth as pair
@@ -31,7 +33,7 @@ class DesiredState:
 
     objects: tuple[Object, ...] = ()
     in_docker_hands: frozenset[str] = frozenset()
-    reasons: frozenset[str] = frozenset()
+    reasons: frozenset[SysctlReason] = frozenset()
 
     def __add__(self, other: DesiredState) -> DesiredState:
         return DesiredState(
@@ -75,7 +77,7 @@ def endpoint_objects(
         # Ports of a bridge are there still, and what lets them reach each other.
         permits = (o for o in objects if isinstance(o, ForwardAccept))
         objects = (pair.placeholder(network, endpoint), *permits)
-    reasons = frozenset(mode.reasons(network))
+    reasons = frozenset(mode.sysctl_reasons(network))
     if not endpoint.sandbox:
         return DesiredState(objects, reasons=reasons)
     if there and endpoint.learned and not endpoint.left:
@@ -88,7 +90,7 @@ def endpoint_objects(
 
 def takeover_objects(found: BridgeTakeover) -> DesiredState:
     """Return a bridge with its parent as a port and what stands on it; or all back."""
-    owner = Owner(shared=f"bridge/{found.parent}")
+    owner = SharedOwner("bridge", found.parent).owner
     ends = found.bridge, found.parent
     here, apart = ends if found.state == "on" else ends[::-1]
     held = [
@@ -108,14 +110,14 @@ def takeover_objects(found: BridgeTakeover) -> DesiredState:
 
 
 def sysctl_objects(
-    settings: Iterable[SysctlBackup], needed: Collection[str]
+    settings: Iterable[SysctlBackup], needed: Collection[SysctlReason]
 ) -> DesiredState:
     """Return the sysctls of the host: as somebody needs them, else as they were."""
     return DesiredState(
         tuple(
-            Sysctl(s.path, s.value, s.write_order, Owner(shared=s.reason))
+            Sysctl(s.path, s.value, s.write_order, s.reason.owner)
             if s.reason in needed
-            else Sysctl(s.path, s.before, -s.write_order, Owner(shared=s.reason))
+            else Sysctl(s.path, s.before, -s.write_order, s.reason.owner)
             for s in settings
             if s.value or s.reason not in needed
         )
@@ -166,7 +168,7 @@ def desired_state(
     known = {network.id: network for network in networks}
     objects: list[Object] = []
     in_docker_hands: set[str] = set()
-    reasons: set[str] = set()
+    reasons: set[SysctlReason] = set()
     for part in (
         *(network_objects(n) for n in known.values()),
         *(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from underlay.model import Device, DeviceIdentity
-from underlay.model.objects import Owner
+from underlay.model.objects import SharedOwner
 
 # Bridges, bonds and VLANs have the MAC of a card, and another one may have it too.
 _HAS_ITS_OWN = ("", "veth")
@@ -21,7 +21,7 @@ def identity_of(device: Device) -> DeviceIdentity:
 
 def device_replaced_by(bridge: str, devices: Iterable[Device]) -> Device | None:
     """Return which of these a bridge of ours is in the place of."""
-    owners = ((d, Owner(shared=f"bridge/{d.name}")) for d in devices)
+    owners = ((d, SharedOwner("bridge", d.name).owner) for d in devices)
     return next((d for d, owner in owners if owner.device == bridge), None)
 
 

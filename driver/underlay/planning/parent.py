@@ -16,7 +16,7 @@ from underlay.errors import (
 )
 from underlay.model import Device, DeviceIdentity, Halt, Network
 from underlay.model.host import Host
-from underlay.model.objects import IPTABLES, Owner
+from underlay.model.objects import IPTABLES, Owner, SharedOwner
 from underlay.modes import MODES, mode_name, mode_of
 from underlay.modes.child_device import is_isolated
 from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST, vlan
@@ -103,7 +103,7 @@ def vlan_stack(
             if base.kind == "macsec" and parent == base.name:
                 mtu -= TAG_BYTES  # as the kernel does, for this kind alone
             name = known or f"{name}.{tag}"
-            parent = Owner(shared=name).device
+            parent = SharedOwner("vlan", name).owner.device
             ours.append(name)
     return Uplink(parent, tuple(ours), mtu, base_device=identity.identity_of(base))
 
@@ -328,7 +328,7 @@ def _bridged(wish: str, network: Network, host: Host) -> Uplink:
         why = f"it is a bridge itself. Use -o bridge={base.name}"
     if why:
         raise BadParent(parent=wish, why=why, known=naming.device_list(host))
-    bridge = Owner(shared=f"bridge/{found.parent}").device
+    bridge = SharedOwner("bridge", found.parent).owner.device
     return Uplink(bridge, (), found.mtu, found.parent, found.base_device)
 
 

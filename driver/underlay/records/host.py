@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, replace
 
 from underlay.model import BridgeTakeover, HostEntry, SysctlBackup
+from underlay.model.owner import SysctlReason
 from underlay.records.database import Database
 
 # Any network that Docker may list: Docker has not been asked yet.
@@ -62,10 +63,7 @@ class HostRecords:
     def sysctls(self) -> list[SysctlBackup]:
         """Return the settings that were changed, in the order of writing."""
         rows = self._db.rows("SELECT * FROM setting ORDER BY turn")
-        return [
-            SysctlBackup(r["reason"], r["path"], r["before"], r["value"], r["turn"])
-            for r in rows
-        ]
+        return [_backup(r) for r in rows]
 
     def note_sysctls(self, settings: Iterable[SysctlBackup]) -> None:
         """Note what settings are now; what is noted already stays as it was."""
@@ -74,7 +72,7 @@ class HostRecords:
                 "INSERT INTO setting (path, reason, before, value, turn)"
                 " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 s.path,
-                s.reason,
+                str(s.reason),
                 s.before,
                 s.value,
                 s.write_order,
@@ -91,9 +89,9 @@ class HostRecords:
             self._db.run("DELETE FROM setting WHERE path = ?", old.path)
         self.note_sysctls(renamed.values())
 
-    def forget_sysctls(self, reason: str) -> None:
+    def forget_sysctls(self, reason: SysctlReason) -> None:
         """Note that the settings of a reason have been put back."""
-        self._db.run("DELETE FROM setting WHERE reason = ?", reason)
+        self._db.run("DELETE FROM setting WHERE reason = ?", str(reason))
 
     def takeovers(self) -> list[BridgeTakeover]:
         """Return all of them."""
@@ -128,12 +126,17 @@ class HostRecords:
         self._db.run("DELETE FROM takeover WHERE parent = ?", parent)
 
 
+def _backup(row: sqlite3.Row) -> SysctlBackup:
+    reason = SysctlReason.parse(row["reason"])
+    return SysctlBackup(reason, row["path"], row["before"], row["value"], row["turn"])
+
+
 def _renamed(setting: SysctlBackup, names: Mapping[str, str]) -> SysctlBackup:
     """Return a setting by the new name of its device (net/ipv4/conf/<device>/...)."""
-    path, reason = setting.path.split("/"), setting.reason.split("/")
+    path, reason = setting.path.split("/"), setting.reason
     path[3:4] = [names.get(name, name) for name in path[3:4]]
-    reason[1:-1] = [names.get(name, name) for name in reason[1:-1]]
-    return replace(setting, path="/".join(path), reason="/".join(reason))
+    reason = replace(reason, device=names.get(reason.device, reason.device))
+    return replace(setting, path="/".join(path), reason=reason)
 
 
 def _takeover(row: sqlite3.Row) -> BridgeTakeover:

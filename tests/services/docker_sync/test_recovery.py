@@ -276,7 +276,7 @@ def test_a_container_without_a_sandbox_is_on_its_way_and_left_alone(house):
 
 def test_a_pass_leaves_what_may_be_lost_until_docker_was_asked(house):
     living = house.leave_behind(Owner("n1"), "dummy")
-    shared = house.leave_behind(Owner(shared="shim/eth0"))
+    shared = house.leave_behind(Owner.parse("underlay::shim/eth0"))
     dead = house.leave_behind(Owner("n-gone", "e-gone"))
     house.engine.reconcile()
     assert house.kernel.links.keys() == {living, shared, dead}
@@ -288,7 +288,7 @@ def test_a_pass_leaves_what_may_be_lost_until_docker_was_asked(house):
 
 def test_the_host_s_way_to_a_container_outlives_a_pass_under_way(house):
     house.kernel.here = {"eth0": (ip_interface("10.0.0.99/24"),)}
-    shim = house.leave_behind(Owner(shared="shim/eth0"))
+    shim = house.leave_behind(Owner.parse("underlay::shim/eth0"))
     house.heed(listed(endpoint()))
     # As a pass plans that began before: it follows parents first.
     doomed = {s.object.name for s in house.engine.preview() if isinstance(s, Delete)}
@@ -428,7 +428,7 @@ def test_a_start_ends_whatever_devices_with_our_marks_claim_to_have(house):
 
 
 def test_a_vlan_of_ours_under_a_lost_network_is_known_again(house):
-    owner = Owner(shared="eth0.50")
+    owner = Owner.parse("underlay::eth0.50")
     vlan = Link(owner.device, "vlan", owner, parent="eth0", vlan=50, up=True, mtu=1500)
     house.kernel.links[vlan.name] = vlan
     house.heed(listed(options={"parent": "eth0.50"}))
@@ -438,7 +438,7 @@ def test_a_vlan_of_ours_under_a_lost_network_is_known_again(house):
 
 
 def test_a_bridge_of_ours_that_stands_in_the_place_of_a_device_is_known_again(house):
-    owner = Owner(shared="bridge/eth0")
+    owner = Owner.parse("underlay::bridge/eth0")
     bridge = Link(owner.device, "bridge", owner, up=True)
     house.kernel.links[bridge.name] = bridge
     house.kernel.strangers["eth0"] = replace(ETH0, master=bridge.name)

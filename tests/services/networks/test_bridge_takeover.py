@@ -31,7 +31,7 @@ from underlay.records import Records
 SUBNET = Subnet(ip_network("10.0.0.0/24"))
 OPTIONS = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
 ON = Network("n1", OPTIONS, False, (SUBNET,))
-BRIDGE = Owner(shared="bridge/eth0").device
+BRIDGE = Owner.parse("underlay::bridge/eth0").device
 FACTS = (
     HostEntry("address", "10.0.0.5/24", "aa"),
     HostEntry("route", "0.0.0.0/0 via 10.0.0.1 metric 0 table 254", "bb", "10.0.0.1"),
@@ -658,7 +658,7 @@ def test_a_port_unplugged_by_hand_is_put_back_and_entered_in_the_ledger(records)
     look(engine, time)
     assert kernel.device("eth0").master == BRIDGE
     (entry,) = records.repairs.latest(9)
-    assert entry.mark == Owner(shared="bridge/eth0").mark
+    assert entry.mark == Owner.parse("underlay::bridge/eth0").mark
     assert (entry.at, entry.before, entry.error) == (time(), "", "")
     assert entry.step == f"ip link set eth0 master {BRIDGE}"
     assert {r["health"] for r in status.parents(records)} == {"repaired"}

@@ -9,8 +9,8 @@ import pytest
 from tests.fakes import ETH0, FakeKernel
 from tests.services.networks.test_host_parts import ROUTED, life, parts, steps_of
 from underlay.errors import ForwardingUnfiltered, KernelRefused, UnderlayError
-from underlay.model import Device
-from underlay.model.objects import NftChain, Sysctl
+from underlay.model import FAMILIES, Device
+from underlay.model.objects import NftChain, Sysctl, SysctlReason
 from underlay.model.steps import Create
 from underlay.networks import reboot as boots
 from underlay.networks.forwarding import chain, is_door
@@ -331,7 +331,8 @@ def test_forwarding_the_administrator_switched_on_first_is_theirs(
         verb()
         assert engine.reconcile() == []
         assert doors(kernel) == set()
-    assert engine._builder.sysctls.note({"forwarding/4", "forwarding/6"}) == set()
+    reasons = {SysctlReason("forwarding", family=family) for family in FAMILIES}
+    assert engine._builder.sysctls.note(reasons) == set()
     for verb in verbs[4:]:
         verb()
     assert engine.reconcile() == []

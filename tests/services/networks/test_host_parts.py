@@ -308,7 +308,7 @@ def test_what_comes_from_bridges_by_the_shim_has_the_host_s_address_of_the_segme
     for verb in verbs[:2]:
         verb()
     assert engine.reconcile() == []
-    shim = Owner(shared="shim/eth0").device
+    shim = Owner.parse("underlay::shim/eth0").device
     found = chain_of_the_shim(kernel)
     assert found.hook == "nat hook postrouting priority 99"  # before Docker's
     begin = f'iifname {{ "docker0" }} oifname "{shim}"'
@@ -353,7 +353,7 @@ class Guarding(FakeKernel):
 
     def apply(self, step):
         super().apply(step)
-        device = Owner(shared="shim/eth0").device
+        device = Owner.parse("underlay::shim/eth0").device
         on_it = [o for o in self.others.values() if o.device == device]
         guards = [o for o in on_it if isinstance(o, NftChain)]
         if isinstance(step, Amend) and step.object.device == device:
@@ -383,7 +383,7 @@ def test_a_shim_that_was_left_down_is_set_up_after_its_filters(path, moment, lef
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()
-    shim = Owner(shared="shim/eth0").device
+    shim = Owner.parse("underlay::shim/eth0").device
     for key in [k for k, o in kernel.others.items() if o.device == shim][left:]:
         kernel.others.pop(key)
     kernel.links[shim] = replace(kernel.links[shim], up=False)
@@ -520,7 +520,7 @@ def test_the_shim_stays_for_the_one_endpoint_that_needs_it(path, kernel):
     near = [Endpoint(f"e{n}", "n1", IPv4Interface(f"10.0.0.{n}/24")) for n in (5, 6)]
     for asked in (far[0], near[0], far[1], near[1]):
         engine.create_endpoint(asked)
-    shim = Owner(shared="shim/eth0")
+    shim = Owner.parse("underlay::shim/eth0")
     engine.delete_endpoint("n1", "e5")
     assert shim.device in kernel.links
     assert engine.preview() == ()
@@ -533,7 +533,7 @@ def test_a_shim_that_is_gone_is_made_again_by_the_next_start(path, kernel):
     create, start, again, third, *_ = life(engine, ipam, MACVLAN)
     create()
     start()
-    shim = Owner(shared="shim/eth0").device
+    shim = Owner.parse("underlay::shim/eth0").device
     kernel.links.pop(shim)
     again()
     third()
@@ -546,7 +546,7 @@ def test_a_start_fails_for_host_access_only_if_that_was_asked_for(path, kernel, 
     options = {**MACVLAN, "host_access": "on"} if asked else MACVLAN
     create, start, *_ = life(engine, ipam, options)
     create()
-    shim, apply = Owner(shared="shim/eth0").device, kernel.apply
+    shim, apply = Owner.parse("underlay::shim/eth0").device, kernel.apply
 
     def refusing(step):
         if step.object.device == shim:
@@ -562,7 +562,7 @@ def test_a_start_fails_for_host_access_only_if_that_was_asked_for(path, kernel, 
     assert Owner("n1", "e1").device in kernel.links
     assert engine.reconcile() != []
     troubled = {t.mark for t in engine.records.repairs.failures()}
-    assert Owner(shared="shim/eth0").mark in troubled
+    assert Owner.parse("underlay::shim/eth0").mark in troubled
     kernel.apply = apply
     assert engine.reconcile() == []
     assert engine.records.repairs.failures() == []

@@ -13,7 +13,7 @@ from underlay.model.objects import Owner
 
 LATE = {**MODES, "proxy": {"mode": "routed", "proxy": "eth0"}}
 del LATE["routed"]  # stands on nothing
-LOWER = Owner(shared="eth0.50").device
+LOWER = Owner.parse("underlay::eth0.50").device
 KINDS = {"ipvlan": "ipvlan", "bridge": "veth", "takeover": "veth", "proxy": "veth"}
 
 

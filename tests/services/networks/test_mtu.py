@@ -21,7 +21,7 @@ FOLLOWING = {
     "takeover": MODES["takeover"],
     "proxy": {"mode": "routed", "proxy": "eth0"},
 }
-SHIM = Owner(shared="shim/eth0").device
+SHIM = Owner.parse("underlay::shim/eth0").device
 HERE = ip_interface("10.0.0.9/24"), ip_interface("fd00::9/64")
 
 

@@ -10,12 +10,12 @@ from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from tests.services.networks.test_driver import DEVICE, LAN, WEB
 from underlay.errors import BadParent, KernelRefused
 from underlay.model import Device, LearnedState, SysctlBackup
-from underlay.model.objects import Address, Owner, Route
+from underlay.model.objects import Address, Owner, Route, SysctlReason
 from underlay.reconcile.announcer import Announcer
 
 ROOM = "/run/docker/netns/web"
 NEW_MAC = "52:54:00:00:00:99"
-LOWER = Owner(shared="eth0.50").device
+LOWER = Owner.parse("underlay::eth0.50").device
 
 
 @pytest.fixture
@@ -230,10 +230,10 @@ def test_settings_follow_cards_that_swapped_their_names_whoever_sees_it_first(
 ):
     on_two_cards(engine, kernel)
     records = engine.records
-    path, reason = "net/ipv4/conf/{}/rp_filter", "loose/{}/4"
+    path = "net/ipv4/conf/{}/rp_filter"
     with records.transaction():
         records.host.note_sysctls(
-            SysctlBackup(reason.format(name), path.format(name), was, "2")
+            SysctlBackup(SysctlReason("loose", name), path.format(name), was, "2")
             for name, was in (("eth0", "0"), ("eth1", "1"))
         )
     first, second = kernel.strangers["eth0"], kernel.strangers["eth1"]

@@ -13,7 +13,7 @@ from underlay.api import status
 from underlay.api.facts import HealthReport
 from underlay.errors import NoParent
 from underlay.model import Endpoint, Network, SysctlBackup
-from underlay.model.objects import Neighbour
+from underlay.model.objects import Neighbour, SysctlReason
 from underlay.reconcile.announcer import PAUSES_SECONDS
 
 ROUTED = {"mode": "routed", "proxy": "eth0"}
@@ -92,7 +92,7 @@ def test_a_renamed_proxy_is_followed_with_its_entries_and_settings(world):
     assert world.kernel.answered_by("lan0") == ours(world)
     (shown,) = status.networks(world.engine.records)
     assert (shown["parent"], shown["device"]) == ("", "lan0")
-    assert {s.reason for s in world.engine.records.host.sysctls()} >= {
+    assert {str(s.reason) for s in world.engine.records.host.sysctls()} >= {
         "proxy/lan0/4",
         "proxy/lan0/6",
     }
@@ -106,16 +106,15 @@ def test_a_container_starts_by_a_proxy_that_was_renamed_before_any_pass_saw_it(w
 
 
 def test_what_a_setting_was_is_remembered_through_a_renaming(world):
-    world.engine.records.host.forget_sysctls("proxy/eth0/4")
-    world.engine.records.host.note_sysctls(
-        [SysctlBackup("proxy/eth0/4", "net/ipv4/neigh/eth0/proxy_delay", "80", "0")]
-    )
+    host = world.engine.records.host
+    reason = SysctlReason("proxy", "eth0")
+    host.forget_sysctls(reason)
+    path = "net/ipv4/neigh/eth0/proxy_delay"
+    host.note_sysctls([SysctlBackup(reason, path, "80", "0")])
     rename(world, "lan0")
     start(world, "e2")
     calm(world)
-    (noted,) = [
-        s for s in world.engine.records.host.sysctls() if s.reason == "proxy/lan0/4"
-    ]
+    (noted,) = [s for s in host.sysctls() if str(s.reason) == "proxy/lan0/4"]
     assert (noted.path, noted.before) == ("net/ipv4/neigh/lan0/proxy_delay", "80")
 
 

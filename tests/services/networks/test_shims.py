@@ -14,7 +14,7 @@ from underlay.errors import KernelRefused
 from underlay.model.objects import ForwardAccept, Link, NftChain, Owner
 from underlay.model.steps import Create, Delete, is_by_program
 
-SHIM = Owner(shared="shim/eth0")
+SHIM = Owner.parse("underlay::shim/eth0")
 ASKED = {"host_access": "on"}
 VLAN = {"parent": "eth0", "vlan": "50"}
 
@@ -27,7 +27,11 @@ def path(tmp_path):
 @pytest.fixture
 def kernel():
     found = FakeKernel()
-    found.here = {"eth0": HERE, "eth0.50": HERE, Owner(shared="eth0.50").device: HERE}
+    found.here = {
+        "eth0": HERE,
+        "eth0.50": HERE,
+        Owner.parse("underlay::eth0.50").device: HERE,
+    }
     return found
 
 

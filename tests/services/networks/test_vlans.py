@@ -22,7 +22,10 @@ from underlay.model.steps import Delete
 from underlay.records import Records
 
 OFFICE = replace(LAN, options={"parent": "eth0.50"})
-LOWER, UPPER = Owner(shared="eth0.50").device, Owner(shared="eth0.50.7").device
+LOWER, UPPER = (
+    Owner.parse("underlay::eth0.50").device,
+    Owner.parse("underlay::eth0.50.7").device,
+)
 
 
 @pytest.fixture
@@ -115,7 +118,7 @@ def test_a_start_finds_out_too_that_somebody_made_the_vlan(engine, kernel):
     kernel.strangers["office"] = foreign()
     engine.create_endpoint(WEB)
     assert engine.records.networks.get("n1").vlans == ("office.7",)
-    assert kernel.links[Owner(shared="office.7").device].parent == "office"
+    assert kernel.links[Owner.parse("underlay::office.7").device].parent == "office"
     assert engine.preview() == ()
 
 
@@ -199,7 +202,7 @@ def test_a_start_never_stands_on_what_a_death_left_half_made(engine, kernel):
     engine.create_network(OFFICE)
     kernel.links[LOWER] = replace(kernel.links[LOWER], owner=None, up=False)
     engine.create_endpoint(WEB)
-    assert kernel.links[LOWER].owner == Owner(shared="eth0.50")
+    assert kernel.links[LOWER].owner == Owner.parse("underlay::eth0.50")
     assert engine.preview() == ()
 
 
@@ -310,8 +313,9 @@ def test_the_life_takes_as_many_steps_as_are_made_to_fail(engine, kernel):
 
 
 def wanted_links(engine):
-    owners = {Owner(shared=v) for n in engine.records.networks.all() for v in n.vlans}
-    owners |= {Owner(e.network, e.id) for e in engine.records.endpoints.all()}
+    networks = engine.records.networks
+    owners = {Owner.parse(f"underlay::{v}") for n in networks.all() for v in n.vlans}
+    owners |= {Owner(e.network, e.id) for e in networks.endpoints()}
     return {o.device for o in owners}
 
 

@@ -16,7 +16,7 @@ POOL = ip_network("10.0.0.0/24")
 VLAN = Network(
     "n" * 64,
     {"parent": "eth0.50"},
-    parent=Owner(shared="eth0.50").device,
+    parent=Owner.parse("underlay::eth0.50").device,
     vlans=("eth0.50",),
     created=5.0,
 )
@@ -88,7 +88,7 @@ def test_an_endpoint_s_trouble_is_its_own(ledger):
     assert [e["state"] for e in status.endpoints(ledger)] == ["created", "failing"]
 
 
-@pytest.mark.parametrize("owner", [Owner(VLAN.id), Owner(shared="eth0.50")])
+@pytest.mark.parametrize("owner", [Owner(VLAN.id), Owner.parse("underlay::eth0.50")])
 def test_what_a_network_stands_on_makes_it_and_its_parent_fail(ledger, owner):
     before = everything(ledger)
     trouble(ledger, owner)
@@ -102,7 +102,7 @@ def test_what_its_endpoints_share_makes_a_network_fail_while_it_has_one(
 ):
     with records.transaction():
         records.networks.add(ROUTED)
-    trouble(records, Owner(shared=shared))
+    trouble(records, Owner.parse(f"underlay::{shared}"))
     assert health(status.networks(records))[ROUTED.id][0] == "ok"
     with records.transaction():
         records.endpoints.add(Endpoint("e", ROUTED.id))
@@ -110,7 +110,7 @@ def test_what_its_endpoints_share_makes_a_network_fail_while_it_has_one(
 
 
 def test_a_bridge_in_the_place_of_a_device_makes_its_networks_fail(records):
-    bridge = Owner(shared="bridge/eth0")
+    bridge = Owner.parse("underlay::bridge/eth0")
     options = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
     with records.transaction():
         records.networks.add(Network("b", options, parent=bridge.device))
@@ -120,7 +120,7 @@ def test_a_bridge_in_the_place_of_a_device_makes_its_networks_fail(records):
 
 
 def test_of_two_troubles_the_older_one_is_told(ledger):
-    trouble(ledger, Owner(shared="eth0.50"), "E-400 second", 200.0)
+    trouble(ledger, Owner.parse("underlay::eth0.50"), "E-400 second", 200.0)
     trouble(ledger, Owner(VLAN.id), "E-400 first", 100.0)
     assert everything(ledger)[VLAN.id] == ("failing", 100.0, "E-400 first")
 
@@ -154,7 +154,7 @@ def test_what_was_repaired_says_so_for_a_day(ledger):
     assert everything(ledger) == before
     repair(ledger, Owner(VLAN.id, WEB.id).host_end, lately)
     assert everything(ledger) == {**before, WEB.id: ("repaired", lately, "")}
-    repair(ledger, Owner(shared="eth0.50"), lately + 1)
+    repair(ledger, Owner.parse("underlay::eth0.50"), lately + 1)
     repair(ledger, Owner(VLAN.id), lately)
     repaired = ("repaired", lately + 1, "")
     assert everything(ledger)[VLAN.id] == repaired

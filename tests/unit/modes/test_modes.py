@@ -347,7 +347,7 @@ def test_an_isolated_network_stands_on_a_dummy_of_its_own():
 
 
 def test_vlans_of_ours_are_made_one_on_the_other():
-    lower, upper = Owner(shared="eth0.50"), Owner(shared="eth0.50.7")
+    lower, upper = Owner.parse("underlay::eth0.50"), Owner.parse("underlay::eth0.50.7")
     tagged = replace(
         network(parent="eth0.50.7"),
         parent=upper.device,

@@ -100,7 +100,10 @@ def test_an_address_that_two_devices_have_is_refused():
 )
 def test_a_vlan_is_spelled_in_the_parent_or_as_an_option(wish, options, vlans):
     at = found(wish, host(), **options)
-    assert (at.vlans, at.parent) == (vlans, Owner(shared=vlans[-1]).device)
+    assert (at.vlans, at.parent) == (
+        vlans,
+        Owner.parse(f"underlay::{vlans[-1]}").device,
+    )
 
 
 def test_a_vlan_has_the_mtu_of_what_it_is_on():
@@ -122,7 +125,7 @@ def test_a_vlan_of_ours_on_one_of_somebody_else():
 
 
 def test_a_vlan_of_ours_is_used_by_the_next_network():
-    ours = vlan(Owner(shared="eth0.50").device, "eth0", 50, ours=True)
+    ours = vlan(Owner.parse("underlay::eth0.50").device, "eth0", 50, ours=True)
     at = found("eth0.50", host(ours))
     assert (at.parent, at.vlans) == (ours.name, ("eth0.50",))
 

@@ -33,7 +33,7 @@ from underlay.model.objects.firewall import (
 from underlay.model.objects.host import BridgePort, MovedEntry, Sysctl
 from underlay.model.objects.ip import Address, Neighbour, Route
 from underlay.model.objects.link import Link
-from underlay.model.owner import MARK, PREFIX, Owner
+from underlay.model.owner import MARK, PREFIX, Owner, SharedOwner, SysctlReason
 
 Object = (
     Link
@@ -75,7 +75,9 @@ __all__ = [
     "Object",
     "Owner",
     "Route",
+    "SharedOwner",
     "Sysctl",
+    "SysctlReason",
     "protocol",
     "use_protocol",
 ]
