@@ -15,7 +15,8 @@ from underlay.cli import tables
 from underlay.cli.commands import main
 from underlay.errors import NotSupportedYet, UnderlayError
 from underlay.model import Network, Subnet
-from underlay.modes import child_device, mode_of
+from underlay.modes import mode_of
+from underlay.modes.options import ENDPOINT_KEYS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "driver/underlay"
@@ -178,7 +179,7 @@ def test_every_option_of_one_endpoint_is_in_its_table():
     text = (ROOT / "docs/modes.md").read_text()
     table = text.partition("## Options of one endpoint")[2].partition("```")[0]
     documented = set(re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE))
-    assert documented == set(child_device.ENDPOINT_KEYS)
+    assert documented == set(ENDPOINT_KEYS)
 
 
 # What the samples in the docs are made of.

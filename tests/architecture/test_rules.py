@@ -12,8 +12,7 @@ import pytest
 from underlay import errors
 from underlay.cli.commands import main
 from underlay.modes import MODES, bridge, ipvlan, macvlan, routed
-from underlay.modes import child_device as child
-from underlay.modes.options import REPAIR_KEYS
+from underlay.modes.options import NETWORK_KEYS, PARENT_KEYS, REPAIR_KEYS
 from underlay.service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -217,7 +216,8 @@ def test_every_mode_and_option_is_documented():
     text = (DOCS / "modes.md").read_text()
     for word in (
         *MODES,
-        *child.NETWORK_KEYS,
+        *NETWORK_KEYS,
+        *PARENT_KEYS,
         *macvlan.OWN_KEYS,
         *macvlan.FLAVOURS,
         *ipvlan.OWN_KEYS,

@@ -31,7 +31,7 @@ from underlay.ipam import subnets as pools
 from underlay.ipam.live_endpoints import LiveEndpoints
 from underlay.kernel.clock import Recent, since_boot
 from underlay.model import Claim, IpAddress, IpInterface, IpNetwork, Lease, Pool, Role
-from underlay.modes import mode_of
+from underlay.modes import traits_of
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class IpamDriver:
     def _endpoint_interface(self, claim: Claim, address: IpAddress) -> IpInterface:
         """Return an address with the pool's length, or its own in a routed network."""
         network = self.records.networks.get(claim.network)
-        if network and mode_of(network.options).HOST_PREFIX:
+        if network and traits_of(network.options).host_prefix:
             return ip_interface(address)
         return _interface(address, claim.pool.subnet)
 

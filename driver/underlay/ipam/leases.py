@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from underlay.errors import AddressNotAllocated
 from underlay.model import Claim, Endpoint, IpAddress, Lease, Network, Role
-from underlay.modes import mode_of
+from underlay.modes import traits_of
 from underlay.records import Records
 
 
@@ -21,9 +21,9 @@ def bind_claims(
     a gateway before they name the mode; where none is needed, it is given back. `kept`
     are addresses that a claim may hold beside, because devices were seen to have them.
     """
-    mode = mode_of(network.options)
+    traits = traits_of(network.options)
     for segment in network.subnets:
-        keeps = mode.reserves_gateway(network.options, segment.subnet.version)
+        keeps = segment.subnet.version in traits.reserved_gateways
         reserved = {segment.gateway, *segment.aux} - {None}
         claims = records.pools.unbound_claims(segment.subnet) if segment.pooled else []
         beside = set(kept) - reserved

@@ -5,66 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from underlay.errors import ConflictingOptions, UnknownMode
+from underlay.errors import ConflictingOptions, PassthruFull, UnknownMode
 from underlay.model import Endpoint, JoinAnswer, Network
 from underlay.model.objects import Object, SysctlReason
 from underlay.modes import bridge, ipvlan, macvlan, routed, sysctls
 from underlay.modes.child_device import is_isolated
 from underlay.modes.misspellings import mode_meant
-from underlay.modes.parent_sharing import ParentUse
+from underlay.modes.options import Traits
 
 
 class Mode(Protocol):
-    """What the rest of the program may ask of a mode. Nothing here does I/O."""
+    """What the rest of the program asks of a mode. No mode does I/O."""
 
     @property
     def KIND(self) -> str:  # noqa: N802 - a constant of the module
         """The kind of the containers' devices, which the kernel must have."""
 
-    @property
-    def HOST_PREFIX(self) -> bool:  # noqa: N802
-        """Whether a container's address stands alone, without its subnet."""
-
     def check(self, network: Network) -> None:
         """Raise Invalid unless the options of a new network make sense."""
 
-    def check_endpoint(self, network: Network, endpoint: Endpoint) -> None:
-        """Raise Invalid unless the options of a new endpoint make sense."""
-
-    def seat(self, options: Mapping[str, str]) -> ParentUse | None:
-        """Return what the network takes of its parent; None if it needs none."""
-
-    def check_capacity(self, network: Network, neighbour: Endpoint) -> None:
-        """Raise Conflict unless the network has room beside any one endpoint on it."""
+    def traits(self, options: Mapping[str, str]) -> Traits:
+        """Return what the options decide for all containers of a network alike."""
 
     def endpoint_mac(
-        self, network: Network, endpoint: Endpoint, parent_mac: str, derived: str
+        self, network: Network, endpoint: Endpoint, parent_mac: str, derived: str, /
     ) -> str:
-        """Return the MAC of the endpoint's device, "" if it is not ours to choose.
+        """Return the MAC of the endpoint's device, "" if the kernel chooses it.
 
-        Raises if the one asked for cannot be.
+        Raises if the container cannot have the MAC asked for.
         """
 
-    def reserves_gateway(self, options: Mapping[str, str], family: int) -> bool:
-        """Tell whether no container may have the address of the pool's gateway.
-
-        `family`: the IP family of the pool, 4 or 6.
-        """
-
-    def has_host_objects(self, options: Mapping[str, str]) -> bool:
-        """Tell whether something of an endpoint is in the host after Docker took it."""
-
-    def answers_arp(self, network: Network) -> bool:
-        """Tell whether neighbours find a container by ARP and neighbour discovery.
-
-        They ask its device, or the one of the host that answers for it.
-        """
-
-    def filters(self, options: Mapping[str, str]) -> str:
-        """Return the option that needs nftables, "" if none does."""
-
-    def sysctl_reasons(self, network: Network) -> Iterable[SysctlReason]:
-        """Return for what its endpoints need settings of the host: `forwarding/4`."""
+    def sysctl_reasons(self, network: Network, /) -> Iterable[SysctlReason]:
+        """Return why the endpoints of a network need sysctls of the host."""
 
     def network_objects(self, network: Network) -> Iterable[Object]:
         """Return what must exist as long as the network does."""
@@ -72,7 +44,7 @@ class Mode(Protocol):
     def endpoint_objects(
         self, network: Network, endpoint: Endpoint
     ) -> Iterable[Object]:
-        """Return what must exist; Docker takes the link of the endpoint's own mark."""
+        """Return what must exist; Docker moves the link with the endpoint's mark."""
 
     def attachment(self, network: Network, endpoint: Endpoint) -> JoinAnswer:
         """Return what Join answers."""
@@ -112,7 +84,7 @@ IMPLIED_BY = {
 
 
 def mode_of(options: Mapping[str, str]) -> Mode:
-    """Return the mode a network's options ask for; macvlan if they do not say."""
+    """Return the mode a network's options ask for; macvlan if they name none."""
     name = mode_name(options)
     if name not in MODES:
         raise UnknownMode(
@@ -121,12 +93,25 @@ def mode_of(options: Mapping[str, str]) -> Mode:
     return MODES[name]
 
 
+def traits_of(options: Mapping[str, str]) -> Traits:
+    """Return what a network's options decide for all its containers alike."""
+    return mode_of(options).traits(options)
+
+
+def check_capacity(network: Network, neighbour: Endpoint) -> None:
+    """Raise Conflict unless the network has room beside any one endpoint on it."""
+    use = traits_of(network.options).parent_use
+    if use and use.exclusive:
+        holder = neighbour.container or neighbour.id[:12]
+        raise PassthruFull(network=network.label, endpoint=holder)
+
+
 def withholds_way_out(network: Network) -> bool:
-    """Tell whether options take a default route away that a network could give."""
-    options, mode = network.options, mode_of(network.options)
-    if network.internal or (is_isolated(options) and mode.seat(options)):
+    """Return whether options take a default route away that a network could give."""
+    options, traits = network.options, traits_of(network.options)
+    if network.internal or (is_isolated(options) and traits.parent_use):
         return False
-    without = options.get("gateway") == "none" and mode.answers_arp(network)
+    without = options.get("gateway") == "none" and traits.answers_arp
     return without or options.get("default_route") == "no"
 
 
@@ -135,7 +120,7 @@ def mode_name(options: Mapping[str, str]) -> str:
     implied = {key: mode for key, mode in IMPLIED_BY.items() if key in options}
     name = options.get("mode") or next(iter(implied.values()), "macvlan")
     if name not in MODES:
-        return name  # it is refused for that, with what it may mean
+        return name  # mode_of() refuses it, and suggests what it may mean
     for key, mode in implied.items():
         if mode != name:
             said = (

@@ -1,46 +1,46 @@
-"""bridge: a pair of devices for each container, the host's end a port of a bridge.
+"""bridge: a veth for each container, the host's end a port of a bridge.
 
-The bridge is somebody else's, and stays as it is; or it is one of ours in the place of
-a device, which is a port of it. The port has the bridge's own MAC and MTU, so that the
-bridge never takes those of a port of ours.
+The bridge was made by the administrator, and stays as it is; or the service made it in
+the place of a device, which is then a port of it. The host's end has the bridge's own
+MAC and MTU, so that the bridge never takes those of a container's port.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from underlay.errors import BadValue, ConflictingOptions, MacTaken, TakeoverNotConfirmed
+from underlay.errors import BadValue, ConflictingOptions, TakeoverNotConfirmed
 from underlay.model import Endpoint, Network
 from underlay.model.objects import ForwardAccept, Object, SharedOwner
-from underlay.modes import child_device as child
-from underlay.modes import gateway
-from underlay.modes import options as read
-from underlay.modes import veth as pair
+from underlay.modes import child_device, gateway, veth
+from underlay.modes.options import (
+    NETWORK_KEYS,
+    PARENT_KEYS,
+    Traits,
+    always_on,
+    check_ipv6_mtu,
+    check_known,
+    choice,
+    mtu,
+)
 from underlay.modes.parent_sharing import ParentUse
 
-KIND = pair.KIND
-HOST_PREFIX = False
+KIND = veth.KIND
 OWN_KEYS = ("bridge", "takeover")
 NO_YES = ("no", "yes")
-PARENT_KEYS = ("parent", "vlan")
-# No link-local address on the port: the host is on the bridge, not on it.
+# No link-local address on the port: the host's addresses are on the bridge.
 HOST_END = ("net/ipv6/conf/*/addr_gen_mode=1",)
 
-check_endpoint = pair.check_endpoint
-check_capacity = pair.check_capacity
-has_host_objects = pair.has_host_objects
-reserves_gateway = child.reserves_gateway
-answers_arp = child.answers_arp
-filters = child.filters
-sysctl_reasons = child.sysctl_reasons
-attachment = child.on_segment
+endpoint_mac = child_device.endpoint_mac
+network_objects = child_device.network_objects
+sysctl_reasons = child_device.sysctl_reasons
+attachment = child_device.on_segment
 
 
 def check(network: Network) -> None:
     """Raise unless the options make sense."""
     options = network.options
-    keys = (*pair.NETWORK_KEYS, *PARENT_KEYS, *OWN_KEYS)
-    read.check_known(options, keys, "network")
+    check_known(options, (*NETWORK_KEYS, *PARENT_KEYS, *OWN_KEYS), "network")
     given = options.get("bridge")
     for key in PARENT_KEYS:
         if given and options.get(key):
@@ -51,18 +51,18 @@ def check(network: Network) -> None:
         need = "a bridge of this host; or name a device to be made one with parent="
         raise BadValue(key="bridge", value="", need=need, hint="")
     _check_takeover(options)
-    read.always_on(options, "host_access", "the host is on the bridge itself")
+    always_on(options, "host_access", "the host is on the bridge itself")
     gateway.check(network, isolated=False)
-    read.check_ipv6_mtu(network, read.mtu(options))
+    check_ipv6_mtu(network, mtu(options))
 
 
 def _check_takeover(options: Mapping[str, str]) -> None:
-    """Raise unless a device is to be taken over by a word that means nothing else.
+    """Raise unless a take-over is asked for by a word that means nothing else.
 
     What other drivers call mode=bridge is macvlan's, which leaves the device alone.
-    Networks from before that word are on record without it.
+    Networks that are older than `takeover=` are on record without it.
     """
-    asked = read.choice(options, "takeover", NO_YES) == "yes"
+    asked = choice(options, "takeover", NO_YES) == "yes"
     given = options.get("bridge")
     if given and asked:
         raise ConflictingOptions(first=f"bridge={given}", second="takeover=yes")
@@ -70,32 +70,20 @@ def _check_takeover(options: Mapping[str, str]) -> None:
         raise TakeoverNotConfirmed(parent=options["parent"])
 
 
-def seat(options: Mapping[str, str]) -> ParentUse:
-    """Return how the network sits on the bridge: a port is in nobody's way."""
-    del options
-    return ParentUse("")
-
-
-def endpoint_mac(
-    network: Network, endpoint: Endpoint, parent_mac: str, derived: str
-) -> str:
-    """Return the MAC asked for, else the derived one; raises MacTaken."""
-    if endpoint.mac == parent_mac:
-        holder = f"{network.parent_label} itself has it"
-        raise MacTaken(mac=endpoint.mac, parent=network.parent_label, holder=holder)
-    return endpoint.mac or derived
-
-
-def network_objects(network: Network) -> Iterable[Object]:
-    """Return nothing: the bridge is there."""
-    del network
-    return ()
+def traits(options: Mapping[str, str]) -> Traits:
+    """Return the traits of a bridge network: its ports exclude no other network."""
+    return Traits(
+        ParentUse(""),
+        host_objects=True,
+        answers_arp=True,
+        reserved_gateways=child_device.reserved_gateways(options),
+    )
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
-    """Return the pair, and leave for frames that iptables gets to see on their way."""
+    """Return the veth, and the rules for bridged frames that iptables sees."""
     bridge = network.parent
-    yield pair.links(network, endpoint, master=bridge, like=bridge, settings=HOST_END)
+    yield veth.links(network, endpoint, master=bridge, like=bridge, settings=HOST_END)
     for family in network.families:
         owner = SharedOwner("port", bridge).owner
         yield ForwardAccept(family, f"-i {bridge} -o {bridge}", owner)

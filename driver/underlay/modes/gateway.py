@@ -1,4 +1,4 @@
-"""The way out of a container: `gateway=` and `default_route=`, alike in every mode."""
+"""The default route of a container: `gateway=` and `default_route=`, in every mode."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from underlay.errors import BadValue
 from underlay.model import Endpoint, IpAddress, JoinAnswer, Network, host_network
-from underlay.modes.options import choice
-
-YES_NO = ("yes", "no")
-ENDPOINT_KEYS = ("default_route",)
-KEYS = ("gateway", *ENDPOINT_KEYS)
+from underlay.modes.options import YES_NO, choice
 
 
 def named(options: Mapping[str, str]) -> dict[int, IpAddress | None]:
-    """Return what `gateway=` says, by IP family (4, 6); None where there is to be none.
+    """Return the gateways that `gateway=` names, by IP family; None stands for `none`.
 
     A family that is left out has the gateway that Docker names.
     """
@@ -38,12 +34,11 @@ def named(options: Mapping[str, str]) -> dict[int, IpAddress | None]:
 
 
 def check(network: Network, *, isolated: bool) -> None:
-    """Raise unless the two options make sense.
+    """Raise unless `gateway=` makes sense.
 
     A gateway is outside every subnet, in a family the network has, and the network
-    leads somewhere.
+    has a parent.
     """
-    choice(network.options, "default_route", YES_NO)
     value = network.options.get("gateway", "")
     if isolated and any(named(network.options).values()):
         need = "a gateway is reached by a device, add -o parent=<device>"
@@ -62,13 +57,8 @@ def check(network: Network, *, isolated: bool) -> None:
             raise _bad(value, need)
 
 
-def check_endpoint(endpoint: Endpoint) -> None:
-    """Raise unless what an endpoint says of its default route makes sense."""
-    choice(endpoint.options, "default_route", YES_NO)
-
-
 def gives_default_route(network: Network, endpoint: Endpoint) -> bool:
-    """Tell whether the container may have its default route by this network."""
+    """Return whether the container may have its default route by this network."""
     said = {**network.options, **endpoint.options}
     return choice(said, "default_route", YES_NO) == "yes"
 
@@ -82,7 +72,7 @@ def of(network: Network) -> list[IpAddress | None]:
 def attachment(device: str, network: Network, endpoint: Endpoint) -> JoinAnswer:
     """Return a device and the gateways of the subnets an endpoint is in.
 
-    One that is in no subnet is reached by a route of its own.
+    A gateway outside every subnet is reached by a route of its own.
     """
     said = named(network.options)
     found = [

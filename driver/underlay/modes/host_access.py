@@ -1,9 +1,9 @@
-"""host_access: a sibling of the containers in the host, by which both reach each other.
+"""host_access: a sibling of the containers in the host (the shim), for both directions.
 
 The kernel keeps a parent and its children apart, but not children among themselves. The
-shim has no address: the host speaks through it from the address it has on the parent,
-to one container at a time, and is heard there when a container asks for that address.
-Nothing of it may be seen on the LAN, where the host's address has an owner already.
+shim has no address: the host sends through it from the address it has on the parent, by
+one host route per container, and answers there when a container asks for that address.
+Nothing of it may be seen on the LAN, where the parent answers for the host's address.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from underlay.model.objects import (
 from underlay.modes import masquerade
 from underlay.modes.options import choice
 
-KEYS = ("host_access",)
-# Answers ARP only to whom it would answer back, and neighbour solicitations for the
-# proxy entries it has, at once; says nothing by itself.
+# The shim answers ARP only from an address that the host would route back through it,
+# and answers neighbour solicitations for its proxy entries without delay. It sends
+# nothing by itself.
 SETTINGS = (
     "net/ipv4/conf/*/arp_filter=1",
     "net/ipv6/conf/*/disable_ipv6=0",
@@ -41,8 +41,8 @@ SETTINGS = (
     "net/ipv6/neigh/*/proxy_delay=0",
 )
 _GROUP = "ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00"
-# arp_filter lets probes without a sender pass, and IPv6 has nothing like it: whom the
-# host would not answer through the shim is not heard there.
+# arp_filter lets ARP probes without a sender address pass, and IPv6 has nothing like
+# it. So the ingress chain drops what the host would not answer through the shim.
 _HEARD = (
     "arp saddr ip 0.0.0.0 drop",
     f"{_GROUP} icmpv6 type nd-neighbor-solicit fib saddr . iif oif missing drop",
@@ -50,17 +50,24 @@ _HEARD = (
 _SAID = (f"{_GROUP} drop",)
 
 
-def check(options: Mapping[str, str], unable: str) -> None:
-    """Raise if it is asked for; `unable` says why the mode cannot do it, or nothing."""
+def obstacle(option: str, value: str) -> str:
+    """Return why there can be no shim with this value of an option, "" if there can."""
+    if value == "bridge":
+        return ""
+    return f"with {option}={value} the host is kept apart as its containers are"
+
+
+def check(options: Mapping[str, str], obstacle: str) -> None:
+    """Raise if host access is asked for, and there is an obstacle."""
     asked = choice(options, "host_access", ("", "on", "off"))
-    if asked == "on" and unable:
-        raise BadValue(key="host_access", value="on", need=f"off: {unable}", hint="")
+    if asked == "on" and obstacle:
+        raise BadValue(key="host_access", value="on", need=f"off: {obstacle}", hint="")
 
 
-def is_enabled(options: Mapping[str, str], unable: str) -> bool:
-    """Tell whether the host has a shim for a network: where the mode can do it."""
+def is_enabled(options: Mapping[str, str], obstacle: str) -> bool:
+    """Return whether the host has a shim for a network."""
     return (
-        not unable
+        not obstacle
         and bool(options.get("parent"))
         and (options.get("host_access") != "off")
     )
@@ -74,10 +81,11 @@ def objects(
     mac: str = "",
     on_segment: bool = True,
 ) -> Iterable[Object]:
-    """Return the shim and the ways to one endpoint, whose device is `child`.
+    """Return the shim and the host routes to one endpoint, whose device is `child`.
 
-    `mac` is what the endpoint answers with, "" if there is no need to know; the host
-    must be `on_segment`, in the endpoint's subnet, or it could not be asked for.
+    `mac` is the endpoint's, "" if the host needs no neighbour entry. With `on_segment`
+    the host must have an address in the endpoint's subnet: the container asks for it by
+    ARP or neighbour discovery.
     """
     ways = list(_ways(network, endpoint, on_segment=on_segment))
     if not ways:
@@ -116,8 +124,8 @@ def _shim(
         for address in (a.ip for a in network.host_addresses if a.version == 6):
             yield Neighbour(address, owner.device, owner=owner)
     if on_segment and any(a.version == 6 for a in network.host_addresses):
-        # Whoever sets forwarding for all devices sets it for this one too; the delay
-        # is not told with a link.
+        # `net.ipv6.conf.all.forwarding` sets that of this device too, and RTM_NEWLINK
+        # does not report proxy_delay.
         for path, value in (("conf/{}/forwarding", "1"), ("neigh/{}/proxy_delay", "0")):
             yield Sysctl(f"net/ipv6/{path.format(owner.device)}", value, owner=owner)
 
@@ -125,7 +133,7 @@ def _shim(
 def _ways(
     network: Network, endpoint: Endpoint, *, on_segment: bool
 ) -> Iterable[tuple[IpAddress, IpAddress]]:
-    """Return the endpoint's addresses, each with the host's that goes with it."""
+    """Return the endpoint's addresses, each with the host's address in its subnet."""
     for address in (a.ip for a in endpoint.addresses):
         segment = network.subnet_of(address)
         for here in (
@@ -137,7 +145,7 @@ def _ways(
 
 
 def filters(owner: Owner) -> Iterable[NftChain]:
-    """Return the chains without which a shim is not up: what keeps it unheard."""
+    """Return the chains that keep a shim from the LAN; without them it stays down."""
     device = owner.device
     for way, rules in (("ingress", _HEARD), ("egress", _SAID)):
         hook = f"filter hook {way} priority 0"

@@ -5,44 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from underlay.errors import BadMac, MacTaken, PassthruFull
+from underlay.errors import BadMac
 from underlay.model import Endpoint, Network
 from underlay.model.objects import Object
-from underlay.modes import child_device as child
-from underlay.modes import host_access as shim
-from underlay.modes import options as read
+from underlay.modes import child_device, host_access
+from underlay.modes.options import Traits, choice
 from underlay.modes.parent_sharing import ParentUse
 
 KIND = "macvlan"
-HOST_PREFIX = False
 FLAVOURS = ("bridge", "private", "vepa", "passthru")
 OWN_KEYS = ("macvlan_mode",)
 
-check_endpoint = child.check_endpoint
-network_objects = child.network_objects
-sysctl_reasons = child.sysctl_reasons
-attachment = child.on_segment
-reserves_gateway = child.reserves_gateway
-answers_arp = child.answers_arp
+network_objects = child_device.network_objects
+sysctl_reasons = child_device.sysctl_reasons
+attachment = child_device.on_segment
 
 
 def check(network: Network) -> None:
     """Raise unless the options make sense."""
-    child.check(network, OWN_KEYS)
-    shim.check(network.options, _unable(network.options))
+    child_device.check(network, OWN_KEYS)
+    host_access.check(network.options, _obstacle(network.options))
 
 
-def seat(options: Mapping[str, str]) -> ParentUse:
-    """Return how the network sits on its parent."""
-    return ParentUse(KIND, exclusive=_flavour(options) == "passthru")
+def traits(options: Mapping[str, str]) -> Traits:
+    """Return the traits of a macvlan network.
 
-
-def check_capacity(network: Network, neighbour: Endpoint) -> None:
-    """Raise unless the network has room for an endpoint beside a neighbour."""
-    if _flavour(network.options) == "passthru":
-        raise PassthruFull(
-            network=network.label, endpoint=neighbour.container or neighbour.id[:12]
-        )
+    The shim needs nftables, because nothing of it may be seen on the LAN.
+    """
+    has_shim = host_access.is_enabled(options, _obstacle(options))
+    return Traits(
+        ParentUse(KIND, exclusive=_flavour(options) == "passthru"),
+        host_objects=has_shim,
+        answers_arp=True,
+        reserved_gateways=child_device.reserved_gateways(options),
+        nftables_option="host_access" if has_shim else "",
+    )
 
 
 def endpoint_mac(
@@ -51,13 +48,10 @@ def endpoint_mac(
     """Return the MAC the child gets: the one asked for, else the derived one.
 
     A passthru child shares the parent's MAC in both directions: setting another one on
-    the child would change the parent, which is not ours.
+    the child would change the parent, which belongs to the host.
     """
     if _flavour(network.options) != "passthru":
-        if endpoint.mac == parent_mac:
-            holder = f"{network.parent_label} itself has it"
-            raise MacTaken(mac=endpoint.mac, parent=network.parent_label, holder=holder)
-        return endpoint.mac or derived
+        return child_device.endpoint_mac(network, endpoint, parent_mac, derived)
     if endpoint.mac not in ("", parent_mac):
         raise BadMac(
             mac=endpoint.mac,
@@ -68,33 +62,20 @@ def endpoint_mac(
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
-    """Return the child device, and the host's way to it."""
+    """Return the child device, and the host's routes to it."""
     flavour = _flavour(network.options)
-    link = child.endpoint_link(network, endpoint, KIND, flavour, None)
+    link = child_device.endpoint_link(network, endpoint, KIND, flavour, None)
     if flavour == "passthru":
-        # Whatever the parent has by now: a MAC set here would be set there.
+        # A MAC set on the child would be set on the parent.
         link = replace(link, mac=None)
     yield link
-    if has_host_objects(network.options):
-        yield from shim.objects(network, endpoint, link, mac=endpoint.mac)
+    if traits(network.options).host_objects:
+        yield from host_access.objects(network, endpoint, link, mac=endpoint.mac)
 
 
-def has_host_objects(options: Mapping[str, str]) -> bool:
-    """Tell whether the host reaches the containers."""
-    return shim.is_enabled(options, _unable(options))
-
-
-def filters(options: Mapping[str, str]) -> str:
-    """Return the option that needs nftables: the shim must not be heard on the LAN."""
-    return "host_access" if has_host_objects(options) else ""
-
-
-def _unable(options: Mapping[str, str]) -> str:
-    flavour = _flavour(options)
-    if flavour == "bridge":
-        return ""
-    return f"with macvlan_mode={flavour} the host is kept apart as its containers are"
+def _obstacle(options: Mapping[str, str]) -> str:
+    return host_access.obstacle("macvlan_mode", _flavour(options))
 
 
 def _flavour(options: Mapping[str, str]) -> str:
-    return read.choice(options, "macvlan_mode", FLAVOURS)
+    return choice(options, "macvlan_mode", FLAVOURS)

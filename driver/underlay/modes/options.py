@@ -1,8 +1,9 @@
-"""Reading `-o key=value`: what every mode does the same way."""
+"""Reading `-o key=value`, as every mode does, and the traits that follow from it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import NoReturn
 
 from underlay.errors import (
@@ -13,29 +14,56 @@ from underlay.errors import (
     UnknownOption,
     did_you_mean,
 )
-from underlay.model import Endpoint, Network
+from underlay.model import Endpoint, Family, Network
 from underlay.model.objects import MAIN_TABLE
 from underlay.modes.misspellings import key_meant, mode_meant
+from underlay.modes.parent_sharing import ParentUse
 
 MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
 MTU_LEAST, MTU_MOST = 68, 65535
 IPV6_LEAST_MTU = 1280
-# What one mode reads; a network of another may have misspelt it.
+# Options of one mode only; with another mode they may be a misspelling.
 ROUTED_KEYS = ("masquerade", "proxy", "table")
 NAMES_MODE = ("macvlan_mode", "ipvlan_mode", "ipvlan_flag", "bridge")
 BRIDGE_KEYS = ("takeover",)
-MODE_KEYS = (*NAMES_MODE, *BRIDGE_KEYS, *ROUTED_KEYS, "parent", "vlan")
+PARENT_KEYS = ("parent", "vlan")
+MODE_KEYS = (*NAMES_MODE, *BRIDGE_KEYS, *ROUTED_KEYS, *PARENT_KEYS)
 VLAN_LEAST, VLAN_MOST = 1, 4094
 TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
 KERNELS_TABLES = (253, 255)
-# What is done about a device that is damaged, or cannot be made.
+# What the service does about a device that is damaged, or cannot be made.
 REPAIR_KEYS = ("repair", "missing_parent")
 ON_OFF = ("on", "off")
 WAIT_FAIL = ("wait", "fail")
+YES_NO = ("yes", "no")
+# Every mode takes these, of an endpoint and of a network.
+ENDPOINT_KEYS = ("default_route", *MTU_KEYS, *REPAIR_KEYS)
+NETWORK_KEYS = ("mode", "host_access", "gateway", *ENDPOINT_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What mode and options decide for all containers of a network alike.
+
+    `parent_use`: what the network takes of its parent, None if it needs no parent.
+    `host_objects`: objects of an endpoint stay in the host after Docker has moved its
+    device. `answers_arp`: the container's device answers ARP and neighbour discovery,
+    or a device of the host does for it. `reserved_gateways`: the IP families in which
+    no container may have the address of the pool's gateway. `nftables_option`: the
+    option that needs nftables, "" if none does. `host_prefix`: the address of a
+    container has no subnet (/32, /128).
+    """
+
+    parent_use: ParentUse | None
+    host_objects: bool
+    answers_arp: bool
+    reserved_gateways: tuple[Family, ...]
+    nftables_option: str = ""
+    host_prefix: bool = False
 
 
 def check_known(options: Mapping[str, str], known: Collection[str], what: str) -> None:
-    """Raise for a key nobody reads: a typing error must not pass silently.
+    """Raise for an unknown key: a typing error must not pass silently.
 
     Keys under com.docker. are Docker's own, and daemon-wide defaults put any of
     them into every network.
@@ -53,6 +81,13 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
         )
     choice(options, "repair", ON_OFF)
     choice(options, "missing_parent", WAIT_FAIL)
+    choice(options, "default_route", YES_NO)
+
+
+def check_endpoint(network: Network, endpoint: Endpoint) -> None:
+    """Raise unless the options of an endpoint make sense."""
+    check_known(endpoint.options, ENDPOINT_KEYS, "endpoint")
+    check_ipv6_mtu(network, mtu(endpoint.options))
 
 
 def _hint(key: str, value: str, known: Collection[str], what: str) -> str:
@@ -70,7 +105,7 @@ def _refuse_routed(options: Mapping[str, str], option: str) -> NoReturn:
     raise NeedsRouted(option=option)
 
 
-def table(options: Mapping[str, str]) -> int:
+def table_number(options: Mapping[str, str]) -> int:
     """Return the routing table that routes go to, by its number."""
     if not options.get("table"):
         return MAIN_TABLE
@@ -82,12 +117,12 @@ def table(options: Mapping[str, str]) -> int:
 
 
 def is_repaired(network: Network, endpoint: Endpoint) -> bool:
-    """Tell whether a device is looked after in its sandbox."""
+    """Return whether the service repairs an endpoint's device in its sandbox."""
     return choice({**network.options, **endpoint.options}, "repair", ON_OFF) == "on"
 
 
 def waits_for_parent(network: Network, endpoint: Endpoint) -> bool:
-    """Tell whether a container may start while its parent is missing."""
+    """Return whether a container may start while its parent is missing."""
     said = {**network.options, **endpoint.options}
     return choice(said, "missing_parent", WAIT_FAIL) == "wait"
 
@@ -104,7 +139,7 @@ def choice(options: Mapping[str, str], key: str, words: Collection[str]) -> str:
 
 
 def always_on(options: Mapping[str, str], key: str, why: str) -> None:
-    """Raise if something is to be switched off that cannot be."""
+    """Raise if an option switches off what is always on."""
     if options.get(key, "on") != "on":
         raise BadValue(key=key, value=options[key], need=f"on: {why}", hint="")
 

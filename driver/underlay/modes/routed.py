@@ -1,7 +1,7 @@
-"""routed: a pair of devices and a host route for each container; the host routes.
+"""routed: a veth and a host route for each container; the host routes.
 
-No bridge, nothing flooded, no MAC but the host's towards the network. The pool's
-gateway stands on the host's end of every pair: each container finds it next to itself.
+There is no bridge, no frame is flooded, and the network sees the host's MAC only. The
+pool's gateway address is on the host's end of every veth.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
 
 from underlay.errors import NeedsUnderlayIpam, NotWithRouted
-from underlay.model import Endpoint, JoinAnswer, Network, host_network
+from underlay.model import FAMILIES, Endpoint, JoinAnswer, Network, host_network
 from underlay.model.objects import (
     CONTAINER_GROUP,
     FORWARDED,
@@ -25,14 +25,21 @@ from underlay.model.objects import (
     SharedOwner,
     SysctlReason,
 )
-from underlay.modes import gateway, masquerade
-from underlay.modes import options as read
-from underlay.modes import veth as pair
+from underlay.modes import gateway, masquerade, veth
+from underlay.modes.options import (
+    NETWORK_KEYS,
+    ROUTED_KEYS,
+    Traits,
+    always_on,
+    check_ipv6_mtu,
+    check_known,
+    mtu,
+    table_number,
+)
 
-KIND = pair.KIND
-HOST_PREFIX = True
-OWN_KEYS = read.ROUTED_KEYS
-# No duplicate detection: a container speaks at once, and nobody else is on the link.
+KIND = veth.KIND
+OWN_KEYS = ROUTED_KEYS
+# No duplicate address detection: a container sends at once, and is alone on the link.
 HOST_END = (
     "net/ipv4/conf/*/rp_filter=2",
     "net/ipv6/conf/*/disable_ipv6=0",
@@ -52,13 +59,6 @@ _NO_HOP = (
     " route, use default_route=no"
 )
 
-check_endpoint = pair.check_endpoint
-check_capacity = pair.check_capacity
-seat = pair.seat
-endpoint_mac = pair.endpoint_mac
-has_host_objects = pair.has_host_objects
-answers_arp = pair.answers_arp
-
 
 def check(network: Network) -> None:
     """Raise unless the options make sense."""
@@ -66,10 +66,10 @@ def check(network: Network) -> None:
     for key in ("parent", "vlan"):
         if options.get(key):
             raise NotWithRouted(option=f"{key}={options[key]}", why=_ROUTES_SAY)
-    read.check_known(options, (*pair.NETWORK_KEYS, *OWN_KEYS), "network")
+    check_known(options, (*NETWORK_KEYS, *OWN_KEYS), "network")
     if network.internal:
         raise NotWithRouted(option="--internal", why=_NO_SEGMENT)
-    read.always_on(options, "host_access", "the host is the router of its containers")
+    always_on(options, "host_access", "the host is the router of its containers")
     gateway.check(network, isolated=False)
     for segment in network.subnets:
         if not segment.pooled:
@@ -77,22 +77,35 @@ def check(network: Network) -> None:
     if None in gateway.of(network):
         raise NotWithRouted(option="gateway=none", why=_NO_HOP)
     masquerade.is_enabled(options)
-    read.table(options)
-    read.check_ipv6_mtu(network, read.mtu(options))
+    table_number(options)
+    check_ipv6_mtu(network, mtu(options))
 
 
-def filters(options: Mapping[str, str]) -> str:
-    """Return the option that needs nftables."""
-    return "masquerade" if masquerade.is_enabled(options) else ""
+def traits(options: Mapping[str, str]) -> Traits:
+    """Return the traits of a routed network.
+
+    The gateway is an address of the host's, so no container may have it, unless
+    `gateway=` names another. With `proxy=` the host answers ARP for its containers.
+    """
+    return Traits(
+        parent_use=None,
+        host_objects=True,
+        answers_arp=bool(options.get("proxy")),
+        reserved_gateways=tuple(f for f in FAMILIES if f not in gateway.named(options)),
+        nftables_option="masquerade" if masquerade.is_enabled(options) else "",
+        host_prefix=True,
+    )
 
 
-def reserves_gateway(options: Mapping[str, str], family: int) -> bool:
-    """Tell whether the gateway has an address of the subnet: ours to answer for."""
-    return family not in gateway.named(options)
+def endpoint_mac(
+    _network: Network, endpoint: Endpoint, _parent_mac: str, derived: str
+) -> str:
+    """Return the MAC asked for, else the derived one."""
+    return endpoint.mac or derived
 
 
 def sysctl_reasons(network: Network) -> Iterable[SysctlReason]:
-    """Return what the host must be set to do."""
+    """Return that the host must forward, and with `proxy=` answer for containers."""
     for family in network.families:
         yield SysctlReason("forwarding", family=family)
         if network.proxy:
@@ -100,8 +113,8 @@ def sysctl_reasons(network: Network) -> Iterable[SysctlReason]:
 
 
 def network_objects(network: Network) -> Iterable[Object]:
-    """Return the end of whatever is sent to an address of a pool that nobody has."""
-    table = read.table(network.options)
+    """Return a blackhole route for the addresses of a pool that no container has."""
+    table = table_number(network.options)
     for segment in network.subnets:
         owner = SharedOwner("pool", table=table, subnet=segment.subnet).owner
         yield Route(segment.subnet, None, POOL_METRIC, table, owner=owner)
@@ -109,11 +122,11 @@ def network_objects(network: Network) -> Iterable[Object]:
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
-    """Return the pair, the gateway on the host's end, and the way to the container."""
+    """Return the veth, the gateway on the host's end, and the container's route."""
     owner = Owner(network.id, endpoint.id)
     device = owner.host_end.device
-    proxy, table = network.proxy, read.table(network.options)
-    yield pair.links(network, endpoint, group=CONTAINER_GROUP, settings=HOST_END)
+    proxy, table = network.proxy, table_number(network.options)
+    yield veth.links(network, endpoint, group=CONTAINER_GROUP, settings=HOST_END)
     for found in _beside(network, endpoint).on_link:
         yield Address(
             ip_interface((found.network_address.packed, found.prefixlen)), device, owner
@@ -130,7 +143,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
 
 
 def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:
-    """Return the container's end; its own pools are behind the gateway in any case."""
+    """Return the container's end; its own pools are reached by the gateway anyway."""
     found = _beside(network, endpoint)
     if gateway.gives_default_route(network, endpoint):
         return found

@@ -26,9 +26,15 @@ from underlay.kernel import Kernel
 from underlay.kernel.clock import Recent
 from underlay.model import Endpoint, IpAddress, JoinAnswer, Network, difference
 from underlay.model.objects import Object, Owner
-from underlay.modes import attachment, mode_of, withholds_way_out
+from underlay.modes import (
+    attachment,
+    check_capacity,
+    mode_of,
+    traits_of,
+    withholds_way_out,
+)
 from underlay.modes.child_device import check_mtu
-from underlay.modes.options import mtu, waits_for_parent
+from underlay.modes.options import check_endpoint, mtu, waits_for_parent
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.leftover_devices import LeftoverDevices
@@ -108,7 +114,7 @@ class NetworkDriver:
         self, options: Mapping[str, str], family: int, *, internal: bool
     ) -> bool:
         """Return whether a network with these options needs its pool's gateway."""
-        return not internal and mode_of(options).reserves_gateway(options, family)
+        return not internal and family in traits_of(options).reserved_gateways
 
     def create_network(self, asked: Network) -> None:
         """Record a network and build what it needs.
@@ -387,9 +393,9 @@ class NetworkDriver:
     def _validated(self, network: Network, asked: Endpoint) -> tuple[Network, Endpoint]:
         """Return a new endpoint with its MAC, and its network as recorded now."""
         mode = mode_of(network.options)
-        mode.check_endpoint(network, asked)
+        check_endpoint(network, asked)
         parent_mac = ""
-        seat = mode.seat(network.options)
+        seat = mode.traits(network.options).parent_use
         network = self._with_parent_as_it_is(network, asked)
         if seat:
             network, parent_mac = self._on_parent(network, asked)
@@ -398,7 +404,7 @@ class NetworkDriver:
             check_parent_sharing(network, others, self.kernel)
         if neighbour := self.records.endpoints.any_of(network.id):
             try:
-                mode.check_capacity(network, neighbour)
+                check_capacity(network, neighbour)
             except Conflict:
                 if not self.remove_dead_endpoint(neighbour.id):
                     raise

@@ -11,7 +11,7 @@ from typing import Any
 from underlay.errors import UnderlayError
 from underlay.kernel import Kernel
 from underlay.model import Device, DeviceIdentity, Network
-from underlay.modes import mode_of
+from underlay.modes import traits_of
 from underlay.planning.identity import (
     find_device,
     has_moved,
@@ -78,7 +78,7 @@ class ParentTracker:
         """Record the state of all parents, all renames in one transaction."""
         known = self.records.networks.all()
         self._follow_bonds(known)
-        if any(mode_of(n.options).filters(n.options) for n in known):
+        if any(traits_of(n.options).nftables_option for n in known):
             self._inward[:] = [tuple(sorted(self.kernel.container_bridges()))]
         if all(self.resolve(network) == network for network in known):
             return
@@ -103,7 +103,7 @@ class ParentTracker:
 
     def resolve(self, network: Network) -> Network:
         """Return a network with the present state of its parent."""
-        if mode_of(network.options).seat(network.options) is None:
+        if traits_of(network.options).parent_use is None:
             return self._with_proxy(network)
         glance = self._glance(network)
         try:
@@ -257,7 +257,7 @@ class ParentTracker:
 
     def _can_guard(self, network: Network) -> bool:
         """Return whether the shim of a network can be filtered, if it needs that."""
-        needed = mode_of(network.options).filters(network.options)
+        needed = traits_of(network.options).nftables_option
         return not needed or self.kernel.can_filter
 
     def _placed(self, network: Network, parent: Device | None) -> Network:
@@ -267,13 +267,13 @@ class ParentTracker:
         """
         if parent is None:
             return replace(network, mac="")
-        mode, here = mode_of(network.options), network.host_addresses
-        if mode.has_host_objects(network.options):
+        traits, here = traits_of(network.options), network.host_addresses
+        if traits.host_objects:
             unguarded = not self._can_guard(network)
             # In a VRF the host's address there is no address of the main table.
             apart = unguarded or (parent.master and parent.kind != "bridge")
             here = () if apart else self.kernel.addresses_of(parent.name)
-        asks = here and mode.filters(network.options)
+        asks = here and traits.nftables_option
         inward = next(iter(self._inward), network.container_bridges) if asks else ()
         return replace(
             network, host_addresses=here, mac=parent.mac, container_bridges=inward

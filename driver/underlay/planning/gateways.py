@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from underlay.errors import GatewayTaken, RoutedSubnetOnHost
 from underlay.model import Network
 from underlay.model.host import Host
-from underlay.modes import gateway, mode_of
+from underlay.modes import gateway, traits_of
 
 
 def check_gateways(network: Network, routed: Iterable[Network], host: Host) -> None:
@@ -19,7 +19,7 @@ def check_gateways(network: Network, routed: Iterable[Network], host: Host) -> N
     What `routed` networks have is the host's already, for the same purpose. It takes a
     second if a wire of the host's is where the address would be.
     """
-    if not mode_of(network.options).HOST_PREFIX:
+    if not traits_of(network.options).host_prefix:
         return
     for segment in network.subnets:
         for address in host.addresses_of(""):

@@ -17,7 +17,7 @@ from underlay.errors import (
 from underlay.model import Device, DeviceIdentity, Halt, Network
 from underlay.model.host import Host
 from underlay.model.objects import IPTABLES, Owner, SharedOwner
-from underlay.modes import MODES, mode_name, mode_of
+from underlay.modes import MODES, mode_name, mode_of, traits_of
 from underlay.modes.child_device import is_isolated
 from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST, vlan
 from underlay.modes.parent_sharing import CHILD_KINDS, parent_use_of
@@ -55,7 +55,7 @@ def resolve_parent(network: Network, host: Host, *, again: bool = False) -> Upli
     `vlan=`, is a VLAN on that. Raises NoParent, BadParent, NoDefaultRoute. `again`:
     the firewall, which takes programs to ask, was found to let frames pass.
     """
-    if mode_of(network.options).seat(network.options) is None:
+    if traits_of(network.options).parent_use is None:
         return Uplink("", (), MTU_MOST, base_device=_proxy(network, host))
     if bridge := network.options.get("bridge"):
         found = _bridge(bridge, host)
@@ -151,7 +151,7 @@ def mtu_of_pairs(network: Network, host: Host) -> int:
 
     That of the device that answers for them, else of the one of the default route.
     """
-    if mode_of(network.options).seat(network.options):
+    if traits_of(network.options).parent_use:
         return 0
     name = network.base_device.name if network.base_device else host.default_device()
     found = host.device(name) if name else None
@@ -212,7 +212,7 @@ def check_kernel(network: Network, host: Host) -> None:
             what=f"mode {mode_name(network.options)}",
             instead=f"{use}, or load the module (modprobe {kind})",
         )
-    needs = mode_of(network.options).filters(network.options)
+    needs = traits_of(network.options).nftables_option
     if needs in network.options and not host.can_filter:
         raise KernelLacks(
             module="nftables (or this host no nft)",
@@ -227,10 +227,12 @@ def check_kernel(network: Network, host: Host) -> None:
             instead=f"{use} on a device that the switch sends that VLAN to untagged"
             " (-o parent=<device>)",
         )
-    isolated = mode_of(network.options).seat(network.options) and is_isolated(
-        network.options
-    )
-    if isolated and not host.has_kind("dummy"):
+    isolated = is_isolated(network.options)
+    if (
+        isolated
+        and traits_of(network.options).parent_use
+        and not host.has_kind("dummy")
+    ):
         raise KernelLacks(
             module="dummy",
             what="a network without a parent",
@@ -247,7 +249,7 @@ def check_parent_sharing(
     `others` are networks on the same parent. Of the children that other programs made,
     those moved into a namespace can be seen by nobody here.
     """
-    mine = mode_of(network.options).seat(network.options)
+    mine = traits_of(network.options).parent_use
     if mine is None:
         return
     for other in others:
@@ -259,7 +261,7 @@ def check_parent_sharing(
             raise BadParent(
                 parent=network.parent_label, why=why, known=naming.device_list(host)
             )
-        if theirs := mode_of(other.options).seat(other.options):
+        if theirs := traits_of(other.options).parent_use:
             mine.check_compatible(
                 theirs, f"network {other.label}", network.parent_label
             )

@@ -10,7 +10,7 @@ from underlay.kernel import Kernel
 from underlay.model import Endpoint, IpAddress, Network
 from underlay.model.objects import ForwardAccept, Link, Object, Owner, Sysctl
 from underlay.model.steps import Delete, Step
-from underlay.modes import mode_of
+from underlay.modes import mode_of, traits_of
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.leftover_devices import LeftoverDevices
@@ -226,7 +226,7 @@ class Reconciler:
             self._ledger.parent_moved(*self.parents.moved.pop(0))
         while self.parents.with_new_mac:
             network = self.parents.with_new_mac.pop()
-            seat = mode_of(network.options).seat(network.options)
+            seat = traits_of(network.options).parent_use
             for endpoint in self.records.endpoints.of_network(network.id):
                 follows = not endpoint.mac or network.proxy or (seat and seat.exclusive)
                 if follows and endpoint.learned:
@@ -240,7 +240,9 @@ class Reconciler:
         """Tell the segments of those that are new on them, or have new devices."""
         for endpoint in self._to_announce.values():
             network = self.records.networks.get(endpoint.network)
-            if network and mode_of(network.options).answers_arp(network):
+            # A missing proxy device is no device to announce by.
+            found = network and (network.parent or network.proxy)
+            if network and found and traits_of(network.options).answers_arp:
                 self.announcer.schedule(endpoint, *_heard_by(network, endpoint))
         self._to_announce.clear()
 
@@ -322,7 +324,7 @@ class Reconciler:
         networks = self.records.networks.all()
         endpoints = {e.id: e for e in self.records.endpoints.not_joined()}
         for network in networks:
-            if mode_of(network.options).has_host_objects(network.options):
+            if traits_of(network.options).host_objects:
                 endpoints |= {
                     e.id: e for e in self.records.endpoints.of_network(network.id)
                 }

@@ -315,7 +315,7 @@ def test_the_life_takes_as_many_steps_as_are_made_to_fail(engine, kernel):
 def wanted_links(engine):
     networks = engine.records.networks
     owners = {Owner.parse(f"underlay::{v}") for n in networks.all() for v in n.vlans}
-    owners |= {Owner(e.network, e.id) for e in networks.endpoints()}
+    owners |= {Owner(e.network, e.id) for e in engine.records.endpoints.all()}
     return {o.device for o in owners}
 
 

@@ -25,15 +25,15 @@ from underlay.model.steps import Create
 from underlay.modes import (
     MODES,
     bridge,
+    check_capacity,
     ipvlan,
     macvlan,
     mode_name,
     mode_of,
     withholds_way_out,
 )
-from underlay.modes import child_device as child
 from underlay.modes import misspellings as words
-from underlay.modes.options import MODE_KEYS
+from underlay.modes.options import MODE_KEYS, NETWORK_KEYS, check_endpoint
 
 V4 = Subnet(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"))
 V6 = Subnet(ip_network("fd00::/64"), ip_address("fd00::1"))
@@ -173,7 +173,7 @@ def test_a_gateway_of_the_options_takes_the_place_of_dockers_in_its_family(
     answered = [str(g) if g else None for g in (found.gateway4, found.gateway6)]
     assert answered == [gateway4, gateway6]
     assert [str(n) for n in found.on_link] == on_link
-    assert [f for f in (4, 6) if MODES[mode].reserves_gateway(asked.options, f)] == kept
+    assert list(MODES[mode].traits(asked.options).reserved_gateways) == kept
 
 
 def test_ipvlan_l3_has_no_gateway_to_name():
@@ -194,10 +194,10 @@ def test_a_network_or_endpoint_may_leave_the_default_route_to_others(options):
     assert mode.attachment(open_, plain) != mode.attachment(shut, plain)
     for asked, said, same in ((open_, "no", shut), (shut, "yes", open_)):
         one = replace(plain, options={"default_route": said})
-        mode.check_endpoint(asked, one)
+        check_endpoint(asked, one)
         assert mode.attachment(asked, one) == mode.attachment(same, plain)
     with pytest.raises(BadValue, match="Did you mean 'yes'"):
-        mode.check_endpoint(open_, replace(plain, options={"default_route": "yess"}))
+        check_endpoint(open_, replace(plain, options={"default_route": "yess"}))
 
 
 def test_an_mtu_that_switches_ipv6_off_is_refused_with_ipv6_only():
@@ -208,9 +208,9 @@ def test_an_mtu_that_switches_ipv6_off_is_refused_with_ipv6_only():
 
 def test_passthru_serves_one_container():
     one = endpoint(container="web")
-    macvlan.check_capacity(network(), one)
+    check_capacity(network(), one)
     with pytest.raises(PassthruFull, match="endpoint web has it"):
-        macvlan.check_capacity(network(macvlan_mode="passthru"), one)
+        check_capacity(network(macvlan_mode="passthru"), one)
 
 
 def test_the_mac_is_the_one_asked_for_else_the_derived_one():
@@ -277,8 +277,9 @@ def test_ipvlan_l2_has_the_gateway_of_its_subnet():
     one = endpoint(ipv4=IPv4Interface("10.0.0.5/24"))
     found = ipvlan.attachment(ipvlan_network(), one)
     assert (str(found.gateway4), found.on_link) == ("10.0.0.1", ())
-    assert ipvlan.reserves_gateway(ipvlan_network().options, 4)
-    assert not ipvlan.reserves_gateway({"ipvlan_mode": "l2"}, 4)  # isolated
+    assert 4 in ipvlan.traits(ipvlan_network().options).reserved_gateways
+    isolated = {"ipvlan_mode": "l2"}
+    assert ipvlan.traits(isolated).reserved_gateways == ()
 
 
 @pytest.mark.parametrize("flavour", ["l3", "l3s"])
@@ -290,7 +291,7 @@ def test_ipvlan_l3_sends_everything_to_the_parent_in_the_families_it_has(flavour
     assert (found.gateway4, found.gateway6) == (None, None)
     only6 = endpoint(ipv6=IPv6Interface("fd00::5/64"))
     assert [str(n) for n in ipvlan.attachment(routed, only6).on_link] == ["::/0"]
-    assert not ipvlan.reserves_gateway(routed.options, 4)
+    assert ipvlan.traits(routed.options).reserved_gateways == ()
 
 
 def test_an_ipvlan_child_has_mode_and_flag_and_no_mac():
@@ -301,7 +302,7 @@ def test_an_ipvlan_child_has_mode_and_flag_and_no_mac():
         f"ip link add link eth0 name {name} mtu 1400 type ipvlan mode l3s private"
     )
     assert not ipvlan.endpoint_mac(asked, endpoint(), ETH0.mac, "derived")
-    ipvlan.check_capacity(asked, endpoint())
+    check_capacity(asked, endpoint())
 
 
 def test_a_mac_for_an_ipvlan_container_is_refused():
@@ -313,13 +314,13 @@ def test_a_mac_for_an_ipvlan_container_is_refused():
 
 @pytest.mark.parametrize("said", sorted({*words.KEYS.values(), *words.MODES.values()}))
 def test_what_is_said_to_who_uses_other_words_is_an_option_of_ours(said):
-    known = (*child.NETWORK_KEYS, *MODE_KEYS)
+    known = (*NETWORK_KEYS, *MODE_KEYS)
     for option in said.split(" with "):
         assert option.startswith("--") or option.partition("=")[0] in known
 
 
 def test_no_word_of_ours_is_taken_for_another():
-    ours = {k.replace("_", "") for k in (*child.NETWORK_KEYS, *MODE_KEYS)}
+    ours = {k.replace("_", "") for k in (*NETWORK_KEYS, *MODE_KEYS)}
     assert not ours & words.KEYS.keys()
     assert not MODES.keys() & words.MODES.keys()
 
@@ -411,7 +412,7 @@ def test_a_container_on_a_bridge_goes_out_by_its_subnet_s_gateway():
     assert (str(found.gateway4), str(found.gateway6)) == ("10.0.0.1", "fd00::1")
     inside = bridge.attachment(replace(on, internal=True), endpoint(**BOTH))
     assert (inside.gateway4, inside.gateway6) == (None, None)
-    assert bridge.reserves_gateway(on.options, 4)
+    assert 4 in bridge.traits(on.options).reserved_gateways
 
 
 @pytest.mark.parametrize(
