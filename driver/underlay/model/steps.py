@@ -45,7 +45,7 @@ class Amend:
 
     @property
     def ends_guard(self) -> bool:
-        """Whether it sets up a link that may be up only with its filters."""
+        """Return whether it sets up a link that may be up only with its filters."""
         link, seen = self.object, self.seen
         return (
             isinstance(link, Link)
@@ -138,7 +138,9 @@ def depends_on(step: Step, refused: Step) -> bool:
         return True
     if isinstance(other, NftChain):
         if isinstance(found, Sysctl) and not other.device:
-            return found.owner == other.owner  # what shuts the door comes first
+            return (
+                found.owner == other.owner
+            )  # the chain that protects the host comes first
         return is_setting_up(step) and found.device == other.device
     if not (isinstance(refused, Create) and isinstance(other, Link)):
         return False

@@ -1,6 +1,7 @@
-"""masquerade: IPv4 that leaves the host, but to its containers, has its address.
+"""masquerade: IPv4 packets of containers leave the host with the host's address.
 
-And what leaves by a shim, which has none, has the one that the host speaks from there.
+Packets of other containers that leave by a shim, which has no address, get the address
+that the host has on the parent.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from underlay.model.objects import (
 )
 from underlay.modes.options import choice
 
-# Routed containers, and by a shim others.
+# The devices of routed containers, and shims.
 INNER = f"{{ {CONTAINER_GROUP}, {SHIM_GROUP} }}"
 HOOK = "nat hook postrouting priority 100"  # srcnat
-# Before Docker and others masquerade what leaves their bridges: on a device without an
-# address the kernel takes the first address of any other device for that.
+# Before Docker and other programs masquerade what leaves their bridges: on a device
+# without an address, the kernel would take the first address of any other device.
 BEFORE_OTHERS = "nat hook postrouting priority 99"
 
 
 def is_enabled(options: Mapping[str, str]) -> bool:
-    """Tell whether it is asked for; raises BadValue."""
+    """Return whether `masquerade=on` is set; raises BadValue."""
     return choice(options, "masquerade", ("off", "on")) == "on"
 
 
 def objects(network: Network) -> Iterable[NftChain]:
-    """Return the chain of a network, if it is asked for.
+    """Return the chain of a network, if `masquerade=on` is set.
 
-    What goes to the network's own subnets keeps its source: they may be behind other
-    hosts too.
+    Packets to the network's own subnets keep their source: other hosts may have
+    containers in these subnets too.
     """
     subnets = [str(s.subnet) for s in network.subnets if s.subnet.version == 4]
     if not is_enabled(network.options) or not subnets:
@@ -46,10 +47,10 @@ def objects(network: Network) -> Iterable[NftChain]:
 
 
 def through(network: Network, shim: Owner) -> Iterable[NftChain]:
-    """Return the chain for what containers on bridges of the host send by a shim.
+    """Return the chain for packets that containers on other bridges send by a shim.
 
-    Of the host's addresses on the parent, the first one of each segment counts. What a
-    bridge with a wire in it sends keeps its source: the host routes for that LAN.
+    Of the host's addresses on the parent, the first one of each segment counts. Packets
+    from a bridge with a NIC as a port keep their source: the host routes for that LAN.
     """
     known = [a for a in network.host_addresses if a.version == 4]
     bridges = [
@@ -59,7 +60,7 @@ def through(network: Network, shim: Owner) -> Iterable[NftChain]:
         return
     begin = f'iifname {{ {", ".join(bridges)} }} oifname "{shim.device}"'
     ways = [(f"ip daddr {a.network} ", a.ip) for a in known]
-    # The host's address may have a length of its own (/32).
+    # The host's address may be a /32, so the last rule has no subnet.
     rules = tuple(
         f"{begin} {to}snat to {address}" for to, address in (*ways, ("", known[0].ip))
     )

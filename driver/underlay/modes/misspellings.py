@@ -1,7 +1,7 @@
-"""What other drivers call our options, and what to say to who uses their words.
+"""What other drivers call our options, and the suggestion for each of their words.
 
 Docker's macvlan and ipvlan, Podman (netavark), CNI and nerdctl, Incus, and the plugins
-whose guides are still read; and how each is misspelt.
+whose guides are still read; and the usual misspellings.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from underlay.errors import did_you_mean
 
 _PARENT, _BRIDGE, _NAT = "parent={}", "bridge={}", "masquerade=on with mode=routed"
 _TAG, _MAC = "vlan={}", "--mac-address={} of docker run"
-# By the letters alone: ipvlan-mode, ipvlan.mode and ipvlanMode are one word.
+# Compared by letters only: ipvlan-mode, ipvlan.mode and ipvlanMode are one word.
 KEYS: Mapping[str, str] = {
     "hostiface": _PARENT,  # the first macvlan plugins
     "hostinterface": _PARENT,
@@ -52,7 +52,7 @@ KEYS: Mapping[str, str] = {
     "ip": "--ip={} of docker run",
     "ipaddress": "--ip={} of docker run",
 }
-# What stands behind `mode=` elsewhere: the mode of a kind of device, mostly.
+# What other drivers have after `mode=`: usually the mode of a kind of device.
 MODES: Mapping[str, str] = {
     "l2": "ipvlan_mode=l2",
     "l3": "ipvlan_mode=l3",
@@ -71,9 +71,9 @@ MODES: Mapping[str, str] = {
 
 
 def key_meant(key: str, value: str, known: Collection[str]) -> str:
-    """Return ` Did you mean ...?` for a key that is not known, or nothing.
+    """Return ` Did you mean ...?` for an unknown key, "" without a suggestion.
 
-    A value that is not what Docker puts in a name is not repeated.
+    A value with characters that no name has in Docker is not repeated.
     """
     said = value if re.fullmatch(r"[\w.:/-]{1,64}", value, re.ASCII) else "..."
     letters = _letters(key)
@@ -86,7 +86,7 @@ def key_meant(key: str, value: str, known: Collection[str]) -> str:
 
 
 def mode_meant(word: str, known: Collection[str], key: str = "mode") -> str:
-    """Return ` Did you mean ...?` for a mode that is none of `known`, or nothing."""
+    """Return ` Did you mean ...?` for an unknown mode, "" without a suggestion."""
     letters = _letters(word)
     if key.startswith("ipvlan") and letters in ("bridge", "private", "vepa"):
         return f" Did you mean 'ipvlan_flag={letters}'?"

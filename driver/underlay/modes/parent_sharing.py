@@ -1,4 +1,4 @@
-"""What a network takes of its parent, and who may have the rest of it."""
+"""What a network takes of its parent, and which networks can share the parent."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CHILD_KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class ParentUse:
-    """How children sit on a parent, as far as the kernel keeps it for all of them.
+    """How the devices of a network use their parent.
 
-    `kind` is that of the children, "" for ports of a bridge, which children do not
-    mind. `setting` is what every child of the parent has in common; `alone`: there is
-    no room for a second network.
+    `kind` is the kind of the children, "" for ports of a bridge, which exclude no
+    children. `shared_mode` is what the kernel sets for all children of a parent alike;
+    `exclusive`: there is no room for a second network.
     """
 
     kind: str
@@ -30,33 +30,33 @@ class ParentUse:
 
     @property
     def is_strict(self) -> bool:
-        """Tell whether a wrong neighbour would be changed without a word."""
+        """Return whether the kernel would silently change existing children."""
         return bool(self.shared_mode) or self.exclusive
 
-    def check_compatible(self, other: ParentUse, who: str, parent: str) -> None:
-        """Raise unless the other, who is there already, leaves room for this one."""
+    def check_compatible(self, other: ParentUse, holder: str, parent: str) -> None:
+        """Raise unless the use that is there already, by `holder`, leaves room."""
         if not (self.kind and other.kind):
             return
         if self.kind != other.kind:
-            raise MixedChildTypes(parent=parent, kind=other.kind, who=who)
+            raise MixedChildTypes(parent=parent, kind=other.kind, who=holder)
         if self.shared_mode != other.shared_mode:
             raise OtherIpvlanMode(
                 parent=parent,
-                who=who,
+                who=holder,
                 theirs=" ".join(other.shared_mode),
                 mine=" ".join(self.shared_mode),
             )
         if self.exclusive or other.exclusive:
             how = " in mode passthru" if other.exclusive else ""
-            raise PassthruTaken(parent=parent, other=who, how=how)
+            raise PassthruTaken(parent=parent, other=holder, how=how)
 
 
 def parent_use_of(child: Device) -> ParentUse:
-    """Return how a child that somebody else made sits on its parent."""
+    """Return how a child that another program made uses its parent."""
     kind = CHILD_KINDS[child.kind]
-    alone = child.flavour == "passthru"
+    exclusive = child.flavour == "passthru"
     if kind != "ipvlan":
-        return ParentUse(kind, exclusive=alone)
+        return ParentUse(kind, exclusive=exclusive)
     return ParentUse(
         kind, (f"ipvlan_mode={child.flavour}", f"ipvlan_flag={child.flag}")
     )

@@ -1,4 +1,4 @@
-"""Sysctls that Docker, from engine 28 on, is asked to set on an endpoint's device."""
+"""Sysctls that the user has Docker (from engine 28 on) set on an endpoint's device."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from underlay.model.objects import IPV6_SWITCH
 
 KEY = "com.docker.network.endpoint.sysctls"  # separated by commas
-# For any device: Docker takes IFNAME for this one's name, and its CLI writes it small.
+# Docker puts the device's name for IFNAME, and its CLI lowercases the word.
 _PATH = re.compile(r"net\.(ipv[46])\.(conf|neigh)\.[^.]+\.([a-z0-9_]+)", re.IGNORECASE)
 _VALUE = re.compile(r"[0-9a-f:-]+", re.IGNORECASE)
 
 
 def asked(options: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what an endpoint's options ask for, as settings of its device.
+    """Return the sysctls in an endpoint's options, as those of its device.
 
-    A path has dots or slashes between its parts, and the last word counts. What no
-    device has, or Docker would refuse, is left out.
+    A path has dots or slashes between its parts; of two values for a path the last one
+    counts. What is no sysctl of a device, or Docker would refuse, is left out.
     """
     found: dict[str, str] = {}
     for setting in options.get(KEY, "").split(","):
@@ -30,6 +30,6 @@ def asked(options: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def switch_ipv6_off(options: Mapping[str, str]) -> bool:
-    """Tell whether an endpoint's options have Docker switch IPv6 off on its device."""
+    """Return whether an endpoint's options switch IPv6 off on its device."""
     said = (s for s in asked(options) if s.startswith(IPV6_SWITCH))
     return any(s.removeprefix(IPV6_SWITCH) != "0" for s in said)

@@ -18,17 +18,17 @@ from underlay.model.objects import (
     SysctlReason,
 )
 from underlay.modes import mode_of
-from underlay.modes import veth as pair
-from underlay.planning import sandbox as inside
+from underlay.modes.veth import placeholder
+from underlay.planning.sandbox import sandbox_objects
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """Every object that must exist here, and the marks Docker has in its hands.
+    """Every object that must exist here, and what Docker is moving now.
 
-    A handed-over object is somewhere between host and sandbox, where Docker moves and
-    renames it: it is neither made, changed nor deleted in the host. `reasons` are those
-    for which the host itself must be set (`forwarding/4`).
+    `in_docker_hands` are the marks of devices between host and sandbox: Docker moves
+    and renames them, so they are neither created, changed nor deleted in the host.
+    `reasons` are why sysctls of the host must be set (`forwarding/4`).
     """
 
     objects: tuple[Object, ...] = ()
@@ -52,7 +52,7 @@ class DesiredState:
 
     @property
     def shared(self) -> set[Owner]:
-        """Return the owners of what others may need as well."""
+        """Return the owners of objects that other endpoints may need as well."""
         return {o.owner for o in self.objects if o.owner and o.owner.shared}
 
 
@@ -68,20 +68,20 @@ def endpoint_objects(
 ) -> DesiredState:
     """Return what one endpoint needs: in the host, shared with others, in its sandbox.
 
-    In the sandbox only if somebody has been `there` to look, it is known how the device
-    is to be, and Docker is not about to move it.
+    What is in the sandbox counts only if the sandbox was observed (`there`), the state
+    of the device is recorded, and Docker is not about to move the device.
     """
     mode = mode_of(network.options)
     objects: tuple[Object, ...] = tuple(mode.endpoint_objects(network, endpoint))
     if not network.has_parent_now:
-        # Ports of a bridge are there still, and what lets them reach each other.
+        # The ports of the bridge are still there, and so is the rule between them.
         permits = (o for o in objects if isinstance(o, ForwardAccept))
-        objects = (pair.placeholder(network, endpoint), *permits)
+        objects = (placeholder(network, endpoint), *permits)
     reasons = frozenset(mode.sysctl_reasons(network))
     if not endpoint.sandbox:
         return DesiredState(objects, reasons=reasons)
     if there and endpoint.learned and not endpoint.left:
-        found = inside.sandbox_objects(network, endpoint, endpoint.learned, objects)
+        found = sandbox_objects(network, endpoint, endpoint.learned, objects)
         return DesiredState(tuple(found), reasons=reasons)
     mark = Owner(network.id, endpoint.id).mark
     here = (o for o in objects if not (isinstance(o, Link) and o.key == mark))
@@ -89,7 +89,7 @@ def endpoint_objects(
 
 
 def takeover_objects(found: BridgeTakeover) -> DesiredState:
-    """Return a bridge with its parent as a port and what stands on it; or all back."""
+    """Return a bridge with its port and the moved entries, or entries moved back."""
     owner = SharedOwner("bridge", found.parent).owner
     ends = found.bridge, found.parent
     here, apart = ends if found.state == "on" else ends[::-1]
@@ -112,7 +112,7 @@ def takeover_objects(found: BridgeTakeover) -> DesiredState:
 def sysctl_objects(
     settings: Iterable[SysctlBackup], needed: Collection[SysctlReason]
 ) -> DesiredState:
-    """Return the sysctls of the host: as somebody needs them, else as they were."""
+    """Return the sysctls of the host: as a reason needs them, else as they were."""
     return DesiredState(
         tuple(
             Sysctl(s.path, s.value, s.write_order, s.reason.owner)
@@ -125,14 +125,14 @@ def sysctl_objects(
 
 
 class Needs:
-    """What endpoints need, worked out again only for those that are new or changed."""
+    """What endpoints need, derived again only for new and changed endpoints."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[Network, Endpoint, bool, DesiredState]] = {}
         self._now: dict[str, tuple[Network, Endpoint, bool, DesiredState]] = {}
 
     def begin(self) -> None:
-        """Forget who was not asked for since the last time."""
+        """Forget the endpoints that were not asked for since the last call."""
         self._last, self._now = self._now, {}
 
     def of_endpoint(
@@ -160,8 +160,8 @@ def desired_state(
 ) -> DesiredState:
     """Return what all of them need. Endpoints of unknown networks need nothing.
 
-    `there` are the ids of those whose sandboxes were looked at; `remembered` is what
-    they needed the last time.
+    `there` are the ids of the endpoints whose sandboxes were observed; `remembered` is
+    what endpoints needed in the last pass.
     """
     memory = remembered or Needs()
     memory.begin()

@@ -1,8 +1,8 @@
-"""A device inside its sandbox: what must be there, and what is learnt from a look.
+"""A device in its sandbox: what must be there, and what an observation teaches.
 
 Docker gives the device its name, its addresses and routes, and may give the default
-route to another network of the container's. So it is looked at when Docker has finished
-with it, and is to stay like that; only where the default route goes is learnt again.
+route to another network of the container. So the service records the state of the
+device when Docker has finished, and keeps it so. Only the default route changes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from underlay.modes.ipvlan import EVERYWHERE
 from underlay.modes.options import is_repaired
 from underlay.modes.sysctls import asked, switch_ipv6_off
 
-# More than that Docker is never given.
+# More addresses than that are never recorded.
 LINK_LOCAL_MOST = 16
 _CONNECTED_METRIC = {4: 0, 6: 256}
 
@@ -36,10 +36,10 @@ _CONNECTED_METRIC = {4: 0, 6: 256}
 def sandbox_objects(
     network: Network, endpoint: Endpoint, known: LearnedState, here: Iterable[Object]
 ) -> Iterator[Object]:
-    """Return what must be in the host and in the sandbox, where the device is.
+    """Return what must be in host and sandbox while the device is in the sandbox.
 
-    `here` is what would be in the host if the device was. Of a pair of devices, the
-    container's end is an object of its own.
+    `here` is what would be in the host with the device in the host. The container's end
+    of a veth is an object of its own.
     """
     owner = Owner(network.id, endpoint.id)
     for o in here:
@@ -61,13 +61,13 @@ def sandbox_objects(
 def _standing(
     endpoint: Endpoint, known: LearnedState, owner: Owner
 ) -> Iterator[Address | Route]:
-    """Return the addresses on the device, with the routes that come with them."""
+    """Return the addresses of the device, with the connected routes they bring."""
     reached: set[model.IpNetwork] = set()
     for address in (*endpoint.addresses, *known.link_local):
         if address.version in known.families_off:
             continue
         yield Address(address, known.device, owner, endpoint.sandbox)
-        # Two of one subnet have one route, by the first; each device has fe80::/64.
+        # Two addresses of a subnet share one route; every device has fe80::/64.
         alone = address.network.prefixlen == address.max_prefixlen
         own = address.version == 6 and address.is_link_local
         if not (alone or own or address.network in reached):
@@ -78,10 +78,10 @@ def _standing(
 def learn_state(
     network: Network, endpoint: Endpoint, seen: Collection[Object], *, given: bool
 ) -> Endpoint:
-    """Return an endpoint with how its device is, from what was seen in its sandbox.
+    """Return an endpoint with the state of its device, as observed in its sandbox.
 
-    Nothing is known until Docker has finished with it, which it has when everything
-    that was answered is there; or if it was `given` time enough.
+    Nothing is learnt until Docker has finished: everything that Join answered is there,
+    or Docker was `given` enough time.
     """
     mark = Owner(network.id, endpoint.id).mark
     link = next((o for o in seen if isinstance(o, Link) and o.key == mark), None)
@@ -97,7 +97,7 @@ def learn_state(
     without = _switched_off(link)
     ways = _ways(network, endpoint, link.name)
     answered = {way.destination.version for way in ways if is_default(way)}
-    # As long as a family is off, nobody can tell where its default route would go.
+    # While a family is off, there is no telling where its default route would go.
     had = set(known.default_families) if known else answered.intersection(without)
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
     settings = known.sysctls if known else ()
@@ -112,9 +112,9 @@ def assume_state(
     seen: Collection[Object],
     names: Collection[str],
 ) -> Endpoint:
-    """Return an endpoint with how its device must have been, that nobody has seen.
+    """Return an endpoint with the state that its unobserved device must have had.
 
-    `names` are those of the devices in the sandbox. Docker numbers its own.
+    `names` are the devices in the sandbox. Docker numbers the devices it moves there.
     """
     device = next(name for n in count() if (name := f"eth{n}") not in names)
     _, elsewhere = _defaults(device, seen)
@@ -129,9 +129,9 @@ def assume_state(
 def relevant(
     wanted: Iterable[Object], rooms: Mapping[str, Collection[Object]]
 ) -> frozenset[Object]:
-    """Return what of that seen in sandboxes is wanted there, or was left half made.
+    """Return the observed objects in sandboxes that are desired or half made.
 
-    Whatever else is there is the container's own.
+    All other objects there are the container's own.
     """
     keys = {o.key for o in wanted}
     return frozenset(
@@ -145,10 +145,9 @@ def relevant(
 def repairs_allowed(
     network: Network, endpoint: Endpoint, room: Collection[Object]
 ) -> bool:
-    """Tell whether what is seen in a sandbox is to be put right.
+    """Return whether the service may repair what it observed in a sandbox.
 
-    Without repair too, as long as the container has but a device that keeps the place
-    of its own.
+    With `repair=off` too, as long as the container has only a placeholder.
     """
     if is_repaired(network, endpoint):
         return True
@@ -159,7 +158,7 @@ def repairs_allowed(
 def _is_complete(
     network: Network, endpoint: Endpoint, link: Link, seen: Collection[Object]
 ) -> bool:
-    """Tell whether a device has everything; the default route may go elsewhere."""
+    """Return whether a device has everything; the default route may go elsewhere."""
     keys = {o.key for o in seen}
     without = _switched_off(link)
     wanted: list[Object] = [
@@ -208,9 +207,9 @@ def _link_local(
 
 
 def _is_by_kernel(address: model.IpInterface, link: Link) -> bool:
-    """Tell whether the kernel itself gave a device a link-local address, or may have.
+    """Return whether the kernel gave a device a link-local address, or may have.
 
-    Made from its MAC as a rule, with two bytes in the middle.
+    The kernel usually makes it from the MAC, with two bytes (ff:fe) in the middle.
     """
     if address.version == 4 or f"{OWN_LINK_LOCAL}1" in link.sysctls:
         return False
@@ -222,19 +221,19 @@ def _is_by_kernel(address: model.IpInterface, link: Link) -> bool:
 
 
 def _switched_off(link: Link) -> tuple[Family, ...]:
-    """Return the IP families that are switched off on a device that was seen."""
+    """Return the IP families that are switched off on an observed device."""
     return (6,) if f"{IPV6_SWITCH}1" in link.sysctls else ()
 
 
 def is_default(way: Route) -> bool:
-    """Tell whether a route is for everything that has no other."""
+    """Return whether a route is a default route."""
     return way.destination.prefixlen == 0
 
 
 def _size(link: Link, network: Network, known: LearnedState) -> int | None:
-    """Return the MTU of a device: as asked, else what the parent has now.
+    """Return the MTU of a device: the one asked for, at most the parent's present one.
 
-    Never more than that, where there is one; as it was first seen, where none is.
+    Without a parent it is the MTU that was observed first.
     """
     if network.parent and network.mtu:
         return min(link.mtu or network.mtu, network.mtu)
@@ -255,7 +254,7 @@ def _moved(
 
 
 def _at_birth(known: LearnedState) -> tuple[str, ...]:
-    """Return a device's settings as Docker made them; IPv6 on or off as seen last."""
+    """Return a device's sysctls as Docker set them; IPv6 on or off as last observed."""
     kept = tuple(s for s in known.sysctls if not s.startswith(IPV6_SWITCH))
     if 6 in known.families_off:
         return (*kept, f"{IPV6_SWITCH}1")
@@ -265,7 +264,7 @@ def _at_birth(known: LearnedState) -> tuple[str, ...]:
 def _connected(
     address: model.IpInterface, device: str, owner: Owner, sandbox: str
 ) -> Route:
-    """Return the route to its subnet that the kernel makes with an address."""
+    """Return the route to its subnet that the kernel adds with an address."""
     return Route(
         address.network,
         device,
@@ -278,7 +277,7 @@ def _connected(
 
 
 def _ways(network: Network, endpoint: Endpoint, device: str) -> Iterator[Route]:
-    """Return the container's routes by a device, in the order in which they stand."""
+    """Return the container's routes by a device, in the order in which they depend."""
     owner = Owner(network.id, endpoint.id)
 
     def way(to: model.IpNetwork, via: model.IpAddress | None = None) -> Route:
