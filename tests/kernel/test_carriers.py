@@ -6,8 +6,7 @@ import pytest
 
 from tests.kernel.docking import Place
 from tests.lab import net
-from underlay.kernel import dependents as carriers
-from underlay.kernel import links
+from underlay.kernel import dependents, links
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Owner
 
@@ -41,11 +40,11 @@ def test_a_device_on_another_namespace_s_device_of_that_index_is_no_hindrance(
     base, places
 ):
     stand(*places)
-    assert not carriers.has_dependents_elsewhere(base)
+    assert not dependents.has_dependents_elsewhere(base)
     net.ip("link add link base0 name child0 type macvlan")
-    assert not carriers.has_dependents_elsewhere(base)
+    assert not dependents.has_dependents_elsewhere(base)
     net.ip(f"link set child0 netns {places[1].netns}")
-    assert carriers.has_dependents_elsewhere(base)
+    assert dependents.has_dependents_elsewhere(base)
 
 
 def test_one_that_stands_on_a_device_beside_it_is_none_of_ours_at_its_place(base):

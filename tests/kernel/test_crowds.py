@@ -13,11 +13,9 @@ from tests.kernel.conftest import ip as run
 from tests.kernel.test_contract import OWNER
 from tests.kernel.test_sandboxes import born, path
 from tests.lab import net
-from underlay.kernel import host_entries as standing
+from underlay.kernel import host_entries, links, namespaces, neighbours, probe
 from underlay.kernel import ip as routing
-from underlay.kernel import links, namespaces, neighbours
-from underlay.kernel import probe as asking
-from underlay.kernel import rtnetlink as raw
+from underlay.kernel import rtnetlink as nl
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Address, Link, Neighbour, Owner, Route
 from underlay.model.steps import Create
@@ -54,19 +52,19 @@ def came(monkeypatch):
     """Count the messages of the kernel that come to this process."""
     counted = []
 
-    def messages(data, whole=raw.messages):
+    def messages(data, whole=nl.messages):
         found = list(whole(data))
         counted.append(len(found))
         return iter(found)
 
-    monkeypatch.setattr(raw, "messages", messages)
+    monkeypatch.setattr(nl, "messages", messages)
     return counted
 
 
 @pytest.fixture(params=["", "before 4.20"])
 def kernel_of_any_age(request, monkeypatch):
     if request.param:  # one that does not know the option
-        monkeypatch.setattr(raw, "NETLINK_GET_STRICT_CHK", 1000)
+        monkeypatch.setattr(nl, "NETLINK_GET_STRICT_CHK", 1000)
     return request.param
 
 
@@ -214,10 +212,10 @@ def test_a_host_with_thousands_of_routes_and_neighbours_is_read_as_one_without(c
     assert remembered() < known + 10
     assert sum(came) < 100
     came.clear()
-    assert asking._states(links.index_of("eth0"), {ip_address("11.0.0.7")})
+    assert probe._states(links.index_of("eth0"), {ip_address("11.0.0.7")})
     assert sum(came) < 5
     came.clear()
-    found = {s.words for s in standing.entries_on(shim.device)}
+    found = {s.words for s in host_entries.entries_on(shim.device)}
     assert "10.64.0.1/32" in found
     assert sum(came) < 20
 
@@ -240,7 +238,7 @@ def test_what_stands_on_a_device_is_told_with_its_ways():
     ]
     run("route", "add", "10.7.0.0/16", *hops)
     run("route", "add", "10.8.0.0/16", "via", "10.1.0.1")
-    found = {s.words: s.obstacle for s in standing.entries_on("eth0")}
+    found = {s.words: s.obstacle for s in host_entries.entries_on("eth0")}
     assert found["10.0.0.2/24"] == ""
     assert "several ways" in found["10.7.0.0/16 metric 0 table 254"]
     assert not any(words.startswith("10.8.") for words in found)
@@ -267,7 +265,7 @@ def test_a_namespace_that_never_had_a_route_is_seen(bare):
     place = Path(path(bare))
     assert namespaces.run_in(place, routing.default_device_index) is None
     assert namespaces.run_in(place, lambda: list(routing.routes({}))) == []
-    assert namespaces.run_in(place, lambda: standing.entries_on("lo")) == []
+    assert namespaces.run_in(place, lambda: host_entries.entries_on("lo")) == []
 
 
 def test_a_device_that_is_gone_has_no_addresses():

@@ -159,8 +159,8 @@ def _frames(
     else:
         # Without it, a neighbour that has another MAC keeps that. A proxy may set it
         # (RFC 4861, 7.2.8): what is behind the host cannot speak on the segment.
-        told = _ADVERTISEMENT, 0, _OVERRIDE, address.packed, _TARGET_MAC
-        yield _discovery(mac, speaker or address, _ALL_NODES, _ALL_NODES_MAC, told)
+        fields = _ADVERTISEMENT, 0, _OVERRIDE, address.packed, _TARGET_MAC
+        yield _discovery(mac, speaker or address, _ALL_NODES, _ALL_NODES_MAC, fields)
 
 
 def _question(mac: bytes, address: model.IpAddress, gateway: model.IpAddress) -> bytes:
@@ -168,8 +168,8 @@ def _question(mac: bytes, address: model.IpAddress, gateway: model.IpAddress) ->
     if isinstance(address, IPv4Address):
         return _arp(mac, address, _REQUEST, b"\0" * len(mac), gateway)
     last = gateway.packed[13:]
-    told = _SOLICITATION, 0, 0, gateway.packed, _SOURCE_MAC
-    return _discovery(mac, address, _SOLICITED + last, _SOLICITED_MAC + last, told)
+    fields = _SOLICITATION, 0, 0, gateway.packed, _SOURCE_MAC
+    return _discovery(mac, address, _SOLICITED + last, _SOLICITED_MAC + last, fields)
 
 
 def _arp(
@@ -192,13 +192,13 @@ def _discovery(
     speaker: model.IpAddress,
     to: bytes,
     to_mac: bytes,
-    told: tuple[int, int, int, bytes, int],
+    fields: tuple[int, int, int, bytes, int],
 ) -> bytes:
     """Return a message of neighbour discovery: kind, code, flags, target, and option.
 
     The option is the link-layer address of the speaker.
     """
-    own, (kind, code, *rest) = speaker.packed, told
+    own, (kind, code, *rest) = speaker.packed, fields
 
     def body(checksum: int) -> bytes:
         return _DISCOVERY.pack(kind, code, checksum, *rest, _EIGHT_BYTES, mac)

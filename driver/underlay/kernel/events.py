@@ -197,8 +197,8 @@ def _messages(s: socket.socket) -> Iterator[Message | None]:
 def _number(ancillary: Ancillary) -> int:
     """Return the number of the namespace of a message; usually none for our own."""
     for level, kind, value in ancillary:
-        told = (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID)
-        if told and len(value) == _NUMBER.size:
+        is_nsid = (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID)
+        if is_nsid and len(value) == _NUMBER.size:
             number: int = _NUMBER.unpack(value)[0]
             return number
     return namespaces.NO_NSID

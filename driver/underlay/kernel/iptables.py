@@ -157,7 +157,7 @@ def bridge_firewall_drops(bridge: str, family: Family) -> str:
                 or any(f" {bridge} " in x or "--physdev" in x for x in accepts)
                 or _listed(tool, CHAIN)
             ):
-                return f"{tool} gets to see it, and the policy of its FORWARD is DROP"
+                return f"{tool} filters it, and the policy of its FORWARD is DROP"
     return ""
 
 

@@ -104,15 +104,15 @@ def create_link(link: Link) -> None:
 
 def _finish(link: Link, owner: Owner) -> None:
     """Give a new link its sysctls, its mark and all that it may have only then."""
-    born = owner.device if link.sandbox else link.name
-    sysctl.give(link.sysctls, born)
+    name = owner.device if link.sandbox else link.name
+    sysctl.set_of_device(link.sysctls, name)
     if link.sandbox:
-        sysctl.give_back(link.initial_sysctls, born)
+        sysctl.restore_of_device(link.initial_sysctls, name)
         _mark_in_sandbox(link, owner)
         return
-    sysctl.give(link.initial_sysctls, born)
+    sysctl.set_of_device(link.initial_sysctls, name)
     if owner.altname:
-        _add_altname(born, owner.altname)
+        _add_altname(name, owner.altname)
     marks = [
         attribute(nl.IFLA_IFALIAS, owner.mark.encode()),
         attribute(nl.IFLA_GROUP, NUMBER.pack(link.group or 0)),
@@ -121,7 +121,7 @@ def _finish(link: Link, owner: Owner) -> None:
         master = NUMBER.pack(index_of(link.master))
         marks.append(attribute(nl.IFLA_MASTER, master))
     up = link.up and not link.up_after_filters
-    change_link(index_of(born), *marks, up=up)
+    change_link(index_of(name), *marks, up=up)
 
 
 def _mark_in_sandbox(link: Link, owner: Owner) -> None:
@@ -185,7 +185,7 @@ def _amend(seen: Link, link: Link) -> None:
     if found is None or not _is_ours(found, link):
         raise OSError(errno.ENODEV, f"{seen.name} is gone")
     try:
-        sysctl.give(link.differing_sysctls(seen), seen.name)
+        sysctl.set_of_device(link.differing_sysctls(seen), seen.name)
     finally:
         if not link.attributes_match(seen):
             _change(found.index, **_differing(seen, link))

@@ -72,7 +72,7 @@ class LinuxKernel:
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         """Return our objects: all of them, or the links of these names."""
-        with _looking("ip link show"):
+        with _reading("ip link show"):
             return self._observe(names)
 
     def _observe(self, names: Collection[str] | None) -> frozenset[Object]:
@@ -92,7 +92,7 @@ class LinuxKernel:
         names = {raw.index: raw.name for raw in ours}
         shims = [raw.index for raw in ours if raw.owner and raw.owner.shared]
         if self._may_filter:
-            with _as_last_time("nft list tables"):
+            with _assuming_no_change("nft list tables"):
                 self._chains = frozenset(nftables.chains())
                 self._may_filter = bool(self._chains)
         return frozenset(
@@ -123,7 +123,7 @@ class LinuxKernel:
         """Return our rules, and the desired ones that this host does not need."""
         if not (wanted or self._may_permit):
             return frozenset()
-        with _as_last_time("iptables -S DOCKER-USER"):
+        with _assuming_no_change("iptables -S DOCKER-USER"):
             inward = container_bridges() if wanted else ()
             found = frozenset(iptables.permits(wanted, inward))
             self._may_permit = bool(wanted or found)
@@ -136,19 +136,19 @@ class LinuxKernel:
 
     def entries_on(self, device: str) -> tuple[HostEntry, ...]:
         """Return the addresses and routes that were put on a device of the host."""
-        with _looking(f"ip addr show dev {device}"):
+        with _reading(f"ip addr show dev {device}"):
             return tuple(host_entries.entries_on(device))
 
     def locate_entries(self, wanted: Collection[MovedEntry]) -> frozenset[Object]:
         """Return where these are now, on which of their two devices."""
-        with _looking("ip route show table all"):
+        with _reading("ip route show table all"):
             return frozenset(host_entries.locate(wanted))
 
     def probe(
         self, device: str, addresses: Collection[model.IpAddress]
     ) -> frozenset[model.IpAddress]:
         """Return which addresses answer on a device to ARP or neighbour discovery."""
-        with _looking(f"ip neigh show dev {device}"):
+        with _reading(f"ip neigh show dev {device}"):
             return answering(links.index_of(device), addresses)
 
     def announce(
@@ -173,7 +173,7 @@ class LinuxKernel:
     def device_sysctls(self, device: str) -> tuple[str, ...]:
         """Return the sysctls that a device which replaces this one is created with."""
         # Without the wait for others that have its addresses: they are this host's.
-        return ("net/ipv6/conf/*/accept_dad=0", *sysctl.of_device(device))
+        return ("net/ipv6/conf/*/accept_dad=0", *sysctl.differing_from_default(device))
 
     def names_inside(self, sandbox: str) -> frozenset[str]:
         """Return the names of all devices in a sandbox; raises OSError."""
@@ -185,7 +185,7 @@ class LinuxKernel:
 
         def look() -> tuple[str, ...]:
             found = links.link_named(device)
-            return tuple(sysctl.unusual(device, found.mtu)) if found else ()
+            return tuple(sysctl.differing_from_new(device, found.mtu)) if found else ()
 
         return namespaces.run_in(Path(sandbox), look)
 
@@ -260,7 +260,7 @@ class LinuxKernel:
 
     def addresses_of(self, device: str) -> tuple[model.IpInterface, ...]:
         """Return the host's own addresses on a device, or on all of them ("")."""
-        with _looking(f"ip addr show dev {device}"):
+        with _reading(f"ip addr show dev {device}"):
             try:
                 return ip.usable_on(links.index_of(device) if device else 0)
             except OSError as error:
@@ -271,7 +271,7 @@ class LinuxKernel:
     def bridge_firewall_drops(self, bridge: str, family: Family) -> str:
         """Return why frames of an IP family do not cross a bridge, "" if they do."""
         found = links.link_named(bridge)
-        if sysctl.shows_bridged(family) or (found and family in found.filtered):
+        if sysctl.filters_bridged(family) or (found and family in found.filtered):
             return iptables.bridge_firewall_drops(bridge, family)
         return ""
 
@@ -286,7 +286,7 @@ class LinuxKernel:
 
     def container_bridges(self) -> frozenset[str]:
         """Return bridges, not ours, with containers or virtual machines only."""
-        with _looking("ip link show type bridge"):
+        with _reading("ip link show type bridge"):
             return container_bridges()
 
     def has_dependents(self, device: str) -> bool:
@@ -318,7 +318,7 @@ class LinuxKernel:
 
 
 @contextmanager
-def _looking(words: str) -> Iterator[None]:
+def _reading(words: str) -> Iterator[None]:
     """Raise KernelRefused with the command for a look that the kernel refuses."""
     try:
         yield
@@ -328,7 +328,7 @@ def _looking(words: str) -> Iterator[None]:
 
 
 @contextmanager
-def _as_last_time(words: str) -> Iterator[None]:
+def _assuming_no_change(words: str) -> Iterator[None]:
     """Go on if a program fails: the rules are most likely as they were."""
     try:
         yield

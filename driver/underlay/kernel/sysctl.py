@@ -74,7 +74,7 @@ def needed(reason: SysctlReason) -> list[SysctlBackup]:
     ]
 
 
-def of_device(device: str) -> Iterator[str]:
+def differing_from_default(device: str) -> Iterator[str]:
     """Return the sysctls of a device that differ from the defaults."""
     for family, keys in _OF_DEVICE.items():
         for key in keys.split():
@@ -85,7 +85,7 @@ def of_device(device: str) -> Iterator[str]:
                 yield f"net/{family}/conf/*/{key}={value}"
 
 
-def unusual(device: str, mtu: int) -> Iterator[str]:
+def differing_from_new(device: str, mtu: int) -> Iterator[str]:
     """Return every setting of a device that a new one in this namespace would not have.
 
     All that this kernel has and lets be written; not the IPv6 MTU as long as that
@@ -116,7 +116,7 @@ def _of_any(place: str, key: str) -> str | None:
     return value if value is not None else _value(f"{place}/lo/{key}")
 
 
-def give(settings: Iterable[str], device: str) -> None:
+def set_of_device(settings: Iterable[str], device: str) -> None:
     """Set sysctls of a device; raises OSError."""
     for setting in settings:
         path, value = setting.replace("*", device).split("=")
@@ -124,17 +124,17 @@ def give(settings: Iterable[str], device: str) -> None:
             (SYSCTLS / path).write_text(value)
 
 
-def give_back(settings: Iterable[str], device: str) -> None:
+def restore_of_device(settings: Iterable[str], device: str) -> None:
     """Set the sysctls of the device that this replaces, as far as the kernel lets."""
     for setting in settings:
         try:
-            give((setting,), device)
+            set_of_device((setting,), device)
         except OSError as error:
             facts = {"device": device, "setting": setting, "error": error}
             log.warning("cannot restore a sysctl", extra=facts)
 
 
-def shows_bridged(family: int) -> bool:
+def filters_bridged(family: int) -> bool:
     """Return whether iptables filters what crosses any bridge (br_netfilter)."""
     return _value(f"net/bridge/bridge-nf-call-{IPTABLES[family]}") == "1"
 

@@ -13,10 +13,16 @@ from hypothesis import strategies as st
 from pyroute2.netlink import NETLINK_LISTEN_ALL_NSID, SOL_NETLINK
 from pyroute2.netlink.rtnl import RTM_DELNSID, RTM_NEWNSID
 
-from underlay.kernel import events, ip, links, namespaces, neighbours
-from underlay.kernel import host_entries as standing
-from underlay.kernel import probe as asking
-from underlay.kernel import rtnetlink as raw
+from underlay.kernel import (
+    events,
+    host_entries,
+    ip,
+    links,
+    namespaces,
+    neighbours,
+    probe,
+)
+from underlay.kernel import rtnetlink as nl
 from underlay.kernel.links import RawLink
 
 HEADS = {16: "=BxHiII", 20: "=BBBBI", 24: "=BBBBBBBBI", 28: "=BxxxiHBB", 88: "=Bxxx"}
@@ -29,7 +35,7 @@ anew = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 sizes = st.sampled_from([0, 1, 2, 3, 4, 6, 8, 10, 15, 16, 17, 20, 36])
 values = sizes.flatmap(lambda size: st.binary(min_size=size, max_size=size))
 nested = st.lists(st.tuples(st.integers(0, 64), values), max_size=4).map(
-    lambda pairs: b"".join(raw.attribute(kind, value) for kind, value in pairs)
+    lambda pairs: b"".join(nl.attribute(kind, value) for kind, value in pairs)
 )
 aliases = st.sampled_from([b"underlay:", b"underlay:n1/e1\0", b"underlay: to spine1"])
 attributes = st.lists(
@@ -51,7 +57,7 @@ def messages(draw, kind):
     if draw(st.booleans()) and kind == ROUTE:
         head[1:8] = draw(st.integers(0, 200)), 0, 0, 254, 157, 0, 1
     body = bytes(head)
-    body += b"".join(raw.attribute(k, value) for k, value in draw(attributes))
+    body += b"".join(nl.attribute(k, value) for k, value in draw(attributes))
     if draw(st.integers(0, 9)) == 0:
         body = body[: draw(st.integers(0, len(body)))]
     return struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body
@@ -64,11 +70,11 @@ def told(monkeypatch):
 
     def exchange(_kind, _flags, answer, _body, *, strict=False):
         del strict
-        for got, _, payload in raw.messages(bytes(data)):
+        for got, _, payload in nl.messages(bytes(data)):
             if got == answer:
                 yield payload
 
-    monkeypatch.setattr(raw, "exchange", exchange)
+    monkeypatch.setattr(nl, "exchange", exchange)
     monkeypatch.setattr(links, "link_named", lambda _: DEVICE)
 
     def tell(*messages):
@@ -94,8 +100,8 @@ def everything():
     yield ip.default_device_index()
     yield ip.neighbouring(b"\1\2\3\4")
     yield ip.route_is_local(b"\1\2\3\4")
-    yield from standing.entries_on(DEVICE.name)
-    yield asking._states(DEVICE.index, eth0)
+    yield from host_entries.entries_on(DEVICE.name)
+    yield probe._states(DEVICE.index, eth0)
     yield namespaces.own_nsid()
 
 
@@ -119,7 +125,7 @@ def test_no_bytes_are(told, data):
 
 def message(kind, *head, attributes=()):
     body = struct.pack(HEADS[kind], *head)
-    body += b"".join(raw.attribute(k, value) for k, value in attributes)
+    body += b"".join(nl.attribute(k, value) for k, value in attributes)
     return struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body
 
 
@@ -142,12 +148,12 @@ def test_an_address_that_is_none_of_ip_hides_no_other(told, family, attributes):
     told(other, web)
     assert [str(a) for a in ip.usable_on(0)] == ["10.0.0.5/24"]
     assert [str(a.interface) for a in ip.addresses({7: "eth0"})] == ["10.0.0.5/24"]
-    assert [s.words for s in standing.entries_on("eth0")] == ["10.0.0.5/24"]
+    assert [s.words for s in host_entries.entries_on("eth0")] == ["10.0.0.5/24"]
 
 
 def test_a_bond_tells_which_port_it_sends_by(told):
-    data = raw.attribute(2, struct.pack("=I", 9))
-    info = raw.attribute(1, b"bond\0") + raw.attribute(2, data)
+    data = nl.attribute(2, struct.pack("=I", 9))
+    info = nl.attribute(1, b"bond\0") + nl.attribute(2, data)
     told(message(LINK, 0, 1, 7, 0, 0, attributes=[(3, b"bond0\0"), (18, info)]))
     (bond,) = links.all_links("bond")
     assert (bond.name, bond.active) == ("bond0", 9)
