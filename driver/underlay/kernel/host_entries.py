@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
     RTM_DELROUTE,
@@ -271,10 +271,9 @@ def _send(
         given = _attributes(body)
         given[nl.IFA_FLAGS] = nl.NUMBER.pack(nl.number(given[nl.IFA_FLAGS]) | also)
         body = bytes.fromhex(_packed(body[: nl.IFADDR.size], given))
-    how = NLM_F_REQUEST | NLM_F_ACK | flags
-    how |= NLM_F_CREATE if kind in (RTM_NEWADDR, RTM_NEWROUTE) else 0
+    flags |= NLM_F_CREATE if kind in (RTM_NEWADDR, RTM_NEWROUTE) else 0
     try:
-        list(nl.exchange(kind, how, kind, body))
+        nl.request(kind, flags, body)
     except OSError as error:
         if error.errno and error.errno not in fine:
             raise

@@ -135,31 +135,29 @@ def ways_out() -> set[int]:
 
 def _way_to(address: bytes) -> tuple[int, bool]:
     """Return the device a packed address is reached by, and whether without a hop."""
-    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-    body = nl.RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
-    body += nl.attribute(nl.RTA_DST, address)
-    try:
-        for message in nl.exchange(RTM_GETROUTE, NLM_F_REQUEST, RTM_NEWROUTE, body):
-            if nl.RTMSG.unpack_from(message)[7] == nl.RTN_UNICAST:
-                found = dict(nl.attributes(message[nl.RTMSG.size :]))
-                direct = nl.RTA_GATEWAY not in found and nl.RTA_VIA not in found
-                return nl.number(found.get(nl.RTA_OIF, b"")), direct
-    except OSError:
-        return 0, False  # no route there at all
-    return 0, False
+    message = _route_to(address)
+    if not message or nl.RTMSG.unpack_from(message)[7] != nl.RTN_UNICAST:
+        return 0, False
+    found = dict(nl.attributes(message[nl.RTMSG.size :]))
+    direct = nl.RTA_GATEWAY not in found and nl.RTA_VIA not in found
+    return nl.number(found.get(nl.RTA_OIF, b"")), direct
 
 
 def route_is_local(address: bytes) -> bool:
     """Return whether a packet to a packed address stays on this host."""
+    message = _route_to(address)
+    return bool(message and nl.RTMSG.unpack_from(message)[7] == nl.RTN_LOCAL)
+
+
+def _route_to(address: bytes) -> bytes:
+    """Return the message about the route to a packed address, b"" if there is none."""
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
     body = nl.RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
     body += nl.attribute(nl.RTA_DST, address)
     try:
-        for message in nl.exchange(RTM_GETROUTE, NLM_F_REQUEST, RTM_NEWROUTE, body):
-            return bool(nl.RTMSG.unpack_from(message)[7] == nl.RTN_LOCAL)
+        return next(nl.exchange(RTM_GETROUTE, NLM_F_REQUEST, RTM_NEWROUTE, body), b"")
     except OSError:
-        return False  # no route there at all
-    return False
+        return b""
 
 
 def addresses(names: Mapping[int, str]) -> Iterator[Address]:

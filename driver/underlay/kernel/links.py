@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_NEWLINK
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_LOOPBACK, IFF_LOWER_UP, IFF_UP
 
@@ -243,9 +243,8 @@ def kind_is_known(kind: str) -> bool:
     """
     body = nl.IFINFO.pack(0, 0, 0, 0, 0) + nl.attribute(nl.IFLA_ADDRESS, b"\0")
     body += kind_attribute(kind)
-    flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
     try:
-        list(nl.exchange(RTM_NEWLINK, flags, RTM_NEWLINK, body))
+        nl.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
     except OSError as error:
         return error.errno != errno.EOPNOTSUPP
     return True

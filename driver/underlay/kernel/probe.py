@@ -12,7 +12,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from ipaddress import ip_address
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from pyroute2.netlink.rtnl.ndmsg import (
     NTF_USE,
@@ -108,7 +108,7 @@ def _tell(
     body = nl.NDMSG.pack(nl.FAMILIES[address.version], index, 0, flags, 0)
     body += nl.attribute(nl.NDA_DST, address.packed)
     try:
-        list(nl.exchange(kind, NLM_F_REQUEST | NLM_F_ACK | how, kind, body))
+        nl.request(kind, how, body)
     except OSError as error:
         if error.errno not in (0, errno.ENOENT):
             raise
