@@ -60,7 +60,6 @@ class Crowd:
             )
             address, now = records.pools.next_free(claim), time.time()
             assert address
-            records.pools.take(pool.id, address)
             records.leases.start(
                 Lease(
                     0, address, "endpoint", pool.id, claim.id, network.id, identity,

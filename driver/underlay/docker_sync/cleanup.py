@@ -119,7 +119,7 @@ class Cleanup:
                 self._between_strikes(key) or tenure.address not in self._in_sandboxes()
             ):
                 owner = Owner(tenure.network, tenure.endpoint)
-                yield key, (owner, partial(self.ipam.release_tenure, tenure))
+                yield key, (owner, partial(self.ipam.release_lease, tenure))
         listed = {network.id for network in view.networks}
         for network in self.records.networks.all():
             busy = self.records.endpoints.any_of(network.id)
@@ -229,7 +229,7 @@ class Cleanup:
         if not claim.network and theirs:
             # Of one of Docker's own drivers, as like as not; a stand-in says of which.
             names = {
-                standins.identity(claim.pool.domain, claim.pool.subnet, n)
+                standins.placeholder_id(claim.pool.domain, claim.pool.subnet, n)
                 for n in theirs
             }
             if claim.id in names or not standins.is_placeholder(claim):

@@ -139,7 +139,7 @@ class Recovery:
             for network in sorted(view.networks, key=lambda n: not n.ours):
                 adoption.adopt(network)
             for pool in living.take_unknown():
-                adoption.know(pool)
+                adoption.add_unknown_claim(pool)
         lacking = [
             (network, lost)
             for network in view.networks

@@ -1,6 +1,6 @@
-"""Addresses that Docker lists and the records lack, put on record: pools, claims, who.
+"""Pools, claims and leases that Docker lists and the records lack are recorded.
 
-They come before anything else that is rebuilt, so that none is handed out twice.
+This comes before all other rebuilding, so that no address is leased twice.
 """
 
 from __future__ import annotations
@@ -9,11 +9,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from underlay.ipam import leases as tenures
-from underlay.ipam import placeholder_claims as standins
-from underlay.ipam import subnets as pools
+from underlay.errors import Overlap
+from underlay.ipam.leases import start_lease
 from underlay.ipam.live_endpoints import LiveEndpoints
-from underlay.model import Claim, IpAddress, IpNetwork, Lease, Role, Subnet
+from underlay.ipam.placeholder_claims import (
+    add_placeholder,
+    claims_under,
+    placeholder_id,
+)
+from underlay.ipam.pools import add_pool
+from underlay.ipam.subnets import parse_pool_id, parse_range
+from underlay.model import Claim, IpAddress, IpNetwork, Lease, Subnet
 from underlay.model.docker import DockerEndpoint, DockerNetwork, DockerView
 from underlay.records import Records
 
@@ -25,11 +31,11 @@ Place = tuple[str, IpNetwork]
 
 @dataclass(frozen=True, slots=True)
 class RecordsSnapshot:
-    """What was on record before Docker was asked.
+    """The records before Docker was asked.
 
-    What of that Docker still lists, and is not on record any more, is not lost: it was
-    removed while Docker answered. `claims` has the networks of claims, by domain and
-    subnet and by PoolID; `addresses` are those of all pools, as text.
+    An entry that Docker still lists, and that the records no longer have, is not lost:
+    it was removed while Docker answered. `claims` has the networks of claims, by domain
+    and subnet and by PoolID. `addresses` are the leased ones of all pools, as text.
     """
 
     networks: frozenset[str]
@@ -39,7 +45,7 @@ class RecordsSnapshot:
 
     @classmethod
     def of(cls, records: Records) -> RecordsSnapshot:
-        """Return what is on record now."""
+        """Return a snapshot of the records."""
         claims = {
             (p.domain, p.subnet): {
                 c.id: c.network for c in records.pools.claims_on(p.id)
@@ -56,9 +62,10 @@ class RecordsSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """Puts addresses on record by one view of Docker's; part of a transaction.
+    """Records addresses that one view of Docker lists; part of a transaction.
 
-    `reap` takes a dead endpoint off the record, and tells whether it was dead.
+    `remove_dead_endpoint` removes an endpoint from the records if it is dead, and
+    returns whether it was.
     """
 
     records: Records
@@ -69,9 +76,9 @@ class Adoption:
     now: float
 
     def adopt(self, network: DockerNetwork) -> None:
-        """Put on record what a network's containers have, and what it keeps from them.
+        """Record the claims of a network, and the addresses of its containers.
 
-        Its segments have the gateways that are not listed, too.
+        The subnets also have gateways that Docker does not list.
         """
         for segment, span in zip(network.subnets, network.ranges, strict=True):
             claim = self._claim(network, segment, span) if segment.pooled else None
@@ -90,8 +97,8 @@ class Adoption:
     def _claim(
         self, network: DockerNetwork, segment: Subnet, span: str
     ) -> Claim | None:
-        """Return the claim of a network on a pool, or as like as not the one."""
-        name = standins.identity(network.domain, segment.subnet, network.id)
+        """Return the claim of a network on a pool, or one that may be its claim."""
+        name = placeholder_id(network.domain, segment.subnet, network.id)
         pool = self.records.pools.get(network.domain, segment.subnet)
         claims = self.records.pools.claims_on(pool.id) if pool else []
         if own := [c for c in claims if c.network == network.id or c.id == name]:
@@ -100,53 +107,57 @@ class Adoption:
             return None
         if not self._is_short(network.domain, segment.subnet, claims):
             return next((c for c in claims if not c.network), None)
-        return self._put(network, segment, span)
+        return self._add_claim(network, segment, span)
 
-    def know(self, identity: str) -> None:
-        """Put on record the claim that Docker names by a PoolID nobody knows.
+    def add_unknown_claim(self, identity: str) -> None:
+        """Record the claim of a PoolID that Docker named and the records lack.
 
-        It was made after an old copy was, for a network that claims of the copy seemed
-        to be of: which one it is, Docker does not list.
+        It was made after the backup that the records were restored from. Docker does
+        not list to which network it belongs, so the first network of the pool is taken.
         """
-        place = pools.parse_pool_id(identity)
+        place = parse_pool_id(identity)
         known = self.records.pools.claim(identity)
-        if known or not place or standins.claims_under(self.records, identity):
+        if known or not place or claims_under(self.records, identity):
             return
         for network in sorted(self.view.networks, key=lambda n: n.ours):
             for segment, span in zip(network.subnets, network.ranges, strict=True):
                 if segment.pooled and (network.domain, segment.subnet) == place:
-                    self._put(network, segment, span, identity)
+                    self._add_claim(network, segment, span, identity)
                     return
 
-    def _put(
+    def _add_claim(
         self, network: DockerNetwork, segment: Subnet, span: str, identity: str = ""
     ) -> Claim | None:
-        """Put a claim on record for a network, with the addresses that it keeps."""
-        pool = standins.pool_for(self.records, network.domain, segment.subnet)
-        if pool is None:
-            log.error("pool overlaps another", extra={"subnet": segment.subnet})
+        """Record a claim of a network, and its gateway and aux addresses."""
+        domain, subnet = network.domain, segment.subnet
+        try:
+            pool = self.records.pools.get(domain, subnet) or add_pool(
+                self.records, domain, subnet
+            )
+        except Overlap as error:
+            log.warning("cannot record pool", extra={"subnet": subnet, "error": error})
             return None
-        name = identity or standins.identity(pool.domain, pool.subnet, network.id)
-        bounds = pools.parse_range(span, segment.subnet)
+        name = identity or placeholder_id(domain, subnet, network.id)
+        bounds = parse_range(span, subnet)
         whose = network.id if network.ours else ""
-        claim = standins.add(self.records, pool, name, bounds, whose)
+        claim = add_placeholder(self.records, pool, name, bounds, whose)
         if segment.gateway:
-            self._begin(claim, segment.gateway, "gateway")
+            start_lease(self.records, claim, segment.gateway, "gateway", self.now)
         for address in segment.aux:
-            self._begin(claim, address, "aux")
+            start_lease(self.records, claim, address, "aux", self.now)
         return claim
 
     def _is_going(self, network: DockerNetwork, subnet: IpNetwork) -> bool:
-        """Tell whether a network was removed, or its claim, while Docker answered."""
+        """Return whether a network or its claim was removed while Docker answered."""
         before = self.before.claims.get((network.domain, subnet), {})
         had = network.id in self.before.networks
         gone = had and self.records.networks.get(network.id) is None
         return gone or network.id in before.values()
 
     def _is_short(self, domain: str, subnet: IpNetwork, claims: list[Claim]) -> bool:
-        """Tell whether fewer claims are of no network yet than networks have none.
+        """Return whether more networks lack a claim than claims lack a network.
 
-        What had been one before Docker was asked counts: it was given up meanwhile.
+        Claims that were removed while Docker answered count too.
         """
         now = {c.id: c.network for c in claims}
         known = {**self.before.claims.get((domain, subnet), {}), **now}
@@ -155,7 +166,7 @@ class Adoption:
             for network in self.view.networks
             if network.domain == domain and subnet in network.ip_networks
         ]
-        names = {standins.identity(domain, subnet, n.id): n.id for n in listed}
+        names = {placeholder_id(domain, subnet, n.id): n.id for n in listed}
         having = {network or names.get(c, "") for c, network in known.items()}
         free = [c for c, network in known.items() if not (network or c in names)]
         return len(free) < len([n for n in listed if n.id not in having])
@@ -163,24 +174,24 @@ class Adoption:
     def _adopt(
         self, claim: Claim, endpoint: DockerEndpoint, known: str, address: IpAddress
     ) -> None:
-        """Put on record that a container has an address, unless it gave it back."""
+        """Record a container's address, unless Docker released it meanwhile."""
         live = self.records.leases.live(claim.pool.id, address)
         holder = next((t for t in live if t.role == "endpoint"), None)
         if holder is None:
             if (claim.pool.id, str(address)) not in self.before.addresses:
-                self._begin(claim, address, "endpoint", endpoint.name, known)
+                self._start_lease(claim, address, endpoint.name, known)
         elif not holder.endpoint and self.living.is_listed(known):
             self.records.leases.assign(
                 holder.id, role="endpoint", network=claim.network, endpoint=known
             )
-            # It was kept by any claim on the pool that there was.
+            # Until now some claim on the pool held it.
             self.records.leases.move(holder, claim)
         elif holder.endpoint not in ("", endpoint.id) and self._is_dead(holder):
             self.records.leases.end(holder, self.now)
-            self._begin(claim, address, "endpoint", endpoint.name, known)
+            self._start_lease(claim, address, endpoint.name, known)
 
     def _is_dead(self, holder: Lease) -> bool:
-        """Tell whether who has an address on record is nobody Docker knows of."""
+        """Return whether the endpoint of a lease is dead, and not listed by Docker."""
         listed = holder.endpoint in self.view.endpoints
         older = holder.endpoint in self.before.endpoints
         known = self.records.endpoints.get(holder.endpoint)
@@ -190,13 +201,8 @@ class Adoption:
             and self.remove_dead_endpoint(holder.endpoint)
         )
 
-    def _begin(
-        self,
-        claim: Claim,
-        address: IpAddress,
-        role: Role,
-        container: str = "",
-        endpoint: str = "",
+    def _start_lease(
+        self, claim: Claim, address: IpAddress, container: str, endpoint: str
     ) -> None:
-        facts = role, self.now, container, endpoint
-        tenures.start(self.records, claim, address, *facts)
+        who = container, endpoint
+        start_lease(self.records, claim, address, "endpoint", self.now, *who)

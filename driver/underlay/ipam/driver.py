@@ -1,7 +1,7 @@
-"""The pool and address verbs: every answer comes from the records, in one transaction.
+"""The IPAM calls of Docker: each is answered from the records, in one transaction.
 
-One allocation table per domain. Each RequestPool is a claim of its own with its own
-PoolID, so that what one network gives back never frees what another one holds.
+Each domain has one allocation table. Each RequestPool makes a claim with its own
+PoolID, so a release by one network never frees an address of another network.
 """
 
 from __future__ import annotations
@@ -18,17 +18,23 @@ from underlay.errors import (
     BadValue,
     NoSubnet,
     NotSupportedYet,
-    Overlap,
     PoolExhausted,
     RecordsUnwritable,
     UnknownOption,
     UnknownPool,
     did_you_mean,
 )
-from underlay.ipam import leases as tenures
-from underlay.ipam import placeholder_claims as standins
-from underlay.ipam import subnets as pools
+from underlay.ipam.leases import start_lease
 from underlay.ipam.live_endpoints import LiveEndpoints
+from underlay.ipam.placeholder_claims import leases_at, reserve_in_all_pools, resolve
+from underlay.ipam.pools import add_pool
+from underlay.ipam.subnets import (
+    DOMAIN,
+    parse_address,
+    parse_range,
+    parse_subnet,
+    usable,
+)
 from underlay.kernel.clock import Recent, since_boot
 from underlay.model import Claim, IpAddress, IpInterface, IpNetwork, Lease, Pool, Role
 from underlay.modes import traits_of
@@ -39,23 +45,24 @@ log = logging.getLogger(__name__)
 OPTIONS = ("domain", "probe")
 EXAMPLES = {4: "192.168.1.0/24", 6: "fd00:1::/64"}
 OWN = "it is this host's own"
-# A claim without a network is one whose `docker network create` still runs, if this
-# process made it so lately: only then may a plain request name another's aux address.
+# The `docker network create` of a claim without a network still runs if this process
+# made the claim so recently. Only then may a plain request name the aux address of
+# another network.
 CREATING_SECONDS = 30.0
-# And one of the host's own, sooner: of another driver's network, nothing tells when it
-# is created. Docker asks for aux addresses first of all.
+# For an address of the host the time is shorter: Docker does not tell when the network
+# of another driver has been created. Docker asks for aux addresses first.
 OWN_AUX_SECONDS = 5.0
-# How late a ReleaseAddress may come for whom an address was taken from as dead.
+# How late the ReleaseAddress of a dead endpoint may come after its address was freed.
 LATE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class IpamDriver:
-    """Hands out addresses.
+    """Leases addresses.
 
-    `clock` gives seconds since 1970, `monotonic` since the host booted.
-    `reap` takes a dead endpoint off the record, and tells whether it was dead;
-    `is_own` tells whether an address is the host's, `living` who has one and lives.
+    `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
+    `remove_dead_endpoint` removes an endpoint from the records if it is dead, and
+    returns whether it was. `is_own` returns whether the host has an address.
     """
 
     records: Records
@@ -77,24 +84,22 @@ class IpamDriver:
         domain = _domain(options)
         if not subnet:
             raise NoSubnet(family=family, example=EXAMPLES[family])
-        wanted = pools.parse_subnet(subnet, family)
-        first, last = pools.parse_range(span, wanted)
+        wanted = parse_subnet(subnet, family)
+        first, last = parse_range(span, wanted)
         identity = f"{domain}/{wanted}/{secrets.token_hex(6)}"
         self.records.check_there()
-        # Before it is on record: the clean-up may look as soon as it is.
+        # Before it is recorded: the cleanup may run at once.
         self._made.note(identity, self.monotonic())
         with self.records.transaction():
             known = self.records.pools.get(domain, wanted)
-            pool = known or self._new_pool(domain, wanted)
+            pool = known or add_pool(self.records, domain, wanted)
             self.records.pools.add_claim(identity, pool, first, last, self.clock())
             if not known:
-                standins.reserve_in_all_pools(
-                    self.records, self.living.kept, self.clock(), pool
-                )
+                reserve_in_all_pools(self.records, self.living.kept, self.clock(), pool)
         return Claim(identity, pool, first, last)
 
     def forget_made(self) -> None:
-        """Note that dockerd has ended: no `docker network create` runs any more."""
+        """Forget the recent claims: dockerd ended, and network creation with it."""
         self._made.clear()
 
     def __post_init__(self) -> None:
@@ -102,9 +107,9 @@ class IpamDriver:
         self.records.endings.by("ReleaseAddress", self._release_address)
 
     def release_pool(self, identity: str) -> None:
-        """Give up a claim and all it still holds; an unknown one is fine.
+        """Remove a claim and end its leases; an unknown claim is no error.
 
-        But not the addresses of endpoints that live: see Living.
+        Leases of live endpoints do not end: see LiveEndpoints.
         """
         try:
             with self.records.transaction():
@@ -117,7 +122,7 @@ class IpamDriver:
             self.living.release(claim, self.clock())
 
     def request_gateway(self, identity: str, address: str) -> IpInterface:
-        """Keep an address out of use as the gateway; any network may name the same.
+        """Reserve an address as the gateway; several networks may name the same one.
 
         Without an address: the gateway of the pool, else its first address.
         """
@@ -125,7 +130,7 @@ class IpamDriver:
             claim = self._claim(identity)
             subnet = claim.pool.subnet
             chosen = (
-                pools.parse_address(address, subnet)
+                parse_address(address, subnet)
                 if address
                 else self._usual_gateway(claim)
             )
@@ -135,26 +140,26 @@ class IpamDriver:
     def request_address(
         self, identity: str, address: str, container: str
     ) -> IpInterface:
-        """Hand out the address asked for, or the next free one.
+        """Lease the requested address, or the next free one.
 
-        `container` is its name where the engine tells it (29 on). Raises AddressTaken,
-        PoolExhausted, OutsideSubnet, UnusableAddress, UnknownPool.
+        `container` is the container's name; Docker sends it from 29 on. Raises
+        AddressTaken, PoolExhausted, OutsideSubnet, UnusableAddress, UnknownPool.
         """
         self.records.check_there()
         with self.records.transaction():
             claim = self._claim(identity)
             if not address:
                 chosen = self._next_free(claim)
-                self._begin(claim, chosen, "endpoint", container)
+                self._start_lease(claim, chosen, "endpoint", container)
                 return self._endpoint_interface(claim, chosen)
-            chosen = pools.parse_address(address, claim.pool.subnet)
-            holders = self._living(claim.pool, chosen)
+            chosen = parse_address(address, claim.pool.subnet)
+            holders = self._live_holders(claim.pool, chosen)
             if not holders and self.is_own(chosen):
                 if not self._may_be_own_aux(claim, container):
                     raise AddressTaken(address=chosen, holder=OWN)
                 self._reserve(claim, chosen, "aux")
             elif not holders:
-                self._begin(claim, chosen, "endpoint", container)
+                self._start_lease(claim, chosen, "endpoint", container)
             elif self._may_be_aux(claim, holders, container):
                 self._reserve(claim, chosen, "aux")
             else:
@@ -164,14 +169,14 @@ class IpamDriver:
             return self._endpoint_interface(claim, chosen)
 
     def _endpoint_interface(self, claim: Claim, address: IpAddress) -> IpInterface:
-        """Return an address with the pool's length, or its own in a routed network."""
+        """Return an address with the prefix length its container gets."""
         network = self.records.networks.get(claim.network)
         if network and traits_of(network.options).host_prefix:
             return ip_interface(address)
         return _interface(address, claim.pool.subnet)
 
     def release_address(self, identity: str, address: str) -> None:
-        """Take back what a claim holds at an address; nothing there is fine."""
+        """End the lease of an address by a claim; a missing lease is no error."""
         try:
             with self.records.transaction():
                 self._release_address(identity, address)
@@ -180,80 +185,59 @@ class IpamDriver:
 
     def _release_address(self, identity: str, address: str) -> None:
         claim = self._released(identity, address)
-        held = standins.leases_at(self.records, claim, address) if claim else ()
-        for tenure in held:
-            if claim and self._is_given_back(claim, tenure):
-                self._end(tenure)
+        held = leases_at(self.records, claim, address) if claim else ()
+        for lease in held:
+            if claim and self._is_given_back(claim, lease):
+                self.records.leases.end(lease, self.clock())
 
-    def _is_given_back(self, claim: Claim, tenure: Lease) -> bool:
-        """Tell whether Docker means whom it says: a repeated one must free nobody.
+    def _is_given_back(self, claim: Claim, lease: Lease) -> bool:
+        """Return whether a release ends a lease: a repeated release must not.
 
-        It gives an endpoint's address back after DeleteEndpoint, and a network's own
-        when the network goes, on which nobody lives then.
+        Docker releases an endpoint's address after DeleteEndpoint. It releases the
+        gateway and aux addresses of a network when the network has no endpoint left.
         """
-        if tenure.role != "endpoint":
+        if lease.role != "endpoint":
             return not self.living.is_on(claim)
-        if tenure.endpoint and self.living.has(claim, tenure):
-            # One family's, perhaps: engine 29 does that where IPv6 is switched off.
-            if not self._is_for_predecessor(tenure):
-                self.records.leases.note_returned(tenure)
+        if lease.endpoint and self.living.has(claim, lease):
+            # Docker 29 releases one family's address where IPv6 is switched off.
+            if not self._is_for_predecessor(lease):
+                self.records.leases.note_returned(lease)
             return False
-        # Of another driver's container, there is nothing else to tell that it is gone.
-        self.living.forget((claim.pool.domain, tenure.address))
-        return not self._is_for_predecessor(tenure)
+        # For a container of another driver, the release is the only sign of its end.
+        self.living.forget((claim.pool.domain, lease.address))
+        return not self._is_for_predecessor(lease)
 
     def _released(self, identity: str, address: str = "") -> Claim | None:
-        """Return the claim that Docker gives up, or an address of, if that is known."""
+        """Return the claim that Docker means in a release, if it is known."""
         known = self.records.pools.claim(identity)
         return known or self.living.named(identity, address)
 
-    def _is_for_predecessor(self, tenure: Lease) -> bool:
-        """Tell whether a release is for one who had an address before, and lost it.
+    def _is_for_predecessor(self, lease: Lease) -> bool:
+        """Return whether a release is for the previous, dead holder of an address.
 
-        If it is not, the address stays taken until the clean-up frees it.
+        If it is not, the address stays leased until the cleanup frees it.
         """
-        owed = self._late_releases.pop((tenure.claim, tenure.address), None)
+        owed = self._late_releases.pop((lease.claim, lease.address), None)
         return owed is not None and self.monotonic() - owed < LATE_SECONDS
 
-    def release_tenure(self, tenure: Lease) -> None:
-        """Take back one address, if it is still the one that was looked at."""
+    def release_lease(self, lease: Lease) -> None:
+        """End one lease, if it has not changed since it was read."""
         with self.records.transaction():
-            live = self.records.leases.live(tenure.pool or 0, tenure.address)
-            if tenure in live:
-                self._end(tenure)
-
-    def _new_pool(self, domain: str, subnet: IpNetwork) -> Pool:
-        other = self.records.pools.overlapping(domain, subnet)
-        if other:
-            raise Overlap(
-                subnet=subnet,
-                other=other.subnet,
-                holder=self._holder(other),
-                domain=domain,
-            )
-        return self.records.pools.add(domain, subnet, *pools.usable(subnet))
-
-    def _holder(self, pool: Pool) -> str:
-        names = list(pool.holders) or [
-            network.label
-            for claim in self.records.pools.claims_on(pool.id)
-            if (network := self.records.networks.get(claim.network))
-        ]
-        if not names:
-            return "a network Docker has not named yet"
-        return f"network {' and '.join(names)}"
+            live = self.records.leases.live(lease.pool or 0, lease.address)
+            if lease in live:
+                self.records.leases.end(lease, self.clock())
 
     def _claim(self, identity: str) -> Claim:
-        """Return a claim by its PoolID, which may have been Docker's alone so far."""
+        """Return a claim by its PoolID, which the records may have lost."""
         known = self.records.pools.claim(identity)
-        claim = known or standins.resolve(self.records, identity)
+        claim = known or resolve(self.records, identity)
         if claim is None:
             self.living.note_unknown(identity)
             raise UnknownPool(pool=identity, path=self.records.path)
         return claim
 
     def _usual_gateway(self, claim: Claim) -> IpAddress:
-        first, _ = pools.usable(claim.pool.subnet)
+        first, _ = usable(claim.pool.subnet)
         named = self.records.leases.gateway_of(claim.pool.id)
         if named:
             return named.address
@@ -269,36 +253,36 @@ class IpamDriver:
         if used:
             raise AddressTaken(address=address, holder=self._describe(used[0]))
         if not any(t.claim == claim.id and t.role == role for t in holders):
-            self._begin(claim, address, role)
+            self._start_lease(claim, address, role)
 
     def _next_free(self, claim: Claim) -> IpAddress:
-        """Return the next free address; the host's own are put aside for good."""
+        """Return the next free address; addresses of the host become aux addresses."""
         while chosen := self.records.pools.next_free(claim):
             if not self.is_own(chosen):
                 return chosen
-            self._begin(claim, chosen, "aux")
+            self._start_lease(claim, chosen, "aux")
         raise self._exhausted(claim)
 
-    def _living(self, pool: Pool, address: IpAddress) -> list[Lease]:
-        """Return who has an address, after the dead have given it back."""
+    def _live_holders(self, pool: Pool, address: IpAddress) -> list[Lease]:
+        """Return the leases of an address, after those of dead endpoints ended."""
         holders = self.records.leases.live(pool.id, address)
-        for tenure in holders:
-            if tenure.endpoint and self.remove_dead_endpoint(tenure.endpoint):
-                self._end(tenure)
-                self._note_owed(tenure)
+        for lease in holders:
+            if lease.endpoint and self.remove_dead_endpoint(lease.endpoint):
+                self.records.leases.end(lease, self.clock())
+                self._expect_late_release(lease)
         return self.records.leases.live(pool.id, address) if holders else []
 
-    def _note_owed(self, tenure: Lease) -> None:
-        """Note that Docker may be about to give back what somebody else gets now."""
+    def _expect_late_release(self, lease: Lease) -> None:
+        """Note that Docker may yet release an address for its previous, dead holder."""
         now = self.monotonic()
         for key in [
             k for k, t in self._late_releases.items() if now - t >= LATE_SECONDS
         ]:
             self._late_releases.pop(key)
-        self._late_releases[tenure.claim, tenure.address] = now
+        self._late_releases[lease.claim, lease.address] = now
 
     def _may_be_aux(self, claim: Claim, holders: list[Lease], container: str) -> bool:
-        """Tell whether a network being created names an aux address others name too.
+        """Return whether a network being created names another network's aux address.
 
         Docker asks for an aux address exactly as for a container's --ip.
         """
@@ -307,44 +291,42 @@ class IpamDriver:
         return reserved and not mine and self.is_creating(claim, container)
 
     def _may_be_own_aux(self, claim: Claim, container: str) -> bool:
-        """Tell whether a network being created keeps an address of the host out of use.
+        """Return whether a network being created reserves an address of the host.
 
-        As guides say it should. A container never gets one.
+        Guides advise that. A container never gets such an address.
         """
         return self.is_creating(claim, container, OWN_AUX_SECONDS)
 
     def is_creating(
         self, claim: Claim, container: str = "", within: float = CREATING_SECONDS
     ) -> bool:
-        """Tell whether the `docker network create` that made a claim may still run.
+        """Return whether the `docker network create` that made a claim may still run.
 
-        `within` so many seconds. What is asked for a `container` is part of none.
+        It ran within the last `within` seconds. A request for a `container` is not part
+        of it.
         """
         age = self._made.age(claim.id, self.monotonic())
         return age < within and not claim.network and not container
 
-    def _begin(
+    def _start_lease(
         self, claim: Claim, address: IpAddress, role: Role, container: str = ""
     ) -> None:
-        tenures.start(self.records, claim, address, role, self.clock(), container)
+        start_lease(self.records, claim, address, role, self.clock(), container)
 
-    def _end(self, tenure: Lease) -> None:
-        self.records.leases.end(tenure, self.clock())
-
-    def _describe(self, tenure: Lease) -> str:
-        network = self.records.networks.get(tenure.network)
+    def _describe(self, lease: Lease) -> str:
+        network = self.records.networks.get(lease.network)
         where = f" of network {network.label}" if network else ""
-        if tenure.role != "endpoint":
-            what = "the gateway" if tenure.role == "gateway" else "an aux address"
+        if lease.role != "endpoint":
+            what = "the gateway" if lease.role == "gateway" else "an aux address"
             return f"it is {what}{where}"
-        if tenure.container:
-            return f"container {tenure.container}{where} has it"
-        who = tenure.endpoint[:12]
+        if lease.container:
+            return f"container {lease.container}{where} has it"
+        who = lease.endpoint[:12]
         return f"endpoint {who}{where} has it" if who else f"it is in use{where}"
 
     def _exhausted(self, claim: Claim) -> PoolExhausted:
         size = int(claim.last) - int(claim.first) + 1
-        whole = (claim.first, claim.last) == pools.usable(claim.pool.subnet)
+        whole = (claim.first, claim.last) == usable(claim.pool.subnet)
         count = self.records.leases.held_by_role(claim, whole=whole)
         span = "" if whole else f" ({claim.first} to {claim.last})"
         return PoolExhausted(
@@ -376,7 +358,7 @@ def _domain(options: Mapping[str, str]) -> str:
         if key == "probe" and value == "on":
             raise NotSupportedYet(what="--ipam-opt probe=on", instead="Leave it out.")
     domain = options.get("domain", "default")
-    if not re.fullmatch(pools.DOMAIN, domain):
+    if not re.fullmatch(DOMAIN, domain):
         need = "one word of letters, digits, '_', '.' and '-', at most 63"
         raise BadValue(key="domain", value=domain, need=need, hint="")
     return domain

@@ -1,4 +1,4 @@
-"""Who has an address from when on, and until when. Part of the caller's transaction."""
+"""Leases of addresses start and end; each function is part of a transaction."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from underlay.records import Records
 def bind_claims(
     records: Records, network: Network, kept: Collection[IpAddress] = ()
 ) -> None:
-    """Note which claims a new network was created with.
+    """Record which claims belong to a new network.
 
-    Docker names no pool here. A claim without network that holds just what this
-    network reserves is the one, or as good as it: aux addresses came to IPAM
-    looking like any `--ip`, and are told apart from now on. Engines before 28 ask for
-    a gateway before they name the mode; where none is needed, it is given back. `kept`
-    are addresses that a claim may hold beside, because devices were seen to have them.
+    Docker names no pool in CreateNetwork. A claim without a network that holds exactly
+    the addresses this network reserves is its claim, or equivalent to it. Docker
+    requested aux addresses like any `--ip`; they become aux addresses here. Docker
+    before 28 requests a gateway before it names the mode; a gateway that the mode does
+    not need is freed. A claim may also hold addresses in `kept`: devices have them.
     """
     traits = traits_of(network.options)
     for segment in network.subnets:
@@ -29,24 +29,24 @@ def bind_claims(
         beside = set(kept) - reserved
         held = {
             claim.id: [
-                tenure
-                for tenure in records.leases.live_of_claim(claim.id)
-                if tenure.address not in beside
+                lease
+                for lease in records.leases.live_of_claim(claim.id)
+                if lease.address not in beside
             ]
             for claim in claims
         }
         alike = [c for c in claims if {t.address for t in held[c.id]} == reserved]
         for claim in alike[:1]:
             records.pools.bind(claim.id, network.id)
-            for tenure in held[claim.id]:
-                role = tenure.role if tenure.role == "gateway" else "aux"
-                records.leases.assign(tenure.id, role=role, network=network.id)
-                # Of several alike it may be the gateway of another network.
+            for lease in held[claim.id]:
+                role = lease.role if lease.role == "gateway" else "aux"
+                records.leases.assign(lease.id, role=role, network=network.id)
+                # With several such claims it may be the gateway of another network.
                 if role == "gateway" and not keeps and len(alike) == 1:
-                    records.leases.end(tenure, network.created)
+                    records.leases.end(lease, network.created)
 
 
-def start(
+def start_lease(
     records: Records,
     claim: Claim,
     address: IpAddress,
@@ -55,8 +55,7 @@ def start(
     container: str = "",
     endpoint: str = "",
 ) -> None:
-    """Note that somebody has an address by a claim."""
-    records.pools.take(claim.pool.id, address)
+    """Lease an address of a claim."""
     records.leases.start(
         Lease(
             id=0,
@@ -89,7 +88,7 @@ def assign(records: Records, network: Network, endpoint: Endpoint) -> None:
                 mac=endpoint.mac,
             )
             if given.container:
-                # Engines from 29 on tell it with the request for an address.
+                # Docker 29 sends the name with the request for an address.
                 records.endpoints.name_container(endpoint.id, given.container)
             continue
         records.leases.start(
@@ -106,17 +105,17 @@ def assign(records: Records, network: Network, endpoint: Endpoint) -> None:
 
 
 def end_of_endpoint(records: Records, endpoint: str, now: float) -> None:
-    """End the addresses Docker's own IPAM gave: nobody else tells us of it."""
-    for tenure in records.leases.live_of_endpoint(endpoint):
-        if tenure.pool is None:
-            records.leases.end(tenure, now)
+    """End the leases of addresses from Docker's own IPAM, which sends no release."""
+    for lease in records.leases.live_of_endpoint(endpoint):
+        if lease.pool is None:
+            records.leases.end(lease, now)
 
 
 def end_returned(records: Records, endpoint: str, now: float) -> None:
-    """End what Docker gave back while an endpoint lived, which is gone now.
+    """End the leases that Docker released before the endpoint ended.
 
-    Not as long as its device is still in a sandbox. Part of the caller's transaction.
+    They stay while the endpoint's device is still in a sandbox.
     """
-    for tenure in records.leases.live_of_endpoint(endpoint):
-        if tenure.returned and not records.endpoints.has_leftover(endpoint):
-            records.leases.end(tenure, now)
+    for lease in records.leases.live_of_endpoint(endpoint):
+        if lease.returned and not records.endpoints.has_leftover(endpoint):
+            records.leases.end(lease, now)

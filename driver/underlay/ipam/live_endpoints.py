@@ -1,10 +1,10 @@
-"""Who has an address and lives: no verb ends that, whatever it was sent for.
+"""Live endpoints: no call of Docker's IPAM ends their leases.
 
-An endpoint lives that is on record, or that Docker listed when it was last asked, or
-whose device was left behind in a sandbox. A PoolID that Docker kept while records were
-lost may have been taken for the claim of another network of the subnet. So a claim is
-given up without the addresses of the living, and an address of the network's own
-(gateway, aux) not from under them.
+An endpoint is alive if it is recorded, if Docker listed it when last asked, or if its
+device was left behind in a sandbox. A PoolID that Docker kept while records were lost
+may have been taken for the claim of another network of the subnet. So the removal of a
+claim spares the leases of live endpoints, and the gateway and aux addresses of a
+network stay while one lives.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from underlay.ipam import placeholder_claims as standins
+from underlay.ipam.placeholder_claims import (
+    Seen,
+    bind_name,
+    claims_under,
+    leases_at,
+    release_name,
+)
 from underlay.model import Claim, IpAddress, Lease
 from underlay.model.docker import DockerView
 from underlay.records import Records
@@ -27,15 +33,15 @@ Place = tuple[str, IpAddress]
 
 @dataclass
 class LiveEndpoints:
-    """What is on record, and what Docker listed last; used by many threads.
+    """The recorded endpoints, and those Docker listed last; used by many threads.
 
-    An address that is not known to be an endpoint's (no endpoint of other drivers' ever
-    is on record) is known by its domain. `kept` are addresses seen on devices of ours,
-    with whose they are, until Docker is asked.
+    Endpoints of other drivers are not recorded: their addresses are known by domain.
+    `kept` are addresses seen on the service's devices, with the owners, until Docker is
+    asked.
     """
 
     records: Records
-    kept: tuple[standins.Seen, ...] = ()
+    kept: tuple[Seen, ...] = ()
     seen: frozenset[IpAddress] = frozenset()
     _endpoints: set[str] = field(default_factory=set)
     _addresses: set[Place] = field(default_factory=set)
@@ -44,12 +50,12 @@ class LiveEndpoints:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def expect(self) -> None:
-        """Note that Docker is asked now: what goes from here on outdates its answer."""
+        """Prepare for an answer of Docker: what ends from now on outdates it."""
         with self._lock:
             self._gone.clear()
 
     def update(self, view: DockerView) -> None:
-        """Note what Docker listed, but what has gone since it was asked."""
+        """Store what Docker listed, without what has ended since it was asked."""
         addresses = {
             (network.domain, interface.ip)
             for network in view.networks
@@ -62,26 +68,26 @@ class LiveEndpoints:
             self._addresses = {a for a in addresses if a not in self._gone}
 
     def note_unknown(self, pool: str) -> None:
-        """Note a PoolID by which Docker asks for an address, and that nobody knows."""
+        """Store an unknown PoolID by which Docker requested an address."""
         with self._lock:
             if len(self._unknown) < MOST_UNKNOWN:
                 self._unknown.add(pool)
 
     def take_unknown(self) -> set[str]:
-        """Return those PoolIDs once, to be looked for in what Docker lists."""
+        """Return the unknown PoolIDs, and clear them."""
         with self._lock:
             found, self._unknown = self._unknown, set()
         return found
 
-    def keep(self, kept: Sequence[standins.Seen]) -> None:
-        """Note whose devices were seen with which addresses, until Docker is asked."""
+    def keep(self, kept: Sequence[Seen]) -> None:
+        """Store the addresses seen on devices, until Docker is asked."""
         with self._lock:
             self.kept = tuple(kept)
             self.seen = frozenset(address for _, address in kept)
             self._endpoints |= {owner.endpoint for owner, _ in kept}
 
     def forget(self, gone: str | Place) -> None:
-        """Note that Docker took an endpoint away, or the address of one."""
+        """Note that Docker deleted an endpoint, or released an address."""
         with self._lock:
             self._gone.add(gone)
             if isinstance(gone, str):
@@ -90,17 +96,17 @@ class LiveEndpoints:
                 self._addresses.discard(gone)
 
     def is_listed(self, endpoint: str) -> bool:
-        """Tell whether Docker listed an endpoint, and has not deleted it since."""
+        """Return whether Docker listed an endpoint, and has not deleted it since."""
         return endpoint in self._endpoints
 
-    def has(self, claim: Claim, tenure: Lease) -> bool:
-        """Tell whether an address, held by a claim, is that of a living endpoint."""
-        if tenure.role != "endpoint":
+    def has(self, claim: Claim, lease: Lease) -> bool:
+        """Return whether a lease by a claim is that of a live endpoint."""
+        if lease.role != "endpoint":
             return False
-        if not tenure.endpoint:
-            place = claim.pool.domain, tenure.address
-            return place in self._addresses or tenure.address in self.seen
-        endpoint = tenure.endpoint
+        if not lease.endpoint:
+            place = claim.pool.domain, lease.address
+            return place in self._addresses or lease.address in self.seen
+        endpoint = lease.endpoint
         return (
             self.records.endpoints.get(endpoint) is not None
             or self.is_listed(endpoint)
@@ -108,52 +114,52 @@ class LiveEndpoints:
         )
 
     def is_on(self, claim: Claim) -> bool:
-        """Tell whether a claim holds the address of anybody living."""
+        """Return whether a claim holds the address of a live endpoint."""
         return self.records.leases.is_inhabited(claim.id) or any(
-            self.has(claim, tenure)
-            for tenure in self.records.leases.live_of_claim(claim.id)
+            self.has(claim, lease)
+            for lease in self.records.leases.live_of_claim(claim.id)
         )
 
     def release(self, claim: Claim, now: float) -> None:
-        """Take a claim off the record, with all it holds but what the living have.
+        """Remove a claim, and end its leases but those of live endpoints.
 
-        That goes to the claim of their own network. If that is this one, Docker meant
-        another claim: this one stays, and its PoolID is no longer known.
+        Those move to another claim of their network. If there is none, Docker meant
+        another claim: this one stays, as a placeholder.
         """
         held = self.records.leases.live_of_claim(claim.id)
-        living = [tenure for tenure in held if self.has(claim, tenure)]
-        staying = [tenure for tenure in living if not self._moves(claim, tenure)]
+        living = [lease for lease in held if self.has(claim, lease)]
+        staying = [lease for lease in living if not self._moves(claim, lease)]
         if staying:
             log.warning("pool claim kept: containers use it", extra={"pool": claim.id})
-            standins.release_name(self.records, claim)
+            release_name(self.records, claim)
             return
-        moved = {tenure.id for tenure in living}
-        for tenure in held:
-            if tenure.id not in moved:
-                self.records.leases.end(tenure, now)
+        moved = {lease.id for lease in living}
+        for lease in held:
+            if lease.id not in moved:
+                self.records.leases.end(lease, now)
         self.records.pools.remove_claim(claim)
 
-    def _moves(self, claim: Claim, tenure: Lease) -> bool:
-        """Have an address held by another claim of its network, if there is one."""
-        for other in self.records.pools.claims_of(tenure.network):
+    def _moves(self, claim: Claim, lease: Lease) -> bool:
+        """Move a lease to another claim of its network; return whether there is one."""
+        for other in self.records.pools.claims_of(lease.network):
             if other.id != claim.id and other.pool.id == claim.pool.id:
-                self.records.leases.move(tenure, other)
+                self.records.leases.move(lease, other)
                 return True
         return False
 
     def named(self, identity: str, address: str = "") -> Claim | None:
-        """Return the claim that Docker gives up, or an address of, by its PoolID.
+        """Return the claim that Docker releases, or releases an address of.
 
-        One that is not known may be of any stand-in. It is of the one by which a
-        container has the address. Else it is given up with its network, which Docker
-        names then; but for that of another driver's network, if there is no other.
+        An unknown PoolID may belong to any placeholder: to the one that holds the
+        container's address. Otherwise a placeholder is released with its network, which
+        Docker names. The only idle one of another driver's network is taken now.
         """
-        found = standins.claims_under(self.records, identity)
+        found = claims_under(self.records, identity)
         for claim in found:
-            held = standins.leases_at(self.records, claim, address)
-            if any(tenure.role == "endpoint" for tenure in held):
-                return standins.bind_name(self.records, claim, identity)
+            held = leases_at(self.records, claim, address)
+            if any(lease.role == "endpoint" for lease in held):
+                return bind_name(self.records, claim, identity)
         idle = [claim for claim in found if not self.is_on(claim)]
         if len(idle) == 1 and not idle[0].network:
-            return standins.bind_name(self.records, idle[0], identity)
+            return bind_name(self.records, idle[0], identity)
         return None

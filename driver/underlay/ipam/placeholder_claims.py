@@ -1,7 +1,7 @@
-"""Claims that stand in for lost ones, until Docker names the PoolIDs it kept.
+"""Placeholders of lost claims, until Docker names the PoolIDs that it kept.
 
-Docker's list does not show a PoolID. But whoever asks for an address of a pool names
-it, and it says itself which domain and subnet it is of.
+Docker's list does not show PoolIDs. But each request for an address names one, and the
+PoolID contains its domain and subnet.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from ipaddress import ip_address
 
-from underlay.ipam import leases as tenures
-from underlay.ipam import subnets as pools
-from underlay.ipam.subnets import Span
+from underlay.ipam.leases import start_lease
+from underlay.ipam.subnets import Span, parse_pool_id
 from underlay.model import (
     Claim,
     Endpoint,
@@ -30,57 +29,49 @@ from underlay.records import Records
 log = logging.getLogger(__name__)
 
 Seen = tuple[Owner, IpAddress]
-# Of a claim that Docker made before records were lost, nobody knows how old it is.
+# The age of a claim that Docker made before the records were lost is unknown.
 LONG_AGO = 0.0
 
 
-def identity(domain: str, subnet: IpNetwork, network: str) -> str:
-    """Return what a claim is called as long as its PoolID is not known."""
+def placeholder_id(domain: str, subnet: IpNetwork, network: str) -> str:
+    """Return the id of a claim whose PoolID is not known."""
     return f"{domain}/{subnet}/of-{network[:12]}"
 
 
 def is_placeholder(claim: Claim) -> bool:
-    """Tell whether a claim stands in for one whose PoolID is not known."""
-    return pools.parse_pool_id(claim.id) is None
+    """Return whether the PoolID of a claim is not known."""
+    return parse_pool_id(claim.id) is None
 
 
-def pool_for(records: Records, domain: str, subnet: IpNetwork) -> Pool | None:
-    """Return the pool of a subnet, put on record if need be; None if it overlaps."""
-    known = records.pools.get(domain, subnet)
-    if known or records.pools.overlapping(domain, subnet):
-        return known
-    return records.pools.add(domain, subnet, *pools.usable(subnet))
-
-
-def add(
+def add_placeholder(
     records: Records, pool: Pool, name: str, span: Span, network: str = ""
 ) -> Claim:
-    """Put a claim on record for a network that Docker lists: with its id, if ours."""
+    """Record a claim for a network that Docker lists; `network` is its id if ours."""
     records.pools.add_claim(name, pool, *span, LONG_AGO)
     records.pools.bind(name, network)
     return Claim(name, pool, *span, network)
 
 
 def claims_under(records: Records, identity: str) -> list[Claim]:
-    """Return the claims that a PoolID not on record may be for, oldest first."""
-    parsed = pools.parse_pool_id(identity)
+    """Return the placeholders that an unknown PoolID may belong to, oldest first."""
+    parsed = parse_pool_id(identity)
     pool = records.pools.get(*parsed) if parsed else None
     claims = records.pools.claims_on(pool.id) if pool else []
     return [claim for claim in claims if is_placeholder(claim)]
 
 
 def bind_name(records: Records, claim: Claim, identity: str) -> Claim:
-    """Note the PoolID by which Docker knows a claim, and return it with that."""
+    """Record the PoolID of a placeholder, and return the claim with it."""
     records.pools.rename_claim(claim.id, identity)
-    log.info("pool known again", extra={"pool": identity})
+    log.info("pool id recovered from Docker", extra={"pool": identity})
     return replace(claim, id=identity)
 
 
 def resolve(records: Records, identity: str) -> Claim | None:
-    """Return the claim an address is asked for by a PoolID; None if none is left.
+    """Return the claim that an unknown PoolID means; None if no placeholder is left.
 
-    Of several networks of one subnet it is taken for the oldest, until an endpoint
-    tells which one it was.
+    With several networks of one subnet the oldest is taken, until an endpoint shows
+    which network it is.
     """
     for claim in claims_under(records, identity)[:1]:
         return bind_name(records, claim, identity)
@@ -88,27 +79,26 @@ def resolve(records: Records, identity: str) -> Claim | None:
 
 
 def release_name(records: Records, claim: Claim) -> None:
-    """Have a claim stand in for one whose PoolID is not known: this one is not its."""
+    """Make a claim a placeholder again: its PoolID belongs to another claim."""
     if not is_placeholder(claim):
         whose = claim.network or secrets.token_hex(6)
         records.pools.rename_claim(claim.id, _unused(records, claim.pool, whose))
 
 
 def _unused(records: Records, pool: Pool, whose: str) -> str:
-    name = identity(pool.domain, pool.subnet, whose)
+    name = placeholder_id(pool.domain, pool.subnet, whose)
     taken = records.pools.claim(name) is not None
     return f"{name}-{secrets.token_hex(3)}" if taken else name
 
 
 def move_lease_to_network(records: Records, endpoint: Endpoint) -> None:
-    """Have the addresses of a new endpoint held by the claim of its own network.
+    """Move the leases of a new endpoint to the claim of its own network.
 
-    A PoolID that was taken for the claim of another one, for want of anything that
-    tells, is known by this from now on. What only Docker's list was asked for is
-    certain: that is when no claim is older.
+    If a PoolID was taken for the claim of another network, the endpoint shows to which
+    network it belongs. This concerns only claims made from Docker's list (LONG_AGO).
     """
-    for tenure in records.leases.live_of_endpoint(endpoint.id):
-        claim = records.pools.claim(tenure.claim)
+    for lease in records.leases.live_of_endpoint(endpoint.id):
+        claim = records.pools.claim(lease.claim)
         if claim is None or claim.since or claim.network in ("", endpoint.network):
             continue
         for own in records.pools.claims_of(endpoint.network):
@@ -116,30 +106,30 @@ def move_lease_to_network(records: Records, endpoint: Endpoint) -> None:
                 if is_placeholder(own) and not is_placeholder(claim):
                     release_name(records, claim)
                     own = bind_name(records, own, claim.id)
-                records.leases.move(tenure, own)
+                records.leases.move(lease, own)
                 break
 
 
 def leases_at(records: Records, claim: Claim, address: str) -> list[Lease]:
-    """Return what a claim holds at an address given as text."""
+    """Return the leases by a claim of an address, given as text."""
     try:
         found = records.leases.live(claim.pool.id, ip_address(address))
     except ValueError:
         return []
-    return [tenure for tenure in found if tenure.claim == claim.id]
+    return [lease for lease in found if lease.claim == claim.id]
 
 
 def reserve_in_all_pools(
     records: Records, seen: Collection[Seen], now: float, only: Pool | None = None
 ) -> None:
-    """Keep addresses that devices of ours have out of all pools they may be of.
+    """Reserve addresses of the service's devices in all pools they may belong to.
 
-    The mark of a device names the network, and not the pool. `only` one pool, perhaps.
+    The mark of a device names the network, not the pool. `only` limits this to a pool.
     """
     if not seen:
         return
-    pools_known = (only,) if only else records.pools.all()
-    domains = sorted({pool.domain for pool in pools_known})
+    pools = (only,) if only else records.pools.all()
+    domains = sorted({pool.domain for pool in pools})
     networks = {network.id for network in records.networks.all()}
     claims: dict[int, list[Claim]] = {}
     for owner, address in seen:
@@ -153,16 +143,16 @@ def reserve_in_all_pools(
             mine = (
                 c for c in claims[pool.id] if not known or c.network == owner.network
             )
-            _keep(records, next(mine, None), owner, address, now)
+            _reserve(records, next(mine, None), owner, address, now)
 
 
-def _keep(
+def _reserve(
     records: Records, claim: Claim | None, owner: Owner, address: IpAddress, now: float
 ) -> None:
     if claim is None:
         return
     live = records.leases.live(claim.pool.id, address)
     if not any(t.role == "endpoint" for t in live):
-        tenures.start(records, claim, address, "endpoint", now)
+        start_lease(records, claim, address, "endpoint", now)
         facts = {"address": address, "network": owner.network[:12]}
-        log.warning("address kept for a container without a record", extra=facts)
+        log.warning("address reserved for an unknown container", extra=facts)

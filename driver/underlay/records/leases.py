@@ -18,7 +18,9 @@ class Leases:
         self._pools = pools
 
     def start(self, tenure: Lease) -> None:
-        """Put on record who has an address from now on."""
+        """Record a lease; its address is neither fresh nor freed any more."""
+        if tenure.pool:
+            self._pools.take(tenure.pool, tenure.address)
         self._db.run(
             "INSERT INTO tenure (address, role, pool, claim, network, endpoint, mac,"
             " container, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

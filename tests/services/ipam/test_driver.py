@@ -317,9 +317,9 @@ def test_the_lost_address_is_only_freed_if_it_is_still_the_one_looked_at(ipam, r
     pool = claim(ipam)
     address(ipam, pool, "10.0.0.2")
     (seen,) = records.leases.orphaned()
-    ipam.release_tenure(replace(seen, endpoint="other"))
+    ipam.release_lease(replace(seen, endpoint="other"))
     assert len(records.leases.orphaned()) == 1
-    ipam.release_tenure(seen)
+    ipam.release_lease(seen)
     assert records.leases.orphaned() == []
 
 

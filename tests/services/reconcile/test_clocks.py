@@ -210,12 +210,12 @@ def test_a_late_release_is_that_of_a_predecessor_by_what_has_passed(records, ste
         return records.leases.live(pool, ip_address("10.0.0.5"))
 
     ipam.request_address(claim, "10.0.0.5", "")
-    ipam._note_owed(live()[0])
+    ipam._expect_late_release(live()[0])
     wall.now += step
     boot.now += LATE_SECONDS / 2
     ipam.release_address(claim, "10.0.0.5")
     assert live()  # that was for who had it before
-    ipam._note_owed(live()[0])
+    ipam._expect_late_release(live()[0])
     boot.now += LATE_SECONDS
     wall.now -= 2 * step
     ipam.release_address(claim, "10.0.0.5")
