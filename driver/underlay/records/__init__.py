@@ -16,7 +16,7 @@ from underlay.records.repairs import Repairs
 
 
 class Records:
-    """All tables of one database file, by what they are about."""
+    """All tables of one database file, by concept."""
 
     def __init__(
         self, path: Path, *, readonly: bool = False, verify: bool = False
@@ -42,15 +42,15 @@ class Records:
         return self._database.transaction(durable=durable)
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Keep everybody from writing, as far as anybody can write at all."""
+        """Keep other writers out, unless no transaction can begin (full disk)."""
         return self._database.exclusive()
 
     def change_counter(self) -> tuple[int, int]:
-        """Return what is another after every change, by whoever."""
+        """Return a value that differs after each change, by any process."""
         return self._database.change_counter()
 
     def check_there(self) -> None:
-        """Raise RecordsUnwritable if the file is gone or another one."""
+        """Raise RecordsUnwritable if the file is gone or was replaced."""
         self._database.check_there()
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ _ENDPOINT = (
 class Endpoints:
     """The tables `endpoint`, `sandbox` and `remnant`.
 
-    What is written goes to `main`: what is read may be a view of it (endings.py).
+    Statements write to `main.<table>`, and read what may be a view of it (endings.py).
     """
 
     def __init__(self, database: Database) -> None:
@@ -30,11 +30,11 @@ class Endpoints:
 
     @staticmethod
     def next_generation() -> None:
-        """Say that all rows are about to be read: the rest need not be remembered."""
+        """Drop rows that were not read since the last call; all are read next."""
         _endpoint.next_generation()
 
     def add(self, endpoint: Endpoint) -> None:
-        """Put an endpoint on record."""
+        """Record an endpoint."""
         self._db.run(
             "INSERT INTO main.endpoint"
             " (id, network, ipv4, ipv6, mac, options, container, created)"
@@ -71,26 +71,26 @@ class Endpoints:
         return self._where("s.left = 0")
 
     def joined_in(self, sandboxes: Iterable[str]) -> list[Endpoint]:
-        """Return those of these sandboxes."""
+        """Return the joined endpoints of some sandboxes."""
         paths = json.dumps(list(sandboxes))
         here = "s.path IN (SELECT value FROM json_each(?))"
         return self._where(f"s.left = 0 AND {here}", paths)
 
     def joined_at(self, sandbox: str) -> list[Endpoint]:
-        """Return those of one sandbox."""
+        """Return the joined endpoints of one sandbox."""
         return self._where("s.left = 0 AND s.path = ?", sandbox)
 
     def leaving(self) -> list[Endpoint]:
-        """Return those that Docker said are about to leave their sandboxes."""
+        """Return the endpoints for which Leave came."""
         return self._where("s.left = 1")
 
     def not_learned(self) -> list[Endpoint]:
-        """Return those of which is not known yet how they are in their sandboxes."""
+        """Return the newest joined endpoints whose sandbox was not yet observed."""
         newest = "ORDER BY e.created DESC LIMIT 500"
         return self._where(f"s.left = 0 AND s.device = '' {newest}")
 
     def joined_after(self, endpoint: str, limit: int) -> list[Endpoint]:
-        """Return those that come next in the order of their ids, so many at most."""
+        """Return the next joined endpoints in the order of ids, at most `limit`."""
         where = "s.left = 0 AND s.endpoint > ? ORDER BY s.endpoint LIMIT ?"
         return self._where(where, endpoint, limit)
 
@@ -99,11 +99,11 @@ class Endpoints:
         return [_endpoint(r) for r in rows]
 
     def containers(self) -> dict[str, str]:
-        """Return the name of the container, or "", of every endpoint id."""
+        """Return the container name of every endpoint id; "" if unknown."""
         return {r[0]: r[1] for r in self._db.rows("SELECT id, container FROM endpoint")}
 
     def any_of(self, network: str, besides: str = "") -> Endpoint | None:
-        """Return any one endpoint of a network, but one."""
+        """Return any one endpoint of a network except `besides`."""
         where = "WHERE e.network = ? AND e.id != ? LIMIT 1"
         row = self._db.row(f"{_ENDPOINT} {where}", network, besides)
         return _endpoint(row) if row else None
@@ -113,7 +113,7 @@ class Endpoints:
         return self._where("e.mac = ?", mac)
 
     def remove(self, network: str, identity: str) -> bool:
-        """Take an endpoint and its sandbox off the record, if the network has it."""
+        """Remove an endpoint of a network; return whether it was recorded."""
         return bool(
             self._db.run(
                 "DELETE FROM main.endpoint WHERE id = ? AND network = ?",
@@ -122,13 +122,13 @@ class Endpoints:
             )
         )
 
-    def add_leftover(self, remnant: LeftoverDevice) -> None:
-        """Note that an ended endpoint's device is still in a sandbox."""
+    def add_leftover(self, leftover: LeftoverDevice) -> None:
+        """Record that the device of an ended endpoint is still in a sandbox."""
         self._db.run(
             "INSERT OR REPLACE INTO remnant (endpoint, network, path) VALUES (?, ?, ?)",
-            remnant.endpoint,
-            remnant.network,
-            remnant.sandbox,
+            leftover.endpoint,
+            leftover.network,
+            leftover.sandbox,
         )
 
     def leftovers(self) -> list[LeftoverDevice]:
@@ -137,22 +137,22 @@ class Endpoints:
         return [LeftoverDevice(*row) for row in rows]
 
     def has_leftover(self, endpoint: str) -> bool:
-        """Tell whether the device of an ended endpoint may still be in a sandbox."""
+        """Return whether the device of an ended endpoint may still be in a sandbox."""
         row = self._db.row("SELECT 1 FROM remnant WHERE endpoint = ?", endpoint)
         return row is not None
 
     def forget_leftover(self, endpoint: str) -> None:
-        """Note that the device of an ended endpoint is gone."""
+        """Record that the device of an ended endpoint is gone."""
         self._db.run("DELETE FROM remnant WHERE endpoint = ?", endpoint)
 
     def name_container(self, endpoint: str, container: str) -> None:
-        """Note the container an endpoint belongs to, as Docker's API told."""
+        """Record the container of an endpoint, as Docker's API tells it."""
         self._db.run(
             "UPDATE main.endpoint SET container = ? WHERE id = ?", container, endpoint
         )
 
     def join(self, endpoint: str, path: str) -> None:
-        """Note the sandbox Docker moves the endpoint's device into."""
+        """Record the sandbox that Docker moves the device into."""
         self._db.run(
             "INSERT INTO main.sandbox (endpoint, path) VALUES (?, ?)"
             " ON CONFLICT (endpoint)"
@@ -162,31 +162,31 @@ class Endpoints:
         )
 
     def save_learned(self, endpoint: Endpoint) -> None:
-        """Note how a device is inside its sandbox, if that is still the one."""
-        inside = endpoint.learned
-        if inside is None:
+        """Record the learned state of a device, if it is still in that sandbox."""
+        learned = endpoint.learned
+        if learned is None:
             return
         self._db.run(
             "UPDATE main.sandbox SET device = ?, mtu = ?, defaults = ?, settings = ?,"
             " without = ?, beside = ? WHERE endpoint = ? AND path = ?",
-            inside.device,
-            inside.mtu,
-            "".join(map(str, inside.default_families)),
-            json.dumps(inside.sysctls),
-            "".join(map(str, inside.families_off)),
-            json.dumps([str(a) for a in inside.link_local]),
+            learned.device,
+            learned.mtu,
+            "".join(map(str, learned.default_families)),
+            json.dumps(learned.sysctls),
+            "".join(map(str, learned.families_off)),
+            json.dumps([str(a) for a in learned.link_local]),
             endpoint.id,
             endpoint.sandbox,
         )
 
     def cancel_leave(self, endpoint: str) -> None:
-        """Note that the device does not leave after all, as far as it is on record."""
+        """Record that the device stays in its sandbox after all."""
         self._db.run(
             "UPDATE main.sandbox SET left = 0, device = '' WHERE endpoint = ?", endpoint
         )
 
     def leave(self, endpoint: str) -> None:
-        """Note that the device is on its way out of the sandbox."""
+        """Record that the device is about to leave its sandbox."""
         self._db.run("UPDATE main.sandbox SET left = 1 WHERE endpoint = ?", endpoint)
 
 
@@ -200,14 +200,14 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
         mac=row["mac"],
         options=json.loads(row["options"]),
         sandbox=row["sandbox"] or "",
-        learned=_inside(row) if row["device"] else None,
+        learned=_learned(row) if row["device"] else None,
         left=bool(row["left"]),
         container=row["container"],
         created=row["created"],
     )
 
 
-def _inside(row: sqlite3.Row) -> LearnedState:
+def _learned(row: sqlite3.Row) -> LearnedState:
     return LearnedState(
         device=row["device"],
         mtu=row["mtu"],

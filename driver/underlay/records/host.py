@@ -26,7 +26,7 @@ class HostRecords:
         self._db = database
 
     def identity(self, machine: str) -> str:
-        """Return this host's identity: the machine's own if it has one, for good."""
+        """Return the host's permanent identity: the machine id if it has one."""
         self._db.run(
             "INSERT INTO host (one, identity) VALUES (1, ?) ON CONFLICT DO NOTHING",
             machine or secrets.token_hex(16),
@@ -35,12 +35,12 @@ class HostRecords:
         return str(row["identity"]) if row else machine
 
     def boot(self) -> str:
-        """Return which boot of the host the records are of, "" if not known yet."""
+        """Return the boot of the host that the records are of; "" if unknown."""
         row = self._db.row("SELECT identity FROM boot")
         return str(row["identity"]) if row else ""
 
     def note_boot(self, identity: str) -> None:
-        """Note which boot the records are of from now on."""
+        """Record the boot that the records are of."""
         self._db.run(
             "INSERT INTO boot (one, identity) VALUES (1, ?)"
             " ON CONFLICT (one) DO UPDATE SET identity = excluded.identity",
@@ -48,14 +48,14 @@ class HostRecords:
         )
 
     def missing_networks(self) -> set[str]:
-        """Return the networks Docker lists that are not on record.
+        """Return the networks that Docker lists and that are not recorded.
 
-        ANY is one of them as long as Docker was not asked, since the service started.
+        ANY is among them until Docker has been asked, after the service started.
         """
         return {row["network"] for row in self._db.rows("SELECT network FROM awaited")}
 
     def set_missing_networks(self, networks: Iterable[str]) -> None:
-        """Note which networks are to be put on record yet: these and no others."""
+        """Record which networks are missing: these and no others."""
         self._db.run("DELETE FROM awaited")
         for network in networks:
             self._db.run("INSERT INTO awaited (network) VALUES (?)", network)
@@ -94,22 +94,22 @@ class HostRecords:
         self._db.run("DELETE FROM setting WHERE reason = ?", str(reason))
 
     def takeovers(self) -> list[BridgeTakeover]:
-        """Return all of them."""
+        """Return all bridge take-overs."""
         rows = self._db.rows("SELECT * FROM takeover ORDER BY parent")
         return [_takeover(r) for r in rows]
 
     def takeover(self, parent: str) -> BridgeTakeover | None:
-        """Return that of a parent."""
+        """Return the take-over of a parent."""
         row = self._db.row("SELECT * FROM takeover WHERE parent = ?", parent)
         return _takeover(row) if row else None
 
     def takeover_by(self, bridge: str) -> BridgeTakeover | None:
-        """Return that by a bridge."""
+        """Return the take-over by a bridge."""
         row = self._db.row("SELECT * FROM takeover WHERE bridge = ?", bridge)
         return _takeover(row) if row else None
 
     def note_takeover(self, takeover: BridgeTakeover) -> None:
-        """Note how far it is."""
+        """Record the state of a take-over."""
         self._db.run(
             "INSERT INTO takeover (parent, bridge, state, facts, settings)"
             " VALUES (?, ?, ?, ?, ?) ON CONFLICT (parent) DO UPDATE SET"
@@ -122,7 +122,7 @@ class HostRecords:
         )
 
     def forget_takeover(self, parent: str) -> None:
-        """Note that the parent is as it was."""
+        """Delete the take-over of a parent that is restored."""
         self._db.run("DELETE FROM takeover WHERE parent = ?", parent)
 
 

@@ -17,48 +17,48 @@ class Leases:
         self._db = database
         self._pools = pools
 
-    def start(self, tenure: Lease) -> None:
+    def start(self, lease: Lease) -> None:
         """Record a lease; its address is neither fresh nor freed any more."""
-        if tenure.pool:
-            self._pools.take(tenure.pool, tenure.address)
+        if lease.pool:
+            self._pools.take(lease.pool, lease.address)
         self._db.run(
             "INSERT INTO tenure (address, role, pool, claim, network, endpoint, mac,"
             " container, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            str(tenure.address),
-            tenure.role,
-            tenure.pool,
-            tenure.claim,
-            tenure.network,
-            tenure.endpoint,
-            tenure.mac,
-            tenure.container,
-            tenure.since,
+            str(lease.address),
+            lease.role,
+            lease.pool,
+            lease.claim,
+            lease.network,
+            lease.endpoint,
+            lease.mac,
+            lease.container,
+            lease.since,
         )
 
-    def move(self, tenure: Lease, claim: Claim) -> None:
-        """Note that an address is held by another claim from now on."""
-        self._db.run("UPDATE tenure SET claim = ? WHERE id = ?", claim.id, tenure.id)
+    def move(self, lease: Lease, claim: Claim) -> None:
+        """Move a lease to another claim."""
+        self._db.run("UPDATE tenure SET claim = ? WHERE id = ?", claim.id, lease.id)
 
-    def note_returned(self, tenure: Lease) -> None:
-        """Note that Docker gave an address back whose endpoint lives."""
-        self._db.run("UPDATE tenure SET returned = 1 WHERE id = ?", tenure.id)
+    def note_returned(self, lease: Lease) -> None:
+        """Record that Docker released an address whose endpoint is alive."""
+        self._db.run("UPDATE tenure SET returned = 1 WHERE id = ?", lease.id)
 
-    def end(self, tenure: Lease, now: float) -> None:
-        """Note that somebody no longer has an address; the last one frees it."""
-        self._db.run("UPDATE tenure SET until = ? WHERE id = ?", now, tenure.id)
-        if tenure.pool and not self.live(tenure.pool, tenure.address):
-            self._pools.give_back(tenure.pool, tenure.address)
+    def end(self, lease: Lease, now: float) -> None:
+        """End a lease; the last live lease of an address frees it."""
+        self._db.run("UPDATE tenure SET until = ? WHERE id = ?", now, lease.id)
+        if lease.pool and not self.live(lease.pool, lease.address):
+            self._pools.give_back(lease.pool, lease.address)
 
     def live(self, pool: int, address: IpAddress) -> list[Lease]:
-        """Return who has an address of a pool now."""
-        return self._tenures("pool = ? AND address = ? AND until = 0", pool, address)
+        """Return the live leases of an address of a pool."""
+        return self._leases("pool = ? AND address = ? AND until = 0", pool, address)
 
     def live_of_claim(self, claim: str) -> list[Lease]:
-        """Return what a claim holds now."""
-        return self._tenures("claim = ? AND until = 0", claim)
+        """Return the live leases of a claim."""
+        return self._leases("claim = ? AND until = 0", claim)
 
     def is_inhabited(self, claim: str) -> bool:
-        """Tell whether an endpoint on record has an address that a claim holds."""
+        """Return whether a recorded endpoint has a lease of a claim."""
         row = self._db.row(
             "SELECT 1 FROM tenure t JOIN endpoint e ON e.id = t.endpoint"
             " WHERE t.claim = ? AND t.until = 0 LIMIT 1",
@@ -67,13 +67,13 @@ class Leases:
         return row is not None
 
     def live_of_endpoint(self, endpoint: str) -> list[Lease]:
-        """Return what an endpoint has now."""
-        return self._tenures("endpoint = ? AND until = 0", endpoint)
+        """Return the live leases of an endpoint."""
+        return self._leases("endpoint = ? AND until = 0", endpoint)
 
     def all_live(self) -> set[tuple[int, str]]:
-        """Return every address of a pool that somebody has now, as text after the pool.
+        """Return the pool and the address, as text, of every live lease of a pool.
 
-        Not as values: there are thousands, and hardly one is looked at.
+        As text, because there are thousands and few are looked at.
         """
         rows = self._db.rows(
             "SELECT pool, address FROM tenure WHERE until = 0 AND pool IS NOT NULL"
@@ -81,13 +81,13 @@ class Leases:
         return {(row["pool"], row["address"]) for row in rows}
 
     def live_in(self, pool: int) -> list[Lease]:
-        """Return who has addresses of a pool now."""
-        return self._tenures("pool = ? AND until = 0", pool)
+        """Return the live leases of a pool."""
+        return self._leases("pool = ? AND until = 0", pool)
 
     def held_by_role(self, claim: Claim, *, whole: bool) -> dict[Role, int]:
-        """Return how many addresses are held in a claim's span, by role.
+        """Return how many addresses of a claim's span are leased, by role.
 
-        `whole`: that is all of the pool.
+        `whole`: the span is the whole pool.
         """
         rows = self._db.rows(
             "SELECT DISTINCT role, address FROM tenure WHERE pool = ? AND until = 0",
@@ -100,8 +100,8 @@ class Leases:
         return count
 
     def gateway_of(self, pool: int) -> Lease | None:
-        """Return who holds the gateway of a pool now, or the first of several."""
-        found = self._tenures(
+        """Return the live lease of a pool's gateway, the first of several."""
+        found = self._leases(
             "pool = ? AND until = 0 AND role = 'gateway' ORDER BY id LIMIT 1", pool
         )
         return found[0] if found else None
@@ -109,9 +109,9 @@ class Leases:
     def unassigned(
         self, address: IpAddress, subnet: IpNetwork, endpoint: str
     ) -> Lease | None:
-        """Return an address of a subnet given out for an endpoint not made yet.
+        """Return the lease of an address for an endpoint that was not created yet.
 
-        It may be known already that it is for this one.
+        The lease may already be assigned to this endpoint.
         """
         # In this order (CROSS), and not by the index of endpoints (+): an address may
         # have a long history, and '' is the endpoint of all that have none.
@@ -124,25 +124,25 @@ class Leases:
             str(address),
             endpoint,
         )
-        return _tenure(row) if row else None
+        return _lease(row) if row else None
 
     def orphaned(self) -> list[Lease]:
-        """Return the addresses given out for endpoints that are not on record."""
-        return self._tenures(
+        """Return the live leases for endpoints that are not recorded."""
+        return self._leases(
             "until = 0 AND role = 'endpoint' AND pool IS NOT NULL AND NOT EXISTS"
             " (SELECT 1 FROM endpoint WHERE endpoint.id = tenure.endpoint)"
         )
 
     def assign(
         self,
-        tenure: int,
+        lease: int,
         *,
         role: Role,
         network: str,
         endpoint: str = "",
         mac: str = "",
     ) -> None:
-        """Note what became of an address that IPAM gave out."""
+        """Record which network and endpoint a lease belongs to."""
         self._db.run(
             "UPDATE tenure SET role = ?, network = ?, endpoint = ?, mac = ?"
             " WHERE id = ?",
@@ -150,11 +150,11 @@ class Leases:
             network,
             endpoint,
             mac,
-            tenure,
+            lease,
         )
 
     def name_container(self, endpoint: str, container: str) -> None:
-        """Note the container that has the addresses of an endpoint."""
+        """Record the container of an endpoint in its live leases."""
         self._db.run(
             "UPDATE tenure SET container = ? WHERE endpoint = ? AND until = 0",
             container,
@@ -162,8 +162,8 @@ class Leases:
         )
 
     def history(self, word: str, limit: int) -> list[Lease]:
-        """Return who had an address, what a MAC or container had; newest first."""
-        return self._tenures(
+        """Return the leases of an address, a MAC or a container; newest first."""
+        return self._leases(
             "address = ?1 OR mac = ?1 OR container = ?1"
             " ORDER BY since DESC, id DESC LIMIT ?2",
             word,
@@ -171,15 +171,15 @@ class Leases:
         )
 
     def forget_before(self, moment: float) -> int:
-        """Drop the history that ended before a moment; return how much it was."""
+        """Delete the leases that ended before a moment; return how many."""
         return self._db.run("DELETE FROM tenure WHERE until > 0 AND until < ?", moment)
 
-    def _tenures(self, where: str, *values: object) -> list[Lease]:
+    def _leases(self, where: str, *values: object) -> list[Lease]:
         given = [str(v) if isinstance(v, IpAddress) else v for v in values]
         rows = self._db.rows(f"SELECT * FROM tenure WHERE {where}", *given)
-        return [_tenure(r) for r in rows]
+        return [_lease(r) for r in rows]
 
 
-def _tenure(row: sqlite3.Row) -> Lease:
+def _lease(row: sqlite3.Row) -> Lease:
     facts = {key: row[key] for key in row.keys()}  # noqa: SIM118 - a Row is no mapping
     return Lease(**{**facts, "address": ip_address(row["address"])})

@@ -29,7 +29,7 @@ _ON_VLAN = f"{_NETWORK} WHERE n.id IN (SELECT network FROM vlan WHERE name = ?)"
 class Networks:
     """The tables `network` and `vlan`.
 
-    What is written goes to `main`: what is read may be a view of it (endings.py).
+    Statements write to `main.<table>`, and read what may be a view of it (endings.py).
     """
 
     def __init__(self, database: Database) -> None:
@@ -37,11 +37,11 @@ class Networks:
 
     @staticmethod
     def next_generation() -> None:
-        """Say that all rows are about to be read: the rest need not be remembered."""
+        """Drop rows that were not read since the last call; all are read next."""
         _network.next_generation()
 
     def add(self, network: Network) -> None:
-        """Put a network on record."""
+        """Record a network."""
         self._db.run(
             "INSERT INTO main.network"
             " (id, options, internal, segments, parent, base, halt, mtu, created)"
@@ -59,7 +59,7 @@ class Networks:
         self._add_vlans(network)
 
     def move(self, network: Network) -> None:
-        """Note what a network stands on from now on, or why on nothing."""
+        """Record the parent of a network as it is now, or why it is missing."""
         self._db.run(
             "UPDATE main.network SET parent = ?, base = ?, absent = ?, halt = ?,"
             " here = ?,"
@@ -98,12 +98,12 @@ class Networks:
         ]
 
     def on_parent(self, parent: str) -> list[Network]:
-        """Return the networks whose children stand on a device."""
+        """Return the networks whose parent is a device."""
         rows = self._db.rows(f"{_NETWORK} WHERE n.parent = ?", parent)
         return [_network(r) for r in rows]
 
     def with_subnet(self, subnet: str) -> list[Network]:
-        """Return the networks that have a pool of ours for a subnet."""
+        """Return the networks that have a claim on a pool of a subnet."""
         rows = self._db.rows(
             f"{_NETWORK} WHERE n.id IN (SELECT c.network FROM claim c"
             " JOIN pool p ON p.id = c.pool WHERE p.subnet = ?)",
@@ -112,7 +112,7 @@ class Networks:
         return [_network(r) for r in rows]
 
     def active(self, mode: str) -> list[Network]:
-        """Return the networks of a mode, given by that name, that have an endpoint."""
+        """Return the networks of a mode that have an endpoint."""
         rows = self._db.rows(
             f"{_NETWORK} WHERE json_extract(n.options, '$.mode') = ?"
             " AND EXISTS (SELECT 1 FROM endpoint e WHERE e.network = n.id)",
@@ -121,20 +121,20 @@ class Networks:
         return [_network(r) for r in rows]
 
     def on_vlan(self, name: str) -> list[Network]:
-        """Return the networks that need a VLAN of ours, on it or above it."""
+        """Return the networks that need a VLAN of the service, on it or above it."""
         return [_network(r) for r in self._db.rows(_ON_VLAN, name)]
 
     def any_on_vlan(self, name: str) -> Network | None:
-        """Return any one of them: whether it is needed must not cost their number."""
+        """Return any one of these networks, at a cost that does not grow with them."""
         row = self._db.row(f"{_ON_VLAN} LIMIT 1", name)
         return _network(row) if row else None
 
     def rename(self, identity: str, name: str) -> None:
-        """Note the name Docker's API gave a network."""
+        """Record the name of a network, as Docker's API tells it."""
         self._db.run("UPDATE main.network SET name = ? WHERE id = ?", name, identity)
 
     def remove(self, identity: str) -> None:
-        """Take a network, its endpoints and their sandboxes off the record."""
+        """Remove a network, its endpoints and their sandboxes."""
         self._db.run("DELETE FROM main.network WHERE id = ?", identity)
 
 

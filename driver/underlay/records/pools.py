@@ -22,8 +22,6 @@ class Pools:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    # Pools and claims
-
     def get(self, domain: str, subnet: IpNetwork) -> Pool | None:
         """Return the pool of a subnet in a domain."""
         row = self._db.row(
@@ -54,7 +52,7 @@ class Pools:
     def add(
         self, domain: str, subnet: IpNetwork, first: IpAddress, last: IpAddress
     ) -> Pool:
-        """Put a pool on record with all its usable addresses fresh."""
+        """Record a pool; all its usable addresses are fresh."""
         self._db.run(
             "INSERT INTO pool (domain, subnet, family, first, last)"
             " VALUES (?, ?, ?, ?, ?)",
@@ -71,7 +69,7 @@ class Pools:
         return pool
 
     def name_holders(self, pool: int, names: Sequence[str]) -> None:
-        """Note the networks that use a pool, as Docker's API names them."""
+        """Record the names of the networks that use a pool, from Docker's API."""
         self._db.run(
             "UPDATE pool SET holders = ? WHERE id = ?", json.dumps(list(names)), pool
         )
@@ -79,7 +77,7 @@ class Pools:
     def add_claim(
         self, identity: str, pool: Pool, first: IpAddress, last: IpAddress, now: float
     ) -> None:
-        """Put a claim on a pool on record, drawing from first to last."""
+        """Record a claim on a pool that draws addresses from first to last."""
         bounds = pool.id, first.packed, last.packed
         if self._db.run(_ADD_SLICE, *bounds):
             self._db.run(_MOVE_IN, *bounds, *bounds, *bounds)
@@ -117,18 +115,18 @@ class Pools:
         return [_claim(r) for r in rows]
 
     def bind(self, claim: str, network: str) -> None:
-        """Note the network a claim was made for."""
+        """Record the network of a claim."""
         self._db.run("UPDATE claim SET network = ? WHERE id = ?", network, claim)
 
     def rename_claim(self, claim: str, identity: str) -> None:
-        """Note the PoolID by which Docker knows a claim, and all it holds."""
+        """Record the PoolID of a claim, also in its leases."""
         self._db.run("UPDATE claim SET id = ? WHERE id = ?", identity, claim)
         self._db.run(
             "UPDATE tenure SET claim = ? WHERE claim = ? AND until = 0", identity, claim
         )
 
     def remove_claim(self, claim: Claim) -> None:
-        """Take a claim off the record, and its pool with the last one."""
+        """Remove a claim, and its pool with the last claim."""
         self._db.run("DELETE FROM claim WHERE id = ?", claim.id)
         self._db.run(
             "DELETE FROM pool WHERE id = ?"
@@ -157,7 +155,7 @@ class Pools:
         return ip_address(row["address"]) if row else None
 
     def take(self, pool: int, address: IpAddress) -> None:
-        """Note that an address is in use: neither fresh nor freed any more."""
+        """Take an address out of the free ones, fresh or freed."""
         if self._db.run(
             "DELETE FROM freed WHERE pool = ? AND address = ?", pool, address.packed
         ):
@@ -178,7 +176,7 @@ class Pools:
             self._add_fresh(pool, address + 1, last)
 
     def give_back(self, pool: int, address: IpAddress) -> None:
-        """Put an address that nobody holds any more at the back of the queue."""
+        """Put an address without a lease at the back of the queue."""
         self._db.run(
             "INSERT INTO freed (pool, slice, address) SELECT pool, id, ?2 FROM slice"
             " WHERE pool = ?1 AND first <= ?2 AND last >= ?2"

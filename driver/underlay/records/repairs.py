@@ -21,7 +21,7 @@ class Repairs:
         self._db = database
 
     def note(self, repairs: Iterable[Repair]) -> None:
-        """Add to the ledger, and drop the oldest; part of the caller's transaction."""
+        """Add repairs, and delete the oldest; part of a transaction."""
         for repair in repairs:
             self._db.run(
                 f"INSERT INTO repair ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -37,7 +37,7 @@ class Repairs:
         return [_repair(r) for r in rows]
 
     def about(self, names: Iterable[str], limit: int) -> list[Repair]:
-        """Return those of containers or networks of these names, newest first."""
+        """Return the repairs of containers or networks of these names, newest first."""
         rows = self._db.rows(
             "WITH name AS (SELECT value FROM json_each(?)) SELECT * FROM repair"
             " WHERE container IN name OR network IN name ORDER BY id DESC LIMIT ?",
@@ -47,19 +47,19 @@ class Repairs:
         return [_repair(r) for r in rows]
 
     def last(self) -> dict[str, float]:
-        """Return when something of each mark was last repaired with success."""
+        """Return when each mark was last repaired successfully."""
         rows = self._db.rows(
             "SELECT mark, max(at) AS at FROM repair WHERE error = '' GROUP BY mark"
         )
         return {r["mark"]: r["at"] for r in rows}
 
     def failures(self) -> list[Failure]:
-        """Return what is wrong, oldest first."""
+        """Return the failures, oldest first."""
         rows = self._db.rows("SELECT mark, text, since FROM trouble ORDER BY since")
         return [Failure(r["mark"], r["text"], r["since"]) for r in rows]
 
     def note_failure(self, mark: str, text: str, now: float) -> None:
-        """Note that an object cannot be put right; `since` stays the first time."""
+        """Record that an object cannot be repaired; `since` stays the first time."""
         self._db.run(
             "INSERT INTO trouble (mark, text, since) VALUES (?, ?, ?)"
             " ON CONFLICT (mark) DO UPDATE SET text = excluded.text",
@@ -69,7 +69,7 @@ class Repairs:
         )
 
     def clear_failure(self, mark: str) -> None:
-        """Note that the object is right again, or gone."""
+        """Delete the failure of an object that is right again, or gone."""
         self._db.run("DELETE FROM trouble WHERE mark = ?", mark)
 
 
