@@ -10,49 +10,13 @@ import time
 import pytest
 
 from tests.docker.conftest import make_site
-from tests.docker.test_repair import PERIOD_SECONDS, is_settled
+from tests.docker.site import PERIOD_SECONDS, Nic, is_settled
 from tests.lab.service import wait_until
 
 CONTAINERS = 20
 # From the parent being back until the first answer. It is less than two on a machine
 # that does nothing else: `script/bench reconcile` measures it.
 BACK_SECONDS = 6.0
-
-
-class Nic:
-    """A network card of a host on the lab's LAN, and what the LAN knows behind it."""
-
-    def __init__(self, site, name):
-        self.site, self.name = site, name
-        self.mac = ""
-
-    def plug(self, mac=""):
-        """Put it in, with the address that it has anyway, or another one."""
-        port, host = f"p-{self.name}", self.site.host
-        given = ("address", mac) if mac else ()
-        self.site.lan.run(
-            "ip", "link", "add", port, "type", "veth",
-            "peer", "name", self.name, "netns", host.netns, *given,
-        )  # fmt: skip
-        self.site.lan.run("ip", "link", "set", port, "master", "br0", "up")
-        self.configure()
-        shown = host.run("ip", "-o", "link", "show", self.name).stdout
-        self.mac = re.search(r"link/ether (\S+)", shown)[1]
-
-    def configure(self):
-        """Do what a network service does when a device appears."""
-        self.site.host.run("ip", "link", "set", self.name, "up")
-
-    def unplug(self):
-        self.site.host.run("ip", "link", "del", self.name)
-
-    def rename(self, name):
-        self.site.host.run(
-            "sh", "-ec",
-            f"ip link set {self.name} down; ip link set {self.name} name {name};"
-            f" ip link set {name} up",
-        )  # fmt: skip
-        self.name = name
 
 
 @pytest.fixture(scope="module")

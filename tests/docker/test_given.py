@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.docker.test_repair import inside, is_settled
+from tests.docker.site import inside, is_settled
 from tests.lab.service import wait_until
 
 LINK_LOCAL = "169.254.8.8"

@@ -19,7 +19,7 @@ from tests.docker.conftest import (
     LAN6,
     refused,
 )
-from tests.docker.test_flaps import Nic
+from tests.docker.site import Nic
 from tests.lab.capture import Capture
 from tests.lab.host import ENVIRONMENT
 from tests.lab.roots import root

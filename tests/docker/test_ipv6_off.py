@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.docker.conftest import make_site
-from tests.docker.test_repair import inside, is_settled, ledger
+from tests.docker.site import inside, is_settled, ledger
 from tests.lab.service import wait_until
 
 RANGE = ("--ip-range", "10.77.0.96/27")

@@ -7,8 +7,7 @@ import time
 import pytest
 
 from tests.docker.conftest import IPAM, WAYS_TO_THE_LAN, refused
-from tests.docker.test_flaps import Nic
-from tests.docker.test_repair import RANGE, face, inside
+from tests.docker.site import RANGE, Nic, face, inside
 from tests.lab.service import wait_until
 from underlay.model.objects import Owner
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.docker.conftest import IPAM, WAYS_TO_THE_LAN
-from tests.docker.test_flaps import Nic
+from tests.docker.site import Nic
 from tests.lab.service import wait_until
 
 SOON_SECONDS = 15

@@ -6,17 +6,15 @@ The period is so long that nothing but events can have woken the pass.
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.docker.conftest import GATEWAY4, GATEWAY6, make_site
+from tests.docker.site import PERIOD_SECONDS, RANGE, face, inside, is_settled, ledger
 from tests.lab.service import wait_until
 
-PERIOD_SECONDS = 600
 SOON_SECONDS = 10
-RANGE = ("--ip-range", "10.77.0.64/27")
 FOREIGN = """
     nft add table netdev theirs
     nft add chain netdev theirs in '{ type filter hook ingress device lo priority 0; }'
@@ -62,40 +60,6 @@ def web(request, calm):
     site.assert_nothing_left()
 
 
-def is_settled(site):
-    """Tell whether the service has seen Docker finish with the devices."""
-    query = "select count(*) from sandbox where device = ''"
-    found = site.host.outer_run(
-        "python3", "-c",
-        "import sqlite3, sys; print(sqlite3.connect(sys.argv[1])"
-        ".execute(sys.argv[2]).fetchone()[0])",
-        f"{site.service.env['UNDERLAY_STATE_DIR']}/underlay.db", query,
-    )  # fmt: skip
-    return found.stdout.strip() == "0"
-
-
-def inside(site, container, *words, check=True):
-    """Run a command of the lab in a container's network namespace."""
-    net = f"--net=/proc/{site.host.pid_of(container)}/ns/net"
-    return site.host.run("nsenter", net, *words, check=check).stdout
-
-
-def face(site, container="web"):
-    """Return what a container sees of its network, in ip's words; None if nothing."""
-    try:
-        shown = inside(
-            site, container, "sh", "-ec",
-            "ip -o link show dev eth0; ip -o addr show dev eth0;"
-            "ip route; ip -6 route",
-        )  # fmt: skip
-    except subprocess.CalledProcessError:
-        return None
-    # What the kernel counts, and what is not ours.
-    shown = re.sub(r"^\d+: (\w+)(@\w+)?:?", r"\1", shown, flags=re.MULTILINE)
-    shown = re.sub(r"link-netnsid \d+|qlen \d+|if\d+|noqueue|tentative", "", shown)
-    return sorted(" ".join(line.split()) for line in shown.splitlines())
-
-
 def everything(site):
     return inside(site, "web", "sh", "-c", "ip addr; ip route; ip -6 route")
 
@@ -109,11 +73,6 @@ def ways(site):
         text = re.sub(r"fe80::\S+", "fe80::", text)
         found[key] = sorted(re.sub(r"link-netnsid \d+|qlen \d+", "", text).split("\n"))
     return found
-
-
-def ledger(site):
-    """Return the newest repairs."""
-    return site.service.on_record()["repairs"]
 
 
 def differing(before, after):

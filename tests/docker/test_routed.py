@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from ipaddress import ip_address
 
 import pytest
 
 from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4
+from tests.docker.routing import FOUR, GW4, POOL4, POOL6, SIX, routed, told
 from tests.lab.capture import Capture
 from tests.lab.service import wait_until
 
-POOL4, GW4 = "10.64.0.0/24", "10.64.0.1"
-POOL6, GW6 = "fd64::/64", "fd64::1"
 OTHER4, OTHER6 = "10.65.0.0/24", "fd65::/64"
-FOUR = ("--subnet", POOL4, "--gateway", GW4)
-SIX = ("--ipv6", "--subnet", POOL6, "--gateway", GW6)
 OTHERS = ("--subnet", OTHER4, "--ipv6", "--subnet", OTHER6)
 IPV4 = 0x0800
-
-
-def routed(site, name, *words):
-    site.docker(
-        "network", "create", "-d", "underlay", *IPAM, "-o", "mode=routed", *words, name
-    )
-
-
-@contextmanager
-def told(site, *pools):
-    """Tell the LAN's router the way to pools of a site's host."""
-    ways = [(p, site.host.ipv6 if ":" in p else site.host.ipv4) for p in pools]
-    for pool, host in ways:
-        site.lan.run("ip", "route", "replace", pool, "via", host)
-    try:
-        yield
-    finally:
-        for pool, _ in ways:
-            site.lan.run("ip", "route", "del", pool)
 
 
 @pytest.fixture

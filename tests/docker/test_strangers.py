@@ -12,7 +12,7 @@ from itertools import count
 import pytest
 
 from tests.docker.conftest import Site
-from tests.docker.test_routed import FOUR, POOL4, POOL6, SIX, routed, told
+from tests.docker.routing import FOUR, POOL4, POOL6, SIX, routed, told
 from tests.lab.host import Host
 from tests.lab.net import Lan, Namespace
 from tests.lab.roots import ENGINES

@@ -9,8 +9,7 @@ from threading import Thread
 
 import pytest
 
-from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, refused
-from tests.docker.test_bridge import (
+from tests.docker.bridged import (
     COUNTED,
     FOUR,
     SIX,
@@ -19,6 +18,7 @@ from tests.docker.test_bridge import (
     links,
     site_iptables,
 )
+from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, refused
 from tests.lab.capture import Capture
 from tests.lab.net import enter
 from tests.lab.service import wait_until

@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 import subprocess
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from tests.lab import net
@@ -17,6 +18,7 @@ from tests.lab.dock import Dock
 from tests.lab.service import wait_until
 from underlay.kernel import namespaces
 from underlay.kernel.linux import LinuxKernel
+from underlay.model import Endpoint, Network, Subnet
 
 
 class Place(Dock):
@@ -169,3 +171,15 @@ class Wire:
 
     def _own(self):
         return ("/proc/thread-self/ns/net",) if self.here else ()
+
+
+OPTIONS = {"parent": "eth0", "mode": "ipvlan", "host_access": "on"}
+L2 = Network(
+    "n1", OPTIONS, False,
+    (
+        Subnet(ip_network("10.0.0.0/24"), ip_address("10.0.0.1")),
+        Subnet(ip_network("fd00::/64"), ip_address("fd00::1")),
+    ),
+)  # fmt: skip
+WEB2 = Endpoint("e1", "n1", ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64"))
+NEW = "02:00:00:00:00:99"

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes import engine_on
-from tests.services.networks.test_driver import LAN, WEB
-from tests.services.reconcile.test_deaths import agree
+from tests.kernel.world import CHILD, OWNER, STACK
+from tests.worlds import LAN, WEB, agree
 from underlay.errors import KernelRefused
 from underlay.model.objects import Link, Owner
 from underlay.model.steps import Create, Delete
@@ -16,16 +16,8 @@ from underlay.modes.child_device import QUIET
 from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
 
-OWNER = Owner("n1", "e1")
-CHILD = Link(OWNER.device, "macvlan", OWNER, parent="eth0", flavour="bridge")
 OTHER = Owner("n1", "e2")
 SHARED = Link(OWNER.device, "ipvlan", OWNER, parent="eth0", flavour="l2", flag="bridge")
-TAGS = Owner.parse("underlay::eth0.50"), Owner.parse("underlay::eth0.50.7")
-VLAN = Link("", "vlan", None, up=True, sysctls=QUIET)
-STACK = (
-    replace(VLAN, name=TAGS[0].device, owner=TAGS[0], parent="eth0", vlan=50),
-    replace(VLAN, name=TAGS[1].device, owner=TAGS[1], parent=TAGS[0].device, vlan=7),
-)
 
 
 def bring_about(kernel, *objects):

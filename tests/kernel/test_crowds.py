@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import ip as run
-from tests.kernel.test_contract import OWNER
-from tests.kernel.test_sandboxes import born, path
+from tests.kernel.world import OWNER, born, sandbox_path
 from tests.lab import net
 from underlay.kernel import host_entries, links, namespaces, neighbours, probe
 from underlay.kernel import ip as routing
@@ -74,7 +73,7 @@ def inside(room, *lines):
 
 
 def look(room):
-    return LinuxKernel().observe_sandboxes({path(room)})[path(room)]
+    return LinuxKernel().observe_sandboxes({sandbox_path(room)})[sandbox_path(room)]
 
 
 def remembered():
@@ -168,7 +167,9 @@ def test_a_route_by_a_next_hop_of_the_other_family_has_it(room):
     }
     (default,) = (o for o in ways if not o.destination.prefixlen)
     assert default.via == ip_address("fd00::1")
-    again = Route(default.destination, "eth0", sandbox=path(room), via=default.via)
+    again = Route(
+        default.destination, "eth0", sandbox=sandbox_path(room), via=default.via
+    )
     assert "via inet6 fd00::1" in str(Create(again))
     inside(room, "route del 0.0.0.0/0")
     LinuxKernel().apply(Create(again))
@@ -262,7 +263,7 @@ def test_a_namespace_that_never_had_a_route_is_seen(bare):
     run("link", "set", OWNER.device, "alias", OWNER.mark, "netns", bare)
     (seen,) = look(bare)
     assert (seen.owner, seen.parent) == (OWNER, "eth0")
-    place = Path(path(bare))
+    place = Path(sandbox_path(bare))
     assert namespaces.run_in(place, routing.default_device_index) is None
     assert namespaces.run_in(place, lambda: list(routing.routes({}))) == []
     assert namespaces.run_in(place, lambda: host_entries.entries_on("lo")) == []

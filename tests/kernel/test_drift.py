@@ -10,14 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.docking import Room, calm
-from tests.kernel.test_events import LONG_ENOUGH, Hearing
-from tests.services.networks.test_host_parts import (
-    MACVLAN,
-    ROUTED,
-    SUBNETS,
-    network,
-    parts,
-)
+from tests.kernel.world import LONG_ENOUGH, Hearing
+from tests.worlds import MACVLAN, ROUTED, SUBNETS, network, parts
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint
 from underlay.model.objects import Owner

@@ -13,47 +13,12 @@ from struct import pack
 import pytest
 from pyroute2.netlink import NETLINK_LISTEN_ALL_NSID, SOL_NETLINK
 
+from tests.kernel.world import LONG_ENOUGH, Hearing, inside
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.kernel import events, namespaces
 
-LONG_ENOUGH = 0.3  # for any event of this machine to arrive
 MANY = 10_000
-
-
-class Hearing:
-    """A listener at work in this thread's namespace, and what it told."""
-
-    def __init__(self):
-        self.told = []
-        self._ours, self._theirs = socket.socketpair()
-        self.listener = events.Listener(self._theirs)
-        self.thread = threading.Thread(
-            target=self.listener.listen, args=(self.told.append,)
-        )
-        self.thread.start()
-        self.hush()
-
-    def hush(self):
-        """Wait until nothing is told any more, and forget what was."""
-        while True:
-            before = len(self.told)
-            time.sleep(LONG_ENOUGH)
-            if len(self.told) == before:
-                return self.told.clear()
-
-    def upon(self, *lines, here=None):
-        """Return what is told upon `ip` commands, each but once."""
-        self.told.clear()
-        inside(here, *lines) if here else net.ip(*lines)
-        time.sleep(LONG_ENOUGH)
-        return set().union(*({None} if told is None else told for told in self.told))
-
-    def close(self):
-        self._ours.close()
-        self.thread.join(timeout=5)
-        self._theirs.close()
-        assert not self.thread.is_alive()
 
 
 @pytest.fixture
@@ -86,11 +51,6 @@ def make():
 
 def path(sandbox):
     return str(net.NETNS / sandbox.netns)
-
-
-def inside(sandbox, *lines):
-    words = ["ip", "-n", sandbox.netns, "-batch", "-"]
-    subprocess.run(words, input="\n".join(lines), text=True, check=True)
 
 
 @pytest.mark.usefixtures("quiet")

@@ -13,44 +13,17 @@ import pytest
 
 from tests.fakes import Death
 from tests.kernel.conftest import ip
-from tests.kernel.test_host_parts import bring_about
-from tests.services.networks.test_host_parts import (
-    HERE,
-    MACVLAN,
-    ROUTED,
-    life,
-    network,
-    parts,
-)
+from tests.kernel.world import bring_about, chains, nft
+from tests.worlds import MACVLAN, ROUTED, life, parts
 from underlay.kernel import iptables, nftables
 from underlay.kernel.linux import LinuxKernel
-from underlay.model import Network
 from underlay.model.objects import FORWARDED, ForwardAccept, Link, NftChain, Owner
 from underlay.model.owner import SysctlReason
 from underlay.model.steps import Amend, Create
-from underlay.modes import host_access as shim
-from underlay.modes import masquerade
 from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
 
 pytestmark = pytest.mark.needs("nftables")
-
-
-def nft(*words):
-    done = subprocess.run(["nft", *words], capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def chains():
-    """Return chains as the modes make them, on a device that is there."""
-    owner = Owner.parse("underlay::shim/eth0")
-    return [
-        *shim.filters(owner),
-        *masquerade.through(
-            Network("n1", host_addresses=HERE, container_bridges=("docker0",)), owner
-        ),
-        *masquerade.objects(network("n1", **ROUTED)),
-    ]
 
 
 @pytest.mark.usefixtures("namespace")

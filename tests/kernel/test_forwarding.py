@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.conftest import ip
 from tests.lab import net
-from tests.services.networks.test_host_parts import ROUTED, life, parts
+from tests.worlds import ROUTED, life, parts
 from underlay.kernel import iptables, nftables
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import FAMILIES

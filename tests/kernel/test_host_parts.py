@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import ip
+from tests.kernel.world import bring_about
 from underlay.errors import KernelRefused
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import (
@@ -47,12 +48,6 @@ def routes(table=254):
         Route(ip_network(a), PAIR.name, HOST_METRIC[a.version], table)
         for a in (FOUR, SIX)
     ]
-
-
-def bring_about(kernel, *objects):
-    for step in plan(DesiredState(objects), kernel.observe()):
-        kernel.apply(step)
-    assert plan(DesiredState(objects), kernel.observe()) == ()
 
 
 def test_a_pair_is_made_whole_with_its_settings_and_its_marks(kernel):

@@ -6,35 +6,25 @@ Few and long tests, for each takes seconds on the kernels that have ipvlan.
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 
 import pytest
 
 from tests.fakes import Clock, engine_on
-from tests.kernel.docking import Room, Wire, calm, without
+from tests.kernel.docking import L2, NEW, OPTIONS, WEB2, Room, Wire, calm, without
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.errors import NoParent
 from underlay.kernel.linux import LinuxKernel
-from underlay.model import Endpoint, Network, Subnet
+from underlay.model import Endpoint, Subnet
 from underlay.model.objects import Owner
 
 pytestmark = pytest.mark.needs("ipvlan")
 
-OPTIONS = {"parent": "eth0", "mode": "ipvlan", "host_access": "on"}
-L2 = Network(
-    "n1", OPTIONS, False,
-    (
-        Subnet(ip_network("10.0.0.0/24"), ip_address("10.0.0.1")),
-        Subnet(ip_network("fd00::/64"), ip_address("fd00::1")),
-    ),
-)  # fmt: skip
 L3 = replace(
     L2, subnets=(Subnet(ip_network("10.81.0.0/24")), Subnet(ip_network("fd81::/64")))
 )
-WEB2 = Endpoint("e1", "n1", ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64"))
 WEB3 = Endpoint("e1", "n1", ip_interface("10.81.0.5/24"), ip_interface("fd81::5/64"))
-NEW = "02:00:00:00:00:99"
 SHIM = Owner.parse("underlay::shim/eth0").device
 ALONE = {"host_access": "off"}
 

@@ -14,10 +14,10 @@ import pytest
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
 from tests.kernel.docking import Place
-from tests.kernel.test_contract import CHILD, OWNER
+from tests.kernel.world import CHILD, OWNER, die_before_the_mark
 from tests.lab import net
 from tests.lab.service import wait_until
-from tests.services.networks.test_driver import LAN, WEB
+from tests.worlds import LAN, WEB
 from underlay.errors import KernelRefused
 from underlay.kernel import link_changes, links
 from underlay.kernel.linux import LinuxKernel
@@ -73,11 +73,6 @@ def test_a_link_that_died_before_its_mark_was_set_is_removed(records):
     assert [str(s) for s in engine.preview()] == ["ip link del ul-0123456789ab"]
     assert engine.reconcile() == []
     assert "ul-0123456789ab" not in ip("-br", "link")
-
-
-def die_before_the_mark(*_, **__):
-    """Be a process that dies when it is about to set the alias."""
-    raise KeyboardInterrupt
 
 
 def test_a_death_before_the_mark_is_set_leaves_a_link_that_is_known_as_ours(

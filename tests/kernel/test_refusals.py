@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes import Clock, engine_on
-from tests.kernel.docking import Room, Wire
-from tests.kernel.test_ipvlan_repair import L2, WEB2
+from tests.kernel.docking import L2, WEB2, Room, Wire
 from tests.lab import net
 from underlay.kernel.linux import LinuxKernel
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import ip
-from tests.kernel.test_contract import CHILD, OWNER
+from tests.kernel.world import CHILD, OWNER, born, sandbox_path
 from tests.lab import net
 from underlay.errors import KernelRefused
 from underlay.kernel import namespaces
@@ -33,16 +33,8 @@ def room():
     found.close()
 
 
-def born(room):
-    return Link("eth0", "macvlan", OWNER, "eth0", "bridge", up=True, sandbox=path(room))
-
-
-def path(room):
-    return str(net.NETNS / room)
-
-
 def there(room):
-    return LinuxKernel().observe_sandboxes({path(room)})[path(room)]
+    return LinuxKernel().observe_sandboxes({sandbox_path(room)})[sandbox_path(room)]
 
 
 def test_what_could_not_get_its_name_is_seen_and_removed(room):
@@ -61,7 +53,7 @@ def test_what_could_not_get_its_name_is_seen_and_removed(room):
 
 def test_a_strangers_device_of_that_name_is_given_no_address(room):
     ip("-n", room, "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
-    given = Address(ip_interface("10.0.0.5/24"), "eth0", OWNER, path(room))
+    given = Address(ip_interface("10.0.0.5/24"), "eth0", OWNER, sandbox_path(room))
     with pytest.raises(KernelRefused):
         LinuxKernel().apply(Create(given))
     assert "10.0.0.5" not in ip("-n", room, "addr", "show", "dev", "eth0")
@@ -120,10 +112,10 @@ def change_all(room):
 def test_every_setting_of_a_device_is_given_to_the_next_in_its_place(room):
     LinuxKernel().apply(Create(born(room)))
     pristine = settings(room)
-    assert LinuxKernel().sandbox_sysctls(path(room), "eth0") == ()
+    assert LinuxKernel().sandbox_sysctls(sandbox_path(room), "eth0") == ()
     change_all(room)
     changed = settings(room)
-    found = LinuxKernel().sandbox_sysctls(path(room), "eth0")
+    found = LinuxKernel().sandbox_sysctls(sandbox_path(room), "eth0")
     keys = {
         s.partition("=")[0].replace("*", "eth0").removeprefix("net/") for s in found
     }
@@ -148,7 +140,7 @@ def test_a_setting_that_the_kernel_refuses_costs_no_device(room, caplog):
 
 
 def test_a_device_that_is_gone_has_no_settings(room):
-    assert LinuxKernel().sandbox_sysctls(path(room), "eth0") == ()
+    assert LinuxKernel().sandbox_sysctls(sandbox_path(room), "eth0") == ()
 
 
 def test_ipv6_switched_off_is_seen_in_a_sandbox(room):

@@ -8,10 +8,8 @@ import pytest
 
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
-from tests.kernel.test_filters import chains, nft
-from tests.kernel.test_host_parts import bring_about
-from tests.services.networks.test_driver import LAN, WEB
-from tests.services.networks.test_host_parts import ROUTED, network
+from tests.kernel.world import bring_about, chains, nft
+from tests.worlds import LAN, ROUTED, WEB, network
 from underlay.kernel import links
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Network

@@ -15,10 +15,9 @@ import pytest
 
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
-from tests.kernel.test_contract import STACK
-from tests.kernel.test_netlink import die_before_the_mark
+from tests.kernel.world import STACK, die_before_the_mark
 from tests.lab.service import wait_until
-from tests.services.networks.test_driver import LAN, WEB
+from tests.worlds import LAN, WEB
 from underlay.kernel import link_changes, namespaces
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import Owner

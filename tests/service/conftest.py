@@ -122,3 +122,11 @@ def idle(tmp_path):
 def daemon(idle):
     idle.start()
     return idle
+
+
+def whole_answer(connection):
+    """Read until the service closes, as it does after every answer."""
+    answer = b""
+    while chunk := connection.recv(4096):
+        answer += chunk
+    return answer

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from tests.service.test_service import whole_answer
+from tests.service.conftest import whole_answer
 
 WHERE = pytest.mark.parametrize("where", ["plugin", "status"])
 # What a call takes at most beside them, on a busy machine; it is two milliseconds.

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from tests.api.test_protocol import ENDPOINT, NETWORK
+from tests.api.bodies import ENDPOINT, NETWORK
 from underlay.model import Endpoint, Lease, Network, Repair
 from underlay.model.owner import Owner
 from underlay.records import Records

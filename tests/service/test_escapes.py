@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.api.test_protocol import ENDPOINT, IDS, JOIN, NETWORK
+from tests.api.bodies import ENDPOINT, IDS, JOIN, NETWORK
 from tests.lab.service import wait_until
 from underlay.records import Records
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.api.test_protocol import ENDPOINT, IDS, NETWORK
+from tests.api.bodies import ENDPOINT, IDS, NETWORK
 from tests.disks import small_disk
 
 ENDED = f"DeleteEndpoint {IDS['NetworkID']} {IDS['EndpointID']}"

@@ -6,7 +6,7 @@ import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.api.test_protocol import ENDPOINT, JOIN, NETWORK
+from tests.api.bodies import ENDPOINT, JOIN, NETWORK
 from underlay import errors
 
 GOOD = {

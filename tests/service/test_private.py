@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.api.test_protocol import NETWORK
+from tests.api.bodies import NETWORK
 from tests.lab.service import wait_until
 from tests.service.conftest import Daemon
 from underlay.cli.commands import main

@@ -15,15 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.api.test_protocol import ENDPOINT, IDS, JOIN, NETWORK
-
-
-def whole_answer(connection):
-    """Read until the service closes, as it does after every answer."""
-    answer = b""
-    while chunk := connection.recv(4096):
-        answer += chunk
-    return answer
+from tests.api.bodies import ENDPOINT, IDS, JOIN, NETWORK
+from tests.service.conftest import whole_answer
 
 
 def test_it_answers_and_ends_with_zero_on_term(daemon):

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
-from tests.services.networks.test_driver import LAN, WEB
+from tests.worlds import LAN, WEB
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.dockerd import view
 from underlay.ipam.driver import CREATING_SECONDS

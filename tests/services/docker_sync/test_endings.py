@@ -9,15 +9,7 @@ import pytest
 
 from tests.disks import WAYS, small_disk, unwritable
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
-from tests.services.docker_sync.test_recovery import view
-from tests.services.reconcile.test_reconciler import (
-    FOUR,
-    GATEWAY4,
-    MODES,
-    ROOM,
-    World,
-    take_device,
-)
+from tests.worlds import FOUR, GATEWAY4, MODES, ROOM, World, take_device, view
 from underlay.api import status
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.recovery import Recovery

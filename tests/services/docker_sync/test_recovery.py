@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
+from tests.worlds import view
 from underlay.docker_sync import recovery
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.recovery import Recovery
@@ -18,7 +19,6 @@ from underlay.model.docker import (
     DockerContainer,
     DockerEndpoint,
     DockerNetwork,
-    DockerView,
 )
 from underlay.model.objects import Link, Owner, Route
 from underlay.model.steps import Delete
@@ -46,13 +46,6 @@ def listed(*endpoints, identity="n1", gateway=GATEWAY, pooled=True, span="", **f
         ranges=(span,),
         endpoints=endpoints,
     )
-
-
-def view(*networks):
-    everybody = [e for n in networks for e in n.endpoints]
-    names = {e.id: e.name for e in everybody}
-    addresses = frozenset(a.ip for e in everybody for a in e.addresses)
-    return DockerView(networks, names, addresses)
 
 
 class House:

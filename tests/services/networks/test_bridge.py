@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import pytest
 
 from tests.fakes import BR0, ETH0, LO, Death, FakeKernel, engine_on
-from tests.services.networks.test_driver import WEB
+from tests.worlds import WEB
 from underlay.errors import (
     BadBridge,
     BridgeFiltered,

@@ -12,7 +12,7 @@ from time import time as wall_clock
 import pytest
 
 from tests.fakes import ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
-from tests.services.networks.test_driver import WEB
+from tests.worlds import WEB
 from underlay.api import status
 from underlay.errors import (
     BadParent,

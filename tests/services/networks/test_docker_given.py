@@ -7,7 +7,7 @@ from ipaddress import ip_interface, ip_network
 
 import pytest
 
-from tests.services.reconcile.test_reconciler import MODES, ROOM, World, take_device
+from tests.worlds import MODES, ROOM, World, take_device
 from underlay.model.objects import OWN_LINK_LOCAL, Address, Route
 from underlay.planning.sandbox import LINK_LOCAL_MOST
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface, ip_address, ip_network
 import pytest
 
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
+from tests.worlds import DEVICE, LAN, WEB
 from underlay.errors import (
     AddressNotAllocated,
     BadMac,
@@ -18,14 +19,8 @@ from underlay.errors import (
     UnknownEndpoint,
     UnknownNetwork,
 )
-from underlay.model import Endpoint, Network, Subnet
+from underlay.model import Endpoint, Subnet
 from underlay.model.objects import Owner
-
-LAN = Network(
-    "n1", {"parent": "eth0"}, False, (Subnet(ip_network("10.0.0.0/24"), None),)
-)
-WEB = Endpoint("e1", "n1", IPv4Interface("10.0.0.5/24"))
-DEVICE = Owner("n1", "e1").device
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from ipaddress import ip_interface
 import pytest
 
 from tests.fakes import ETH0, FakeKernel
-from tests.services.networks.test_host_parts import ROUTED, life, parts, steps_of
+from tests.worlds import ROUTED, life, parts, steps_of
 from underlay.errors import ForwardingUnfiltered, KernelRefused, UnderlayError
 from underlay.model import FAMILIES, Device
 from underlay.model.objects import NftChain, Sysctl, SysctlReason

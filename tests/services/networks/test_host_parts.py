@@ -15,9 +15,19 @@ from ipaddress import (
 
 import pytest
 
-from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on, ipam_on
+from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on
+from tests.worlds import (
+    HERE,
+    MACVLAN,
+    ROUTED,
+    WAYS,
+    life,
+    parts,
+    segment,
+    steps_of,
+)
 from underlay.errors import GatewayTaken, KernelRefused
-from underlay.model import Endpoint, Network, Subnet
+from underlay.model import Endpoint, Network
 from underlay.model.objects import (
     ForwardAccept,
     Link,
@@ -30,22 +40,6 @@ from underlay.model.objects import (
 from underlay.model.steps import Amend, Create, Delete
 from underlay.records import Records
 
-HERE = ip_interface("10.0.0.9/24"), ip_interface("fd00::9/64")
-
-
-def segment(subnet, gateway):
-    return Subnet(ip_network(subnet), ip_address(gateway), pooled=True)
-
-
-def network(identity, **options):
-    four, six = segment("10.0.0.0/24", "10.0.0.1"), segment("fd00::/64", "fd00::1")
-    return Network(identity, options, subnets=(four, six))
-
-
-ROUTED = {"mode": "routed", "proxy": "eth0", "masquerade": "on"}
-MACVLAN = {"parent": "eth0"}
-IPVLAN = {"parent": "eth0", "mode": "ipvlan"}
-
 
 def endpoint(identity, net, last, length=(24, 64)):
     return Endpoint(
@@ -56,39 +50,7 @@ def endpoint(identity, net, last, length=(24, 64)):
     )
 
 
-def life(engine, ipam, options):
-    """Two networks of one subnet, and a container on each."""
-    given = {}
-    if options is ROUTED:
-        # A routed pool is on no wire of the host.
-        getattr(engine.kernel, "here", {}).pop("eth0", None)
-
-    def create(name):
-        claims = [ipam.request_pool(s, "", {}, f) for s, f in SUBNETS]
-        given[name] = [c.id for c in claims]
-        for claim, gateway in zip(given[name], ("10.0.0.1", "fd00::1"), strict=True):
-            ipam.request_gateway(claim, gateway)
-        engine.create_network(network(name, **options))
-
-    def start(identity, name):
-        four, six = (ipam.request_address(c, "", "") for c in given[name])
-        engine.create_endpoint(Endpoint(identity, name, four, six))
-
-    return [
-        lambda: create("n1"),
-        lambda: start("e1", "n1"),
-        lambda: create("n2"),
-        lambda: start("e2", "n2"),
-        lambda: engine.delete_endpoint("n1", "e1"),
-        lambda: engine.delete_network("n1"),
-        lambda: engine.delete_endpoint("n2", "e2"),
-        lambda: engine.delete_network("n2"),
-    ]
-
-
-SUBNETS = (("10.0.0.0/24", 4), ("fd00::/64", 6))
 STEPS = {"routed": 52, "macvlan": 26, "ipvlan": 23}  # counted by a test below
-WAYS = {"routed": ROUTED, "macvlan": MACVLAN, "ipvlan": IPVLAN}
 
 
 @pytest.fixture
@@ -101,11 +63,6 @@ def kernel():
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "underlay.db"
-
-
-def parts(path, kernel):
-    records = Records(path)
-    return engine_on(records, kernel, Clock()), ipam_on(records, kernel=kernel)
 
 
 def state(kernel):
@@ -159,20 +116,6 @@ def test_failure_at_any_step_is_mended_by_a_pass(path, kernel, way, moment, step
     for known in engine.records.networks.all():
         engine.delete_network(known.id)
     assert state(kernel) == (set(), set(), set())
-
-
-def steps_of(kernel, verb):
-    """Return the steps a verb takes."""
-    taken, apply = [], kernel.apply
-
-    def noted(step):
-        taken.append(step)
-        apply(step)
-
-    kernel.apply = noted
-    verb()
-    kernel.apply = apply
-    return taken
 
 
 def test_what_another_endpoint_shares_already_costs_the_next_one_no_step(path, kernel):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes import BR0, ETH0
-from tests.services.reconcile.test_reconciler import MODES, ROOM, World
+from tests.worlds import MODES, ROOM, World
 from underlay.api import status
 from underlay.model.objects import Owner
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface
 import pytest
 
 from tests.fakes import Death
-from tests.services.reconcile.test_reconciler import MODES, ROOM, World
+from tests.worlds import MODES, ROOM, World
 from underlay.errors import AddressTaken, KernelRefused, RouteConflict
 from underlay.model import Endpoint
 from underlay.model.objects import Link, Owner

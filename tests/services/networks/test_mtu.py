@@ -8,7 +8,7 @@ from ipaddress import ip_interface
 import pytest
 
 from tests.fakes import BR0, ETH0
-from tests.services.reconcile.test_reconciler import MODES, ROOM, World
+from tests.worlds import MODES, ROOM, World
 from underlay.model import Device, Network
 from underlay.model.objects import Owner
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
-from tests.services.networks.test_driver import DEVICE, LAN, WEB
+from tests.worlds import DEVICE, LAN, WEB
 from underlay.errors import BadParent, KernelRefused
 from underlay.model import Device, LearnedState, SysctlBackup
 from underlay.model.objects import Address, Owner, Route, SysctlReason

@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface, ip_address
 import pytest
 
 from tests.fakes import ETH0
-from tests.services.reconcile.test_reconciler import FOUR, ROOM, World
+from tests.worlds import FOUR, ROOM, World
 from underlay.api import status
 from underlay.api.facts import HealthReport
 from underlay.errors import NoParent

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes import FakeKernel
-from tests.services.networks.test_host_parts import HERE, MACVLAN, WAYS, life, parts
+from tests.worlds import HERE, MACVLAN, WAYS, life, parts
 from underlay.errors import KernelRefused
 from underlay.model.objects import ForwardAccept, Link, NftChain, Owner
 from underlay.model.steps import Create, Delete, is_by_program

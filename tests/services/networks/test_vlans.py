@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes import ETH0, Clock, Death, FakeKernel, engine_on
-from tests.services.networks.test_driver import LAN, WEB
+from tests.worlds import LAN, WEB
 from underlay.errors import (
     BadParent,
     KernelRefused,

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import Clock, FakeKernel, engine_on, ipam_on
-from tests.services.docker_sync.test_recovery import view
-from tests.services.reconcile.test_reconciler import MODES, ROOM, World, take_device
+from tests.worlds import MODES, ROOM, World, take_device, view
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.errors import AddressTaken
 from underlay.ipam.driver import CREATING_SECONDS, LATE_SECONDS

@@ -9,7 +9,7 @@ import pytest
 
 from tests.disks import unwritable
 from tests.fakes import Clock, Death, FakeKernel, engine_on
-from tests.services.networks.test_driver import DEVICE, LAN, WEB
+from tests.worlds import DEVICE, LAN, WEB, agree
 from underlay.errors import KernelRefused, RecordsUnwritable, UnderlayError
 from underlay.model import Endpoint
 from underlay.model.objects import Link, Owner
@@ -29,20 +29,6 @@ def life(engine):
         lambda: engine.delete_network("n1"),
         engine.reconcile,
     ]
-
-
-def agree(engine):
-    """One calm pass, then: nothing to do, and every device has its record."""
-    engine.kernel.calm()
-    assert engine.reconcile() == []
-    assert engine.preview() == ()
-    known = {
-        Owner(e.network, e.id).mark
-        for e in engine.records.endpoints.all()
-        if not e.sandbox
-    }
-    assert {link.key for link in engine.kernel.links.values()} == known
-    assert engine.records.repairs.failures() == []
 
 
 STEPS = range(1, 5)  # what the life above takes; a test below counts them

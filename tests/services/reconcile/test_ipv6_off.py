@@ -7,13 +7,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 import pytest
 
-from tests.services.reconcile.test_reconciler import (
-    MODES,
-    ROOM,
-    World,
-    take_addresses,
-    take_device,
-)
+from tests.worlds import MODES, ROOM, World, take_addresses, take_device
 from underlay.errors import KernelRefused
 from underlay.model import Endpoint
 from underlay.model.objects import IPV6_SWITCH, Address, Owner, Route

@@ -7,16 +7,26 @@ from ipaddress import (
     IPv4Interface,
     IPv6Interface,
     ip_address,
-    ip_interface,
     ip_network,
 )
 from itertools import pairwise
 
 import pytest
 
-from tests.fakes import BR0, ETH0, LO, Clock, Death, FakeKernel, engine_on, ipam_on
+from tests.fakes import BR0, ETH0, Clock, Death, engine_on
+from tests.worlds import (
+    FOUR,
+    GATEWAY4,
+    MODES,
+    ROOM,
+    World,
+    nowhere,
+    take,
+    take_addresses,
+    take_device,
+)
 from underlay.errors import KernelRefused, NoParent
-from underlay.model import Device, Endpoint, Network, Subnet
+from underlay.model import Device, Endpoint
 from underlay.model.objects import Address, Link, Owner, Route
 from underlay.model.steps import Create
 from underlay.reconcile.repair_log import RepairLog
@@ -30,135 +40,14 @@ from underlay.reconcile.scheduling import (
 )
 from underlay.records import Records
 
-FOUR, SIX = ip_network("10.0.0.0/24"), ip_network("fd00::/64")
-GATEWAY4, GATEWAY6 = ip_address("10.0.0.1"), ip_address("fd00::1")
-ROOM = "/run/docker/netns/web"
-MODES = {
-    "macvlan": {"parent": "eth0", "host_access": "off"},
-    "ipvlan": {"parent": "eth0", "mode": "ipvlan", "host_access": "off"},
-    "vlan": {"parent": "eth0.50", "host_access": "off"},
-    "bridge": {"bridge": "br0"},
-    "takeover": {"mode": "bridge", "parent": "eth0", "takeover": "yes"},
-    "routed": {"mode": "routed"},
-}
-
-
-def nowhere(_path):
-    """Hear nothing: the tests say what stirred."""
-
-
-class World:
-    """A network with one container on it, docked as Docker does it."""
-
-    def __init__(self, records, options, docked=True, others=()):
-        self.kernel, self.time = FakeKernel(LO, ETH0, BR0, *others), Clock()
-        self.engine = engine_on(records, self.kernel, self.time)
-        self.ipam = ipam_on(records, self.time, self.kernel)
-        pooled = options.get("mode") == "routed"
-        segments = (
-            Subnet(FOUR, GATEWAY4, pooled=pooled),
-            Subnet(SIX, GATEWAY6, pooled=pooled),
-        )
-        self.network = Network("n1", options, subnets=segments)
-        self.made = self.claims() if pooled else []
-        self.engine.create_network(self.network)
-        self.given = [ip_interface("10.0.0.5/24"), ip_interface("fd00::5/64")]
-        if pooled:
-            self.given = [self.ipam.request_address(c, "", "") for c in self.made]
-        if docked:
-            self.start(*self.given)
-
-    def claims(self):
-        found = []
-        for subnet, gateway in ((FOUR, GATEWAY4), (SIX, GATEWAY6)):
-            claim = self.ipam.request_pool(str(subnet), "", {}, subnet.version)
-            self.ipam.request_gateway(claim.id, str(gateway))
-            found.append(claim.id)
-        return found
-
-    def start(self, four, six):
-        four, six = IPv4Interface(str(four)), IPv6Interface(str(six))
-        asked = Endpoint("e1", "n1", four, six, mac="", created=self.time())
-        known = self.engine.create_endpoint(asked)
-        self.attachment = self.engine.join("n1", "e1", ROOM)
-        self.dock(known)
-        self.look()
-
-    def dock(self, endpoint):
-        """Move the device and give it what Join said."""
-        given = [Address(a, "eth0") for a in endpoint.addresses]
-        given += [
-            Route(
-                a.network, "eth0", {4: 0, 6: 256}[a.version],
-                source=a.ip if a.version == 4 else None, connected=True,
-            )
-            for a in endpoint.addresses
-            if a.network.prefixlen < a.max_prefixlen
-        ]  # fmt: skip
-        found = self.attachment
-        ways = [(to, None) for to in found.on_link]
-        ways += list(found.via)
-        ways += [
-            (ip_network("0.0.0.0/0" if g.version == 4 else "::/0"), g)
-            for g in (found.gateway4, found.gateway6)
-            if g
-        ]
-        given += [
-            Route(to, "eth0", {4: 0, 6: 1024}[to.version], via=hop) for to, hop in ways
-        ]
-        self.kernel.dock(found.device, ROOM, "eth0", *given)
-
-    def look(self, *stirred):
-        return self.engine.reconciler.run_pass(
-            frozenset(stirred or {ROOM}), self.time(), nowhere
-        )
-
-    def settle(self):
-        """Let passes go on until they are done, in their own time."""
-        for _ in range(20):
-            again = self.look("", ROOM)
-            if again is None and self.engine.preview() == ():
-                return
-            self.time.now += again or 1.0
-        raise AssertionError([str(s) for s in self.engine.preview()])
-
-    def dump(self):
-        """Return all there is, host and sandbox, but what a new pair has anew."""
-        links = [*self.kernel.links.values(), *self.kernel.rooms[ROOM].values()]
-        shown = {
-            replace(o, peer=None, sysctls=(), copy_from=None, mtu=0) for o in links
-        }
-        return shown, set(self.kernel.others), dict(self.kernel.settings)
-
 
 @pytest.fixture(params=MODES)
 def world(request, records):
     return World(records, MODES[request.param])
 
 
-def take_device(world):
-    link = world.kernel.rooms[ROOM]["eth0"]
-    world.kernel.lose(ROOM, "eth0")
-    for name, other in list(world.kernel.links.items()):
-        if other.peer and other.peer.key == link.key:
-            world.kernel.links.pop(name)
-            others = world.kernel.others.items()
-            world.kernel.others = {k: o for k, o in others if o.device != name}
-
-
-def take_addresses(world):
-    take(world, Address)
-
-
 def take_routes(world):
     take(world, Route)
-
-
-def take(world, kind):
-    others = world.kernel.others.items()
-    world.kernel.others = {
-        k: o for k, o in others if not (isinstance(o, kind) and o.sandbox == ROOM)
-    }
 
 
 def spoil_link(world):
