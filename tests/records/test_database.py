@@ -35,14 +35,14 @@ def fill(path, count=200):
     records.close()
 
 
-def test_what_was_committed_is_there_after_opening_again(path):
+def test_committed_records_are_there_after_reopening(path):
     fill(path, 3)
     records = Records(path)
     assert [n.id for n in records.networks.all()] == ["n0", "n1", "n2"]
     records.close()
 
 
-def test_an_exception_rolls_everything_back(records):
+def test_exception_in_a_transaction_rolls_everything_back(records):
     with pytest.raises(ZeroDivisionError), records.transaction():
         records.networks.add(Network("n1"))
         raise ZeroDivisionError
@@ -52,7 +52,7 @@ def test_an_exception_rolls_everything_back(records):
 
 
 @pytest.mark.parametrize("how", ["header", "middle", "truncated", "text"])
-def test_a_damaged_file_is_refused_by_its_path_and_left_as_it_is(path, how):
+def test_damaged_database_is_refused_by_its_path_and_left_as_it_is(path, how):
     fill(path)
     data = bytearray(path.read_bytes())
     match how:
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_refused_by_its_path_and_left_as_it_is(path, how):
     assert path.read_bytes() == bytes(data)
 
 
-def test_a_file_of_a_newer_version_is_refused_for_writing_and_for_reading(path):
+def test_database_of_a_newer_version_is_refused_for_writing_and_reading(path):
     fill(path, 1)
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
@@ -82,7 +82,7 @@ def test_a_file_of_a_newer_version_is_refused_for_writing_and_for_reading(path):
             Records(path, readonly=readonly)
 
 
-def test_no_file_is_told_apart_from_an_empty_one(path):
+def test_missing_database_is_distinguished_from_an_empty_one(path):
     with pytest.raises(NoRecords, match=str(path)):
         Records(path, readonly=True)
     assert not path.exists()
@@ -104,7 +104,7 @@ def test_networks_of_every_older_version_are_there_after_an_upgrade(path, versio
     records.close()
 
 
-def test_an_older_file_is_copied_before_it_is_migrated(path):
+def test_older_database_is_copied_before_it_is_migrated(path):
     fill(path, 2)
     newer = (*MIGRATIONS, ("ALTER TABLE network ADD COLUMN colour TEXT",))
     db = sqlite3.connect(path, isolation_level=None)
@@ -117,7 +117,7 @@ def test_an_older_file_is_copied_before_it_is_migrated(path):
     copy.close()
 
 
-def test_a_migration_that_fails_leaves_neither_its_tables_nor_its_version(path):
+def test_failed_migration_leaves_neither_its_tables_nor_its_version(path):
     fill(path, 2)
     broken = (*MIGRATIONS, ("CREATE TABLE half (x) STRICT", "ALTER TABLE nothing"))
     db = sqlite3.connect(path, isolation_level=None)
@@ -128,7 +128,7 @@ def test_a_migration_that_fails_leaves_neither_its_tables_nor_its_version(path):
     db.close()
 
 
-def test_a_full_disk_is_refused_and_nothing_is_changed(path):
+def test_full_disk_refuses_the_transaction_and_changes_nothing(path):
     fill(path, 1)
     records = Records(path)
     pages = records._database.row("PRAGMA page_count")[0]
@@ -144,7 +144,7 @@ def test_a_full_disk_is_refused_and_nothing_is_changed(path):
     records.close()
 
 
-def test_sixteen_threads_write_without_losing_anything(records):
+def test_sixteen_threads_write_without_losing_records(records):
     def add(n):
         with records.transaction():
             records.networks.add(Network(f"n{n}"))
@@ -154,7 +154,7 @@ def test_sixteen_threads_write_without_losing_anything(records):
     assert len(records.networks.all()) == 320
 
 
-def test_a_writer_of_another_process_is_waited_for(path):
+def test_writer_of_another_process_is_waited_for(path):
     fill(path, 1)
     records = Records(path)
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -167,7 +167,7 @@ def test_a_writer_of_another_process_is_waited_for(path):
     records.close()
 
 
-def test_a_reader_sees_the_records_while_they_are_written(path):
+def test_reader_sees_the_records_while_they_are_written(path):
     fill(path, 1)
     writer = Records(path)
     with writer.transaction():
@@ -178,7 +178,7 @@ def test_a_reader_sees_the_records_while_they_are_written(path):
     writer.close()
 
 
-def test_a_host_keeps_its_identity(path):
+def test_host_identity_is_kept_over_reopening(path):
     records = Records(path)
     first = records.host.identity("")
     assert len(first) == 32
@@ -186,7 +186,7 @@ def test_a_host_keeps_its_identity(path):
     records.close()
 
 
-def test_what_was_answered_survives_a_power_cut(records):
+def test_answered_request_survives_a_power_cut(records):
     # FULL: a COMMIT is on the disk before the answer is on the wire.
     assert records._database.row("PRAGMA synchronous")[0] == 2
     assert records._database.row("PRAGMA journal_mode")[0] == "wal"
@@ -206,7 +206,7 @@ def impatient(path, monkeypatch):
     return Records(path)
 
 
-def test_while_another_process_writes_nobody_is_alone(path, monkeypatch):
+def test_no_exclusive_access_while_another_process_writes(path, monkeypatch):
     fill(path, 1)
     records = impatient(path, monkeypatch)
     other = sqlite3.connect(path, isolation_level=None)
@@ -232,7 +232,7 @@ def test_while_another_process_writes_nobody_is_alone(path, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["transaction", "exclusive"])
-def test_a_commit_that_fails_leaves_no_transaction_open(records, how):
+def test_failed_commit_leaves_no_transaction_open(records, how):
     fail(records, "COMMIT", "PRAGMA synchronous = FULL")
     with pytest.raises(RecordsUnwritable), getattr(records, how)():
         records.networks.add(Network("lost"))
@@ -244,7 +244,7 @@ def test_a_commit_that_fails_leaves_no_transaction_open(records, how):
 
 
 @pytest.mark.parametrize("how", [{}, {"durable": False}])
-def test_what_went_wrong_is_not_hidden_by_what_fails_after_it(records, how):
+def test_original_error_is_not_hidden_by_a_failing_rollback(records, how):
     fail(records, "COMMIT", "ROLLBACK", "PRAGMA synchronous = FULL")
     with pytest.raises(ZeroDivisionError), records.exclusive():
         records.networks.add(Network("n1"))
@@ -257,16 +257,14 @@ def test_what_went_wrong_is_not_hidden_by_what_fails_after_it(records, how):
     mend(records)
 
 
-def test_on_a_disk_that_cannot_be_written_somebody_goes_on_alone(records):
+def test_exclusive_access_continues_on_a_read_only_disk(records):
     fail(records, "BEGIN IMMEDIATE")
     with records.exclusive():
         assert not records._database._db.in_transaction
     mend(records)
 
 
-def test_a_writer_that_came_in_vain_does_not_make_the_next_one_careless(
-    path, monkeypatch
-):
+def test_writer_that_changed_nothing_does_not_weaken_the_next_commit(path, monkeypatch):
     records = impatient(path, monkeypatch)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -15,7 +15,7 @@ def note(records, repairs):
         records.repairs.note(repairs)
 
 
-def test_what_is_noted_is_told_whole_newest_first(records):
+def test_repairs_are_listed_whole_and_newest_first(records):
     first = Repair(1.0, "m", "/run/sandbox", "no", "ip", 0.1, "E-400 no", "lan", "web")
     second = repair(2.0)
     note(records, [first, second])
@@ -23,7 +23,7 @@ def test_what_is_noted_is_told_whole_newest_first(records):
     assert records.repairs.latest(1) == [second]
 
 
-def test_only_the_newest_ten_thousand_are_kept(records):
+def test_repair_log_keeps_the_newest_ten_thousand_repairs(records):
     assert KEPT == 10_000
     note(records, (repair(float(at)) for at in range(KEPT + 5)))
     assert len(records.repairs.latest(KEPT * 2)) == KEPT
@@ -33,13 +33,13 @@ def test_only_the_newest_ten_thousand_are_kept(records):
     assert (len(kept), kept[-1].at) == (KEPT, 7.0)
 
 
-def test_of_each_mark_the_last_repair_with_success_is_known(records):
+def test_last_successful_repair_of_each_mark_is_known(records):
     refused = repair(9.0, "a", error="E-400 no")
     note(records, [repair(2.0, "a"), repair(1.0, "a"), repair(3.0, "b"), refused])
     assert records.repairs.last() == {"a": 2.0, "b": 3.0}
 
 
-def test_those_of_a_container_or_network_are_found_by_any_of_its_names(records):
+def test_repairs_of_a_container_or_network_are_found_by_any_of_its_names(records):
     of_web, of_lan = repair(1.0, container="web"), repair(2.0, network="lan")
     other = repair(3.0, network="wan", container="mail")
     note(records, [of_web, of_lan, other])
@@ -49,7 +49,7 @@ def test_those_of_a_container_or_network_are_found_by_any_of_its_names(records):
     assert records.repairs.about(["la"], 10) == []
 
 
-def test_looking_for_those_of_a_name_reads_no_others(records):
+def test_looking_up_the_repairs_of_a_name_reads_no_others(records):
     seen = []
     records._database._db.set_trace_callback(seen.append)
     records.repairs.about(["web"], 10)
