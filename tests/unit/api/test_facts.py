@@ -69,7 +69,7 @@ def absent(records):
         records.networks.move(gone)
 
 
-def test_without_troubles_and_repairs_all_is_ok_since_it_was_made(ledger):
+def test_state_without_failures_and_repairs_is_ok_since_creation(ledger):
     assert everything(ledger) == {
         WEB.id: ("ok", 8.0, ""),
         MAIL.id: ("ok", 0.0, ""),
@@ -80,7 +80,7 @@ def test_without_troubles_and_repairs_all_is_ok_since_it_was_made(ledger):
     }
 
 
-def test_an_endpoint_s_trouble_is_its_own(ledger):
+def test_endpoint_failure_affects_only_itself(ledger):
     before = everything(ledger)
     trouble(ledger, Owner(VLAN.id, WEB.id).host_end)
     failing = {WEB.id: ("failing", 100.0, "E-400 no")}
@@ -89,7 +89,7 @@ def test_an_endpoint_s_trouble_is_its_own(ledger):
 
 
 @pytest.mark.parametrize("owner", [Owner(VLAN.id), Owner.parse("underlay::eth0.50")])
-def test_what_a_network_stands_on_makes_it_and_its_parent_fail(ledger, owner):
+def test_failure_under_a_network_fails_it_and_its_parent(ledger, owner):
     before = everything(ledger)
     trouble(ledger, owner)
     failing = ("failing", 100.0, "E-400 no")
@@ -97,9 +97,7 @@ def test_what_a_network_stands_on_makes_it_and_its_parent_fail(ledger, owner):
 
 
 @pytest.mark.parametrize("shared", ["forwarding/4", "proxy/eth0/4"])
-def test_what_its_endpoints_share_makes_a_network_fail_while_it_has_one(
-    records, shared
-):
+def test_failure_of_a_shared_object_fails_a_network_with_endpoints(records, shared):
     with records.transaction():
         records.networks.add(ROUTED)
     trouble(records, Owner.parse(f"underlay::{shared}"))
@@ -109,7 +107,7 @@ def test_what_its_endpoints_share_makes_a_network_fail_while_it_has_one(
     assert health(status.networks(records))[ROUTED.id][0] == "failing"
 
 
-def test_a_bridge_in_the_place_of_a_device_makes_its_networks_fail(records):
+def test_takeover_bridge_failure_fails_its_networks(records):
     bridge = Owner.parse("underlay::bridge/eth0")
     options = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
     with records.transaction():
@@ -119,13 +117,13 @@ def test_a_bridge_in_the_place_of_a_device_makes_its_networks_fail(records):
     assert set(everything(records).values()) == {("failing", 100.0, "E-400 no")}
 
 
-def test_of_two_troubles_the_older_one_is_told(ledger):
+def test_older_of_two_failures_is_reported(ledger):
     trouble(ledger, Owner.parse("underlay::eth0.50"), "E-400 second", 200.0)
     trouble(ledger, Owner(VLAN.id), "E-400 first", 100.0)
     assert everything(ledger)[VLAN.id] == ("failing", 100.0, "E-400 first")
 
 
-def test_without_a_device_under_it_a_network_and_all_on_it_are_pending(ledger):
+def test_network_without_its_device_is_pending_with_its_endpoints(ledger):
     before = everything(ledger)
     absent(ledger)
     assert everything(ledger) == {
@@ -138,7 +136,7 @@ def test_without_a_device_under_it_a_network_and_all_on_it_are_pending(ledger):
     assert everything(ledger)[WEB.id][0] == "failing"
 
 
-def test_an_endpoint_that_left_waits_for_no_device(ledger):
+def test_endpoint_that_left_is_not_pending(ledger):
     absent(ledger)
     with ledger.transaction():
         ledger.networks.join(WEB.id, "/run/sandbox")
@@ -148,7 +146,7 @@ def test_an_endpoint_that_left_waits_for_no_device(ledger):
     assert everything(ledger)[WEB.id] == ("ok", 8.0, "")
 
 
-def test_what_was_repaired_says_so_for_a_day(ledger):
+def test_repaired_state_is_shown_for_a_day(ledger):
     before, lately = everything(ledger), time.time() - LATELY_SECONDS + 60
     repair(ledger, Owner(PLAIN.id, MAIL.id), lately - 120)
     assert everything(ledger) == before
@@ -163,7 +161,7 @@ def test_what_was_repaired_says_so_for_a_day(ledger):
     assert everything(ledger)[WEB.id][0] == "pending"
 
 
-def test_of_the_repairs_of_both_ends_of_a_pair_the_last_is_told(ledger):
+def test_latest_repair_of_either_veth_end_is_reported(ledger):
     web, now = Owner(VLAN.id, WEB.id), time.time()
     for late, early in ((web, web.host_end), (web.host_end, web)):
         now += 2
@@ -172,13 +170,13 @@ def test_of_the_repairs_of_both_ends_of_a_pair_the_last_is_told(ledger):
         assert everything(ledger)[WEB.id] == ("repaired", now, "")
 
 
-def test_a_repair_that_was_refused_is_none(ledger):
+def test_refused_repair_is_not_counted(ledger):
     before = everything(ledger)
     repair(ledger, Owner(VLAN.id, WEB.id), time.time(), "E-400 no")
     assert everything(ledger) == before
 
 
-def test_the_newest_twenty_repairs_are_in_the_status(ledger):
+def test_status_shows_the_newest_twenty_repairs(ledger):
     for at in range(25):
         repair(ledger, Owner(VLAN.id, WEB.id), float(at))
     told = status.status(ledger)["repairs"]
@@ -196,7 +194,7 @@ def test_the_newest_twenty_repairs_are_in_the_status(ledger):
     }
 
 
-def test_repairs_are_found_by_a_name_that_came_after_them_and_by_ids(ledger):
+def test_repairs_are_found_by_later_names_and_by_ids(ledger):
     def note(at, network, container):
         one = Repair(at, "", "", "", "ip", 0.1, "", network, container)
         with ledger.transaction():

@@ -78,7 +78,7 @@ def is_dropped(s):
     return True
 
 
-def test_get_tells_and_head_only_how_much_there_is(address):
+def test_head_answers_the_length_of_get_without_its_body(address):
     code, head, body = ask(address, b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (code, body) == (404, b"/a")
     for line in (b"Content-Length: 2", b"Connection: close", b"Content-Type: text/pl"):
@@ -88,7 +88,7 @@ def test_get_tells_and_head_only_how_much_there_is(address):
     assert b"Content-Length: 2" in again
 
 
-def test_a_url_with_a_host_in_it_is_understood(address):
+def test_absolute_url_with_a_host_is_understood(address):
     assert ask(address, b"GET http://x:1/b HTTP/1.1\r\n\r\n")[2] == b"/b"
 
 
@@ -103,19 +103,19 @@ def test_other_methods_are_refused_with_their_bodies(address):
     [b"\0" * 300, b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\xff" * 40_000,
      b"GET http://[ HTTP/1.1\r\n\r\n", b"{}\n"],
 )  # fmt: skip
-def test_what_is_no_http_is_told_so(address, words):
+def test_request_that_is_no_http_gets_an_error(address, words):
     with client(address, words) as s:
         s.shutdown(socket.SHUT_WR)
         assert whole(s).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_fault_is_told_without_its_details(address, caplog):
+def test_internal_error_is_answered_without_details(address, caplog):
     code, _, body = ask(address, b"GET /fault HTTP/1.1\r\n\r\n")
     assert (code, body) == (500, b"Internal Server Error\n")
     assert "RuntimeError" in caplog.text
 
 
-def test_a_request_that_drips_ends_in_time(address, monkeypatch):
+def test_slow_request_is_ended_in_time(address, monkeypatch):
     monkeypatch.setattr(httpd, "READ_SECONDS", 0.3)
     with client(address, b"GET /a HTTP/1.1\r\nX: ") as s, suppress(OSError):
         for _ in range(200):
@@ -126,7 +126,7 @@ def test_a_request_that_drips_ends_in_time(address, monkeypatch):
     pytest.fail("it was heard for ten seconds")
 
 
-def test_an_answer_that_nobody_takes_is_dropped_in_time(address, monkeypatch):
+def test_unread_answer_is_dropped_in_time(address, monkeypatch):
     monkeypatch.setattr(httpd, "SEND_SECONDS", 0.3)
     with client(address, b"GET /big HTTP/1.1\r\n\r\n") as s:
         time.sleep(0.6)
@@ -141,7 +141,7 @@ def whole_or_reset(s):
     return found
 
 
-def test_who_stays_after_the_answer_is_let_go_in_time(address, monkeypatch):
+def test_client_that_stays_after_the_answer_is_closed_in_time(address, monkeypatch):
     monkeypatch.setattr(httpd, "LINGER_SECONDS", 0.3)
     with client(address, b"GET /a HTTP/1.1\r\n\r\n") as s:
         assert whole(s).endswith(b"/a")
@@ -152,7 +152,7 @@ def test_who_stays_after_the_answer_is_let_go_in_time(address, monkeypatch):
             pytest.fail("it was listened to for ten seconds")
 
 
-def test_a_new_client_is_served_however_many_are_silent(address):
+def test_new_client_is_served_however_many_are_silent(address):
     silent = [client(address) for _ in range(3 * httpd.MOST_CONNECTIONS)]
     opened = [s.__enter__() for s in silent]
     assert ask(address, b"GET /a HTTP/1.1\r\n\r\n")[2] == b"/a"

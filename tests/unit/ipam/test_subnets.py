@@ -29,9 +29,7 @@ def span(text):
         ("fd00::9/128", "fd00::9", "fd00::9"),
     ],
 )
-def test_hosts_have_the_addresses_that_are_neither_network_nor_broadcast(
-    subnet, first, last
-):
+def test_host_addresses_exclude_network_and_broadcast(subnet, first, last):
     assert span(subnet) == [first, last]
 
 
@@ -48,12 +46,12 @@ def test_hosts_have_the_addresses_that_are_neither_network_nor_broadcast(
         ("127.0.0.0/8", 4, "loopback"),
     ],
 )
-def test_a_subnet_that_cannot_be_is_refused(text, family, words):
+def test_invalid_subnet_is_refused(text, family, words):
     with pytest.raises(BadSubnet, match=words):
         pools.parse_subnet(text, family)
 
 
-def test_a_range_is_cut_to_what_hosts_may_have():
+def test_ip_range_is_cut_to_host_addresses():
     lan = ip_network("10.0.0.0/24")
     assert [str(a) for a in pools.parse_range("10.0.0.0/25", lan)] == [
         "10.0.0.1",
@@ -68,12 +66,12 @@ def test_a_range_is_cut_to_what_hosts_may_have():
 @pytest.mark.parametrize(
     "text", ["10.0.1.0/25", "10.0.0.0/16", "fd00::/120", "x", "10.0.0.255/32"]
 )
-def test_a_range_outside_the_subnet_is_refused(text):
+def test_ip_range_outside_the_subnet_is_refused(text):
     with pytest.raises(BadRange):
         pools.parse_range(text, ip_network("10.0.0.0/24"))
 
 
-def test_an_address_must_be_one_a_host_may_have():
+def test_requested_address_must_be_a_host_address():
     lan = ip_network("10.0.0.0/24")
     assert str(pools.parse_address("10.0.0.9", lan)) == "10.0.0.9"
     with pytest.raises(UnusableAddress, match="broadcast"):
@@ -86,7 +84,7 @@ def test_an_address_must_be_one_a_host_may_have():
 
 
 @given(st.text(max_size=9), st.text(max_size=9), st.text(max_size=9))
-def test_a_derived_mac_is_local_unicast_and_the_same_again(host, network, subject):
+def test_derived_mac_is_local_unicast_and_stable(host, network, subject):
     mac = pools.derive_mac(host, network, subject)
     first = int(mac[:2], 16)
     assert first & 0b10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from underlay.kernel.clock import Recent
 
 
-def test_a_thing_has_an_age_until_it_was_noted_too_long_ago():
+def test_noted_item_has_an_age_until_it_expires():
     recent = Recent(10.0)
     recent.note("a", 0.0)
     recent.note("b", 4.0)
@@ -17,7 +17,7 @@ def test_a_thing_has_an_age_until_it_was_noted_too_long_ago():
     assert recent.age("c", 11.0) == float("inf")
 
 
-def test_a_thing_noted_again_keeps_none_of_the_older_ones():
+def test_item_noted_again_replaces_the_older_notes():
     recent = Recent(10.0)
     for identity, now in (("a", 0.0), ("b", 1.0), ("a", 9.0), ("c", 15.0)):
         recent.note(identity, now)

@@ -13,7 +13,7 @@ def _counted() -> tuple[GenerationCache[str], list[str]]:
     return GenerationCache(make), made
 
 
-def test_what_is_asked_for_in_every_turn_is_made_once() -> None:
+def test_value_requested_in_every_generation_is_made_once() -> None:
     remembered, made = _counted()
     for _ in range(5):
         assert remembered("a") == "a"
@@ -21,7 +21,7 @@ def test_what_is_asked_for_in_every_turn_is_made_once() -> None:
     assert made == ["a"]
 
 
-def test_what_was_asked_for_in_the_last_turn_is_still_known() -> None:
+def test_value_requested_in_the_last_generation_is_kept() -> None:
     remembered, made = _counted()
     remembered("a")
     remembered.next_generation()
@@ -29,7 +29,7 @@ def test_what_was_asked_for_in_the_last_turn_is_still_known() -> None:
     assert made == ["a"]
 
 
-def test_what_nobody_asked_for_in_two_turns_is_forgotten() -> None:
+def test_value_not_requested_for_two_generations_is_forgotten() -> None:
     remembered, made = _counted()
     remembered("a")
     remembered.next_generation()
@@ -38,7 +38,7 @@ def test_what_nobody_asked_for_in_two_turns_is_forgotten() -> None:
     assert made == ["a", "a"]
 
 
-def test_everything_given_tells_results_apart() -> None:
+def test_cache_key_includes_every_argument() -> None:
     remembered, _ = _counted()
     assert remembered("a", "1") == "a1"
     assert remembered("a", "2") == "a2"

@@ -26,12 +26,12 @@ ANYTHING = st.text(st.characters(codec=None))
         ("", ""),
     ],
 )
-def test_what_is_not_printable_is_shown_escaped(text, shown):
+def test_unprintable_characters_are_shown_escaped(text, shown):
     assert printable(text) == shown
 
 
 @given(ANYTHING)
-def test_the_result_is_printable_whatever_comes_in(text):
+def test_escaped_text_is_printable_for_any_input(text):
     shown = printable(text)
     assert shown.isprintable()
     assert shown.encode().decode() == shown
@@ -39,7 +39,7 @@ def test_the_result_is_printable_whatever_comes_in(text):
 
 
 @given(st.dictionaries(ANYTHING, ANYTHING))
-def test_json_is_printable_ascii_and_means_the_same(facts):
+def test_escaped_json_is_printable_ascii_and_means_the_same(facts):
     shown = as_json(facts)
     assert shown.isascii()
     assert shown.isprintable()

@@ -47,7 +47,7 @@ def endpoint(**facts):
     return Endpoint("e" * 64, "n" * 64, **facts)
 
 
-def test_the_mode_is_macvlan_when_nothing_names_one():
+def test_mode_is_macvlan_when_none_is_named():
     assert mode_name({}) == "macvlan"
     assert mode_name({"macvlan_mode": "vepa"}) == "macvlan"
     assert mode_name({"ipvlan_mode": "l3"}) == "ipvlan"
@@ -77,7 +77,7 @@ def test_the_mode_is_macvlan_when_nothing_names_one():
         ),
     ],
 )
-def test_a_mode_that_cannot_be_is_refused(options, refusal, words):
+def test_invalid_mode_is_refused(options, refusal, words):
     with pytest.raises(refusal, match=words.replace("?", r"\?")):
         mode_of(options)
 
@@ -125,12 +125,12 @@ def test_a_mode_that_cannot_be_is_refused(options, refusal, words):
         ({"parent": ""}, BadValue, "leave it out for a network that leads nowhere"),
     ],
 )
-def test_an_option_that_cannot_be_is_refused(options, refusal, words):
+def test_invalid_option_is_refused(options, refusal, words):
     with pytest.raises(refusal, match=words):
         macvlan.check(network(**options))
 
 
-def test_options_of_docker_and_those_that_ask_for_nothing_are_accepted():
+def test_docker_options_and_options_without_effect_are_accepted():
     macvlan.check(
         network(
             **{
@@ -164,7 +164,7 @@ BOTH = {
         ),
     ],
 )
-def test_a_gateway_of_the_options_takes_the_place_of_dockers_in_its_family(
+def test_gateway_option_replaces_docker_s_in_its_family(
     mode, said, gateway4, gateway6, on_link, kept
 ):
     asked = network(V4, V6, mode=mode, parent="eth0", gateway=said)
@@ -176,7 +176,7 @@ def test_a_gateway_of_the_options_takes_the_place_of_dockers_in_its_family(
     assert list(MODES[mode].traits(asked.options).reserved_gateways) == kept
 
 
-def test_ipvlan_l3_has_no_gateway_to_name():
+def test_ipvlan_l3_refuses_a_gateway_option():
     routed = {"ipvlan_mode": "l3", "parent": "eth0"}
     ipvlan.check(network(**routed, gateway="none"))
     with pytest.raises(ConflictingOptions, match="ipvlan_mode=l3 and gateway=10"):
@@ -184,7 +184,7 @@ def test_ipvlan_l3_has_no_gateway_to_name():
 
 
 @pytest.mark.parametrize("options", [{"macvlan_mode": "bridge"}, {"ipvlan_mode": "l3"}])
-def test_a_network_or_endpoint_may_leave_the_default_route_to_others(options):
+def test_network_or_endpoint_may_leave_the_default_route_to_others(options):
     mode = mode_of(options)
     open_, shut = (
         network(parent="eth0", default_route=value, **options)
@@ -200,7 +200,7 @@ def test_a_network_or_endpoint_may_leave_the_default_route_to_others(options):
         check_endpoint(open_, replace(plain, options={"default_route": "yess"}))
 
 
-def test_an_mtu_that_switches_ipv6_off_is_refused_with_ipv6_only():
+def test_mtu_that_disables_ipv6_is_refused_with_ipv6_only():
     macvlan.check(network(mtu="1000"))
     with pytest.raises(MtuTooSmall):
         macvlan.check(network(V4, V6, mtu="1000"))
@@ -213,7 +213,7 @@ def test_passthru_serves_one_container():
         check_capacity(network(macvlan_mode="passthru"), one)
 
 
-def test_the_mac_is_the_one_asked_for_else_the_derived_one():
+def test_requested_mac_is_used_else_the_derived_one():
     asked = endpoint(mac="02:00:00:00:00:07")
     assert macvlan.endpoint_mac(network(), asked, ETH0.mac, "d") == "02:00:00:00:00:07"
     assert macvlan.endpoint_mac(network(), endpoint(), ETH0.mac, "d") == "d"
@@ -228,7 +228,7 @@ def test_passthru_never_changes_the_mac_of_the_parent():
         macvlan.endpoint_mac(whole, endpoint(mac="02:00:00:00:00:07"), ETH0.mac, "d")
 
 
-def test_an_endpoint_wants_its_child_device():
+def test_endpoint_requires_its_child_device():
     (link,) = macvlan.endpoint_objects(
         network(macvlan_mode="vepa", mtu="1400"), endpoint(mac="02:00:00:00:00:07")
     )
@@ -239,14 +239,14 @@ def test_an_endpoint_wants_its_child_device():
     )
 
 
-def test_the_mtu_of_an_endpoint_goes_before_that_of_its_network():
+def test_endpoint_mtu_overrides_the_network_s():
     (link,) = macvlan.endpoint_objects(
         network(mtu="1400"), endpoint(options={"mtu": "1300"})
     )
     assert link.mtu == 1300
 
 
-def test_join_answers_the_gateways_of_the_subnets_the_endpoint_is_in():
+def test_join_answer_has_the_gateways_of_the_endpoint_s_subnets():
     both = endpoint(ipv4=IPv4Interface("10.0.0.5/24"), ipv6=IPv6Interface("fd00::5/64"))
     found = macvlan.attachment(network(V4, V6, parent="eth0"), both)
     assert (str(found.gateway4), str(found.gateway6)) == ("10.0.0.1", "fd00::1")
@@ -259,7 +259,7 @@ def test_join_answers_the_gateways_of_the_subnets_the_endpoint_is_in():
     "closed", [network(internal=True, parent="eth0"), network()], ids=["internal", "-"]
 )
 @pytest.mark.parametrize("flavour", ["l2", "l3"])
-def test_an_internal_or_isolated_network_has_no_way_out(mode, closed, flavour):
+def test_internal_or_isolated_network_has_no_way_out(mode, closed, flavour):
     asked = {**closed.options, "mode": mode}
     if mode == "ipvlan":
         asked["ipvlan_mode"] = flavour
@@ -283,7 +283,7 @@ def test_ipvlan_l2_has_the_gateway_of_its_subnet():
 
 
 @pytest.mark.parametrize("flavour", ["l3", "l3s"])
-def test_ipvlan_l3_sends_everything_to_the_parent_in_the_families_it_has(flavour):
+def test_ipvlan_l3_routes_everything_to_the_parent_in_its_families(flavour):
     routed = ipvlan_network(V4, V6, ipvlan_mode=flavour)
     both = endpoint(ipv4=IPv4Interface("10.0.0.5/24"), ipv6=IPv6Interface("fd00::5/64"))
     found = ipvlan.attachment(routed, both)
@@ -294,7 +294,7 @@ def test_ipvlan_l3_sends_everything_to_the_parent_in_the_families_it_has(flavour
     assert ipvlan.traits(routed.options).reserved_gateways == ()
 
 
-def test_an_ipvlan_child_has_mode_and_flag_and_no_mac():
+def test_ipvlan_child_has_mode_and_flag_and_no_mac():
     asked = ipvlan_network(ipvlan_mode="l3s", ipvlan_flag="private", mtu="1400")
     (link,) = ipvlan.endpoint_objects(asked, endpoint())
     name = Owner("n" * 64, "e" * 64).device
@@ -305,7 +305,7 @@ def test_an_ipvlan_child_has_mode_and_flag_and_no_mac():
     check_capacity(asked, endpoint())
 
 
-def test_a_mac_for_an_ipvlan_container_is_refused():
+def test_mac_for_an_ipvlan_container_is_refused():
     with pytest.raises(BadMac, match=f"the MAC of eth0, {ETH0.mac}.* mode=macvlan"):
         ipvlan.endpoint_mac(
             ipvlan_network(), endpoint(mac="02:00:00:00:00:07"), ETH0.mac, "d"
@@ -313,13 +313,13 @@ def test_a_mac_for_an_ipvlan_container_is_refused():
 
 
 @pytest.mark.parametrize("said", sorted({*words.KEYS.values(), *words.MODES.values()}))
-def test_what_is_said_to_who_uses_other_words_is_an_option_of_ours(said):
+def test_suggestions_for_unknown_words_are_existing_options(said):
     known = (*NETWORK_KEYS, *MODE_KEYS)
     for option in said.split(" with "):
         assert option.startswith("--") or option.partition("=")[0] in known
 
 
-def test_no_word_of_ours_is_taken_for_another():
+def test_no_option_name_is_taken_for_another():
     ours = {k.replace("_", "") for k in (*NETWORK_KEYS, *MODE_KEYS)}
     assert not ours & words.KEYS.keys()
     assert not MODES.keys() & words.MODES.keys()
@@ -333,12 +333,12 @@ def test_no_word_of_ours_is_taken_for_another():
         ({"ipvlan_flag": "privat"}, "private"),
     ],
 )
-def test_an_ipvlan_mode_or_flag_that_cannot_be_is_refused(options, near):
+def test_invalid_ipvlan_mode_or_flag_is_refused(options, near):
     with pytest.raises(BadValue, match=f"Did you mean '{near}'"):
         ipvlan.check(ipvlan_network(**options))
 
 
-def test_an_isolated_network_stands_on_a_dummy_of_its_own():
+def test_isolated_network_uses_its_own_dummy():
     (link,) = macvlan.network_objects(network(mtu="9000"))
     owner = Owner("n" * 64)
     assert (
@@ -347,7 +347,7 @@ def test_an_isolated_network_stands_on_a_dummy_of_its_own():
     assert link.owner == owner
 
 
-def test_vlans_of_ours_are_made_one_on_the_other():
+def test_driver_s_vlans_are_stacked_in_order():
     lower, upper = Owner.parse("underlay::eth0.50"), Owner.parse("underlay::eth0.50.7")
     tagged = replace(
         network(parent="eth0.50.7"),
@@ -394,18 +394,18 @@ def test_vlans_of_ours_are_made_one_on_the_other():
         ({"bridge": "br0", "mtu": "67"}, BadValue, "from 68"),
     ],
 )
-def test_an_option_that_cannot_be_on_a_bridge_is_refused(options, refusal, words):
+def test_option_unsupported_on_a_bridge_is_refused(options, refusal, words):
     with pytest.raises(refusal, match=words):
         bridge.check(network(**options))
 
 
-def test_naming_a_bridge_names_the_mode():
+def test_bridge_option_implies_mode_bridge():
     assert mode_of({"bridge": "br0"}) is bridge
     with pytest.raises(ConflictingOptions, match="mode=macvlan and bridge=br0"):
         mode_of({"mode": "macvlan", "bridge": "br0"})
 
 
-def test_a_container_on_a_bridge_goes_out_by_its_subnet_s_gateway():
+def test_bridged_container_uses_its_subnet_s_gateway():
     on = replace(network(V4, V6, bridge="br0", host_access="on"), parent="br0")
     bridge.check(on)
     found = bridge.attachment(on, endpoint(**BOTH))
@@ -430,5 +430,7 @@ def test_a_container_on_a_bridge_goes_out_by_its_subnet_s_gateway():
         ({"bridge": "br0", "gateway": "none"}, False, True),
     ],
 )
-def test_it_is_known_where_options_take_the_way_out(options, internal, withheld):
+def test_options_that_replace_the_default_route_are_recognized(
+    options, internal, withheld
+):
     assert withholds_way_out(network(V4, internal=internal, **options)) == withheld

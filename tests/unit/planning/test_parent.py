@@ -39,14 +39,14 @@ def on(parent="eth0", identity="n1", **options):
     return Network(identity, {"parent": parent, **options}, parent=parent)
 
 
-def test_a_parent_is_named_by_name_mac_or_default_route():
+def test_parent_is_found_by_name_mac_or_default_route():
     assert found("eth0", host()).parent == "eth0"
     assert found("auto", host()).parent == "eth0"
     assert found("mac:52:54:00:00:00:02", host(ETH1)).parent == "eth1"
     assert found("mac:52-54-00-00-00-02", host(ETH1)).parent == "eth1"
 
 
-def test_the_permanent_address_decides_between_members_of_a_bond():
+def test_permanent_mac_decides_between_members_of_a_bond():
     bond = replace(ETH0, name="bond0", kind="bond")
     slave = replace(ETH1, mac=ETH0.mac, permanent_mac=ETH1.mac)
     assert found(f"mac:{ETH1.mac}", host(bond, slave)).parent == "eth1"
@@ -68,18 +68,18 @@ def test_the_permanent_address_decides_between_members_of_a_bond():
         ("mv0", BadParent, "it is a macvlan child itself, stand on eth0 instead"),
     ],
 )
-def test_a_parent_that_cannot_be_is_refused(wish, refusal, words):
+def test_unusable_parent_is_refused(wish, refusal, words):
     child = Device("mv0", "macvlan", ETH1.mac, 1500, parent="eth0")
     with pytest.raises(refusal, match=words):
         found(wish, host(ETH1, replace(ETH1, name="ul-123", ours=True), child))
 
 
-def test_auto_without_a_default_route_is_refused():
+def test_auto_parent_without_a_default_route_is_refused():
     with pytest.raises(NoDefaultRoute):
         found("auto", host(default=None))
 
 
-def test_an_address_that_two_devices_have_is_refused():
+def test_mac_that_two_devices_have_is_refused():
     with pytest.raises(BadParent, match="eth0, eth2 all have"):
         found(f"mac:{ETH0.mac}", host(replace(ETH0, name="eth2")))
 
@@ -98,7 +98,7 @@ def test_an_address_that_two_devices_have_is_refused():
         ("eth0.050", {}, ("eth0.50",)),
     ],
 )
-def test_a_vlan_is_spelled_in_the_parent_or_as_an_option(wish, options, vlans):
+def test_vlan_is_given_in_the_parent_or_as_an_option(wish, options, vlans):
     at = found(wish, host(), **options)
     assert (at.vlans, at.parent) == (
         vlans,
@@ -106,7 +106,7 @@ def test_a_vlan_is_spelled_in_the_parent_or_as_an_option(wish, options, vlans):
     )
 
 
-def test_a_vlan_has_the_mtu_of_what_it_is_on():
+def test_vlan_has_the_mtu_of_its_base():
     assert found("big0.5", host(replace(ETH0, name="big0", mtu=9000))).mtu == 9000
     small = vlan("v5", "big0", 5, mtu=1400)
     big = replace(ETH0, name="big0", mtu=9000)
@@ -114,29 +114,29 @@ def test_a_vlan_has_the_mtu_of_what_it_is_on():
 
 
 @pytest.mark.parametrize("name", ["eth0.50", "office"])
-def test_a_vlan_somebody_else_made_is_used_whatever_its_name(name):
+def test_foreign_vlan_is_used_whatever_its_name(name):
     at = found("eth0.50", host(vlan(name, "eth0", 50)))
     assert (at.parent, at.vlans) == (name, ())
 
 
-def test_a_vlan_of_ours_on_one_of_somebody_else():
+def test_driver_s_vlan_is_made_on_a_foreign_one():
     at = found("eth0.50.7", host(vlan("office", "eth0", 50)))
     assert at.vlans == ("office.7",)
 
 
-def test_a_vlan_of_ours_is_used_by_the_next_network():
+def test_driver_s_vlan_is_used_by_the_next_network():
     ours = vlan(Owner.parse("underlay::eth0.50").device, "eth0", 50, ours=True)
     at = found("eth0.50", host(ours))
     assert (at.parent, at.vlans) == (ours.name, ("eth0.50",))
 
 
-def test_a_device_whose_name_looks_like_a_vlan_is_what_it_is():
+def test_device_whose_name_looks_like_a_vlan_is_used_as_it_is():
     odd = replace(ETH1, name="eth0.50")
     at = found("eth0.50", host(odd))
     assert (at.parent, at.vlans) == ("eth0.50", ())
 
 
-def test_a_network_without_a_parent_stands_on_a_device_of_its_own():
+def test_network_without_a_parent_gets_its_own_dummy():
     at = uplink.resolve_parent(Network("n1"), host())
     assert (at.parent, at.vlans) == (Owner("n1").device, ())
 
@@ -155,7 +155,7 @@ def test_a_network_without_a_parent_stands_on_a_device_of_its_own():
         (Network("n1"), {"dummy"}, "no dummy, which a network without a parent needs"),
     ],
 )
-def test_what_the_kernel_lacks_is_said_with_what_works(network, lacks, words):
+def test_error_for_a_missing_kernel_feature_says_what_works(network, lacks, words):
     kernel = host()
     uplink.check_kernel(network, kernel)
     kernel.lacks = lacks
@@ -198,7 +198,7 @@ def test_what_the_kernel_lacks_is_said_with_what_works(network, lacks, words):
         ({"mode": "ipvlan"}, {}, MixedChildTypes, "carries macvlan children"),
     ],
 )
-def test_who_may_share_a_parent(asked, there, refusal, words):
+def test_parent_sharing_follows_the_rules_of_the_modes(asked, there, refusal, words):
     other = replace(on(identity="n2", **there), name="lan")
     if refusal is None:
         uplink.check_parent_sharing(on(**asked), [other], host())
@@ -218,7 +218,9 @@ def test_who_may_share_a_parent(asked, there, refusal, words):
         ({"mode": "ipvlan"}, "ipvtap", "l3", OtherIpvlanMode),
     ],
 )
-def test_children_of_other_programs_count_too(asked, kind, flavour, refusal):
+def test_children_of_other_programs_count_for_parent_sharing(
+    asked, kind, flavour, refusal
+):
     child = Device("x0", kind, ETH1.mac, 1500, parent="eth0", flavour=flavour)
     child = replace(child, flag="bridge") if kind.startswith("ipv") else child
     uplink.check_parent_sharing(on("eth1", **asked), [], host(ETH1, child))
@@ -230,7 +232,7 @@ def test_children_of_other_programs_count_too(asked, kind, flavour, refusal):
 
 
 @pytest.mark.parametrize(("ours", "use"), [(False, "Use proxy=br9"), (True, "")])
-def test_a_port_of_a_bridge_answers_nobody(ours, use):
+def test_bridge_port_is_refused_as_a_proxy(ours, use):
     bridge = Device("br9", "bridge", ETH0.mac, 1500, ours=ours)
     kernel = host(bridge, replace(ETH1, master="br9"))
     network = Network("n1", {"mode": "routed", "proxy": "eth1"})

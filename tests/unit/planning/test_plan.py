@@ -22,7 +22,7 @@ def texts(wanted, seen):
     return [str(step) for step in plan(wanted, seen)]
 
 
-def test_builds_go_bottom_up_and_drops_top_down():
+def test_plan_builds_bottom_up_and_drops_top_down():
     assert texts(DesiredState((CHILD, BASE)), []) == [
         "ip link add name ul-0 type dummy",
         "ip link add link eth0 name ul-1 type macvlan mode bridge",
@@ -33,16 +33,16 @@ def test_builds_go_bottom_up_and_drops_top_down():
     ]
 
 
-def test_nothing_is_planned_where_nothing_differs():
+def test_plan_is_empty_where_nothing_differs():
     assert texts(DesiredState((CHILD,)), [CHILD]) == []
 
 
-def test_a_field_left_none_is_not_ours():
+def test_field_left_none_is_not_compared():
     seen = replace(CHILD, mac="02:00:00:00:00:01", mtu=9000)
     assert texts(DesiredState((CHILD,)), [seen]) == []
 
 
-def test_a_field_that_differs_is_amended():
+def test_differing_field_is_amended():
     seen = replace(CHILD, mtu=1400, flavour="private", mac="02:00:00:00:00:01")
     want = replace(CHILD, mtu=1500)
     assert texts(DesiredState((want,)), [seen]) == [
@@ -51,7 +51,7 @@ def test_a_field_that_differs_is_amended():
 
 
 @pytest.mark.parametrize("name", ["$(reboot)", ";reboot;", "`id`", "it's"])
-def test_a_step_is_one_command_to_a_shell_whatever_a_device_is_called(name):
+def test_step_prints_as_one_shell_command_whatever_the_device_name(name):
     seen = replace(CHILD, name=name, sandbox="/run/netns/a", mtu=1400)
     want = replace(seen, mtu=1500)
     address = ip_interface("10.0.0.5/24")
@@ -72,7 +72,7 @@ def test_a_step_is_one_command_to_a_shell_whatever_a_device_is_called(name):
 LOOSE, QUIET = "net/ipv4/conf/*/rp_filter={}", "net/ipv6/conf/*/accept_dad={}"
 
 
-def test_settings_that_differ_are_set_alone_and_before_what_else_does():
+def test_differing_sysctls_are_set_alone_and_first():
     want = replace(CHILD, sysctls=(LOOSE.format(2), QUIET.format(0)), up=True)
     seen = replace(want, sysctls=(LOOSE.format(0), QUIET.format(0)))
     sysctl = "sysctl -w net.ipv4.conf.ul-1.rp_filter=2"
@@ -86,7 +86,7 @@ def test_settings_that_differ_are_set_alone_and_before_what_else_does():
     ]
 
 
-def test_a_step_tells_what_was_there_before_it():
+def test_step_tells_the_state_before_it():
     want = replace(CHILD, sysctls=(LOOSE.format(2), QUIET.format(0)), up=True)
     seen = replace(want, sysctls=(LOOSE.format(0), QUIET.format(0)))
     link = "ip link add link eth0 name ul-1 up type macvlan mode bridge"
@@ -98,7 +98,7 @@ def test_a_step_tells_what_was_there_before_it():
     assert describe_before(Amend(down, want)) == f"{was}; {link.replace(' up', '')}"
 
 
-def test_settings_that_are_not_shown_or_came_from_another_device_are_not_compared():
+def test_hidden_or_inherited_settings_are_not_compared():
     want = replace(
         CHILD, sysctls=(QUIET.format(0),), initial_sysctls=(LOOSE.format(2),)
     )
@@ -107,7 +107,7 @@ def test_settings_that_are_not_shown_or_came_from_another_device_are_not_compare
         assert texts(DesiredState((want,)), [seen]) == []
 
 
-def test_a_chain_is_replaced_whose_rules_are_others_or_in_another_order():
+def test_chain_with_different_or_reordered_rules_is_replaced():
     hook = "filter hook egress priority 0"
     want = NftChain("netdev", "said", hook, ("one drop", "two drop"), "ul-1")
     others = ("one drop",), ("two drop", "one drop"), ("one accept", "two drop")
@@ -122,20 +122,20 @@ def test_a_chain_is_replaced_whose_rules_are_others_or_in_another_order():
     assert texts(DesiredState((want,)), [replace(want, rules=())]) == []
 
 
-def test_a_device_on_another_parent_is_made_again():
+def test_device_on_another_parent_is_recreated():
     assert texts(DesiredState((CHILD,)), [replace(CHILD, parent="eth1")]) == [
         "ip link del ul-1",
         "ip link add link eth0 name ul-1 type macvlan mode bridge",
     ]
 
 
-def test_what_docker_has_in_its_hands_is_left_alone():
+def test_objects_docker_is_moving_are_left_alone():
     handed = DesiredState(in_docker_hands=frozenset({OWNER.mark}))
     assert texts(handed, [CHILD]) == []
     assert texts(handed, []) == []
 
 
-def test_an_unfinished_link_goes_before_its_successor_comes():
+def test_unfinished_link_is_deleted_before_its_successor_is_created():
     half = Link("ul-1", "macvlan", None)
     assert texts(DesiredState((CHILD,)), [half]) == [
         "ip link del ul-1",
@@ -143,7 +143,7 @@ def test_an_unfinished_link_goes_before_its_successor_comes():
     ]
 
 
-def test_a_mark_is_read_back_and_names_fit_the_kernel():
+def test_marks_are_read_back_and_names_fit_the_kernel():
     owner = Owner("a" * 64, "b" * 64)
     assert Owner.parse(owner.mark) == owner
     assert len(owner.mark) < 256

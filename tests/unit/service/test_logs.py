@@ -14,7 +14,7 @@ def line(journal=False, **extra):
     return KeyValue(journal=journal).format(record)
 
 
-def test_a_record_is_one_line_of_keys_and_values():
+def test_log_record_is_one_line_of_keys_and_values():
     shown = line(error='E-400 "no"\nway', network="abc")
     assert shown.startswith("time=")
     assert shown.endswith(
@@ -22,10 +22,10 @@ def test_a_record_is_one_line_of_keys_and_values():
     )
 
 
-def test_nothing_in_a_record_moves_a_terminal():
+def test_log_record_moves_no_terminal():
     shown = line(device="\x1b[2J", other="\u202ex", way="\\x1b\r\x9b\udc80")
     assert shown.endswith(r'device="\x1b[2J" other="\u202ex" way="\\x1b\r\x9b\udc80"')
 
 
-def test_the_journal_is_told_the_priority():
+def test_journal_gets_the_priority():
     assert line(journal=True).startswith("<4>level=warning ")

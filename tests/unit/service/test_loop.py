@@ -30,7 +30,7 @@ def wait_for(runs, count):
         time.sleep(0.001)
 
 
-def test_a_storm_that_does_not_end_costs_a_run_every_so_often():
+def test_endless_event_storm_causes_a_run_at_intervals_only():
     runs = []
     loop, thread = running(lambda: runs.append(time.monotonic()), least=0.1)
     storm_ends = time.monotonic() + 30
@@ -42,7 +42,7 @@ def test_a_storm_that_does_not_end_costs_a_run_every_so_often():
     assert all(later - earlier > 0.099 for earlier, later in pairwise(runs))
 
 
-def test_what_is_missing_is_asked_for_without_letting_things_settle():
+def test_missing_networks_are_requested_without_waiting_for_quiet():
     runs = []
     loop, thread = running(lambda: runs.append(1), settle=60.0)
     wait_for(runs, 1)
@@ -53,7 +53,7 @@ def test_what_is_missing_is_asked_for_without_letting_things_settle():
     finish(loop, thread)
 
 
-def test_what_stirs_during_a_run_is_seen_to_by_another():
+def test_change_during_a_run_causes_another_run():
     runs = []
 
     def stir():
@@ -68,7 +68,7 @@ def test_what_stirs_during_a_run_is_seen_to_by_another():
     finish(loop, thread)
 
 
-def test_a_lone_event_waits_for_its_like_and_not_for_the_next_turn():
+def test_single_event_waits_briefly_and_not_for_the_next_period():
     runs = []
     loop, thread = running(lambda: runs.append(time.monotonic()), settle=0.1, least=1.5)
     time.sleep(1.6)
@@ -79,7 +79,7 @@ def test_a_lone_event_waits_for_its_like_and_not_for_the_next_turn():
     assert 0.099 < runs[1] - woken < 1.4
 
 
-def test_a_job_says_when_it_is_to_be_run_again_at_the_latest():
+def test_job_sets_the_latest_time_of_its_next_run():
     runs = []
 
     def hurry():
@@ -93,7 +93,7 @@ def test_a_job_says_when_it_is_to_be_run_again_at_the_latest():
     assert len(runs) == 4
 
 
-def test_a_job_in_no_hurry_is_run_every_period_all_the_same():
+def test_job_without_a_deadline_runs_every_period():
     runs = []
 
     def rest():
@@ -105,7 +105,7 @@ def test_a_job_in_no_hurry_is_run_every_period_all_the_same():
     finish(loop, thread)
 
 
-def test_a_job_that_wants_no_rest_has_one():
+def test_job_without_a_minimum_pause_gets_one():
     runs = []
 
     def hurry():
@@ -118,14 +118,14 @@ def test_a_job_that_wants_no_rest_has_one():
     assert all(later - earlier > 0.049 for earlier, later in pairwise(runs))
 
 
-def test_it_runs_at_start_and_every_period():
+def test_periodic_job_runs_at_start_and_every_period():
     runs = []
     loop, thread = running(lambda: runs.append(1), period=0.02)
     wait_for(runs, 4)
     finish(loop, thread)
 
 
-def test_a_failure_is_said_once_and_the_loop_goes_on(caplog):
+def test_job_failure_is_logged_once_and_the_loop_continues(caplog):
     runs = []
 
     def fail():
@@ -138,7 +138,7 @@ def test_a_failure_is_said_once_and_the_loop_goes_on(caplog):
     assert len([r for r in caplog.records if r.message == "job failed, retrying"]) == 1
 
 
-def test_what_failed_is_tried_again_sooner_than_every_period():
+def test_failed_job_is_retried_sooner_than_every_period():
     runs = []
 
     def fail_at_first():
@@ -153,7 +153,7 @@ def test_what_failed_is_tried_again_sooner_than_every_period():
     assert len(runs) == 3
 
 
-def test_a_bug_is_logged_and_the_loop_goes_on(caplog):
+def test_bug_in_a_job_is_logged_and_the_loop_continues(caplog):
     runs = []
 
     def bug():
@@ -166,7 +166,7 @@ def test_a_bug_is_logged_and_the_loop_goes_on(caplog):
     assert all(r.exc_info for r in caplog.records if r.levelname == "ERROR")
 
 
-def test_it_is_a_rush_while_more_than_so_many_come_in_a_second(monkeypatch):
+def test_call_rate_is_exceeded_while_too_many_calls_come_in_a_second(monkeypatch):
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     rush = CallRate(3)

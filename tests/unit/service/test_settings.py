@@ -13,11 +13,11 @@ def file(tmp_path):
     return tmp_path / "underlay.toml"
 
 
-def test_without_a_file_the_defaults_hold(file):
+def test_missing_settings_file_means_defaults(file):
     assert load({}, file) == Settings()
 
 
-def test_the_environment_goes_before_the_file(file):
+def test_environment_overrides_the_settings_file(file):
     file.write_text('period = 5\ngrace = 7.5\nlog_level = "debug"\n')
     found = load({"UNDERLAY_PERIOD": "9", "UNDERLAY_OTHER": "ignored"}, file)
     assert (found.period, found.grace, found.log_level) == (9.0, 7.5, "debug")
@@ -40,7 +40,7 @@ def test_the_environment_goes_before_the_file(file):
         ("period = ", "underlay.toml"),
     ],
 )
-def test_a_wrong_setting_is_refused_where_it_stands(file, text, words):
+def test_wrong_setting_is_refused_by_its_place(file, text, words):
     file.write_text(text)
     with pytest.raises(BadSettings, match=words):
         load({}, file)
