@@ -50,7 +50,7 @@ def test_addresses_come_in_order_and_with_the_length_of_the_pool(ipam):
     assert address(ipam, pool) == "10.0.0.2/29"
 
 
-def test_a_freed_address_goes_to_the_back_of_the_queue(ipam):
+def test_freed_address_goes_to_the_back_of_the_queue(ipam):
     pool = claim(ipam)
     for _ in range(3):
         address(ipam, pool)
@@ -60,7 +60,7 @@ def test_a_freed_address_goes_to_the_back_of_the_queue(ipam):
     assert [a.split("/")[0][-1] for a in order] == ["4", "5", "6", "2", "1"]
 
 
-def test_an_ip_range_bounds_what_is_given_but_not_what_is_asked_for(ipam):
+def test_ip_range_limits_automatic_but_not_requested_addresses(ipam):
     pool = claim(ipam, "10.0.0.0/24", "10.0.0.128/30")
     given = [address(ipam, pool) for _ in range(4)]
     assert given == [f"10.0.0.{n}/24" for n in (128, 129, 130, 131)]
@@ -69,7 +69,7 @@ def test_an_ip_range_bounds_what_is_given_but_not_what_is_asked_for(ipam):
         address(ipam, pool)
 
 
-def test_all_128_bits_of_an_ipv6_address_are_kept(ipam):
+def test_ipv6_addresses_keep_all_128_bits(ipam):
     pool = claim(ipam, "fd00:1:2:3::/64")
     wish = "fd00:1:2:3:ffff:eeee:dddd:cccb"
     assert address(ipam, pool, wish) == f"{wish}/64"
@@ -77,7 +77,7 @@ def test_all_128_bits_of_an_ipv6_address_are_kept(ipam):
     assert address(ipam, wide, "fd00:9:3f:ffff:ffff::1").startswith("fd00:9:3f:ffff:f")
 
 
-def test_an_exhausted_pool_says_what_is_live_and_what_is_reserved(ipam):
+def test_exhausted_pool_error_lists_live_and_reserved_addresses(ipam):
     pool = claim(ipam)
     ipam.request_gateway(pool, "10.0.0.1")
     for _ in range(5):
@@ -90,7 +90,7 @@ def test_an_exhausted_pool_says_what_is_live_and_what_is_reserved(ipam):
     )
 
 
-def test_an_address_has_one_owner(ipam):
+def test_address_has_one_owner_at_a_time(ipam):
     pool = claim(ipam)
     address(ipam, pool, "10.0.0.3", "web")
     with pytest.raises(AddressTaken, match="container web has it"):
@@ -99,7 +99,7 @@ def test_an_address_has_one_owner(ipam):
         ipam.request_gateway(pool, "10.0.0.3")
 
 
-def test_what_is_released_twice_or_was_never_there_is_fine(ipam):
+def test_release_of_a_free_or_unknown_address_succeeds(ipam):
     pool = claim(ipam)
     ipam.request_gateway(pool, "10.0.0.1")
     for _ in range(2):
@@ -112,7 +112,7 @@ def test_what_is_released_twice_or_was_never_there_is_fine(ipam):
     ipam.release_pool("nobody")
 
 
-def test_the_gateway_again_is_the_same_gateway(ipam):
+def test_repeated_gateway_request_returns_the_same_gateway(ipam):
     pool = claim(ipam)
     assert str(ipam.request_gateway(pool, "")) == "10.0.0.1/29"
     assert str(ipam.request_gateway(pool, "10.0.0.1")) == "10.0.0.1/29"
@@ -120,7 +120,7 @@ def test_the_gateway_again_is_the_same_gateway(ipam):
     assert address(ipam, pool) == "10.0.0.2/29"
 
 
-def test_two_networks_of_one_subnet_share_it_and_never_an_address(ipam):
+def test_two_networks_of_one_subnet_share_the_pool_but_no_address(ipam):
     one, two = claim(ipam), claim(ipam)
     assert one != two
     given = [address(ipam, pool) for pool in (one, two, one, two)]
@@ -129,7 +129,7 @@ def test_two_networks_of_one_subnet_share_it_and_never_an_address(ipam):
         address(ipam, two, "10.0.0.1")
 
 
-def test_a_gateway_two_networks_named_is_kept_until_both_gave_it_back(ipam):
+def test_gateway_shared_by_two_networks_is_kept_until_both_release_it(ipam):
     one, two = claim(ipam), claim(ipam)
     ipam.request_gateway(one, "10.0.0.6")
     assert str(ipam.request_gateway(two, "")) == "10.0.0.6/29"
@@ -141,7 +141,7 @@ def test_a_gateway_two_networks_named_is_kept_until_both_gave_it_back(ipam):
     assert address(ipam, two, "10.0.0.6")
 
 
-def test_what_one_network_gives_back_never_frees_what_another_holds(ipam):
+def test_release_by_one_network_never_frees_an_address_another_holds(ipam):
     one, two = claim(ipam), claim(ipam)
     held = address(ipam, one, "10.0.0.3").split("/")[0]
     ipam.release_address(two, held)
@@ -159,7 +159,7 @@ def created(records, identity, subnet, *aux):
     )
 
 
-def test_aux_addresses_may_be_named_by_each_network_but_not_taken(ipam, records):
+def test_aux_addresses_may_be_named_by_each_network_but_not_leased(ipam, records):
     one = claim(ipam)
     address(ipam, one, "10.0.0.4")  # Docker asks for aux and --ip in one form
     created(records, "n1", "10.0.0.0/29", "10.0.0.4")
@@ -172,9 +172,7 @@ def test_aux_addresses_may_be_named_by_each_network_but_not_taken(ipam, records)
         address(ipam, two, "10.0.0.4")
 
 
-def test_a_container_is_never_given_the_aux_address_of_another_network(
-    ipam, records, clock
-):
+def test_container_never_gets_the_aux_address_of_another_network(ipam, records, clock):
     one = claim(ipam)
     address(ipam, one, "10.0.0.4")
     created(records, "n1", "10.0.0.0/29", "10.0.0.4")
@@ -186,7 +184,7 @@ def test_a_container_is_never_given_the_aux_address_of_another_network(
         address(ipam, two, "10.0.0.4")
 
 
-def test_an_address_is_not_given_on_before_its_device_is_deleted(records, monkeypatch):
+def test_address_is_not_leased_again_before_its_device_is_deleted(records, monkeypatch):
     """Its endpoint is off the record by then, and Docker has not given it back."""
     kernel = FakeKernel(LO, ETH0)
     engine = engine_on(records, kernel)
@@ -212,7 +210,7 @@ def test_an_address_is_not_given_on_before_its_device_is_deleted(records, monkey
     assert address(ipam, pool, "10.0.0.5") == "10.0.0.5/29"
 
 
-def test_a_network_of_docker_s_own_ipam_binds_no_claim(ipam, records):
+def test_network_of_docker_s_own_ipam_binds_no_claim(ipam, records):
     pool = claim(ipam, "10.0.0.0/24")
     segment = Subnet(ip_network("10.0.0.0/24"))
     engine_on(records, FakeKernel()).create_network(
@@ -221,7 +219,7 @@ def test_a_network_of_docker_s_own_ipam_binds_no_claim(ipam, records):
     assert records.pools.claim(pool).network == ""
 
 
-def test_an_overlap_is_refused_with_the_holder_s_name_and_only_in_its_domain(
+def test_overlapping_pool_is_refused_with_the_holder_s_name_only_in_its_domain(
     ipam, records
 ):
     claim(ipam, "10.0.0.0/24")
@@ -237,7 +235,7 @@ def test_an_overlap_is_refused_with_the_holder_s_name_and_only_in_its_domain(
     claim(ipam, "9.255.255.0/24")
 
 
-def test_a_pool_goes_with_its_last_claim(ipam):
+def test_pool_is_deleted_with_its_last_claim(ipam):
     one, two = claim(ipam, "10.0.0.0/24"), claim(ipam, "10.0.0.0/24")
     ipam.release_pool(one)
     with pytest.raises(Overlap):
@@ -248,7 +246,7 @@ def test_a_pool_goes_with_its_last_claim(ipam):
     claim(ipam, "10.0.0.0/25")
 
 
-def test_a_pool_without_subnet_is_refused_and_so_never_asked_for_again(ipam):
+def test_pool_request_without_subnet_is_refused_and_never_retried(ipam):
     for family in (4, 6):
         with pytest.raises(NoSubnet, match="--subnet"):
             ipam.request_pool("", "", {}, family)
@@ -264,17 +262,17 @@ def test_a_pool_without_subnet_is_refused_and_so_never_asked_for_again(ipam):
         ({"probe": "on"}, NotSupportedYet),
     ],
 )
-def test_an_ipam_option_that_cannot_be_is_refused(ipam, options, refusal):
+def test_invalid_ipam_option_is_refused(ipam, options, refusal):
     with pytest.raises(refusal):
         claim(ipam, **options)
 
 
-def test_an_address_outside_the_subnet_is_refused(ipam):
+def test_address_outside_the_subnet_is_refused(ipam):
     with pytest.raises(OutsideSubnet):
         address(ipam, claim(ipam), "10.0.1.1")
 
 
-def test_an_address_is_told_its_endpoint_and_keeps_its_history(ipam, records, clock):
+def test_lease_knows_its_endpoint_and_keeps_its_history(ipam, records, clock):
     pool = claim(ipam, "10.0.0.0/24")
     created(records, "n1", "10.0.0.0/24")
     address(ipam, pool, "10.0.0.5", "web")
@@ -313,7 +311,7 @@ def test_replacing_the_clock_never_reorders_the_queue(ipam, clock):
     assert [address(ipam, pool) for _ in range(2)] == ["10.0.0.2/30", "10.0.0.1/30"]
 
 
-def test_the_lost_address_is_only_freed_if_it_is_still_the_one_looked_at(ipam, records):
+def test_orphaned_address_is_only_freed_if_it_is_still_the_same_lease(ipam, records):
     pool = claim(ipam)
     address(ipam, pool, "10.0.0.2")
     (seen,) = records.leases.orphaned()
@@ -323,7 +321,9 @@ def test_the_lost_address_is_only_freed_if_it_is_still_the_one_looked_at(ipam, r
     assert records.leases.orphaned() == []
 
 
-def test_networks_made_at_once_are_told_apart_by_what_they_reserve(ipam, records):
+def test_concurrently_created_networks_are_distinguished_by_their_reservations(
+    ipam, records
+):
     one, two = claim(ipam), claim(ipam)
     address(ipam, one, "10.0.0.2")
     address(ipam, two, "10.0.0.3")
@@ -335,7 +335,7 @@ def test_networks_made_at_once_are_told_apart_by_what_they_reserve(ipam, records
     assert [address(ipam, one)[:8] for _ in range(2)] == ["10.0.0.1", "10.0.0.4"]
 
 
-def test_the_same_subnet_in_two_domains_is_told_apart(ipam, records):
+def test_subnet_in_two_domains_is_two_pools(ipam, records):
     one, two = claim(ipam, domain="a"), claim(ipam, domain="b")
     address(ipam, one, "10.0.0.2")
     created(records, "n1", "10.0.0.0/29", "10.0.0.2")
@@ -343,7 +343,7 @@ def test_the_same_subnet_in_two_domains_is_told_apart(ipam, records):
     assert records.pools.claim(two).network == ""
 
 
-def test_a_shared_gateway_given_back_by_one_is_not_in_the_queue(ipam):
+def test_shared_gateway_released_by_one_network_is_not_in_the_queue(ipam):
     one, two = claim(ipam, "10.0.0.0/30"), claim(ipam, "10.0.0.0/30")
     for pool in (one, two):
         ipam.request_gateway(pool, "10.0.0.1")
@@ -353,14 +353,14 @@ def test_a_shared_gateway_given_back_by_one_is_not_in_the_queue(ipam):
         address(ipam, two)
 
 
-def test_the_usual_gateway_is_never_what_another_network_reserved(ipam, records):
+def test_default_gateway_is_never_an_address_another_network_reserved(ipam, records):
     one = claim(ipam)
     address(ipam, one, "10.0.0.1")
     created(records, "n1", "10.0.0.0/29", "10.0.0.1")
     assert str(ipam.request_gateway(claim(ipam), "")) == "10.0.0.2/29"
 
 
-def test_a_network_being_made_is_not_given_another_s_gateway_as_aux(ipam):
+def test_network_being_created_never_gets_another_s_gateway_as_aux(ipam):
     ipam.request_gateway(claim(ipam), "10.0.0.1")
     with pytest.raises(AddressTaken, match="it is the gateway"):
         address(ipam, claim(ipam), "10.0.0.1")
@@ -375,7 +375,7 @@ def lived(records, kernel, sandbox="/run/a"):
     return engine
 
 
-def test_a_release_repeated_never_frees_the_living(ipam, records):
+def test_repeated_release_never_frees_a_live_lease(ipam, records):
     pool = claim(ipam, "10.0.0.0/24")
     created(records, "n1", "10.0.0.0/24")
     address(ipam, pool, "10.0.0.5")
@@ -388,9 +388,7 @@ def test_a_release_repeated_never_frees_the_living(ipam, records):
     assert records.leases.live_of_claim(pool) == []
 
 
-def test_an_endpoint_has_the_name_that_came_with_the_request_for_its_address(
-    ipam, records
-):
+def test_endpoint_has_the_name_from_its_address_request(ipam, records):
     pool = claim(ipam, "10.0.0.0/24")
     created(records, "n1", "10.0.0.0/24")
     address(ipam, pool, "10.0.0.5", container="web")
@@ -398,7 +396,7 @@ def test_an_endpoint_has_the_name_that_came_with_the_request_for_its_address(
     assert records.endpoints.get("e1").container == "web"
 
 
-def test_no_verb_of_another_network_ends_what_the_living_have(ipam, records):
+def test_verb_of_one_network_never_ends_live_leases_of_another(ipam, records):
     """The claims of two networks may be taken for each other's."""
     one, two = claim(ipam, "10.0.0.0/24"), claim(ipam, "10.0.0.0/24")
     for pool in (one, two):
@@ -419,7 +417,7 @@ def test_no_verb_of_another_network_ends_what_the_living_have(ipam, records):
     assert records.pools.all() == []
 
 
-def test_an_address_of_the_living_goes_to_the_claim_of_their_own_network(ipam, records):
+def test_live_address_binds_to_the_claim_of_its_own_network(ipam, records):
     one, two = claim(ipam, "10.0.0.0/24"), claim(ipam, "10.0.0.0/24")
     created(records, "n1", "10.0.0.0/24")
     records.pools.bind(one, "n1")
@@ -432,7 +430,9 @@ def test_an_address_of_the_living_goes_to_the_claim_of_their_own_network(ipam, r
     assert held.endpoint == "e1"
 
 
-def test_one_family_given_back_by_a_living_endpoint_is_free_when_that_goes(records):
+def test_address_of_one_family_released_by_a_live_endpoint_is_freed_when_it_goes(
+    records,
+):
     """Engine 29 gives the IPv6 address back where a sysctl switches IPv6 off."""
     kernel = FakeKernel()
     engine = engine_on(records, kernel)
@@ -458,7 +458,7 @@ def test_one_family_given_back_by_a_living_endpoint_is_free_when_that_goes(recor
     assert [t.endpoint for t in records.leases.orphaned()] == [""]
 
 
-def test_a_static_address_is_given_again_when_its_holder_is_dead(records, clock):
+def test_static_address_is_leased_again_when_its_holder_is_dead(records, clock):
     kernel = FakeKernel()
     ipam = ipam_on(records, clock, kernel)
     pool = claim(ipam, "10.0.0.0/24")
@@ -473,14 +473,14 @@ def test_a_static_address_is_given_again_when_its_holder_is_dead(records, clock)
 
 
 @pytest.mark.parametrize("wish", ["fd00::5%1", "fd00::5%eth0"])
-def test_a_zone_does_not_make_two_addresses_of_one(ipam, wish):
+def test_ipv6_zone_does_not_make_two_addresses_of_one(ipam, wish):
     with pytest.raises(OutsideSubnet):
         address(ipam, claim(ipam, "fd00::/64"), wish)
     with pytest.raises(BadSubnet, match="zone"):
         claim(ipam, "fd01::%1/64")
 
 
-def test_the_host_s_own_address_is_never_given_to_a_container(records, clock):
+def test_host_s_own_address_is_never_leased_to_a_container(records, clock):
     kernel = FakeKernel()
     kernel.own = {"10.0.0.2", "10.0.0.3"}
     ipam = ipam_on(records, clock, kernel)
@@ -496,9 +496,7 @@ def test_the_host_s_own_address_is_never_given_to_a_container(records, clock):
         address(ipam, other, "10.0.0.3")
 
 
-def test_an_address_of_the_host_may_be_named_as_aux_and_no_container_gets_it(
-    records, clock
-):
+def test_host_address_named_as_aux_is_never_leased_to_a_container(records, clock):
     kernel = FakeKernel()
     kernel.own = {"10.0.0.2", "10.0.0.3"}
     ipam = ipam_on(records, clock, kernel)
@@ -519,9 +517,7 @@ def test_an_address_of_the_host_may_be_named_as_aux_and_no_container_gets_it(
     assert [address(ipam, one)[-4] for _ in range(2)] == ["1", "4"]
 
 
-def test_an_address_of_the_host_is_no_aux_address_once_the_network_is_there(
-    records, clock
-):
+def test_host_address_is_refused_as_aux_once_the_network_exists(records, clock):
     kernel = FakeKernel()
     kernel.own = {"10.0.0.2"}
     ipam = ipam_on(records, clock, kernel)
@@ -533,7 +529,7 @@ def test_an_address_of_the_host_is_no_aux_address_once_the_network_is_there(
 
 @pytest.mark.parametrize("mode", ["l2", "l3"])
 @pytest.mark.parametrize("twins", [1, 2])
-def test_a_gateway_no_mode_needs_is_given_back_if_it_is_surely_this_network_s(
+def test_unneeded_gateway_is_released_only_if_it_is_surely_this_network_s(
     records, mode, twins
 ):
     """Engines before 28 ask for a gateway before they name the mode."""
@@ -553,7 +549,7 @@ def test_a_gateway_no_mode_needs_is_given_back_if_it_is_surely_this_network_s(
     assert bool(records.leases.live(1, gateway)) is not given_back
 
 
-def test_a_late_release_does_not_free_what_the_next_container_was_given(records, clock):
+def test_late_release_does_not_free_the_lease_of_the_next_container(records, clock):
     kernel = FakeKernel()
     ipam, engine = ipam_on(records, clock, kernel), engine_on(records, kernel, clock)
     pool = claim(ipam, "10.0.0.0/24")
