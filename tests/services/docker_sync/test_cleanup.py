@@ -59,7 +59,7 @@ def house(records):
     return found
 
 
-def test_an_endpoint_is_freed_when_seen_dead_twice_a_grace_time_apart(house):
+def test_endpoint_is_freed_when_found_dead_twice_a_grace_time_apart(house):
     house.heed(NOBODY)
     house.heed(NOBODY, after=GRACE - 1)
     assert house.endpoints == ["e1"]
@@ -68,7 +68,7 @@ def test_an_endpoint_is_freed_when_seen_dead_twice_a_grace_time_apart(house):
     assert house.kernel.links == {}
 
 
-def test_one_sign_of_life_in_between_clears_the_first_strike(house):
+def test_sign_of_life_between_two_checks_clears_the_first(house):
     house.heed(NOBODY)
     house.heed(ALIVE, after=GRACE)
     house.heed(NOBODY, after=GRACE)
@@ -77,7 +77,7 @@ def test_one_sign_of_life_in_between_clears_the_first_strike(house):
     assert house.endpoints == []
 
 
-def test_one_that_left_and_that_dockerd_keeps_is_looked_after_again(house):
+def test_endpoint_that_left_but_is_kept_by_dockerd_is_reconciled_again(house):
     house.kernel.sandboxes.add("/run/sandbox")
     house.engine.leave("e1")
     house.heed(ALIVE)
@@ -87,7 +87,7 @@ def test_one_that_left_and_that_dockerd_keeps_is_looked_after_again(house):
     assert not house.records.endpoints.get("e1").left
 
 
-def test_what_dockerd_lists_is_never_freed(house):
+def test_endpoint_listed_by_dockerd_is_never_freed(house):
     for _ in range(5):
         house.heed(ALIVE, after=10 * GRACE)
     assert house.endpoints == ["e1"]
@@ -100,7 +100,7 @@ def test_a_device_in_a_sandbox_keeps_its_endpoint_whatever_dockerd_says(house):
     assert house.endpoints == ["e1"]
 
 
-def test_what_was_disconnected_unheard_is_not_made_again_and_is_freed(house):
+def test_endpoint_disconnected_unnoticed_is_not_recreated_and_is_freed(house):
     """Its container lives on; Docker has taken the device away and forgotten it."""
     house.kernel.dock(Owner("n1", "e1").device, "/run/sandbox", "eth0")
     house.engine.reconcile()
@@ -114,7 +114,7 @@ def test_what_was_disconnected_unheard_is_not_made_again_and_is_freed(house):
     assert house.endpoints == []
 
 
-def test_an_address_without_endpoint_is_freed_unless_dockerd_knows_it(house):
+def test_address_without_an_endpoint_is_freed_unless_dockerd_knows_it(house):
     pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     house.ipam.request_gateway(pool, "10.0.0.1")
     for wish in ("10.0.0.8", "10.0.0.9"):
@@ -127,7 +127,7 @@ def test_an_address_without_endpoint_is_freed_unless_dockerd_knows_it(house):
     assert {str(t.address) for t in live} == {"10.0.0.1", "10.0.0.9"}
 
 
-def test_an_address_that_a_device_of_ours_has_anywhere_is_kept(house):
+def test_address_on_a_device_of_the_driver_is_kept(house):
     claim = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     given = house.ipam.request_address(claim, "", "").ip
     # Of an endpoint that neither the records nor Docker know.
@@ -141,14 +141,14 @@ def test_an_address_that_a_device_of_ours_has_anywhere_is_kept(house):
     assert house.records.leases.orphaned() == []
 
 
-def test_the_ledger_says_who_was_freed(house):
+def test_repair_log_names_the_freed_endpoint(house):
     house.heed(NOBODY)
     house.heed(NOBODY, GRACE)
     (entry,) = house.records.repairs.about({"e1"}, 10)
     assert (entry.step, entry.network) == ("free endpoint e1", "lan")
 
 
-def test_an_address_taken_anew_meanwhile_is_another_one(house):
+def test_address_leased_again_meanwhile_is_not_freed(house):
     pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     house.ipam.request_address(pool, "10.0.0.8", "")
     house.heed(ALIVE)
@@ -158,7 +158,7 @@ def test_an_address_taken_anew_meanwhile_is_another_one(house):
     assert len(house.records.leases.orphaned()) == 1
 
 
-def test_names_are_learned_and_kept(house):
+def test_container_names_are_learned_and_kept(house):
     house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     house.heed(ALIVE)
     assert house.records.networks.get("n1").name == "lan"
@@ -168,13 +168,13 @@ def test_names_are_learned_and_kept(house):
     assert house.records.leases.history("web", 9)[0].endpoint == "e1"
 
 
-def test_a_name_that_docker_does_not_tell_is_not_forgotten(house):
+def test_name_that_docker_no_longer_reports_is_not_forgotten(house):
     house.heed(ALIVE)
     house.heed(replace(ALIVE, endpoints={"e1": ""}))
     assert house.records.endpoints.get("e1").container == "web"
 
 
-def test_a_network_removed_while_we_were_away_goes_after_its_endpoints(house):
+def test_network_removed_while_the_service_was_stopped_goes_after_its_endpoints(house):
     house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     gone = replace(NOBODY, networks=())
     house.heed(gone)
@@ -187,7 +187,7 @@ def test_a_network_removed_while_we_were_away_goes_after_its_endpoints(house):
     assert house.records.pools.all() == []
 
 
-def test_an_endpoint_that_left_is_freed_though_its_container_lives_on(house):
+def test_endpoint_that_left_is_freed_while_its_container_runs_on(house):
     house.kernel.dock(Owner("n1", "e1").device, "/run/sandbox", "eth0")
     house.heed(NOBODY)
     house.heed(NOBODY, after=GRACE)
@@ -198,7 +198,7 @@ def test_an_endpoint_that_left_is_freed_though_its_container_lives_on(house):
     assert house.endpoints == []
 
 
-def test_a_claim_that_no_network_came_of_is_given_up(house):
+def test_claim_without_a_resulting_network_is_released(house):
     house.ipam.request_pool("10.5.0.0/24", "", {}, 4)
     house.ipam.request_pool("10.0.0.0/24", "", {"domain": "lab"}, 4)
     house.ipam.request_pool("10.0.0.0/24", "", {}, 4)  # of Docker's own driver
@@ -209,7 +209,7 @@ def test_a_claim_that_no_network_came_of_is_given_up(house):
     assert (left.domain, str(left.subnet)) == ("default", "10.0.0.0/24")
 
 
-def test_a_claim_goes_with_its_network_while_another_keeps_the_pool(house):
+def test_claim_is_released_with_its_network_while_another_keeps_the_pool(house):
     one = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     two = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     house.records.pools.bind(one.id, "n1")
@@ -230,7 +230,7 @@ def test_a_claim_bound_to_the_wrong_network_is_kept_while_docker_needs_it(house)
 
 
 @pytest.mark.parametrize("driver", ["underlay", "macvlan"])
-def test_a_claim_nobody_heard_of_goes_unless_another_driver_s_network_may_need_it(
+def test_unbound_claim_is_released_unless_another_driver_s_network_may_need_it(
     house, driver
 ):
     one = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
@@ -245,7 +245,7 @@ def test_a_claim_nobody_heard_of_goes_unless_another_driver_s_network_may_need_i
     assert [c is not None for c in left] == [True] + 2 * [driver == "macvlan"]
 
 
-def test_a_claim_is_kept_while_a_container_s_address_came_by_it(house):
+def test_claim_is_kept_while_a_container_s_address_came_from_it(house):
     one = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     two = house.ipam.request_pool("10.0.0.0/24", "", {}, 4)
     house.records.pools.bind(one.id, "n1")
@@ -257,7 +257,7 @@ def test_a_claim_is_kept_while_a_container_s_address_came_by_it(house):
     assert house.records.pools.claim(two.id)
 
 
-def test_old_history_is_forgotten(house):
+def test_old_lease_history_is_deleted(house):
     house.engine.delete_endpoint("n1", "e1")
     house.time.now += 29 * 86400
     house.cleanup.forget()
@@ -267,7 +267,7 @@ def test_old_history_is_forgotten(house):
     assert house.records.leases.history("10.0.0.5", 9) == []
 
 
-def test_docker_s_description_is_read_with_all_that_may_be_missing():
+def test_docker_network_description_is_parsed_with_missing_fields():
     seen = view(
         [
             {
@@ -305,7 +305,7 @@ def test_docker_s_description_is_read_with_all_that_may_be_missing():
     }
 
 
-def test_nothing_of_a_network_is_dead_while_docker_creates_it(records):
+def test_network_parts_are_not_dead_while_docker_creates_it(records):
     """That outlasted a short grace time: Docker got E-114 for the PoolID it was given.
 
     An aux address is asked for like that of a container, and was freed as well.
@@ -322,7 +322,7 @@ def test_nothing_of_a_network_is_dead_while_docker_creates_it(records):
     assert str(house.ipam.request_address(claim.id, "", "")) == "10.5.0.2/24"
 
 
-def test_a_claim_of_a_creation_that_ended_with_dockerd_is_freed(records):
+def test_claim_of_a_creation_that_ended_with_dockerd_is_freed(records):
     house = House(records)
     house.cleanup.grace = 1.0
     claim = house.ipam.request_pool("10.5.0.0/24", "", {}, 4)
@@ -334,7 +334,7 @@ def test_a_claim_of_a_creation_that_ended_with_dockerd_is_freed(records):
     assert records.pools.claim(claim.id) is None
 
 
-def test_a_claim_whose_creation_never_ends_is_freed_in_the_end(records):
+def test_claim_of_a_creation_that_never_ends_is_freed_eventually(records):
     house = House(records)
     house.cleanup.grace = 1.0
     claim = house.ipam.request_pool("10.5.0.0/24", "", {}, 4)

@@ -59,7 +59,7 @@ def there(world):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_is_disconnected_stays_so_though_nothing_can_be_written(world, way):
+def test_disconnected_container_stays_disconnected_on_a_full_disk(world, way):
     records = world.engine.records
     with unwritable(records, way):
         disconnect(world)
@@ -88,7 +88,7 @@ def test_whoever_is_disconnected_stays_so_though_nothing_can_be_written(world, w
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_has_left_is_not_put_back_before_it_is_deleted(world, way):
+def test_endpoint_that_left_is_not_restored_before_its_deletion_is_written(world, way):
     with unwritable(world.engine.records, way):
         world.engine.leave("e1")
         world.kernel.lose(ROOM, "eth0")
@@ -106,7 +106,7 @@ def test_what_has_left_is_not_put_back_before_it_is_deleted(world, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_teardown_succeeds_and_is_written_before_anything_else(records, way):
+def test_deferred_teardown_succeeds_and_is_written_first(records, way):
     world = World(records, MODES["routed"])
     claims, address = list(world.made), str(world.given[0].ip)
     with unwritable(records, way):
@@ -130,7 +130,7 @@ def test_every_teardown_succeeds_and_is_written_before_anything_else(records, wa
     assert world.ipam.request_address(claim, address, "").ip == world.given[0].ip
 
 
-def test_a_bug_in_one_ending_keeps_nothing_else_from_being_written(records, caplog):
+def test_bug_in_one_deferred_teardown_does_not_block_the_others(records, caplog):
     world = World(records, MODES["macvlan"])
     with unwritable(records):
         disconnect(world)
@@ -146,7 +146,7 @@ def test_a_bug_in_one_ending_keeps_nothing_else_from_being_written(records, capl
     assert [r.msg for r in caplog.records if r.levelno == logging.ERROR] == ["bug"]
 
 
-def test_an_address_is_free_again_as_soon_as_that_is_written(records):
+def test_address_is_free_as_soon_as_its_teardown_is_written(records):
     world = World(records, MODES["routed"])
     claim, address = world.made[0], str(world.given[0].ip)
     with unwritable(records):
@@ -155,7 +155,7 @@ def test_an_address_is_free_again_as_soon_as_that_is_written(records):
     assert str(world.ipam.request_address(claim, address, "").ip) == address
 
 
-def test_a_death_before_it_is_written_leaves_what_docker_lists_to_tell(tmp_path):
+def test_teardown_lost_with_the_process_is_found_from_docker_s_list(tmp_path):
     path = tmp_path / "underlay.db"
     records = Records(path)
     world = World(records, MODES["macvlan"])
@@ -211,9 +211,7 @@ def cleanup_on(world):
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_service_that_starts_puts_right_in_sandboxes_once_it_asked_docker(
-    records, answers
-):
+def test_starting_service_repairs_sandboxes_once_it_asked_docker(records, answers):
     world = World(records, MODES["macvlan"])
     recovery = recovery_on(world)
     recovery.begin()
@@ -230,7 +228,7 @@ def test_a_service_that_starts_puts_right_in_sandboxes_once_it_asked_docker(
     assert "eth0" in world.kernel.rooms[ROOM]
 
 
-def test_the_clean_up_goes_on_though_nothing_can_be_written(records):
+def test_cleanup_continues_on_a_full_disk(records):
     world = World(records, MODES["macvlan"])
     cleanup = cleanup_on(world)
     world.time.now += 600
@@ -251,9 +249,7 @@ def test_the_clean_up_goes_on_though_nothing_can_be_written(records):
     assert records.endpoints.all() == []
 
 
-def test_what_cannot_be_written_is_logged_once_however_many_passes_there_are(
-    records, caplog
-):
+def test_unwritable_teardown_is_logged_once_however_many_passes_run(records, caplog):
     world = World(records, MODES["macvlan"])
     with unwritable(records), caplog.at_level(logging.INFO):
         # Something to note in each pass: a new MAC of the parent, and a repair.
@@ -274,7 +270,7 @@ def test_what_cannot_be_written_is_logged_once_however_many_passes_there_are(
     }  # fmt: skip
 
 
-def test_a_parent_that_moved_under_a_vlan_stops_nobody_s_repair(records):
+def test_parent_moved_under_a_vlan_blocks_no_other_repair(records):
     kernel, time = FakeKernel(), Clock()
     engine = engine_on(records, kernel, time)
     for number, parent in enumerate(("eth0.50", "eth0")):
@@ -293,7 +289,7 @@ def test_a_parent_that_moved_under_a_vlan_stops_nobody_s_repair(records):
     assert {Owner("n0", "e0").device, Owner("n1", "e1").device} <= set(kernel.links)
 
 
-def test_a_disk_that_is_full_in_truth(tmp_path):
+def test_teardown_on_a_real_full_disk_succeeds(tmp_path):
     with small_disk(tmp_path / "disk") as (fill, make_room):
         records = Records(tmp_path / "disk" / "underlay.db")
         world = World(records, MODES["routed"])

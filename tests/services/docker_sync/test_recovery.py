@@ -87,7 +87,7 @@ def house(records):
     return House(records)
 
 
-def test_what_docker_lists_is_put_on_record_again_and_that_is_noted(house):
+def test_networks_and_endpoints_listed_by_docker_are_recovered_and_logged(house):
     house.told["c-web"] = DockerContainer(SANDBOX, {"n1": {"mtu": "1400"}}, {})
     assert house.heed(listed(endpoint()))
     network = house.records.networks.get("n1")
@@ -105,7 +105,7 @@ def test_what_docker_lists_is_put_on_record_again_and_that_is_noted(house):
     assert len(house.repairs()) == 2
 
 
-def test_a_lost_pool_is_refused_until_docker_was_asked_and_known_by_its_id_then(house):
+def test_lost_pool_is_refused_until_docker_was_asked_then_known_by_its_id(house):
     with pytest.raises(UnknownPool, match="try again in a few seconds"):
         house.ipam.request_address(POOL, "", "")
     house.heed(listed(endpoint(), span="10.0.0.4/31", aux=(ip_address("10.0.0.9"),)))
@@ -125,13 +125,13 @@ def test_a_lost_pool_is_refused_until_docker_was_asked_and_known_by_its_id_then(
     "identity",
     ["default/10.0.0.1/24/0123456789ab", "default/10.0.0.0/24/x", "10.0.0.0/24", "a/b"],
 )
-def test_what_is_no_pool_id_stays_unknown(house, identity):
+def test_invalid_pool_id_stays_unknown(house, identity):
     house.heed(listed())
     with pytest.raises(UnknownPool):
         house.ipam.request_address(identity, "", "")
 
 
-def test_what_docker_gives_back_of_a_lost_pool_is_free_again(house):
+def test_release_in_a_lost_pool_frees_the_address(house):
     house.heed(listed(endpoint()))
     house.engine.delete_endpoint("n1", "e1")
     house.ipam.release_address(POOL, "10.0.0.5")
@@ -145,7 +145,7 @@ OTHER = endpoint("other", "10.0.0.6/24", "e2")
 HALF = "10.0.0.128/25"
 
 
-def test_of_two_networks_of_one_subnet_a_pool_id_is_of_the_one_with_the_address(house):
+def test_pool_id_shared_by_two_networks_belongs_to_the_one_with_the_address(house):
     house.told["c-other"] = DockerContainer("/run/other", {}, {})
     house.kernel.sandboxes.add("/run/other")
     house.heed(listed(endpoint()), listed(OTHER, identity="n2", span=HALF))
@@ -155,7 +155,7 @@ def test_of_two_networks_of_one_subnet_a_pool_id_is_of_the_one_with_the_address(
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_a_network_that_goes_takes_no_address_of_another_one_with_it(house, ours):
+def test_removed_network_takes_no_address_of_another(house, ours):
     """Docker gives up a PoolID that nobody knows: of two networks, the empty one's."""
     empty = listed(identity="n2", ours=ours)
     house.heed(listed(endpoint()), empty)
@@ -169,7 +169,7 @@ def test_a_network_that_goes_takes_no_address_of_another_one_with_it(house, ours
     assert sorted(str(t.address) for t in held) == ["10.0.0.1", "10.0.0.5"]
 
 
-def test_an_endpoint_tells_which_of_two_networks_a_pool_id_is_of(house):
+def test_endpoint_decides_which_of_two_networks_owns_a_pool_id(house):
     house.told = {}
     house.heed(listed(identity="n1"), listed(identity="n2", span=HALF))
     given = house.ipam.request_address(POOL, "", "")
@@ -182,7 +182,7 @@ def test_an_endpoint_tells_which_of_two_networks_a_pool_id_is_of(house):
     assert later.ip == ip_address("10.0.0.128")
 
 
-def test_an_address_listed_by_docker_is_kept_though_its_network_cannot_be_rebuilt(
+def test_address_listed_by_docker_is_kept_though_its_network_cannot_be_rebuilt(
     house,
 ):
     del house.kernel.strangers["eth0"]
@@ -196,7 +196,7 @@ def test_an_address_listed_by_docker_is_kept_though_its_network_cannot_be_rebuil
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_a_network_made_anew_since_an_old_copy_is_known_by_its_new_pool_id(house, ours):
+def test_network_recreated_since_a_backup_is_known_by_its_new_pool_id(house, ours):
     old = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     house.ipam.request_gateway(old, "10.0.0.1")
     if ours:
@@ -231,7 +231,7 @@ def test_a_network_made_anew_since_an_old_copy_is_known_by_its_new_pool_id(house
     assert [n.id for n in house.records.networks.all()] == ["n-new"] * ours
 
 
-def test_a_pool_of_another_driver_s_network_is_rebuilt_as_well(house):
+def test_pool_of_another_driver_s_network_is_rebuilt(house):
     theirs = listed(endpoint(), ours=False, gateway=None)
     house.heed(theirs)
     house.heed(theirs)
@@ -244,7 +244,7 @@ def test_a_pool_of_another_driver_s_network_is_rebuilt_as_well(house):
     ]
 
 
-def test_containers_with_addresses_of_docker_s_own_ipam_are_on_record_without_pools(
+def test_containers_with_docker_ipam_addresses_are_recovered_without_pools(
     house,
 ):
     house.heed(listed(endpoint(), pooled=False))
@@ -252,7 +252,7 @@ def test_containers_with_addresses_of_docker_s_own_ipam_are_on_record_without_po
     assert house.records.leases.live_of_endpoint("e1")[0].pool is None
 
 
-def test_a_gateway_that_docker_does_not_list_is_what_a_container_was_told(house):
+def test_gateway_not_listed_by_docker_is_the_one_the_container_has(house):
     gateways = {"n1": (ip_address("10.0.0.3"),)}
     house.told["c-web"] = DockerContainer(SANDBOX, {}, gateways)
     house.heed(listed(endpoint(), gateway=None), listed(identity="n2", gateway=None))
@@ -260,14 +260,14 @@ def test_a_gateway_that_docker_does_not_list_is_what_a_container_was_told(house)
     assert (str(told), str(first)) == ("10.0.0.3", "10.0.0.1")
 
 
-def test_a_container_without_a_sandbox_is_on_its_way_and_left_alone(house):
+def test_container_without_a_sandbox_is_starting_and_left_alone(house):
     house.kernel.sandboxes.clear()
     house.heed(listed(endpoint()))
     assert house.records.networks.get("n1")
     assert house.records.endpoints.all() == []
 
 
-def test_a_pass_leaves_what_may_be_lost_until_docker_was_asked(house):
+def test_pass_spares_possibly_lost_objects_until_docker_was_asked(house):
     living = house.leave_behind(Owner("n1"), "dummy")
     shared = house.leave_behind(Owner.parse("underlay::shim/eth0"))
     dead = house.leave_behind(Owner("n-gone", "e-gone"))
@@ -279,7 +279,7 @@ def test_a_pass_leaves_what_may_be_lost_until_docker_was_asked(house):
     assert house.kernel.links.keys() == {living}
 
 
-def test_the_host_s_way_to_a_container_outlives_a_pass_under_way(house):
+def test_host_routes_to_a_container_survive_a_concurrent_pass(house):
     house.kernel.here = {"eth0": (ip_interface("10.0.0.99/24"),)}
     shim = house.leave_behind(Owner.parse("underlay::shim/eth0"))
     house.heed(listed(endpoint()))
@@ -288,14 +288,14 @@ def test_the_host_s_way_to_a_container_outlives_a_pass_under_way(house):
     assert shim not in doomed
 
 
-def test_a_leftover_of_a_network_on_record_goes_without_docker(house):
+def test_leftover_of_a_recorded_network_is_deleted_without_docker(house):
     house.engine.create_network(Network("n1", {"parent": "eth0"}))
     house.leave_behind(Owner("n1", "e-rolled-back"))
     house.engine.reconcile()
     assert house.kernel.links == {}
 
 
-def test_what_cannot_be_rebuilt_is_told_once_spared_and_tried_again(house):
+def test_unrecoverable_network_is_logged_once_spared_and_retried(house):
     del house.kernel.strangers["eth0"]
     link = house.leave_behind(Owner("n1", "e1"), "veth")
     for _ in range(2):
@@ -313,7 +313,7 @@ def test_what_cannot_be_rebuilt_is_told_once_spared_and_tried_again(house):
     assert house.records.endpoints.get("e1").sandbox == SANDBOX
 
 
-def test_what_is_removed_while_docker_answers_does_not_come_back(house):
+def test_network_removed_while_docker_answers_is_not_recovered(house):
     house.heed(listed(endpoint()), listed(identity="n2"))
     before = house.recovery.snapshot()
     stale = view(listed(endpoint()), listed(identity="n2"))
@@ -341,7 +341,7 @@ def old_records(house, sandbox):
     return pool
 
 
-def test_an_address_on_record_for_the_dead_goes_to_the_living_docker_lists(house):
+def test_recorded_address_of_a_dead_endpoint_goes_to_the_live_one_docker_lists(house):
     pool = old_records(house, "/run/gone")
     house.kernel.links.clear()
     house.time.now += 60
@@ -352,7 +352,7 @@ def test_an_address_on_record_for_the_dead_goes_to_the_living_docker_lists(house
     assert len(house.records.pools.claims_on(1)) == 1
 
 
-def test_an_address_of_the_living_is_not_taken_from_them(house):
+def test_address_of_a_live_endpoint_is_not_taken_from_it(house):
     house.kernel.sandboxes.add("/run/other")
     old_records(house, "/run/other")
     house.heed(listed(endpoint()))
@@ -360,7 +360,7 @@ def test_an_address_of_the_living_is_not_taken_from_them(house):
     assert house.repairs()[0][1].startswith("E-146 ")
 
 
-def test_addresses_of_living_containers_are_kept_before_docker_was_asked(house):
+def test_addresses_of_running_containers_are_reserved_before_docker_was_asked(house):
     pool = old_records(house, SANDBOX)
     lab = house.ipam.request_pool("10.0.0.0/24", "", {"domain": "lab"}, 4).id
     mine, news = Owner("n1", "e-new"), Owner("n-new", "e-newer")
@@ -376,7 +376,7 @@ def test_addresses_of_living_containers_are_kept_before_docker_was_asked(house):
     assert given == ["10.0.0.1", "10.0.0.2", "10.0.0.4"]
 
 
-def test_a_new_network_has_its_pool_though_an_address_of_that_is_kept(house):
+def test_new_network_gets_its_pool_though_one_address_is_reserved(house):
     """It had none: no blackhole, and nothing to give back when it is removed."""
     house.kernel.inside = {Owner("n0", "e0").mark: (ip_address("10.0.0.5"),)}
     house.recovery.begin()
@@ -391,7 +391,7 @@ def test_a_new_network_has_its_pool_though_an_address_of_that_is_kept(house):
     assert roles == {("10.0.0.1", "gateway"), ("10.0.0.5", "endpoint")}
 
 
-def test_an_address_kept_for_a_container_is_held_by_its_network_once_that_is_known(
+def test_address_reserved_for_a_container_is_held_by_its_network_once_known(
     house,
 ):
     old_records(house, "/run/gone")
@@ -403,7 +403,7 @@ def test_an_address_kept_for_a_container_is_held_by_its_network_once_that_is_kno
     assert house.records.pools.claim(held.claim).network == "n2"
 
 
-def test_a_start_ends_whatever_devices_with_our_marks_claim_to_have(house):
+def test_start_survives_arbitrary_address_claims_of_marked_devices(house):
     """A container may make them: it took the service 370 s to believe 65,000."""
     pool = house.ipam.request_pool("10.0.0.0/8", "", {}, 4).id
     marks = {
@@ -420,7 +420,7 @@ def test_a_start_ends_whatever_devices_with_our_marks_claim_to_have(house):
     assert len(asked) < 10 * recovery.MOST_KEPT
 
 
-def test_a_vlan_of_ours_under_a_lost_network_is_known_again(house):
+def test_driver_s_vlan_under_a_lost_network_is_recognized(house):
     owner = Owner.parse("underlay::eth0.50")
     vlan = Link(owner.device, "vlan", owner, parent="eth0", vlan=50, up=True, mtu=1500)
     house.kernel.links[vlan.name] = vlan
@@ -430,7 +430,7 @@ def test_a_vlan_of_ours_under_a_lost_network_is_known_again(house):
     assert house.engine.preview() == ()
 
 
-def test_a_bridge_of_ours_that_stands_in_the_place_of_a_device_is_known_again(house):
+def test_takeover_bridge_of_a_lost_network_is_recognized(house):
     owner = Owner.parse("underlay::bridge/eth0")
     bridge = Link(owner.device, "bridge", owner, up=True)
     house.kernel.links[bridge.name] = bridge
