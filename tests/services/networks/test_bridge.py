@@ -38,7 +38,7 @@ def engine(records, kernel):
     return engine_on(records, kernel)
 
 
-def test_a_container_has_one_end_of_a_pair_and_the_bridge_the_other(engine, kernel):
+def test_container_has_one_veth_end_and_the_bridge_the_other(engine, kernel):
     engine.create_network(ON)
     assert kernel.links == {}
     made = engine.create_endpoint(WEB)
@@ -56,9 +56,7 @@ def test_a_container_has_one_end_of_a_pair_and_the_bridge_the_other(engine, kern
     assert kernel.others == {}
 
 
-def test_the_step_takes_mac_and_mtu_from_the_bridge_in_words_a_shell_understands(
-    engine, kernel
-):
+def test_veth_step_takes_mac_and_mtu_from_the_bridge_in_shell_syntax(engine, kernel):
     engine.create_network(replace(ON, options={"bridge": "br0", "mtu": "1400"}))
     made = engine.create_endpoint(WEB)
     kernel.links.clear()
@@ -69,7 +67,9 @@ def test_the_step_takes_mac_and_mtu_from_the_bridge_in_words_a_shell_understands
     )
 
 
-def test_leave_for_a_bridge_stays_until_its_last_container_goes(engine, kernel):
+def test_forward_accept_for_a_bridge_stays_until_its_last_container_goes(
+    engine, kernel
+):
     other = replace(ON, id="n2")
     for network in (ON, other):
         engine.create_network(network)
@@ -81,7 +81,7 @@ def test_leave_for_a_bridge_stays_until_its_last_container_goes(engine, kernel):
     assert kernel.others == {}
 
 
-def test_a_port_that_somebody_unplugged_is_plugged_in_again(engine, kernel):
+def test_unplugged_bridge_port_is_plugged_in_again(engine, kernel):
     engine.create_network(ON)
     engine.create_endpoint(WEB)
     engine.join("n1", "e1", "/run/a")
@@ -104,7 +104,9 @@ def test_a_port_that_somebody_unplugged_is_plugged_in_again(engine, kernel):
         ("x" * 300, "no device of that name"),
     ],
 )
-def test_what_is_no_bridge_of_the_administrator_is_refused(engine, kernel, name, words):
+def test_device_that_is_no_administrator_s_bridge_is_refused(
+    engine, kernel, name, words
+):
     for device in (
         replace(BR0, name="docker0"),
         replace(BR0, name="br-0123456789ab"),
@@ -117,7 +119,7 @@ def test_what_is_no_bridge_of_the_administrator_is_refused(engine, kernel, name,
     assert engine.records.networks.all() == []
 
 
-def test_a_bridge_that_lets_nothing_pass_is_refused_with_the_way_out(engine, kernel):
+def test_bridge_that_forwards_nothing_is_refused_with_the_way_out(engine, kernel):
     kernel.dropping["br0", 6] = "ip6tables says no"
     engine.create_network(ON)  # IPv4 alone
     both = (*ON.subnets, Subnet(ip_network("fd00::/64")))
@@ -126,13 +128,13 @@ def test_a_bridge_that_lets_nothing_pass_is_refused_with_the_way_out(engine, ker
     assert [n.id for n in engine.records.networks.all()] == ["n1"]
 
 
-def test_a_bridge_goes_with_neither_parent_nor_vlan(engine):
+def test_bridge_option_is_refused_with_parent_or_vlan(engine):
     for key, value in (("parent", "eth0"), ("vlan", "5")):
         with pytest.raises(ConflictingOptions, match=f"bridge=br0 and {key}={value}"):
             engine.create_network(replace(ON, options={"bridge": "br0", key: value}))
 
 
-def test_an_mtu_above_the_bridge_s_is_refused(engine):
+def test_mtu_above_the_bridge_s_is_refused(engine):
     with pytest.raises(MtuTooBig, match="1501 is more than the 1500 of parent br0"):
         engine.create_network(replace(ON, options={"bridge": "br0", "mtu": "1501"}))
     engine.create_network(ON)
@@ -141,7 +143,7 @@ def test_an_mtu_above_the_bridge_s_is_refused(engine):
             engine.create_endpoint(replace(WEB, options={key: "1501"}))
 
 
-def test_a_mac_of_the_bridge_or_of_a_neighbour_is_refused(engine):
+def test_mac_of_the_bridge_or_of_a_neighbour_is_refused(engine):
     engine.create_network(ON)
     engine.create_network(replace(ON, id="n2", options={"parent": "br0"}))
     with pytest.raises(MacTaken, match="br0 itself has it"):
@@ -152,7 +154,7 @@ def test_a_mac_of_the_bridge_or_of_a_neighbour_is_refused(engine):
         engine.create_endpoint(twin)
 
 
-def test_macvlan_networks_on_a_bridge_and_its_ports_do_not_mind_each_other(engine):
+def test_macvlan_networks_on_a_bridge_and_its_ports_do_not_conflict(engine):
     engine.create_network(replace(ON, options={"parent": "br0"}))
     engine.create_network(replace(ON, id="n2"))
     engine.create_network(
@@ -160,9 +162,7 @@ def test_macvlan_networks_on_a_bridge_and_its_ports_do_not_mind_each_other(engin
     )
 
 
-def test_a_container_that_does_not_wait_is_refused_on_a_bridge_that_is_gone(
-    engine, kernel
-):
+def test_container_that_does_not_wait_is_refused_on_a_missing_bridge(engine, kernel):
     engine.create_network(replace(ON, options={**ON.options, "missing_parent": "fail"}))
     del kernel.strangers["br0"]
     with pytest.raises(NoParent, match="'br0'"):
@@ -184,7 +184,9 @@ def life(engine):
 
 @pytest.mark.parametrize("moment", ["refuse_at", "die_before", "die_after"])
 @pytest.mark.parametrize("step", range(1, 7))
-def test_whatever_happens_at_a_step_one_pass_makes_it_right(tmp_path, moment, step):
+def test_refusal_or_death_at_any_bridge_step_is_repaired_by_one_pass(
+    tmp_path, moment, step
+):
     kernel = FakeKernel(LO, ETH0, BR0)
     setattr(kernel, moment, step)
     records = Records(tmp_path / "underlay.db")

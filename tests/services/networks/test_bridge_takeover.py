@@ -61,7 +61,7 @@ def life(engine):
     ]
 
 
-def test_the_steps_say_what_is_moved_in_the_words_of_iproute2(records, caplog):
+def test_takeover_steps_print_what_is_moved_as_iproute2_commands(records, caplog):
     caplog.set_level("INFO")
     engine = engine_on(records, host())
     for verb in life(engine):
@@ -85,7 +85,9 @@ def test_the_steps_say_what_is_moved_in_the_words_of_iproute2(records, caplog):
 
 @pytest.mark.parametrize("moment", ["refuse_at", "die_before", "die_after"])
 @pytest.mark.parametrize("step", range(1, 14))
-def test_whatever_happens_at_a_step_nothing_of_the_host_is_lost(tmp_path, moment, step):
+def test_refusal_or_death_at_any_takeover_step_loses_nothing_of_the_host(
+    tmp_path, moment, step
+):
     kernel = host()
     setattr(kernel, moment, step)
     records = Records(tmp_path / "underlay.db")
@@ -110,7 +112,9 @@ def test_whatever_happens_at_a_step_nothing_of_the_host_is_lost(tmp_path, moment
     records.close()
 
 
-def test_what_stands_on_the_device_is_on_record_before_anything_is_touched(tmp_path):
+def test_device_s_addresses_and_routes_are_recorded_before_a_takeover_changes_it(
+    tmp_path,
+):
     kernel = host()
     kernel.die_before = 1
     records = Records(tmp_path / "underlay.db")
@@ -147,9 +151,7 @@ GAPS = pytest.mark.parametrize("gap", [1, 2])
 
 
 @GAPS
-def test_a_pass_that_comes_in_between_does_not_undo_what_is_tried(
-    records, between, gap
-):
+def test_pass_during_a_takeover_does_not_revert_it(records, between, gap):
     kernel = host()
     engine = engine_on(records, kernel)
     between(engine.reconcile, gap)
@@ -161,7 +163,7 @@ def test_a_pass_that_comes_in_between_does_not_undo_what_is_tried(
 
 
 @GAPS
-def test_a_pass_of_another_process_in_between_has_it_refused_and_undone(
+def test_pass_of_another_process_during_a_takeover_has_it_refused_and_reverted(
     records, between, gap
 ):
     kernel = host()
@@ -173,7 +175,7 @@ def test_a_pass_of_another_process_in_between_has_it_refused_and_undone(
 
 
 @GAPS
-def test_a_bridge_is_not_given_back_while_a_network_is_to_come_to_it(
+def test_takeover_bridge_is_kept_while_a_network_is_being_created_on_it(
     records, between, gap
 ):
     kernel = host()
@@ -190,7 +192,9 @@ def test_a_bridge_is_not_given_back_while_a_network_is_to_come_to_it(
     assert records.host.takeovers() == []
 
 
-def test_what_goes_from_the_device_meanwhile_does_not_come_back(records, between):
+def test_address_removed_from_the_device_during_a_takeover_does_not_come_back(
+    records, between
+):
     kernel = host()
     engine = engine_on(records, kernel)
 
@@ -206,7 +210,7 @@ def test_what_goes_from_the_device_meanwhile_does_not_come_back(records, between
 
 @GAPS
 @pytest.mark.parametrize("silent", [False, True])
-def test_what_comes_to_the_device_meanwhile_is_never_lost(
+def test_address_added_to_the_device_during_a_takeover_is_not_lost(
     records, between, silent, gap
 ):
     """It is not on record, so it is not touched before all else is done."""
@@ -233,7 +237,9 @@ def other(options):
 
 
 @pytest.mark.parametrize("words", OTHERS)
-def test_who_came_to_the_device_meanwhile_stays_there(records, between, words):
+def test_child_added_to_the_device_during_a_takeover_stays_there(
+    records, between, words
+):
     kernel = host()
     engine = engine_on(records, kernel)
     between(lambda: engine.create_network(other(OTHERS[words])))
@@ -245,7 +251,7 @@ def test_who_came_to_the_device_meanwhile_stays_there(records, between, words):
 
 
 @pytest.mark.parametrize("options", OTHERS.values())
-def test_who_comes_to_a_device_that_was_taken_over_meanwhile_is_refused(
+def test_macvlan_network_on_a_device_taken_over_meanwhile_is_refused(
     records, between, options
 ):
     kernel = host()
@@ -256,7 +262,7 @@ def test_who_comes_to_a_device_that_was_taken_over_meanwhile_is_refused(
     assert [n.id for n in records.networks.all()] == ["n1"]
 
 
-def test_a_bridge_found_by_the_default_route_that_goes_is_made_again(
+def test_takeover_bridge_found_by_a_moving_default_route_is_made_again(
     records, monkeypatch
 ):
     kernel = host()
@@ -278,7 +284,7 @@ def test_a_bridge_found_by_the_default_route_that_goes_is_made_again(
 
 
 @GAPS
-def test_who_comes_to_the_device_while_its_next_hops_are_asked_is_refused(
+def test_child_added_while_next_hops_are_probed_has_the_takeover_refused(
     records, between, gap
 ):
     """Or has come before: one of the two stands, and nothing is lost."""
@@ -297,7 +303,9 @@ def test_who_comes_to_the_device_while_its_next_hops_are_asked_is_refused(
     assert standing(kernel) == {BRIDGE if gap == 2 else "eth0": WORDS}
 
 
-def test_what_is_undone_by_hand_while_next_hops_are_asked_is_refused(records, between):
+def test_manual_reversal_while_next_hops_are_probed_has_the_takeover_refused(
+    records, between
+):
     kernel = host()
     between(lambda: unplug(kernel), 2)
     with pytest.raises(TakeoverFailed, match="the host was busy"):
@@ -309,7 +317,7 @@ def test_what_is_undone_by_hand_while_next_hops_are_asked_is_refused(records, be
 UNASKED = {"mode": "bridge", "parent": "eth0"}
 
 
-def test_nothing_is_taken_over_by_a_word_that_is_macvlan_s_elsewhere(records):
+def test_macvlan_s_parent_option_alone_takes_no_device_over(records):
     kernel = host()
     engine = engine_on(records, kernel)
     with pytest.raises(
@@ -321,7 +329,9 @@ def test_nothing_is_taken_over_by_a_word_that_is_macvlan_s_elsewhere(records):
     assert records.networks.all() == records.host.takeovers() == []
 
 
-def test_a_further_network_needs_that_word_and_is_told_that_nothing_moves(records):
+def test_further_network_needs_the_takeover_option_and_is_warned_that_nothing_moves(
+    records,
+):
     kernel, engine, _ = taken_over(records)
     steps, now = kernel.steps, standing(kernel)
     with pytest.raises(
@@ -331,7 +341,7 @@ def test_a_further_network_needs_that_word_and_is_told_that_nothing_moves(record
     assert (kernel.steps, standing(kernel)) == (steps, now)
 
 
-def test_a_network_of_before_that_word_works_on(records):
+def test_network_from_before_the_takeover_option_keeps_working(records):
     kernel, engine, time = taken_over(records)
     engine.delete_endpoint("n1", "e1")
     with records.transaction():
@@ -370,7 +380,7 @@ def patient():
     return kernel
 
 
-def test_where_nobody_is_to_answer_nobody_is_asked(records, patient):
+def test_takeover_without_next_hops_probes_none(records, patient):
     """Not even where there is no bridge to ask behind: it is made by the next pass."""
 
     def meanwhile():
@@ -384,7 +394,7 @@ def test_where_nobody_is_to_answer_nobody_is_asked(records, patient):
     assert {n.id for n in records.networks.all()} == {"n1", "n2"}
 
 
-def test_the_same_network_again_is_no_second_takeover(records):
+def test_repeated_network_request_is_no_second_takeover(records):
     kernel = host()
     engine = engine_on(records, kernel)
     engine.create_network(ON)
@@ -396,7 +406,7 @@ def test_the_same_network_again_is_no_second_takeover(records):
     assert standing(kernel) == {BRIDGE: WORDS}
 
 
-def test_others_are_served_while_next_hops_are_asked(records, patient):
+def test_other_requests_are_served_while_next_hops_are_probed(records, patient):
     engine = engine_on(records, patient)
     beside = Network("n2", {"parent": "eth1", "host_access": "off"}, False, (SUBNET,))
 
@@ -416,7 +426,7 @@ def test_others_are_served_while_next_hops_are_asked(records, patient):
     assert standing(patient) == {BRIDGE: WORDS}
 
 
-def test_who_dies_while_next_hops_are_asked_leaves_a_host_that_is_put_back(
+def test_process_death_while_next_hops_are_probed_leaves_a_recoverable_host(
     tmp_path, patient
 ):
     def meanwhile():
@@ -437,7 +447,7 @@ def test_who_dies_while_next_hops_are_asked_leaves_a_host_that_is_put_back(
 
 
 @GAPS
-def test_a_fault_that_is_no_refusal_has_it_undone_at_once(records, between, gap):
+def test_unexpected_error_reverts_a_takeover_at_once(records, between, gap):
     kernel = host()
     engine = engine_on(records, kernel)
 
@@ -451,7 +461,7 @@ def test_a_fault_that_is_no_refusal_has_it_undone_at_once(records, between, gap)
     assert standing(kernel) == {"eth0": WORDS}
 
 
-def test_auto_finds_the_bridge_whatever_its_port_is_called_by_now(records):
+def test_auto_finds_the_takeover_bridge_whatever_its_port_is_called(records):
     kernel, engine, _ = taken_over(records)
     kernel.strangers["lan0"] = replace(kernel.strangers.pop("eth0"), name="lan0")
     kernel.default = BRIDGE
@@ -462,7 +472,7 @@ def test_auto_finds_the_bridge_whatever_its_port_is_called_by_now(records):
     assert records.networks.get("n2").parent == BRIDGE
 
 
-def test_nothing_is_taken_over_that_is_still_to_be_put_back(records):
+def test_device_with_a_pending_restoration_is_not_taken_over(records):
     kernel = Stubborn(LO, ETH0)
     kernel.on_devices["eth0"] = list(FACTS)
     engine = engine_on(records, kernel)
@@ -480,7 +490,7 @@ def test_nothing_is_taken_over_that_is_still_to_be_put_back(records):
     assert records.host.takeovers() == records.networks.all() == []
 
 
-def test_a_gateway_that_falls_silent_undoes_it_all(records):
+def test_silent_gateway_reverts_the_takeover(records):
     kernel = host()
     kernel.silent.add(BRIDGE)
     with pytest.raises(TakeoverFailed, match=r"10.0.0.1 did not answer behind"):
@@ -490,7 +500,7 @@ def test_a_gateway_that_falls_silent_undoes_it_all(records):
     assert records.host.takeovers() == records.networks.all() == []
 
 
-def test_a_network_refused_after_the_look_at_the_device_leaves_it_alone(records):
+def test_network_refused_after_the_device_was_inspected_leaves_it_alone(records):
     kernel = host()
     engine = engine_on(records, kernel)
     kernel.refuse_at = 2
@@ -516,7 +526,7 @@ def child(kind):
          "of its address 10.9.0.1/24, it has a lifetime.*-o bridge=<name>"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_taken_over_is_refused_untouched(records, change, words):
+def test_device_that_cannot_be_taken_over_is_refused_untouched(records, change, words):
     kernel = host()
     change(kernel)
     with pytest.raises(TakeoverImpossible, match=words):
@@ -525,7 +535,7 @@ def test_what_cannot_be_taken_over_is_refused_untouched(records, change, words):
     assert records.host.takeovers() == []
 
 
-def test_what_answers_for_routed_containers_is_not_taken_over(records):
+def test_proxy_of_routed_containers_is_not_taken_over(records):
     kernel = host()
     engine, ipam = engine_on(records, kernel), ipam_on(records, kernel=kernel)
     subnet = ip_network("10.9.0.0/24")
@@ -540,7 +550,7 @@ def test_what_answers_for_routed_containers_is_not_taken_over(records):
         engine.create_network(ON)
 
 
-def test_a_parent_of_macvlan_networks_is_not_taken_over_nor_the_other_way(records):
+def test_parent_of_macvlan_networks_is_not_taken_over_and_vice_versa(records):
     kernel = host()
     engine = engine_on(records, kernel)
     lan = replace(ON, id="n0", options={"parent": "eth0"})
@@ -557,7 +567,7 @@ def test_a_parent_of_macvlan_networks_is_not_taken_over_nor_the_other_way(record
     ("parent", "words"),
     [("br0", "it is a bridge itself. Use -o bridge=br0"), ("eth0.5", "no VLAN eth0.5")],
 )
-def test_what_mode_bridge_does_not_make_is_refused(records, parent, words):
+def test_device_kind_that_mode_bridge_does_not_make_is_refused(records, parent, words):
     kernel = host(replace(ETH0, name="br0", kind="bridge"))
     options = {"mode": "bridge", "parent": parent, "takeover": "yes"}
     with pytest.raises(BadParent, match=words):
@@ -565,7 +575,7 @@ def test_what_mode_bridge_does_not_make_is_refused(records, parent, words):
     assert kernel.steps == 0
 
 
-def test_a_vlan_that_is_there_can_be_taken_over(records):
+def test_existing_vlan_can_be_taken_over(records):
     kernel = host(Device("office", "vlan", ETH0.mac, 1500, parent="eth0", vlan=5))
     engine = engine_on(records, kernel)
     for number, options in enumerate(({"parent": "eth0.5"}, {"parent": "office"})):
@@ -575,7 +585,7 @@ def test_a_vlan_that_is_there_can_be_taken_over(records):
     assert standing(kernel)["eth0"] == WORDS
 
 
-def test_a_device_that_is_gone_is_waited_for(records):
+def test_missing_takeover_device_is_waited_for(records):
     kernel = host()
     engine = engine_on(records, kernel)
     engine.create_network(ON)
@@ -592,7 +602,7 @@ def test_a_device_that_is_gone_is_waited_for(records):
 
 
 @pytest.mark.parametrize("looked", [True, False])
-def test_a_start_without_bridge_and_parent_is_refused_by_its_parent_s_name(
+def test_start_without_bridge_and_parent_is_refused_by_the_parent_s_name(
     records, looked
 ):
     kernel = host()
@@ -652,7 +662,7 @@ def told(records):
 STRAY = HostEntry("address", "10.0.0.9/24", "dd")
 
 
-def test_a_port_unplugged_by_hand_is_put_back_and_entered_in_the_ledger(records):
+def test_manually_unplugged_takeover_port_is_restored_and_logged(records):
     kernel, engine, time = taken_over(records)
     unplug(kernel)
     look(engine, time)
@@ -664,7 +674,7 @@ def test_a_port_unplugged_by_hand_is_put_back_and_entered_in_the_ledger(records)
     assert {r["health"] for r in status.parents(records)} == {"repaired"}
 
 
-def test_what_is_moved_to_the_bridge_later_is_in_the_ledger_with_where_it_was(records):
+def test_later_moves_to_the_takeover_bridge_are_logged_with_their_origin(records):
     kernel, engine, time = taken_over(records)
     kernel.on_devices["eth0"].append(STRAY)
     look(engine, time)
@@ -675,9 +685,7 @@ def test_what_is_moved_to_the_bridge_later_is_in_the_ledger_with_where_it_was(re
     )
 
 
-def test_a_takeover_that_is_refused_is_tried_less_and_less_and_stops_nobody(
-    records, monkeypatch
-):
+def test_refused_takeover_backs_off_without_blocking_others(records, monkeypatch):
     kernel, engine, time = taken_over(records)
     unplug(kernel)
     kernel.refused = "ip link set eth0 master"
@@ -705,7 +713,7 @@ def test_a_takeover_that_is_refused_is_tried_less_and_less_and_stops_nobody(
     assert records.repairs.failures() == []
 
 
-def test_a_network_service_that_readdresses_the_device_for_ever_is_told_of(records):
+def test_network_service_that_keeps_readdressing_the_device_is_reported(records):
     kernel, engine, time = taken_over(records)
     began, before = time(), kernel.steps
     while time() < began + 120:
@@ -726,7 +734,7 @@ def test_a_network_service_that_readdresses_the_device_for_ever_is_told_of(recor
 
 
 @pytest.mark.parametrize("refused", ["master", "ip addr replace"])
-def test_after_a_refused_step_nothing_that_rests_on_it_is_done(records, refused):
+def test_steps_after_a_refused_takeover_step_are_not_run(records, refused):
     kernel, engine, _ = taken_over(records)
     unplug(kernel)
     kernel.on_devices["eth0"].append(STRAY)
@@ -738,7 +746,7 @@ def test_after_a_refused_step_nothing_that_rests_on_it_is_done(records, refused)
 
 
 @pytest.mark.parametrize("refused", ["nomaster", "ip addr replace", "ip route"])
-def test_a_bridge_that_cannot_be_emptied_is_not_deleted(records, refused):
+def test_takeover_bridge_that_cannot_be_emptied_is_not_deleted(records, refused):
     kernel, engine, _ = taken_over(records)
     engine.delete_endpoint("n1", "e1")
     kernel.refused = refused
@@ -753,7 +761,7 @@ def test_a_bridge_that_cannot_be_emptied_is_not_deleted(records, refused):
     assert kernel.links == {}
 
 
-def test_a_route_that_went_with_the_address_it_needs_is_put_on_the_bridge(records):
+def test_route_lost_with_its_address_is_added_on_the_bridge(records):
     kernel, engine, time = taken_over(records)
     needed = HostEntry("route", "10.8.0.0/16 via 10.0.0.8 metric 0 table 254", "ee")
     kernel.on_devices["eth0"] += [STRAY, needed]
@@ -788,7 +796,7 @@ def boot_without(kernel):
 WAITED_FOR = f"this host has no device eth0 ({ETH0.mac}) now; waiting for it"
 
 
-def test_a_container_waits_for_the_device_and_then_its_bridge_takes_that_over(records):
+def test_waiting_container_is_served_when_its_bridge_takes_the_device_over(records):
     kernel, engine, time = taken_over(records)
     engine.delete_endpoint("n1", "e1")
     boot_without(kernel)
@@ -813,7 +821,7 @@ def test_a_container_waits_for_the_device_and_then_its_bridge_takes_that_over(re
     assert told(records)[1] == ""
 
 
-def test_a_card_of_other_networks_is_not_taken_over_in_the_name_of_the_one_missing(
+def test_card_of_other_networks_is_not_taken_over_in_place_of_a_missing_one(
     records,
 ):
     kernel, engine, time = taken_over(records)
@@ -842,7 +850,7 @@ def test_a_card_of_other_networks_is_not_taken_over_in_the_name_of_the_one_missi
 
 
 @pytest.mark.parametrize("wish", ["eth0", "auto", f"mac:{ETH0.mac}"])
-def test_what_is_waited_for_has_a_name_and_an_address_however_it_was_asked_for(
+def test_awaited_takeover_device_has_a_name_and_an_address_however_requested(
     records, wish
 ):
     kernel, engine, time = taken_over(records)
@@ -854,7 +862,7 @@ def test_what_is_waited_for_has_a_name_and_an_address_however_it_was_asked_for(
     assert {n["error"] for n in status.networks(records)} == {WAITED_FOR}
 
 
-def test_a_network_of_an_older_version_is_waited_for_as_well(records):
+def test_network_of_an_older_version_waits_for_its_takeover_device(records):
     kernel, engine, time = taken_over(records)
     with records.transaction():
         records.networks.move(replace(records.networks.get("n1"), base_device=None))
@@ -868,7 +876,7 @@ def permits(kernel):
     return {o.match for o in kernel.others.values() if isinstance(o, ForwardAccept)}
 
 
-def test_a_renamed_device_is_a_port_still_and_so_are_new_containers(records):
+def test_renamed_takeover_device_and_new_containers_stay_ports(records):
     kernel, engine, time = taken_over(records)
     before = dict(kernel.links)
     kernel.strangers["lan0"] = replace(kernel.strangers.pop("eth0"), name="lan0")
@@ -880,7 +888,7 @@ def test_a_renamed_device_is_a_port_still_and_so_are_new_containers(records):
     assert kernel.links[Owner("n1", "e2").host_end.device].master == BRIDGE
 
 
-def test_a_running_container_keeps_its_port_while_the_device_is_away(records):
+def test_running_container_keeps_its_port_while_the_takeover_device_is_missing(records):
     kernel, engine, time = taken_over(records)
     before = dict(kernel.links)
     held = standing(kernel)
@@ -901,7 +909,7 @@ def test_a_running_container_keeps_its_port_while_the_device_is_away(records):
     assert (kernel.links, standing(kernel)) == (before, held)
 
 
-def test_a_bridge_nobody_needs_goes_with_the_device_and_what_stood_on_it(records):
+def test_unused_takeover_bridge_goes_with_its_device_and_what_was_on_it(records):
     kernel, engine, time = taken_over(records)
     engine.delete_endpoint("n1", "e1")
     lose_device(kernel)
@@ -915,7 +923,7 @@ def test_a_bridge_nobody_needs_goes_with_the_device_and_what_stood_on_it(records
     assert kernel.steps == steps
 
 
-def test_what_was_on_its_way_back_waits_for_the_device(records):
+def test_pending_restoration_waits_for_the_device(records):
     kernel, engine, time = taken_over(records)
     engine.delete_endpoint("n1", "e1")
     kernel.die_before = kernel.steps + 1
@@ -932,7 +940,7 @@ def test_what_was_on_its_way_back_waits_for_the_device(records):
     assert records.host.takeovers() == []
 
 
-def test_a_bridge_that_cannot_be_made_keeps_no_container_from_starting(records):
+def test_takeover_bridge_that_cannot_be_made_blocks_no_container_start(records):
     kernel, engine, time = taken_over(records)
     engine.delete_endpoint("n1", "e1")
     boot_without(kernel)
@@ -954,7 +962,9 @@ def test_a_bridge_that_cannot_be_made_keeps_no_container_from_starting(records):
 
 
 @pytest.mark.parametrize("moment", ["refuse_at", "die_before", "die_after"])
-def test_whatever_happens_at_a_step_the_device_that_came_is_taken_over(records, moment):
+def test_refusal_or_death_at_any_step_still_takes_the_returning_device_over(
+    records, moment
+):
     kernel, engine, time = taken_over(records)
     bridged = set(kernel.links)
     for step in range(1, 99):

@@ -55,7 +55,7 @@ def has(world, address):
     return Address(address, "eth0", sandbox=ROOM).key in world.kernel.others
 
 
-def test_a_link_local_address_comes_back_with_its_route(world):
+def test_link_local_address_is_restored_with_its_route(world):
     start(world, GIVEN4)
     assert learnt(world) == (GIVEN4,)
     take_device(world)
@@ -68,7 +68,7 @@ def test_a_link_local_address_comes_back_with_its_route(world):
     assert has(world, GIVEN4)
 
 
-def test_two_of_one_subnet_have_one_route_by_the_first(world):
+def test_two_link_local_addresses_of_one_subnet_have_one_route_by_the_first(world):
     second = ip_interface("169.254.9.9/16")
     start(world, GIVEN4, second)
     assert learnt(world) == (GIVEN4, second)
@@ -79,7 +79,7 @@ def test_two_of_one_subnet_have_one_route_by_the_first(world):
     assert world.engine.preview() == ()
 
 
-def test_an_ipv6_one_is_told_from_that_of_the_kernel(records):
+def test_docker_s_ipv6_link_local_address_is_distinguished_from_the_kernel_s(records):
     world = World(records, MODES["macvlan"], docked=False)
     start(world, GIVEN6, ip_interface(FROM_MAC))
     assert learnt(world) == (GIVEN6,)
@@ -103,7 +103,7 @@ def test_an_ipv6_one_is_told_from_that_of_the_kernel(records):
         (0, "fd00::99/64", False),
     ],
 )
-def test_what_somebody_else_may_have_made_is_not_docker_s(
+def test_addresses_another_program_may_have_added_are_not_docker_s(
     records, mode, address, given
 ):
     world = World(records, MODES["macvlan"], docked=False)
@@ -112,7 +112,7 @@ def test_what_somebody_else_may_have_made_is_not_docker_s(
     assert learnt(world) == ((found,) if given else ())
 
 
-def test_what_comes_later_or_elsewhere_is_nobody_s_business(records):
+def test_addresses_added_later_or_elsewhere_are_ignored(records):
     world = World(records, MODES["macvlan"], docked=False)
     start(world)
     give(world, GIVEN4)
@@ -123,14 +123,14 @@ def test_what_comes_later_or_elsewhere_is_nobody_s_business(records):
     assert not has(world, GIVEN4)
 
 
-def test_never_more_than_docker_may_have_given(records):
+def test_recorded_addresses_are_at_most_what_docker_may_have_given(records):
     world = World(records, MODES["macvlan"], docked=False)
     many = [ip_interface(f"169.254.{n}.1/16") for n in range(100)]
     start(world, *many)
     assert learnt(world) == tuple(many[:LINK_LOCAL_MOST])
 
 
-def test_a_device_made_again_has_all_its_settings(world):
+def test_recreated_device_has_all_its_settings(world):
     wanted = ("net/ipv6/conf/*/accept_ra_rt_info_max_plen=64",)
     world.kernel.unusual[ROOM, "eth0"] = wanted
     start(world)

@@ -46,7 +46,7 @@ def test_an_endpoint_has_its_device_from_creation_to_deletion(engine, kernel):
     assert engine.records.networks.all() == []
 
 
-def test_the_same_request_again_is_the_same_answer(engine, kernel):
+def test_repeated_request_gets_the_same_answer(engine, kernel):
     engine.create_network(LAN)
     engine.create_network(LAN)
     first = engine.create_endpoint(WEB)
@@ -57,7 +57,7 @@ def test_the_same_request_again_is_the_same_answer(engine, kernel):
     assert engine.join("n1", "e1", "/run/a").device == DEVICE
 
 
-def test_the_same_id_with_other_settings_is_refused(engine):
+def test_reused_id_with_other_settings_is_refused(engine):
     engine.create_network(LAN)
     with pytest.raises(NetworkDiffers, match="internal was false, now true"):
         engine.create_network(replace(LAN, internal=True))
@@ -66,7 +66,7 @@ def test_the_same_id_with_other_settings_is_refused(engine):
         engine.create_endpoint(replace(WEB, ipv4=IPv4Interface("10.0.0.6/24")))
 
 
-def test_what_is_not_on_record_is_refused_by_builders(engine):
+def test_unknown_network_or_endpoint_is_refused_by_creating_verbs(engine):
     with pytest.raises(UnknownNetwork):
         engine.create_endpoint(WEB)
     engine.create_network(LAN)
@@ -74,7 +74,7 @@ def test_what_is_not_on_record_is_refused_by_builders(engine):
         engine.join("n1", "e1", "/run/a")
 
 
-def test_teardown_of_the_unknown_succeeds(engine):
+def test_teardown_of_an_unknown_endpoint_succeeds(engine):
     engine.leave("e9")
     engine.delete_endpoint("n9", "e9")
     engine.delete_network("n9")
@@ -87,12 +87,12 @@ def test_a_network_removed_with_endpoints_leaves_no_device(engine, kernel):
     assert kernel.links == {}
 
 
-def test_the_parent_is_resolved_once_and_kept(engine):
+def test_parent_is_resolved_once_and_kept(engine):
     engine.create_network(replace(LAN, options={"parent": "auto"}))
     assert engine.records.networks.get("n1").parent == "eth0"
 
 
-def test_a_parent_that_went_away_is_named(engine, kernel):
+def test_error_for_a_missing_parent_names_it(engine, kernel):
     options = {**LAN.options, "missing_parent": "fail"}
     engine.create_network(replace(LAN, options=options))
     del kernel.strangers["eth0"]
@@ -100,7 +100,7 @@ def test_a_parent_that_went_away_is_named(engine, kernel):
         engine.create_endpoint(WEB)
 
 
-def test_a_mac_is_refused_where_another_container_of_the_parent_has_it(engine):
+def test_mac_of_another_container_on_the_parent_is_refused(engine):
     engine.create_network(LAN)
     engine.create_network(replace(LAN, id="n2"))
     engine.create_endpoint(replace(WEB, mac="02:00:00:00:00:07", container="web"))
@@ -111,7 +111,7 @@ def test_a_mac_is_refused_where_another_container_of_the_parent_has_it(engine):
         engine.create_endpoint(replace(other, mac="01:00:5e:00:00:01"))
 
 
-def test_one_address_has_one_mac_over_restarts_and_two_have_two(engine):
+def test_address_has_the_same_mac_over_restarts_and_two_addresses_have_two(engine):
     engine.create_network(LAN)
     first = engine.create_endpoint(WEB).mac
     engine.delete_endpoint("n1", "e1")
@@ -120,12 +120,12 @@ def test_one_address_has_one_mac_over_restarts_and_two_have_two(engine):
     assert engine.create_endpoint(other).mac != first
 
 
-def test_an_endpoint_without_address_has_a_mac_too(engine):
+def test_endpoint_without_an_address_has_a_mac(engine):
     engine.create_network(replace(LAN, subnets=()))
     assert engine.create_endpoint(Endpoint("e1", "n1")).mac
 
 
-def test_addresses_of_docker_s_own_ipam_have_a_history(records, kernel):
+def test_addresses_of_docker_s_own_ipam_have_lease_history(records, kernel):
     clock = Clock()
     engine = engine_on(records, kernel, clock)
     engine.create_network(LAN)
@@ -137,7 +137,7 @@ def test_addresses_of_docker_s_own_ipam_have_a_history(records, kernel):
     assert tenure.until - tenure.since == 60
 
 
-def test_a_parent_mac_in_use_is_no_mac_for_a_container(engine):
+def test_parent_mac_in_use_is_refused_for_a_container(engine):
     engine.create_network(LAN)
     with pytest.raises(MacTaken, match="eth0 itself"):
         engine.create_endpoint(replace(WEB, mac=ETH0.mac))
@@ -150,9 +150,7 @@ def died(engine, kernel, sandbox="/run/gone"):
 
 
 @pytest.mark.parametrize("flavour", ["bridge", "passthru"])
-def test_the_dead_do_not_stand_in_the_way_of_the_same_container(
-    engine, kernel, flavour
-):
+def test_dead_endpoint_gives_way_to_a_restart_of_its_container(engine, kernel, flavour):
     options = {"parent": "eth0", "macvlan_mode": flavour}
     engine.create_network(replace(LAN, options=options))
     mac = ETH0.mac if flavour == "passthru" else "02:00:00:00:00:07"
@@ -163,7 +161,7 @@ def test_the_dead_do_not_stand_in_the_way_of_the_same_container(
     assert [e.id for e in engine.records.endpoints.all()] == ["e2"]
 
 
-def test_the_dead_that_stand_in_nobody_s_way_wait_for_the_clean_up(engine, kernel):
+def test_dead_endpoint_without_conflicts_is_left_to_the_cleanup(engine, kernel):
     engine.create_network(LAN)
     engine.create_endpoint(WEB)
     died(engine, kernel)
@@ -171,7 +169,7 @@ def test_the_dead_that_stand_in_nobody_s_way_wait_for_the_clean_up(engine, kerne
     assert len(engine.records.endpoints.all()) == 2
 
 
-def test_the_living_do(engine, kernel):
+def test_live_endpoint_blocks_another_container_with_its_mac(engine, kernel):
     engine.create_network(LAN)
     engine.create_endpoint(replace(WEB, mac="02:00:00:00:00:07"))
     again = replace(WEB, id="e2", mac="02:00:00:00:00:07")
@@ -186,7 +184,7 @@ def test_the_living_do(engine, kernel):
         engine.create_endpoint(again)  # moved into a sandbox that lives
 
 
-def test_a_join_after_a_leave_is_a_join(engine):
+def test_join_after_a_leave_succeeds(engine):
     engine.create_network(LAN)
     engine.create_endpoint(WEB)
     engine.join("n1", "e1", "/run/a")
@@ -197,14 +195,14 @@ def test_a_join_after_a_leave_is_a_join(engine):
     assert (known.left, known.sandbox) == (False, "/run/b")
 
 
-def test_an_address_our_ipam_did_not_give_is_refused(engine):
+def test_address_not_leased_by_the_driver_s_ipam_is_refused(engine):
     pooled = Subnet(ip_network("10.0.0.0/24"), pooled=True)
     engine.create_network(replace(LAN, subnets=(pooled,)))
     with pytest.raises(AddressNotAllocated, match=r"10\.0\.0\.5 was not given out"):
         engine.create_endpoint(WEB)
 
 
-def test_one_network_s_mac_may_be_another_parent_s(engine, kernel):
+def test_mac_may_be_reused_on_another_parent(engine, kernel):
     kernel.strangers["eth1"] = replace(ETH0, name="eth1", mac="52:54:00:00:00:02")
     engine.create_network(LAN)
     engine.create_network(replace(LAN, id="n2", options={"parent": "eth1"}))
@@ -212,7 +210,9 @@ def test_one_network_s_mac_may_be_another_parent_s(engine, kernel):
     engine.create_endpoint(Endpoint("e2", "n2", mac="02:00:00:00:00:07"))
 
 
-def test_a_device_that_came_back_while_we_were_away_goes_with_the_dead(records, kernel):
+def test_device_of_a_dead_endpoint_that_returned_to_the_host_is_deleted(
+    records, kernel
+):
     clock = Clock()
     engine = engine_on(records, kernel, clock)
     engine.create_network(LAN)

@@ -73,7 +73,7 @@ def test_forwarding_is_put_back_beside_a_bridge_that_leads_out(path, kernel, nam
     assert kernel.settings[FOUR] == "0"
 
 
-def test_only_what_is_for_containers_passes_and_what_others_judge():
+def test_forward_filter_accepts_only_container_traffic_and_leaves_the_rest_to_others():
     made = chain(6, {"docker0", 'a"b'}, {"docker0", "br0"})
     assert (made.family, made.hook) == ("ip6", "filter hook forward priority 0")
     assert made.rules == (
@@ -86,7 +86,7 @@ def test_only_what_is_for_containers_passes_and_what_others_judge():
     )
 
 
-def test_the_door_is_shut_before_forwarding_is_on_and_until_it_is_off(path, kernel):
+def test_forward_filter_is_active_before_forwarding_and_until_it_is_off(path, kernel):
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
@@ -100,7 +100,7 @@ def test_the_door_is_shut_before_forwarding_is_on_and_until_it_is_off(path, kern
     assert "1" not in kernel.settings.values()
 
 
-def test_a_host_that_routed_before_is_left_as_it_is(path, kernel):
+def test_host_that_routed_before_keeps_its_forwarding(path, kernel):
     kernel.settings |= {FOUR: "1", SIX: "1"}
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED)[:2]:
@@ -109,7 +109,7 @@ def test_a_host_that_routed_before_is_left_as_it_is(path, kernel):
     assert doors(kernel) == set()
 
 
-def test_forwarding_is_not_switched_on_where_the_door_cannot_be_shut(path, kernel):
+def test_forwarding_stays_off_where_the_forward_filter_fails(path, kernel):
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
@@ -140,7 +140,7 @@ def test_forwarding_is_not_switched_on_where_the_door_cannot_be_shut(path, kerne
     assert kernel.settings[FOUR] == kernel.settings[SIX] == "1"
 
 
-def test_where_forwarding_is_on_already_a_start_opens_nothing(path, kernel):
+def test_forwarding_already_on_means_a_start_changes_nothing(path, kernel):
     """As on a host without nft whose containers ran before there was a door."""
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, ROUTED)
@@ -161,7 +161,7 @@ def test_where_forwarding_is_on_already_a_start_opens_nothing(path, kernel):
     assert len(engine.records.endpoints.all()) == 2
 
 
-def test_a_pass_that_looked_before_a_start_does_not_hold_that_up(path, kernel):
+def test_pass_with_an_old_snapshot_does_not_delay_a_start(path, kernel):
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
@@ -181,7 +181,7 @@ def test_a_pass_that_looked_before_a_start_does_not_hold_that_up(path, kernel):
     assert kernel.settings[FOUR] == kernel.settings[SIX] == "1"
 
 
-def test_a_pass_that_looked_before_the_last_one_left_does_not_open_the_next(
+def test_pass_with_an_old_snapshot_does_not_enable_forwarding_for_the_next_network(
     path, kernel
 ):
     engine, ipam = parts(path, kernel)
@@ -207,7 +207,7 @@ def test_a_pass_that_looked_before_the_last_one_left_does_not_open_the_next(
     assert doors(kernel) == {"ip", "ip6"}
 
 
-def test_what_died_with_the_last_boot_asks_for_no_forwarding(path, kernel):
+def test_endpoints_of_the_last_boot_require_no_forwarding(path, kernel):
     """Whether it had a sandbox or not; what was noted is of that boot, too."""
     engine, ipam = parts(path, kernel)
     boots.forget_last_boot(engine.records, kernel)
@@ -227,7 +227,7 @@ def test_what_died_with_the_last_boot_asks_for_no_forwarding(path, kernel):
     assert doors(kernel) == set()
 
 
-def test_a_verb_looks_at_no_bridge_while_others_have_what_it_needs(path, kernel):
+def test_verb_reads_no_bridges_while_other_networks_already_forward(path, kernel):
     """Links are as many as there are: the first start and the last end look at them."""
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, ROUTED)
@@ -291,7 +291,7 @@ def test_a_refused_start_leaves_no_forwarding_on_record(
     assert kernel.settings[FOUR] == meanwhile
 
 
-def test_a_start_refused_half_way_leaves_no_forwarding_on_record(tmp_path):
+def test_start_refused_half_way_leaves_no_forwarding_on_record(tmp_path):
     """Whichever step of it: what others have there did not need forwarding before."""
     refused = []
     for nth in range(1, 24):
@@ -312,7 +312,7 @@ def test_a_start_refused_half_way_leaves_no_forwarding_on_record(tmp_path):
     assert len(refused) > 3
 
 
-def test_forwarding_the_administrator_switched_on_first_is_theirs(
+def test_forwarding_enabled_first_by_the_administrator_stays_theirs(
     path, kernel, monkeypatch
 ):
     """It was noted as off by a start that died, or could not take its note back."""
@@ -340,7 +340,7 @@ def test_forwarding_the_administrator_switched_on_first_is_theirs(
     assert is_untouched(engine, kernel)
 
 
-def test_a_note_nothing_came_of_is_forgotten_by_a_pass(path, kernel, monkeypatch):
+def test_unused_forwarding_note_is_forgotten_by_a_pass(path, kernel, monkeypatch):
     """Its process may have died before it set anything."""
     beside_docker(kernel)
     engine, ipam = parts(path, kernel)
@@ -358,7 +358,7 @@ def test_a_note_nothing_came_of_is_forgotten_by_a_pass(path, kernel, monkeypatch
     assert kernel.settings.get(FOUR, "0") == "0"
 
 
-def test_what_the_administrator_switched_off_again_stays_off(path, kernel):
+def test_forwarding_disabled_by_the_administrator_stays_off(path, kernel):
     beside_docker(kernel)
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED):

@@ -80,7 +80,7 @@ def made_anew(path):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_life_takes_as_many_steps_as_are_made_to_fail(path, kernel, way):
+def test_network_lifecycle_takes_as_many_steps_as_are_made_to_fail(path, kernel, way):
     for verb in life(*parts(path, kernel), WAYS[way]):
         verb()
     assert kernel.steps == STEPS[way]
@@ -97,7 +97,9 @@ def failures():
 
 
 @pytest.mark.parametrize(("way", "moment", "step"), failures())
-def test_failure_at_any_step_is_mended_by_a_pass(path, kernel, way, moment, step):
+def test_failure_at_any_step_of_a_lifecycle_is_repaired_by_a_pass(
+    path, kernel, way, moment, step
+):
     setattr(kernel, moment, step)
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, WAYS[way]):
@@ -118,7 +120,7 @@ def test_failure_at_any_step_is_mended_by_a_pass(path, kernel, way, moment, step
     assert state(kernel) == (set(), set(), set())
 
 
-def test_what_another_endpoint_shares_already_costs_the_next_one_no_step(path, kernel):
+def test_objects_shared_with_another_endpoint_cost_the_next_no_step(path, kernel):
     for way, shared in (("routed", ForwardAccept), ("macvlan", Link)):
         kernel.here = {"eth0": HERE}
         engine, ipam = parts(path.with_name(way), kernel)
@@ -133,7 +135,7 @@ def test_what_another_endpoint_shares_already_costs_the_next_one_no_step(path, k
             verb()
 
 
-def test_the_host_s_end_stays_looked_after_when_docker_has_the_other(path, kernel):
+def test_host_end_of_a_veth_is_reconciled_after_docker_moved_the_other(path, kernel):
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED)[:2]:
         verb()
@@ -170,7 +172,7 @@ def test_settings_are_noted_before_they_are_changed_and_put_back_after_the_last(
     assert engine.records.host.sysctls() == []
 
 
-def test_a_setting_that_somebody_changes_is_set_again_while_it_is_needed(path, kernel):
+def test_required_sysctl_changed_by_another_program_is_set_again(path, kernel):
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED)[:2]:
         verb()
@@ -182,7 +184,7 @@ def test_a_setting_that_somebody_changes_is_set_again_while_it_is_needed(path, k
     assert kernel.settings["net/forwarding/6"] == "1"
 
 
-def test_lost_settings_are_noted_again_by_a_pass(path, kernel):
+def test_lost_sysctl_notes_are_made_again_by_a_pass(path, kernel):
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED)[:2]:
         verb()
@@ -193,7 +195,7 @@ def test_lost_settings_are_noted_again_by_a_pass(path, kernel):
     assert kernel.settings["net/forwarding/4"] == "1"
 
 
-def test_the_ways_to_containers_follow_the_host_s_address(path, kernel):
+def test_host_routes_to_containers_follow_the_host_s_address(path, kernel):
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()
@@ -208,7 +210,7 @@ def test_the_ways_to_containers_follow_the_host_s_address(path, kernel):
 @pytest.mark.parametrize(
     "here", [(), (ip_interface("192.168.7.1/24"), ip_interface("fd07::1/64"))]
 )
-def test_a_host_that_is_not_on_the_segment_makes_no_shim(path, kernel, here):
+def test_host_without_an_address_on_the_segment_has_no_shim(path, kernel, here):
     kernel.here = {"eth0": here}
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
@@ -217,9 +219,7 @@ def test_a_host_that_is_not_on_the_segment_makes_no_shim(path, kernel, here):
     assert kernel.others == {}
 
 
-def test_a_parent_in_a_vrf_has_no_shim_whose_routes_the_kernel_would_refuse(
-    path, kernel
-):
+def test_parent_in_a_vrf_has_no_shim(path, kernel):
     kernel.strangers["eth0"] = replace(ETH0, master="vrf-blue")
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
@@ -237,7 +237,7 @@ def chain_of_the_shim(kernel):
     return found
 
 
-def test_what_comes_from_bridges_by_the_shim_has_the_host_s_address_of_the_segment(
+def test_bridge_traffic_through_the_shim_has_the_host_s_address_of_the_segment(
     path, kernel
 ):
     kernel.here = {"eth0": (ip_interface("10.7.0.9/24"), *HERE)}
@@ -271,7 +271,7 @@ def test_what_comes_from_bridges_by_the_shim_has_the_host_s_address_of_the_segme
     assert not any(isinstance(o, NftChain) for o in kernel.others.values())
 
 
-def test_without_nftables_macvlan_has_no_shim_that_the_lan_could_hear(path, kernel):
+def test_shim_that_the_lan_could_hear_is_not_made_without_nftables(path, kernel):
     kernel.has_nft = False
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
@@ -339,7 +339,7 @@ def test_a_shim_that_was_left_down_is_set_up_after_its_filters(path, moment, lef
     assert kernel.links[shim].up
 
 
-def test_a_leftover_that_nobody_owns_is_deleted_after_a_second_look(path, kernel):
+def test_leftover_object_without_owner_is_deleted_after_a_second_check(path, kernel):
     engine, _ = parts(path, kernel)
     stray = Route(ip_network("10.9.0.0/24"), None, 10)
     kernel.apply(Create(stray))
@@ -348,7 +348,7 @@ def test_a_leftover_that_nobody_owns_is_deleted_after_a_second_look(path, kernel
 
 
 @pytest.mark.parametrize("what", ["a leftover", "a setting"])
-def test_nobody_waits_for_a_look_at_everything(path, kernel, monkeypatch, what):
+def test_full_snapshot_holds_up_no_verb(path, kernel, monkeypatch, what):
     engine, ipam = parts(path, kernel)
     create, start, *_ = life(engine, ipam, ROUTED)
     create()
@@ -397,7 +397,7 @@ def test_a_setting_that_drifted_is_written_once(path, kernel):
     assert len(engine.records.repairs.latest(100)) == len(drifted)
 
 
-def test_a_leftover_that_somebody_needs_meanwhile_is_left_alone(
+def test_leftover_object_needed_again_meanwhile_is_left_alone(
     path, kernel, monkeypatch
 ):
     engine, _ = parts(path, kernel)
@@ -419,7 +419,7 @@ def test_a_leftover_that_somebody_needs_meanwhile_is_left_alone(
 
 
 @pytest.mark.parametrize(("where", "words"), [("own", "has it"), ("answered", "LAN")])
-def test_a_gateway_that_is_somebody_s_is_not_taken(path, kernel, where, words):
+def test_gateway_address_of_another_machine_is_not_taken(path, kernel, where, words):
     getattr(kernel, where).add("fd00::1")
     engine, ipam = parts(path, kernel)
     with pytest.raises(GatewayTaken, match=f"gateway fd00::1 .*{words}"):
@@ -427,7 +427,7 @@ def test_a_gateway_that_is_somebody_s_is_not_taken(path, kernel, where, words):
     assert state(kernel) == (set(), set(), set())
 
 
-def test_a_gateway_that_stands_for_another_routed_network_is_shared(path, kernel):
+def test_gateway_of_another_routed_network_is_shared(path, kernel):
     engine, ipam = parts(path, kernel)
     create, start, again, *_ = life(engine, ipam, ROUTED)
     create()
@@ -471,7 +471,7 @@ def test_the_shim_stays_for_the_one_endpoint_that_needs_it(path, kernel):
     assert shim.device not in kernel.links
 
 
-def test_a_shim_that_is_gone_is_made_again_by_the_next_start(path, kernel):
+def test_missing_shim_is_made_again_by_the_next_start(path, kernel):
     engine, ipam = parts(path, kernel)
     create, start, again, third, *_ = life(engine, ipam, MACVLAN)
     create()
@@ -484,7 +484,7 @@ def test_a_shim_that_is_gone_is_made_again_by_the_next_start(path, kernel):
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_a_start_fails_for_host_access_only_if_that_was_asked_for(path, kernel, asked):
+def test_start_fails_for_host_access_only_if_that_was_required(path, kernel, asked):
     engine, ipam = parts(path, kernel)
     options = {**MACVLAN, "host_access": "on"} if asked else MACVLAN
     create, start, *_ = life(engine, ipam, options)
@@ -511,7 +511,7 @@ def test_a_start_fails_for_host_access_only_if_that_was_asked_for(path, kernel, 
     assert engine.records.repairs.failures() == []
 
 
-def test_a_setting_that_cannot_be_put_back_stops_no_pass_and_is_told(path, kernel):
+def test_sysctl_that_cannot_be_restored_stops_no_pass_and_is_logged(path, kernel):
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
@@ -535,7 +535,7 @@ def test_a_setting_that_cannot_be_put_back_stops_no_pass_and_is_told(path, kerne
     assert engine.records.repairs.failures() == []
 
 
-def test_the_host_s_end_of_a_container_nobody_knows_is_left_alone(path, kernel):
+def test_host_end_of_an_unknown_container_is_left_alone(path, kernel):
     """Records that are older than a container must not cost it its network."""
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED)[:2]:
@@ -565,7 +565,7 @@ def meanwhile(kernel, act):
 
 
 @pytest.mark.parametrize("options", [ROUTED, MACVLAN], ids=["routed", "macvlan"])
-def test_what_a_verb_does_beside_a_pass_is_no_repair(tmp_path, options):
+def test_changes_of_a_verb_beside_a_pass_are_no_repairs(tmp_path, options):
     """A start, and a removal: each after the look of a pass at the host."""
     kernel = FakeKernel()
     kernel.here = {"eth0": HERE}
@@ -579,7 +579,7 @@ def test_what_a_verb_does_beside_a_pass_is_no_repair(tmp_path, options):
         assert engine.preview() == ()
 
 
-def test_a_rule_that_a_verb_is_just_making_is_not_deleted(tmp_path):
+def test_rule_that_a_verb_is_just_making_is_not_deleted(tmp_path):
     """Nor is one made for who left since: programs run outside of the lock."""
     kernel = FakeKernel()
     engine, ipam = parts(tmp_path / "underlay.db", kernel)

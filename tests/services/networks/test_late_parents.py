@@ -100,7 +100,7 @@ def test_a_container_that_starts_before_its_nic_is_served_when_that_comes(
 
 @pytest.mark.parametrize("mode", LATE)
 @pytest.mark.parametrize("how", ["missing", "down", "no carrier"])
-def test_a_nic_that_never_comes_is_waited_for_without_trying(records, mode, how):
+def test_missing_nic_is_waited_for_without_retries(records, mode, how):
     world = World(records, LATE[mode], docked=False)
     if how == "missing":
         world.kernel.links.clear()
@@ -147,7 +147,7 @@ def test_a_network_is_made_on_a_nic_that_is_down(records):
 
 
 @pytest.mark.parametrize("parent", ["bond0", "bond0.50"])
-def test_whoever_is_on_a_bond_is_announced_when_that_fails_over(records, parent):
+def test_containers_on_a_bond_are_announced_after_a_failover(records, parent):
     """Switches know the MACs of its containers at the port that failed."""
     bond = replace(
         ETH0, name="bond0", kind="bond", permanent_mac="", active_port="eth1"
@@ -164,7 +164,7 @@ def test_whoever_is_on_a_bond_is_announced_when_that_fails_over(records, parent)
     assert said(world) == []
 
 
-def test_who_looks_again_without_a_change_announces_nothing(records):
+def test_pass_without_a_change_announces_nothing(records):
     world = World(records, MODES["macvlan"])
     silence(world)
     world.look("")

@@ -45,13 +45,13 @@ def refusing(world, matching):
     return calm
 
 
-def test_it_goes_with_its_endpoint_and_is_no_longer_remembered(world):
+def test_leftover_device_is_deleted_and_forgotten_with_its_endpoint(world):
     world.engine.delete_endpoint("n1", "e1")
     assert ours(world) == []
     assert world.engine.records.endpoints.leftovers() == []
 
 
-def test_a_death_in_between_is_made_good_by_the_next_pass(records):
+def test_process_death_while_deleting_a_leftover_is_repaired_by_the_next_pass(records):
     world = World(records, MODES["macvlan"])
     kernel = world.kernel
     kernel.die_before = kernel.steps + 1
@@ -65,7 +65,7 @@ def test_a_death_in_between_is_made_good_by_the_next_pass(records):
     assert world.engine.preview() == ()
 
 
-def test_what_cannot_be_deleted_is_tried_again_and_its_address_kept(records):
+def test_failed_leftover_deletion_is_retried_and_its_address_kept(records):
     world = World(records, MODES["routed"])
     claim, four = world.made[0], world.given[0]
     calm = refusing(world, lambda o: isinstance(o, Link))
@@ -85,7 +85,7 @@ def test_what_cannot_be_deleted_is_tried_again_and_its_address_kept(records):
     world.ipam.request_address(claim, str(four.ip), "")
 
 
-def test_a_sandbox_that_is_gone_is_forgotten(records):
+def test_leftover_device_in_a_missing_sandbox_is_forgotten(records):
     world = World(records, MODES["macvlan"])
     refusing(world, lambda o: o.sandbox)
     world.engine.delete_endpoint("n1", "e1")
@@ -95,7 +95,7 @@ def test_a_sandbox_that_is_gone_is_forgotten(records):
     assert not records.endpoints.has_leftover("e1")
 
 
-def test_it_goes_with_its_network(records):
+def test_leftover_device_is_deleted_with_its_network(records):
     world = World(records, MODES["macvlan"])
     world.engine.delete_network("n1")
     assert ours(world) == []
@@ -107,21 +107,23 @@ def beside(world, mark):
     world.kernel.rooms[ROOM]["eth7"] = link
 
 
-def test_one_without_a_record_goes_when_a_pass_looks_into_its_sandbox(records):
+def test_leftover_device_without_a_record_is_deleted_when_its_sandbox_is_observed(
+    records,
+):
     world = World(records, MODES["macvlan"])
     beside(world, Owner("n1", "gone"))
     world.look(ROOM)
     assert ours(world) == ["eth0"]
 
 
-def test_one_of_another_host_of_this_driver_is_left_alone(records):
+def test_device_of_another_host_of_this_driver_is_left_alone(records):
     world = World(records, MODES["macvlan"])
     beside(world, Owner("of-a-host-in-a-container", "e1"))
     world.look(ROOM)
     assert ours(world) == ["eth0", "eth7"]
 
 
-def test_one_without_a_record_is_left_alone_until_docker_was_asked(records):
+def test_leftover_device_without_a_record_is_kept_until_docker_was_asked(records):
     world = World(records, MODES["macvlan"])
     beside(world, Owner("n1", "not-rebuilt-yet"))
     with records.transaction():
@@ -130,7 +132,7 @@ def test_one_without_a_record_is_left_alone_until_docker_was_asked(records):
     assert ours(world) == ["eth0", "eth7"]
 
 
-def test_a_device_in_the_host_is_not_looked_for_in_the_sandbox(records):
+def test_device_in_the_host_is_not_looked_for_in_the_sandbox(records):
     world = World(records, MODES["macvlan"])
     link = world.kernel.rooms[ROOM].pop("eth0")
     device = Owner("n1", "e1").device
@@ -144,7 +146,7 @@ def test_a_device_in_the_host_is_not_looked_for_in_the_sandbox(records):
     assert ours(world) == []
 
 
-def test_two_networks_with_a_default_route_of_their_own_go_together(records):
+def test_two_networks_with_their_own_default_routes_work_together(records):
     world = World(records, {"parent": "eth0", "ipvlan_mode": "l3"})
     world.engine.create_network(replace(world.network, id="n2"))
     found = joined(world, "n2", "a")
@@ -165,7 +167,7 @@ def joined(world, network, name):
     return world.engine.join(network, name, ROOM)
 
 
-def test_one_container_cannot_have_two_networks_with_one_gateway_on_link(records):
+def test_two_networks_with_one_on_link_gateway_are_refused_in_one_container(records):
     world = World(records, {**MODES["macvlan"], "host_access": "off"})
     on_link(world)
     found = joined(world, "n2", "a")

@@ -38,7 +38,7 @@ def sizes(world):
 
 
 @pytest.mark.parametrize("mode", FOLLOWING)
-def test_all_on_a_parent_follow_its_mtu_up_and_down(records, mode):
+def test_children_follow_the_mtu_of_their_parent_up_and_down(records, mode):
     world = World(records, FOLLOWING[mode], docked=False)
     if mode in ("macvlan", "ipvlan"):
         world.kernel.here = {"eth0": HERE}
@@ -59,9 +59,7 @@ def test_all_on_a_parent_follow_its_mtu_up_and_down(records, mode):
 
 
 @pytest.mark.parametrize("mode", FOLLOWING)
-def test_an_mtu_that_was_asked_for_stays_but_is_never_more_than_the_parent_s(
-    records, mode
-):
+def test_requested_mtu_stays_but_never_exceeds_the_parent_s(records, mode):
     world = World(records, {**FOLLOWING[mode], "mtu": "1450"})
     for size, inside in ((9000, 1450), (1400, 1400), (1500, 1450)):
         set_mtu(world, size)
@@ -71,7 +69,7 @@ def test_an_mtu_that_was_asked_for_stays_but_is_never_more_than_the_parent_s(
         assert sizes(world)[0] == inside
 
 
-def test_a_vlan_of_somebody_else_has_its_own_mtu(records):
+def test_foreign_vlan_keeps_its_own_mtu(records):
     world = World(records, MODES["macvlan"], docked=False)
     office = Device("office", "vlan", ETH0.mac, 1480, parent="eth0", vlan=50)
     world.kernel.strangers["office"] = office
@@ -91,7 +89,7 @@ def test_a_vlan_on_macsec_has_room_for_its_tag(records):
     assert records.networks.get("n2").mtu == 1464
 
 
-def test_routed_without_a_proxy_has_the_mtu_of_the_way_out_as_it_was_when_made(records):
+def test_routed_network_without_a_proxy_keeps_the_mtu_of_its_uplink_when_made(records):
     world = World(records, MODES["macvlan"], docked=False)
     set_mtu(world, 9000)
     routed = Network("n2", {"mode": "routed"})
@@ -104,7 +102,7 @@ def test_routed_without_a_proxy_has_the_mtu_of_the_way_out_as_it_was_when_made(r
     assert records.networks.get("n3").mtu == 0
 
 
-def test_a_way_out_that_is_too_small_does_not_switch_ipv6_off(records):
+def test_uplink_with_a_small_mtu_does_not_switch_ipv6_off(records):
     world = World(records, MODES["macvlan"], docked=False)
     set_mtu(world, 1200)
     pooled = tuple(replace(s, pooled=True) for s in world.network.subnets)
@@ -113,7 +111,7 @@ def test_a_way_out_that_is_too_small_does_not_switch_ipv6_off(records):
     assert records.networks.get("n2").mtu == 1280
 
 
-def test_what_was_made_smaller_in_the_container_has_the_parent_s_mtu_again(records):
+def test_mtu_reduced_inside_a_container_is_raised_to_the_parent_s(records):
     world = World(records, MODES["macvlan"])
     room = world.kernel.rooms[ROOM]
     room["eth0"] = replace(room["eth0"], mtu=1300)

@@ -44,7 +44,7 @@ def calm(engine):
     assert engine.preview() == ()
 
 
-def test_one_pass_makes_the_vlan_before_what_takes_the_place_of_a_stand_in(
+def test_pass_makes_the_vlan_before_the_child_that_replaces_a_placeholder(
     engine, kernel
 ):
     start(engine, kernel, parent="eth0.50")
@@ -60,7 +60,9 @@ def test_one_pass_makes_the_vlan_before_what_takes_the_place_of_a_stand_in(
     assert (child.kind, child.parent) == ("macvlan", LOWER)
 
 
-def test_a_child_that_would_switch_those_of_others_is_not_made(engine, kernel):
+def test_child_that_would_switch_the_mode_of_foreign_children_is_not_made(
+    engine, kernel
+):
     start(engine, kernel, parent="eth0", mode="ipvlan")
     kernel.lose(ROOM, "eth0")
     theirs = Device(
@@ -77,7 +79,7 @@ def test_a_child_that_would_switch_those_of_others_is_not_made(engine, kernel):
 
 
 @pytest.mark.parametrize("seen_by", ["pass", "verb"])
-def test_who_has_the_parent_s_mac_is_announced_when_that_is_another(
+def test_containers_with_the_parent_s_mac_are_announced_when_it_changes(
     engine, kernel, seen_by
 ):
     start(engine, kernel, parent="eth0", mode="ipvlan")
@@ -94,7 +96,7 @@ def test_who_has_the_parent_s_mac_is_announced_when_that_is_another(
     assert len(kernel.announced) == 1
 
 
-def test_a_device_that_took_a_name_over_does_not_share_the_vlan_of_that_name(
+def test_device_that_took_over_a_name_does_not_share_the_vlan_of_that_name(
     engine, kernel
 ):
     engine.create_network(replace(LAN, options={"parent": "eth0.50"}))
@@ -108,7 +110,7 @@ def test_a_device_that_took_a_name_over_does_not_share_the_vlan_of_that_name(
     calm(engine)
 
 
-def test_one_container_told_of_twice_at_one_time_is_announced_once(kernel):
+def test_container_scheduled_twice_at_one_time_is_announced_once(kernel):
     announcer = Announcer(kernel, Clock())
     kernel.rooms[ROOM] = {"eth0": None}
     web = replace(WEB, sandbox=ROOM, learned=LearnedState("eth0", 1500))
@@ -118,7 +120,7 @@ def test_one_container_told_of_twice_at_one_time_is_announced_once(kernel):
     assert len(kernel.announced) == 1
 
 
-def test_the_ledger_says_that_a_parent_was_followed(engine, kernel):
+def test_repair_log_shows_that_a_parent_was_followed(engine, kernel):
     start(engine, kernel, parent="eth0")
     kernel.strangers["lan0"] = replace(kernel.strangers.pop("eth0"), name="lan0")
     engine.reconcile()
@@ -145,7 +147,7 @@ def on_two_cards(engine, kernel):
     engine.reconcile()
 
 
-def test_a_card_called_as_another_was_is_not_taken_for_that_one(engine, kernel):
+def test_card_with_the_former_name_of_another_is_not_taken_for_it(engine, kernel):
     on_two_cards(engine, kernel)
     # At this boot the first card is late, and the second one has its name.
     eth0 = kernel.strangers.pop("eth0")
@@ -171,7 +173,7 @@ def test_all_networks_on_a_card_move_to_the_one_in_its_place(engine, kernel, see
     assert {n.base_device.mac for n in engine.records.networks.all()} == {NEW_MAC}
 
 
-def test_a_network_whose_parent_cannot_be_told_stops_no_other(engine, kernel):
+def test_network_with_an_unresolvable_parent_blocks_no_other(engine, kernel):
     kernel.strangers["eth0.50"] = Device(
         "eth0.50", "vlan", ETH0.mac, 1500, parent="eth0", vlan=50
     )
@@ -186,9 +188,7 @@ def test_a_network_whose_parent_cannot_be_told_stops_no_other(engine, kernel):
     assert engine.reconcile() == []
 
 
-def test_a_host_that_does_not_tell_of_itself_stops_no_repair(
-    engine, kernel, monkeypatch
-):
+def test_unreadable_host_devices_stop_no_repair(engine, kernel, monkeypatch):
     start(engine, kernel, parent="eth0")
 
     def refuse(device):
@@ -213,7 +213,7 @@ def test_a_passthru_child_has_the_mac_of_its_parent_whatever_that_is(engine, ker
     assert len(kernel.announced) > told
 
 
-def test_a_network_made_on_the_card_in_the_place_of_another_strands_nobody(
+def test_network_made_on_a_replacement_card_leaves_no_other_without_parent(
     engine, kernel
 ):
     options = {"parent": "eth0", "host_access": "off"}
@@ -225,7 +225,7 @@ def test_a_network_made_on_the_card_in_the_place_of_another_strands_nobody(
     assert places(engine) == {"n1": "eth0", "n2": "eth0"}
 
 
-def test_settings_follow_cards_that_swapped_their_names_whoever_sees_it_first(
+def test_settings_follow_swapped_cards_whichever_component_sees_it_first(
     engine, kernel
 ):
     on_two_cards(engine, kernel)
@@ -247,7 +247,7 @@ def test_settings_follow_cards_that_swapped_their_names_whoever_sees_it_first(
     assert places(engine) == {"n1": "eth1", "n2": "eth0"}
 
 
-def test_a_bridge_that_takes_the_mac_of_a_new_port_is_no_other_bridge(engine, kernel):
+def test_bridge_that_takes_the_mac_of_a_new_port_stays_the_same_parent(engine, kernel):
     bridge = Device("br9", "bridge", ETH0.mac, 1500)
     kernel.strangers["br9"] = bridge
     engine.create_network(replace(LAN, options={"mode": "bridge", "bridge": "br9"}))

@@ -85,7 +85,7 @@ def health(world):
     return {(v.health, v.error) for v in verdicts}
 
 
-def test_a_renamed_proxy_is_followed_with_its_entries_and_settings(world):
+def test_renamed_proxy_is_followed_with_its_entries_and_settings(world):
     world.kernel.settings["net/proxy/eth0/4"] = "1"
     rename(world, "lan0")
     calm(world)
@@ -98,14 +98,14 @@ def test_a_renamed_proxy_is_followed_with_its_entries_and_settings(world):
     }
 
 
-def test_a_container_starts_by_a_proxy_that_was_renamed_before_any_pass_saw_it(world):
+def test_container_starts_on_a_proxy_renamed_before_any_pass_saw_it(world):
     rename(world, "lan0")
     start(world, "e2")
     assert ip_address("10.0.0.202") in world.kernel.answered_by("lan0")
     calm(world)
 
 
-def test_what_a_setting_was_is_remembered_through_a_renaming(world):
+def test_original_setting_is_remembered_through_a_proxy_rename(world):
     host = world.engine.records.host
     reason = SysctlReason("proxy", "eth0")
     host.forget_sysctls(reason)
@@ -118,7 +118,7 @@ def test_what_a_setting_was_is_remembered_through_a_renaming(world):
     assert (noted.path, noted.before) == ("net/ipv4/neigh/lan0/proxy_delay", "80")
 
 
-def test_two_cards_that_swap_their_names_are_not_confused(world):
+def test_two_proxies_that_swap_names_are_not_confused(world):
     other = replace(ETH0, name="eth1", mac=NEW_MAC)
     vanish(world)
     appear(world, replace(ETH0, name="eth1"))
@@ -128,7 +128,7 @@ def test_two_cards_that_swap_their_names_are_not_confused(world):
     assert world.kernel.answered_by("eth0") == frozenset()
 
 
-def test_containers_keep_everything_but_the_answers_while_the_proxy_is_missing(world):
+def test_missing_proxy_takes_only_the_proxy_entries_of_containers(world):
     before = world.kernel.links, world.kernel.rooms, world.kernel.others
     links, rooms, others = map(dict, before)
     eth0 = vanish(world)
@@ -141,7 +141,7 @@ def test_containers_keep_everything_but_the_answers_while_the_proxy_is_missing(w
     assert world.kernel.others == others
 
 
-def test_a_container_starts_without_the_proxy_and_is_answered_for_when_that_is_there(
+def test_container_starts_without_the_proxy_and_gets_its_entries_when_it_appears(
     world,
 ):
     said(world)
@@ -159,7 +159,7 @@ def test_a_container_starts_without_the_proxy_and_is_answered_for_when_that_is_t
     assert said(world) == [("", "eth0", everybody)]
 
 
-def test_who_is_in_his_sandbox_before_the_proxy_is_there_is_announced_only_then(
+def test_containers_docked_before_the_proxy_appears_are_announced_when_it_does(
     records,
 ):
     world = World(records, ROUTED, docked=False)
@@ -174,7 +174,7 @@ def test_who_is_in_his_sandbox_before_the_proxy_is_there_is_announced_only_then(
 
 
 @pytest.mark.parametrize("of", ["network", "endpoint"])
-def test_a_start_without_the_proxy_is_refused_if_asked(records, of):
+def test_start_without_the_proxy_is_refused_if_so_configured(records, of):
     asked = {"missing_parent": "fail"}
     world = World(records, {**ROUTED, **(asked if of == "network" else {})})
     vanish(world)
@@ -183,7 +183,7 @@ def test_a_start_without_the_proxy_is_refused_if_asked(records, of):
     assert records.endpoints.get("e2") is None
 
 
-def test_a_record_that_lacks_the_identity_learns_it_in_a_pass(world):
+def test_network_record_without_the_proxy_identity_learns_it_in_a_pass(world):
     world.engine.records.networks.move(replace(known(world), base_device=None))
     calm(world)
     assert known(world).base_device.mac == ETH0.mac
@@ -192,7 +192,7 @@ def test_a_record_that_lacks_the_identity_learns_it_in_a_pass(world):
     assert world.kernel.answered_by("lan0") == ours(world)
 
 
-def test_a_record_that_lacks_the_identity_waits_for_the_name(world):
+def test_network_record_without_the_proxy_identity_waits_for_its_name(world):
     eth0 = vanish(world)
     world.engine.records.networks.move(replace(known(world), base_device=None))
     calm(world)
@@ -212,7 +212,7 @@ def test_a_new_container_is_announced_on_the_proxy_with_growing_pauses(world):
     assert said(world) == []
 
 
-def test_answers_that_were_taken_and_given_again_are_announced(world):
+def test_removed_and_restored_proxy_entries_are_announced(world):
     said(world)
     world.time.now += 100.0
     said(world)
@@ -236,7 +236,7 @@ def test_a_new_mac_of_the_proxy_is_announced_for_all_it_answers_for(world):
     assert said(world) == []
 
 
-def test_a_routed_network_is_nobody_s_neighbour_on_the_device_that_answers(world):
+def test_routed_network_has_no_neighbours_on_its_proxy(world):
     """It stands on no device, so the device is free for whatever stands there alone."""
     alone = {"parent": "eth0", "macvlan_mode": "passthru", "host_access": "off"}
     world.engine.create_network(Network("n2", alone))

@@ -94,7 +94,9 @@ def test_no_mode_runs_a_program_under_the_write_lock(path, kernel, options, lost
     assert not kernel.links
 
 
-def test_nor_does_a_pass_that_removes_or_replaces_a_shim(path, kernel):
+def test_pass_that_removes_or_replaces_a_shim_runs_no_program_under_the_write_lock(
+    path, kernel
+):
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()
@@ -110,7 +112,7 @@ def is_chain(kind):
 
 
 @pytest.mark.parametrize("options", [MACVLAN, MACVLAN | ASKED], ids=["", "asked for"])
-def test_the_last_that_leaves_takes_nothing_from_the_first_that_comes(
+def test_last_leaving_container_removes_nothing_the_next_one_needs(
     path, kernel, options
 ):
     """Nor does a pass that finds the shim of a start which is not on record yet."""
@@ -138,7 +140,7 @@ def test_the_last_that_leaves_takes_nothing_from_the_first_that_comes(
 
 
 @pytest.mark.parametrize("kind", [Create, Delete])
-def test_a_start_waits_for_filters_that_are_made_or_deleted(path, kernel, kind):
+def test_start_waits_for_shim_filters_that_are_made_or_deleted(path, kernel, kind):
     """By a pass, or by the last that leaves: it is up with its own or not at all."""
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, MACVLAN | ASKED)
@@ -167,7 +169,7 @@ def test_a_start_waits_for_filters_that_are_made_or_deleted(path, kernel, kind):
 
 @pytest.mark.parametrize("nth", range(1, 12))
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
-def test_a_refused_start_leaves_no_shim_that_nobody_needs(path, kernel, nth, beside):
+def test_refused_start_leaves_no_unneeded_shim(path, kernel, nth, beside):
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, MACVLAN | ASKED)
     for verb in verbs[:3] if beside else [verbs[0], verbs[2]]:
@@ -213,7 +215,7 @@ def test_a_shim_whose_filters_cannot_be_made_stays_down(path, kernel):
                    for o in kernel.links.values())  # fmt: skip
 
 
-def test_a_filter_from_before_is_made_again_on_a_shim_that_is_down(path, kernel):
+def test_old_filter_is_made_again_on_a_shim_that_is_down(path, kernel):
     """It may have been bound to a device that is gone."""
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:

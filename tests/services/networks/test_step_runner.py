@@ -39,7 +39,7 @@ def test_a_refused_step_stops_only_what_depends_on_it(applied):
     assert applied == [SECOND]
 
 
-def test_what_was_refused_before_counts(applied):
+def test_step_that_depends_on_an_earlier_refusal_is_not_run(applied):
     run = run_steps((DEPENDENT, SECOND), applied.append, refused_before=[FIRST])
     assert [result.step for result in run] == applied == [SECOND]
 

@@ -55,7 +55,7 @@ def restarted(engine, kernel):
 
 
 @pytest.mark.parametrize("first", ["n1", "n2"])
-def test_a_vlan_lives_as_long_as_one_of_its_networks(engine, kernel, first):
+def test_vlan_lives_as_long_as_one_of_its_networks(engine, kernel, first):
     engine.create_network(on("n1"))
     made = dict(kernel.links)
     assert set(made) == {LOWER}
@@ -68,7 +68,7 @@ def test_a_vlan_lives_as_long_as_one_of_its_networks(engine, kernel, first):
     assert kernel.links == {}
 
 
-def test_a_stacked_vlan_needs_the_one_below_as_long_as_it_stands(engine, kernel):
+def test_stacked_vlan_keeps_the_one_below_as_long_as_it_exists(engine, kernel):
     engine.create_network(on("n1", "eth0.50.7"))
     engine.create_network(on("n2", "eth0.50"))
     assert set(kernel.links) == {LOWER, UPPER}
@@ -79,14 +79,14 @@ def test_a_stacked_vlan_needs_the_one_below_as_long_as_it_stands(engine, kernel)
     assert kernel.links == {}
 
 
-def test_containers_of_a_vlan_stand_on_it(engine, kernel):
+def test_containers_of_a_vlan_network_are_children_of_the_vlan(engine, kernel):
     engine.create_network(OFFICE)
     engine.create_endpoint(WEB)
     assert kernel.links[Owner("n1", "e1").device].parent == LOWER
 
 
 @pytest.mark.parametrize("name", ["eth0.50", "office"])
-def test_a_vlan_that_was_there_is_used_and_left_whatever_its_name(engine, kernel, name):
+def test_existing_vlan_is_used_and_left_whatever_its_name(engine, kernel, name):
     kernel.strangers[name] = foreign(name)
     engine.create_network(OFFICE)
     assert kernel.links == {}
@@ -97,7 +97,7 @@ def test_a_vlan_that_was_there_is_used_and_left_whatever_its_name(engine, kernel
     assert kernel.links == {}
 
 
-def test_a_vlan_somebody_makes_in_the_place_of_ours_is_used_and_left(engine, kernel):
+def test_foreign_vlan_made_in_place_of_the_driver_s_is_used_and_left(engine, kernel):
     engine.create_network(OFFICE)
     engine.create_network(on("n2"))
     kernel.links.clear()  # he deleted ours first
@@ -112,7 +112,7 @@ def test_a_vlan_somebody_makes_in_the_place_of_ours_is_used_and_left(engine, ker
     assert kernel.links == {}
 
 
-def test_a_start_finds_out_too_that_somebody_made_the_vlan(engine, kernel):
+def test_start_detects_that_another_program_made_the_vlan(engine, kernel):
     engine.create_network(on("n1", "eth0.50.7"))
     kernel.links.clear()
     kernel.strangers["office"] = foreign()
@@ -131,7 +131,7 @@ def test_after_a_reboot_the_vlans_are_back_with_the_first_pass(engine, kernel):
 
 
 @pytest.mark.parametrize("network", [on("n1", "eth0.50.7"), replace(LAN, options={})])
-def test_a_start_makes_what_it_stands_on_if_that_is_gone(engine, kernel, network):
+def test_start_makes_a_missing_parent_again(engine, kernel, network):
     engine.create_network(network)
     before = dict(kernel.links)
     kernel.links.clear()
@@ -140,7 +140,7 @@ def test_a_start_makes_what_it_stands_on_if_that_is_gone(engine, kernel, network
     assert engine.preview() == ()
 
 
-def test_a_vlan_whose_base_is_gone_is_named_by_its_base(engine, kernel):
+def test_error_for_a_missing_vlan_base_names_the_base(engine, kernel):
     engine.create_network(on("n1", missing_parent="fail"))
     kernel.links.clear()
     del kernel.strangers["eth0"]
@@ -154,7 +154,7 @@ def test_a_vlan_whose_base_is_gone_is_named_by_its_base(engine, kernel):
     assert LOWER in kernel.links
 
 
-def test_a_foreign_parent_that_went_away_is_named(engine, kernel):
+def test_error_for_a_missing_foreign_parent_names_it(engine, kernel):
     kernel.strangers["office"] = foreign()
     engine.create_network(on("n1", missing_parent="fail"))
     del kernel.strangers["office"]
@@ -162,9 +162,7 @@ def test_a_foreign_parent_that_went_away_is_named(engine, kernel):
         engine.create_endpoint(WEB)
 
 
-def test_a_network_on_a_foreign_vlan_moves_to_ours_when_that_took_its_place(
-    engine, kernel
-):
+def test_network_on_a_foreign_vlan_moves_to_the_driver_s_replacement(engine, kernel):
     kernel.strangers["eth0.50"] = foreign("eth0.50")
     engine.create_network(OFFICE)
     del kernel.strangers["eth0.50"]
@@ -176,7 +174,7 @@ def test_a_network_on_a_foreign_vlan_moves_to_ours_when_that_took_its_place(
     assert engine.preview() == ()
 
 
-def test_nor_does_it_move_beside_another_ipvlan_mode(engine, kernel):
+def test_network_does_not_move_to_a_vlan_with_another_ipvlan_mode(engine, kernel):
     kernel.strangers["eth0.50"] = foreign("eth0.50")
     engine.create_network(on("n1", mode="ipvlan"))
     del kernel.strangers["eth0.50"]
@@ -188,7 +186,7 @@ def test_nor_does_it_move_beside_another_ipvlan_mode(engine, kernel):
     assert not any(link.kind == "ipvlan" for link in kernel.links.values())
 
 
-def test_a_parent_renamed_that_answers_to_its_old_name_is_noted(engine, kernel):
+def test_renamed_parent_with_its_old_name_as_altname_is_recorded(engine, kernel):
     kernel.strangers["lan0"] = ETH0
     engine.create_network(on("n1", "lan0"))
     assert engine.records.networks.get("n1").parent == "eth0"
@@ -198,7 +196,7 @@ def test_a_parent_renamed_that_answers_to_its_old_name_is_noted(engine, kernel):
     assert engine.preview() == ()
 
 
-def test_a_start_never_stands_on_what_a_death_left_half_made(engine, kernel):
+def test_start_never_uses_a_half_made_vlan_of_a_dead_process(engine, kernel):
     engine.create_network(OFFICE)
     kernel.links[LOWER] = replace(kernel.links[LOWER], owner=None, up=False)
     engine.create_endpoint(WEB)
@@ -234,7 +232,7 @@ def test_a_pass_for_one_network_makes_the_vlans_under_it_alone(engine, kernel):
     assert set(kernel.links) == {LOWER}
 
 
-def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, kernel):
+def test_driver_s_vlan_is_kept_while_foreign_devices_use_it(engine, kernel):
     engine.create_network(OFFICE)
     kernel.strangers["theirs"] = foreign("theirs", LOWER, 9)
     engine.delete_network("n1")
@@ -249,7 +247,7 @@ def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, kernel):
     ("network", "device"),
     [(OFFICE, LOWER), (replace(LAN, options={}), Owner("n1").device)],
 )
-def test_what_a_container_stands_on_stays_though_the_records_are_lost(
+def test_vlan_of_a_running_container_survives_the_loss_of_the_records(
     engine, kernel, tmp_path, network, device
 ):
     engine.create_network(network)
@@ -278,7 +276,7 @@ def test_a_container_of_another_runtime_keeps_a_vlan_whose_network_is_removed(
     assert kernel.links == {}
 
 
-def test_an_isolated_network_has_its_device_as_long_as_it_lives(engine, kernel):
+def test_isolated_network_keeps_its_dummy_until_removed(engine, kernel):
     engine.create_network(replace(LAN, options={"mode": "ipvlan"}))
     dummy = Owner("n1").device
     assert kernel.links[dummy].kind == "dummy"
@@ -305,7 +303,7 @@ def life(engine):
 STEPS = range(1, 7)  # what the life above takes; a test below counts them
 
 
-def test_the_life_takes_as_many_steps_as_are_made_to_fail(engine, kernel):
+def test_vlan_lifecycle_takes_as_many_steps_as_are_made_to_fail(engine, kernel):
     for verb in life(engine):
         verb()
     assert kernel.steps == max(STEPS)
@@ -324,7 +322,9 @@ def wanted_links(engine):
     ["refuse_at", "refuse_after", "die_before", "die_half_way", "die_after"],
 )
 @pytest.mark.parametrize("step", STEPS)
-def test_failure_at_any_step_leaves_no_orphan(engine, kernel, moment, step):
+def test_failure_at_any_step_of_a_lifecycle_leaves_no_orphan_device(
+    engine, kernel, moment, step
+):
     setattr(kernel, moment, step)
     for verb in life(engine):
         try:
@@ -355,7 +355,7 @@ def test_failure_at_any_step_leaves_no_orphan(engine, kernel, moment, step):
         (on("n2", mode="ipvlan", ipvlan_flag="vepa"), OtherIpvlanMode, "flag=bridge"),
     ],
 )
-def test_a_second_way_on_one_parent_is_refused_before_anything_is_touched(
+def test_second_mode_on_one_parent_is_refused_before_any_change(
     engine, kernel, network, refusal, words
 ):
     engine.create_network(on("n1", mode="ipvlan"))
@@ -368,7 +368,9 @@ def test_a_second_way_on_one_parent_is_refused_before_anything_is_touched(
     engine.create_network(replace(network, options=network.options | {"vlan": "8"}))
 
 
-def test_a_foreign_child_that_came_later_is_not_switched_to_our_mode(engine, kernel):
+def test_foreign_ipvlan_child_that_came_later_is_not_switched_to_another_mode(
+    engine, kernel
+):
     engine.create_network(on("n1", "eth0", mode="ipvlan"))
     theirs = Device(
         "ipv0", "ipvlan", ETH0.mac, 1500, parent="eth0", flavour="l3", flag="bridge"
@@ -410,7 +412,7 @@ def test_a_vlan_is_not_dropped_under_a_network_that_is_being_made(records):
     assert engine.preview() == ()
 
 
-def test_a_stack_is_built_from_the_lowest_and_dropped_from_the_highest(engine):
+def test_vlan_stack_is_built_bottom_up_and_dropped_top_down(engine):
     engine.create_network(on("n1", "eth0.9.8.7"))
     made = dict(engine.kernel.links)
     engine.kernel.links.clear()
@@ -420,7 +422,7 @@ def test_a_stack_is_built_from_the_lowest_and_dropped_from_the_highest(engine):
     assert [step.object.vlan for step in engine.preview()] == [7, 8, 9]
 
 
-def test_records_tell_networks_on_a_vlan_and_what_they_stand_on(records):
+def test_records_distinguish_networks_on_a_vlan_from_those_below_it(records):
     records.networks.add(
         Network("n1", {}, parent=UPPER, vlans=("eth0.50", "eth0.50.7"))
     )
@@ -438,6 +440,6 @@ def test_records_tell_networks_on_a_vlan_and_what_they_stand_on(records):
     assert records.networks.any_on_vlan("eth0.50") is None
 
 
-def test_an_unmarked_link_under_a_name_of_ours_is_no_vlan_of_ours(engine, kernel):
+def test_unmarked_link_with_a_driver_name_is_not_the_driver_s_vlan(engine, kernel):
     kernel.links["ul-x"] = Link("ul-x", "vlan", None, parent="eth0", vlan=50)
     assert [str(s) for s in engine.preview()] == ["ip link del ul-x"]
