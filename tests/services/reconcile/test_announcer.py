@@ -60,7 +60,7 @@ def announcer(wire):
     return Announcer(wire, lambda: wire.now)
 
 
-def test_it_goes_on_for_a_minute_with_growing_pauses_where_no_gateway_answers(
+def test_announcements_continue_for_a_minute_with_growing_pauses_without_an_answer(
     wire, announcer
 ):
     announcer.schedule(WEB, gateways=GATEWAYS)
@@ -70,7 +70,7 @@ def test_it_goes_on_for_a_minute_with_growing_pauses_where_no_gateway_answers(
 
 
 @pytest.mark.parametrize("gateways", [(), GATEWAYS[:1]])
-def test_without_a_gateway_of_its_family_an_address_is_announced_to_the_end(
+def test_address_without_a_gateway_of_its_family_is_announced_to_the_end(
     wire, announcer, gateways
 ):
     wire.answered = {FOUR, SIX}
@@ -80,7 +80,7 @@ def test_without_a_gateway_of_its_family_an_address_is_announced_to_the_end(
     assert wire.told[-1][2] == ({SIX} if gateways else {FOUR, SIX})
 
 
-def test_nothing_more_is_sent_once_the_gateway_has_answered(wire, announcer):
+def test_announcements_stop_once_the_gateway_has_answered(wire, announcer):
     wire.answered = {FOUR, SIX}
     announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer)
@@ -89,7 +89,7 @@ def test_nothing_more_is_sent_once_the_gateway_has_answered(wire, announcer):
     assert [bool(seconds) for seconds in wire.waited] == [False, False, True]
 
 
-def test_what_is_not_confirmed_goes_on_alone_until_it_is(wire, announcer):
+def test_unconfirmed_addresses_are_announced_alone_until_confirmed(wire, announcer):
     wire.answered = {FOUR}
     announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer, 10)
@@ -99,7 +99,7 @@ def test_what_is_not_confirmed_goes_on_alone_until_it_is(wire, announcer):
     assert len(wire.told) == ALWAYS + 2
 
 
-def test_told_anew_it_begins_anew(wire, announcer):
+def test_rescheduled_endpoint_restarts_its_announcements(wire, announcer):
     wire.answered = {FOUR, SIX}
     announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer, 2)
@@ -109,7 +109,7 @@ def test_told_anew_it_begins_anew(wire, announcer):
 
 
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.EINVAL])
-def test_nothing_is_announced_for_who_has_left(wire, announcer, code):
+def test_endpoint_that_left_is_not_announced(wire, announcer, code):
     wire.fails = code
     announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer)
@@ -117,7 +117,7 @@ def test_nothing_is_announced_for_who_has_left(wire, announcer, code):
     assert announcer._numbers == {}
 
 
-def test_a_device_that_is_down_for_a_while_is_announced_when_it_is_up(wire, announcer):
+def test_device_that_is_down_is_announced_when_it_comes_up(wire, announcer):
     wire.fails, wire.answered = errno.ENETDOWN, {FOUR, SIX}
     announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer, 5)
@@ -126,7 +126,7 @@ def test_a_device_that_is_down_for_a_while_is_announced_when_it_is_up(wire, anno
     assert [at - 1000 for at, *_ in wire.told] == [0, 1, 3, 7]
 
 
-def test_a_clock_that_jumps_makes_no_burst(wire, announcer):
+def test_clock_jump_causes_no_announcement_burst(wire, announcer):
     announcer.schedule(WEB)
     announcer.send_due()
     wire.now += 3600
@@ -134,7 +134,7 @@ def test_a_clock_that_jumps_makes_no_burst(wire, announcer):
     assert len(wire.told) == 2
 
 
-def test_newcomers_are_announced_before_those_that_were_already(wire, announcer):
+def test_new_endpoints_are_announced_before_earlier_ones(wire, announcer):
     for n in range(3 * AT_ONCE):
         announcer.schedule(Endpoint(f"old{n}", "n1", WEB.ipv4, sandbox=f"/old/{n}",
                                 learned=WEB.learned))  # fmt: skip

@@ -42,7 +42,7 @@ STEPS = pytest.mark.parametrize("step", [-DAY, DAY], ids=["back", "forth"])
 
 
 @STEPS
-def test_a_second_look_comes_when_it_is_due(records, step):
+def test_second_check_comes_when_it_is_due(records, step):
     world = Adrift(records, MODES["macvlan"], step)
     world.look("", ROOM)
     before = world.dump()
@@ -59,7 +59,7 @@ def test_a_second_look_comes_when_it_is_due(records, step):
 
 
 @STEPS
-def test_a_stand_in_takes_its_two_seconds_and_no_less(records, step):
+def test_placeholder_device_takes_two_seconds_and_no_less(records, step):
     world = Adrift(records, MODES["macvlan"], step)
     world.look("", ROOM)
     world.kernel.strangers.pop("eth0")
@@ -74,7 +74,7 @@ def test_a_stand_in_takes_its_two_seconds_and_no_less(records, step):
 
 
 @STEPS
-def test_a_refused_step_is_tried_again_when_it_is_due(records, step):
+def test_refused_step_is_retried_when_it_is_due(records, step):
     world = Adrift(records, MODES["macvlan"], step)
     world.look("", ROOM)
     take_device(world)
@@ -90,7 +90,7 @@ def test_a_refused_step_is_tried_again_when_it_is_due(records, step):
 
 
 @STEPS
-def test_a_fight_is_slowed_and_goes_on(records, step):
+def test_repair_rate_limit_slows_repairs_without_stopping_them(records, step):
     world = Adrift(records, MODES["macvlan"], step)
     world.look("", ROOM)
     for _ in range(REPAIRS + 1):
@@ -105,7 +105,7 @@ def test_a_fight_is_slowed_and_goes_on(records, step):
 
 
 @STEPS
-def test_a_device_lost_before_the_first_look_is_made_after_its_time(records, step):
+def test_device_lost_before_the_first_observation_is_made_when_due(records, step):
     world = Adrift(records, MODES["macvlan"], step, docked=False)
     asked = Endpoint("e1", "n1", ip_interface("10.0.0.5/24"))
     device = world.engine.create_endpoint(asked)
@@ -121,7 +121,7 @@ def test_a_device_lost_before_the_first_look_is_made_after_its_time(records, ste
 
 
 @STEPS
-def test_what_a_repair_took_is_what_it_took(records, step):
+def test_repair_duration_is_measured_by_the_monotonic_clock(records, step):
     world = Adrift(records, MODES["macvlan"], step)
     world.look("", ROOM)
     take_device(world)
@@ -134,14 +134,16 @@ def test_what_a_repair_took_is_what_it_took(records, step):
     assert {repair.at for repair in told} == {world.wall.now}  # what is shown
 
 
-def test_announcing_goes_by_it_too(records):
+def test_announcements_use_the_monotonic_clock(records):
     boot = Clock(1000.0)
     engine = engine_on(records, FakeKernel(), Clock(), boot)
     assert engine.reconciler.announcer.clock is boot
 
 
 @STEPS
-def test_the_dead_are_told_from_those_that_start_by_what_has_passed(records, step):
+def test_dead_endpoints_are_distinguished_from_starting_ones_by_elapsed_time(
+    records, step
+):
     kernel, wall, boot = FakeKernel(), Clock(), Clock(1000.0)
     engine = engine_on(records, kernel, wall, boot)
     engine.create_network(Network("n1", MODES["macvlan"]))
@@ -157,7 +159,7 @@ def test_the_dead_are_told_from_those_that_start_by_what_has_passed(records, ste
 
 
 @STEPS
-def test_docker_has_had_time_to_list_an_endpoint_by_what_has_passed(records, step):
+def test_time_for_docker_to_list_an_endpoint_is_elapsed_time(records, step):
     world = Adrift(records, MODES["macvlan"], step)
     world.engine.create_endpoint(Endpoint("e2", "n1"))
     world.engine.join("n1", "e2", ROOM)
@@ -178,7 +180,7 @@ def test_docker_has_had_time_to_list_an_endpoint_by_what_has_passed(records, ste
 
 
 @STEPS
-def test_a_network_is_being_created_by_what_has_passed(records, step):
+def test_network_creation_grace_is_elapsed_time(records, step):
     wall, boot = Clock(), Clock(1000.0)
     ipam = ipam_on(records, wall, None, boot)
     first, second, third = (
@@ -199,7 +201,7 @@ def test_a_network_is_being_created_by_what_has_passed(records, step):
 
 
 @STEPS
-def test_a_late_release_is_that_of_a_predecessor_by_what_has_passed(records, step):
+def test_late_release_window_is_elapsed_time(records, step):
     wall, boot = Clock(), Clock(1000.0)
     ipam = ipam_on(records, wall, None, boot)
     claim = ipam.request_pool("10.0.0.0/24", "", {}, 4).id
@@ -221,6 +223,6 @@ def test_a_late_release_is_that_of_a_predecessor_by_what_has_passed(records, ste
     assert not live()
 
 
-def test_the_clock_for_durations_goes_on_and_starts_at_the_boot():
+def test_monotonic_clock_continues_and_starts_at_boot():
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     assert abs(since_boot() - uptime) < 5

@@ -58,7 +58,7 @@ SUBNET = ip_network("10.0.0.0/8")
 
 
 @pytest.mark.parametrize("index", QUESTIONS)
-def test_each_question_about_addresses_has_the_index_that_is_meant(records, index):
+def test_each_address_query_uses_its_intended_index(records, index):
     seen = statements(records, lambda: QUESTIONS[index](records))
     plans = [plan_of(records, s) for s in seen if "tenure" in s]
     assert f"INDEX tenure_{index.rstrip()}" in plans[-1]
@@ -107,7 +107,7 @@ def test_no_verb_reads_a_whole_table(records, subnet, options):
     assert {s for s, plan in plans.items() if "tenure_until" in plan} == set()
 
 
-def test_the_dead_of_the_last_boot_are_looked_through_once_not_by_each_start(records):
+def test_dead_endpoints_of_the_last_boot_are_scanned_once_not_per_start(records):
     kernel = FakeKernel(LO, ETH0)
     engine = engine_on(records, kernel)
     segment = Subnet(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"), pooled=True)

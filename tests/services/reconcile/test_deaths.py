@@ -34,7 +34,7 @@ def life(engine):
 STEPS = range(1, 5)  # what the life above takes; a test below counts them
 
 
-def test_the_life_takes_as_many_steps_as_are_made_to_fail(records):
+def test_endpoint_lifecycle_takes_as_many_steps_as_are_made_to_fail(records):
     kernel = FakeKernel()
     for verb in life(engine_on(records, kernel)):
         verb()
@@ -43,7 +43,9 @@ def test_the_life_takes_as_many_steps_as_are_made_to_fail(records):
 
 @pytest.mark.parametrize("moment", ["refuse_at", "refuse_after"])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_refusal_at_any_step_is_told_and_leaves_nothing_behind(records, step, moment):
+def test_refusal_at_any_step_is_reported_and_leaves_nothing_behind(
+    records, step, moment
+):
     kernel = FakeKernel()
     setattr(kernel, moment, step)
     engine = engine_on(records, kernel)
@@ -61,7 +63,9 @@ def test_a_refusal_at_any_step_is_told_and_leaves_nothing_behind(records, step, 
 
 @pytest.mark.parametrize("moment", ["die_before", "die_half_way", "die_after"])
 @pytest.mark.parametrize("step", STEPS)
-def test_death_at_any_step_leaves_surplus_that_a_pass_removes(tmp_path, moment, step):
+def test_process_death_at_any_step_leaves_only_surplus_that_a_pass_removes(
+    tmp_path, moment, step
+):
     path = tmp_path / "underlay.db"
     kernel = FakeKernel()
     setattr(kernel, moment, step)
@@ -87,7 +91,7 @@ def test_death_at_any_step_leaves_surplus_that_a_pass_removes(tmp_path, moment, 
     records.close()
 
 
-def test_a_pass_settles_each_owner_inside_the_transaction(records):
+def test_pass_reconciles_each_owner_inside_the_transaction(records):
     kernel = FakeKernel()
     engine = engine_on(records, kernel)
     for verb in life(engine)[:2]:
@@ -105,7 +109,7 @@ def test_a_pass_settles_each_owner_inside_the_transaction(records):
     assert seen == [True]
 
 
-def test_a_full_disk_stops_no_teardown(records):
+def test_full_disk_stops_no_teardown(records):
     kernel = FakeKernel()
     engine = engine_on(records, kernel)
     for verb in life(engine)[:2]:
@@ -116,7 +120,7 @@ def test_a_full_disk_stops_no_teardown(records):
     assert kernel.links == {}
 
 
-def test_records_that_are_gone_or_replaced_are_not_written_on(records):
+def test_deleted_or_replaced_records_are_not_written_to(records):
     engine = engine_on(records, FakeKernel())
     engine.create_network(LAN)
     kept = records.path.rename(records.path.with_suffix(".away"))
@@ -130,7 +134,7 @@ def test_records_that_are_gone_or_replaced_are_not_written_on(records):
     engine.create_endpoint(WEB)
 
 
-def test_a_step_the_kernel_refuses_is_noted_and_the_others_go_on(records):
+def test_step_refused_by_the_kernel_is_noted_without_blocking_others(records):
     kernel = FakeKernel()
     engine = engine_on(records, kernel)
     for verb in life(engine)[:3]:
@@ -150,7 +154,7 @@ def test_a_step_the_kernel_refuses_is_noted_and_the_others_go_on(records):
     agree(engine)
 
 
-def test_a_pass_never_touches_what_docker_moves(records):
+def test_pass_never_touches_devices_docker_moves(records):
     kernel = FakeKernel()
     engine = engine_on(records, kernel)
     for verb in life(engine)[:2]:
@@ -162,7 +166,7 @@ def test_a_pass_never_touches_what_docker_moves(records):
     assert engine.preview() == ()
 
 
-def test_a_pass_never_sweeps_the_newborn(records):
+def test_pass_never_deletes_newly_created_devices(records):
     kernel = FakeKernel()
     engine = engine_on(records, kernel)
     engine.create_network(LAN)
@@ -180,7 +184,7 @@ def test_a_pass_never_sweeps_the_newborn(records):
     agree(engine)
 
 
-def test_a_pass_for_one_network_leaves_the_others_alone(records):
+def test_pass_for_one_network_leaves_the_others_alone(records):
     kernel = FakeKernel()
     engine = engine_on(records, kernel)
     engine.create_network(LAN)
@@ -192,7 +196,7 @@ def test_a_pass_for_one_network_leaves_the_others_alone(records):
     assert list(kernel.links) == [Owner("n2", "e2").device]
 
 
-def test_a_link_of_nobody_that_is_marked_is_removed(records):
+def test_marked_link_without_an_owner_is_removed(records):
     kernel = FakeKernel()
     owner = Owner("gone", "gone")
     kernel.links["ul-x"] = Link("ul-x", "macvlan", owner, parent="eth0")
@@ -227,7 +231,7 @@ class Moody(FakeKernel):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_a_random_walk_of_verbs_ends_with_one_pass_and_an_empty_plan(tmp_path, seed):
+def test_random_sequence_of_verbs_ends_with_one_pass_and_an_empty_plan(tmp_path, seed):
     rng = random.Random(seed)
     kernel = Moody(rng)
     records = Records(tmp_path / "underlay.db")
@@ -261,7 +265,7 @@ def test_a_random_walk_of_verbs_ends_with_one_pass_and_an_empty_plan(tmp_path, s
     records.close()
 
 
-def test_whoever_could_not_be_helped_and_is_gone_is_not_waited_for(records):
+def test_failed_endpoint_that_is_gone_is_not_retried(records):
     clock = Clock()
     engine = engine_on(records, FakeKernel(), clock)
     engine.create_network(LAN)

@@ -79,7 +79,7 @@ def test_ipv6_is_wanted_only_as_long_as_it_is_switched_on(world):
     assert sixes(world) == had
 
 
-def test_a_device_made_again_has_ipv6_off_as_it_was(world):
+def test_recreated_device_keeps_ipv6_off(world):
     switch(world, OFF)
     world.look(ROOM)
     take_device(world)
@@ -99,7 +99,7 @@ def start(world, options=None):
     return known
 
 
-def test_docker_has_finished_when_all_is_there_that_can_be(records):
+def test_docker_is_done_when_all_possible_addresses_are_there(records):
     world = World(records, MODES["macvlan"], docked=False)
     known = start(world)
     world.dock(known)
@@ -115,7 +115,7 @@ def test_docker_has_finished_when_all_is_there_that_can_be(records):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_join_answers_no_ipv6_where_docker_is_to_switch_it_off(records, mode):
+def test_join_answer_has_no_ipv6_where_docker_disables_it(records, mode):
     world = World(records, MODES[mode], docked=False)
     start(world, {KEY: "net.ipv6.conf.IFNAME.disable_ipv6=1"})
     found = world.attachment
@@ -139,11 +139,13 @@ def test_join_answers_no_ipv6_where_docker_is_to_switch_it_off(records, mode):
         ("net.ipv6.conf.IFNAME.disable_ipv6", False),
     ],
 )
-def test_the_switch_is_found_however_it_is_spelt(said, off):
+def test_ipv6_disable_sysctl_is_found_in_any_spelling(said, off):
     assert switch_ipv6_off({KEY: said}) is off
 
 
-def test_a_device_lost_before_anybody_looked_has_what_docker_was_asked_to_set(records):
+def test_device_lost_before_the_first_observation_gets_the_sysctls_docker_was_asked_for(
+    records,
+):
     world = World(records, MODES["macvlan"], docked=False)
     said = "net.ipv4.conf.IFNAME.arp_ignore=1,net.ipv6.conf.IFNAME.disable_ipv6=1"
     start(world, {KEY: said})
@@ -168,11 +170,11 @@ def test_a_device_lost_before_anybody_looked_has_what_docker_was_asked_to_set(re
         (",,=,", []),
     ],
 )
-def test_only_settings_of_a_device_are_read_of_what_docker_is_asked(said, found):
+def test_only_device_sysctls_are_read_from_docker_s_options(said, found):
     assert list(asked({KEY: said})) == found
 
 
-def test_a_refused_step_slows_nothing_but_itself(world):
+def test_refused_step_delays_nothing_but_itself(world):
     tried, cure = refuse_six(world)
     take_addresses(world)
     for _ in range(100):  # refused for minutes, and later each time
@@ -194,7 +196,7 @@ def test_a_refused_step_slows_nothing_but_itself(world):
     assert world.engine.records.repairs.failures() == []
 
 
-def test_who_asks_for_it_has_all_tried_at_once(records):
+def test_reconcile_command_retries_everything_at_once(records):
     world = World(records, MODES["macvlan"])
     tried, cure = refuse_six(world)
     take_addresses(world)

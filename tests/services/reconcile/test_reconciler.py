@@ -60,7 +60,7 @@ HARMS = [take_device, take_addresses, take_routes, spoil_link]
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_what_was_taken_is_back_after_a_pass(world, harm):
+def test_objects_removed_from_a_sandbox_are_restored_by_a_pass(world, harm):
     before = world.dump()
     harm(world)
     assert world.dump() != before or harm is spoil_link
@@ -77,7 +77,7 @@ def test_what_was_taken_is_back_after_a_pass(world, harm):
 @pytest.mark.parametrize(
     "way", ["die_before", "die_after", "refuse_at", "refuse_after"]
 )
-def test_a_death_or_refusal_at_any_step_is_made_good_by_the_next_pass(world, harm, way):
+def test_refusal_or_death_at_any_step_is_repaired_by_the_next_pass(world, harm, way):
     before = world.dump()
     kernel = world.kernel
     for step in range(1, 50):
@@ -102,7 +102,7 @@ def test_a_death_or_refusal_at_any_step_is_made_good_by_the_next_pass(world, har
     raise AssertionError("no end of steps")
 
 
-def test_what_stirred_is_put_right_before_the_host_is_looked_at(world):
+def test_changed_sandboxes_are_repaired_before_the_host_is_observed(world):
     before, seen = world.dump(), []
     look = world.kernel.observe
 
@@ -118,7 +118,7 @@ def test_what_stirred_is_put_right_before_the_host_is_looked_at(world):
     assert seen[0] == before
 
 
-def test_the_ledger_says_what_where_before_and_after(records):
+def test_repair_log_records_place_object_and_state_before_and_after(records):
     world = World(records, MODES["macvlan"])
     records.endpoints.name_container("e1", "web")
     records.networks.rename("n1", "lan")
@@ -132,7 +132,7 @@ def test_the_ledger_says_what_where_before_and_after(records):
     assert (told.seconds, told.error) == (0.5, "")
 
 
-def test_what_cannot_be_written_down_is_repaired_all_the_same(records):
+def test_repair_is_made_though_it_cannot_be_logged(records):
     world = World(records, MODES["macvlan"])
     before = world.dump()
     take_device(world)
@@ -143,7 +143,7 @@ def test_what_cannot_be_written_down_is_repaired_all_the_same(records):
     assert records.repairs.latest(9) == []
 
 
-def test_a_device_that_docker_has_moved_back_is_not_asked_for_in_the_sandbox(world):
+def test_device_returned_to_the_host_by_docker_is_not_expected_in_the_sandbox(world):
     take_device(world)
     name = Owner("n1", "e1").device
     kind = {"routed": "veth", "bridge": "veth"}.get(world.network.id, "macvlan")
@@ -155,7 +155,7 @@ def test_a_device_that_docker_has_moved_back_is_not_asked_for_in_the_sandbox(wor
     assert name in world.kernel.links
 
 
-def test_nothing_is_touched_before_docker_has_finished(records):
+def test_sandbox_is_not_touched_before_docker_has_finished(records):
     world = World(records, MODES["macvlan"], docked=False)
     asked = Endpoint("e1", "n1", IPv4Interface("10.0.0.5/24"), created=world.time())
     world.engine.create_endpoint(asked)
@@ -167,7 +167,7 @@ def test_nothing_is_touched_before_docker_has_finished(records):
     assert world.kernel.others == {}
 
 
-def test_a_device_lost_before_anybody_looked_is_made_again(world):
+def test_device_lost_before_the_first_observation_is_made_again(world):
     before = world.dump()
     lose_unlearnt(world)
     take_device(world)
@@ -187,7 +187,7 @@ def lose_unlearnt(world, *devices):
         world.kernel.lose(ROOM, device)
 
 
-def test_two_lost_in_one_sandbox_get_names_of_their_own(records):
+def test_two_devices_lost_in_one_sandbox_get_distinct_names(records):
     world = World(records, MODES["macvlan"])
     other = Endpoint("e2", "n1", IPv4Interface("10.0.0.6/24"), created=world.time())
     other = world.engine.create_endpoint(other)
@@ -200,7 +200,7 @@ def test_two_lost_in_one_sandbox_get_names_of_their_own(records):
     assert world.kernel.rooms[ROOM].keys() == {"eth0", "eth1"}
 
 
-def test_nothing_is_assumed_where_nothing_is_repaired(records):
+def test_repair_off_assumes_no_sandbox_state(records):
     world = World(records, {**MODES["macvlan"], "repair": "off"})
     lose_unlearnt(world, "eth0")
     for _ in range(3):
@@ -209,7 +209,7 @@ def test_nothing_is_assumed_where_nothing_is_repaired(records):
     assert records.endpoints.get("e1").learned is None
 
 
-def test_a_device_on_its_way_is_not_taken_for_lost(records):
+def test_device_being_moved_is_not_considered_lost(records):
     world = World(records, MODES["macvlan"], docked=False)
     four, six = IPv4Interface("10.0.0.5/24"), IPv6Interface("fd00::5/64")
     known = world.engine.create_endpoint(Endpoint("e1", "n1", four, six))
@@ -224,7 +224,7 @@ def test_a_device_on_its_way_is_not_taken_for_lost(records):
     assert world.kernel.rooms[ROOM].keys() == {"eth0"}
 
 
-def test_nothing_is_touched_once_docker_takes_the_device_back(world):
+def test_sandbox_is_not_touched_once_docker_takes_the_device_back(world):
     world.engine.leave("e1")
     take_device(world)
     world.look("", ROOM)
@@ -233,14 +233,14 @@ def test_nothing_is_touched_once_docker_takes_the_device_back(world):
     assert "eth0" not in world.kernel.rooms[ROOM]
 
 
-def test_nor_in_a_sandbox_that_is_gone(world):
+def test_missing_sandbox_is_not_touched(world):
     world.kernel.sandboxes.clear()
     take_device(world)
     world.look("", ROOM)
     assert "eth0" not in world.kernel.rooms[ROOM]
 
 
-def test_repair_off_leaves_the_sandbox_alone_by_network_or_endpoint(records):
+def test_repair_off_leaves_the_sandbox_alone_per_network_or_endpoint(records):
     world = World(records, {**MODES["macvlan"], "repair": "off"})
     take_device(world)
     world.time.now += 60
@@ -249,7 +249,7 @@ def test_repair_off_leaves_the_sandbox_alone_by_network_or_endpoint(records):
     assert world.engine.preview() == ()
 
 
-def test_a_default_route_is_given_time_to_move_and_then_made_again(records):
+def test_default_route_is_given_time_to_move_and_then_restored(records):
     world = World(records, MODES["macvlan"])
     before = world.dump()
     key = Route(ip_network("0.0.0.0/0"), "eth0", 0, sandbox=ROOM).key
@@ -261,7 +261,7 @@ def test_a_default_route_is_given_time_to_move_and_then_made_again(records):
     assert world.dump() == before
 
 
-def test_the_second_look_comes_in_time_among_many_containers(records):
+def test_second_check_is_on_time_with_many_containers(records):
     world = World(records, MODES["macvlan"])
     for number in range(3 * A_FEW):
         other = Endpoint(f"a{number}", "n1", created=world.time())
@@ -280,7 +280,7 @@ def test_the_second_look_comes_in_time_among_many_containers(records):
     assert key in world.kernel.others
 
 
-def test_a_default_route_that_went_elsewhere_is_not_asked_back(records):
+def test_default_route_moved_to_another_device_is_not_restored(records):
     world = World(records, MODES["macvlan"])
     ours = Route(ip_network("0.0.0.0/0"), "eth0", 0, sandbox=ROOM)
     other = Route(ip_network("0.0.0.0/0"), "eth1", 0, sandbox=ROOM)
@@ -293,9 +293,7 @@ def test_a_default_route_that_went_elsewhere_is_not_asked_back(records):
     assert ours.key not in world.kernel.others
 
 
-def test_a_host_that_changes_all_the_time_does_not_have_it_tried_all_the_time(
-    records, monkeypatch
-):
+def test_constantly_changing_host_does_not_cause_constant_retries(records, monkeypatch):
     world = World(records, MODES["routed"])
     tries = []
 
@@ -321,7 +319,7 @@ def test_a_host_that_changes_all_the_time_does_not_have_it_tried_all_the_time(
     assert "eth0" in world.kernel.rooms[ROOM]
 
 
-def test_a_refusal_that_comes_to_another_is_entered_as_well(records):
+def test_refusal_is_logged_also_when_it_affects_another_container(records):
     clock = Clock()
     ledger = RepairLog(records, clock, clock)
     steps = [Create(Route(ip_network(f"10.{n}.0.0/24"), "x", 1)) for n in range(2)]
@@ -340,7 +338,7 @@ def test_a_refusal_that_comes_to_another_is_entered_as_well(records):
     assert refused(0) == ["refused 0", "refused 1", "refused 0"]
 
 
-def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
+def test_failed_repairs_back_off_exponentially_without_blocking_others(records):
     world = World(records, MODES["macvlan"])
     other = Endpoint("e2", "n1", IPv4Interface("10.0.0.6/24"), created=world.time())
     world.engine.create_endpoint(other)
@@ -380,7 +378,7 @@ def test_who_cannot_be_helped_waits_longer_each_time_and_stops_nobody(records):
     assert records.repairs.failures() == []
 
 
-def test_what_is_undone_again_and_again_is_repaired_at_a_rate(records):
+def test_repeatedly_reverted_repairs_are_rate_limited(records):
     world = World(records, MODES["macvlan"])
     before, began, repairs = world.dump(), world.time(), 0
     while world.time() < began + 120:
@@ -402,7 +400,7 @@ def test_what_is_undone_again_and_again_is_repaired_at_a_rate(records):
     assert world.dump() == before
 
 
-def test_a_pair_is_repaired_whole_and_counts_once(records):
+def test_veth_is_repaired_whole_and_counted_once(records):
     world = World(records, MODES["routed"])
     before = world.dump()
     for _ in range(REPAIRS):
@@ -418,7 +416,7 @@ def test_a_pair_is_repaired_whole_and_counts_once(records):
         world.time.now += 0.25
 
 
-def test_what_is_refused_inside_keeps_nothing_in_the_host_waiting(records):
+def test_refusal_inside_a_sandbox_delays_nothing_in_the_host(records):
     world = World(records, MODES["routed"])
     apply = world.kernel.apply
 
@@ -439,7 +437,7 @@ def test_what_is_refused_inside_keeps_nothing_in_the_host_waiting(records):
     assert host_part() == before
 
 
-def test_who_waits_because_of_a_fight_is_told_of_all_the_while(records):
+def test_rate_limited_container_is_reported_throughout(records):
     world = World(records, MODES["macvlan"])
     while not records.repairs.failures():
         take_addresses(world)
@@ -453,7 +451,7 @@ def test_who_waits_because_of_a_fight_is_told_of_all_the_while(records):
     assert records.repairs.failures() != []
 
 
-def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):
+def test_new_endpoints_and_recreated_devices_are_announced(records):
     world = World(records, MODES["macvlan"])
     announcer = world.engine.reconciler.announcer
     announcer.send_due()
@@ -473,7 +471,7 @@ def test_who_is_new_on_a_segment_or_has_a_new_device_is_announced(records):
     assert len(world.kernel.announced) == 5
 
 
-def test_where_nobody_asks_nothing_is_announced(records):
+def test_unwatched_segment_gets_no_announcements(records):
     world = World(records, MODES["routed"])
     world.engine.reconciler.announcer.send_due()
     assert world.kernel.announced == []
@@ -490,7 +488,7 @@ def lose_parent(world):
 
 
 @pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "vlan"])
-def test_a_parent_that_stays_away_is_stood_in_for_until_it_is_back(records, mode):
+def test_missing_parent_is_replaced_by_a_placeholder_until_it_returns(records, mode):
     world = World(records, MODES[mode])
     before = world.dump()
     lose_parent(world)
@@ -509,7 +507,7 @@ def test_a_parent_that_stays_away_is_stood_in_for_until_it_is_back(records, mode
 
 
 @pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "vlan", "bridge", "takeover"])
-def test_a_container_starts_without_its_parent_and_ends_without_a_trace(records, mode):
+def test_container_starts_without_its_parent_and_ends_without_leftovers(records, mode):
     world = World(records, MODES[mode], docked=False)
     world.kernel.links.clear()
     world.kernel.strangers.clear()
@@ -530,7 +528,7 @@ def test_a_container_starts_without_its_parent_and_ends_without_a_trace(records,
     assert world.kernel.links == {}
 
 
-def test_one_that_does_not_wait_is_refused_by_network_or_endpoint(records):
+def test_container_that_does_not_wait_is_refused_per_network_or_endpoint(records):
     world = World(records, MODES["macvlan"], docked=False)
     world.kernel.strangers.clear()
     asked = Endpoint("e1", "n1", options={"missing_parent": "fail"})
@@ -550,7 +548,7 @@ def renamed(world, old, new):
 
 
 @pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "vlan"])
-def test_a_renamed_parent_is_followed_and_nothing_is_made_again(records, mode):
+def test_renamed_parent_is_followed_without_recreating_anything(records, mode):
     world = World(records, MODES[mode])
     renamed(world, "eth0", "lan0")
     world.look("")
@@ -563,7 +561,7 @@ def test_a_renamed_parent_is_followed_and_nothing_is_made_again(records, mode):
     assert world.kernel.rooms[ROOM]["eth0"]
 
 
-def test_two_that_swap_their_names_are_not_confused(records):
+def test_parents_that_swap_names_are_not_confused(records):
     world = World(records, MODES["macvlan"])
     other = Device("eth1", "", "52:54:00:00:00:02", 1500)
     world.kernel.strangers["eth1"] = other
@@ -574,7 +572,7 @@ def test_two_that_swap_their_names_are_not_confused(records):
     assert records.networks.get("n1").parent == "eth1"
 
 
-def test_a_bridge_is_not_taken_for_one_that_has_its_mac(records):
+def test_bridge_with_the_parent_s_mac_is_not_taken_for_it(records):
     world = World(records, MODES["bridge"])
     gone = world.kernel.strangers.pop("br0")
     world.kernel.strangers["br50"] = replace(gone, name="br50")
@@ -583,7 +581,7 @@ def test_a_bridge_is_not_taken_for_one_that_has_its_mac(records):
     assert (known.parent, bool(known.parent_missing)) == ("br0", True)
 
 
-def test_another_device_in_the_place_of_the_old_is_taken_by_its_name(records):
+def test_replacement_parent_is_found_by_its_name(records):
     world = World(records, MODES["macvlan"])
     lose_parent(world)
     world.kernel.strangers["eth0"] = replace(ETH0, mac="52:54:00:00:00:77")
@@ -592,7 +590,7 @@ def test_another_device_in_the_place_of_the_old_is_taken_by_its_name(records):
     assert world.kernel.rooms[ROOM]["eth0"].parent == "eth0"
 
 
-def test_the_rest_is_remembered_by_a_service_that_starts_again(records, tmp_path):
+def test_device_details_are_remembered_by_a_restarted_service(records, tmp_path):
     world = World(records, MODES["macvlan"])
     take_device(world)
     again = Records(tmp_path / "underlay.db")
@@ -603,7 +601,7 @@ def test_the_rest_is_remembered_by_a_service_that_starts_again(records, tmp_path
 
 
 @pytest.mark.parametrize("mode", ["bridge", "takeover"])
-def test_who_waited_on_a_pair_is_announced_when_that_is_a_port(records, mode):
+def test_container_waiting_on_a_veth_is_announced_when_it_is_a_port(records, mode):
     world = World(records, MODES[mode], docked=False)
     world.kernel.links.clear()
     world.kernel.strangers.clear()
@@ -620,7 +618,7 @@ def test_who_waited_on_a_pair_is_announced_when_that_is_a_port(records, mode):
     assert world.kernel.announced == [(ROOM, "eth0", both)]
 
 
-def test_a_route_of_others_by_a_device_called_as_the_container_s_stays(world):
+def test_foreign_route_by_a_device_with_the_container_s_name_is_kept(world):
     theirs = Route(ip_network("192.0.2.0/24"), "eth0", 0)
     world.kernel.others[theirs.key] = theirs
     world.look("", ROOM)
