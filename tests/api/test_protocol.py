@@ -33,7 +33,7 @@ NASTY = "\x1b[2J\x9b\u202e\r\x7f"
         (f"X{quote(NASTY)}", {}),
     ],
 )  # fmt: skip
-def test_a_refusal_moves_no_terminal(plugin, method, body):
+def test_refusal_text_moves_no_terminal(plugin, method, body):
     status, told = ask(plugin, method, body)
     assert status >= 400
     assert told["Err"].isprintable()
@@ -64,14 +64,14 @@ def test_a_refusal_moves_no_terminal(plugin, method, body):
 @pytest.mark.parametrize(
     "host", ["", "plugin.moby.localhost", "/run/docker/plugins/underlay.sock"]
 )
-def test_what_docker_asks_first_is_answered_without_body_for_any_host(
+def test_handshake_is_answered_without_a_body_for_any_host(
     plugin, method, answer, host
 ):
     assert ask(plugin, method, host=host) == (200, answer)
     assert ask(plugin, method, {"any": "thing"}) == (200, answer)
 
 
-def test_a_container_s_life_over_the_wire(plugin):
+def test_container_lifecycle_works_over_the_socket(plugin):
     assert ask(plugin, "NetworkDriver.CreateNetwork", NETWORK) == (200, {})
     code, made = ask(plugin, "NetworkDriver.CreateEndpoint", ENDPOINT)
     assert code == 200
@@ -106,7 +106,7 @@ def test_a_container_s_life_over_the_wire(plugin):
         ("02:42:aa:bb:cc:dd", "AkKqu8zd", False),
     ],
 )
-def test_a_mac_is_told_only_where_none_was_given(plugin, given, option, told):
+def test_mac_is_returned_only_where_none_was_given(plugin, given, option, told):
     ask(plugin, "NetworkDriver.CreateNetwork", NETWORK)
     asked = {
         **ENDPOINT,
@@ -123,7 +123,7 @@ def test_a_mac_is_told_only_where_none_was_given(plugin, given, option, told):
         assert link.mac == "02:42:aa:bb:cc:dd"
 
 
-def test_null_maps_and_missing_keys_are_empty_ones(plugin):
+def test_null_and_missing_maps_are_empty_ones(plugin):
     asked = {"NetworkID": "n", "Options": None, "IPv4Data": None, "IPv6Data": None}
     assert ask(plugin, "NetworkDriver.CreateNetwork", asked) == (200, {})
     assert ask(plugin, "NetworkDriver.GwAllocCheck", {"Options": None}) == (
@@ -132,7 +132,7 @@ def test_null_maps_and_missing_keys_are_empty_ones(plugin):
     )
 
 
-def test_an_internal_network_spares_the_gateway(plugin):
+def test_internal_network_needs_no_gateway(plugin):
     asked = {"Options": {"com.docker.network.internal": True}}
     assert ask(plugin, "NetworkDriver.GwAllocCheck", asked) == (
         200,
@@ -140,7 +140,7 @@ def test_an_internal_network_spares_the_gateway(plugin):
     )
 
 
-def test_an_empty_body_is_docker_s_retry_and_has_its_own_error(plugin):
+def test_empty_body_is_docker_s_retry_and_has_its_own_error(plugin):
     for method in ("NetworkDriver.CreateNetwork", "IpamDriver.RequestAddress"):
         code, told = ask(plugin, method)
         assert code == 400
@@ -148,26 +148,26 @@ def test_an_empty_body_is_docker_s_retry_and_has_its_own_error(plugin):
     assert [outcome for _, outcome, _ in plugin.outcomes] == ["E-301", "E-301"]
 
 
-def test_a_failure_has_both_keys_and_never_status_200(plugin):
+def test_failure_has_both_keys_and_never_status_200(plugin):
     code, told = ask(plugin, "IpamDriver.RequestAddress", {"PoolID": "none"})
     assert code == 409
     assert told["Err"] == told["Error"]
     assert told["Err"].startswith("E-114 ")
 
 
-def test_only_an_unknown_method_is_404(plugin):
+def test_unknown_method_alone_is_404(plugin):
     assert ask(plugin, "NetworkDriver.Nope", {})[0] == 404
     assert ask(plugin, "VolumeDriver.Create", {})[0] == 404
     assert plugin.client.get("/Plugin.Activate").status_code == 405
 
 
-def test_a_body_over_one_mebibyte_is_refused(plugin):
+def test_body_over_one_mebibyte_is_refused(plugin):
     answer = plugin.post("NetworkDriver.CreateNetwork", b" " * ((1 << 20) + 1))
     assert answer.status_code == 413
     assert json.loads(answer.data)["Err"].startswith("E-304 ")
 
 
-def test_a_bug_is_told_by_reference_and_logged_with_its_traceback(
+def test_bug_is_reported_by_reference_and_logged_with_its_traceback(
     plugin, monkeypatch, caplog
 ):
     monkeypatch.setattr(plugin.engine, "leave", lambda _: 1 / 0)
@@ -189,7 +189,7 @@ def test_published_ports_are_accepted_and_explained_once(plugin, caplog):
     assert sum("ports need no publishing" in r.message for r in caplog.records) == 1
 
 
-def test_the_null_ipam_driver_gives_a_network_without_addresses(plugin):
+def test_null_ipam_driver_gives_a_network_without_addresses(plugin):
     asked = {**NETWORK, "IPv4Data": [{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]}
     assert ask(plugin, "NetworkDriver.CreateNetwork", asked) == (200, {})
     bare = {
@@ -200,7 +200,7 @@ def test_the_null_ipam_driver_gives_a_network_without_addresses(plugin):
     assert ask(plugin, "NetworkDriver.Join", JOIN)[1]["Gateway"] == ""
 
 
-def test_swarm_s_allocation_echoes_the_options(plugin):
+def test_swarm_allocation_echoes_the_options(plugin):
     asked = {"NetworkID": "abc", "Options": {"parent": "eth0"}, "IPv6Data": None}
     assert ask(plugin, "NetworkDriver.AllocateNetwork", asked) == (
         200,

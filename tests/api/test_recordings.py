@@ -102,7 +102,7 @@ def test_every_recorded_request_is_answered(engine, way, tmp_path):
         assert outcomes[method, True] > outcomes[method, False], method
 
 
-def test_the_recordings_hold_every_method_and_the_odd_hosts():
+def test_recordings_contain_every_method_and_the_odd_hosts():
     seen = [call for engine in ENGINES for call in calls(engine)]
     assert len(seen) > 4500
     assert len({call["method"] for call in seen}) >= 20
