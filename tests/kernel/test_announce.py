@@ -60,9 +60,7 @@ def entry(neighbour, address):
 
 @pytest.mark.parametrize("state", ["stale", "reachable"])
 @pytest.mark.parametrize("address", [FOUR, SIX])
-def test_a_neighbour_that_knows_a_wrong_mac_learns_the_right_one(
-    neighbour, address, state
-):
+def test_neighbour_with_a_wrong_mac_learns_the_right_one(neighbour, address, state):
     words = ("neigh", "replace", str(address), "lladdr", WRONG, "dev", "wire0")
     neighbour.run("ip", *words, "nud", state)
     assert WRONG in entry(neighbour, address)
@@ -71,12 +69,12 @@ def test_a_neighbour_that_knows_a_wrong_mac_learns_the_right_one(
     assert "router" not in entry(neighbour, address)
 
 
-def test_a_neighbour_that_knows_nobody_still_knows_nobody(neighbour):
+def test_neighbour_without_an_entry_gets_none_from_an_announcement(neighbour):
     announce("eth0", [FOUR, SIX])
     assert entry(neighbour, FOUR) == entry(neighbour, SIX) == ""
 
 
-def test_a_device_in_another_namespace_is_announced_from_inside_it(neighbour):
+def test_device_in_another_namespace_is_announced_from_inside(neighbour):
     ip("neigh", "replace", str(FOUR), "lladdr", WRONG, "dev", "eth0", "nud", "stale")
     run_in(net.NETNS / neighbour.netns, lambda: announce("wire0", [FOUR]))
     wait_until(lambda: THEIRS in ip("neigh", "show", str(FOUR)), 2)
@@ -100,7 +98,7 @@ def frames_of(neighbour, count, tell):
     return frames
 
 
-def test_the_wire_sees_a_request_a_reply_and_an_advertisement(neighbour):
+def test_announcement_sends_a_request_a_reply_and_an_advertisement(neighbour):
     frames = frames_of(neighbour, 3, lambda: announce("eth0", [FOUR, SIX]))
     mac = bytes.fromhex(MAC.replace(":", ""))
     arp = b"\xff" * 6 + mac + bytes.fromhex("0806 0001 0800 06 04 00")
@@ -113,7 +111,7 @@ def test_the_wire_sees_a_request_a_reply_and_an_advertisement(neighbour):
     assert frames[2][58:] == bytes.fromhex("20000000") + SIX.packed + b"\2\1" + mac
 
 
-def test_a_gateway_that_answers_confirms_an_address(neighbour):
+def test_answering_gateway_confirms_an_address(neighbour):
     before = ip("neigh")
 
     def confirmed():
@@ -128,9 +126,7 @@ def test_a_gateway_that_answers_confirms_an_address(neighbour):
 
 
 @pytest.mark.parametrize("state", ["stale", "reachable"])
-def test_a_gateway_learns_the_mac_from_the_question_alone(
-    neighbour, state, monkeypatch
-):
+def test_gateway_learns_the_mac_from_the_request_alone(neighbour, state, monkeypatch):
     """As one must that ignores gratuitous ARP."""
     for address in (FOUR, SIX):
         words = ("neigh", "replace", str(address), "lladdr", WRONG, "dev", "wire0")
@@ -143,14 +139,14 @@ def test_a_gateway_learns_the_mac_from_the_question_alone(
 
 
 @pytest.mark.usefixtures("neighbour")
-def test_a_gateway_that_is_not_there_or_not_asked_confirms_nothing():
+def test_missing_or_unprobed_gateway_confirms_nothing():
     nobody = [ip_address("10.0.0.77"), ip_address("fd00::77")]
     assert announce("eth0", [FOUR, SIX], gateways=nobody, seconds=0.2) == set()
     assert announce("eth0", [FOUR, SIX], gateways=GATEWAYS) == set()
     assert announce("eth0", [FOUR], gateways=GATEWAYS[1:], seconds=0.2) == set()
 
 
-def test_an_answer_to_somebody_else_confirms_nothing(neighbour):
+def test_reply_to_another_device_confirms_nothing(neighbour):
     """Nor does one from somebody else: the gateway and this address are meant."""
     body = bytes.fromhex("0001 0800 06 04 0002")
     theirs, mac = (bytes.fromhex(m.replace(":", "")) for m in (THEIRS, MAC))
@@ -188,7 +184,7 @@ def test_an_answer_to_somebody_else_confirms_nothing(neighbour):
     assert told == set()
 
 
-def test_of_what_it_answers_for_a_device_tells_from_an_address_of_its_own(neighbour):
+def test_proxied_addresses_are_announced_unlike_the_device_s_own(neighbour):
     """And so that whoever knows another MAC takes it (RFC 4861, 7.2.8)."""
     create(Neighbour(SIX, "eth0"))
     own = ip_address("fe80::ff:fe00:9")
@@ -199,7 +195,7 @@ def test_of_what_it_answers_for_a_device_tells_from_an_address_of_its_own(neighb
     assert frame[58:78] == override + SIX.packed
 
 
-def test_what_cannot_be_announced_is_refused():
+def test_unsupported_announcement_is_refused():
     with pytest.raises(OSError, match="no device none0"):
         announce("none0", [FOUR])
     ip("link", "set", "eth0", "down")
@@ -249,7 +245,7 @@ class Told:
         )
 
 
-def test_announcing_ends_when_the_gateway_has_answered(neighbour):
+def test_announcements_end_when_the_gateway_has_answered(neighbour):
     ip("addr", "add", "10.0.0.9/24", "dev", "eth0")
     ip("addr", "add", "fd00::9/64", "dev", "eth0", "nodad")
     before = neighbour.run("ip", "neigh").stdout
@@ -260,12 +256,12 @@ def test_announcing_ends_when_the_gateway_has_answered(neighbour):
     assert neighbour.run("ip", "neigh").stdout == before
 
 
-def test_announcing_goes_on_where_no_gateway_answers(neighbour):
+def test_announcements_continue_where_no_gateway_answers(neighbour):
     told = Told(neighbour, [ip_address("10.0.0.77"), ip_address("fd00::77")])
     assert told.frames() == [(1, 1)] * (len(PAUSES_SECONDS) + 1)
 
 
-def test_nothing_is_announced_for_who_has_left(neighbour):
+def test_endpoint_that_left_is_not_announced_by_the_kernel(neighbour):
     told = Told(neighbour, [])
     assert told.frames([0.0]) == [(1, 1)]
     neighbour.run("ip", "addr", "del", "10.0.0.1/24", "dev", "wire0")

@@ -32,7 +32,7 @@ def engine(records):
 
 
 @pytest.mark.parametrize("port", ["eth0 mtu 9000", "eth0 mtu 1400", ""])
-def test_a_bridge_keeps_its_mac_and_mtu_whichever_containers_come_and_go(engine, port):
+def test_bridge_keeps_its_mac_and_mtu_whichever_containers_come_and_go(engine, port):
     net.ip("link add br0 type bridge", "link set br0 up")
     if port:
         net.ip(f"link set {port}", "link set eth0 master br0")
@@ -51,7 +51,7 @@ def test_a_bridge_keeps_its_mac_and_mtu_whichever_containers_come_and_go(engine,
         assert identity() == had
 
 
-def test_a_bridge_without_a_mac_gets_the_first_port_s_and_keeps_one_it_was_given(
+def test_bridge_without_a_mac_gets_the_first_port_s_and_keeps_one_it_was_given(
     engine,
 ):
     net.ip("link add br0 type bridge", "link set br0 up")
@@ -65,7 +65,7 @@ def test_a_bridge_without_a_mac_gets_the_first_port_s_and_keeps_one_it_was_given
     assert identity()[0] == "02:00:00:00:00:0b"
 
 
-def test_a_port_is_plugged_into_a_bridge_that_was_made_again_without_changing_it(
+def test_port_is_plugged_into_a_recreated_bridge_without_changing_it(
     engine,
 ):
     net.ip("link add br0 type bridge", "link set br0 up")
@@ -79,7 +79,7 @@ def test_a_port_is_plugged_into_a_bridge_that_was_made_again_without_changing_it
     assert identity() == had
 
 
-def test_the_host_end_of_a_port_has_no_address_of_its_own(engine):
+def test_host_end_of_a_port_has_no_address(engine):
     net.ip("link add br0 type bridge", "link set br0 up")
     engine.create_network(ON)
     engine.create_endpoint(Endpoint("e1", "n1"))
@@ -88,7 +88,7 @@ def test_the_host_end_of_a_port_has_no_address_of_its_own(engine):
 
 
 @pytest.mark.needs("ifb")
-def test_bridges_of_containers_are_told_from_those_that_lead_out_by_what_is_in_them():
+def test_container_bridges_are_distinguished_from_uplink_bridges_by_their_ports():
     net.ip(
         *(f"link add {name} type bridge" for name in ("shop", "br-lan", "way", "vms")),
         "link add nic0 type ifb",

@@ -36,9 +36,7 @@ def stand(place, other):
     )
 
 
-def test_a_device_on_another_namespace_s_device_of_that_index_is_no_hindrance(
-    base, places
-):
+def test_device_above_another_namespace_s_device_of_that_index_is_ignored(base, places):
     stand(*places)
     assert not dependents.has_dependents_elsewhere(base)
     net.ip("link add link base0 name child0 type macvlan")
@@ -47,7 +45,7 @@ def test_a_device_on_another_namespace_s_device_of_that_index_is_no_hindrance(
     assert dependents.has_dependents_elsewhere(base)
 
 
-def test_one_that_stands_on_a_device_beside_it_is_none_of_ours_at_its_place(base):
+def test_foreign_device_beside_a_parent_is_not_the_driver_s(base):
     """Its parent is not the host's device of the same index."""
     mark = Owner("n1", "e1").mark
     with Place("ulca") as place:

@@ -364,7 +364,7 @@ def seed(record_property):
 
 
 @pytest.mark.longer
-def test_thousands_come_go_and_die_and_nothing_is_left_of_them(crowded, seed):
+def test_thousands_of_container_lifecycles_leave_nothing_behind(crowded, seed):
     kernel = LockedKernel()
     crowd = Crowd(kernel, crowded, lambda: FakeRoom(kernel))
     with crowd.watched():
@@ -382,7 +382,9 @@ def test_thousands_come_go_and_die_and_nothing_is_left_of_them(crowded, seed):
 @pytest.mark.longer
 @pytest.mark.needs("macvlan")
 @pytest.mark.usefixtures("namespace")
-def test_hundreds_do_so_on_a_real_kernel(crowded, seed):
+def test_hundreds_of_container_lifecycles_on_a_real_kernel_leave_nothing_behind(
+    crowded, seed
+):
     ip("addr", "add", "10.1.0.30/27", "dev", "eth0")
     tag = f"ul{os.getpid():x}{secrets.token_hex(2)}"
     rooms = []

@@ -28,7 +28,7 @@ def unkillable(monkeypatch):
     command._left_behind.clear()
 
 
-def test_a_program_that_not_even_a_signal_ends_is_not_waited_for(unkillable):
+def test_program_that_ignores_signals_is_not_waited_for(unkillable):
     began = time.monotonic()
     with command.within(0.2), pytest.raises(TimeoutError, match="does not end"):
         command.run("sleep", "600")
@@ -37,7 +37,7 @@ def test_a_program_that_not_even_a_signal_ends_is_not_waited_for(unkillable):
     assert left.poll() is None
 
 
-def test_no_second_one_is_started_beside_a_program_that_hangs(unkillable):
+def test_second_program_is_not_started_beside_a_hanging_one(unkillable):
     for _ in range(3):
         with command.within(0.2), pytest.raises(TimeoutError):
             command.run("sleep", "600")
@@ -48,12 +48,12 @@ def test_no_second_one_is_started_beside_a_program_that_hangs(unkillable):
     assert command.run("sleep", "0").returncode == 0
 
 
-def test_programs_that_are_run_one_after_the_other_have_one_limit_together():
+def test_programs_run_in_sequence_share_one_time_limit():
     with command.within(0.5), pytest.raises(TimeoutError):
         for _ in range(1000):
             command.run("sleep", "0.05")
 
 
-def test_a_program_s_input_and_both_its_outputs_are_handed_over():
+def test_program_gets_its_input_and_returns_both_outputs():
     done = command.run("sh", "-c", "cat; echo no >&2; exit 4", script="yes")
     assert (done.returncode, done.stdout, done.stderr) == (4, "yes", "no\n")

@@ -29,7 +29,7 @@ def bring_about(kernel, *objects):
 
 
 @pytest.mark.parametrize("flavour", ["bridge", "private", "vepa"])
-def test_a_child_is_made_as_wanted(kernel, flavour):
+def test_child_device_is_created_as_specified(kernel, flavour):
     want = replace(CHILD, flavour=flavour, mac="02:00:00:00:00:07", mtu=1400)
     seen = bring_about(kernel, want)[OWNER]
     assert (seen.name, seen.flavour) == (OWNER.device, flavour)
@@ -39,9 +39,7 @@ def test_a_child_is_made_as_wanted(kernel, flavour):
 @pytest.mark.needs("ipvlan")
 @pytest.mark.parametrize("flavour", ["l2", "l3", "l3s"])
 @pytest.mark.parametrize("flag", ["bridge", "private", "vepa"])
-def test_an_ipvlan_child_is_made_with_the_mode_and_flag_asked_for(
-    kernel, flavour, flag
-):
+def test_ipvlan_child_is_made_with_the_requested_mode_and_flag(kernel, flavour, flag):
     want = replace(SHARED, flavour=flavour, flag=flag, mtu=1400)
     seen = bring_about(kernel, want)[OWNER]
     assert (seen.kind, seen.flavour, seen.flag) == ("ipvlan", flavour, flag)
@@ -57,7 +55,7 @@ def test_macvlan_beside_ipvlan_is_refused_by_the_kernel(kernel):
 
 
 @pytest.mark.needs("ipvlan")
-def test_a_changed_ipvlan_mode_is_left_alone(kernel):
+def test_changed_ipvlan_mode_is_left_alone(kernel):
     """It is that of every child of the parent, also of those that are not ours."""
     bring_about(kernel, SHARED)
     want = replace(SHARED, flavour="l3", flag="private")
@@ -66,7 +64,7 @@ def test_a_changed_ipvlan_mode_is_left_alone(kernel):
 
 
 @pytest.mark.needs("vlan")
-def test_vlans_are_made_on_vlans_up_and_found_by_the_names_people_know(kernel):
+def test_stacked_vlans_are_made_up_and_found_by_their_usual_names(kernel):
     seen = bring_about(kernel, *STACK)
     assert seen[Owner.parse("underlay::eth0.50")].parent == "eth0"
     assert seen[Owner.parse("underlay::eth0.50.7")].parent == STACK[0].name
@@ -78,7 +76,7 @@ def test_vlans_are_made_on_vlans_up_and_found_by_the_names_people_know(kernel):
 
 
 @pytest.mark.needs("vlan")
-def test_one_vlan_is_on_a_device_once(kernel):
+def test_vlan_is_on_a_device_once(kernel):
     bring_about(kernel, STACK[0])
     twin = Owner.parse("underlay::twin.50")
     with pytest.raises(KernelRefused, match="EEXIST"):
@@ -86,14 +84,14 @@ def test_one_vlan_is_on_a_device_once(kernel):
 
 
 @pytest.mark.needs("vlan")
-def test_a_vlan_with_another_tag_is_made_again(kernel):
+def test_vlan_with_another_tag_is_recreated(kernel):
     bring_about(kernel, STACK[0])
     seen = bring_about(kernel, replace(STACK[0], vlan=51))
     assert seen[Owner.parse("underlay::eth0.50")].vlan == 51
 
 
 @pytest.mark.needs("vlan")
-def test_a_vlan_is_not_deleted_under_what_stands_on_it(kernel):
+def test_vlan_is_not_deleted_under_existing_children(kernel):
     seen = bring_about(kernel, *STACK, replace(CHILD, parent=STACK[1].name))
     for lower in STACK:
         with pytest.raises(KernelRefused, match="EBUSY"):
@@ -103,7 +101,7 @@ def test_a_vlan_is_not_deleted_under_what_stands_on_it(kernel):
 
 
 @pytest.mark.needs("dummy")
-def test_a_dummy_carries_children_and_is_up(kernel):
+def test_dummy_carries_children_and_is_up(kernel):
     owner = Owner("n1")
     dummy = Link(owner.device, "dummy", owner, mtu=9000, up=True, sysctls=QUIET)
     seen = bring_about(kernel, dummy, replace(CHILD, parent=dummy.name))
@@ -132,7 +130,7 @@ def live(engine, network):
     assert engine.kernel.observe() == frozenset()
 
 
-def test_what_is_wanted_no_more_goes(kernel):
+def test_unwanted_objects_are_deleted(kernel):
     bring_about(kernel, CHILD)
     assert bring_about(kernel) == {}
 
@@ -142,7 +140,7 @@ def test_what_is_wanted_no_more_goes(kernel):
     [{"mac": "02:00:00:00:00:09"}, {"mtu": 1300}, {"flavour": "private"}],
     ids=str,
 )
-def test_what_differs_is_amended_in_place(kernel, change):
+def test_differing_objects_are_amended_in_place(kernel, change):
     bring_about(kernel, replace(CHILD, mac="02:00:00:00:00:07", mtu=1400))
     want = replace(CHILD, **{"mac": "02:00:00:00:00:07", "mtu": 1400, **change})
     seen = bring_about(kernel, want)[OWNER]
@@ -150,7 +148,7 @@ def test_what_differs_is_amended_in_place(kernel, change):
     assert getattr(seen, field) == value
 
 
-def test_a_look_at_one_name_sees_that_one_alone(kernel):
+def test_observation_of_one_name_sees_only_that_device(kernel):
     other = replace(CHILD, name=OTHER.device, owner=OTHER)
     bring_about(kernel, CHILD, other)
     (seen,) = kernel.observe({OWNER.device})
@@ -158,11 +156,11 @@ def test_a_look_at_one_name_sees_that_one_alone(kernel):
     assert kernel.observe({"ul-nothing"}) == frozenset()
 
 
-def test_deleting_what_is_gone_is_no_error(kernel):
+def test_deleting_a_missing_object_is_no_error(kernel):
     kernel.apply(Delete(CHILD))
 
 
-def test_making_what_is_there_is_refused_with_the_step(kernel):
+def test_creating_an_existing_object_is_refused_with_the_step(kernel):
     bring_about(kernel, CHILD)
     with pytest.raises(KernelRefused, match="E-400 the kernel refused `ip link add"):
         kernel.apply(Create(CHILD))
@@ -175,7 +173,7 @@ def test_devices_are_found_by_name(kernel):
     assert {"lo", "eth0"} <= {d.name for d in kernel.devices()}
 
 
-def test_a_verb_s_device_deleted_behind_our_back_is_put_back(kernel, records):
+def test_endpoint_device_deleted_by_another_program_is_restored(kernel, records):
     engine = engine_on(records, kernel)
     engine.create_network(LAN)
     engine.create_endpoint(WEB)
@@ -189,7 +187,7 @@ def test_a_verb_s_device_deleted_behind_our_back_is_put_back(kernel, records):
     assert kernel.observe() == frozenset()
 
 
-def test_a_death_between_build_and_commit_is_cleaned_up_by_a_pass(kernel, records):
+def test_death_between_build_and_commit_is_cleaned_up_by_a_pass(kernel, records):
     engine = engine_on(records, kernel)
     engine.create_network(LAN)
     bring_about(kernel, CHILD)  # built, but never committed

@@ -99,7 +99,7 @@ def crowd(by, device):
 @pytest.mark.parametrize(
     ("by", "device"), [("bird", "eth0"), ("bird", "own0"), ("boot", "own0")]
 )
-def test_a_sandbox_with_thousands_of_routes_is_seen_as_one_without(
+def test_sandbox_with_thousands_of_routes_is_observed_like_one_without(
     room, came, kernel_of_any_age, by, device
 ):
     forget()
@@ -118,7 +118,7 @@ def test_a_sandbox_with_thousands_of_routes_is_seen_as_one_without(
     assert kernel_of_any_age or sum(came) < AT_MOST
 
 
-def test_of_thousands_of_routes_by_hand_on_our_device_a_part_is_read(room, came):
+def test_thousands_of_manual_routes_on_a_container_device_are_read_in_part(room, came):
     before = look(room)
     inside(room, *crowd("boot", "eth0"))
     came.clear()
@@ -133,7 +133,7 @@ def test_of_thousands_of_routes_by_hand_on_our_device_a_part_is_read(room, came)
 
 @pytest.mark.usefixtures("kernel_of_any_age")
 @pytest.mark.parametrize("to", ["0.0.0.0/0", "::/0"])
-def test_the_default_route_of_a_daemon_by_another_device_is_seen_in_a_crowd(room, to):
+def test_default_route_of_a_routing_daemon_is_found_among_thousands(room, to):
     network = ip_network(to)
     inside(
         room,
@@ -146,7 +146,7 @@ def test_the_default_route_of_a_daemon_by_another_device_is_seen_in_a_crowd(room
     assert ways[0].device != "eth0"
 
 
-def test_routes_for_a_tos_are_none_of_ours_or_docker_s(room):
+def test_routes_with_a_tos_are_neither_the_driver_s_nor_docker_s(room):
     before = look(room)
     inside(
         room,
@@ -156,7 +156,7 @@ def test_routes_for_a_tos_are_none_of_ours_or_docker_s(room):
     assert look(room) == before
 
 
-def test_a_route_by_a_next_hop_of_the_other_family_has_it(room):
+def test_route_with_a_next_hop_of_the_other_family_is_read_with_it(room):
     inside(
         room,
         "route del default via 10.0.0.1",
@@ -176,7 +176,7 @@ def test_a_route_by_a_next_hop_of_the_other_family_has_it(room):
     assert look(room) >= ways
 
 
-def test_addresses_and_devices_of_a_container_s_own_are_not_read(room, came):
+def test_addresses_and_devices_a_container_added_itself_are_not_read(room, came):
     before = look(room)
     inside(room, *(f"addr add 11.0.{n >> 8}.{n & 255}/32 dev lo" for n in range(3000)))
     inside(room, *(f"link add own{n} type bridge" for n in range(1, 400)))
@@ -187,7 +187,9 @@ def test_addresses_and_devices_of_a_container_s_own_are_not_read(room, came):
     assert remembered() < 50
 
 
-def test_a_host_with_thousands_of_routes_and_neighbours_is_read_as_one_without(came):
+def test_host_with_thousands_of_routes_and_neighbours_is_observed_like_one_without(
+    came,
+):
     shim = Owner.parse("underlay::shim/eth0")
     pool = Route(ip_network("10.64.0.0/24"), None, 10)
     things = [
@@ -222,7 +224,7 @@ def test_a_host_with_thousands_of_routes_and_neighbours_is_read_as_one_without(c
 
 
 @pytest.mark.usefixtures("kernel_of_any_age")
-def test_what_stands_on_a_device_is_told_with_its_ways():
+def test_objects_on_a_device_are_reported_with_their_routes():
     run("addr", "add", "10.0.0.2/24", "dev", "eth0")
     run("addr", "add", "10.1.0.2/24", "dev", "wire0")
     hops = [
@@ -256,7 +258,7 @@ def bare(namespace):
 
 
 @pytest.mark.usefixtures("kernel_of_any_age")
-def test_a_namespace_that_never_had_a_route_is_seen(bare):
+def test_namespace_that_never_had_a_route_is_observed(bare):
     """The kernel ends the list with an error: there is no main table."""
     assert look(bare) == frozenset()
     run("link", "add", "link", "eth0", "name", OWNER.device, "type", "macvlan")
@@ -269,5 +271,5 @@ def test_a_namespace_that_never_had_a_route_is_seen(bare):
     assert namespaces.run_in(place, lambda: host_entries.entries_on("lo")) == []
 
 
-def test_a_device_that_is_gone_has_no_addresses():
+def test_missing_device_has_no_addresses():
     assert list(routing.addresses({9999: "gone0"})) == []

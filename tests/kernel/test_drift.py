@@ -154,7 +154,7 @@ def host(request, tmp_path):
     [(mode, taken) for mode in IN_HOST for taken in IN_HOST[mode]],
     indirect=["host"],
 )
-def test_what_is_changed_in_the_host_is_heard_and_put_right_alone(host, taken):
+def test_each_host_change_is_detected_and_repaired_alone(host, taken):
     mode, engine, sandbox = host
     hearing = Hearing()
     try:

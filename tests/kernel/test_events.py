@@ -54,7 +54,7 @@ def path(sandbox):
 
 
 @pytest.mark.usefixtures("quiet")
-def test_the_first_word_is_that_anything_may_have_changed():
+def test_listener_first_reports_that_anything_may_have_changed():
     told = threading.Event()
     ours, theirs = socket.socketpair()
     hearing = threading.Thread(
@@ -80,12 +80,12 @@ def test_the_first_word_is_that_anything_may_have_changed():
         "route add blackhole fd09::/64 proto static",
     ],
 )
-def test_the_host_is_heard_by_no_name(hearing, line):
+def test_host_events_are_reported_without_a_sandbox_path(hearing, line):
     assert hearing.upon(line) == {""}
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
-def test_settings_of_the_host_s_devices_are_heard(hearing, family):
+def test_sysctl_changes_of_host_devices_are_reported(hearing, family):
     Path(f"/proc/sys/net/{family}/conf/eth0/forwarding").write_text("1")
     wait_until(lambda: hearing.told == [frozenset({""})], 5)
 
@@ -101,13 +101,13 @@ def test_settings_of_the_host_s_devices_are_heard(hearing, family):
         "route add blackhole 10.9.0.0/16 proto 157",
     ],
 )
-def test_a_watched_sandbox_is_heard_by_its_path(hearing, make, line):
+def test_events_of_a_watched_sandbox_are_reported_by_its_path(hearing, make, line):
     sandbox = make()
     hearing.listener.watch(path(sandbox))
     assert hearing.upon(line, here=sandbox) == {path(sandbox)}
 
 
-def test_what_is_taken_away_in_a_sandbox_is_heard(hearing, make):
+def test_removals_in_a_sandbox_are_reported(hearing, make):
     sandbox = make()
     there = ["route add blackhole fd09::/64", "addr add 10.0.0.2/24 dev lo"]
     inside(sandbox, *there)
@@ -117,16 +117,14 @@ def test_what_is_taken_away_in_a_sandbox_is_heard(hearing, make):
         assert hearing.upon(gone, here=sandbox) == {path(sandbox)}
 
 
-def test_a_namespace_nobody_watches_and_that_has_no_number_is_not_heard(hearing, make):
+def test_unwatched_namespace_without_an_nsid_is_not_reported(hearing, make):
     sandbox = make()
     assert hearing.upon("addr add 10.0.0.2/24 dev lo", here=sandbox) == set()
     hearing.listener.watch(path(sandbox))
     assert hearing.upon("addr add 10.0.0.3/24 dev lo", here=sandbox) == {path(sandbox)}
 
 
-def test_a_device_that_moves_gives_its_sandbox_a_number_which_is_told_once(
-    hearing, make
-):
+def test_moved_device_gives_its_sandbox_an_nsid_that_is_reported_once(hearing, make):
     sandbox = make()
     assert hearing.upon("link add link eth0 name child type macvlan") == {""}
     assert hearing.upon(f"link set child netns {sandbox.netns}") == {""}
@@ -135,7 +133,7 @@ def test_a_device_that_moves_gives_its_sandbox_a_number_which_is_told_once(
     assert hearing.upon("link set child mtu 1200", here=sandbox) == {path(sandbox)}
 
 
-def test_all_that_stirred_are_told(hearing, make):
+def test_all_changed_sandboxes_are_reported(hearing, make):
     both = make(), make()
     for sandbox in both:
         hearing.listener.watch(path(sandbox))
@@ -148,7 +146,7 @@ def test_all_that_stirred_are_told(hearing, make):
 
 @pytest.mark.parametrize("protocol", ["bird", "bgp", "zebra", "ra"])
 @pytest.mark.parametrize("family", ["10.9.0.0/16", "fd09::/64"])
-def test_routes_of_a_routing_daemon_are_not_heard(hearing, make, protocol, family):
+def test_routing_daemon_routes_are_not_reported(hearing, make, protocol, family):
     sandbox = make()
     hearing.listener.watch(path(sandbox))
     learnt = [
@@ -178,18 +176,14 @@ THEIRS = [
 
 @pytest.mark.parametrize("line", AT_ONCE.values(), ids=AT_ONCE)
 @pytest.mark.parametrize("address", ["10.0.0.5", "fd00::5"])
-def test_a_neighbour_of_ours_that_is_taken_away_or_changed_is_heard(
-    hearing, address, line
-):
+def test_removed_or_changed_driver_neighbour_entry_is_reported(hearing, address, line):
     net.ip(*SILENT_PAIR, OURS.format(address))
     hearing.hush()
     assert hearing.upon(line.format(address)) == {""}
 
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "fd00::5"])
-def test_neighbours_of_others_are_not_heard_of_the_host_or_of_a_sandbox(
-    hearing, make, address
-):
+def test_foreign_neighbour_entries_are_not_reported(hearing, make, address):
     sandbox = make()
     hearing.listener.watch(path(sandbox))
     net.ip(*SILENT_PAIR)
@@ -200,7 +194,7 @@ def test_neighbours_of_others_are_not_heard_of_the_host_or_of_a_sandbox(
     assert hearing.upon(*theirs, here=sandbox) == set()
 
 
-def test_what_is_no_namespace_cannot_be_watched(hearing, tmp_path):
+def test_file_that_is_no_namespace_cannot_be_watched(hearing, tmp_path):
     with pytest.raises(FileNotFoundError):
         hearing.listener.watch(str(tmp_path / "none"))
     (tmp_path / "left-over").touch()
@@ -208,14 +202,14 @@ def test_what_is_no_namespace_cannot_be_watched(hearing, tmp_path):
         hearing.listener.watch(str(tmp_path / "left-over"))
 
 
-def test_a_namespace_that_is_known_is_not_asked_for_again(hearing, make, monkeypatch):
+def test_known_namespace_is_not_queried_again(hearing, make, monkeypatch):
     sandbox = make()
     hearing.listener.watch(path(sandbox))
     monkeypatch.delattr(namespaces, "assigned_nsid")
     hearing.listener.watch(path(sandbox))
 
 
-def test_a_sandbox_that_is_gone_has_stirred_and_is_forgotten(hearing, make):
+def test_removed_sandbox_is_reported_as_changed_and_forgotten(hearing, make):
     first = make()
     hearing.listener.watch(path(first))
     number = namespaces.assigned_nsid(path(first))
@@ -228,7 +222,7 @@ def test_a_sandbox_that_is_gone_has_stirred_and_is_forgotten(hearing, make):
     assert hearing.upon("addr add 10.0.0.3/24 dev lo", here=second) == {path(second)}
 
 
-def test_a_new_namespace_at_an_old_path_is_heard(hearing, make):
+def test_new_namespace_at_an_old_path_is_watched(hearing, make):
     sandbox = make()
     hearing.listener.watch(path(sandbox))
     sandbox.close()
@@ -238,7 +232,7 @@ def test_a_new_namespace_at_an_old_path_is_heard(hearing, make):
     assert hearing.upon("link set lo up", here=sandbox) == {path(sandbox)}
 
 
-def test_a_host_that_has_a_number_of_its_own_is_still_the_host(hearing):
+def test_host_namespace_with_an_nsid_is_still_the_host(hearing):
     number = namespaces.assigned_nsid("/proc/thread-self/ns/net")
     assert hearing.upon("addr add 10.0.0.2/24 dev lo") == {""}
     # As kernels tell it that do not leave out their own.
@@ -246,7 +240,7 @@ def test_a_host_that_has_a_number_of_its_own_is_still_the_host(hearing):
     assert hearing.listener._whose(bytes(events._HEAD_BYTES), ancillary) == {""}
 
 
-def test_a_storm_of_ten_thousand_is_told_in_few_words(hearing, make):
+def test_ten_thousand_events_are_reported_in_few_messages(hearing, make):
     sandbox = make()
     hearing.listener.watch(path(sandbox))
     began = time.monotonic()
@@ -260,7 +254,7 @@ def test_a_storm_of_ten_thousand_is_told_in_few_words(hearing, make):
 
 
 @pytest.mark.usefixtures("quiet")
-def test_an_overflow_means_that_anything_may_have_changed(make, monkeypatch):
+def test_socket_overflow_means_that_anything_may_have_changed(make, monkeypatch):
     monkeypatch.setattr(events, "_BUFFER_BYTES", 1)
     hearing, sandbox = Hearing(), make()
     try:
@@ -280,7 +274,7 @@ def test_an_overflow_means_that_anything_may_have_changed(make, monkeypatch):
 
 
 @pytest.mark.needs("nftables")
-def test_changed_tables_of_the_host_are_heard_and_looks_at_them_are_not(hearing):
+def test_changed_host_filter_tables_are_reported_and_reads_are_not(hearing):
     def done(*words):
         hearing.told.clear()
         subprocess.run(words, check=False, capture_output=True)

@@ -27,13 +27,13 @@ pytestmark = pytest.mark.needs("nftables")
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_service_started_again_beside_its_table_finds_nftables_still():
+def test_restarted_service_beside_its_own_table_still_finds_nftables():
     nft("add", "table", "netdev", "underlay")
     assert LinuxKernel().can_filter
 
 
 @pytest.mark.usefixtures("namespace")
-def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
+def test_driver_chains_come_and_go_and_leave_other_tables_alone():
     kernel = LinuxKernel()
     nft("add", "table", "ip", "theirs")
     theirs = nft("list", "ruleset")
@@ -50,7 +50,7 @@ def test_chains_come_and_go_with_their_table_and_leave_other_tables_alone():
 
 
 @pytest.mark.usefixtures("namespace")
-def test_programs_that_hang_do_not_hide_the_rest_of_the_host(monkeypatch):
+def test_hanging_programs_do_not_hide_the_rest_of_the_host(monkeypatch):
     kernel = LinuxKernel()
     device = Owner.parse("underlay::shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire1")
@@ -103,7 +103,7 @@ def test_chains_without_marks_on_their_rules_are_replaced_once():
 
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("act", ["start", "end", "pass"])
-def test_an_nft_that_hangs_holds_up_nobody_else(tmp_path, monkeypatch, act):
+def test_hanging_nft_blocks_no_other_verb(tmp_path, monkeypatch, act):
     """It has 3 s for each filter of a shim; the records are free meanwhile."""
     ip("address", "add", "10.0.0.9/24", "dev", "eth0")
     engine, ipam = parts(tmp_path / "underlay.db", LinuxKernel())
@@ -182,7 +182,7 @@ def everything():
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("options", [ROUTED, MACVLAN], ids=["routed", "macvlan"])
 @pytest.mark.usefixtures("namespace")
-def test_death_at_any_step_on_a_real_kernel_is_mended_by_a_pass(
+def test_death_at_any_step_on_a_real_kernel_is_repaired_by_a_pass(
     tmp_path, options, after
 ):
     addresses = ("10.0.0.9/24", "fd00::9/64") if options is MACVLAN else ()

@@ -440,7 +440,7 @@ if ONE:
 
 @pytest.mark.longer
 @pytest.mark.parametrize("seeds", SEEDS, ids=lambda seeds: f"from-{seeds[0]}")
-def test_after_any_sequence_of_flaps_everything_is_as_before(world, seeds):
+def test_any_sequence_of_flaps_ends_with_everything_as_before(world, seeds):
     for seed in seeds:
         try:
             run(world, seed, partial(print, seed) if ONE else lambda _: None)

@@ -29,7 +29,7 @@ PEERS = {"a": ("10.1.0.2", "fd01::2"), "b": ("10.2.0.2", "fd02::2")}
 @pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_chain_is_known_again_and_follows_the_bridges_that_others_have(family):
+def test_forward_chain_is_recognized_again_and_follows_foreign_bridges(family):
     kernel = LinuxKernel()
     few = chain(family, (), {"br0"})
     many = chain(family, {"docker0", "shop", 'a"b'}, {"docker0", "shop", "br0"})
@@ -46,7 +46,7 @@ def test_the_chain_is_known_again_and_follows_the_bridges_that_others_have(famil
 @pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_rule_that_goes_by_itself_meanwhile_is_no_error(family, monkeypatch):
+def test_forward_rule_that_disappears_meanwhile_is_no_error(family, monkeypatch):
     """A verb and a pass may be at it at once."""
     tool = "iptables" if family == 4 else "ip6tables"
     subprocess.run([tool, "-N", "DOCKER-USER"], check=True)
@@ -69,7 +69,7 @@ def test_a_rule_that_goes_by_itself_meanwhile_is_no_error(family, monkeypatch):
 
 @pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
-def test_a_table_that_goes_by_itself_meanwhile_is_no_error(monkeypatch):
+def test_nftables_table_that_disappears_meanwhile_is_no_error(monkeypatch):
     made, listed = chain(4, (), ()), nftables._list
     nftables.create(made)
 
@@ -125,7 +125,7 @@ def reaches(tag, address):
 
 @pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
-def test_strangers_reach_each_other_only_where_the_host_routed_before(
+def test_foreign_traffic_is_forwarded_only_where_the_host_routed_before(
     tmp_path, strangers
 ):
     engine, ipam = parts(tmp_path / "underlay.db", LinuxKernel())
@@ -157,9 +157,7 @@ def value(path):
 
 @pytest.mark.needs("nftables")
 @pytest.mark.usefixtures("namespace")
-def test_an_iptables_that_hangs_costs_a_start_its_time_once_and_others_none(
-    tmp_path, monkeypatch
-):
+def test_hanging_iptables_delays_one_start_once_and_no_other(tmp_path, monkeypatch):
     hanging = tmp_path / "bin"
     hanging.mkdir()
     for tool in ("iptables", "ip6tables"):
@@ -179,7 +177,7 @@ def test_an_iptables_that_hangs_costs_a_start_its_time_once_and_others_none(
 
 
 @pytest.mark.usefixtures("namespace")
-def test_each_network_namespace_is_a_boot_of_its_own():
+def test_each_network_namespace_counts_as_its_own_boot():
     kernel = LinuxKernel()
     here = kernel.boot()
     assert here == LinuxKernel().boot() != ""

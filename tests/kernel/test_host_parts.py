@@ -50,7 +50,7 @@ def routes(table=254):
     ]
 
 
-def test_a_pair_is_made_whole_with_its_settings_and_its_marks(kernel):
+def test_veth_is_created_with_its_settings_and_marks(kernel):
     bring_about(kernel, PAIR)
     seen = {link.owner: link for link in kernel.observe()}
     host, container = seen[OWNER.host_end], seen[OWNER]
@@ -61,7 +61,7 @@ def test_a_pair_is_made_whole_with_its_settings_and_its_marks(kernel):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_settings_of_a_link_are_those_asked_for():
+def test_link_settings_are_those_requested():
     kernel = LinuxKernel()
     kernel.apply(Create(PAIR))
     paths = [s.replace("*", PAIR.name).split("=") for s in PAIR.sysctls]
@@ -75,7 +75,7 @@ def written(path, device):
 
 @pytest.mark.parametrize("setting", [*routed.HOST_END, *shim.SETTINGS[:-2]])
 @pytest.mark.usefixtures("namespace")
-def test_a_setting_of_a_link_that_somebody_changes_is_set_again_alone(setting):
+def test_link_setting_changed_by_another_program_is_set_again_alone(setting):
     kernel = LinuxKernel()
     settings = tuple({*routed.HOST_END, setting})
     pair = replace(
@@ -98,14 +98,14 @@ def test_a_setting_of_a_link_that_somebody_changes_is_set_again_alone(setting):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_settings_that_the_kernel_does_not_have_are_not_missed():
+def test_settings_missing_from_the_kernel_are_not_required():
     # Too small for IPv6, so there is none on it.
     bring_about(LinuxKernel(), replace(PAIR, mtu=1200, sysctls=routed.HOST_END))
     assert not Path(f"/proc/sys/net/ipv6/conf/{PAIR.name}").exists()
 
 
 @pytest.mark.parametrize("table", [254, 500, 100_000])
-def test_routes_addresses_and_neighbours_come_and_go(kernel, table):
+def test_routes_addresses_and_neighbours_are_created_and_deleted(kernel, table):
     things = [
         *routes(table),
         *(Address(ip_interface(a), PAIR.name) for a in ("10.64.0.1", "fd64::1")),
@@ -127,7 +127,7 @@ def test_routes_addresses_and_neighbours_come_and_go(kernel, table):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_route_with_a_source_that_changes_is_made_again():
+def test_route_with_a_changed_source_is_recreated():
     kernel = LinuxKernel()
     for address in ("10.0.0.9/24", "10.0.0.8/24"):
         ip("address", "add", address, "dev", "eth0")
@@ -139,7 +139,7 @@ def test_a_route_with_a_source_that_changes_is_made_again():
 
 @pytest.mark.parametrize("family", ["-4", "-6"])
 @pytest.mark.usefixtures("namespace")
-def test_what_others_have_in_the_place_is_refused_and_nothing_of_theirs_is_ours(family):
+def test_conflicting_foreign_object_is_refused_and_stays_foreign(family):
     kernel = LinuxKernel()
     kernel.apply(Create(PAIR))
     there = routes()[family == "-6"]
@@ -156,7 +156,7 @@ def test_what_others_have_in_the_place_is_refused_and_nothing_of_theirs_is_ours(
 
 
 @pytest.mark.usefixtures("namespace")
-def test_settings_are_read_and_written_and_those_of_no_device_left_out():
+def test_sysctls_are_read_and_written_and_missing_devices_left_out():
     kernel = LinuxKernel()
     path = "net/ipv4/conf/eth0/rp_filter"
     asked = [Sysctl(path, "2"), Sysctl("net/ipv4/conf/gone0/rp_filter", "2")]
@@ -166,7 +166,7 @@ def test_settings_are_read_and_written_and_those_of_no_device_left_out():
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_host_that_hears_routers_still_does_when_it_forwards():
+def test_host_accepting_router_advertisements_still_does_when_it_forwards():
     kernel = LinuxKernel()
     found = {
         s.path: (s.before, s.value)
@@ -181,7 +181,7 @@ def test_a_host_that_hears_routers_still_does_when_it_forwards():
 
 @pytest.mark.parametrize(("everywhere", "here"), [("1", "0"), ("0", "1"), ("0", "0")])
 @pytest.mark.usefixtures("namespace")
-def test_only_a_strict_return_path_is_loosened(everywhere, here):
+def test_strict_reverse_path_filter_alone_is_loosened(everywhere, here):
     kernel = LinuxKernel()
     for name, value in (("all", everywhere), ("eth0", here)):
         path = f"net/ipv4/conf/{name}/rp_filter"

@@ -75,7 +75,7 @@ TAKEN_IN_HOST = (f"link del {SHIM}", f"link set {SHIM} down", "route flush proto
 
 
 @pytest.mark.parametrize("flavour", ["l2", "l3", "l3s"])
-def test_what_is_taken_comes_back(engine, wire, room, flavour):
+def test_removed_ipvlan_objects_are_restored(engine, wire, room, flavour):
     web = start(engine, room, flavour)
     before = room.face()
     for what in TAKEN:
@@ -93,7 +93,7 @@ def test_what_is_taken_comes_back(engine, wire, room, flavour):
 
 
 @pytest.mark.parametrize("flavour", ["l2", "l3", "l3s"])
-def test_a_container_follows_its_parent_through_exchange_absence_and_renaming(
+def test_ipvlan_container_follows_replacement_absence_and_renaming_of_its_parent(
     engine, wire, room, flavour
 ):
     web = start(engine, room, flavour)
@@ -118,7 +118,7 @@ def test_a_container_follows_its_parent_through_exchange_absence_and_renaming(
     wire.assert_reaches(web)
 
 
-def test_neighbours_hear_of_every_new_mac_of_the_parent(engine, wire, room):
+def test_neighbours_learn_every_new_mac_of_the_parent(engine, wire, room):
     web = start(engine, room)
 
     def assert_told(mac, had):
@@ -142,7 +142,7 @@ def test_neighbours_hear_of_every_new_mac_of_the_parent(engine, wire, room):
 @pytest.mark.parametrize(
     ("flavour", "flag"), [("l2", "private"), ("l3", "vepa"), ("l3s", "private")]
 )
-def test_mode_and_flag_are_right_again(engine, wire, room, flavour, flag):
+def test_ipvlan_mode_and_flag_are_repaired(engine, wire, room, flavour, flag):
     start(engine, room, flavour, ipvlan_flag=flag, **ALONE)
     assert room.has(f"ipvlan mode {flavour} {flag}")
     room.ip("link del eth0")
@@ -154,7 +154,7 @@ def test_mode_and_flag_are_right_again(engine, wire, room, flavour, flag):
     assert room.has(f"ipvlan mode {flavour} {flag}")
 
 
-def test_children_of_others_are_never_switched(engine, wire, room):
+def test_foreign_ipvlan_children_are_never_switched(engine, wire, room):
     web = start(engine, room, **ALONE)
     before = without(room.face(), wire.mac)
     wire.unplug()
@@ -174,7 +174,7 @@ def test_children_of_others_are_never_switched(engine, wire, room):
     wire.assert_reaches(web)
 
 
-def test_a_container_started_without_a_parent_gets_its_interface_later(
+def test_ipvlan_container_started_without_a_parent_gets_its_interface_later(
     engine, wire, room
 ):
     engine.create_network(L2)

@@ -15,14 +15,14 @@ KINDS = [pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in WORDS]
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("namespace")
-def test_a_kind_that_is_said_to_be_there_is_there(kind):
+def test_link_kinds_declared_available_can_be_created(kind):
     ip("link", "add", *WORDS[kind].replace("link p", "link eth0").split())
     assert ip("link", "show", "x")
     assert LinuxKernel().has_kind(kind)
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_kind_that_is_not_there_is_a_skip_unless_it_must_be_there(monkeypatch):
+def test_missing_link_kind_skips_a_test_unless_it_is_required(monkeypatch):
     monkeypatch.setitem(WORDS, "nosuch", "name x type nosuch")
     assert not has("nosuch")
     assert not LinuxKernel().has_kind("nosuch")
@@ -33,7 +33,7 @@ def test_a_kind_that_is_not_there_is_a_skip_unless_it_must_be_there(monkeypatch)
         need("nosuch")
 
 
-def test_a_test_is_left_out_that_needs_what_is_lacking_or_none_of_what_is_asked_for(
+def test_test_selection_leaves_out_missing_or_unselected_link_kinds(
     monkeypatch,
 ):
     monkeypatch.setenv("UNDERLAY_LACKS", "nftables")
@@ -46,6 +46,6 @@ def test_a_test_is_left_out_that_needs_what_is_lacking_or_none_of_what_is_asked_
     assert not left_out([])
 
 
-def test_nothing_is_left_out_that_is_there():
+def test_tests_for_available_link_kinds_are_never_left_out():
     lacking = os.environ.get("UNDERLAY_LACKS", "")
     assert not any(has(kind) for kind in lacking.split(",") if kind)

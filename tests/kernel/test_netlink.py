@@ -27,7 +27,7 @@ from underlay.model.steps import Create, Delete
 pytestmark = pytest.mark.usefixtures("namespace")
 
 
-def test_what_carries_no_mark_is_neither_seen_nor_touched(records):
+def test_unmarked_objects_are_neither_observed_nor_changed(records):
     ip("link", "add", "link", "eth0", "name", "ul-foreign", "type", "macvlan")
     ip("link", "add", "link", "eth0", "name", "theirs", "type", "macvlan")
     ip("link", "set", "theirs", "alias", "underlaid: no mark")
@@ -42,7 +42,7 @@ def test_what_carries_no_mark_is_neither_seen_nor_touched(records):
     assert ip("-d", "link") == before
 
 
-def test_a_device_says_why_nothing_passes_it():
+def test_device_tells_why_no_traffic_passes_it():
     kernel = LinuxKernel()
     ip("link", "add", "br9", "type", "bridge")
     ip("link", "set", "br9", "up")
@@ -56,7 +56,7 @@ def test_a_device_says_why_nothing_passes_it():
     assert kernel.device("eth0").link_fault == "down"
 
 
-def test_a_stranger_under_our_name_is_refused_and_left_alone():
+def test_foreign_device_with_a_driver_name_is_refused_and_left_alone():
     ip("link", "add", "link", "eth0", "name", OWNER.device, "type", "macvlan")
     with pytest.raises(KernelRefused, match="File exists"):
         LinuxKernel().apply(Create(CHILD))
@@ -64,7 +64,7 @@ def test_a_stranger_under_our_name_is_refused_and_left_alone():
     assert OWNER.device in ip("-br", "link")
 
 
-def test_a_link_that_died_before_its_mark_was_set_is_removed(records):
+def test_link_of_a_process_that_died_before_marking_is_removed(records):
     ip(
         "link", "add", "link", "eth0", "name", "ul-0123456789ab", "group",
         str(UNFINISHED_GROUP), "type", "macvlan",
@@ -75,7 +75,7 @@ def test_a_link_that_died_before_its_mark_was_set_is_removed(records):
     assert "ul-0123456789ab" not in ip("-br", "link")
 
 
-def test_a_death_before_the_mark_is_set_leaves_a_link_that_is_known_as_ours(
+def test_link_left_by_a_death_before_marking_is_recognized_as_the_driver_s(
     records, monkeypatch
 ):
     with monkeypatch.context() as patched:
@@ -88,7 +88,7 @@ def test_a_death_before_the_mark_is_set_leaves_a_link_that_is_known_as_ours(
     assert LinuxKernel().observe() == frozenset()
 
 
-def test_a_stranger_in_our_group_is_left_alone(records):
+def test_foreign_link_in_the_driver_s_group_is_left_alone(records):
     group = str(UNFINISHED_GROUP)
     ip("link", "set", "eth0", "group", group)
     ip("link", "add", "link", "eth0", "name", "m1", "group", group, "type", "macvlan")
@@ -96,7 +96,7 @@ def test_a_stranger_in_our_group_is_left_alone(records):
     assert "m1" in ip("-br", "link")
 
 
-def test_a_finished_link_is_in_no_group_and_carries_its_owner():
+def test_finished_link_is_in_no_group_and_carries_its_owner():
     LinuxKernel().apply(Create(CHILD))
     shown = ip("-d", "link", "show", OWNER.device)
     assert f"alias {OWNER.mark}" in shown
@@ -104,7 +104,7 @@ def test_a_finished_link_is_in_no_group_and_carries_its_owner():
     assert "state DOWN" in shown
 
 
-def test_a_passthru_child_has_the_mac_of_its_parent(records):
+def test_passthru_child_has_the_mac_of_its_parent(records):
     mac = LinuxKernel().device("eth0").mac
     engine = engine_on(records, LinuxKernel())
     whole = {"parent": "eth0", "macvlan_mode": "passthru"}
@@ -120,7 +120,7 @@ def test_a_passthru_child_has_the_mac_of_its_parent(records):
     assert LinuxKernel().device("eth0").mac == another
 
 
-def test_a_mac_that_a_sibling_has_is_refused_in_the_kernel_s_words():
+def test_mac_of_a_sibling_is_refused_with_the_kernel_s_message():
     with pytest.raises(KernelRefused, match="mtu 9000 type macvlan"):
         LinuxKernel().apply(Create(CHILD.__class__(**_fields(CHILD), mtu=9000)))
     assert LinuxKernel().observe() == frozenset()
@@ -130,13 +130,13 @@ def _fields(link):
     return {"name": link.name, "kind": link.kind, "owner": link.owner, "parent": "eth0"}
 
 
-def test_a_parent_that_is_gone_is_named():
+def test_error_for_a_missing_parent_names_it():
     ip("link", "del", "eth0")
     with pytest.raises(KernelRefused, match="no device eth0"):
         LinuxKernel().apply(Create(CHILD))
 
 
-def test_the_default_route_with_the_best_metric_names_the_device():
+def test_default_route_with_the_best_metric_names_the_device():
     assert LinuxKernel().default_device() is None
     ip("addr", "add", "10.0.0.2/24", "dev", "eth0")
     ip("addr", "add", "10.1.0.2/24", "dev", "wire0")
@@ -146,14 +146,14 @@ def test_the_default_route_with_the_best_metric_names_the_device():
     assert LinuxKernel().default_device() == "eth0"
 
 
-def test_an_ipv6_default_route_counts_where_there_is_no_other():
+def test_ipv6_default_route_counts_where_there_is_no_other():
     ip("addr", "add", "fd00::2/64", "dev", "eth0", "nodad")
     ip("route", "add", "default", "via", "fd00::1")
     assert LinuxKernel().default_device() == "eth0"
 
 
 @pytest.mark.needs("bond")
-def test_a_bond_names_the_port_it_sends_by():
+def test_bond_names_its_active_port():
     net.ip(
         "link set eth0 down",
         "link add bond0 type bond mode active-backup",
@@ -176,18 +176,18 @@ def test_alternative_names_name_a_device(name):
 
 
 @pytest.mark.parametrize("name", ["", "gone0", "enx525400000001000", "a\0b"])
-def test_what_is_no_device_has_no_index(name):
+def test_missing_device_has_no_index(name):
     with pytest.raises(OSError, match="no device") as refused:
         links.index_of(name)
     assert refused.value.errno == errno.ENODEV
 
 
 @pytest.mark.parametrize("name", ["", "x" * 200, "a/b", "a b", "\0", "é" * 9, "eth0\n"])
-def test_an_odd_name_names_no_device(name):
+def test_invalid_device_name_names_no_device(name):
     assert LinuxKernel().device(name) is None
 
 
-def test_a_bulk_look_reads_every_link_and_leaves_no_file_open():
+def test_bulk_observation_reads_every_link_and_leaves_no_file_open():
     net.ip(*(f"link add link eth0 name m{n} type macvlan" for n in range(100)))
     gc.collect()  # what earlier tests left open would else be closed in between
     before = {f.name for f in Path("/proc/self/fd").iterdir()}
@@ -196,7 +196,7 @@ def test_a_bulk_look_reads_every_link_and_leaves_no_file_open():
     assert {f.name for f in Path("/proc/self/fd").iterdir()} <= before
 
 
-def test_a_sandbox_lives_as_long_as_its_namespace_is_mounted(tmp_path):
+def test_sandbox_exists_as_long_as_its_namespace_is_mounted(tmp_path):
     path = tmp_path / "sandbox"
     path.touch()
     assert not LinuxKernel().sandbox_exists(str(path))
@@ -205,7 +205,7 @@ def test_a_sandbox_lives_as_long_as_its_namespace_is_mounted(tmp_path):
     assert not LinuxKernel().sandbox_exists(place.path)
 
 
-def test_the_host_s_own_addresses_are_known_in_both_families():
+def test_host_s_own_addresses_are_known_in_both_families():
     ip("addr", "add", "10.0.0.2/24", "dev", "eth0")
     ip("addr", "add", "fd00::2/64", "dev", "eth0", "nodad")
     # The kernel makes it the host's a moment after the device is up.
@@ -217,7 +217,7 @@ def test_the_host_s_own_addresses_are_known_in_both_families():
     )
 
 
-def test_our_devices_in_other_namespaces_are_found_with_their_addresses():
+def test_driver_s_devices_in_other_namespaces_are_found_with_their_addresses():
     # Of a name that no other test has in any namespace of this machine.
     owner = Owner("n1", secrets.token_hex(8))
     child, device = replace(CHILD, name=owner.device, owner=owner), owner.device

@@ -100,7 +100,7 @@ def web(host, room):
     return found
 
 
-def test_a_neighbour_that_knows_a_wrong_mac_reaches_a_new_container_at_once(host, room):
+def test_neighbour_with_a_wrong_mac_reaches_a_new_container_at_once(host, room):
     web = host.offer("e1")
     host.mislead(web)
     room.start(host.engine, web)
@@ -108,7 +108,7 @@ def test_a_neighbour_that_knows_a_wrong_mac_reaches_a_new_container_at_once(host
 
 
 @pytest.mark.parametrize("how", ["set", "exchanged"])
-def test_neighbours_hear_of_a_new_mac_of_the_proxy(host, web, how):
+def test_neighbours_learn_a_new_mac_of_the_proxy(host, web, how):
     host.mislead(web)
     if how == "set":
         net.ip(f"link set eth0 address {NEW}")
@@ -120,7 +120,7 @@ def test_neighbours_hear_of_a_new_mac_of_the_proxy(host, web, how):
     host.assert_told(web, NEW)
 
 
-def test_a_renamed_proxy_answers_on(host, web):
+def test_renamed_proxy_continues_to_answer(host, web):
     host.wire.rename("lan0")
     host.mislead(web)
     calm(host.engine)
@@ -132,7 +132,7 @@ def test_a_renamed_proxy_answers_on(host, web):
         host.assert_told(late, host.wire.mac)
 
 
-def test_a_container_that_starts_without_the_proxy_is_reached_when_that_is_there(host):
+def test_container_started_without_the_proxy_is_reached_when_it_appears(host):
     mac = host.wire.mac
     host.wire.unplug()
     with Room() as room:
@@ -146,7 +146,7 @@ def test_a_container_that_starts_without_the_proxy_is_reached_when_that_is_there
         host.assert_told(late, mac)
 
 
-def test_settings_of_a_renamed_proxy_are_put_back_after_the_last_container(host, room):
+def test_sysctls_of_a_renamed_proxy_are_restored_after_the_last_container(host, room):
     paths = "net/ipv6/conf/{}/proxy_ndp", "net/ipv4/neigh/{}/proxy_delay"
 
     def settings(name):
@@ -161,7 +161,7 @@ def test_settings_of_a_renamed_proxy_are_put_back_after_the_last_container(host,
     assert settings("lan0") == before
 
 
-def test_only_what_the_proxy_answers_for_is_announced_there(host, web):
+def test_proxied_addresses_alone_are_announced_on_the_proxy(host, web):
     host.mislead(web)
     four, six = (a.ip for a in web.addresses)
     net.ip(f"neigh del proxy {four} dev eth0")

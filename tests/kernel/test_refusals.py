@@ -33,7 +33,7 @@ def room():
 
 
 @pytest.mark.usefixtures("wire")
-def test_a_mac_that_somebody_else_has_holds_up_no_address(records, room):
+def test_mac_conflict_delays_no_address(records, room):
     clock = Clock()
     engine = engine_on(records, LinuxKernel(), clock)
     engine.create_network(replace(L2, options={"parent": "eth0"}))

@@ -37,7 +37,7 @@ def there(room):
     return LinuxKernel().observe_sandboxes({sandbox_path(room)})[sandbox_path(room)]
 
 
-def test_what_could_not_get_its_name_is_seen_and_removed(room):
+def test_device_without_its_final_name_is_found_and_removed(room):
     ip("-n", room, "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     with pytest.raises(KernelRefused, match="File exists"):
         LinuxKernel().apply(Create(born(room)))
@@ -51,7 +51,7 @@ def test_what_could_not_get_its_name_is_seen_and_removed(room):
     assert " group " not in ip("-n", room, "link", "show", "eth0", "group", "157")
 
 
-def test_a_strangers_device_of_that_name_is_given_no_address(room):
+def test_foreign_device_with_the_expected_name_gets_no_address(room):
     ip("-n", room, "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     given = Address(ip_interface("10.0.0.5/24"), "eth0", OWNER, sandbox_path(room))
     with pytest.raises(KernelRefused):
@@ -59,7 +59,7 @@ def test_a_strangers_device_of_that_name_is_given_no_address(room):
     assert "10.0.0.5" not in ip("-n", room, "addr", "show", "dev", "eth0")
 
 
-def test_a_default_route_by_router_advertisement_is_not_looked_at(room):
+def test_default_route_from_router_advertisement_is_ignored(room):
     LinuxKernel().apply(Create(born(room)))
     way = ("-6", "route", "add", "default", "via", "fe80::99", "dev", "eth0")
     ip("-n", room, *way, "proto", "ra", "metric", "1024")
@@ -109,7 +109,7 @@ def change_all(room):
     namespaces.run_in(net.NETNS / room, change)
 
 
-def test_every_setting_of_a_device_is_given_to_the_next_in_its_place(room):
+def test_replacement_device_gets_every_sysctl_of_its_predecessor(room):
     LinuxKernel().apply(Create(born(room)))
     pristine = settings(room)
     assert LinuxKernel().sandbox_sysctls(sandbox_path(room), "eth0") == ()
@@ -131,7 +131,7 @@ def test_every_setting_of_a_device_is_given_to_the_next_in_its_place(room):
     assert {k: v for k, v in changed.items() if again.get(k) != v} == {}
 
 
-def test_a_setting_that_the_kernel_refuses_costs_no_device(room, caplog):
+def test_sysctl_refused_by_the_kernel_does_not_prevent_the_device(room, caplog):
     refused = "net/ipv4/conf/*/rp_filter=nonsense"
     kept = "net/ipv4/conf/*/arp_notify=1"
     LinuxKernel().apply(Create(replace(born(room), initial_sysctls=(refused, kept))))
@@ -139,11 +139,11 @@ def test_a_setting_that_the_kernel_refuses_costs_no_device(room, caplog):
     assert "rp_filter=nonsense" in caplog.records[-1].setting
 
 
-def test_a_device_that_is_gone_has_no_settings(room):
+def test_missing_device_has_no_sysctls(room):
     assert LinuxKernel().sandbox_sysctls(sandbox_path(room), "eth0") == ()
 
 
-def test_ipv6_switched_off_is_seen_in_a_sandbox(room):
+def test_disabled_ipv6_is_observed_in_a_sandbox(room):
     LinuxKernel().apply(Create(born(room)))
     for value in ("1", "0"):
         ip("netns", "exec", room, "sysctl", "-qw", f"{SWITCH}={value}")
@@ -151,7 +151,7 @@ def test_ipv6_switched_off_is_seen_in_a_sandbox(room):
         assert f"{IPV6_SWITCH}{value}" in link.sysctls
 
 
-def test_no_more_is_believed_of_one_namespace_than_a_container_can_be(room):
+def test_observation_of_one_namespace_is_limited_in_size(room):
     """Whoever has CAP_NET_ADMIN in a container may put our marks on devices there."""
     lines = []
     for n in range(12):

@@ -82,7 +82,7 @@ def all_there_is():
 
 
 @pytest.mark.needs("nftables", "vxlan")
-def test_strangers_survive_passes_verbs_and_the_last_network(records):
+def test_foreign_objects_survive_passes_verbs_and_the_last_network(records):
     put_strangers()
     before = all_there_is()
     kernel = LinuxKernel()
@@ -104,7 +104,7 @@ def test_strangers_survive_passes_verbs_and_the_last_network(records):
 
 
 @pytest.mark.needs("nftables", "vxlan")
-def test_chains_of_ours_come_and_go_in_tables_that_others_have_as_well():
+def test_driver_chains_come_and_go_in_tables_shared_with_others():
     put_strangers()
     device = Owner.parse("underlay::shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire9")
@@ -120,7 +120,7 @@ def test_chains_of_ours_come_and_go_in_tables_that_others_have_as_well():
 
 
 @pytest.mark.needs("nftables")
-def test_a_chain_of_ours_that_somebody_emptied_is_still_ours():
+def test_emptied_driver_chain_is_still_recognized():
     device = Owner.parse("underlay::shim/eth0").device
     ip("link", "add", device, "type", "veth", "peer", "name", "wire9")
     kernel = LinuxKernel()
@@ -132,7 +132,7 @@ def test_a_chain_of_ours_that_somebody_emptied_is_still_ours():
 
 
 @pytest.mark.parametrize("name", ["ul-wan", "ul-0123456789ab"])
-def test_a_device_named_like_ours_is_a_parent_like_any_other(records, name):
+def test_foreign_device_with_a_driver_like_name_is_an_ordinary_parent(records, name):
     ip("link", "add", name, "type", "veth", "peer", "name", "wire9")
     engine = engine_on(records, LinuxKernel())
     engine.create_network(Network("n1", {"parent": name}))
@@ -158,7 +158,7 @@ def test_a_device_named_like_ours_is_a_parent_like_any_other(records, name):
         ("to the underlay:n1:e1", "veth", False),
     ],
 )
-def test_a_device_is_ours_by_kind_and_mark_and_the_name_made_of_it(alias, kind, ours):
+def test_driver_devices_are_recognized_by_kind_mark_and_derived_name(alias, kind, ours):
     owner = Owner.parse(alias)
     of = owner if Owner.of_device(alias) and kind in links.KINDS else None
     raw = links.RawLink(1, owner.device, kind, alias=alias, owner=of)

@@ -171,7 +171,7 @@ def engine(records):
     return on(records)
 
 
-def test_what_stood_on_a_device_stands_on_the_bridge_and_is_back_as_it_was(engine):
+def test_addresses_and_routes_of_a_device_move_to_the_bridge_and_back(engine):
     before = state()
     engine.create_network(ON)
     assert engine.preview() == ()
@@ -199,7 +199,7 @@ def test_what_stood_on_a_device_stands_on_the_bridge_and_is_back_as_it_was(engin
     assert engine.records.host.takeovers() == []
 
 
-def test_the_host_is_away_for_a_moment_only(engine, longest_silence):
+def test_takeover_interrupts_the_host_for_a_moment_only(engine, longest_silence):
     engine.create_network(ON)
     taken = longest_silence()
     engine.delete_network("n1")
@@ -219,7 +219,7 @@ def count(tmp_path):
     return kernel.steps
 
 
-def test_whichever_step_is_the_last_one_a_new_process_puts_the_host_right(
+def test_takeover_stopped_after_any_step_is_repaired_by_a_new_process(
     tmp_path,
 ):
     before, steps = state(), count(tmp_path)
@@ -243,7 +243,7 @@ def test_whichever_step_is_the_last_one_a_new_process_puts_the_host_right(
         records.close()
 
 
-def test_a_gateway_that_falls_silent_is_a_refusal_and_all_is_as_it_was(wire, records):
+def test_silent_gateway_refuses_the_takeover_and_restores_everything(wire, records):
     before = state()
     deaf = Dying(hook=lambda: at(wire, "ip", "link", "set", "wire0", "arp", "off"))
     with pytest.raises(
@@ -254,7 +254,7 @@ def test_a_gateway_that_falls_silent_is_a_refusal_and_all_is_as_it_was(wire, rec
     assert records.networks.all() == records.host.takeovers() == []
 
 
-def test_while_a_silent_gateway_is_waited_for_others_are_served(wire, records):
+def test_other_requests_are_served_while_a_silent_gateway_is_waited_for(wire, records):
     asked = threading.Event()
 
     def fall_silent():
@@ -281,7 +281,7 @@ def test_while_a_silent_gateway_is_waited_for_others_are_served(wire, records):
     on(records).delete_network("n2")
 
 
-def test_a_gateway_that_never_answered_does_not_count(wire, engine):
+def test_gateway_that_never_answered_is_ignored(wire, engine):
     at(wire, "ip", "link", "set", "wire0", "arp", "off")
     ip("neigh", "flush", "dev", "eth0")
     engine.create_network(ON)
@@ -289,7 +289,9 @@ def test_a_gateway_that_never_answered_does_not_count(wire, engine):
     engine.delete_network("n1")
 
 
-def test_the_bridge_has_the_parent_s_mac_and_mtu_through_a_hundred_containers(engine):
+def test_takeover_bridge_keeps_the_parent_s_mac_and_mtu_with_a_hundred_containers(
+    engine,
+):
     ip("link", "set", "eth0", "mtu", "1450")
     had = fact("eth0", "address"), 1450
     engine.create_network(ON)
@@ -313,7 +315,7 @@ def test_the_bridge_has_the_parent_s_mac_and_mtu_through_a_hundred_containers(en
           " dev lo onlink"], "10.5.0.0/16 metric 0 table 254, it is one of several"),
     ],
 )  # fmt: skip
-def test_a_device_that_cannot_be_moved_whole_is_refused_untouched(engine, lines, words):
+def test_device_that_cannot_be_moved_whole_is_refused_untouched(engine, lines, words):
     for line in lines:
         ip(*line.split())
     before = state()
@@ -323,7 +325,7 @@ def test_a_device_that_cannot_be_moved_whole_is_refused_untouched(engine, lines,
     assert engine.records.host.takeovers() == []
 
 
-def test_two_networks_share_the_bridge_and_the_last_gives_the_device_back(engine):
+def test_takeover_bridge_is_shared_and_the_last_network_returns_the_device(engine):
     before = state()
     engine.create_network(ON)
     engine.create_network(replace(ON, id="n2", options={**OPTIONS, "parent": "auto"}))
@@ -335,7 +337,7 @@ def test_two_networks_share_the_bridge_and_the_last_gives_the_device_back(engine
     assert state() ^ before == set()
 
 
-def test_after_a_reboot_the_bridge_takes_over_what_the_host_has_then(records):
+def test_takeover_after_a_reboot_uses_what_the_host_has_then(records):
     on(records).create_network(ON)
     on(records).create_endpoint(Endpoint("e1", "n1"))
     ip("link", "del", BRIDGE)
@@ -350,7 +352,7 @@ def test_after_a_reboot_the_bridge_takes_over_what_the_host_has_then(records):
     assert fact(Owner("n1", "e1").host_end.device, "master") == BRIDGE
 
 
-def test_a_container_faster_than_the_first_pass_finds_the_bridge_made_again(records):
+def test_container_faster_than_the_first_pass_finds_the_takeover_bridge_made(records):
     on(records).create_network(ON)
     ip("link", "del", BRIDGE)
     ip("addr", "add", "10.0.0.5/24", "dev", "eth0")
@@ -359,7 +361,7 @@ def test_a_container_faster_than_the_first_pass_finds_the_bridge_made_again(reco
     assert "10.0.0.5/24" in ip("addr", "show", BRIDGE)
 
 
-def test_what_is_configured_on_the_device_later_goes_to_the_bridge(engine):
+def test_later_configuration_of_the_device_moves_to_the_bridge(engine):
     engine.create_network(ON)
     ip("addr", "add", "10.0.0.9/24", "dev", "eth0")
     assert engine.reconcile() == []
@@ -372,7 +374,7 @@ def test_what_is_configured_on_the_device_later_goes_to_the_bridge(engine):
     assert "10.0.0.6/24" not in ip("addr")
 
 
-def test_a_renamed_device_stays_a_port_and_costs_nobody_anything(engine):
+def test_renamed_takeover_device_stays_a_port_without_interruption(engine):
     before = state()
     engine.create_network(ON)
     shown = ip("addr", "show", BRIDGE)
@@ -395,7 +397,7 @@ def test_a_renamed_device_stays_a_port_and_costs_nobody_anything(engine):
     assert engine.records.host.takeovers() == []
 
 
-def test_what_is_undone_by_hand_is_put_right_and_in_the_ledger(engine):
+def test_manually_reverted_takeover_is_repaired_and_logged(engine):
     engine.create_network(ON)
     ip("link", "set", "eth0", "nomaster")
     ip("addr", "add", "10.0.0.9/24", "dev", "eth0")
@@ -424,7 +426,7 @@ while True:
 """
 
 
-def test_what_routers_tell_is_heard_on_the_bridge_and_then_on_the_device_again(
+def test_router_advertisements_are_processed_on_the_bridge_then_on_the_device(
     wire, engine
 ):
     def hears(device):
@@ -447,7 +449,7 @@ def test_what_routers_tell_is_heard_on_the_bridge_and_then_on_the_device_again(
         router.wait()
 
 
-def test_a_bridge_that_others_plugged_into_stays_until_they_go(engine, caplog):
+def test_takeover_bridge_with_foreign_ports_stays_until_they_go(engine, caplog):
     before = state()
     engine.create_network(ON)
     ip("link", "add", "tap9", "type", "veth", "peer", "name", "vm9")

@@ -66,7 +66,7 @@ def absent(engine):
     return engine.records.networks.get("n1").parent_missing
 
 
-def test_a_container_started_without_the_card_is_on_its_bridge_when_that_appears(
+def test_container_started_without_the_card_joins_its_bridge_when_the_card_appears(
     engine, card, room
 ):
     card.configure()
@@ -101,7 +101,7 @@ def test_a_container_started_without_the_card_is_on_its_bridge_when_that_appears
     assert "ul-" not in ip("link")
 
 
-def test_a_running_container_stays_on_the_bridge_while_the_card_is_away(
+def test_running_container_stays_on_the_bridge_while_the_card_is_missing(
     engine, card, room
 ):
     card.configure()
@@ -125,7 +125,7 @@ def test_a_running_container_stays_on_the_bridge_while_the_card_is_away(
     card.assert_reaches(WEB2)
 
 
-def test_a_container_started_without_a_bridge_of_the_host_is_on_it_when_that_appears(
+def test_container_started_without_a_host_bridge_joins_it_when_it_appears(
     engine, card, room
 ):
     own_bridge()

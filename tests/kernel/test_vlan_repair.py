@@ -68,7 +68,7 @@ def office():
 
 
 @pytest.mark.parametrize("mode", ["macvlan", "ipvlan"])
-def test_vlans_and_children_are_made_again_in_one_pass(engine, trunk, room, mode):
+def test_vlans_and_children_are_recreated_in_one_pass(engine, trunk, room, mode):
     trunk.carry("50", "7")
     engine.create_network(on("eth0.50.7", mode))
     room.start(engine, WEB2)
@@ -82,7 +82,7 @@ def test_vlans_and_children_are_made_again_in_one_pass(engine, trunk, room, mode
     trunk.assert_reaches(WEB2)
 
 
-def test_a_base_that_is_down_is_waited_for(engine, trunk, room):
+def test_vlan_base_that_is_down_is_waited_for(engine, trunk, room):
     engine.create_network(on(mode="ipvlan"))
     room.start(engine, WEB2)
     before, mac = room.face(), trunk.mac
@@ -107,7 +107,9 @@ def test_a_base_that_is_down_is_waited_for(engine, trunk, room):
     ("parent", "mode"),
     [("eth0.50", "ipvlan"), ("eth0.50", "macvlan"), ("office", "ipvlan")],
 )
-def test_a_base_made_again_carries_everything_again(engine, trunk, room, parent, mode):
+def test_recreated_vlan_base_has_all_its_vlans_and_children_again(
+    engine, trunk, room, parent, mode
+):
     make = office if parent == "office" else lambda: None
     make()
     engine.create_network(on(parent, mode))
@@ -132,7 +134,7 @@ def test_a_base_made_again_carries_everything_again(engine, trunk, room, parent,
     trunk.assert_reaches(WEB2)
 
 
-def test_a_vlan_keeps_its_name_when_its_base_is_renamed(engine, trunk, room):
+def test_vlan_keeps_its_name_when_its_base_is_renamed(engine, trunk, room):
     engine.create_network(on(mode="ipvlan"))
     room.start(engine, WEB2)
     before = room.face()
@@ -157,7 +159,7 @@ def test_a_vlan_keeps_its_name_when_its_base_is_renamed(engine, trunk, room):
     trunk.assert_reaches(WEB2)
 
 
-def test_a_container_started_without_a_base_gets_its_interface_later(
+def test_container_started_without_a_vlan_base_gets_its_interface_later(
     engine, trunk, room
 ):
     engine.create_network(on())
@@ -185,7 +187,7 @@ def fill():
 @pytest.mark.parametrize(
     ("parent", "mode"), [("bond0", "ipvlan"), ("bond0.50", "macvlan")]
 )
-def test_a_bond_rebuilt_under_its_name_carries_everything_again(
+def test_bond_rebuilt_under_its_name_has_all_its_children_again(
     engine, trunk, room, parent, mode
 ):
     trunk.carry(*parent.split(".")[1:])
@@ -211,7 +213,7 @@ def test_a_bond_rebuilt_under_its_name_carries_everything_again(
 
 
 @pytest.mark.needs("dummy")
-def test_a_dummy_made_again_carries_everything_again(engine, room):
+def test_recreated_dummy_has_all_its_children_again(engine, room):
     lines = "link add quiet type dummy", "link set quiet up"
     net.ip(*lines)
     engine.create_network(on("quiet", "ipvlan"))

@@ -45,7 +45,7 @@ def vlan(name, tag, base="eth0"):
 
 
 @pytest.mark.parametrize("name", ["eth0.10", "office"])
-def test_a_foreign_vlan_survives_the_networks_on_it_whatever_its_name(engine, name):
+def test_foreign_vlan_survives_its_networks_whatever_its_name(engine, name):
     vlan(name, 10)
     before = ip("-d", "link")
     engine.create_network(tagged("n1", "eth0.10"))
@@ -58,7 +58,7 @@ def test_a_foreign_vlan_survives_the_networks_on_it_whatever_its_name(engine, na
     assert ip("-d", "link") == before
 
 
-def test_a_vlan_made_in_the_place_of_ours_survives_too(engine):
+def test_foreign_vlan_made_in_place_of_the_driver_s_survives(engine):
     engine.create_network(tagged("n1"))
     ip("link", "del", "eth0.50")
     vlan("office", 50)
@@ -71,7 +71,7 @@ def test_a_vlan_made_in_the_place_of_ours_survives_too(engine):
     assert LinuxKernel().observe() == frozenset()
 
 
-def test_a_vlan_has_the_mtu_of_its_base_and_is_up(engine):
+def test_vlan_has_the_mtu_of_its_base_and_is_up(engine):
     ip("link", "set", "eth0", "mtu", "9000")
     engine.create_network(tagged("n1", mtu="9000"))
     shown = ip("-d", "link", "show", "eth0.50")
@@ -83,7 +83,7 @@ def test_a_vlan_has_the_mtu_of_its_base_and_is_up(engine):
 
 @pytest.mark.needs("dummy")
 @pytest.mark.parametrize("parent", [{"parent": "eth0.50"}, {}], ids=["vlan", "dummy"])
-def test_the_host_itself_takes_no_part_in_what_is_made_for_containers(engine, parent):
+def test_host_has_no_addresses_on_devices_made_for_containers(engine, parent):
     engine.create_network(replace(LAN, options=parent))
     device = engine.records.networks.get("n1").parent
     assert ip("addr", "show", device).count("inet") == 0
@@ -98,7 +98,7 @@ def test_the_host_itself_takes_no_part_in_what_is_made_for_containers(engine, pa
     assert answering.read_text() == "1\n"
 
 
-def test_a_vlan_taken_down_is_set_up_again(engine):
+def test_vlan_set_down_is_set_up_again(engine):
     engine.create_network(tagged("n1"))
     ip("link", "set", "eth0.50", "down")
     assert [str(s) for s in engine.preview()] == [f"ip link set {LOWER} up"]
@@ -124,21 +124,21 @@ def test_vlans_on_a_base_that_is_down_are_made_and_come_up_with_it(engine):
     assert endpoint.mac in ip("link")
 
 
-def test_a_name_that_is_taken_is_no_reason_to_refuse(engine):
+def test_taken_vlan_name_is_no_reason_to_refuse(engine):
     ip("link", "add", "eth0.50", "type", "veth", "peer", "name", "other")
     engine.create_network(tagged("n1", "eth0", vlan="50"))
     engine.create_network(tagged("n2", "eth0", vlan="50"))
     assert [o.name for o in LinuxKernel().observe()] == [LOWER]
 
 
-def test_a_name_longer_than_the_kernel_has_room_for_is_no_reason_either(engine):
+def test_overlong_vlan_name_is_no_reason_to_refuse(engine):
     ip("link", "set", "eth0", "down")
     ip("link", "set", "eth0", "name", "enx525400000001", "up")
     engine.create_network(tagged("n1", "enx525400000001.4094.4094"))
     assert LinuxKernel().device("enx525400000001.4094.4094").vlan == 4094
 
 
-def test_a_death_before_the_mark_is_set_leaves_no_vlan(engine, monkeypatch):
+def test_death_before_the_mark_is_set_leaves_no_vlan(engine, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(link_changes, "change_link", die_before_the_mark)
         with pytest.raises(KeyboardInterrupt):
@@ -149,7 +149,7 @@ def test_a_death_before_the_mark_is_set_leaves_no_vlan(engine, monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1/24", "2001:db8::1/64"])
-def test_an_address_somebody_gave_to_a_vlan_of_ours_keeps_it(engine, address):
+def test_driver_s_vlan_with_a_foreign_address_is_kept(engine, address):
     engine.create_network(tagged("n1"))
     ip("addr", "add", address, "dev", LOWER)
     engine.delete_network("n1")
@@ -162,7 +162,7 @@ def test_an_address_somebody_gave_to_a_vlan_of_ours_keeps_it(engine, address):
 
 
 @pytest.mark.parametrize("how", ["child", "port", "vlan"])
-def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, how):
+def test_driver_s_vlan_with_foreign_children_is_kept(engine, how):
     engine.create_network(tagged("n1"))
     match how:
         case "child":
@@ -182,7 +182,7 @@ def test_what_others_put_on_a_vlan_of_ours_keeps_it(engine, how):
 
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
-def test_what_a_container_stands_on_stays_though_the_records_are_lost(engine, kind):
+def test_vlan_of_a_running_container_survives_lost_records(engine, kind):
     ip("netns", "add", "underlay-vlan")
     try:
         engine.create_network(tagged("n1"))
@@ -203,7 +203,7 @@ def test_what_a_container_stands_on_stays_though_the_records_are_lost(engine, ki
 
 
 @pytest.mark.parametrize("how", ["verb", "pass"])
-def test_what_others_put_on_a_stacked_vlan_keeps_what_is_under_it(engine, how):
+def test_foreign_child_on_a_stacked_vlan_keeps_the_vlans_below(engine, how):
     engine.create_network(tagged("n1", "eth0.50.7"))
     vlan("theirs", 9, STACK[1].name)
     if how == "verb":
@@ -217,9 +217,7 @@ def test_what_others_put_on_a_stacked_vlan_keeps_what_is_under_it(engine, how):
     assert LinuxKernel().observe() == frozenset()
 
 
-def test_a_namespace_one_may_not_look_into_counts_as_one_that_needs_the_vlan(
-    engine, monkeypatch
-):
+def test_unreadable_namespace_counts_as_one_that_needs_the_vlan(engine, monkeypatch):
     engine.create_network(tagged("n1"))
 
     def refused(path):
@@ -230,7 +228,7 @@ def test_a_namespace_one_may_not_look_into_counts_as_one_that_needs_the_vlan(
 
 
 @pytest.mark.needs("dummy")
-def test_what_others_put_on_a_dummy_of_ours_keeps_it(engine):
+def test_driver_s_dummy_with_foreign_children_is_kept(engine):
     engine.create_network(replace(LAN, options={}))
     dummy = engine.records.networks.get("n1").parent
     ip("link", "add", "link", dummy, "name", "theirs", "type", "macvlan")
@@ -241,7 +239,7 @@ def test_what_others_put_on_a_dummy_of_ours_keeps_it(engine):
     assert LinuxKernel().observe() == frozenset()
 
 
-def test_devices_of_one_kind_are_listed_by_kind():
+def test_devices_are_listed_by_kind():
     vlan("v1", 1)
     ip("link", "add", "link", "v1", "name", "m1", "type", "macvlan", "mode", "vepa")
     (found,) = LinuxKernel().devices("vlan")
@@ -252,7 +250,7 @@ def test_devices_of_one_kind_are_listed_by_kind():
     assert LinuxKernel().devices("nothing-such") == ()
 
 
-def test_a_parent_in_another_namespace_is_not_taken_for_one_of_here():
+def test_parent_in_another_namespace_is_not_taken_for_a_local_one():
     """The index of what a link stands on may be that of another namespace."""
     ip("netns", "add", "underlay-vlan")
     try:
@@ -266,7 +264,7 @@ def test_a_parent_in_another_namespace_is_not_taken_for_one_of_here():
         ip("netns", "del", "underlay-vlan")
 
 
-def test_a_service_killed_between_the_making_and_the_commit_leaves_no_orphan(tmp_path):
+def test_service_killed_between_creation_and_commit_leaves_no_orphan(tmp_path):
     killed = subprocess.run(
         [sys.executable, "-c", DYING, str(tmp_path / "underlay.db")],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -299,7 +297,7 @@ engine.create_network(Network("n1", {"parent": "eth0.50"}))
 """
 
 
-def test_an_802_1ad_vlan_is_another_one(engine):
+def test_vlan_of_protocol_802_1ad_is_a_different_one(engine):
     ip(
         "link", "add", "link", "eth0", "name", "s50", "type", "vlan",
         "proto", "802.1ad", "id", "50",
