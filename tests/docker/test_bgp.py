@@ -73,7 +73,7 @@ def bird(start):
 DAEMONS = {"frr": frr, "bird": bird}
 
 
-def test_every_block_of_the_page_is_run_by_a_test_here():
+def test_every_configuration_block_of_the_page_is_run_by_a_test():
     titles = re.findall(r"^```\w*\n[#!] (.*)$", PAGE.read_text(), re.MULTILINE)
     assert len(titles) == PAGE.read_text().count("```") / 2
     assert not [t for t in titles if f'"{t}"' not in Path(__file__).read_text()]
@@ -174,7 +174,7 @@ def no_packet_lost(site, far, targets):
         assert " 0% packet loss" in text, text
 
 
-def test_a_far_machine_learns_the_pools_alone_and_reaches_a_container(services, fabric):
+def test_remote_machine_learns_the_pools_only_and_reaches_a_container(services, fabric):
     services.run("web", "services")
     fabric.wait_for(POOL4, POOL6)
     for address in addresses(services, "web"):
@@ -183,7 +183,7 @@ def test_a_far_machine_learns_the_pools_alone_and_reaches_a_container(services, 
         services.ping_from("web", address)
 
 
-def test_a_pool_is_announced_without_containers_and_withdrawn_with_its_network(
+def test_pool_is_announced_without_containers_and_withdrawn_with_its_network(
     services, fabric
 ):
     fabric.wait_for(POOL4, POOL6)
@@ -191,7 +191,7 @@ def test_a_pool_is_announced_without_containers_and_withdrawn_with_its_network(
     fabric.wait_for()
 
 
-def test_what_is_sent_to_a_removed_container_ends_on_its_host(services, fabric):
+def test_packets_to_a_removed_container_end_on_its_host(services, fabric):
     services.run("web", "services")
     fabric.wait_for(POOL4, POOL6)
     given = addresses(services, "web")
@@ -204,7 +204,7 @@ def test_what_is_sent_to_a_removed_container_ends_on_its_host(services, fabric):
             assert "exceeded" not in told
 
 
-def test_no_packet_is_lost_while_the_service_is_killed_and_started_again(
+def test_no_routed_packet_is_lost_while_the_service_is_killed_and_restarted(
     services, fabric
 ):
     services.run("web", "services")
@@ -217,7 +217,7 @@ def test_no_packet_is_lost_while_the_service_is_killed_and_started_again(
         assert plan.stdout == "nothing to do\n"
 
 
-def test_no_packet_is_lost_while_the_routing_daemon_is_killed_and_started_again(
+def test_no_packet_is_lost_while_the_routing_daemon_is_killed_and_restarted(
     services, fabric
 ):
     services.run("web", "services")
@@ -241,7 +241,7 @@ def test_static_routes_on_the_router_lead_to_the_containers(services):
         services.lan.run("sh", "-ec", commands.replace(" add ", " del "))
 
 
-def test_where_nobody_routes_to_the_host_it_answers_arp_and_ndp_for_them(newest):
+def test_host_without_routes_to_it_answers_arp_and_ndp_for_containers(newest):
     newest.host.run(
         "sh", "-ec", page("on the host: a network behind proxy ARP and NDP")
     )

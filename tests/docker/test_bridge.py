@@ -109,7 +109,7 @@ def page(bridged):
     server.wait()
 
 
-def test_containers_of_a_bridge_lan_and_host_reach_each_other_and_it_stays_as_it_is(
+def test_bridged_containers_lan_and_host_reach_each_other_without_changing_the_bridge(
     site, page
 ):
     # A port that is new on a bridge learns for a while.
@@ -138,7 +138,7 @@ def test_containers_of_a_bridge_lan_and_host_reach_each_other_and_it_stays_as_it
     assert changes(before, whole_state(site)) == {}
 
 
-def test_a_rule_in_docker_s_chain_is_what_lets_frames_cross_where_iptables_sees_them(
+def test_rule_in_docker_s_chain_lets_bridged_frames_pass_iptables(
     newest,
 ):
     shown = newest.host.run("sysctl", "-n", "net.bridge.bridge-nf-call-iptables").stdout
@@ -157,7 +157,7 @@ def test_a_rule_in_docker_s_chain_is_what_lets_frames_cross_where_iptables_sees_
     wait_until(lambda: newest.reached_from_lan(address), 5)
 
 
-def test_an_internal_network_on_a_bridge_gives_no_way_out_and_an_mtu_is_its_own(
+def test_internal_bridge_network_has_no_way_out_and_its_own_mtu(
     newest,
 ):
     plugged(newest, "b", "--internal", "-o", "mtu=1400")
@@ -169,7 +169,7 @@ def test_an_internal_network_on_a_bridge_gives_no_way_out_and_an_mtu_is_its_own(
     assert (found["br0"]["mtu"], found["eth0"]["mtu"]) == (1500, 1500)
 
 
-def test_containers_on_a_bridge_outlive_the_service_and_are_plugged_in_again(
+def test_bridged_containers_survive_the_service_and_are_plugged_in_again(
     newest,
 ):
     plugged(newest, "b")
@@ -198,9 +198,7 @@ def test_containers_on_a_bridge_outlive_the_service_and_are_plugged_in_again(
         ({"bridge": "br0", "host_access": "off"}, "E-101 host_access='off' is not"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_plugged_into_is_refused_when_the_network_is_made(
-    newest, options, words
-):
+def test_unusable_bridge_is_refused_when_the_network_is_made(newest, options, words):
     said = [w for key, value in options.items() for w in ("-o", f"{key}={value}")]
     done = newest.docker(
         "network", "create", "-d", "underlay", *IPAM, *said, *FOUR, "no", check=False

@@ -207,7 +207,7 @@ def kill_dockerd(world, verb, number):
 @pytest.mark.longer
 @pytest.mark.usefixtures("calm")
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_service_killed_at_any_point_of_a_verb_leaves_all_agreed(site, verb):
+def test_service_killed_at_any_point_of_a_verb_leaves_consistent_state(site, verb):
     labels = points(site, verb)
     numbers = range(1, len(labels) + 1)
     numbers = some(numbers, verb)
@@ -219,7 +219,7 @@ def test_the_service_killed_at_any_point_of_a_verb_leaves_all_agreed(site, verb)
 @pytest.mark.longer
 @pytest.mark.usefixtures("calm")
 @pytest.mark.parametrize("verb", VERBS)
-def test_dockerd_killed_in_the_middle_of_a_verb_leaves_all_agreed(site, verb):
+def test_dockerd_killed_during_a_verb_leaves_consistent_state(site, verb):
     site.states = {"joined", "left"}
     numbers = some(few(points(site, verb)), verb)
     wrong = [struck(site, verb, n, kill_dockerd) for n in numbers]
@@ -228,7 +228,7 @@ def test_dockerd_killed_in_the_middle_of_a_verb_leaves_all_agreed(site, verb):
 
 
 @pytest.mark.usefixtures("calm")
-def test_a_network_whose_creation_outlasts_the_grace_time_keeps_its_pools(site):
+def test_network_whose_creation_outlasts_the_grace_time_keeps_its_pools(site):
     """Docker has its PoolIDs, and does not list it yet: the clean-up looks twice."""
     labels = points(site, "network-create")
     site.be(networks=())

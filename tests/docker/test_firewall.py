@@ -22,7 +22,7 @@ FORMER = ("-i ul-+", "-o ul-+")
 
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("own", [True, False])
-def test_frames_that_iptables_would_drop_are_known_before_they_are(own):
+def test_frames_that_iptables_would_drop_are_detected_beforehand(own):
     setting = "/proc/sys/net/bridge/bridge-nf-call-iptables"
     kernel = LinuxKernel()
     net.ip("link add br0 type bridge")
@@ -49,9 +49,7 @@ def test_frames_that_iptables_would_drop_are_known_before_they_are(own):
 
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("back_end", ["nft", "legacy"])
-def test_rules_that_a_dead_process_left_in_docker_s_chain_are_deleted(
-    tmp_path, back_end
-):
+def test_forward_rules_left_by_a_dead_process_are_deleted(tmp_path, back_end):
     """By a pass of the next one; what others have there stays, in its order."""
     tool = f"iptables-{back_end}"
     shell(f"{tool} -N DOCKER-USER; {tool} -A DOCKER-USER -s 10.9.9.9 -j DROP")
@@ -74,7 +72,7 @@ def test_rules_that_a_dead_process_left_in_docker_s_chain_are_deleted(
 
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("back_end", ["nft", "legacy"])
-def test_what_is_let_pass_is_told_by_what_it_is_not_by_its_name(tmp_path, back_end):
+def test_accept_rules_are_recognized_by_content_not_by_name(tmp_path, back_end):
     """Devices of ours by their group, bridges of others by what is in them."""
     tool = f"iptables-{back_end}"
     shell(f"{tool} -N DOCKER-USER")
@@ -115,7 +113,7 @@ def test_what_is_let_pass_is_told_by_what_it_is_not_by_its_name(tmp_path, back_e
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_group_that_the_administrator_gave_a_name_is_known_still(monkeypatch):
+def test_link_group_named_by_the_administrator_is_still_recognized(monkeypatch):
     """iptables shows that name, and so the rule as another one."""
     listed = iptables._run
     shell("iptables -N DOCKER-USER")
@@ -130,7 +128,7 @@ def test_a_group_that_the_administrator_gave_a_name_is_known_still(monkeypatch):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_table_that_somebody_locks_is_not_one_without_docker_s_chain(
+def test_locked_iptables_table_is_not_taken_for_one_without_docker_s_chain(
     tmp_path, monkeypatch
 ):
     """Else all that is wanted would count as being there."""

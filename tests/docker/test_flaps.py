@@ -124,7 +124,7 @@ def flap(site, addresses, go, come_back):
 RANGE = ("--ip-range", "10.77.0.128/25")
 
 
-def test_macvlan_children_follow_their_parent(rack, nic):
+def test_macvlan_children_follow_their_flapping_parent(rack, nic):
     site = rack
     addresses = start(site, "-o", f"parent={nic.name}", *RANGE)
     mac = nic.mac
@@ -140,7 +140,7 @@ def test_macvlan_children_follow_their_parent(rack, nic):
     site.assert_nothing_left()
 
 
-def test_routed_containers_come_back_with_the_host_s_own_card(rack, nic):
+def test_routed_containers_return_with_the_host_s_own_card(rack, nic):
     site = rack
     site.lan.run("ip", "route", "add", "10.99.0.0/24", "via", site.host.ipv4)
     addresses = start(
@@ -168,7 +168,7 @@ def test_routed_containers_come_back_with_the_host_s_own_card(rack, nic):
     site.assert_nothing_left()
 
 
-def test_the_lan_reaches_routed_containers_by_whichever_card_answers_now(rack, nic):
+def test_lan_reaches_routed_containers_through_whichever_card_answers(rack, nic):
     """Their pool is a part of the LAN's subnet: nothing but the proxy leads there."""
     site, pool = rack, "10.77.0.192/27"
     addresses = start(site, "-o", "mode=routed", "-o", f"proxy={nic.name}", subnet=pool)
@@ -196,7 +196,7 @@ def test_the_lan_reaches_routed_containers_by_whichever_card_answers_now(rack, n
     site.assert_nothing_left()
 
 
-def test_containers_on_a_bridge_come_back_with_it_and_with_its_card(rack, nic):
+def test_bridged_containers_return_with_their_bridge_and_its_card(rack, nic):
     site, host = rack, rack.host
 
     def bridge():

@@ -97,9 +97,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("mode", "ipam"), CASES)
-def test_whoever_is_disconnected_on_a_full_disk_is_not_connected_again(
-    site, mode, ipam
-):
+def test_disconnected_container_stays_disconnected_on_a_full_disk(site, mode, ipam):
     site.create(mode, ipam=ipam)
     site.run("c1", "lan")
     address = site.attached("c1", "lan")[0]
@@ -124,7 +122,7 @@ def test_whoever_is_disconnected_on_a_full_disk_is_not_connected_again(
     assert len(site.live()[1]) == 1
 
 
-def test_what_is_lost_with_the_service_docker_s_list_tells(site):
+def test_teardown_lost_with_the_service_is_found_from_docker_s_list(site):
     site.create("macvlan", ipam=False)
     site.run("c1", "lan")
     site.run("c0", "lan")
@@ -150,7 +148,7 @@ def test_what_is_lost_with_the_service_docker_s_list_tells(site):
     assert len(site.live()[1]) == 2
 
 
-def test_a_network_goes_while_the_disk_is_full(site):
+def test_network_is_removed_while_the_disk_is_full(site):
     site.create("macvlan", ipam=True)
     site.run("c1", "lan")
     site.fill()

@@ -52,7 +52,7 @@ def pool(site, subnet):
     return site.service.facts("pool", "show", subnet)
 
 
-def test_a_gateway_outside_the_subnet_is_the_way_out_and_costs_no_address(site):
+def test_gateway_outside_the_subnet_is_the_way_out_and_uses_no_address(site):
     create(
         site, "lan", "--subnet", LAN4, *RANGE, *SIX,
         "-o", f"gateway={OUTSIDE4},{OUTSIDE6}",
@@ -66,7 +66,7 @@ def test_a_gateway_outside_the_subnet_is_the_way_out_and_costs_no_address(site):
     wait_until(lambda: answers(site, "web", BEYOND6), 10)
 
 
-def test_without_a_gateway_the_container_has_its_segment_and_the_pool_every_address(
+def test_network_without_a_gateway_has_its_segment_and_every_pool_address(
     site,
 ):
     create(site, "lan", "--subnet", "10.77.0.64/30", "-o", "gateway=none")
@@ -77,7 +77,7 @@ def test_without_a_gateway_the_container_has_its_segment_and_the_pool_every_addr
     site.ping_from("one", site.attached("two", "lan")[0])
 
 
-def test_one_network_of_several_gives_the_default_route(site):
+def test_single_network_of_several_gives_the_default_route(site):
     """The one that Docker would have chosen says no."""
     create(
         site, "aaa", "--subnet", LAN4, "--gateway", GATEWAY4, *RANGE,
@@ -96,7 +96,7 @@ def test_one_network_of_several_gives_the_default_route(site):
     assert defaults(site, "web") == defaults(site, "web", "-6") == []
 
 
-def test_networks_that_all_offer_one_leave_exactly_one_default_route(site):
+def test_several_networks_with_default_routes_leave_exactly_one(site):
     for name, own in (("aaa", 79), ("zzz", 80)):
         create(
             site, name, "--subnet", f"10.{own}.0.0/24", "--ipv6", "--subnet",
@@ -113,7 +113,7 @@ def test_networks_that_all_offer_one_leave_exactly_one_default_route(site):
     assert (len(defaults(site, "web")), len(defaults(site, "web", "-6"))) == (1, 1)
 
 
-def test_an_endpoint_may_refuse_the_default_route_for_itself(newest):
+def test_endpoint_may_refuse_the_default_route_for_itself(newest):
     create(newest, "lan", "--subnet", LAN4, "--gateway", GATEWAY4, *RANGE)
     newest.docker(
         "run", "-d", "--name", "web",

@@ -40,7 +40,7 @@ def made_again(site):
 
 
 @pytest.mark.parametrize("mode", ["macvlan", "routed"])
-def test_a_link_local_address_of_docker_is_looked_after(site, mode):
+def test_link_local_address_from_docker_is_maintained(site, mode):
     if mode == "macvlan":
         site.network("lan", "--ip-range", "10.77.0.128/28")
     else:
@@ -61,7 +61,7 @@ def test_a_link_local_address_of_docker_is_looked_after(site, mode):
     )
 
 
-def test_every_setting_of_the_device_is_as_it_was(newest):
+def test_recreated_device_has_every_sysctl_as_before(newest):
     site = newest
     site.dual("lan")
     said = ",".join(f"{key}={value}" for key, value in SYSCTLS.items())

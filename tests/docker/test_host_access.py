@@ -125,7 +125,7 @@ def test_host_and_container_reach_each_other_on_every_address(site, way):
 
 @pytest.mark.parametrize("site", ["28.5"], indirect=True)
 @pytest.mark.usefixtures("strict")
-def test_a_host_that_filters_return_paths_strictly_reaches_them_too(site, way):
+def test_host_with_strict_reverse_path_filtering_reaches_its_containers(site, way):
     before = site.dump()
     create(site, "lan", way)
     site.run("c1", "lan")
@@ -144,7 +144,7 @@ def shim_of(site):
     return found
 
 
-def test_the_lan_sees_no_other_owner_of_the_host_s_addresses(site):
+def test_lan_sees_no_second_owner_of_the_host_s_addresses(site):
     create(site, "lan", "macvlan")
     site.run("c1", "lan")
     own = site.host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
@@ -166,7 +166,7 @@ def test_the_lan_sees_no_other_owner_of_the_host_s_addresses(site):
     assert speakers <= {own, mac}
 
 
-def test_the_shim_comes_with_the_first_container_and_goes_with_the_last(newest):
+def test_shim_exists_from_the_first_container_to_the_last(newest):
     site = newest
     create(site, "one", "macvlan")
     create(site, "two", "macvlan")
@@ -181,7 +181,7 @@ def test_the_shim_comes_with_the_first_container_and_goes_with_the_last(newest):
     assert site.our_links() == []
 
 
-def test_forwarding_that_is_put_back_does_not_cost_the_host_its_containers(newest):
+def test_restoring_forwarding_keeps_host_and_containers_connected(newest):
     """What is set for all devices is set for the shim too."""
     site = newest
     create(site, "lan", "macvlan")
@@ -208,7 +208,7 @@ def test_host_access_off_keeps_the_host_and_its_containers_apart(newest):
     site.ping_from_lan(four)
 
 
-def test_a_host_that_gets_another_address_is_reached_there(newest):
+def test_host_with_a_new_address_is_reached_there(newest):
     site = newest
     create(site, "lan", "macvlan")
     site.run("c1", "lan")
@@ -264,7 +264,7 @@ def multicast_joins(site, address):
     raise AssertionError(shown)
 
 
-def test_a_container_on_docker_s_bridge_speaks_from_the_host_s_address_there(
+def test_container_on_docker_s_bridge_uses_the_host_s_address_on_the_segment(
     site, second
 ):
     site.docker(
@@ -374,7 +374,7 @@ def test_multicast_passes_between_host_and_containers_as_the_docs_say(newest, ca
     assert is_heard(site, bridge, container)
 
 
-def test_a_virtual_address_in_a_container_is_reached_by_the_container_s_own(newest):
+def test_virtual_address_in_a_container_is_reached_through_the_container_s_own(newest):
     site = newest
     create(site, "lan", "macvlan")
     site.run("c1", "lan", "--cap-add", "NET_ADMIN")
@@ -388,7 +388,7 @@ def test_a_virtual_address_in_a_container_is_reached_by_the_container_s_own(newe
     assert virtual in site.host.run("ip", "route", "show", virtual).stdout
 
 
-def test_host_access_that_a_mode_cannot_give_is_refused(newest):
+def test_host_access_that_a_mode_does_not_support_is_refused(newest):
     words = ("-o", "parent=eth0", "-o", "macvlan_mode=vepa", "-o", "host_access=on")
     create = ("network", "create", "-d", "underlay", *IPAM, "--subnet", LAN4)
     said = refused(newest.docker(*create, *words, "lan", check=False))

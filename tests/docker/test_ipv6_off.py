@@ -59,7 +59,7 @@ def assert_repaired(site, name, words):
 
 
 @pytest.mark.parametrize("mode", ["macvlan", "routed"])
-def test_an_endpoint_without_ipv6_starts_is_in_order_and_is_repaired(site, mode):
+def test_endpoint_with_ipv6_disabled_by_docker_starts_and_is_repaired(site, mode):
     if mode == "macvlan":
         site.dual("dual", *RANGE, *QUIET)
     else:
@@ -100,7 +100,7 @@ def test_ipv6_switched_off_and_on_in_a_container_is_followed(site):
     wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["failures"])
 
 
-def test_a_container_with_ipv6_off_from_its_start_is_in_order(site):
+def test_container_with_ipv6_disabled_at_start_is_left_in_order(site):
     site.dual("dual", *RANGE)
     site.run(
         "vpn", "dual", "--cap-add", "NET_ADMIN",

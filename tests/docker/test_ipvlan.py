@@ -67,7 +67,7 @@ def test_l3_containers_of_different_subnets_reach_each_other_without_gateways(
     assert "eth1" not in site.in_container("c1", "ip", "link")
 
 
-def test_l3_works_in_both_families(newest):
+def test_l3_networks_work_in_both_families(newest):
     six = ("--ipv6", "--subnet", BLUE6)
     routed(newest, "blue", BLUE4, "l3", *six)
     newest.run("c1", "blue")
@@ -100,7 +100,7 @@ def far(newest):
 
 
 @pytest.mark.parametrize("mode", ["l3", "l3s"])
-def test_l3_is_reached_across_a_router_and_only_the_host_s_mac_is_seen(
+def test_l3_containers_are_reached_across_a_router_behind_the_host_s_mac(
     newest, far, mode
 ):
     routed(newest, "blue", BLUE4, mode)
@@ -129,7 +129,7 @@ def test_an_internal_network_has_neighbours_and_no_way_out(newest):
     assert newest.host.exec("c1", *away, check=False).returncode != 0
 
 
-def test_connect_disconnect_stop_start_and_rm(newest):
+def test_ipvlan_containers_survive_connect_disconnect_stop_start_and_rm(newest):
     words = ("--subnet", LAN4, "--gateway", GATEWAY4, "--ip-range", "10.77.0.64/27")
     create(newest, "lan", "-o", "ipvlan_mode=l2", *words)
     create(newest, "shut", "--internal", "-o", "ipvlan_mode=l2", "--subnet", RED4)
@@ -148,7 +148,7 @@ def test_connect_disconnect_stop_start_and_rm(newest):
 
 
 @pytest.mark.parametrize("flag", ["private", "vepa"])
-def test_private_and_vepa_keep_containers_apart(newest, flag):
+def test_ipvlan_private_and_vepa_keep_containers_apart(newest, flag):
     words = ("--subnet", LAN4, "--gateway", GATEWAY4, "--ip-range", "10.77.0.64/27")
     create(newest, "lan", "-o", f"ipvlan_flag={flag}", *words)
     newest.run("c1", "lan")
@@ -158,14 +158,14 @@ def test_private_and_vepa_keep_containers_apart(newest, flag):
     assert newest.host.exec("c1", *away, check=False).returncode != 0
 
 
-def test_dual_stack_l2(newest):
+def test_dual_stack_l2_containers_are_reached_in_both_families(newest):
     newest.dual("lan", "-o", "mode=ipvlan", "--ip-range", "10.77.0.64/27")
     newest.run("c1", "lan", "--ip6", "fd77::aaaa")
     newest.ping_from("c1", GATEWAY6)
     newest.ping_from_lan("fd77::aaaa")
 
 
-def test_what_would_change_the_others_is_refused_and_they_go_on(newest):
+def test_option_that_would_change_other_ipvlan_containers_is_refused(newest):
     routed(newest, "blue", BLUE4)
     newest.run("c1", "blue")
     newest.run("c2", "blue")
@@ -190,7 +190,7 @@ def test_what_would_change_the_others_is_refused_and_they_go_on(newest):
     newest.ping_from("c1", address(newest, "c2", "blue"))
 
 
-def test_a_child_of_another_program_is_not_switched(newest):
+def test_ipvlan_child_of_another_program_is_not_switched(newest):
     add = "link add link eth0 name theirs type ipvlan mode l3"
     newest.host.run("ip", *add.split())
     try:

@@ -43,32 +43,32 @@ def _processes(host: Host) -> set[int]:
     return found
 
 
-def test_an_engine_is_of_the_version_it_is_named_after(host: Host) -> None:
+def test_engine_has_the_version_it_is_named_after(host: Host) -> None:
     version = host.docker("version", "--format", "{{.Server.Version}}").stdout
     assert version.startswith(f"{host.engine}.")
 
 
-def test_a_container_runs(host: Host) -> None:
+def test_lab_engine_runs_a_container(host: Host) -> None:
     assert host.docker("run", "--rm", "bb", "echo", "hello").stdout == "hello\n"
 
 
 @pytest.mark.parametrize("address", ["10.77.0.1", "fd77::1"])
-def test_a_host_reaches_the_router(host: Host, address: str) -> None:
+def test_lab_host_reaches_the_router(host: Host, address: str) -> None:
     host.run("ping", "-c", "1", "-W", "2", address)
 
 
-def test_the_router_reaches_a_host(host: Host, lan: Lan) -> None:
+def test_lab_router_reaches_a_host(host: Host, lan: Lan) -> None:
     # The machine itself need not have ping.
     for address in (host.ipv4, host.ipv6):
         lan.run("chroot", str(root(host.engine)), "ping", "-c", "1", "-W", "2", address)
 
 
-def test_compose_is_there_where_debian_has_it(host: Host) -> None:
+def test_compose_is_installed_where_debian_has_it(host: Host) -> None:
     found = host.docker("compose", "version", check=False).returncode == 0
     assert found is (host.engine != "20.10")
 
 
-def test_a_program_of_the_machine_sees_the_hosts_containers(host: Host) -> None:
+def test_outer_program_sees_the_host_s_containers(host: Host) -> None:
     container = host.docker("run", "--detach", "bb", "sleep", "1000").stdout.strip()
     key = host.docker(
         "inspect", "--format", "{{.NetworkSettings.SandboxKey}}", container
@@ -85,7 +85,7 @@ def test_a_program_of_the_machine_sees_the_hosts_containers(host: Host) -> None:
     host.docker("rm", "--force", container)
 
 
-def test_a_program_of_the_machine_sees_the_hosts_own_run_and_the_machines_files(
+def test_outer_program_sees_the_host_s_run_and_the_machine_s_files(
     host: Host,
 ) -> None:
     host.run("touch", "/run/docker/plugins/here")
@@ -95,7 +95,7 @@ def test_a_program_of_the_machine_sees_the_hosts_own_run_and_the_machines_files(
     assert marker.exists()
 
 
-def test_a_program_of_the_machine_gets_signals_and_returns_its_status(
+def test_outer_program_gets_signals_and_returns_its_status(
     host: Host,
 ) -> None:
     process = host.outer(
@@ -111,7 +111,7 @@ def test_a_program_of_the_machine_gets_signals_and_returns_its_status(
     process.stdout.close()
 
 
-def test_a_failing_command_raises_unless_told_otherwise(host: Host) -> None:
+def test_failing_lab_command_raises_by_default(host: Host) -> None:
     assert host.run("false", check=False).returncode == 1
     with pytest.raises(subprocess.CalledProcessError):
         host.run("false")
@@ -119,7 +119,7 @@ def test_a_failing_command_raises_unless_told_otherwise(host: Host) -> None:
         host.run("sleep", "1000", timeout=0.1)
 
 
-def test_containers_outlive_a_killed_engine_with_live_restore(host: Host) -> None:
+def test_containers_survive_a_killed_engine_with_live_restore(host: Host) -> None:
     host.stop_dockerd()
     host.start_dockerd("--live-restore")
     container = host.docker("run", "--detach", "bb", "sleep", "1000").stdout.strip()
@@ -130,7 +130,7 @@ def test_containers_outlive_a_killed_engine_with_live_restore(host: Host) -> Non
     host.docker("rm", "--force", container)
 
 
-def test_the_disk_survives_a_power_cut(host: Host) -> None:
+def test_lab_disk_survives_a_power_cut(host: Host) -> None:
     host.run("sh", "-c", "echo kept > /root/file; echo lost > /run/file")
     # Paused, because that is the one that resists being killed.
     host.docker("run", "--detach", "--name", "paused", "bb", "sleep", "1000")
@@ -145,7 +145,7 @@ def test_the_disk_survives_a_power_cut(host: Host) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_nothing_is_left_of_a_closed_host(engine: str) -> None:
+def test_closed_lab_host_leaves_nothing(engine: str) -> None:
     with Lan() as lan:
         host = Host(lan, "gone", engine, 2)
         try:
@@ -169,7 +169,7 @@ def test_nothing_is_left_of_a_closed_host(engine: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [Frr, Bird, Radvd])
-def test_nothing_is_left_of_a_closed_router(kind: type[Router]) -> None:
+def test_closed_lab_router_leaves_nothing(kind: type[Router]) -> None:
     config = "interface br0 {};\n" if kind is Radvd else ""
     with Lan() as lan:
         with kind(lan.start, config) as router:

@@ -12,7 +12,7 @@ from tests.lab.service import GRACE_SECONDS, wait_until
 RANGE = ("--ip-range", "10.77.0.64/27")
 
 
-def test_a_container_and_the_lan_reach_each_other(site):
+def test_container_and_lan_reach_each_other(site):
     site.network("lan", *RANGE)
     site.run("c1", "lan")
     address, _, mac = site.attached("c1", "lan")
@@ -27,7 +27,7 @@ def test_a_container_and_the_lan_reach_each_other(site):
     assert "eth1" not in site.in_container("c1", "ip", "link")
 
 
-def test_both_families_work_and_docker_inspect_tells_the_truth(site):
+def test_both_families_work_and_docker_inspect_is_correct(site):
     site.dual("lan", *RANGE)
     site.run("c1", "lan", "--ip", "10.77.0.90", "--ip6", "fd77::aaaa:bbbb:cccc:90")
     address, address6, mac = site.attached("c1", "lan")
@@ -45,7 +45,7 @@ def test_both_families_work_and_docker_inspect_tells_the_truth(site):
     assert attached["MacAddress"] == mac
 
 
-def test_a_network_without_ipv4_works(sites):
+def test_network_without_ipv4_works(sites):
     site = sites("28.5")  # the first engine family that has --ipv4=false
     site.docker(
         "network", "create", "-d", "underlay", *IPAM, "-o", "parent=eth0",
@@ -76,7 +76,7 @@ def test_containers_of_two_hosts_reach_each_other(sites):
         site.assert_nothing_left()
 
 
-def test_a_mac_given_by_the_user_is_honoured_and_else_it_is_sticky(site):
+def test_mac_requested_by_the_user_is_used_and_a_derived_one_is_stable(site):
     site.network("lan", *RANGE)
     mac = "02:42:0a:4d:00:63"
     site.run("c1", "lan", "--mac-address", mac, "--ip", "10.77.0.99")
@@ -92,7 +92,7 @@ def test_a_mac_given_by_the_user_is_honoured_and_else_it_is_sticky(site):
     site.ping_from_lan("10.77.0.98")
 
 
-def test_docker_s_own_ipam_works_too(site):
+def test_docker_s_own_ipam_works_with_the_network_driver(site):
     site.network("lan", *RANGE, ipam=False)
     site.run("c1", "lan")
     address, _, mac = site.attached("c1", "lan")
@@ -100,7 +100,7 @@ def test_docker_s_own_ipam_works_too(site):
     assert site.mac_on_lan(address) == mac
 
 
-def test_our_ipam_works_with_docker_s_own_driver(site):
+def test_underlay_ipam_works_with_docker_s_own_driver(site):
     site.docker(
         "network", "create", "-d", "macvlan", *IPAM, "-o", "parent=eth0", "--subnet",
         LAN4, "--gateway", GATEWAY4, *RANGE, "lan",
@@ -110,7 +110,7 @@ def test_our_ipam_works_with_docker_s_own_driver(site):
     site.ping_from_lan(address)
 
 
-def test_aux_addresses_of_another_driver_s_network_outlive_the_clean_up(newest):
+def test_aux_addresses_of_another_driver_s_network_survive_the_cleanup(newest):
     # No CreateNetwork ever tells us that they are not a container's.
     newest.docker(
         "network", "create", "-d", "bridge", *IPAM, "--subnet", "10.99.0.0/29",
@@ -124,7 +124,7 @@ def test_aux_addresses_of_another_driver_s_network_outlive_the_clean_up(newest):
     assert given == [f"10.99.0.{n}" for n in (3, 4, 5, 6)]
 
 
-def test_an_address_of_the_host_is_kept_as_aux_and_no_container_gets_it(site):
+def test_host_address_is_kept_as_aux_and_leased_to_no_container(site):
     """As guides for macvlan say: the host's own, and that of a shim of the user's."""
     shim = "10.77.0.254"
     site.host.run("ip", "addr", "add", f"{shim}/32", "dev", "lo")
@@ -145,7 +145,7 @@ def test_an_address_of_the_host_is_kept_as_aux_and_no_container_gets_it(site):
         site.host.run("ip", "addr", "del", f"{shim}/32", "dev", "lo")
 
 
-def test_gateway_and_aux_addresses_are_never_given_to_a_container(site):
+def test_gateway_and_aux_addresses_are_never_leased_to_a_container(site):
     site.docker(
         "network", "create", "-d", "underlay", *IPAM, "-o", "parent=eth0", "--subnet",
         "10.77.0.0/29", "--gateway", "10.77.0.1", "--aux-address", "nas=10.77.0.2",
@@ -163,7 +163,7 @@ def test_gateway_and_aux_addresses_are_never_given_to_a_container(site):
     assert (pool["gateway"], pool["aux"]) == (["10.77.0.1"], ["10.77.0.2", "10.77.0.4"])
 
 
-def test_a_freed_address_rests_at_the_back_of_the_queue(site):
+def test_freed_address_goes_to_the_back_of_the_queue(site):
     site.network("lan", "--ip-range", "10.77.0.64/30")
     given = []
     for _ in range(5):
@@ -173,7 +173,7 @@ def test_a_freed_address_rests_at_the_back_of_the_queue(site):
     assert given == [f"10.77.0.{n}" for n in (64, 65, 66, 67, 64)]
 
 
-def test_an_internal_network_reaches_its_segment_and_has_no_way_out(site):
+def test_internal_network_reaches_its_segment_and_has_no_way_out(site):
     site.network("inner", "--internal", *RANGE)
     site.run("c1", "inner")
     site.run("c2", "inner")
@@ -183,7 +183,7 @@ def test_an_internal_network_reaches_its_segment_and_has_no_way_out(site):
     assert "eth1" not in site.in_container("c1", "ip", "link")
 
 
-def test_a_running_container_is_connected_and_disconnected(site):
+def test_running_container_is_connected_and_disconnected(site):
     site.network("lan", *RANGE)
     site.docker("run", "-d", "--name", "c1", "bb", "sleep", "1000")
     for _ in range(3):
@@ -195,7 +195,7 @@ def test_a_running_container_is_connected_and_disconnected(site):
         assert site.our_links() == []
 
 
-def test_a_container_on_two_networks_of_one_parent(site):
+def test_container_on_two_networks_of_one_parent_works(site):
     site.network("lan", *RANGE)
     site.network("lab", subnet="10.78.0.0/24", gateway="10.78.0.1")
     site.run("c1", "lan")
@@ -224,7 +224,7 @@ def test_two_networks_of_one_subnet_share_its_addresses(site):
     site.ping_from_lan(site.attached("c1", "twin")[0])
 
 
-def test_a_network_of_many_lives_restart_kill_stop_and_start(site):
+def test_network_survives_restart_kill_stop_and_start_of_its_containers(site):
     site.network("lan", *RANGE)
     site.run("c1", "lan", "--ip", "10.77.0.77", "--restart", "always")
     site.ping_from_lan("10.77.0.77")
@@ -242,7 +242,7 @@ def test_a_network_of_many_lives_restart_kill_stop_and_start(site):
     assert len(found) == 1
 
 
-def test_the_mtu_is_the_one_asked_for_by_either_name(site):
+def test_mtu_option_works_by_either_name(site):
     site.network("lan", "-o", "mtu=1400")
     site.network(
         "lab", "-o", "com.docker.network.driver.mtu=1300", subnet="10.78.0.0/24",
@@ -255,7 +255,7 @@ def test_the_mtu_is_the_one_asked_for_by_either_name(site):
 
 
 @pytest.mark.parametrize("flavour", ["private", "vepa"])
-def test_private_and_vepa_keep_siblings_apart(newest, flavour):
+def test_macvlan_private_and_vepa_keep_siblings_apart(newest, flavour):
     newest.network("lan", "-o", f"macvlan_mode={flavour}", *RANGE)
     newest.run("c1", "lan")
     newest.run("c2", "lan")
@@ -299,7 +299,7 @@ def test_published_ports_are_open_and_explained_once(site):
     assert "404" in site.lan.run(*fetch, "http://10.77.0.77/").stdout
 
 
-def test_a_parent_is_found_by_default_route_and_by_mac(site):
+def test_parent_is_found_by_default_route_and_by_mac(site):
     mac = site.host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
     for n, wish in enumerate(("auto", f"mac:{mac}")):
         subnet = ("--subnet", f"10.8{n}.0.0/24")
@@ -310,7 +310,7 @@ def test_a_parent_is_found_by_default_route_and_by_mac(site):
     assert {n["parent"] for n in site.service.facts("network", "ls")} == {"eth0"}
 
 
-def test_names_are_learned_from_docker_and_kept_in_the_history(site):
+def test_container_names_are_learned_from_docker_and_kept_in_the_history(site):
     site.network("lan", *RANGE)
     site.run("named", "lan", "--ip", "10.77.0.70")
 
@@ -362,7 +362,7 @@ networks:
 
 
 @pytest.mark.parametrize("engine", ["26.1", "28.5"])  # Debian ships compose for these
-def test_compose_brings_a_service_up_on_the_lan(sites, engine):
+def test_compose_starts_a_service_on_the_lan(sites, engine):
     site = sites(engine)
     site.host.run("sh", "-c", "cat > /tmp/compose.yaml", input=COMPOSE)
     compose = ("compose", "-p", "shop", "-f", "/tmp/compose.yaml")

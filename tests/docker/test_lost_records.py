@@ -91,7 +91,7 @@ def run_fresh(site, name, network):
     return int(address.rpartition(".")[2]), address
 
 
-def test_lost_records_are_rebuilt_while_containers_go_on(site):
+def test_lost_records_are_rebuilt_while_containers_run_on(site):
     site.network("lan", *RANGE, *DUAL)
     site.network("other", *OTHER_RANGE, ipam=False)
     routed(site, "way")
@@ -140,7 +140,7 @@ def on_record_soon(site, count):
     return on_record(site)
 
 
-def test_records_from_an_old_copy_are_brought_up_to_date(newest):
+def test_records_from_an_old_backup_are_brought_up_to_date(newest):
     site = newest
     site.network("lan", *RANGE)
     site.run("gone", "lan", "--ip", "10.77.0.65")
@@ -165,7 +165,7 @@ def test_records_from_an_old_copy_are_brought_up_to_date(newest):
     assert [t["container"] for t in held if not t["until"]] == ["heir"]
 
 
-def test_an_old_copy_gives_nobody_s_address_away_before_docker_can_be_asked(newest):
+def test_old_backup_leases_no_used_address_before_docker_can_be_asked(newest):
     site = newest
     site.network("lan", *RANGE)
     site.run("first", "lan")
@@ -187,7 +187,7 @@ def test_an_old_copy_gives_nobody_s_address_away_before_docker_can_be_asked(newe
     on_record_soon(site, 3)
 
 
-def test_containers_go_on_without_records_as_long_as_dockerd_is_away(sites):
+def test_containers_run_on_without_records_while_dockerd_is_down(sites):
     site = sites("28.5")
     site.host.stop_dockerd()
     site.host.start_dockerd("--live-restore")
@@ -221,7 +221,7 @@ def test_containers_go_on_without_records_as_long_as_dockerd_is_away(sites):
     site.assert_nothing_left()
 
 
-def test_a_bridge_in_the_place_of_a_device_is_known_again(newest):
+def test_takeover_bridge_is_recognized_after_the_records_are_lost(newest):
     site = newest
     site.docker(
         "network", "create", "-d", "underlay", *IPAM, "-o", "mode=bridge",
@@ -239,7 +239,7 @@ def test_a_bridge_in_the_place_of_a_device_is_known_again(newest):
     assert site.host.ipv4 in site.host.run("ip", "addr", "show", "dev", "eth0").stdout
 
 
-def test_only_the_ipam_of_lost_records_is_rebuilt_too(newest):
+def test_lost_records_of_a_network_with_ipam_only_are_rebuilt(newest):
     site = newest
     site.docker(
         "network", "create", "-d", "bridge", *IPAM, "--subnet", "10.99.0.0/24",
@@ -258,7 +258,7 @@ def test_only_the_ipam_of_lost_records_is_rebuilt_too(newest):
     assert pool["live"] == 1
 
 
-def test_a_network_removed_after_a_loss_takes_nobody_s_address_with_it(site):
+def test_network_removed_after_a_loss_takes_no_address_of_another(site):
     """Docker names no network when it gives a pool up, and two have this one."""
     site.network("lan", *RANGE)
     site.network("empty", *OTHER_RANGE)
@@ -284,7 +284,7 @@ def test_a_network_removed_after_a_loss_takes_nobody_s_address_with_it(site):
     site.ping_from_lan("10.77.0.66")
 
 
-def test_a_network_made_anew_since_an_old_copy_works_and_the_old_one_goes(newest):
+def test_network_recreated_since_a_backup_works_and_the_old_one_goes(newest):
     site = newest
     site.network("lan", *OTHER_RANGE)
     site.run("old", "lan")
@@ -313,7 +313,7 @@ def test_a_network_made_anew_since_an_old_copy_works_and_the_old_one_goes(newest
     assert run_fresh(site, "c3", "lan")[0] in IN_RANGE
 
 
-def test_a_taken_address_is_told_with_the_container_s_name_at_once(site):
+def test_error_for_a_taken_address_names_the_container_at_once(site):
     site.network("lan", *RANGE)
     site.run("web", "lan", "--ip", "10.77.0.66")
     run = ("run", "--rm", "--network", "lan", "--ip", "10.77.0.66", "bb", "true")

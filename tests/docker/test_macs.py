@@ -20,7 +20,7 @@ CONTAINERS = 50
         pytest.param("ipvlan", 1, marks=pytest.mark.needs("ipvlan")),
     ],
 )
-def test_fifty_containers_and_their_host_are_so_many_macs(newest, mode, macs):
+def test_fifty_containers_and_their_host_have_distinct_macs(newest, mode, macs):
     site = newest
     site.network("lan", "-o", f"mode={mode}", "--ip-range", "10.77.0.128/25")
     knock = ("sh", "-c", f"ping -c1 {GATEWAY4} && exec sleep 1000")

@@ -53,7 +53,7 @@ def has_its_own(site, container="web"):
     return "macvlan" in shown
 
 
-def test_a_container_starts_without_its_parent_and_gets_its_interface_later(site, nic):
+def test_container_starts_without_its_parent_and_gets_its_interface_later(site, nic):
     lan_on(site, nic)
     mac = nic.mac
     nic.unplug()
@@ -81,7 +81,7 @@ def test_a_container_starts_without_its_parent_and_gets_its_interface_later(site
     site.ping_from("web", "10.77.0.1")
 
 
-def test_one_that_stops_while_it_waits_leaves_nothing(site, nic):
+def test_container_that_stops_while_waiting_leaves_nothing(site, nic):
     lan_on(site, nic)
     nic.unplug()
     site.run("web", "lan")
@@ -95,7 +95,7 @@ def test_one_that_stops_while_it_waits_leaves_nothing(site, nic):
     assert site.our_links() == []
 
 
-def test_a_container_that_does_not_wait_is_refused(newest):
+def test_container_that_does_not_wait_for_its_parent_is_refused(newest):
     nic = Nic(newest, "nic0")
     nic.plug()
     lan_on(newest, nic, "-o", "missing_parent=fail")
@@ -106,7 +106,9 @@ def test_a_container_that_does_not_wait_is_refused(newest):
 
 
 @pytest.mark.parametrize("mode", WAYS_TO_THE_LAN)
-def test_a_nic_that_is_down_is_waited_for_and_set_going_late(newest, card, mode):
+def test_container_on_a_nic_that_is_down_works_when_the_nic_comes_up(
+    newest, card, mode
+):
     site, nic = newest, card
     if mode == "proxy":
         site.docker(
@@ -130,7 +132,7 @@ def test_a_nic_that_is_down_is_waited_for_and_set_going_late(newest, card, mode)
     wait_until(lambda: health(site)[0] in ("ok", "repaired"), SOON_SECONDS)
 
 
-def test_what_is_behind_a_cable_is_announced_when_that_is_in_again(newest, card):
+def test_containers_are_announced_when_their_cable_is_plugged_in_again(newest, card):
     site, nic = newest, card
     lan_on(site, nic)
     site.run("web", "lan")
@@ -148,7 +150,7 @@ def test_what_is_behind_a_cable_is_announced_when_that_is_in_again(newest, card)
     wait_until(lambda: health(site)[0] == "ok", SOON_SECONDS, lambda: health(site))
 
 
-def test_a_routed_container_runs_without_its_proxy_and_is_answered_for_later(site, nic):
+def test_routed_container_runs_without_its_proxy_and_gets_its_entries_later(site, nic):
     site.docker(
         "network", "create", "-d", "underlay", *IPAM, "-o", "mode=routed",
         "-o", f"proxy={nic.name}", "--subnet", "10.77.0.160/27",
@@ -172,7 +174,7 @@ def test_a_routed_container_runs_without_its_proxy_and_is_answered_for_later(sit
     wait_until(lambda: health(site)[0] == "repaired", SOON_SECONDS)
 
 
-def test_a_bridge_takes_the_place_of_a_nic_that_comes_after_its_containers(site, nic):
+def test_takeover_bridge_is_made_on_a_nic_that_appears_after_its_containers(site, nic):
     lan_on(site, nic, "-o", "mode=bridge", "-o", "takeover=yes")
     bridge, mac = Owner.parse("underlay::bridge/nic0").device, nic.mac
     # As after a boot: neither is there.

@@ -46,7 +46,7 @@ def wide(newest):
         for flavour in flavours
     ],
 )
-def test_the_documented_table_is_what_is_measured(newest, wide, mode, flavour):
+def test_documented_mode_table_equals_the_measured_one(newest, wide, mode, flavour):
     row = measured(newest, wide, mode, flavour)
     pattern = rf"^\| `{mode}` \| `{flavour}` \|.*$"
     assert re.findall(pattern, MODES.read_text(), re.MULTILINE) == [row]

@@ -49,7 +49,7 @@ def set_mtu(site, nic, size):
 
 
 @pytest.mark.parametrize("mode", WAYS_TO_THE_LAN)
-def test_running_containers_follow_their_parent(site, nic, mode):
+def test_running_containers_follow_the_mtu_of_their_parent(site, nic, mode):
     way = ["-o", f"parent={nic.name}", "-o", f"mode={mode}"]
     way += ["-o", "takeover=yes"] if mode == "bridge" else []
     way += ["--subnet", "10.98.0.0/24", "--gateway", "10.98.0.1"]
@@ -72,7 +72,7 @@ def test_running_containers_follow_their_parent(site, nic, mode):
     wait_until(lambda: site.service.run("plan", check=False).returncode == 0, 10)
 
 
-def test_an_mtu_that_was_asked_for_stays(site, nic):
+def test_requested_mtu_of_a_container_stays(site, nic):
     site.docker(
         "network", "create", "-d", "underlay", *IPAM, "-o", f"parent={nic.name}",
         "-o", "mtu=1450", "--subnet", "10.98.0.0/24", "--gateway", "10.98.0.1", "lan98",

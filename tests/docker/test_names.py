@@ -49,7 +49,7 @@ def resolves(site, container):
 
 
 @pytest.mark.parametrize("option", NO_WAY)
-def test_a_name_server_of_the_segment_is_asked_without_a_default_route(site, option):
+def test_name_server_of_the_segment_is_asked_without_a_default_route(site, option):
     before = len(site.service.log)
     site.network("lan", "-o", option)
     assert SAID in site.service.log[before:]
@@ -66,7 +66,7 @@ def test_names_are_resolved_by_another_network_that_leads_out(site):
     assert resolves(site, "web")
 
 
-def test_a_network_with_a_way_out_is_not_warned_of(site):
+def test_network_with_a_way_out_causes_no_warning(site):
     before = len(site.service.log)
     site.network("lan")
     site.network("apart", "--internal", subnet="10.79.0.0/24", gateway="10.79.0.1")

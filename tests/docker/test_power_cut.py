@@ -62,7 +62,7 @@ def recorded(site):
     return sorted(a.split("/")[0] for e in endpoints for a in e["addresses"])
 
 
-def test_all_containers_are_back_with_their_addresses_after_a_power_cut(site):
+def test_all_containers_return_with_their_addresses_after_a_power_cut(site):
     site.network("lan", "--ip-range", RANGE)
     start_all(site)
     before = set(site.live()[1])
@@ -92,7 +92,7 @@ def test_all_containers_are_back_with_their_addresses_after_a_power_cut(site):
     assert "level=error" not in site.service.log
 
 
-def test_nothing_is_left_of_a_host_that_systemd_booted(lan):
+def test_closed_systemd_host_leaves_nothing(lan):
     with SystemdHost(lan, "gone", 8) as host:
         host.load_image()
         host.docker("run", "-d", "--restart", "always", "bb", "sleep", "1000")

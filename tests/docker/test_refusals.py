@@ -402,19 +402,19 @@ def _label(value):
     return value[:40] if isinstance(value, str) else " ".join(value[-3:])
 
 
-def test_there_are_refusals_enough():
+def test_enough_refusals_are_tested():
     assert len(CASES) >= 40
 
 
 @pytest.mark.parametrize(("command", "text"), CASES, ids=_label)
-def test_a_refusal_reads_exactly(scene, command, text):
+def test_refusal_text_reads_exactly(scene, command, text):
     before = scene.live(), scene.our_links()
     assert told(scene.docker(*command, check=False)) == text
     assert (scene.live(), scene.our_links()) == before
     assert text[:60].split("'")[0] in scene.service.log
 
 
-def test_the_parent_s_own_mac_is_refused(scene):
+def test_parent_s_own_mac_is_refused(scene):
     mac = scene.host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
     done = scene.docker(*on("lan", "--mac-address", mac), check=False)
     assert told(done).startswith(
@@ -422,12 +422,12 @@ def test_the_parent_s_own_mac_is_refused(scene):
     )
 
 
-def test_the_host_s_own_address_is_refused(scene):
+def test_host_s_own_address_is_refused(scene):
     done = scene.docker(*on("lan", "--ip", scene.host.ipv4), check=False)
     assert told(done) == taken(scene.host.ipv4, "it is this host's own")
 
 
-def test_a_host_without_default_route_has_no_auto_parent(scene):
+def test_host_without_a_default_route_has_no_auto_parent(scene):
     routes = [
         ("default", "via", "10.77.0.1"),
         ("-6", "default", "via", "fd77::1"),
@@ -448,7 +448,7 @@ def test_a_host_without_default_route_has_no_auto_parent(scene):
             scene.host.run("ip", *family, "route", "add", *words, "dev", "eth0")
 
 
-def test_lost_records_are_named_when_a_container_starts_and_docker_cannot_be_asked(
+def test_lost_records_are_named_when_a_container_starts_without_docker_s_answer(
     sites,
 ):
     site = sites("28.5")

@@ -44,7 +44,7 @@ def endpoints(site):
 
 
 @pytest.mark.parametrize("own", ["route", "device"])
-def test_a_connect_refused_half_way_leaves_no_device_and_no_address_taken(site, own):
+def test_connect_refused_half_way_leaves_no_device_and_no_leased_address(site, own):
     make(site, "ga", GA, *ON_LINK)
     make(site, "gb", GB, "--ip-range", RANGE, *ON_LINK)
     site.run("kk", "bridge", "--cap-add", "NET_ADMIN")
@@ -73,7 +73,7 @@ def spare(newest):
     newest.host.run("ip", "link", "del", "pp0")
 
 
-def test_a_passthru_network_is_free_again_after_a_connect_was_refused(spare):
+def test_passthru_network_is_free_again_after_a_refused_connect(spare):
     site = spare
     make(site, "pt", GB, "-o", "macvlan_mode=passthru", parent="pp0")
     site.run("kk", "bridge", "--cap-add", "NET_ADMIN")
@@ -84,7 +84,7 @@ def test_a_passthru_network_is_free_again_after_a_connect_was_refused(spare):
     assert site.attached("kk", "pt")[0].startswith("10.62.0.")
 
 
-def test_two_networks_with_one_gateway_on_link_are_told_apart_by_their_error(site):
+def test_two_networks_with_one_on_link_gateway_are_named_in_the_error(site):
     make(site, "ga", GA, *ON_LINK)
     make(site, "gb", GB, *ON_LINK)
     site.run("kk", "ga")
@@ -95,7 +95,7 @@ def test_two_networks_with_one_gateway_on_link_are_told_apart_by_their_error(sit
     assert links(site, "kk") == before
 
 
-def test_a_start_on_two_networks_with_one_gateway_on_link_is_refused_whole(site):
+def test_start_on_two_networks_with_one_on_link_gateway_is_refused_whole(site):
     make(site, "ga", GA, *ON_LINK)
     make(site, "gb", GB, *ON_LINK)
     site.docker("create", "--name", "kk", "--network", "ga", "bb", "sleep", "1000")

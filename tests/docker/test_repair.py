@@ -106,7 +106,7 @@ TAKEN_INSIDE = {
 
 
 @pytest.mark.parametrize("taken", TAKEN_INSIDE)
-def test_what_is_taken_in_a_container_comes_back(web, taken):
+def test_objects_removed_inside_a_container_are_restored(web, taken):
     site, mode = web
     other = "10.77.0.9" if mode == "macvlan" else "10.99.0.9"
     if mode == "routed" and taken == "the next hop":
@@ -143,7 +143,7 @@ def held(site):
     return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)[1])
 
 
-def test_a_container_with_the_routes_of_a_routing_daemon_is_repaired_as_any(web):
+def test_container_with_routing_daemon_routes_is_repaired(web):
     """The service keeps nothing of them."""
     site, _ = web
     before, had = face(site), held(site)
@@ -205,7 +205,7 @@ SILENT = {"answers of the proxy"}
     [(mode, taken) for mode in TAKEN_IN_HOST for taken in TAKEN_IN_HOST[mode]],
     indirect=["web"],
 )
-def test_what_is_taken_in_the_host_comes_back(web, taken):
+def test_objects_removed_in_the_host_are_restored(web, taken):
     site, mode = web
     ours = re.search(r"ul-\w+", site.host.run("ip", "-br", "link").stdout)[0]
     before, host, told = face(site), ways(site), ledger(site)
@@ -223,7 +223,7 @@ def test_what_is_taken_in_the_host_comes_back(web, taken):
         site.ping_from("web", gateway)
 
 
-def test_what_the_container_s_owner_did_besides_is_left_alone(web):
+def test_additions_of_the_container_s_owner_are_left_alone(web):
     site, _ = web
     own = """
         ip link add own0 type veth peer name own1
@@ -248,7 +248,7 @@ def test_what_the_container_s_owner_did_besides_is_left_alone(web):
     inside(site, "web", "ip", "addr", "del", "192.0.2.77/32", "dev", "eth0")
 
 
-def test_a_default_route_that_goes_elsewhere_is_left_there(web):
+def test_default_route_moved_to_another_device_is_left_there(web):
     site, mode = web
     inside(site, "web", "ip", "link", "add", "vpn0", "type", "veth")
     inside(site, "web", "ip", "link", "set", "vpn0", "up")
@@ -278,7 +278,7 @@ def test_docker_moves_the_default_route_between_networks_undisturbed(web):
         site.ping_from("web", gateway)
 
 
-def test_what_docker_does_without_a_call_is_heard_from_it(calm):
+def test_docker_s_own_changes_without_a_driver_call_are_detected(calm):
     site = calm
 
     def name():
@@ -301,7 +301,7 @@ def test_what_docker_does_without_a_call_is_heard_from_it(calm):
     site.assert_nothing_left()
 
 
-def test_who_undoes_every_repair_is_told_of_and_slowed_down(newest):
+def test_program_that_reverts_every_repair_is_reported_and_slowed_down(newest):
     site = newest
     site.network("lan", *RANGE)
     site.run("web", "lan", "--cap-add", "NET_ADMIN")
@@ -321,7 +321,7 @@ def test_who_undoes_every_repair_is_told_of_and_slowed_down(newest):
     wait_until(lambda: told()["health"] == "repaired", SOON_SECONDS, told)
 
 
-def test_without_repair_a_container_is_left_as_it_is(newest):
+def test_container_with_repair_off_is_left_as_it_is(newest):
     site = newest
     site.dual("lan", "-o", "repair=off", *RANGE)
     site.run("web", "lan")
@@ -334,7 +334,7 @@ def test_without_repair_a_container_is_left_as_it_is(newest):
     assert face(site) is None
 
 
-def test_a_neighbour_with_a_stale_entry_reaches_a_new_container_at_once(site):
+def test_neighbour_with_a_stale_entry_reaches_a_new_container_at_once(site):
     """Engines before 28 announce nothing: the service does."""
     site.dual("lan", *RANGE)
     site.run("old", "lan", "--ip", "10.77.0.90", "--ip6", "fd77::90")

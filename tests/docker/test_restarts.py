@@ -10,7 +10,7 @@ RANGE = ("--ip-range", "10.77.0.64/27")
 SETTLED_SECONDS = 5 * GRACE_SECONDS + 10
 
 
-def test_the_next_calls_work_when_the_service_is_killed_and_started_again(site):
+def test_driver_calls_work_after_the_service_is_killed_and_restarted(site):
     site.network("lan", *RANGE)
     site.run("c1", "lan", "--ip", "10.77.0.77")
     site.service.kill()
@@ -22,7 +22,7 @@ def test_the_next_calls_work_when_the_service_is_killed_and_started_again(site):
     site.ping_from_lan("10.77.0.77")
 
 
-def test_no_packet_is_lost_while_the_service_is_away(site):
+def test_no_packet_is_lost_while_the_service_is_stopped(site):
     site.network("lan", *RANGE)
     site.run("c1", "lan")
     sandbox = f"/proc/{site.host.pid_of('c1')}/ns/net"
@@ -38,7 +38,7 @@ def test_no_packet_is_lost_while_the_service_is_away(site):
     assert " 0% packet loss" in site.host.run("cat", "/run/flow").stdout
 
 
-def test_what_docker_did_while_the_service_was_dead_is_cleaned_up(newest):
+def test_docker_changes_made_while_the_service_was_dead_are_cleaned_up(newest):
     site = newest
     site.network("lan", *RANGE)
     for name in ("c1", "c2"):
@@ -53,7 +53,7 @@ def test_what_docker_did_while_the_service_was_dead_is_cleaned_up(newest):
     site.ping_from_lan(kept)
 
 
-def test_a_network_removed_while_the_service_was_dead_is_removed_here_too(newest):
+def test_network_removed_while_the_service_was_dead_is_removed(newest):
     site = newest
     before = site.dump()
     site.network("lan", *RANGE)
@@ -67,7 +67,7 @@ def test_a_network_removed_while_the_service_was_dead_is_removed_here_too(newest
     assert site.dump() == before
 
 
-def test_dockerd_restarted_leaks_nothing_and_containers_come_back(site):
+def test_dockerd_restart_leaks_nothing_and_containers_return(site):
     site.network("lan", *RANGE)
     site.run("back", "lan", "--restart", "always")
     site.run("gone", "lan")
@@ -96,20 +96,20 @@ def killed_and_back(site, *words):
     return address
 
 
-def test_dockerd_killed_leaks_no_endpoint_and_no_address(site):
+def test_killed_dockerd_leaks_no_endpoint_and_no_address(site):
     site.network("lan", *RANGE)
     killed_and_back(site)
     wait_until(lambda: site.live()[2] == 1, SETTLED_SECONDS, site.live)
 
 
-def test_dockerd_killed_leaks_nothing_with_docker_s_own_ipam_either(site):
+def test_killed_dockerd_leaks_nothing_with_docker_s_own_ipam(site):
     # Here dockerd forgets its stale endpoints without a word to the driver.
     site.network("lan", *RANGE, ipam=False)
     # What it forgot must not refuse its successor the same MAC.
     killed_and_back(site, "--mac-address", "02:42:0a:4d:00:63")
 
 
-def test_a_container_that_died_while_dockerd_was_down_is_freed(sites):
+def test_container_that_died_while_dockerd_was_down_is_freed(sites):
     site = sites("28.5")
     site.host.stop_dockerd()
     site.host.start_dockerd("--live-restore")
@@ -161,7 +161,7 @@ def test_live_restored_containers_are_never_freed(sites):
     site.assert_nothing_left()
 
 
-def test_a_power_cut_leaves_networks_and_frees_what_ran(sites):
+def test_power_cut_keeps_networks_and_frees_running_endpoints(sites):
     site = sites("28.5")
     site.network("lan", *RANGE)
     site.run("back", "lan", "--restart", "always")
@@ -178,7 +178,7 @@ def test_a_power_cut_leaves_networks_and_frees_what_ran(sites):
     site.assert_nothing_left()
 
 
-def test_a_link_of_the_dead_goes_and_those_that_only_look_like_one_stay(newest):
+def test_link_of_a_dead_endpoint_is_deleted_and_similar_foreign_links_stay(newest):
     newest.network("lan", *RANGE)
     dead = Owner("gone", "gone")
     aliases = {dead.device: dead.mark, "ul-named": dead.mark, "ul-theirs": ""}

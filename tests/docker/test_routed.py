@@ -35,7 +35,7 @@ def hops(site, container, address):
 
 
 @pytest.mark.usefixtures("known")
-def test_containers_and_the_lan_and_the_host_reach_each_other_and_nothing_is_left(site):
+def test_routed_containers_lan_and_host_reach_each_other_and_leave_nothing(site):
     """Though Docker drops by default what it does not forward itself."""
     before = site.dump()
     assert "-P FORWARD DROP" in site.host.run("iptables", "-S", "FORWARD").stdout
@@ -57,7 +57,7 @@ def test_containers_and_the_lan_and_the_host_reach_each_other_and_nothing_is_lef
 
 
 @pytest.mark.usefixtures("known")
-def test_containers_of_two_networks_and_of_one_reach_each_other_by_the_host(site):
+def test_routed_containers_of_one_and_two_networks_reach_each_other_by_the_host(site):
     routed(site, "r", *FOUR, *SIX)
     routed(site, "other", *OTHERS)
     site.run("one", "r")
@@ -70,7 +70,7 @@ def test_containers_of_two_networks_and_of_one_reach_each_other_by_the_host(site
 
 
 @pytest.mark.usefixtures("known")
-def test_one_container_on_two_routed_networks_and_a_macvlan_is_reached_on_each(site):
+def test_container_on_two_routed_networks_and_a_macvlan_is_reached_on_each(site):
     routed(site, "r", *FOUR, *SIX)
     routed(site, "other", *OTHERS)
     site.network("lan", "--ip-range", "10.77.0.64/27", subnet=LAN4, gateway=GATEWAY4)
@@ -89,7 +89,7 @@ def test_one_container_on_two_routed_networks_and_a_macvlan_is_reached_on_each(s
 
 
 @pytest.mark.usefixtures("known")
-def test_a_network_that_gives_no_default_route_leads_to_its_own_pools_only(site):
+def test_network_without_a_default_route_leads_to_its_own_pools_only(site):
     routed(site, "r", *FOUR, *SIX, "-o", "default_route=no")
     site.run("one", "r")
     site.run("two", "r")
@@ -100,7 +100,7 @@ def test_a_network_that_gives_no_default_route_leads_to_its_own_pools_only(site)
 
 @pytest.mark.parametrize("site", ["28.5"], indirect=True)
 @pytest.mark.usefixtures("known")
-def test_ipv6_alone_works_without_ipv4_anywhere(site):
+def test_ipv6_only_routed_network_works_without_ipv4_anywhere(site):
     routed(site, "r", *SIX, "--ipv4=false")
     site.run("web", "r")
     four, six, _ = site.attached("web", "r")
@@ -111,7 +111,7 @@ def test_ipv6_alone_works_without_ipv4_anywhere(site):
     assert site.host.run("ip", "-4", "route", "show", "proto", "157").stdout == ""
 
 
-def test_containers_of_two_hosts_keep_their_addresses_on_a_way_without_detour(sites):
+def test_routed_containers_keep_their_addresses_between_hosts_on_a_direct_path(sites):
     one, two = sites("28.5"), sites("26.1")
     with told(one, POOL4, POOL6), told(two, OTHER4, OTHER6):
         routed(one, "r", *FOUR, *SIX)
@@ -135,7 +135,7 @@ def test_containers_of_two_hosts_keep_their_addresses_on_a_way_without_detour(si
             site.assert_nothing_left()
 
 
-def test_a_neighbour_with_a_stale_entry_reaches_what_the_proxy_answers_for_at_once(
+def test_neighbour_with_a_stale_entry_reaches_proxied_containers_at_once(
     site,
 ):
     """The address was somebody's on the LAN before it was this container's."""
@@ -152,7 +152,7 @@ def test_a_neighbour_with_a_stale_entry_reaches_what_the_proxy_answers_for_at_on
         site.ping_from_lan(address)
 
 
-def test_an_address_nobody_has_ends_at_the_host_and_does_not_go_round(newest):
+def test_unused_pool_address_ends_at_the_host_without_a_routing_loop(newest):
     site = newest
     with told(site, POOL4, POOL6):
         routed(site, "r", *FOUR, *SIX)
@@ -164,7 +164,7 @@ def test_an_address_nobody_has_ends_at_the_host_and_does_not_go_round(newest):
             assert "100% packet loss" in said
 
 
-def test_routes_in_a_table_of_their_own_are_found_by_the_rules_that_lead_there(newest):
+def test_routes_in_a_separate_table_are_found_by_their_rules(newest):
     site = newest
     routed(site, "r", *FOUR, "-o", "table=500")
     site.run("web", "r")
@@ -180,7 +180,7 @@ def test_routes_in_a_table_of_their_own_are_found_by_the_rules_that_lead_there(n
         site.host.run("ip", "rule", "del", "to", POOL4, "lookup", "500")
 
 
-def test_masquerade_lets_containers_out_where_nobody_knows_the_way_back(newest):
+def test_masquerade_lets_containers_out_where_no_return_route_exists(newest):
     site = newest
     before = site.dump()
     routed(site, "plain", *OTHERS)
@@ -211,7 +211,7 @@ def test_networks_of_one_subnet_share_the_blackhole_until_the_last_is_gone(newes
     assert site.host.run("ip", "route", "show", "type", "blackhole").stdout == ""
 
 
-def test_a_route_of_somebody_else_is_not_replaced(newest):
+def test_foreign_route_to_a_pool_is_not_replaced(newest):
     site = newest
     theirs = ("blackhole", POOL4, "metric", "10")
     site.host.run("ip", "route", "add", *theirs)
@@ -228,7 +228,7 @@ def test_a_route_of_somebody_else_is_not_replaced(newest):
         site.host.run("ip", "route", "del", *theirs)
 
 
-def test_what_is_taken_away_in_the_host_comes_back_by_itself(newest):
+def test_objects_of_a_routed_network_removed_in_the_host_are_restored(newest):
     site = newest
     routed(site, "r", *FOUR, *SIX)
     site.run("web", "r")
@@ -252,7 +252,7 @@ def unordered(dump):
 
 
 @pytest.mark.usefixtures("known")
-def test_what_docker_does_not_publish_stays_closed_to_routed_containers(site):
+def test_unpublished_ports_of_routed_containers_stay_closed(site):
     """Also on a bridge that Docker makes later; to the LAN it is closed by Docker."""
     routed(site, "r", *FOUR)
     site.run("web", "r")

@@ -61,7 +61,7 @@ def advertised():
             site.assert_nothing_left()
 
 
-def test_a_default_route_from_advertisements_outlives_the_forwarding_that_we_switch_on(
+def test_default_route_from_advertisements_survives_enabled_forwarding(
     advertised,
 ):
     site, host = advertised, advertised.host

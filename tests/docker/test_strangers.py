@@ -138,7 +138,7 @@ def forwards(site):
     return site.host.run("sysctl", "-n", *paths).stdout.split()
 
 
-def test_strangers_are_not_routed_while_containers_are_nor_after_a_power_cut(two):
+def test_foreign_traffic_is_not_routed_beside_containers_nor_after_a_power_cut(two):
     site, args = two
     routed(site, "r", *FOUR, *SIX)
     with told(site, POOL4, POOL6):
@@ -183,7 +183,7 @@ def up(site, name):
     return site.inspect(name, "{{.State.Running}}") == "true"
 
 
-def test_bridges_of_docker_work_beside_the_door_that_is_shut_for_others(two):
+def test_docker_bridges_work_beside_the_closed_forward_filter(two):
     """Also those that are made when we have switched forwarding on."""
     site, args = two
     routed(site, "r", *FOUR, *SIX)

@@ -135,7 +135,7 @@ def test_eth0_is_taken_over_and_given_back_on_every_engine(site):
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_connection_to_the_host_lives_through_it_all(newest, longest_silence):
+def test_connection_to_the_host_survives_takeover_and_return(newest, longest_silence):
     taken(newest, "b")
     newest.run("web", "b")
     address, _, _ = newest.attached("web", "b")
@@ -150,7 +150,7 @@ def test_a_connection_to_the_host_lives_through_it_all(newest, longest_silence):
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_only_one_machine_answers_for_the_host_s_address(newest):
+def test_single_machine_answers_for_the_host_s_address(newest):
     taken(newest, "b")
     newest.run("web", "b")
     newest.lan.run("ip", "neigh", "flush", "all")
@@ -182,16 +182,14 @@ def deaf(newest):
 
 
 @pytest.mark.usefixtures("unharmed", "deaf")
-def test_a_gateway_that_falls_silent_is_told_and_everything_is_back(newest):
+def test_silent_gateway_is_reported_and_everything_is_restored(newest):
     done = taken(newest, "b", check=False)
     assert "E-151 eth0 was not taken over: 10.77.0.1, fd77::1 did not" in refused(done)
     assert newest.host.ipv4 in newest.host.run("ip", "addr", "show", "eth0").stdout
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_service_killed_in_the_midst_of_it_puts_the_host_right_when_it_is_back(
-    newest, deaf
-):
+def test_service_killed_during_a_takeover_repairs_the_host_when_restarted(newest, deaf):
     creating = Thread(target=taken, args=(newest, "b"), kwargs={"check": False})
     creating.start()
     look = ("ip", "addr", "show", "dev", BRIDGE)
@@ -208,7 +206,7 @@ def test_a_service_killed_in_the_midst_of_it_puts_the_host_right_when_it_is_back
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_an_address_from_dhcp_is_a_reason_to_refuse(newest):
+def test_address_from_dhcp_has_the_takeover_refused(newest):
     def lives(how):
         address = f"{newest.host.ipv4}/24"
         newest.host.run("ip", "addr", "change", address, "dev", "eth0", *how)

@@ -49,7 +49,7 @@ def shown(site, device):
 
 
 @pytest.mark.parametrize("mode", ["macvlan", IPVLAN])
-def test_the_trunk_sees_the_right_tags(site, trunk, mode):
+def test_trunk_port_sees_the_right_tags(site, trunk, mode):
     way = ("-o", f"mode={mode}")
     create(site, "office", *way, "-o", "parent=eth0.50", "--gateway", GATEWAY)
     create(
@@ -96,7 +96,7 @@ def devices(site):
 
 
 @pytest.mark.usefixtures("trunk")
-def test_a_foreign_vlan_survives(site):
+def test_foreign_vlan_survives_its_networks(site):
     site.host.run(
         "sh", "-ec",
         "ip link add link eth0 name eth0.10 type vlan id 10; ip link set eth0.10 up;"
@@ -118,7 +118,7 @@ def test_a_foreign_vlan_survives(site):
 
 
 @pytest.mark.usefixtures("trunk")
-def test_after_a_power_cut_the_vlan_is_back_before_the_first_container(site):
+def test_vlan_is_back_before_the_first_container_after_a_power_cut(site):
     create(site, "office", "-o", "parent=eth0.50", "--gateway", GATEWAY)
     site.run("c1", "office", "--restart", "always", "--ip", "10.50.0.70")
     site.ping_from_lan("10.50.0.70")
@@ -133,7 +133,7 @@ def test_after_a_power_cut_the_vlan_is_back_before_the_first_container(site):
 
 @pytest.mark.parametrize("mode", ["macvlan", IPVLAN])
 @pytest.mark.parametrize("internal", [(), ("--internal",)], ids=["plain", "internal"])
-def test_a_network_without_a_parent_leads_nowhere(site, mode, internal):
+def test_network_without_a_parent_has_no_way_out(site, mode, internal):
     create(site, "alone", "-o", f"mode={mode}", *internal, subnet="10.60.0.0/24")
     with Capture(site.lan.netns, f"p-{site.host.name}") as wire:
         for name in ("c1", "c2"):
@@ -146,7 +146,7 @@ def test_a_network_without_a_parent_leads_nowhere(site, mode, internal):
     assert "dummy" not in site.host.run("ip", "-d", "link").stdout
 
 
-def test_an_isolated_network_beside_another_never_takes_the_default_route(site):
+def test_isolated_network_beside_another_never_takes_the_default_route(site):
     create(site, "alone", subnet="10.60.0.0/24")
     site.network("lan", "--ip-range", "10.77.0.64/27")
     site.run("c1", "alone")
@@ -165,7 +165,7 @@ def nic(site):
     site.host.run("ip", "link", "del", "nic0")
 
 
-def test_a_container_starts_on_a_vlan_before_the_nic_below_is_up(site, nic):
+def test_container_on_a_vlan_starts_before_the_nic_below_is_up(site, nic):
     """As docs/repair.md says of boot order: neither the VLAN nor its NIC is up yet."""
     create(site, "office", "-o", f"parent={nic}.50", "--gateway", GATEWAY)
     site.host.run("ip", "link", "set", nic, "down")
