@@ -28,7 +28,7 @@ SHORTER = {
         "--ignore=tests/kernel/test_takeover_waits.py",
         "--ignore=tests/kernel/test_vlan_repair.py",
         "--deselect=tests/kernel/test_bridges.py"
-        "::test_a_bridge_keeps_its_mac_and_mtu_whichever_containers_come_and_go",
+        "::test_bridge_keeps_its_mac_and_mtu_whichever_containers_come_and_go",
     )
 }
 
@@ -91,7 +91,7 @@ def passed_with_engines(files, choice, **only):
 
 @pytest.mark.timeout(1260)
 @pytest.mark.parametrize("name", ENGINES)
-def test_containers_on_what_this_machine_s_kernel_lacks_pass(name):
+def test_docker_tests_of_missing_link_kinds_pass_in_other_kernels(name):
     (kinds, *words), only = ENGINES[name], lacked()
     if kinds.isdisjoint(only):
         pytest.skip(f"this machine's kernel has {kinds}; see script/test long")
@@ -100,20 +100,20 @@ def test_containers_on_what_this_machine_s_kernel_lacks_pass(name):
 
 @pytest.mark.timeout(1260)
 @pytest.mark.parametrize("name", LACKED)
-def test_what_this_machine_s_kernel_lacks_passes(name):
+def test_kernel_tests_of_missing_link_kinds_pass_in_other_kernels(name):
     passed(name, *LACKED[name], only=lacked())
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1260)
 @pytest.mark.parametrize("name", uml.KERNELS)
-def test_the_kernel_tests_pass(name):
+def test_kernel_tests_pass_in_other_kernels(name):
     passed(name, "tests/kernel", NO_CHURN, *SHORTER.get(name, ()))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1260)
 @pytest.mark.parametrize("name", ENGINES | MORE)
-def test_containers_of_real_engines_pass(name):
+def test_docker_tests_of_real_engines_pass_in_other_kernels(name):
     _, *words = (ENGINES | MORE)[name]
     passed_with_engines(*words)

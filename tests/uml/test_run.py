@@ -37,7 +37,7 @@ def processes(scratch):
 
 
 @pytest.mark.parametrize("name", uml.KERNELS)
-def test_output_exit_code_directory_and_environment_are_the_command_s(name):
+def test_uml_command_keeps_its_output_exit_code_directory_and_environment(name):
     script = "uname -r; pwd; echo $WORD >&2; exit 7"
     done = uml.run(name, ["sh", "-c", script], timeout=200, env={"WORD": "a  'b'"})
     release, *rest = done.stdout.splitlines()
@@ -45,14 +45,14 @@ def test_output_exit_code_directory_and_environment_are_the_command_s(name):
     assert (done.returncode, rest) == (7, [str(Path.cwd()), "a 'b'"])
 
 
-def test_what_is_written_in_there_is_gone(scratch):
+def test_files_written_inside_the_kernel_are_discarded(scratch):
     file = scratch / "file"
     uml.run("7.2", ["sh", "-c", f"echo > {file} && test -e {file}"], timeout=200)
     assert not file.exists()
 
 
 @pytest.mark.parametrize("name", uml.KERNELS)
-def test_a_kernel_that_does_not_boot_says_why(name, tmp_path_factory, monkeypatch):
+def test_kernel_that_does_not_boot_says_why(name, tmp_path_factory, monkeypatch):
     script = tmp_path_factory.mktemp("broken") / "init"
     script.write_text("#!/bin/sh\necho 'cannot go on'; exit 1\n")
     monkeypatch.setattr(uml, "INIT", script)
@@ -60,13 +60,13 @@ def test_a_kernel_that_does_not_boot_says_why(name, tmp_path_factory, monkeypatc
         uml.run(name, ["true"], timeout=200)
 
 
-def test_a_command_that_hangs_ends_with_what_it_has_said():
+def test_hanging_command_ends_with_its_output_so_far():
     with pytest.raises(subprocess.TimeoutExpired) as late:
         uml.run("7.2", ["sh", "-c", "echo so far; sleep 1000"], timeout=20)
     assert late.value.output == "so far\n"
 
 
-def test_a_kernel_dies_with_its_caller(scratch):
+def test_uml_kernel_dies_with_its_caller(scratch):
     code = "from tests.lab import uml; uml.run('7.2', ['sleep', '1000'], timeout=1000)"
     caller = subprocess.Popen([sys.executable, "-c", code])
     wait_until(lambda: list(scratch.glob("*/output")), 60)
