@@ -5,5 +5,5 @@ from __future__ import annotations
 import socket
 
 
-def test_a_test_that_asks_for_no_namespace_has_one_without_devices():
+def test_service_test_without_a_namespace_fixture_has_no_devices():
     assert [name for _, name in socket.if_nameindex()] == ["lo"]

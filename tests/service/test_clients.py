@@ -71,27 +71,27 @@ def seconds_of_a_look(daemon):
 
 
 @WHERE
-def test_who_stays_connected_after_the_answer_delays_nobody(daemon, where):
+def test_client_that_stays_connected_delays_no_other(daemon, where):
     with clients(daemon, where, 5, WHOLE[where]):
         assert seconds_of_a_call(daemon) < AT_ONCE
         assert seconds_of_a_look(daemon) < AT_ONCE
 
 
 @WHERE
-def test_who_is_silent_delays_nobody(daemon, where):
+def test_silent_client_delays_no_other(daemon, where):
     with clients(daemon, where, 64):
         assert seconds_of_a_call(daemon) < AT_ONCE
         assert seconds_of_a_look(daemon) < AT_ONCE
 
 
-def test_who_is_silent_on_the_plugin_socket_gives_way_to_others(daemon):
+def test_silent_client_on_the_plugin_socket_gives_way_to_others(daemon):
     with clients(daemon, "plugin", 300) as found:
         assert seconds_of_a_call(daemon) < AT_ONCE
         found[0].settimeout(10)
         assert found[0].recv(1) == b""
 
 
-def test_who_drips_on_the_status_socket_delays_no_call_of_docker_s(daemon):
+def test_slow_client_on_the_status_socket_delays_no_docker_call(daemon):
     begun = b"GET /healthz HTTP/1.1\r\nX: "
     with clients(daemon, "status", 16, begun) as found, dripping(found):
         for _ in range(3):
@@ -101,7 +101,7 @@ def test_who_drips_on_the_status_socket_delays_no_call_of_docker_s(daemon):
 
 
 @pytest.mark.parametrize("head", ["X-Drip: ", "Content-Length: 5000\r\n\r\n{"])
-def test_who_drips_on_the_plugin_socket_is_heard_five_seconds(daemon, head):
+def test_slow_client_on_the_plugin_socket_is_read_for_five_seconds(daemon, head):
     begun = f"POST /NetworkDriver.Join HTTP/1.1\r\n{head}".encode()
     with clients(daemon, "plugin", 16, begun) as found, dripping(found):
         assert seconds_of_a_call(daemon) < 2 * READ_SECONDS
@@ -111,7 +111,7 @@ def test_who_drips_on_the_plugin_socket_is_heard_five_seconds(daemon, head):
     assert "Traceback" not in daemon.log
 
 
-def test_a_request_that_waited_for_a_thread_is_heard_all_the_same(daemon):
+def test_request_that_waited_for_a_thread_is_still_read(daemon):
     begun = b"POST /NetworkDriver.Join HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"
     with clients(daemon, "plugin", 16, begun), clients(daemon, "plugin", 40) as late:
         for s in late:
@@ -122,7 +122,7 @@ def test_a_request_that_waited_for_a_thread_is_heard_all_the_same(daemon):
 
 
 @WHERE
-def test_term_does_not_wait_for_who_stays_or_drips(daemon, where):
+def test_sigterm_does_not_wait_for_idle_or_slow_clients(daemon, where):
     begun = WHOLE[where][:-2]
     with (
         clients(daemon, where, 5, WHOLE[where]),
@@ -147,7 +147,7 @@ sys.stdin.read()
 """
 
 
-def test_who_reads_at_status_listen_and_stays_delays_nobody(idle):
+def test_client_that_stays_at_status_listen_delays_no_other(idle):
     idle.env["UNDERLAY_STATUS_LISTEN"] = "127.0.0.1:9157"
     idle.start()
     namespace = f"--net=/proc/{idle.process.pid}/ns/net"

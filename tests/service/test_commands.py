@@ -39,7 +39,7 @@ def facts(daemon, *words):
     return json.loads(done.stdout)
 
 
-def test_reading_commands_say_the_same_whether_the_service_runs_or_not(used):
+def test_reading_commands_print_the_same_with_or_without_the_service(used):
     commands = (
         ("network", "ls"),
         ("network", "show", "n" * 64),
@@ -70,7 +70,7 @@ def test_reading_commands_say_the_same_whether_the_service_runs_or_not(used):
     assert used.run("status").stdout.startswith("service   not running, or")
 
 
-def test_tables_show_what_is_on_record(used):
+def test_tables_show_the_recorded_networks_and_endpoints(used):
     shown = used.run("status").stdout
     assert "service   running, pid " in shown
     for word in ("macvlan", "eth0", "10.0.0.0/24", "10.0.0.5/24", "nnnnnnnnnnnn"):
@@ -82,7 +82,7 @@ def test_tables_show_what_is_on_record(used):
     )
 
 
-def test_an_address_a_mac_and_a_name_lead_to_the_same_history(used):
+def test_address_mac_and_name_lead_to_the_same_history(used):
     mac = facts(used, "endpoint", "ls")[0]["mac"]
     assert facts(used, "history", mac) == facts(used, "history", "10.0.0.5")
     assert facts(used, "history", mac.upper().replace(":", "-")) == facts(
@@ -125,7 +125,7 @@ def state_of(daemon, container):
     return next(line[start:] for line in lines if f" {container} " in line)
 
 
-def test_the_state_says_where_a_device_is_unless_there_is_more_to_say(drifted):
+def test_state_column_shows_the_device_unless_more_is_known(drifted):
     assert state_of(drifted, "web") == "created"
     with drifted.records.transaction():
         drifted.records.endpoints.join(WEB.endpoint, "/run/sandbox")
@@ -144,7 +144,7 @@ def test_the_state_says_where_a_device_is_unless_there_is_more_to_say(drifted):
         assert line[head.index("STATE") :] == "pending: E-110 eth0 is gone"
 
 
-def test_the_status_shows_the_newest_repairs_that_were_done(drifted):
+def test_status_shows_the_newest_completed_repairs(drifted):
     assert "repaired lately" not in drifted.run("status").stdout
     for second in range(7):
         step = f"ip link add ul-{second}"
@@ -160,7 +160,7 @@ def test_the_status_shows_the_newest_repairs_that_were_done(drifted):
     ]
 
 
-def test_what_was_repaired_today_has_it_for_its_state(drifted):
+def test_state_of_an_object_repaired_today_is_repaired(drifted):
     now = time.time()
     note(drifted, WEB, now)
     there = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now))
@@ -168,7 +168,7 @@ def test_what_was_repaired_today_has_it_for_its_state(drifted):
     assert facts(drifted, "endpoint", "show", "web")["health"] == "repaired"
 
 
-def test_history_without_a_word_is_the_ledger_newest_first(drifted):
+def test_history_without_an_argument_is_the_repair_log_newest_first(drifted):
     assert drifted.run("history").stdout == "nothing repaired\n"
     inside = {"place": "/run/sandbox", "before": "no device", "error": "E-400 no"}
     note(drifted, Owner.parse("underlay::eth0.50"), NOON)
@@ -185,7 +185,7 @@ def test_history_without_a_word_is_the_ledger_newest_first(drifted):
     assert [r["at"] for r in facts(drifted, "history")] == [NOON + 2, NOON + 1, NOON]
 
 
-def test_history_of_a_word_shows_tenures_and_below_them_repairs(drifted):
+def test_history_of_a_name_shows_leases_and_then_repairs(drifted):
     tenure = Lease(0, ip_address("10.0.0.5"), "endpoint", container="web", since=NOON)
     with drifted.records.transaction():
         drifted.records.leases.start(tenure)
@@ -203,7 +203,7 @@ def test_history_of_a_word_shows_tenures_and_below_them_repairs(drifted):
     assert drifted.run("history", "mail").stdout.startswith("WHEN")
 
 
-def test_plan_exits_with_two_where_there_are_steps_and_reconcile_takes_them(used):
+def test_plan_exits_with_two_while_there_are_steps_that_reconcile_runs(used):
     def run(*words):
         done = used.in_namespace(
             "sh", "-c", f"{sys.executable} -m underlay {' '.join(words)}; echo $?"
@@ -230,7 +230,7 @@ def test_plan_exits_with_two_where_there_are_steps_and_reconcile_takes_them(used
             os.kill(pid, signal.SIGCONT)
 
 
-def test_reconcile_puts_nothing_back_that_was_noted_in_an_earlier_boot(idle):
+def test_reconcile_restores_no_sysctl_noted_in_an_earlier_boot(idle):
     """As when the service does not start any more after one."""
     idle.start()
     for pid in (idle.process.pid, *idle.children()):
@@ -249,7 +249,7 @@ def test_reconcile_puts_nothing_back_that_was_noted_in_an_earlier_boot(idle):
     assert told.splitlines() == ["done", "1"]
 
 
-def test_what_is_not_on_record_is_refused_with_the_nearest_name(used):
+def test_unknown_name_is_refused_with_the_nearest_one(used):
     done = used.run("pool", "show", "10.0.0.0/25")
     assert done.returncode == 1
     assert done.stderr.startswith(
@@ -258,7 +258,7 @@ def test_what_is_not_on_record_is_refused_with_the_nearest_name(used):
     assert used.run("reconcile", "nothing").returncode == 1
 
 
-def test_without_records_every_reading_command_says_so(idle):
+def test_reading_commands_without_records_say_so(idle):
     for words in (("status",), ("network", "ls"), ("plan",), ("history", "10.0.0.1")):
         done = idle.run(*words)
         assert done.returncode == 1
@@ -266,7 +266,7 @@ def test_without_records_every_reading_command_says_so(idle):
     assert not idle.state.exists()
 
 
-def test_a_wrong_setting_is_refused_by_its_name(idle):
+def test_wrong_setting_is_refused_by_its_name(idle):
     idle.env["UNDERLAY_PERIOD"] = "often"
     done = idle.run("status")
     assert (done.returncode, done.stderr) == (
@@ -275,13 +275,13 @@ def test_a_wrong_setting_is_refused_by_its_name(idle):
     )
 
 
-def test_wrong_words_are_a_usage_error(idle):
+def test_wrong_arguments_are_a_usage_error(idle):
     done = idle.run("statsu")
     assert done.returncode == 2
     assert "Error: No such command 'statsu'" in done.stderr
 
 
-def test_help_teaches_with_examples(idle):
+def test_help_text_has_examples(idle):
     shown = idle.run("--help").stdout
     assert "docker network create -d underlay" in shown
     for command in ("serve", "status", "plan", "reconcile", "network", "endpoint",
@@ -291,13 +291,13 @@ def test_help_teaches_with_examples(idle):
     assert "underlay history 192.168.1.50" in idle.run("history", "-h").stdout
 
 
-def test_the_shell_completes_commands(idle):
+def test_shell_completion_knows_the_commands(idle):
     idle.env |= {"_UNDERLAY_COMPLETE": "bash_complete", "COMP_WORDS": "underlay st",
                  "COMP_CWORD": "1"}  # fmt: skip
     assert "status" in idle.run().stdout
 
 
-def test_the_version_is_the_package_s(idle):
+def test_version_option_prints_the_package_s_version(idle):
     from underlay import __version__
 
     assert idle.run("version").stdout == f"underlay {__version__}\n"

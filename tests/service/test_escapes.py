@@ -86,7 +86,7 @@ def raw(text):
 
 
 @pytest.mark.parametrize("name", NAMES, ids=["escape", "bidi", "bytes"])
-def test_what_is_told_of_a_renamed_device_moves_no_terminal(daemon, sandbox, name):
+def test_name_of_a_renamed_device_moves_no_terminal(daemon, sandbox, name):
     daemon.post("NetworkDriver.CreateNetwork", NETWORK)
     daemon.post("NetworkDriver.CreateEndpoint", ENDPOINT)
     joined = {**JOIN, "SandboxKey": sandbox.path}

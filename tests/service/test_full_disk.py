@@ -41,7 +41,7 @@ def reconcile(daemon):
     return daemon.in_namespace(sys.executable, "-m", "underlay", "reconcile")
 
 
-def test_what_is_deleted_on_a_full_disk_is_gone_for_all_and_written_later(idle, disk):
+def test_deletion_on_a_full_disk_is_visible_at_once_and_written_later(idle, disk):
     fill, make_room = disk
     assert "ul-" in idle.in_namespace("ip", "-br", "link")
     fill()

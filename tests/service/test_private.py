@@ -88,7 +88,7 @@ def reached(folder):
 
 
 @pytest.mark.parametrize("umask", ["0", "022", "077", "0777"])
-def test_nobody_else_gets_to_the_records_whatever_the_umask(open_daemon, umask):
+def test_records_are_private_to_root_whatever_the_umask(open_daemon, umask):
     daemon = open_daemon
     daemon.start("sh", "-c", f'umask {umask}; exec "$@"', "sh")
     assert daemon.post("NetworkDriver.CreateNetwork", NETWORK) == (200, {})
@@ -99,7 +99,7 @@ def test_nobody_else_gets_to_the_records_whatever_the_umask(open_daemon, umask):
     assert "others could open" not in daemon.log
 
 
-def test_what_was_open_to_others_is_closed_at_the_next_start_and_said(open_daemon):
+def test_records_open_to_others_are_closed_at_the_next_start_and_logged(open_daemon):
     daemon = open_daemon
     daemon.start()
     daemon.post("NetworkDriver.CreateNetwork", NETWORK)
@@ -125,7 +125,7 @@ def test_what_was_open_to_others_is_closed_at_the_next_start_and_said(open_daemo
     assert daemon.log.count("others could open") == 1
 
 
-def test_a_copy_made_before_a_migration_is_for_root_alone(tmp_path):
+def test_backup_before_a_migration_is_for_root_only(tmp_path):
     path = tmp_path / "underlay.db"
     before = os.umask(0)
     try:
@@ -175,7 +175,7 @@ def close(folder):
     close_off(folder, folder / "underlay.db")
 
 
-def test_a_link_to_the_directory_or_to_the_records_closes_what_it_leads_to(state):
+def test_symlinked_directory_or_records_have_their_target_closed(state):
     link = state.parent / "link"
     link.symlink_to(state)
     elsewhere = state.parent / "disk"
@@ -191,7 +191,7 @@ def test_a_link_to_the_directory_or_to_the_records_closes_what_it_leads_to(state
     assert modes(elsewhere) == {"": 0o755, **files}
 
 
-def test_a_directory_of_somebody_else_becomes_root_s(state):
+def test_directory_of_another_user_becomes_root_s(state):
     for path in (state, state / "underlay.db"):
         os.chown(path, NOBODY, NOBODY)
     close(state)
@@ -199,7 +199,7 @@ def test_a_directory_of_somebody_else_becomes_root_s(state):
     assert modes(state)[""] == 0o700
 
 
-def test_a_directory_with_other_things_keeps_its_mode_and_the_files_are_closed(state):
+def test_shared_directory_keeps_its_mode_and_its_records_are_closed(state):
     state.chmod(0o755)
     (state / "notes").touch()
     (state / "notes").chmod(0o644)
@@ -211,7 +211,7 @@ def test_a_directory_with_other_things_keeps_its_mode_and_the_files_are_closed(s
 
 
 @pytest.mark.parametrize("how", ["mode", "owner"])
-def test_one_with_other_things_that_others_write_to_is_refused(state, how):
+def test_shared_directory_writable_by_others_is_refused(state, how):
     (state / "notes").touch()
     if how == "mode":
         state.chmod(0o777)
@@ -223,7 +223,7 @@ def test_one_with_other_things_that_others_write_to_is_refused(state, how):
     assert modes(state) == before
 
 
-def test_a_link_that_another_user_made_is_refused_and_leads_to_no_harm(state):
+def test_symlink_of_another_user_is_refused_without_harm(state):
     victim = state.parent / "victim"
     victim.touch()
     victim.chmod(0o644)
@@ -235,7 +235,7 @@ def test_a_link_that_another_user_made_is_refused_and_leads_to_no_harm(state):
     assert modes(state.parent)["victim"] == 0o644
 
 
-def test_lost_and_found_makes_a_directory_nobody_else_s(state):
+def test_lost_and_found_does_not_make_a_directory_shared(state):
     (state / "lost+found").mkdir(mode=0o700)
     state.chmod(0o755)
     close(state)

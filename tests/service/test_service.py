@@ -19,13 +19,13 @@ from tests.api.bodies import ENDPOINT, IDS, JOIN, NETWORK
 from tests.service.conftest import whole_answer
 
 
-def test_it_answers_and_ends_with_zero_on_term(daemon):
+def test_service_answers_and_exits_with_zero_on_sigterm(daemon):
     assert daemon.post("Plugin.Activate")[0] == 200
     assert daemon.stop() == 0
     assert not daemon.plugin.exists()
 
 
-def test_the_sockets_are_for_root_and_its_group(daemon):
+def test_sockets_are_for_root_and_its_group(daemon):
     for path in (daemon.plugin, daemon.status):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
@@ -37,7 +37,7 @@ def test_every_answer_closes_its_connection(daemon):
 
 
 @pytest.mark.parametrize("host", ["", "%2Frun%2Fx.sock", "/run/docker/plugins/x.sock"])
-def test_an_odd_host_header_is_no_reason_to_refuse(daemon, host):
+def test_odd_host_header_is_accepted(daemon, host):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(str(daemon.plugin))
         request = f"POST /Plugin.Activate HTTP/1.1\r\nHost: {host}\r\n"
@@ -45,7 +45,7 @@ def test_an_odd_host_header_is_no_reason_to_refuse(daemon, host):
         assert s.recv(4096).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_a_request_in_flight_is_answered_before_the_end(daemon):
+def test_request_in_flight_is_answered_before_the_service_ends(daemon):
     body = json.dumps(NETWORK).encode()
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(str(daemon.plugin))
@@ -77,7 +77,7 @@ def test_sixteen_calls_are_served_in_parallel(daemon):
         s.close()
 
 
-def test_parallel_lives_leave_nothing(daemon):
+def test_parallel_container_lifecycles_leave_nothing(daemon):
     assert daemon.post("NetworkDriver.CreateNetwork", NETWORK)[0] == 200
     code, pool = daemon.post(
         "IpamDriver.RequestPool", {"Pool": "10.0.0.0/24", "Options": None, "V6": False}
@@ -108,7 +108,7 @@ def test_parallel_lives_leave_nothing(daemon):
     assert (facts["endpoints"], facts["pools"][0]["live"]) == ([], 0)
 
 
-def test_a_link_deleted_by_hand_is_back_at_once(daemon):
+def test_manually_deleted_link_is_restored_at_once(daemon):
     daemon.post("NetworkDriver.CreateNetwork", NETWORK)
     daemon.post("NetworkDriver.CreateEndpoint", ENDPOINT)
     before = daemon.in_namespace("ip", "-br", "link")
@@ -141,7 +141,7 @@ def routed(daemon, **options):
     return pool["PoolID"]
 
 
-def test_rules_flushed_by_hand_are_back_at_once(daemon):
+def test_manually_flushed_rules_are_restored_at_once(daemon):
     routed(daemon, masquerade="on")
     for _ in range(10):  # once or twice, a late event of a device would do
         daemon.in_namespace("nft", "flush", "ruleset")
@@ -151,7 +151,7 @@ def test_rules_flushed_by_hand_are_back_at_once(daemon):
             time.sleep(0.05)
 
 
-def test_on_hup_it_looks_at_everything_and_the_worker_stays(daemon):
+def test_sighup_starts_a_full_pass_and_keeps_the_worker(daemon):
     pool = routed(daemon, proxy="eth0")
     given = daemon.post(
         "IpamDriver.RequestAddress",
@@ -183,7 +183,7 @@ def test_on_hup_it_looks_at_everything_and_the_worker_stays(daemon):
     assert daemon.children() == workers
 
 
-def test_routes_carry_the_number_that_is_set(idle):
+def test_routes_carry_the_configured_protocol_number(idle):
     idle.env["UNDERLAY_ROUTE_PROTOCOL"] = "200"
     idle.start()
     routed(idle)
@@ -197,7 +197,7 @@ def test_routes_carry_the_number_that_is_set(idle):
         idle.in_namespace("ip", "route", "flush", "proto", "200")
 
 
-def test_hups_by_the_hundred_harm_nothing_not_even_before_it_is_ready(idle):
+def test_hundreds_of_sighups_do_no_harm_even_before_readiness(idle):
     idle.start(wait=False)
     deadline = time.monotonic() + 20
     while not (idle.plugin.exists() and (workers := idle.children())):
@@ -212,7 +212,7 @@ def test_hups_by_the_hundred_harm_nothing_not_even_before_it_is_ready(idle):
     assert idle.children() == workers
 
 
-def test_the_status_socket_tells_health_status_and_metrics(daemon):
+def test_status_socket_serves_health_status_and_metrics(daemon):
     daemon.post("NetworkDriver.CreateNetwork")
     code, told, _ = daemon.request("GET", "/healthz", on=daemon.status)
     assert (code, json.loads(told)["ok"]) == (200, True)
@@ -234,7 +234,7 @@ def test_neither_application_answers_on_the_other_s_socket(daemon):
     assert (code, told[:13]) == (405, b'{"Err":"E-303')
 
 
-def test_a_second_one_refuses_and_the_first_keeps_its_socket(daemon):
+def test_second_service_refuses_and_the_first_keeps_its_socket(daemon):
     second = daemon.run("serve")
     assert second.returncode == 1
     assert second.stderr.startswith("E-503 another underlay (pid ")
@@ -242,7 +242,7 @@ def test_a_second_one_refuses_and_the_first_keeps_its_socket(daemon):
     assert daemon.post("Plugin.Activate")[0] == 200
 
 
-def test_it_comes_back_after_being_killed_over_its_stale_socket(daemon):
+def test_killed_service_restarts_over_its_stale_socket(daemon):
     daemon.post("NetworkDriver.CreateNetwork", NETWORK)
     daemon.stop(signal.SIGKILL)
     assert daemon.plugin.exists()
@@ -252,7 +252,7 @@ def test_it_comes_back_after_being_killed_over_its_stale_socket(daemon):
     assert [n["id"] for n in facts] == [NETWORK["NetworkID"]]
 
 
-def test_a_worker_that_dies_is_replaced(daemon):
+def test_dead_worker_is_replaced(daemon):
     (worker,) = daemon.children()
     os.kill(worker, signal.SIGKILL)
     deadline = time.monotonic() + 15
@@ -261,7 +261,7 @@ def test_a_worker_that_dies_is_replaced(daemon):
         time.sleep(0.1)
 
 
-def test_sockets_of_systemd_are_used_and_left_in_place(idle):
+def test_systemd_sockets_are_used_and_left_in_place(idle):
     sockets = []
     for path in (idle.plugin, idle.status):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -293,7 +293,7 @@ def test_sockets_of_systemd_are_used_and_left_in_place(idle):
         s.close()
 
 
-def test_systemd_hears_that_it_is_ready_when_it_answers_and_not_before(idle):
+def test_systemd_is_notified_only_when_the_service_answers(idle):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(idle.folder / "notify"))
         systemd.settimeout(20)
@@ -316,7 +316,7 @@ def test_damaged_records_are_refused_by_path_and_kept(idle):
     assert records.read_bytes() == b"garbage" * 1000
 
 
-def test_a_body_over_the_limit_is_refused_and_the_service_lives(daemon):
+def test_body_over_the_limit_is_refused_and_the_service_continues(daemon):
     code, told, _ = daemon.request(
         "POST", "/NetworkDriver.CreateNetwork", b" " * (2 << 20)
     )
@@ -330,7 +330,7 @@ def test_a_body_over_the_limit_is_refused_and_the_service_lives(daemon):
     [b"\0" * 300, b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", b"\xff" * 20000, b"{}\n"],
     ids=["zeros", "no path", "version", "bytes", "json"],
 )
-def test_what_is_no_http_at_all_does_no_harm(daemon, garbage):
+def test_input_that_is_no_http_does_no_harm(daemon, garbage):
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(10)
         s.connect(str(daemon.plugin))
@@ -343,7 +343,7 @@ def test_what_is_no_http_at_all_does_no_harm(daemon, garbage):
 
 
 @pytest.mark.parametrize("where", ["plugin", "status"])
-def test_clients_that_stop_half_way_do_not_stop_the_others_for_long(daemon, where):
+def test_clients_that_stop_half_way_block_the_others_only_briefly(daemon, where):
     stuck = []
     for _ in range(20):
         s = socket.socket(socket.AF_UNIX)
@@ -357,7 +357,7 @@ def test_clients_that_stop_half_way_do_not_stop_the_others_for_long(daemon, wher
         s.close()
 
 
-def test_a_body_that_stops_half_way_is_told_so(daemon):
+def test_body_that_stops_half_way_gets_an_error(daemon):
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(20)
         s.connect(str(daemon.plugin))
@@ -367,7 +367,7 @@ def test_a_body_that_stops_half_way_is_told_so(daemon):
     assert b'"Err":"E-305 NetworkDriver.Join: the request stopped half-way' in answer
 
 
-def test_a_head_that_is_no_http_is_refused_in_docker_s_shape(daemon):
+def test_malformed_head_is_refused_in_docker_s_format(daemon):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(str(daemon.plugin))
         s.sendall(b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: -5\r\n\r\n")
@@ -378,7 +378,7 @@ def test_a_head_that_is_no_http_is_refused_in_docker_s_shape(daemon):
     assert told["Err"].startswith("E-300 HTTP: the request cannot be understood")
 
 
-def test_it_says_so_when_its_records_are_gone(daemon):
+def test_deleted_records_are_reported_by_the_service(daemon):
     records = daemon.state / "underlay.db"
     kept = records.rename(records.with_suffix(".away"))
     code, told, _ = daemon.request("GET", "/healthz", on=daemon.status)
@@ -389,7 +389,7 @@ def test_it_says_so_when_its_records_are_gone(daemon):
     assert daemon.request("GET", "/healthz", on=daemon.status)[0] == 200
 
 
-def test_the_log_is_one_line_a_record_of_keys_and_values(daemon):
+def test_service_log_is_one_line_of_keys_and_values_per_record(daemon):
     refused = {
         "NetworkID": "x",
         "Options": {"com.docker.network.generic": {"parent": "eth9"}},
