@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.words import PRIVATE
 from tests.lab.roots import ENGINES
 from underlay.cli import tables
 from underlay.cli.commands import main
@@ -111,7 +112,7 @@ def paragraphs(page):
 @pytest.mark.parametrize(
     ("statement", "limit", "why"), LIMITS, ids=[x[1] for x in LIMITS]
 )
-def test_a_statement_comes_with_its_limit(statement, limit, why):
+def test_documented_claim_comes_with_its_limit(statement, limit, why):
     for page in PAGES:
         for paragraph in paragraphs(page):
             if re.search(statement, paragraph, re.IGNORECASE):
@@ -120,7 +121,7 @@ def test_a_statement_comes_with_its_limit(statement, limit, why):
                 )
 
 
-def test_what_is_refused_as_not_part_of_this_version_is_what_the_docs_say():
+def test_options_refused_as_not_implemented_are_those_the_docs_name():
     calls = [
         node
         for path in PACKAGE.rglob("*.py")
@@ -132,7 +133,7 @@ def test_what_is_refused_as_not_part_of_this_version_is_what_the_docs_say():
     assert texts == ["--ipam-opt probe=on"]
 
 
-def test_what_the_readme_says_is_missing_is_missing_and_explained():
+def test_features_the_readme_says_are_missing_are_missing_and_explained():
     text = (ROOT / "README.md").read_text()
     said = text.partition("It does **not** have:")[2].partition("\n## ")[0]
     missing = re.search(r"the commands (.+)", said)[1]
@@ -170,7 +171,7 @@ def test_the_table_of_options_that_do_not_go_together_has_every_id():
 
 
 @pytest.mark.parametrize("options", [{"parent": "eth0"}, {"bridge": "br0"}], ids=str)
-def test_keys_of_docker_s_own_pass_as_documented(options):
+def test_docker_s_own_option_keys_pass_as_documented(options):
     options = {**options, "com.docker.network.no_such_thing": "1"}
     mode_of(options).check(Network("n" * 64, options))
 
@@ -220,7 +221,7 @@ def utc(monkeypatch):
 
 
 @pytest.mark.usefixtures("utc")
-def test_the_sample_of_the_history_is_what_the_command_prints(capsys):
+def test_history_sample_is_what_the_command_prints(capsys):
     tables.print_table(REPAIRS, tables.REPAIRS)
     printed = capsys.readouterr().out
     assert f"$ underlay history\n{printed}```" in (ROOT / "docs/repair.md").read_text()
@@ -232,14 +233,14 @@ def test_every_column_of_the_history_is_explained_in_its_order():
     assert re.findall(r"^\| ([A-Z]+) \|", table, re.MULTILINE) == [*tables.REPAIRS]
 
 
-def test_the_sample_of_the_status_has_the_columns_of_the_command():
+def test_status_sample_has_the_columns_of_the_command():
     text = (ROOT / "README.md").read_text()
     for title, columns in tables.STATUS.items():
         heads = re.findall(rf"^{title}\n([A-Z ]+)$", text, re.MULTILINE)
         assert [head.split() for head in heads] == [[*columns]], title
 
 
-def test_the_engines_that_run_containers_are_those_the_readme_names():
+def test_tested_engines_are_those_the_readme_names():
     text = " ".join((ROOT / "README.md").read_text().split())
     (named,) = re.findall(r"the tests run containers on ([\d., and]+\d)\.", text)
     oldest, *_, newest = ENGINES
@@ -252,24 +253,6 @@ def test_the_engines_that_run_containers_are_those_the_readme_names():
 
 # Texts for people, in plain English: widen by what else has been rewritten.
 PLAIN = [*PAGES, ROOT / "docs/underlay.toml"]
-# Words that a network engineer does not know from elsewhere, and what is said instead.
-PRIVATE = {
-    r"tenures?": "lease",
-    r"stir(s|red|ring)?": "changed, had an event",
-    r"heed(s|ed|ing)?": "handle, process",
-    r"stand-ins?": "placeholder device, placeholder claim",
-    r"pairs? of devices|veth pairs?": "veth",
-    r"ledger": "repair log",
-    r"(two|second) strikes?|strikes": "checks",
-    r"of ours|ours": "the driver's",
-    r"who(so)?ever": "a client, a program, the administrator",
-    r"(some|any|every|no)body('s)?": "another program, no container, all of them",
-    r"anew": "again",
-    r"astray": "different",
-    r"put(s|ting)? right": "repair",
-    r"undone again": "reverted",
-    r"as like as not|at one blow|as ever|of late": "say how often or when",
-}
 
 
 @pytest.mark.parametrize("page", PLAIN, ids=name_of)

@@ -36,7 +36,7 @@ def named(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_every_module_says_in_its_docstring_what_it_is(path):
+def test_every_module_has_a_docstring(path):
     assert ast.get_docstring(TREES[path])
 
 
@@ -53,7 +53,7 @@ def drawn(text):
     return {name for name in found if name.endswith(".py")}
 
 
-def test_the_tree_in_the_docs_is_the_tree_of_files():
+def test_architecture_page_draws_the_tree_of_files():
     (tree,) = re.findall(
         r"^driver/underlay/\n(.*?)^```",
         (DOCS / "architecture.md").read_text(),
@@ -66,7 +66,7 @@ def test_the_tree_in_the_docs_is_the_tree_of_files():
     }
 
 
-def test_the_tree_in_the_readme_has_every_package():
+def test_readme_tree_has_every_package():
     text = (ROOT / "README.md").read_text()
     shown = re.findall(r"^[├└]── ([a-z_.]+?)/?\s", text, re.MULTILINE)
     there = [p.name for p in (ROOT / "driver/underlay").iterdir()]
@@ -74,7 +74,7 @@ def test_the_tree_in_the_readme_has_every_package():
     assert sorted(shown) == sorted(set(there) - unshown)
 
 
-def test_the_package_has_few_rooms():
+def test_package_has_at_most_fourteen_entries():
     package = ROOT / "driver/underlay"
     rooms = [p.name for p in package.iterdir() if not p.name.startswith("__")]
     assert len([name for name in rooms if name != "py.typed"]) <= 14
@@ -91,7 +91,7 @@ def test_modules_and_functions_stay_short(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_nothing_happens_at_import(path):
+def test_importing_a_module_has_no_side_effects(path):
     allowed = (
         ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef, ast.Assign,
         ast.AnnAssign,
@@ -104,19 +104,19 @@ def test_nothing_happens_at_import(path):
         assert isinstance(node, allowed) or doc or add or command, ast.unparse(node)
 
 
-def test_modes_are_short():
+def test_mode_modules_stay_short():
     for path in SOURCES:
         if path.parent.name == "modes":
             assert len(path.read_text().splitlines()) <= 200, path
 
 
-def test_one_file_creates_and_deletes_kernel_objects():
+def test_single_module_creates_and_deletes_kernel_objects():
     pattern = re.compile(r"\.link\(\s*\"(add|del|set)\"")
     touching = [named(p) for p in SOURCES if pattern.search(p.read_text())]
     assert touching == ["underlay/kernel/link_changes.py"]
 
 
-def test_what_is_shown_alone_goes_by_the_clock_on_the_wall():
+def test_displayed_times_use_the_wall_clock():
     # wiring injects it; status and the health in runtime show it.
     shown = {"wiring.py", "status.py", "runtime.py"}
     wall = re.compile(r"\btime\.time\b|\b(date|datetime)\.(now|utcnow|today)\b")
@@ -154,7 +154,7 @@ def wall_clock_arithmetic(tree):
                 yield function.name
 
 
-def test_durations_go_by_the_clock_that_nobody_sets():
+def test_durations_use_the_monotonic_clock():
     # How long history is kept is counted in days of the calendar.
     found = {
         (named(path), name)
@@ -166,7 +166,7 @@ def test_durations_go_by_the_clock_that_nobody_sets():
     assert found - announcing == {("underlay/docker_sync/cleanup.py", "forget")}
 
 
-def test_what_is_written_is_never_written_to_a_view():
+def test_records_are_never_written_to_a_view():
     # records/endings.py puts views in the place of these while nothing can be written.
     tables = "network|endpoint|sandbox"
     pattern = re.compile(rf"(INTO|UPDATE|DELETE FROM) ({tables})\b")
@@ -254,7 +254,7 @@ def test_every_command_has_help_and_a_place_in_the_docs():
         assert f"underlay {' '.join(path)}" in text, path
 
 
-def test_the_readme_names_both_commands():
+def test_readme_names_both_commands():
     text = (ROOT / "README.md").read_text()
     assert "sudo script/server" in text
     assert "sudo script/test" in text
@@ -264,6 +264,6 @@ def test_ci_runs_the_readme_s_test_command():
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec script/test")
 
 
-def test_the_hook_before_a_commit_is_the_lint():
+def test_pre_commit_hook_is_the_lint():
     text = (ROOT / ".pre-commit-config.yaml").read_text()
     assert re.findall(r"^ +entry: (.+)$", text, re.MULTILINE) == ["script/lint"]
