@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.words import PRIVATE
-from tests.lab.roots import ENGINES
+from tests.lab.rootfs import ENGINES
 from underlay.cli import tables
 from underlay.cli.commands import main
 from underlay.errors import NotSupportedYet, UnderlayError

@@ -9,10 +9,10 @@ import sys
 from tests.bench.control import control
 from tests.bench.datapath import Asked, datapath
 from tests.bench.foreign import foreign
-from tests.bench.power import power
+from tests.bench.power_cut import power
 from tests.bench.reconcile import reconcile
 from tests.bench.routed import routed
-from tests.lab.roots import ENGINES
+from tests.lab.rootfs import ENGINES
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 
-from tests.bench.life import Crowd, Life
+from tests.bench.lifecycle import Crowd, Life
 from tests.bench.memory import pss
 from tests.bench.tables import (
     Aim,

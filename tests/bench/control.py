@@ -13,7 +13,7 @@ from docker.errors import APIError
 from requests.exceptions import RequestException
 
 from tests.bench.calls import FEW, MANY, calls
-from tests.bench.life import crowd
+from tests.bench.lifecycle import crowd
 from tests.bench.memory import Peak, alone, high_water, pss
 from tests.bench.tables import (
     Aim,

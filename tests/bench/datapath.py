@@ -22,8 +22,8 @@ from tests.bench.load import (
     stream,
     trips,
 )
+from tests.bench.network_paths import BRIDGED, HOST, OTHER_KERNEL_WAYS, WAYS, Way
 from tests.bench.tables import Aim, Series, paired, say, spread, table, tell
-from tests.bench.ways import BRIDGED, HOST, OTHER_KERNEL_WAYS, WAYS, Way
 from tests.docker.conftest import GATEWAY4, Site, make_site
 from tests.lab import uml
 from tests.lab.net import Lan

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tests.bench.idle import idle_with_memory
-from tests.bench.stage import Stage, isolate
+from tests.bench.service_host import Stage, isolate
 from tests.bench.tables import Series, say, spread, table, tell
 
 ENDPOINTS = 10

@@ -16,10 +16,10 @@ from ipaddress import IPv4Interface, ip_address, ip_network
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.bench import harms, storms
+from tests.bench import event_storms, faults
 from tests.bench.idle import idle
 from tests.bench.memory import alone, pss
-from tests.bench.stage import PARENT, Stage, isolate
+from tests.bench.service_host import PARENT, Stage, isolate
 from tests.bench.tables import Aim, Series, say, spread, table, tell
 from tests.fakes import engine_on
 from tests.lab import net
@@ -48,7 +48,7 @@ class Found:
     idle: dict[int, Series] = field(default_factory=dict)
     repairs: dict[tuple[str, int], Series] = field(default_factory=dict)
     memory: dict[int, tuple[float, float]] = field(default_factory=dict)
-    storms: dict[tuple[str, int], storms.Weathered] = field(default_factory=dict)
+    storms: dict[tuple[str, int], event_storms.Weathered] = field(default_factory=dict)
     verbs: dict[tuple[str, str], Series] = field(default_factory=dict)
 
 
@@ -126,18 +126,18 @@ def _crowded(folder: Path, times: int) -> Found:
         found.idle[size] = idle(folder, size)
         with stage.served() as service:
             found.memory[size] = pss(service.pids()), alone(service.pids())
-            for what in harms.HARMS:
-                found.repairs[what, size] = harms.suffer(stage, service, what, times)
+            for what in faults.HARMS:
+                found.repairs[what, size] = faults.suffer(stage, service, what, times)
             if size not in (SIZES[0], SIZES[-1]):
                 continue
             places = {"a sandbox": stage.sandboxes[0].sandbox, "the host": ""}
             for where, sandbox in places.items():
-                found.storms[where, size] = storms.storm(service, sandbox, EVENTS)
+                found.storms[where, size] = event_storms.storm(service, sandbox, EVENTS)
             if size == SIZES[-1]:
                 tell("verbs")
-                quiet = storms.verbs(stage, VERBS)
-                with storms.stormy(places["a sandbox"]):
-                    busy = storms.verbs(stage, VERBS)
+                quiet = event_storms.verbs(stage, VERBS)
+                with event_storms.stormy(places["a sandbox"]):
+                    busy = event_storms.verbs(stage, VERBS)
                 for when, told in (("quiet", quiet), ("beside passes", busy)):
                     found.verbs |= {(verb, when): ms for verb, ms in told.items()}
     return found
@@ -149,7 +149,7 @@ def _recovery(folder: Path, size: int) -> Series:
     stage = Stage(folder, size)
     stage.grow(size)
     with stage.served() as service:
-        return [harms.recover(stage, service, AWAY_SECONDS) for _ in range(ROUNDS)]
+        return [faults.recover(stage, service, AWAY_SECONDS) for _ in range(ROUNDS)]
 
 
 def _idle_told(routed: Series, found: Found) -> list[Aim]:
@@ -185,12 +185,12 @@ def _repairs_told(found: Found, times: int) -> list[Aim]:
         ("milliseconds: median (min to max)", *(f"{size:,}" for size in SIZES)),
         [
             (what, *(spread(found.repairs[what, size], 0) for size in SIZES))
-            for what in harms.HARMS
+            for what in faults.HARMS
         ],
     )
     aims = []
     for size in SIZES:
-        series = [found.repairs[what, size] for what in harms.HARMS]
+        series = [found.repairs[what, size] for what in faults.HARMS]
         slow, worst = max(map(statistics.median, series)), max(map(max, series))
         aims += [
             (f"{size:,} endpoints: every median below {AIM_MEDIAN_MS} ms",

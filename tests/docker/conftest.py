@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.host import Host
 from tests.lab.net import Lan
-from tests.lab.roots import ENGINES, root
+from tests.lab.rootfs import ENGINES, root
 from tests.lab.service import Service, wait_until
 
 

@@ -1,6 +1,6 @@
 """The service or dockerd dies at every point of every verb: afterwards all agree.
 
-The service is tests/lab/mortal.py, which says what a point is. At each one a verb of
+The service is tests/lab/faults.py, which says what a point is. At each one a verb of
 Docker's is cut off; the service is started again, and after the grace time the records,
 the kernel and Docker agree: nothing leaked, nothing is there twice, nothing that lives
 was freed, and who was running all along was never touched.

@@ -22,7 +22,7 @@ from tests.docker.conftest import (
 from tests.docker.site import Nic
 from tests.lab.capture import Capture
 from tests.lab.host import ENVIRONMENT
-from tests.lab.roots import root
+from tests.lab.rootfs import root
 from tests.lab.service import wait_until
 from underlay.model.objects import Owner
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.host import Host
 from tests.lab.net import NETNS, Lan
-from tests.lab.roots import ENGINES, root, routing
+from tests.lab.rootfs import ENGINES, root, routing
 from tests.lab.routers import Bird, Frr, Radvd, Router
 
 

@@ -25,7 +25,7 @@ import pytest
 
 from tests.fakes import FakeKernel, engine_on
 from tests.kernel.conftest import ip
-from tests.lab.dock import Dock
+from tests.lab.sandbox import Dock
 from tests.lab.service import wait_until
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.errors import AddressTaken, PoolExhausted

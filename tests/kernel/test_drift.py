@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.docking import Room, calm
+from tests.kernel.containers import Room, calm
 from tests.kernel.world import LONG_ENOUGH, Hearing
 from tests.worlds import MACVLAN, ROUTED, SUBNETS, network, parts
 from underlay.kernel.linux import LinuxKernel

@@ -23,7 +23,7 @@ import pytest
 
 from tests.fakes import Clock, engine_on
 from tests.kernel.conftest import ip
-from tests.lab.dock import Dock
+from tests.lab.sandbox import Dock
 from underlay.ipam.driver import IpamDriver
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network, Subnet

@@ -11,7 +11,7 @@ from ipaddress import ip_interface, ip_network
 import pytest
 
 from tests.fakes import Clock, engine_on
-from tests.kernel.docking import L2, NEW, OPTIONS, WEB2, Room, Wire, calm, without
+from tests.kernel.containers import L2, NEW, OPTIONS, WEB2, Room, Wire, calm, without
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.errors import NoParent

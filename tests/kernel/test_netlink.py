@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes import engine_on
 from tests.kernel.conftest import ip
-from tests.kernel.docking import Place
+from tests.kernel.containers import Place
 from tests.kernel.world import CHILD, OWNER, die_before_the_mark
 from tests.lab import net
 from tests.lab.service import wait_until

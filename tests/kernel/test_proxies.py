@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from tests.fakes import Clock, engine_on
-from tests.kernel.docking import Room, Wire, calm
+from tests.kernel.containers import Room, Wire, calm
 from tests.kinds import has
 from tests.lab import net
 from tests.lab.service import wait_until

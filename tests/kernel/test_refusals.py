@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes import Clock, engine_on
-from tests.kernel.docking import L2, WEB2, Room, Wire
+from tests.kernel.containers import L2, WEB2, Room, Wire
 from tests.lab import net
 from underlay.kernel.linux import LinuxKernel
 

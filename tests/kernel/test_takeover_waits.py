@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes import Clock, engine_on
 from tests.kernel.conftest import ip
-from tests.kernel.docking import L2, WEB2, Room, Wire, calm, given
+from tests.kernel.containers import L2, WEB2, Room, Wire, calm, given
 from tests.lab import net
 from underlay.errors import NoParent
 from underlay.kernel.linux import LinuxKernel

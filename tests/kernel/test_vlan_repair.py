@@ -11,7 +11,7 @@ from ipaddress import ip_interface
 import pytest
 
 from tests.fakes import Clock, engine_on
-from tests.kernel.docking import L2, NEW, WEB2, Room, Wire, calm, without
+from tests.kernel.containers import L2, NEW, WEB2, Room, Wire, calm, without
 from tests.lab import net
 from underlay.errors import BadParent, NoParent
 from underlay.kernel.linux import LinuxKernel

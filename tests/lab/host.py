@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.lab import debian, pidns, roots
+from tests.lab import debian, pidns, rootfs
 from tests.lab.net import NETNS, Lan, enter, ip
 
 BOOT = Path(__file__).with_name("boot.sh")
@@ -32,7 +32,7 @@ ENVIRONMENT = {
 
 
 class Host:
-    """One Docker host; `engine` is of roots.ENGINES, `index` makes its address."""
+    """One Docker host; `engine` is of rootfs.ENGINES, `index` makes its address."""
 
     def __init__(self, lan: Lan, name: str, engine: str, index: int) -> None:
         self.lan, self.name, self.engine = lan, name, engine
@@ -120,7 +120,7 @@ class Host:
 
     @staticmethod
     def _root_of(engine: str) -> Path:
-        return roots.root(engine)
+        return rootfs.root(engine)
 
     def _boot_command(self) -> list[str]:
         command = [*enter(self.netns), "unshare", "--mount", "--uts", "--ipc"]
@@ -278,7 +278,7 @@ class Host:
     def load_image(self) -> None:
         """Import the image `bb`: busybox."""
         # From the machine's path for it, which the host's own root does not have.
-        self.docker("import", f"/outer{roots.image()}", "bb")
+        self.docker("import", f"/outer{rootfs.image()}", "bb")
 
     def docker(
         self, *argv: str, check: bool = True, timeout: float = 120

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from tests.lab import debian, roots
+from tests.lab import debian, rootfs
 from tests.lab.service import wait_until
 
 # Its own view of the mounts, which ends with it: /run is the router's directory.
@@ -90,7 +90,7 @@ class Router(ABC):
         return done.stdout
 
     def _run(self, *command: str) -> None:
-        view = ["unshare", "--mount", "sh", "-ec", _VIEW, "sh", str(roots.routing())]
+        view = ["unshare", "--mount", "sh", "-ec", _VIEW, "sh", str(rootfs.routing())]
         with self._log.open("ab") as log:
             process = self._where(
                 *view, str(self.dir), *command, stdout=log, stderr=log

@@ -148,7 +148,7 @@ class Service:
 
 
 class Mortal(Service):
-    """The service with the fault switch of tests/lab/mortal.py; it restarts itself."""
+    """The service with the fault switch of tests/lab/faults.py; it restarts itself."""
 
     def __init__(self, host: Host, **settings: object) -> None:
         super().__init__(host, **settings)
@@ -159,7 +159,7 @@ class Mortal(Service):
 
     @property
     def serving(self) -> list[str]:
-        return [sys.executable, "-m", "tests.lab.mortal"]
+        return [sys.executable, "-m", "tests.lab.faults"]
 
     def arm(self, number: int = 0, how: str = "die") -> None:
         """Have it "die" or "hold" at a point, counted from now; at none for 0."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from tests.lab import roots
+from tests.lab import rootfs
 from tests.lab.host import CGROUPS, Host
 from tests.lab.net import Lan
 from tests.lab.service import Service, wait_until
@@ -39,7 +39,7 @@ class SystemdHost(Host):
     """
 
     def __init__(self, lan: Lan, name: str, index: int) -> None:
-        super().__init__(lan, name, roots.NEWEST, index)
+        super().__init__(lan, name, rootfs.NEWEST, index)
 
     def start(self) -> None:
         """Boot, and wait until all that starts at boot has started."""
@@ -79,7 +79,7 @@ class SystemdHost(Host):
     @staticmethod
     def _root_of(engine: str) -> Path:
         del engine  # there is one root only that boots
-        return roots.booting()
+        return rootfs.booting()
 
     def _boot_command(self) -> list[str]:
         own = ["sh", str(CGROUP), self.netns]

@@ -14,7 +14,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from tests.lab import net
-from tests.lab.dock import Dock
+from tests.lab.sandbox import Dock
 from tests.lab.service import wait_until
 from underlay.kernel import namespaces
 from underlay.kernel.linux import LinuxKernel

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.bench.post import post
+from tests.bench.plugin_call import post
 from tests.docker.conftest import Site, make_site
 from tests.lab.net import Lan
 from underlay.model import Endpoint, Lease

@@ -11,7 +11,7 @@ from pathlib import Path
 from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETROUTE, RTM_NEWROUTE
 
-from tests.bench.stage import Served, Stage
+from tests.bench.service_host import Served, Stage
 from tests.bench.tables import Series
 from underlay.kernel import ip, links, namespaces
 from underlay.kernel import rtnetlink as nl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernel.docking import Place
+from tests.kernel.containers import Place
 from tests.lab import net
 from underlay.kernel import dependents, links
 from underlay.kernel.linux import LinuxKernel

@@ -15,7 +15,7 @@ from tests.docker.conftest import Site
 from tests.docker.routing import FOUR, POOL4, POOL6, SIX, routed, told
 from tests.lab.host import Host
 from tests.lab.net import Lan, Namespace
-from tests.lab.roots import ENGINES
+from tests.lab.rootfs import ENGINES
 from tests.lab.service import Service, wait_until
 
 FAR4, FAR6 = "10.98.0.2", "fd98::2"

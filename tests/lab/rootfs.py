@@ -1,7 +1,7 @@
 """Unpacked Debian roots: one for each Docker engine, one of these with a systemd that
 can be PID 1, and one with routing daemons.
 
-``python -m tests.lab.roots`` fetches all of them beforehand, and the kernels of
+``python -m tests.lab.rootfs`` fetches all of them beforehand, and the kernels of
 uml.py, so that no test waits for a download. They are kept in ``$UNDERLAY_LAB_CACHE``.
 """
 

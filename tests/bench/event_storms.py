@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.post import post
-from tests.bench.stage import NETWORK, Served, Stage
+from tests.bench.plugin_call import post
+from tests.bench.service_host import NETWORK, Served, Stage
 from tests.bench.tables import Series
 
 PLUGIN = "/run/docker/plugins/underlay.sock"
