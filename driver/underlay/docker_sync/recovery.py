@@ -31,8 +31,8 @@ from underlay.model.objects import Owner
 from underlay.networks import reboot as boots
 from underlay.networks.driver import NetworkDriver
 from underlay.networks.parents import ParentTracker
-from underlay.planning import identity
 from underlay.planning import parent as uplink
+from underlay.planning.device_lookup import device_replaced_by
 from underlay.reconcile.sandbox_state import SandboxObserver
 from underlay.records import Records
 from underlay.records.host import ANY
@@ -251,7 +251,7 @@ class Recovery:
 
     def _note_bridge(self, bridge: str) -> None:
         """Note what a bridge of ours stands in the place of."""
-        device = identity.device_replaced_by(bridge, self.kernel.devices())
+        device = device_replaced_by(bridge, self.kernel.devices())
         if device and not self.records.host.takeover(device.name):
             settings = self.kernel.device_sysctls(device.name)
             self.records.host.note_takeover(

@@ -39,7 +39,7 @@ from underlay.model.objects import MovedEntry, Object, Owner, SharedOwner
 from underlay.model.steps import Step
 from underlay.networks.step_runner import apply_all
 from underlay.planning.desired import DesiredState, takeover_objects
-from underlay.planning.identity import is_same_nic
+from underlay.planning.device_lookup import is_same_nic
 from underlay.planning.parent import Uplink
 from underlay.planning.plan import plan
 from underlay.records import Records

@@ -39,12 +39,14 @@ from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
-from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
-from underlay.planning.gateways import check_gateways
-from underlay.planning.parent import (
-    Uplink,
+from underlay.planning.checks import (
+    check_gateways,
     check_kernel,
     check_parent_sharing,
+)
+from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
+from underlay.planning.parent import (
+    Uplink,
     halt_of,
     missing_parent,
     mtu_of_pairs,

@@ -12,14 +12,14 @@ from underlay.errors import UnderlayError
 from underlay.kernel import Kernel
 from underlay.model import Device, DeviceIdentity, Network
 from underlay.modes import traits_of
-from underlay.planning.identity import (
+from underlay.planning.checks import check_parent_sharing
+from underlay.planning.device_lookup import (
     find_device,
     has_moved,
     identity_of,
     is_same_nic,
 )
 from underlay.planning.parent import (
-    check_parent_sharing,
     follow_parent,
     halt_of,
     missing_reason,

@@ -1,28 +1,35 @@
-"""The parent: what a network stands on, what of it is ours, who may share it."""
+"""The parent of a network: the device, and the VLANs or the bridge the service adds."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from underlay.errors import (
     BadBridge,
     BadParent,
     BridgeFiltered,
-    KernelLacks,
     NoParent,
     did_you_mean,
 )
 from underlay.model import Device, DeviceIdentity, Halt, Network
 from underlay.model.host import Host
 from underlay.model.objects import IPTABLES, Owner, SharedOwner
-from underlay.modes import MODES, mode_name, mode_of, traits_of
+from underlay.modes import mode_name, traits_of
 from underlay.modes.child_device import is_isolated
 from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST, vlan
-from underlay.modes.parent_sharing import CHILD_KINDS, parent_use_of
-from underlay.planning import device_lookup as naming
-from underlay.planning import identity
+from underlay.planning.device_lookup import (
+    check_usable,
+    default_device,
+    device_list,
+    device_replaced_by,
+    find_device,
+    identity_of,
+    is_same_nic,
+    no_such_device,
+    select_device,
+)
 
 LONGEST_WISH = 256
 TAG_BYTES = 4
@@ -69,14 +76,14 @@ def resolve_parent(network: Network, host: Host, *, again: bool = False) -> Upli
         raise BadParent(parent=wish, why="no device has a name so long", known="-")
     if mode_name(network.options) == "bridge":
         return _bridged(wish, network, host)
-    base, tags = naming.select_device(wish, wish, host)
+    base, tags = select_device(wish, wish, host)
     master = host.device(base.master) if base.master else None
     if master and master.ours:
         why = (
             "it is a port of a bridge of underlay. To share that bridge, use"
             " mode=bridge and takeover=yes with the same parent"
         )
-        raise BadParent(parent=wish, why=why, known=naming.device_list(host))
+        raise BadParent(parent=wish, why=why, known=device_list(host))
     tag = vlan(network.options)
     return vlan_stack(base, [*tags, tag] if tag else tags, host)
 
@@ -105,7 +112,7 @@ def vlan_stack(
             name = known or f"{name}.{tag}"
             parent = SharedOwner("vlan", name).owner.device
             ours.append(name)
-    return Uplink(parent, tuple(ours), mtu, base_device=identity.identity_of(base))
+    return Uplink(parent, tuple(ours), mtu, base_device=identity_of(base))
 
 
 def follow_parent(network: Network, host: Host) -> Uplink | None:
@@ -121,17 +128,17 @@ def follow_parent(network: Network, host: Host) -> Uplink | None:
     if not network.vlans and (found := host.device(network.parent)) and found.ours:
         # A VLAN of ours has come to be where his was, under the name of his.
         return resolve_parent(network, host)
-    known = network.base_device or DeviceIdentity(_base_name(network))
-    base = identity.find_device(known, host.device, host.devices)
+    known = network.base_device or DeviceIdentity(base_name(network))
+    base = find_device(known, host.device, host.devices)
     if base is None:
         return None
     tags = [int(name.rpartition(".")[2]) for name in network.vlans]
-    return vlan_stack(base, tags, host, known_as=_base_name(network) if tags else "")
+    return vlan_stack(base, tags, host, known_as=base_name(network) if tags else "")
 
 
 def missing_reason(network: Network, host: Host) -> str:
     """Return in words that a network has nothing to stand on."""
-    known = network.base_device or DeviceIdentity(_base_name(network))
+    known = network.base_device or DeviceIdentity(base_name(network))
     if _takes_over(network) and host.device(known.name):
         return f"there is no bridge in the place of {known.name} now; waiting for it"
     mac = known.permanent_mac or known.mac
@@ -171,25 +178,20 @@ def _in_its_place(network: Network, host: Host) -> Uplink | None:
     if bridge is None:
         return None
     base = host.device(known.name) if known else None
-    if base is None and (
-        found := identity.device_replaced_by(network.parent, host.devices())
-    ):
+    if base is None and (found := device_replaced_by(network.parent, host.devices())):
         base = host.device(found.name)
     if base:
         # The bridge has the least MTU of its ports, of which ours follow.
-        return Uplink(bridge.name, (), base.mtu, base_device=identity.identity_of(base))
+        return Uplink(bridge.name, (), base.mtu, base_device=identity_of(base))
     # One that was renamed is its port still, under the name on record.
     ports = [d for d in host.devices() if d.master == bridge.name and not d.ours]
-    if known and any(identity.is_same_nic(known, port) for port in ports):
+    if known and any(is_same_nic(known, port) for port in ports):
         return Uplink(bridge.name, (), bridge.mtu, base_device=known)
     return None
 
 
-def _base_now(network: Network) -> str:
-    return network.base_device.name if network.base_device else _base_name(network)
-
-
-def _base_name(network: Network) -> str:
+def base_name(network: Network) -> str:
+    """Return the recorded name of the device under a network's VLANs."""
     if not network.vlans:
         return network.parent
     return network.vlans[0].rpartition(".")[0]
@@ -198,77 +200,7 @@ def _base_name(network: Network) -> str:
 def missing_parent(network: Network, host: Host) -> NoParent:
     """Return the refusal for want of something to stand on."""
     known = network.base_device or DeviceIdentity(network.parent_label)
-    return naming.no_such_device(known.name, host)
-
-
-def check_kernel(network: Network, host: Host) -> None:
-    """Raise KernelLacks if the kernel cannot make what the network needs."""
-    kind = mode_of(network.options).KIND
-    if not host.has_kind(kind):
-        works = [name for name, mode in MODES.items() if host.has_kind(mode.KIND)]
-        use = f"mode={works[0]} works here" if works else "no mode works here"
-        raise KernelLacks(
-            module=kind,
-            what=f"mode {mode_name(network.options)}",
-            instead=f"{use}, or load the module (modprobe {kind})",
-        )
-    needs = traits_of(network.options).nftables_option
-    if needs in network.options and not host.can_filter:
-        raise KernelLacks(
-            module="nftables (or this host no nft)",
-            what=f"{needs}={network.options[needs]}",
-            instead=f"leave {needs} out, or install the package nftables",
-        )
-    use = f"mode={mode_name(network.options)} works here"
-    if network.vlans and not host.has_kind("vlan"):
-        raise KernelLacks(
-            module="8021q",
-            what=f"VLAN {network.parent_label}",
-            instead=f"{use} on a device that the switch sends that VLAN to untagged"
-            " (-o parent=<device>)",
-        )
-    isolated = is_isolated(network.options)
-    if (
-        isolated
-        and traits_of(network.options).parent_use
-        and not host.has_kind("dummy")
-    ):
-        raise KernelLacks(
-            module="dummy",
-            what="a network without a parent",
-            instead=f"{use} on a device (-o parent=<device>, with --internal if"
-            " nothing is to leave by it)",
-        )
-
-
-def check_parent_sharing(
-    network: Network, others: Iterable[Network], host: Host
-) -> None:
-    """Raise Conflict unless the parent can carry the network beside who is there.
-
-    `others` are networks on the same parent. Of the children that other programs made,
-    those moved into a namespace can be seen by nobody here.
-    """
-    mine = traits_of(network.options).parent_use
-    if mine is None:
-        return
-    for other in others:
-        if other.id == network.id:
-            continue
-        apart = bool(network.vlans) and _base_now(other) != _base_now(network)
-        if apart or other.vlans != network.vlans:
-            why = f"network {other.label} has a VLAN of that name on another device"
-            raise BadParent(
-                parent=network.parent_label, why=why, known=naming.device_list(host)
-            )
-        if theirs := traits_of(other.options).parent_use:
-            mine.check_compatible(
-                theirs, f"network {other.label}", network.parent_label
-            )
-    for child in host.devices(*CHILD_KINDS):
-        if child.parent == network.parent and not child.ours:
-            who = f"device {child.name}, not of underlay"
-            mine.check_compatible(parent_use_of(child), who, network.parent_label)
+    return no_such_device(known.name, host)
 
 
 def _proxy(network: Network, host: Host) -> DeviceIdentity | None:
@@ -276,16 +208,16 @@ def _proxy(network: Network, host: Host) -> DeviceIdentity | None:
     if not wish:
         return None
     if not (found := host.device(wish)):
-        raise naming.no_such_device(wish, host)
-    if naming.check_usable(found, wish, host).name != wish:
+        raise no_such_device(wish, host)
+    if check_usable(found, wish, host).name != wish:
         why = f"it is another name of {found.name}. Use proxy={found.name}"
-        raise BadParent(parent=wish, why=why, known=naming.device_list(host))
+        raise BadParent(parent=wish, why=why, known=device_list(host))
     master = host.device(found.master) if found.master else None
     if master and master.kind == "bridge":
         use = "" if master.ours else f". Use proxy={master.name}"
         why = f"it is a port of {master.name}, which answers in its place{use}"
-        raise BadParent(parent=wish, why=why, known=naming.device_list(host))
-    return identity.identity_of(found)
+        raise BadParent(parent=wish, why=why, known=device_list(host))
+    return identity_of(found)
 
 
 def _bridge(wish: str, host: Host) -> Uplink:
@@ -306,21 +238,19 @@ def _bridge(wish: str, host: Host) -> Uplink:
     elif found.name not in bridges:
         why, hint = "Docker made it, and sets its addresses and firewall", ""
     else:
-        return Uplink(
-            found.name, (), found.mtu, base_device=identity.identity_of(found)
-        )
+        return Uplink(found.name, (), found.mtu, base_device=identity_of(found))
     raise BadBridge(bridge=wish, why=why, hint=hint, known=known)
 
 
 def _bridged(wish: str, network: Network, host: Host) -> Uplink:
     """Return a bridge of ours in the place of the device that a wish names."""
     if wish == "auto":
-        way = naming.default_device(host)
+        way = default_device(host)
         if way.ours and way.kind == "bridge":
             base = host.device(way.label)
-            known = identity.identity_of(base) if base else None
+            known = identity_of(base) if base else None
             return Uplink(way.name, (), way.mtu, way.label, known)
-    base, tags = naming.select_device(wish, wish, host)
+    base, tags = select_device(wish, wish, host)
     tag = vlan(network.options)
     found = vlan_stack(base, [*tags, tag] if tag else tags, host)
     why = ""
@@ -329,7 +259,7 @@ def _bridged(wish: str, network: Network, host: Host) -> Uplink:
     elif base.kind == "bridge" and found.parent == base.name:
         why = f"it is a bridge itself. Use -o bridge={base.name}"
     if why:
-        raise BadParent(parent=wish, why=why, known=naming.device_list(host))
+        raise BadParent(parent=wish, why=why, known=device_list(host))
     bridge = SharedOwner("bridge", found.parent).owner.device
     return Uplink(bridge, (), found.mtu, found.parent, found.base_device)
 

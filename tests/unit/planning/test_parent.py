@@ -19,6 +19,7 @@ from underlay.errors import (
 from underlay.model import Device, Network
 from underlay.model.objects import Owner
 from underlay.planning import parent as uplink
+from underlay.planning.checks import check_kernel, check_parent_sharing
 
 ETH1 = replace(ETH0, name="eth1", mac="52:54:00:00:00:02")
 
@@ -157,10 +158,10 @@ def test_network_without_a_parent_gets_its_own_dummy():
 )
 def test_error_for_a_missing_kernel_feature_says_what_works(network, lacks, words):
     kernel = host()
-    uplink.check_kernel(network, kernel)
+    check_kernel(network, kernel)
     kernel.lacks = lacks
     with pytest.raises(KernelLacks, match=f"E-126 this kernel has {words}"):
-        uplink.check_kernel(network, kernel)
+        check_kernel(network, kernel)
 
 
 @pytest.mark.parametrize(
@@ -201,10 +202,10 @@ def test_error_for_a_missing_kernel_feature_says_what_works(network, lacks, word
 def test_parent_sharing_follows_the_rules_of_the_modes(asked, there, refusal, words):
     other = replace(on(identity="n2", **there), name="lan")
     if refusal is None:
-        uplink.check_parent_sharing(on(**asked), [other], host())
+        check_parent_sharing(on(**asked), [other], host())
         return
     with pytest.raises(refusal, match=words):
-        uplink.check_parent_sharing(on(**asked), [other], host())
+        check_parent_sharing(on(**asked), [other], host())
 
 
 @pytest.mark.parametrize(
@@ -223,12 +224,12 @@ def test_children_of_other_programs_count_for_parent_sharing(
 ):
     child = Device("x0", kind, ETH1.mac, 1500, parent="eth0", flavour=flavour)
     child = replace(child, flag="bridge") if kind.startswith("ipv") else child
-    uplink.check_parent_sharing(on("eth1", **asked), [], host(ETH1, child))
+    check_parent_sharing(on("eth1", **asked), [], host(ETH1, child))
     if refusal is None:
-        uplink.check_parent_sharing(on(**asked), [], host(child))
+        check_parent_sharing(on(**asked), [], host(child))
         return
     with pytest.raises(refusal, match="device x0, not of underlay"):
-        uplink.check_parent_sharing(on(**asked), [], host(child))
+        check_parent_sharing(on(**asked), [], host(child))
 
 
 @pytest.mark.parametrize(("ours", "use"), [(False, "Use proxy=br9"), (True, "")])
