@@ -139,10 +139,10 @@ def test_network_without_its_device_is_pending_with_its_endpoints(ledger):
 def test_endpoint_that_left_is_not_pending(ledger):
     absent(ledger)
     with ledger.transaction():
-        ledger.networks.join(WEB.id, "/run/sandbox")
+        ledger.endpoints.join(WEB.id, "/run/sandbox")
     assert everything(ledger)[WEB.id][0] == "pending"
     with ledger.transaction():
-        ledger.networks.leave(WEB.id)
+        ledger.endpoints.leave(WEB.id)
     assert everything(ledger)[WEB.id] == ("ok", 8.0, "")
 
 
@@ -203,7 +203,7 @@ def test_repairs_are_found_by_later_names_and_by_ids(ledger):
     note(1.0, VLAN.id[:12], WEB.id[:12])
     with ledger.transaction():
         ledger.networks.rename(VLAN.id, "lan")
-        ledger.networks.name_container(WEB.id, "web")
+        ledger.endpoints.name_container(WEB.id, "web")
     note(2.0, "lan", "web")
     note(3.0, "wan", "mail")
     for word in ("lan", VLAN.id, VLAN.id[:12], "web", WEB.id, WEB.id[:12]):
