@@ -107,7 +107,7 @@ class BridgeTakeovers:
                 self.finish_pending()
             self._tried.add(found.takes_over)
             try:
-                yield self._noted(found.takes_over, found.parent)
+                yield self._noted(found)
             except Exception:
                 self._tried.clear()
                 self.finish_pending()
@@ -115,7 +115,8 @@ class BridgeTakeovers:
             finally:
                 self._tried.clear()
 
-    def _noted(self, parent: str, bridge: str) -> frozenset[IpAddress]:
+    def _noted(self, found: Uplink) -> frozenset[IpAddress]:
+        parent, bridge = found.takes_over, found.parent
         if known := self.records.host.takeover(parent):
             if known.state != "on":
                 raise TakeoverImpossible(parent=parent, why=_NOT_PUT_BACK)
@@ -127,6 +128,8 @@ class BridgeTakeovers:
         settings = self.kernel.device_sysctls(parent)
         new = BridgeTakeover(parent, bridge, "trying", sysctls=settings)
         with self.records.transaction():
+            if self.records.host.takeover(parent):
+                raise _undone(found)  # another process has begun it meanwhile
             self._transition(new, "attempt", facts)
         return answering
 

@@ -23,7 +23,7 @@ from underlay.errors import (
     TakeoverImpossible,
     TakeoverNotConfirmed,
 )
-from underlay.model import Device, HostEntry, Network, Subnet
+from underlay.model import BridgeTakeover, Device, HostEntry, Network, Subnet
 from underlay.model.objects import BridgePort, ForwardAccept, Owner
 from underlay.reconcile.scheduling import REPAIR_SECONDS, REPAIRS
 from underlay.records import Records
@@ -148,6 +148,22 @@ def between(records, monkeypatch):
 
 
 GAPS = pytest.mark.parametrize("gap", [1, 2])
+
+
+def test_a_take_over_that_another_process_begins_meanwhile_is_refused(records):
+    kernel = host()
+    engine = engine_on(records, kernel)
+    other = BridgeTakeover("eth0", BRIDGE, "trying")
+
+    def probe(_device, _addresses):
+        with records.transaction():
+            records.host.note_takeover(other)
+        return frozenset()
+
+    kernel.probe = probe
+    with pytest.raises(TakeoverFailed, match="the host was busy"):
+        engine.create_network(ON)
+    assert standing(kernel) == {"eth0": WORDS}
 
 
 @GAPS
