@@ -470,7 +470,7 @@ class Engine:
     def __init__(self, parts: Parts) -> None:
         self.parts, self.reconciler = parts, parts.reconciler
         self.reconcile = parts.reconciler.reconcile_now
-        self.preview = parts.reconciler.plan_all
+        self.preview = parts.reconciler.planner.steps
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.parts.engine, name)

@@ -138,7 +138,7 @@ def plan(as_json: bool) -> None:
     Changes nothing. Exit code 0: nothing to do; 2: there are steps.
     """
     with _parts(readonly=True) as parts:
-        steps = [str(step) for step in parts.reconciler.plan_all()]
+        steps = [str(step) for step in parts.reconciler.planner.steps()]
     if as_json:
         print_json({"steps": steps})
     else:

@@ -54,32 +54,65 @@ class HostSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class ParentTracker:
-    """Compares what is on record about parents with the host.
+class ParentChange:
+    """A network before and after its parent changed.
 
-    `with_new_mac` are networks whose parent was found to have another MAC; `set_going`
-    are those whose parent came up, has its carrier again, or is a bond that sends by
-    another port; `moved` are those that stand on another device, or that is called
-    otherwise: before and after.
+    `may_carry_again`: the parent came up, has its carrier again, or is a bond that
+    sends by another port. The path to a container may lead over another switch port.
     """
+
+    before: Network
+    after: Network
+    may_carry_again: bool = False
+
+    @property
+    def has_new_mac(self) -> bool:
+        """Whether the parent has another MAC."""
+        was, now = self.before.base_device, self.after.base_device
+        return bool(was and now and was.mac != now.mac)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the parent is another device, or has another name."""
+        was, now = self.before.base_device, self.after.base_device
+        return bool(was and now and has_moved(was, now))
+
+
+@dataclass
+class ParentTracker:
+    """Compares what is on record about parents with the host."""
 
     records: Records
     kernel: Kernel
-    with_new_mac: list[Network] = field(default_factory=list)
-    set_going: list[Network] = field(default_factory=list)
+    # What passes and verbs recorded, until the next pass takes it: each once, although
+    # a verb that fails, or a full disk, makes it be found again.
+    _changes: list[ParentChange] = field(default_factory=list)
     # The ports that bonds sent by when they were last looked at.
     _ports: dict[str, str] = field(default_factory=dict)
-    moved: list[tuple[Network, Network]] = field(default_factory=list)
+    # What was logged last of a network, by network and subject.
     _said: dict[tuple[str, str], str] = field(default_factory=dict)
     # The bridges of containers, as the last pass saw them: no verb looks for them.
-    _inward: list[tuple[str, ...]] = field(default_factory=list)
+    # None: no pass has looked.
+    _inward: tuple[str, ...] | None = None
+
+    def take_changes(self) -> list[ParentChange]:
+        """Return what passes and verbs have recorded since the last call."""
+        found = []
+        while self._changes:
+            found.append(self._changes.pop(0))
+        return found
+
+    def _add(self, change: ParentChange) -> None:
+        matters = change.has_new_mac or change.has_moved or change.may_carry_again
+        if matters and change not in self._changes:
+            self._changes.append(change)
 
     def follow_all(self) -> None:
         """Record the state of all parents, all renames in one transaction."""
         known = self.records.networks.all()
         self._follow_bonds(known)
         if any(traits_of(n.options).nftables_option for n in known):
-            self._inward[:] = [tuple(sorted(self.kernel.container_bridges()))]
+            self._inward = tuple(sorted(self.kernel.container_bridges()))
         if all(self.resolve(network) == network for network in known):
             return
         with self.records.transaction(durable=False):
@@ -98,7 +131,8 @@ class ParentTracker:
             device = self.kernel.device(bond)
             if device and device.active_port:
                 if self._ports.get(bond, device.active_port) != device.active_port:
-                    self.set_going.extend(networks)
+                    for network in networks:
+                        self._add(ParentChange(network, network, True))
                 self._ports[bond] = device.active_port
 
     def resolve(self, network: Network) -> Network:
@@ -162,11 +196,7 @@ class ParentTracker:
         """Record what changed; part of a transaction."""
         if before == after:
             return
-        if (
-            before.base_device
-            and after.base_device
-            and has_moved(before.base_device, after.base_device)
-        ):
+        if ParentChange(before, after).has_moved:
             self._note_all({before.id: after})
             return
         self.records.host.rename_devices(_renamed(before, after))
@@ -194,19 +224,12 @@ class ParentTracker:
             return
         if before.cut_off_reason != after.cut_off_reason:
             self._say_state(after)
-        if before.link_fault and not after.cut_off_reason:
-            self.set_going.append(after)
-        if (
-            before.base_device
-            and after.base_device
-            and before.base_device.mac != after.base_device.mac
-        ):
-            self.with_new_mac.append(after)
-        was, now = before.base_device, after.base_device
-        if was and now and has_moved(was, now):
-            self._say(after, "name", "parent changed", {"parent": now.name})
-            if (before, after) not in self.moved:  # a failed verb has noted it as well
-                self.moved.append((before, after))
+        carries = bool(before.link_fault and not after.cut_off_reason)
+        change = ParentChange(before, after, carries)
+        if change.has_moved and after.base_device:
+            facts = {"parent": after.base_device.name}
+            self._say(after, "name", "parent changed", facts)
+        self._add(change)
         self.records.networks.move(after)
 
     def _say_state(self, network: Network) -> None:
@@ -274,7 +297,10 @@ class ParentTracker:
             apart = unguarded or (parent.master and parent.kind != "bridge")
             here = () if apart else self.kernel.addresses_of(parent.name)
         asks = here and traits.nftables_option
-        inward = next(iter(self._inward), network.container_bridges) if asks else ()
+        inward: tuple[str, ...] = ()
+        if asks:
+            known = self._inward
+            inward = network.container_bridges if known is None else known
         return replace(
             network, host_addresses=here, mac=parent.mac, container_bridges=inward
         )

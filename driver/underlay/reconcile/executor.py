@@ -1,9 +1,9 @@
-"""Settling owners one by one: each alone, by what is on record and there just then."""
+"""Apply the steps of one owner after the other, planned again under the lock."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -26,6 +26,7 @@ from underlay.networks.step_runner import run_steps
 from underlay.planning import sandbox as inside
 from underlay.planning.desired import DesiredState, endpoint_objects, sysctl_objects
 from underlay.reconcile.log_once import LogOnce
+from underlay.reconcile.planner import Planner
 from underlay.reconcile.repair_log import RepairLog
 from underlay.reconcile.sandbox_state import SandboxObserver
 from underlay.reconcile.scheduling import REPAIRS, Backoff
@@ -36,101 +37,107 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Outcome:
-    """The steps that were refused, why the first was, and those that were taken."""
+    """What became of one owner's steps. It grows while the steps are applied.
 
+    `why`: why the first step was refused. `to_announce`: the endpoint whose device is
+    new on the segment.
+    """
+
+    owner: Owner
     refused: list[Step] = field(default_factory=list)
-    taken: list[Step] = field(default_factory=list)
+    applied: list[Step] = field(default_factory=list)
     why: str = ""
+    to_announce: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Takes the steps of a pass, as verbs take theirs: a verb waits for one owner.
-
-    `to_tell` gets the endpoints, by id, that are to be announced. `preview` returns the
-    steps a pass would take now in the host.
-    """
+    """Applies the steps of a pass as a verb would: a verb waits for one owner only."""
 
     records: Records
     kernel: Kernel
     builder: Builder
     takeovers: BridgeTakeovers
     parents: ParentTracker
-    remnants: LeftoverDevices
-    learning: SandboxObserver
-    patience: Backoff
-    ledger: RepairLog
-    to_tell: dict[str, Endpoint]
-    preview: Callable[[], tuple[Step, ...]]
+    leftovers: LeftoverDevices
+    observer: SandboxObserver
+    planner: Planner
+    backoff: Backoff
+    repair_log: RepairLog
     once: LogOnce
 
     def apply_each(
-        self, stirred: Mapping[Owner, list[Step]], *, patient: bool
-    ) -> list[Step]:
-        """Put right who stirred; return the steps that were refused.
+        self, differing: Mapping[Owner, list[Step]], *, patient: bool
+    ) -> Iterator[Outcome]:
+        """Apply the steps owner by owner, and give the outcome of each.
 
-        `patient`: who failed lately is left alone.
+        `patient`: an owner whose steps failed lately is left alone.
         """
-        failed: list[Step] = []
-        for owner, found in stirred.items():
-            if patient and not self.patience.is_due(owner):
+        for owner, steps in differing.items():
+            if patient and not self.backoff.is_due(owner):
                 continue
             # Of a bridge in a device's place each step rests on the one before.
             by_step = patient and not owner.takes_over
-            if by_step:
-                found = self.patience.ready(owner, found)
-                if not found:
-                    continue
-            outcome = Outcome()
-            if not self._settle_alone(owner, found, outcome, patient=by_step):
-                # Somebody may need it by now: it is looked at again.
-                self.patience.note(owner, failed=True, repaired=False)
-                continue
-            refused, taken = outcome.refused, outcome.taken
-            # What waits to be tried again is refused still.
-            self.ledger.finish(owner, outcome.why or self.patience.refusal(owner))
-            failing = bool(refused and owner.takes_over)
-            tries = {"failed": failing, "repaired": bool(taken)}
-            if self.patience.note(owner, **tries) and not refused:
-                fight = RepairReverted(step=taken[-1], times=REPAIRS)
-                log.warning("repair keeps being undone", extra={"error": fight})
-                self.ledger.finish(owner, str(fight))
-            failed += refused
-        return failed
+            due = self.backoff.ready(owner, steps) if by_step else steps
+            if due or not by_step:
+                outcome = Outcome(owner)
+                try:
+                    is_done = self._apply_alone(due, outcome, patient=by_step)
+                    self._note(outcome, is_done=is_done)
+                finally:  # also of a pass that ends early: it has applied steps
+                    yield outcome
 
-    def _settle_alone(
-        self, owner: Owner, found: list[Step], outcome: Outcome, *, patient: bool
+    def _note(self, outcome: Outcome, *, is_done: bool) -> None:
+        """Have what failed tried again later, and the failure recorded."""
+        owner, refused, applied = outcome.owner, outcome.refused, outcome.applied
+        if not is_done:
+            # The records have changed: the owner is looked at again.
+            self.backoff.note(owner, failed=True, repaired=False)
+            return
+        # A step that waits for its next try is refused still.
+        self.repair_log.finish(owner, outcome.why or self.backoff.refusal(owner))
+        failing = bool(refused and owner.takes_over)
+        too_many = self.backoff.note(owner, failed=failing, repaired=bool(applied))
+        if too_many and not refused:
+            fight = RepairReverted(step=applied[-1], times=REPAIRS)
+            log.warning(
+                "repair keeps being reverted, rate limited", extra={"error": fight}
+            )
+            self.repair_log.finish(owner, str(fight))
+
+    def _apply_alone(
+        self, found: list[Step], outcome: Outcome, *, patient: bool
     ) -> bool:
-        """Take the steps for one owner while nobody else writes; add to the outcome.
+        """Apply one owner's steps while nothing else writes; add to the outcome.
 
-        What takes programs, which may hang, is done in its turn, while nobody waits.
-        Tells whether all was by what is on record: False if the records have changed.
+        Steps by programs, which may hang, are applied in their turn, without the lock.
+        Returns whether all was done by what is on record: False if that has changed.
         """
-        steps, version = self._confirmed(owner, found)
+        steps, version = self._confirmed(outcome.owner, found)
         for by_program, run in groupby(steps, is_by_program):
             if self._is_stale(version):
                 return False
             if by_program:
                 due = filter(self._is_due, run)
-                self._take(owner, due, outcome, patient=patient)
+                self._apply(due, outcome, patient=patient)
                 continue
             is_done = False
-            # What is noted of it may not be written in the end.
+            # What is recorded with a repair may not be written in the end.
             with (
                 self.once.trying("what is noted with a repair"),
                 self.records.exclusive(),
             ):
                 if not self._is_stale(version):
-                    self._settle(owner, list(run), outcome, patient=patient)
+                    self._apply_again(list(run), outcome, patient=patient)
                     is_done = True
             if not is_done:
                 return False
         return True
 
     def _is_due(self, step: Step) -> bool:
-        """Tell whether a step by a program is to be taken still.
+        """Return whether a step by a program is still to be applied.
 
-        A verb may be at it just now, or may have done it since the look.
+        A verb may be applying it just now, or have done so since the pass looked.
         """
         made, builder = step.object, self.builder
         if isinstance(step, Delete) and builder.forwarding.asked:
@@ -149,38 +156,32 @@ class Executor:
     def _confirmed(
         self, owner: Owner, steps: list[Step]
     ) -> tuple[list[Step], tuple[int, int] | None]:
-        """Return which steps hold still, and for which version of the records.
+        """Return the steps that still hold, and for which version of the records.
 
-        What carries no owner in the kernel (a route, say) and nobody wanted is compared
-        with everything once more before it is deleted: not under the lock, for that
-        takes as long as a pass. All other steps are planned again there.
+        An object without an owner in the kernel (a route, say) that no record wants is
+        compared with everything once more before it is deleted. That takes as long as
+        a pass, so it is not done under the lock. Other steps are planned again there.
         """
         if not _is_unowned(owner, steps):
             return steps, None
         version = self.records.change_counter()
-        again = set(self.preview())
+        again = set(self.planner.steps(()))
         return [step for step in steps if step in again], version
 
-    def _settle(
-        self, owner: Owner, stirred: list[Step], outcome: Outcome, *, patient: bool
+    def _apply_again(
+        self, found: list[Step], outcome: Outcome, *, patient: bool
     ) -> None:
-        """Take the steps for one owner, planned once more."""
+        """Apply one owner's steps, planned once more; part of a transaction."""
+        owner = outcome.owner
         with self.once.trying(f"parent of {owner.vlan}"):
             for network in self.records.networks.on_vlan(owner.vlan):
                 self.parents.record(network, self.parents.resolve(network))
-        self._take(owner, self._steps_again(owner, stirred), outcome, patient=patient)
+        self._apply(self._steps_again(owner, found), outcome, patient=patient)
 
-    def _take(
-        self,
-        owner: Owner,
-        steps: Iterable[Step],
-        outcome: Outcome,
-        *,
-        patient: bool,
-    ) -> None:
-        """Take steps; add those that were refused, and taken, to the outcome."""
-        made = False
-        due = self.patience.ready(owner, steps) if patient else steps
+    def _apply(self, steps: Iterable[Step], outcome: Outcome, *, patient: bool) -> None:
+        """Apply steps; add those that were refused, and applied, to the outcome."""
+        owner, made = outcome.owner, False
+        due = self.backoff.ready(owner, steps) if patient else steps
         apply = partial(self.builder.apply, sweeping=True)
         for done in run_steps(
             due, apply, refused_before=outcome.refused, level=logging.INFO
@@ -190,61 +191,60 @@ class Executor:
                 outcome.refused.append(step)
                 outcome.why = outcome.why or refused
                 if not owner.takes_over:
-                    self.patience.refuse(owner, step, refused)
+                    self.backoff.refuse(owner, step, refused)
             else:
-                outcome.taken.append(step)
-                self.patience.take(owner, step)
-            self.ledger.add(owner, step, refused)
+                outcome.applied.append(step)
+                self.backoff.take(owner, step)
+            self.repair_log.add(owner, step, refused)
             made |= needs_announcement(step)
-        endpoint = self.records.endpoints.get(owner.endpoint) if made else None
-        if endpoint:
-            self.to_tell[endpoint.id] = endpoint
+        if made:
+            outcome.to_announce = self.records.endpoints.get(owner.endpoint)
 
-    def _steps_again(self, owner: Owner, stirred: list[Step]) -> Iterable[Step]:
-        """Plan once more for one owner, now that nobody else is writing."""
+    def _steps_again(self, owner: Owner, found: list[Step]) -> Iterable[Step]:
+        """Plan once more for one owner, now that nothing else writes."""
         if owner.takes_over:
             return self.takeovers.steps(owner)
-        if _is_unowned(owner, stirred):
-            return stirred
-        keys = {step.object.key for step in stirred}
-        devices = {step.object.device or "" for step in stirred}
-        want, room = self._inside_again(owner, stirred)
+        if _is_unowned(owner, found):
+            return found
+        keys = {step.object.key for step in found}
+        devices = {step.object.device or "" for step in found}
+        want, room = self._inside_again(owner, found)
         steps = self.builder.steps({owner}, devices, want=want, beside=room)
-        if any(isinstance(s.object, Sysctl) for s in stirred):
+        if any(isinstance(s.object, Sysctl) for s in found):
             others = (s for s in steps if not isinstance(s.object, Sysctl))
             steps = (*others, *self._settings_again(owner))
         due = (s for s in steps if isinstance(s.object, Link) or s.object.key in keys)
         return self.builder.shims.without_programs(due)
 
     def _settings_again(self, owner: Owner) -> Iterable[Step]:
-        """Plan once more for the settings of the host that somebody needs."""
+        """Plan once more for the sysctls of the host."""
         known, needed = self.records.host.sysctls(), self.builder.sysctls.needed()
         want = self.builder.lookup.desired_of(owner) + sysctl_objects(known, needed)
         return self.builder.sysctls.steps(want.of_owner(owner))
 
     def _inside_again(
-        self, owner: Owner, stirred: Iterable[Step]
+        self, owner: Owner, found: Iterable[Step]
     ) -> tuple[DesiredState | None, Collection[Object]]:
-        """Return what an endpoint wants in its sandbox, and what is there, if it may.
+        """Return what an endpoint must have in its sandbox, and what is there.
 
-        Nothing if Docker has taken the device away since, or is about to. Of one that
-        ended, what it left where that was seen.
+        Nothing if Docker has taken the device away since, or is about to. For an
+        endpoint that ended: what Docker left where it was seen.
         """
         endpoint = self.records.endpoints.get(owner.endpoint)
         network = self.records.networks.get(owner.network)
         if endpoint is None and owner.endpoint:
-            places = {getattr(step.object, "sandbox", "") for step in stirred} - {""}
-            return None, self.remnants.of(owner, places)
+            places = {getattr(step.object, "sandbox", "") for step in found} - {""}
+            return None, self.leftovers.of(owner, places)
         if not (endpoint and network and endpoint.learned) or endpoint.left:
             return None, ()
-        if not self.learning.is_listed(endpoint):
+        if not self.observer.is_listed(endpoint):
             return None, ()
         if self.kernel.observe({owner.device}):
             return None, ()
         room = self.kernel.observe_sandboxes({endpoint.sandbox}).get(endpoint.sandbox)
         if room is None or not inside.repairs_allowed(network, endpoint, room):
             return None, ()
-        known = self.learning.learn(network, endpoint, room)
+        known = self.observer.learn(network, endpoint, room)
         want = endpoint_objects(network, known, there=True).of_owner(owner)
         return want, inside.relevant(want.objects, {endpoint.sandbox: room})
 

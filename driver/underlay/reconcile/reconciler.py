@@ -1,109 +1,127 @@
-"""A pass: look at everything, compare it with the records, put right what differs."""
+"""A pass: observe everything, compare it with the records, repair what differs.
+
+Theory of operation
+-------------------
+The records say what must exist in the kernel. A pass asks the kernel what exists, plans
+the difference, and applies it. One pass after the other runs in one thread; Docker's
+verbs run beside it in others.
+
+1. What Docker ended while the records could not be written is written first.
+2. Bridges in the place of a device come next, because other objects stand on them.
+3. Then the parents: a NIC may have been renamed, exchanged, unplugged, or be back.
+4. Sandboxes with a kernel event are observed and repaired at once, before the host is
+   observed: a container should not wait for a look at a thousand devices.
+5. Then everything is observed and planned (`Planner`). This plan only finds out which
+   owners differ. It is made without the lock, so it may be outdated already.
+6. Each owner is repaired alone (`Executor`), as a verb would do it: take the write
+   lock, observe its devices again, plan again, apply. So a verb waits for one owner,
+   never for a pass, and a pass undoes nothing that a verb has just done.
+7. A step that the kernel refuses is tried again later each time, and holds up only what
+   depends on it (`Backoff`). An owner whose repairs are reverted again and again is
+   rate limited. Both are forgotten when the process ends: then all is tried at once.
+8. Repairs and failures are written to the repair log together, at the end. What cannot
+   be written is lost, and no reason not to repair.
+
+A pass looks into few sandboxes: those with an event, those whose turn it is
+(`SandboxRotation`), and those that wait for another try. What a device must look like
+in its sandbox is learned there (`SandboxObserver`).
+
+The parts do not know the reconciler. They return values (`Snapshot`, `Outcome`,
+`ParentChange`), and it decides.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from underlay.kernel import Kernel
 from underlay.model import Endpoint, IpAddress, Network
-from underlay.model.objects import ForwardAccept, Link, Object, Owner, Sysctl
+from underlay.model.objects import Link, Owner
 from underlay.model.steps import Delete, Step
 from underlay.modes import mode_of, traits_of
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.leftover_devices import LeftoverDevices
-from underlay.networks.parents import ParentTracker
-from underlay.planning import sandbox as inside
-from underlay.planning.desired import DesiredState, Needs, desired_state, sysctl_objects
-from underlay.planning.plan import (
-    hold_back_deletions,
-    plan,
-    without_foreign_routes,
-)
+from underlay.networks.parents import ParentChange, ParentTracker
 from underlay.reconcile.announcer import Announcer
 from underlay.reconcile.executor import Executor
 from underlay.reconcile.log_once import LogOnce
+from underlay.reconcile.planner import Planner, Snapshot
 from underlay.reconcile.repair_log import RepairLog
-from underlay.reconcile.sandbox_state import Rooms, SandboxObserver
+from underlay.reconcile.sandbox_state import SandboxObserver
 from underlay.reconcile.scheduling import Backoff, SandboxRotation, deferral
 from underlay.records import Records
 
 
 @dataclass
 class Reconciler:
-    """Puts right what differs from the records.
+    """Makes the kernel match the records.
 
     `clock`: seconds since 1970; `monotonic`: seconds since the host booted.
     """
 
     records: Records
-    kernel: Kernel
     builder: Builder
     takeovers: BridgeTakeovers
     parents: ParentTracker
-    remnants: LeftoverDevices
-    announcer: Announcer
+    leftovers: LeftoverDevices
     observer: SandboxObserver
+    planner: Planner
+    executor: Executor
+    rotation: SandboxRotation
+    backoff: Backoff
+    repair_log: RepairLog
+    announcer: Announcer
+    once: LogOnce
     clock: Callable[[], float]
     monotonic: Callable[[], float]
-    _once: LogOnce = field(default_factory=LogOnce)
+    # When something that needs a second look was first found missing, by its key.
     _missing: dict[Hashable, float] = field(default_factory=dict)
-    _again: float | None = None
+    # The owners that need a second look, which the next pass must take.
     _not_due: set[Owner] = field(default_factory=set)
+    # The seconds until the first of them is due, None if there is none.
+    _again: float | None = None
+    # Endpoints to announce, by id. Kept here because a pass may end early (the records
+    # are busy) after it has applied steps: the next one announces them.
     _to_announce: dict[str, Endpoint] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._patience = Backoff(self.monotonic)
-        self._rounds = SandboxRotation(self.records)
-        self._ledger = RepairLog(self.records, self.clock, self.monotonic)
-        self._remembered = Needs()
-        self._executor = Executor(
-            self.records,
-            self.kernel,
-            self.builder,
-            self.takeovers,
-            self.parents,
-            self.remnants,
-            self.observer,
-            self._patience,
-            self._ledger,
-            self._to_announce,
-            lambda: self.plan_all(()),
-            self._once,
-        )
 
     def run_pass(
         self,
-        stirred: Collection[str] | None,
+        changed: Collection[str] | None,
         noticed: float,
         watch: Callable[[str], None],
     ) -> float | None:
-        """Look where something `stirred`: paths of sandboxes, "" is the host.
+        """Look where the kernel reported changes: paths of sandboxes, "" is the host.
 
-        None: it may have been anywhere. `noticed` is when, in seconds
-        since the host booted; `watch` has the stirring of a sandbox heard, from before
-        the look into it. Returns the seconds until there is something to do again, None
-        if that is not known yet. Who failed lately is left alone.
+        None: they may be anywhere. `noticed` is when they were reported, in seconds
+        since the host booted; `watch` subscribes to the events of a sandbox, before the
+        look into it. Returns the seconds until there is something to do again, None if
+        that is not known yet. Owners that failed lately are left alone.
         """
-        self._ledger.noticed = noticed
-        if stirred is None or "" in stirred:
-            self._patience.shorten()
+        self.repair_log.noticed = noticed
+        if changed is None or "" in changed:
+            self.backoff.shorten()
         self._again = None
-        waiting = self._patience.due_now() | self._not_due
-        joined = self._rounds.next(stirred, waiting)
+        waiting = self.backoff.due_now() | self._not_due
+        joined = self.rotation.next(changed, waiting)
         for sandbox in {e.sandbox for e in joined}:
             with suppress(OSError):  # it is gone, or not there yet
                 watch(sandbox)
-        first = [e for e in joined if e.sandbox in (stirred or ())]
+        first = [e for e in joined if e.sandbox in (changed or ())]
         self.reconcile(joined=joined, first=first, patient=True)
-        # Those that it was time for, and that needed nothing.
-        self._patience.forget(waiting & self._patience.due_now())
-        pauses = [0.0] if self._rounds.is_hurried else []
-        due = self._patience.next_due(), self.observer.next_due(), self._again
+        # Those that were due, and needed nothing.
+        self.backoff.forget(waiting & self.backoff.due_now())
+        pauses = [0.0] if self.rotation.is_hurried else []
+        due = self.backoff.next_due(), self.observer.next_due(), self._again
         pauses += [pause for pause in due if pause is not None]
         return min(pauses, default=None)
+
+    def reconcile_now(self, only: str | None = None) -> list[Step]:
+        """Repair what differs and announce it; return the steps that failed."""
+        failed = self.reconcile(only)
+        self.announcer.send_due()
+        return failed
 
     def reconcile(
         self,
@@ -113,141 +131,87 @@ class Reconciler:
         first: Collection[Endpoint] = (),
         patient: bool = False,
     ) -> list[Step]:
-        """Put right what differs; return the steps that failed.
+        """Repair what differs; return the steps that failed.
 
-        `joined` are the endpoints into whose sandboxes to look, all by default; `first`
-        do not wait for the look at the host. That only finds who is concerned: each is
-        then settled as a verb would, alone, under the lock, by what is there then.
+        `only`: one network. `joined`: the endpoints into whose sandboxes to look, all
+        by default; `first` do not wait for the look at the host. `patient`: owners that
+        failed lately are left alone.
         """
         if not patient:
-            self._ledger.noticed = self.monotonic()
+            self.repair_log.noticed = self.monotonic()
         self.records.next_generation()
-        with self._once.trying("what Docker ended"):
+        with self.once.trying("what Docker ended"):
             self.records.endings.write()
-        failed = self._settle_takeovers(patient=patient)
+        failed = self._finish_takeovers(patient=patient)
         self._follow_host()
         at_once = self._sandbox_repairs(first)
-        self._executor.apply_each(at_once, patient=patient)
+        self._apply(at_once, patient=patient)
         self._announce()
         fresh = {e.id: self.records.endpoints.get(e.id) for e in first}
         if joined is not None:
             joined = [e for e in (fresh.get(j.id, j) for j in joined) if e]
-        stirred = self._differing_by_owner(only, joined)
-        ripe = self._due(stirred, patient=patient)
-        failed += self._executor.apply_each(ripe, patient=patient)
+        differing = self._differing_by_owner(only, joined)
+        failed += self._apply(self._due(differing, patient=patient), patient=patient)
         self._announce()
-        with self._once.trying("what was left in sandboxes"):
-            self.remnants.forget_gone()
-        with self._once.trying("the ledger"):
-            self._ledger.write()
-        with self._once.trying("failures that are over"):
-            self._clear_resolved_failures(stirred | at_once, only, joined)
+        with self.once.trying("what was left in sandboxes"):
+            self.leftovers.forget_gone()
+        with self.once.trying("the repair log"):
+            self.repair_log.write()
+        with self.once.trying("failures that are over"):
+            self._clear_resolved_failures(differing | at_once, only, joined)
         return failed
 
-    def reconcile_now(self, only: str | None = None) -> list[Step]:
-        """Put right what differs and announce it; return the steps that failed."""
-        failed = self.reconcile(only)
-        self.announcer.send_due()
+    def _apply(
+        self, differing: Mapping[Owner, list[Step]], *, patient: bool
+    ) -> list[Step]:
+        """Repair owners one by one; return the steps that failed."""
+        failed: list[Step] = []
+        for outcome in self.executor.apply_each(differing, patient=patient):
+            failed += outcome.refused
+            if outcome.to_announce:
+                self._add_to_announce([outcome.to_announce])
         return failed
 
     def _follow_host(self) -> None:
-        """Note how parents are now, and what the host must be set to."""
-        with self._once.trying("parents"):
+        """Record how parents are now, and what the host must be set to."""
+        with self.once.trying("parents"):
             self.parents.follow_all()
-        with self._once.trying("settings of the host"):
+        with self.once.trying("settings of the host"):
             self.builder.sysctls.refresh(self.clock())
-        self._handle_parent_changes()
+        for change in self.parents.take_changes():
+            if change.has_moved:
+                self.repair_log.parent_moved(change.before, change.after)
+            self._add_to_announce(self._concerned(change))
+
+    def _concerned(self, change: ParentChange) -> Iterable[Endpoint]:
+        """Return the endpoints to announce because of what became of their parent.
+
+        Those with the MAC of the parent, if that is another. All, if another port of a
+        switch may lead to them now.
+        """
+        network = change.after
+        found = self.records.endpoints.of_network(network.id)
+        if change.may_carry_again:
+            return [e for e in found if e.learned]
+        if not change.has_new_mac:
+            return []
+        seat = traits_of(network.options).parent_use
+        all_follow = network.proxy or (seat and seat.exclusive)
+        return [e for e in found if e.learned and (all_follow or not e.mac)]
 
     def _due(
-        self, stirred: Mapping[Owner, list[Step]], *, patient: bool
+        self, differing: Mapping[Owner, list[Step]], *, patient: bool
     ) -> dict[Owner, list[Step]]:
-        """Return whose steps it is time for; a bridge's have been taken already."""
-        early = {f[0] for steps in stirred.values() if (f := deferral(steps))}
+        """Return the owners that are due; those of a bridge were repaired before."""
+        early = {f[0] for steps in differing.values() if (f := deferral(steps))}
         self._missing = {k: self._missing.get(k, self.monotonic()) for k in early}
-        unripe = (o for o, s in stirred.items() if not self._is_due(s))
-        self._not_due = set(unripe) if patient else set()
+        not_due = (o for o, s in differing.items() if not self._is_due(s))
+        self._not_due = set(not_due) if patient else set()
         apart = self._not_due | self.takeovers.owners()
-        return {o: s for o, s in stirred.items() if o not in apart}
-
-    def _settle_takeovers(self, *, patient: bool) -> list[Step]:
-        """Settle bridges of ours before all else: others stand on them."""
-        failed: list[Step] = []
-
-        def take(due: Mapping[Owner, list[Step]]) -> None:
-            failed.extend(self._executor.apply_each(due, patient=patient))
-
-        for owner in self.takeovers.owners():
-            if patient and not self._patience.is_due(owner):
-                continue
-            done = False
-            with self._once.trying(
-                f"bridge {owner.takes_over}"
-            ):  # even to look or note
-                self.takeovers.finish(owner, take)
-                done = True
-            if not done:
-                self._patience.note(owner, failed=True, repaired=False)
-        return failed
-
-    def _sandbox_repairs(self, joined: Collection[Endpoint]) -> dict[Owner, list[Step]]:
-        """Return what is to be done at once in sandboxes, whatever the host is like.
-
-        Not what needs a second look, a parent that is yet to be made, or the other end
-        of a pair: with that goes more in the host.
-        """
-        rooms = self.kernel.observe_sandboxes({e.sandbox for e in joined})
-        there = self._learnt(joined, rooms, learning=True)
-        known = map(self.records.networks.get, {e.network for e in there.values()})
-        networks = [n for n in known if n and self._stands(n)]
-        want = desired_state(networks, there.values(), there)
-        inner = [o for o in want.objects if getattr(o, "sandbox", "")]
-        want = replace(want, objects=tuple(inner))
-        steps = plan(want, inside.relevant(inner, rooms))
-        found: dict[Owner, list[Step]] = {}
-        for step in hold_back_deletions(steps, want, self._known()):
-            found.setdefault((step.object.owner or Owner()).endpoint_owner, []).append(
-                step
-            )
-        return {o: s for o, s in found.items() if o.endpoint and _is_simple(s)}
-
-    def _stands(self, network: Network) -> bool:
-        """Tell whether a network has what its devices stand on."""
-        ours = network.parent and (network.vlans or not network.base_device)
-        there = not ours or self.kernel.device(network.parent)
-        return bool(network.has_parent_now and there)
-
-    def _handle_parent_changes(self) -> None:
-        """Have those announced who are found at a device's MAC, if that is another.
-
-        And all on a device that came up: another port of a switch may lead there now.
-        And have it entered which parents moved.
-        """
-        while self.parents.moved:
-            self._ledger.parent_moved(*self.parents.moved.pop(0))
-        while self.parents.with_new_mac:
-            network = self.parents.with_new_mac.pop()
-            seat = traits_of(network.options).parent_use
-            for endpoint in self.records.endpoints.of_network(network.id):
-                follows = not endpoint.mac or network.proxy or (seat and seat.exclusive)
-                if follows and endpoint.learned:
-                    self._to_announce[endpoint.id] = endpoint
-        while self.parents.set_going:
-            network = self.parents.set_going.pop()
-            found = self.records.endpoints.of_network(network.id)
-            self._to_announce |= {e.id: e for e in found if e.learned}
-
-    def _announce(self) -> None:
-        """Tell the segments of those that are new on them, or have new devices."""
-        for endpoint in self._to_announce.values():
-            network = self.records.networks.get(endpoint.network)
-            # A missing proxy device is no device to announce by.
-            found = network and (network.parent or network.proxy)
-            if network and found and traits_of(network.options).answers_arp:
-                self.announcer.schedule(endpoint, *_heard_by(network, endpoint))
-        self._to_announce.clear()
+        return {o: s for o, s in differing.items() if o not in apart}
 
     def _is_due(self, steps: Collection[Step]) -> bool:
-        """Tell whether it is time for steps, of which some need a second look."""
+        """Return whether steps are due, of which some need a second look."""
         found = deferral(steps)
         if found is None:
             return True
@@ -258,141 +222,120 @@ class Reconciler:
         self._again = min(pause, self._again or pause)
         return False
 
-    def plan_all(
-        self, joined: Collection[Endpoint] | None = None, *, learning: bool = False
-    ) -> tuple[Step, ...]:
-        """Return the steps a pass would take now, in order.
+    def _finish_takeovers(self, *, patient: bool) -> list[Step]:
+        """Repair bridges in the place of a device before all else."""
+        failed: list[Step] = []
 
-        `learning`: what is seen for the first time in sandboxes is noted.
+        def take(due: Mapping[Owner, list[Step]]) -> None:
+            failed.extend(self._apply(due, patient=patient))
+
+        for owner in self.takeovers.owners():
+            if patient and not self.backoff.is_due(owner):
+                continue
+            done = False
+            # Even to look, or to record what was seen, may fail.
+            with self.once.trying(f"bridge {owner.takes_over}"):
+                self.takeovers.finish(owner, take)
+                done = True
+            if not done:
+                self.backoff.note(owner, failed=True, repaired=False)
+        return failed
+
+    def _sandbox_repairs(self, joined: Collection[Endpoint]) -> dict[Owner, list[Step]]:
+        """Return the repairs in sandboxes that need no look at the host.
+
+        Not those that need a second look, or a parent that is yet to be made, or a
+        veth: with its other end more is missing in the host.
         """
-        if joined is None:
-            joined = self.records.endpoints.joined()
-        taken, held = self.takeovers.desired()
-        changes = self.builder.forwarding.changes
-        seen = self.kernel.observe() | held
-        places = {e.sandbox for e in joined} | self.remnants.places()
-        rooms = self.kernel.observe_sandboxes(places)
-        there = self._learnt(joined, rooms, learning=learning)
-        if learning:
-            self.observer.forget_all_but(joined)
-        # What is on its way back to the host is Docker's.
-        marks = {o.key for o in seen if isinstance(o, Link)}
-        there = {
-            e.id: e for e in there.values() if Owner(e.network, e.id).mark not in marks
-        }
-        self.builder.forwarding.update(seen, changes)
-        want = self._wanted_beside(seen, there) + taken
-        want += DesiredState(self.builder.forwarding.chains())
-        seen |= self.kernel.forward_rules(
-            {o for o in want.objects if isinstance(o, ForwardAccept)}
-        )
-        seen |= self.kernel.sysctls({o for o in want.objects if isinstance(o, Sysctl)})
-        seen |= inside.relevant(want.objects, rooms)
-        seen |= self.remnants.among(rooms, {e.id for e in joined})
-        sysctls = self.builder.sysctls
-        settings = sysctl_objects(self.records.host.sysctls(), sysctls.needed())
-        steps = plan(want, without_foreign_routes(seen, want))
-        due = hold_back_deletions(steps, want, self._known())
-        return due + sysctls.steps(settings)
+        snapshot = self.planner.observe_sandboxes(joined)
+        self._learn(snapshot)
+        found: dict[Owner, list[Step]] = {}
+        for step in self.planner.plan_sandboxes(snapshot):
+            owner = (step.object.owner or Owner()).endpoint_owner
+            found.setdefault(owner, []).append(step)
+        return {o: s for o, s in found.items() if o.endpoint and _is_simple(s)}
 
-    def _known(self) -> Collection[str] | None:
-        """Return the ids of the networks on record, None if no network is missing."""
-        if not self.records.host.missing_networks():
-            return None
-        return {network.id for network in self.records.networks.all()}
+    def _learn(self, snapshot: Snapshot) -> None:
+        """Record what was learned in sandboxes; have announced what is new there."""
+        with self.once.trying("how devices are in sandboxes"):
+            self.observer.note(snapshot.learned)
+        known = {e.id for e in snapshot.joined if e.learned}
+        self._add_to_announce(e for e in snapshot.learned if e.id not in known)
 
-    def _learnt(
-        self, joined: Collection[Endpoint], rooms: Rooms, *, learning: bool
-    ) -> dict[str, Endpoint]:
-        """Return the endpoints that are to be put right in their sandboxes, by id."""
-        found, changed = self.observer.look(joined, rooms)
-        if learning:
-            with self._once.trying("how devices are in sandboxes"):
-                self.observer.note(changed)
-            known = {e.id for e in joined if e.learned}
-            self._to_announce |= {e.id: e for e in changed if e.id not in known}
-        return found
+    def _add_to_announce(self, endpoints: Iterable[Endpoint]) -> None:
+        self._to_announce |= {e.id: e for e in endpoints}
 
-    def _wanted_beside(
-        self, seen: Iterable[Object], there: Mapping[str, Endpoint]
-    ) -> DesiredState:
-        """Return what must be in the host, and in the sandboxes looked at.
-
-        Of the other endpoints only those that have something in the host count here: a
-        pass costs what moves, not what is at rest in thousands of sandboxes.
-        """
-        networks = self.records.networks.all()
-        endpoints = {e.id: e for e in self.records.endpoints.not_joined()}
-        for network in networks:
-            if traits_of(network.options).host_objects:
-                endpoints |= {
-                    e.id: e for e in self.records.endpoints.of_network(network.id)
-                }
-        for found in seen:
-            identity = found.owner.endpoint if found.owner else ""
-            if identity and identity not in endpoints:
-                joined = self.records.endpoints.get(identity)
-                endpoints |= {joined.id: joined} if joined else {}
-        everybody = (endpoints | dict(there)).values()
-        return desired_state(networks, everybody, there, self._remembered)
+    def _announce(self) -> None:
+        """Announce endpoints that are new on their segments, or have new devices."""
+        for endpoint in self._to_announce.values():
+            network = self.records.networks.get(endpoint.network)
+            # A missing proxy device is no device to announce by.
+            found = network and (network.parent or network.proxy)
+            if network and found and traits_of(network.options).answers_arp:
+                self.announcer.schedule(endpoint, *_announced_by(network, endpoint))
+        self._to_announce.clear()
 
     def _differing_by_owner(
         self, only: str | None, joined: Collection[Endpoint] | None
     ) -> dict[Owner, list[Step]]:
-        """Return whose objects differ with the steps, in the plan's order.
+        """Return the owners whose objects differ, with their steps, in plan order.
 
-        Who has something replaced comes when what it stands on is there.
+        An owner with a replaced object comes when what it stands on is there.
         """
         found: dict[Owner, list[Step]] = {}
-        turns: dict[Owner, int] = {}
+        places: dict[Owner, int] = {}
         concerned = self.builder.all_owners(only) if only else set()
-        for turn, step in enumerate(self._differing(joined)):
+        for place, step in enumerate(self._differing(joined)):
             owner = (step.object.owner or Owner()).endpoint_owner
             if only in (None, owner.network) or owner in concerned:
                 steps = found.setdefault(owner, [])
                 if not steps or isinstance(steps[-1], Delete):
-                    turns[owner] = turn
+                    places[owner] = place
                 steps.append(step)
-        return {owner: found[owner] for owner in sorted(found, key=turns.__getitem__)}
+        return {owner: found[owner] for owner in sorted(found, key=places.__getitem__)}
 
     def _differing(self, joined: Collection[Endpoint] | None) -> list[Step]:
-        """Return the steps to take: what a verb built or dropped meanwhile is none.
+        """Return the steps to apply, without what a verb built or dropped meanwhile.
 
-        The look comes before the reading: what changed in between differs once only.
+        The kernel is observed before the records are read: what changed in between
+        differs in the first of two plans only.
         """
         version = self.records.change_counter()
-        steps = self.plan_all(joined, learning=True)
+        snapshot = self.planner.observe(joined)
+        self._learn(snapshot)
+        self.observer.forget_all_but(snapshot.joined)
+        steps = self.planner.plan(snapshot)
         if not steps or self.records.change_counter() == version:
             return list(steps)
         keys = {step.object.key for step in steps}
-        return [step for step in self.plan_all(joined) if step.object.key in keys]
+        return [s for s in self.planner.steps(joined) if s.object.key in keys]
 
     def _clear_resolved_failures(
         self,
-        stirred: Collection[Owner],
+        differing: Collection[Owner],
         only: str | None,
         joined: Collection[Endpoint] | None,
     ) -> None:
-        """Clear the failures of what was looked at and has come right by itself."""
+        """Clear the failures of owners that were looked at and need nothing now."""
         looked_at = None if joined is None else {e.id for e in joined}
-        for trouble in self.records.repairs.failures():
-            owner = Owner.parse(trouble.mark)
-            if owner in stirred or only not in (None, owner.network):
+        for failure in self.records.repairs.failures():
+            owner = Owner.parse(failure.mark)
+            if owner in differing or only not in (None, owner.network):
                 continue
-            if self._patience.is_limited(owner):
+            if self.backoff.is_limited(owner):
                 continue
             endpoint = self.records.endpoints.get(owner.endpoint)
             away = endpoint and endpoint.sandbox and not endpoint.left
             if looked_at is None or not away or owner.endpoint in looked_at:
-                self.records.repairs.clear_failure(trouble.mark)
+                self.records.repairs.clear_failure(failure.mark)
 
 
-def _heard_by(
+def _announced_by(
     network: Network, endpoint: Endpoint
 ) -> tuple[str, Collection[IpAddress]]:
-    """Return the device that answers for an endpoint, if any, and its gateways.
+    """Return the proxy that announces an endpoint, if any, and the gateways to ask.
 
-    The gateway of who is answered for is this host.
+    The gateway of an endpoint behind a proxy is this host.
     """
     if network.proxy:
         return network.proxy, ()
@@ -401,6 +344,6 @@ def _heard_by(
 
 
 def _is_simple(steps: Collection[Step]) -> bool:
-    """Tell whether steps concern one sandbox only, and can be taken at once."""
+    """Return whether steps concern one sandbox only, and can be applied at once."""
     links = (s.object for s in steps if isinstance(s.object, Link))
     return deferral(steps) is None and all(o.kind != "veth" for o in links)

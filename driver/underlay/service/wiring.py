@@ -26,8 +26,13 @@ from underlay.networks.parents import ParentTracker
 from underlay.networks.shims import Shims
 from underlay.networks.sysctls import HostSysctls
 from underlay.reconcile.announcer import Announcer
+from underlay.reconcile.executor import Executor
+from underlay.reconcile.log_once import LogOnce
+from underlay.reconcile.planner import Planner
 from underlay.reconcile.reconciler import Reconciler
+from underlay.reconcile.repair_log import RepairLog
 from underlay.reconcile.sandbox_state import SandboxObserver
+from underlay.reconcile.scheduling import Backoff, SandboxRotation
 from underlay.records import Records
 from underlay.service.settings import Settings
 
@@ -112,15 +117,28 @@ def _reconciler(
     leftovers: LeftoverDevices,
     host: Host,
 ) -> Reconciler:
+    observer = SandboxObserver(records, kernel, host.monotonic)
+    planner = Planner(records, kernel, builder, takeovers, leftovers, observer)
+    backoff, once = Backoff(host.monotonic), LogOnce()
+    repair_log = RepairLog(records, host.clock, host.monotonic)
+    executor = Executor(
+        records, kernel, builder, takeovers, parents, leftovers, observer, planner,
+        backoff, repair_log, once,
+    )  # fmt: skip
     return Reconciler(
         records=records,
-        kernel=kernel,
         builder=builder,
         takeovers=takeovers,
         parents=parents,
-        remnants=leftovers,
+        leftovers=leftovers,
+        observer=observer,
+        planner=planner,
+        executor=executor,
+        rotation=SandboxRotation(records),
+        backoff=backoff,
+        repair_log=repair_log,
         announcer=Announcer(kernel, host.monotonic),
-        observer=SandboxObserver(records, kernel, host.monotonic),
+        once=once,
         clock=host.clock,
         monotonic=host.monotonic,
     )

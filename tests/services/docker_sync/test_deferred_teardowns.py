@@ -266,7 +266,7 @@ def test_unwritable_teardown_is_logged_once_however_many_passes_run(records, cap
     ]
     assert len(said) == len(set(said)), said
     assert {part for msg, part, _ in said if msg == "part failed, going on"} >= {
-        "parents", "the ledger"
+        "parents", "the repair log"
     }  # fmt: skip
 
 

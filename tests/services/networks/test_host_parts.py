@@ -586,14 +586,14 @@ def test_rule_that_a_verb_is_just_making_is_not_deleted(tmp_path):
     verbs = life(engine, ipam, ROUTED)
     verbs[0]()
     verbs[1]()
-    settling = engine.reconciler._executor
+    executor = engine.reconciler.executor
     rules = [
         o for o in kernel.others.values() if isinstance(o, ForwardAccept | NftChain)
     ]
     made = [Create(o) for o in rules if o.owner]
     assert made
-    assert all(map(settling._is_due, made))
+    assert all(map(executor._is_due, made))
     verbs[4]()
     verbs[5]()
-    assert not any(map(settling._is_due, made))
-    assert not any(settling._is_due(Delete(o)) for o in rules)
+    assert not any(map(executor._is_due, made))
+    assert not any(executor._is_due(Delete(o)) for o in rules)
