@@ -54,7 +54,7 @@ class Unavailable(UnderlayError):
 
 class UnknownOption(Invalid):
     id = "E-100"
-    text = "unknown {what} option {key!r}.{hint} Known here: {known}."
+    text = "unknown {what} option {key!r}.{hint} Known options: {known}."
 
 
 class BadValue(Invalid):
@@ -64,87 +64,92 @@ class BadValue(Invalid):
 
 class UnknownMode(Invalid):
     id = "E-102"
-    text = "mode {mode!r} is not one this version has.{hint} Modes: {known}."
+    text = "unknown mode {mode!r}.{hint} Modes: {known}."
 
 
 class NotSupportedYet(Invalid):
     id = "E-103"
-    text = "{what} is not part of this version. {instead}"
+    text = "{what} is not supported in this version. {instead}"
 
 
 class ConflictingOptions(Invalid):
     id = "E-104"
-    text = "{first} and {second} contradict each other. Keep one of them."
+    text = "{first} and {second} cannot be combined. Keep one of them."
 
 
 class MtuTooBig(Invalid):
     id = "E-105"
     text = (
-        "mtu {mtu} is more than the {most} of parent {parent}: frames that big cannot"
-        " leave it. Use at most {most}, or raise the MTU of {parent} first."
+        "mtu {mtu} is larger than the MTU of parent {parent}, which cannot send"
+        " frames of more than {most} bytes. Use at most {most}, or raise the MTU of"
+        " {parent} first."
     )
 
 
 class MtuTooSmall(Invalid):
     id = "E-106"
     text = (
-        "mtu {mtu} is too small for IPv6, which needs 1280: the kernel would switch"
-        " IPv6 off. Use 1280 or more, or a network without IPv6."
+        "mtu {mtu} is too small for IPv6: below 1280 the kernel switches IPv6 off on"
+        " the device. Use 1280 or more, or a network without IPv6."
     )
 
 
 class NeedsUnderlayIpam(Invalid):
     id = "E-107"
     text = (
-        "mode routed gives each container an address that stands alone (a /32 or"
-        " /128), and the IPAM that manages {subnet} gives it the length of the subnet."
-        " Add --ipam-driver underlay."
+        "mode=routed needs the IPAM driver underlay: a routed container has a single"
+        " address (/32 or /128), and the IPAM driver that manages {subnet} gives"
+        " addresses with the prefix length of the subnet. Add --ipam-driver underlay."
     )
 
 
 class GatewayTaken(Conflict):
     id = "E-108"
     text = (
-        "gateway {gateway} of a routed network is an address this host takes for"
-        " itself, and {holder}: the two would lose each other. Give the network a"
-        " subnet of its own, or cut a block out of the LAN's that does not hold"
-        " {gateway}; a gateway outside of both will do (-o gateway=169.254.1.1)."
+        "gateway {gateway} cannot be used: {holder}, and in a routed network the host"
+        " itself takes the address of the gateway. Use another subnet, or a part of"
+        " the LAN's subnet that does not contain {gateway}, or a gateway outside both"
+        " (-o gateway=169.254.1.1)."
     )
 
 
 class RoutedSubnetOnHost(Conflict):
     id = "E-116"
     text = (
-        "subnet {subnet} of a routed network is what the host's own {address} is in:"
-        " addresses of it that no container has would lead nowhere, the router's among"
-        " them. Use a subnet of its own, or a block cut out of that one."
+        "subnet {subnet} cannot be routed to containers: the host is in it with"
+        " {address}, and would lose its route to all addresses there that no container"
+        " has, including the router's. Use another subnet, or a part of this one that"
+        " contains neither the host nor the router."
     )
 
 
 class NotWithRouted(Invalid):
     id = "E-109"
-    text = "{option} does not go with mode=routed: {why}."
+    text = "{option} cannot be used with mode=routed: {why}."
 
 
 class NeedsRouted(Invalid):
     id = "E-115"
-    text = "{option} is for mode routed, and the mode is macvlan. Add -o mode=routed."
+    text = (
+        "{option} needs mode=routed, and this network is macvlan. Add -o mode=routed,"
+        " or leave {option} out."
+    )
 
 
 class Overlap(Conflict):
     id = "E-110"
     text = (
-        "subnet {subnet} overlaps {other}, held by {holder} in domain {domain!r}. Ask"
-        " for {other} itself to share it, or name another wire with"
-        " --ipam-opt domain=<word>."
+        "subnet {subnet} overlaps {other}, which {holder} uses in domain {domain!r}."
+        " To share that pool, use --subnet {other}. If the two are different networks"
+        " with the same addresses, add --ipam-opt domain=<name>."
     )
 
 
 class NoSubnet(Invalid):
     id = "E-111"
     text = (
-        "no IPv{family} subnet given: a container on the real network needs the subnet"
-        " of that network, and Docker tells an IPAM driver nothing it could be guessed"
+        "no IPv{family} subnet given: a container on the real network needs the"
+        " subnet of that network, and Docker gives an IPAM driver nothing to derive it"
         " from. Add --subnet, for example --subnet {example}."
     )
 
@@ -156,31 +161,33 @@ class BadSubnet(Invalid):
 
 class BadRange(Invalid):
     id = "E-113"
-    text = "ip-range {range!r} cannot be used with subnet {subnet}: {why}."
+    text = "--ip-range {range!r} cannot be used with subnet {subnet}: {why}."
 
 
 class UnknownPool(Conflict):
     id = "E-114"
     text = (
-        "pool {pool!r} is not on record. Docker remembers a network whose records are"
-        " gone from this host. They are rebuilt as soon as Docker's own list is read:"
-        " try again in a few seconds. If this stays, the log of underlay says why:"
-        " restore {path}, or remove the network and create it again."
+        "pool {pool!r} is not on record: Docker knows the network, and the records on"
+        " this host do not. underlay rebuilds the records as soon as it can read"
+        " Docker's list of networks. Try again in a few seconds. If the error stays,"
+        " the log of underlay gives the reason. Restore {path}, or remove the network"
+        " and create it again."
     )
 
 
 class MixedChildTypes(Conflict):
     id = "E-120"
     text = (
-        "{parent} carries {kind} children ({who}): the kernel allows macvlan or ipvlan"
-        " on one parent, not both. Use mode={kind}, or another parent."
+        "{parent} has {kind} devices already ({who}), and the kernel allows either"
+        " macvlan or ipvlan on one parent, not both. Use mode={kind}, or another"
+        " parent."
     )
 
 
 class PassthruTaken(Conflict):
     id = "E-121"
     text = (
-        "macvlan_mode=passthru gives all of {parent} to one network, and {other} is on"
+        "macvlan_mode=passthru gives all of {parent} to one network, and {other} uses"
         " it{how}. Use another parent, or macvlan_mode=bridge for both."
     )
 
@@ -188,25 +195,26 @@ class PassthruTaken(Conflict):
 class PassthruFull(Conflict):
     id = "E-122"
     text = (
-        "network {network} is macvlan_mode=passthru: it serves one container, and"
-        " endpoint {endpoint} has it. Stop that one first, or use macvlan_mode=bridge."
+        "network {network} has macvlan_mode=passthru, which serves one container, and"
+        " endpoint {endpoint} uses it already. Stop that container first, or use"
+        " macvlan_mode=bridge."
     )
 
 
 class NoParent(Invalid):
     id = "E-123"
-    text = "parent {parent!r} is not a device of this host.{hint} Devices: {known}."
+    text = "device {parent!r} does not exist on this host.{hint} Devices: {known}."
 
 
 class BadParent(Invalid):
     id = "E-124"
-    text = "parent {parent!r} cannot carry containers: {why}. Devices: {known}."
+    text = "parent {parent!r} cannot be used: {why}. Devices: {known}."
 
 
 class NoDefaultRoute(Invalid):
     id = "E-125"
     text = (
-        "parent=auto means the device of the default route, and this host has no"
+        "parent=auto uses the device of the default route, and this host has no"
         " default route. Name the device: -o parent=<device>. Devices: {known}."
     )
 
@@ -219,32 +227,32 @@ class KernelLacks(Invalid):
 class OtherIpvlanMode(Conflict):
     id = "E-127"
     text = (
-        "{parent} carries ipvlan children with {theirs} ({who}): the kernel keeps mode"
-        " and flag on the parent, and {mine} would change them for every container"
-        " there. Use {theirs}, or another parent (a VLAN of it is one: -o"
-        " vlan=<number>)."
+        "{parent} has ipvlan devices with {theirs} ({who}), and {mine} would change"
+        " all of them: the kernel keeps one mode and flag for each parent. Use"
+        " {theirs}, or another parent (a VLAN on {parent} is one: -o vlan=<number>)."
     )
 
 
 class BadBridge(Invalid):
     id = "E-128"
-    text = "bridge {bridge!r} cannot be plugged into: {why}.{hint} Bridges: {known}."
+    text = "bridge {bridge!r} cannot be used: {why}.{hint} Bridges: {known}."
 
 
 class BridgeFiltered(Invalid):
     id = "E-129"
     text = (
-        "bridge {bridge} drops what containers send across it: {why}, and no rule lets"
-        " it pass. Add one ({tool} -I FORWARD -i {bridge} -o {bridge} -j ACCEPT), or"
-        " keep bridged frames from it (sysctl -w {setting}=0)."
+        "bridge {bridge} drops the traffic between its ports: {why}, and no firewall"
+        " rule accepts it. Add a rule ({tool} -I FORWARD -i {bridge} -o {bridge} -j"
+        " ACCEPT), or exempt bridged traffic from the firewall (sysctl -w"
+        " {setting}=0)."
     )
 
 
 class TakeoverImpossible(Conflict):
     id = "E-150"
     text = (
-        "{parent} cannot become a port of a bridge made by underlay: {why}. Let the"
-        " host's own network configuration make a bridge with {parent} in it, and use"
+        "{parent} cannot become a port of a bridge made by underlay: {why}. Create a"
+        " bridge with {parent} in it in the network configuration of the host, and use"
         " -o bridge=<name>; or use mode=macvlan."
     )
 
@@ -252,9 +260,9 @@ class TakeoverImpossible(Conflict):
 class TakeoverFailed(Unavailable):
     id = "E-151"
     text = (
-        "{parent} was not taken over: {why}. Addresses and routes are back on {parent},"
-        " as they were. Try again. If it happens again, something on the segment"
-        " rejects the bridge (port security or a BPDU guard, for example): use -o"
+        "{parent} was not taken over: {why}. Addresses and routes are back on"
+        " {parent}. Try again. If it happens again, a device on the segment is"
+        " probably rejecting the bridge (port security, BPDU guard): use -o"
         " bridge=<name> with a bridge of your own, or mode=macvlan."
     )
 
@@ -262,30 +270,30 @@ class TakeoverFailed(Unavailable):
 class TakeoverNotConfirmed(Invalid):
     id = "E-152"
     text = (
-        "mode=bridge with parent={parent} makes a bridge of underlay in the place of"
-        " {parent}, and moves the host's own addresses and routes from {parent} to it."
-        " If that bridge is there already, this network joins it, and nothing moves."
-        " If that is what you want, add -o takeover=yes. Other drivers mean macvlan"
-        " by mode=bridge: each container gets a device of its own on {parent}, and the"
-        " host keeps its addresses there. For that, leave mode=bridge out, or use -o"
-        " macvlan_mode=bridge."
+        "mode=bridge with parent={parent} makes a bridge in the place of {parent},"
+        " and moves the host's own addresses and routes from {parent} to it. If that"
+        " bridge exists already, this network joins it, and nothing moves. If you want"
+        " this, add -o takeover=yes. If you want macvlan, where each container has a"
+        " device of its own on {parent} and the host keeps its addresses there, leave"
+        " mode=bridge out, or use -o macvlan_mode=bridge."
     )
 
 
 class UnknownNetwork(Conflict):
     id = "E-130"
     text = (
-        "network {network} is not on record here. If Docker lists it, its record was"
-        " lost, and is rebuilt as soon as Docker's own list is read: try again in a few"
-        " seconds. If this stays, the log of underlay says what is in the way."
+        "network {network} is not on record. If Docker lists it, its record was lost,"
+        " and underlay rebuilds it as soon as it can read Docker's list of networks."
+        " Try again in a few seconds. If the error stays, the log of underlay gives"
+        " the reason."
     )
 
 
 class UnknownEndpoint(Conflict):
     id = "E-131"
     text = (
-        "endpoint {endpoint} is not on record here. Restart the container: a start"
-        " makes a new one."
+        "endpoint {endpoint} is not on record. Restart the container: each start"
+        " makes a new endpoint."
     )
 
 
@@ -293,7 +301,7 @@ class NetworkDiffers(Conflict):
     id = "E-132"
     text = (
         "network {network} is on record with other settings ({field} was {was}, now"
-        " {now}). Remove it first: docker network rm."
+        " {now}). Remove it first: docker network rm {network}"
     )
 
 
@@ -301,7 +309,7 @@ class EndpointDiffers(Conflict):
     id = "E-133"
     text = (
         "endpoint {endpoint} is on record with other settings ({field} was {was}, now"
-        " {now}). Docker makes a new endpoint for every start; this one is not new."
+        " {now}). Start the container again: each start makes a new endpoint."
     )
 
 
@@ -318,17 +326,17 @@ class RouteConflict(Conflict):
 class AddressTaken(Conflict):
     id = "E-140"
     text = (
-        "{address} is taken: {holder}. Choose another address, or free that one first"
-        " (underlay history {address} shows who had it)."
+        "{address} is taken: {holder}. Choose another address, or free this one first"
+        " (underlay history {address} shows what used it)."
     )
 
 
 class PoolExhausted(Conflict):
     id = "E-141"
     text = (
-        "no address is left in {span}: {live} live, {reserved} reserved ({gateway}"
-        " gateway, {aux} aux) of {size}. Stop a container, or use a larger --ip-range"
-        " or --subnet."
+        "no address is left in {span}: of {size}, {live} in use, {reserved} reserved"
+        " ({gateway} gateway, {aux} aux). Stop a container, or create the network with"
+        " a larger --ip-range or --subnet."
     )
 
 
@@ -340,16 +348,17 @@ class OutsideSubnet(Invalid):
 class UnusableAddress(Invalid):
     id = "E-143"
     text = (
-        "{address} is the {what} address of {subnet}. Choose an address from {first}"
-        " to {last}."
+        "{address} is the {what} address of {subnet}, which no host may have. Choose"
+        " an address from {first} to {last}."
     )
 
 
 class MacTaken(Conflict):
     id = "E-144"
     text = (
-        "MAC {mac} is taken on {parent}: {holder}. Two devices with one MAC on a wire"
-        " lose each other's frames; choose another --mac-address, or none."
+        "MAC {mac} is taken on {parent}: {holder}. Two devices with one MAC on a"
+        " segment lose each other's frames. Choose another --mac-address, or leave it"
+        " out."
     )
 
 
@@ -361,22 +370,22 @@ class BadMac(Invalid):
 class AddressNotAllocated(Conflict):
     id = "E-146"
     text = (
-        "{address} was not given out for a new container of network {network}: the"
-        " records were lost or restored while Docker remembered it. Start the container"
-        " again; if that does not help, create the network again."
+        "{address} was not assigned to a new container of network {network}: the"
+        " records were lost or restored from a copy, and Docker uses the address."
+        " Start the container again. If that does not help, create the network again."
     )
 
 
 class Malformed(Invalid):
     id = "E-300"
-    text = "{method}: the request cannot be understood: {why}."
+    text = "{method}: the request is malformed: {why}."
 
 
 class EmptyBody(Invalid):
     id = "E-301"
     text = (
-        "{method}: the request has no body. Docker sends this when the reply to its"
-        " first try was lost; nothing was done this time. Try the command again."
+        "{method}: the request has no body. Docker sends this when the answer to its"
+        " first try was lost. Nothing was done this time. Run the command again."
     )
 
 
@@ -401,7 +410,7 @@ class TooLarge(UnderlayError):
 class IncompleteRequest(UnderlayError):
     id = "E-305"
     status = 408
-    text = "{method}: the request stopped half-way ({why}); nothing was done."
+    text = "{method}: the request did not arrive completely ({why}). Nothing was done."
 
 
 class KernelRefused(Unavailable):
@@ -412,83 +421,84 @@ class KernelRefused(Unavailable):
 class DeviceInUse(KernelRefused):
     id = "E-401"
     text = (
-        "`{step}` is not done: a container stands on {device}, and no endpoint on"
-        " record accounts for it. The records may have been lost or replaced by older"
-        " ones; then they are rebuilt as soon as Docker answers. If Docker does not"
-        " list the container, remove it."
+        "`{step}` was not run: a container uses {device}, but no recorded endpoint"
+        " explains it. If the records were lost or replaced by older ones, underlay"
+        " rebuilds them as soon as Docker answers. If Docker does not list the"
+        " container, remove it."
     )
 
 
 class WouldChangeIpvlanMode(KernelRefused):
     id = "E-402"
     text = (
-        "`{step}` is not done: {parent} carries the ipvlan child {child}, not of"
-        " underlay, in mode {mode}, and the kernel would switch that one too. Remove"
-        " it, or have it made in the mode of the network."
+        "`{step}` was not run: on {parent} another program has the ipvlan device"
+        " {child} in mode {mode}, and the kernel would change the mode of that device"
+        " too. Remove {child}, or create it again in the mode of the network."
     )
 
 
 class RepairReverted(Unavailable):
     id = "E-403"
     text = (
-        "something keeps undoing `{step}`: underlay repaired it {times} times in quick"
-        " succession and repairs it less often from now on. See `underlay history"
-        " --repairs`, find the program that undoes it, and stop that program; or set"
-        " repair=off for the network or the endpoint."
+        "`{step}` keeps being reverted: repaired {times} times in a short time, and"
+        " rate limited from now on. Find the program that reverts it (underlay history"
+        " --repairs shows when) and stop it, or set repair=off for the network or the"
+        " endpoint."
     )
 
 
 class ForwardingUnfiltered(KernelRefused):
     id = "E-404"
     text = (
-        "this host does not forward {family}. underlay switches forwarding on only"
-        " behind an nftables chain that keeps the host from routing for anything but"
-        " containers. `{step}` was not run: {why}. Install the package nftables if the"
-        " program nft is missing. If the host may route for everybody, switch"
-        " forwarding on yourself: sysctl -w {setting}=1"
+        "this host does not forward {family}, and underlay switches forwarding on"
+        " only behind an nftables chain that keeps the host from routing for other"
+        " machines. `{step}` was not run: {why}. If the program nft is missing,"
+        " install the package nftables. If this host may route for all machines,"
+        " switch forwarding on yourself: sysctl -w {setting}=1"
     )
 
 
 class InternalError(Unavailable):
     id = "E-500"
     text = (
-        "an error inside underlay ({kind}), which is a bug. The log has it under"
-        " ref={ref}; please report it with those lines."
+        "internal error ({kind}), a bug in underlay. Please report it with the lines"
+        " of the log that have ref={ref}."
     )
 
 
 class RecordsDamaged(Unavailable):
     id = "E-501"
     text = (
-        "the records in {path} are damaged ({why}). The file is left as it is, and"
-        " running containers keep their network. Restore a copy of it (the newest is"
-        " beside it if there was an upgrade: {path}.v*), or move it away to start with"
-        " none: mv {path} {path}.damaged"
+        "the records in {path} are damaged ({why}). underlay has not changed the"
+        " file, and running containers keep their network. Restore a copy (after an"
+        " upgrade there is one beside it: {path}.v*), or move the file away to start"
+        " without records: mv {path} {path}.damaged"
     )
 
 
 class RecordsTooNew(Unavailable):
     id = "E-502"
     text = (
-        "the records in {path} were written by a newer underlay (version {found}, this"
-        " one knows {known}). Install that underlay again, or restore {path}.v{known}."
+        "the records in {path} were written by a newer underlay (version {found},"
+        " this one knows {known}). Install the newer underlay again, or restore"
+        " {path}.v{known}."
     )
 
 
 class RecordsTooOld(Unavailable):
     id = "E-509"
     text = (
-        "the records in {path} were written by an older underlay (version {found}, this"
-        " one reads {known}). Start the service, or restart it if it runs; it brings"
-        " them up to date."
+        "the records in {path} were written by an older underlay (version {found},"
+        " this one reads {known}). Start or restart the service: it upgrades the"
+        " records."
     )
 
 
 class AlreadyRunning(Unavailable):
     id = "E-503"
     text = (
-        "another underlay{pid} works on {path}: two would take each other's socket."
-        " Stop that one first."
+        "another underlay{pid} uses {path}, and two would take each other's socket."
+        " Stop the other one first."
     )
 
 
@@ -496,16 +506,16 @@ class RecordsUnwritable(Unavailable):
     id = "E-504"
     text = (
         "the records in {path} cannot be written ({why}). Nothing was changed. Free"
-        " disk space or mend the file system, then try again."
+        " disk space or repair the file system, then try again."
     )
 
 
 class RecordsBusy(RecordsUnwritable):
     id = "E-510"
     text = (
-        "the records in {path} are held by another process for more than {seconds} s"
-        " ({why}). Nothing was changed. See which one it is (fuser -v {path}), end it,"
-        " then try again."
+        "another process has held the records in {path} for more than {seconds} s"
+        " ({why}). Nothing was changed. Find the process (fuser -v {path}), end it,"
+        " and try again."
     )
 
 
@@ -518,7 +528,7 @@ class NoRecords(Unavailable):
     id = "E-506"
     text = (
         "there are no records in {path}: underlay has not run with this state"
-        " directory. Start it (underlay serve), or set UNDERLAY_STATE_DIR."
+        " directory. Start the service (underlay serve), or set UNDERLAY_STATE_DIR."
     )
 
 
@@ -529,4 +539,4 @@ class NotFound(Invalid):
 
 class NotAllowed(Unavailable):
     id = "E-508"
-    text = "{what} needs more rights ({why}). Run it as root: sudo underlay ..."
+    text = "{what} failed ({why}). Run the command as root: sudo underlay ..."

@@ -12,6 +12,7 @@ import pytest
 
 from tests.architecture.words import PRIVATE
 from tests.lab.rootfs import ENGINES
+from underlay.api import status
 from underlay.cli import tables
 from underlay.cli.commands import main
 from underlay.errors import NotSupportedYet, UnderlayError
@@ -225,6 +226,16 @@ def test_history_sample_is_what_the_command_prints(capsys):
     tables.print_table(REPAIRS, tables.REPAIRS)
     printed = capsys.readouterr().out
     assert f"$ underlay history\n{printed}```" in (ROOT / "docs/repair.md").read_text()
+
+
+def test_the_fields_of_the_status_are_those_documented(records):
+    text = (ROOT / "docs/cli.md").read_text()
+    table = text.partition("**`underlay status --json`**")[2].partition("**Health.**")[
+        0
+    ]
+    cells = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
+    documented = {word for cell in cells for word in re.findall(r"`(\w+)`", cell)}
+    assert documented == {"service", *status.status(records)}
 
 
 def test_every_column_of_the_history_is_explained_in_its_order():

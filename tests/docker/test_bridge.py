@@ -187,14 +187,14 @@ def test_bridged_containers_survive_the_service_and_are_plugged_in_again(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"bridge": "br00"}, "E-128 bridge 'br00' cannot be plugged into: this host has"
+        ({"bridge": "br00"}, "E-128 bridge 'br00' cannot be used: this host has"
          " no device of that name. Did you mean 'br0'? Bridges: br0."),
-        ({"bridge": "eth0"}, "E-128 bridge 'eth0' cannot be plugged into: it is a veth"
+        ({"bridge": "eth0"}, "E-128 bridge 'eth0' cannot be used: it is a veth"
          " device. To put containers on it without a bridge, use -o parent= instead."),
-        ({"bridge": "docker0"}, "E-128 bridge 'docker0' cannot be plugged into: Docker"
+        ({"bridge": "docker0"}, "E-128 bridge 'docker0' cannot be used: Docker"
          " made it, and sets its addresses and firewall. Bridges: br0."),
         ({"bridge": "br0", "parent": "eth0"}, "E-104 bridge=br0 and parent=eth0"),
-        ({"bridge": "br0", "mtu": "1501"}, "E-105 mtu 1501 is more than the 1500 of"),
+        ({"bridge": "br0", "mtu": "1501"}, "E-105 mtu 1501 is larger than the MTU of"),
         ({"bridge": "br0", "host_access": "off"}, "E-101 host_access='off' is not"),
     ],
 )  # fmt: skip

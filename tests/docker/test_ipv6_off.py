@@ -41,7 +41,7 @@ def routed(site, name):
 def in_order(site):
     facts = site.service.on_record()
     plan = site.service.run("plan", check=False).stdout
-    return facts["failures"] == [] and plan == "nothing to do\n"
+    return facts["troubles"] == [] and plan == "nothing to do\n"
 
 
 def shown(site, name):
@@ -55,7 +55,7 @@ def assert_repaired(site, name, words):
     assert words in shown(site, name)
     inside(site, name, "ip", "addr", "flush", "dev", "eth0")
     wait_until(lambda: words in shown(site, name), 10, lambda: shown(site, name))
-    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["failures"])
+    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["troubles"])
 
 
 @pytest.mark.parametrize("mode", ["macvlan", "routed"])
@@ -83,13 +83,13 @@ def test_ipv6_switched_off_and_on_in_a_container_is_followed(site):
     switch = "/proc/sys/net/ipv6/conf/all/disable_ipv6"
     site.host.exec("vpn", "sh", "-c", f"echo 1 > {switch}")
     four = site.attached("vpn", "dual")[0]
-    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["failures"])
+    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["troubles"])
     assert_repaired(site, "vpn", f"inet {four}/")
     # Its device is made again without IPv6, and does not have it for a moment.
     inside(site, "vpn", "ip", "link", "del", "eth0")
     wait_until(lambda: f"inet {four}/" in shown(site, "vpn"), 10)
     assert "inet6" not in shown(site, "vpn")
-    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["failures"])
+    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["troubles"])
     assert all(entry["error"] == "" for entry in ledger(site))
     site.host.exec("vpn", "sh", "-c", f"echo 0 > {switch}")
     wait_until(lambda: f"inet6 {six}/" in shown(site, "vpn"), 10)
@@ -97,7 +97,7 @@ def test_ipv6_switched_off_and_on_in_a_container_is_followed(site):
         lambda: "default via fd77::1" in shown(site, "vpn"), 10,
         lambda: shown(site, "vpn"),
     )  # fmt: skip
-    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["failures"])
+    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["troubles"])
 
 
 def test_container_with_ipv6_disabled_at_start_is_left_in_order(site):
@@ -107,6 +107,6 @@ def test_container_with_ipv6_disabled_at_start_is_left_in_order(site):
         "--sysctl", "net.ipv6.conf.all.disable_ipv6=1",
     )  # fmt: skip
     wait_until(lambda: is_settled(site), 10, lambda: site.service.log)
-    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["failures"])
+    wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["troubles"])
     four = site.attached("vpn", "dual")[0]
     assert_repaired(site, "vpn", f"inet {four}/")

@@ -173,10 +173,13 @@ def test_option_that_would_change_other_ipvlan_containers_is_refused(newest):
     asked = ("network", "create", "-d", "underlay", *IPAM, "--subnet", RED4)
     eth0 = ("-o", "parent=eth0")
     cases = {
-        ("-o", "ipvlan_mode=l2"): "E-127 eth0 carries ipvlan children with"
+        ("-o", "ipvlan_mode=l2"): "E-127 eth0 has ipvlan devices with"
         " ipvlan_mode=l3 ipvlan_flag=bridge (network blue)",
         ("-o", "ipvlan_mode=l3", "-o", "ipvlan_flag=private"): "E-127 eth0",
-        ("-o", "mode=macvlan"): "E-120 eth0 carries ipvlan children (network blue): the"
+        (
+            "-o",
+            "mode=macvlan",
+        ): "E-120 eth0 has ipvlan devices already (network blue), and the"
         " kernel allows macvlan or ipvlan on one parent, not both. Use mode=ipvlan, or"
         " another parent.",
     }

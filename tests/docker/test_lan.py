@@ -157,7 +157,7 @@ def test_gateway_and_aux_addresses_are_never_leased_to_a_container(site):
         given.append(site.attached(name, "lan")[0])
     assert given == ["10.77.0.3", "10.77.0.5", "10.77.0.6"]
     done = site.docker("run", "--rm", "--network", "lan", "bb", "true", check=False)
-    told = "E-141 no address is left in 10.77.0.0/29: 3 live, 3 reserved"
+    told = "E-141 no address is left in 10.77.0.0/29: of 6, 3 in use, 3 reserved"
     assert f"{told} (1 gateway, 2 aux) of 6." in done.stderr
     (pool,) = site.service.facts("pool", "ls")
     assert (pool["gateway"], pool["aux"]) == (["10.77.0.1"], ["10.77.0.2", "10.77.0.4"])
@@ -278,7 +278,7 @@ def test_passthru_gives_the_container_the_parent_and_its_mac(site):
         site.run("c1", "whole")
         assert site.attached("c1", "whole")[2] == before
         done = site.docker("run", "--network", "whole", "bb", "true", check=False)
-        assert "is macvlan_mode=passthru: it serves one container" in done.stderr
+        assert "has macvlan_mode=passthru, which serves one container" in done.stderr
         site.clear()
         after = host.run("ip", "-br", "link", "show", "wide0").stdout.split()[2]
         assert after == before

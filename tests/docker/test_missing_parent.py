@@ -61,7 +61,7 @@ def test_container_starts_without_its_parent_and_gets_its_interface_later(site, 
     address, _, given = site.attached("web", "lan")
     wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
     assert health(site)[1] == (
-        f"this host has no device nic0 ({mac}) now; waiting for it"
+        f"device nic0 ({mac}) is missing; waiting for it to appear"
     )
     assert not has_its_own(site)
     assert f"inet {address}/24" in "\n".join(face(site))
@@ -101,7 +101,7 @@ def test_container_that_does_not_wait_for_its_parent_is_refused(newest):
     lan_on(newest, nic, "-o", "missing_parent=fail")
     nic.unplug()
     done = newest.docker("run", "--rm", "--network", "lan", "bb", "true", check=False)
-    assert "E-123 parent 'nic0' is not a device of this host." in refused(done)
+    assert "E-123 device 'nic0' does not exist on this host." in refused(done)
     assert newest.live()[1] == []
 
 
@@ -162,7 +162,7 @@ def test_routed_container_runs_without_its_proxy_and_gets_its_entries_later(site
     four, six, _ = site.attached("web", "lan")
     wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
     assert health(site)[1] == (
-        f"this host has no device nic0 ({mac}) to answer on now; waiting for it"
+        f"proxy device nic0 ({mac}) is missing; waiting for it to appear"
     )
     for address in (four, six):
         site.host.run("ping", "-c1", "-W3", address)
@@ -184,7 +184,7 @@ def test_takeover_bridge_is_made_on_a_nic_that_appears_after_its_containers(site
     address, _, given = site.attached("web", "lan")
     wait_until(lambda: health(site)[0] == "pending", SOON_SECONDS, lambda: health(site))
     assert health(site)[1] == (
-        f"this host has no device nic0 ({mac}) now; waiting for it"
+        f"device nic0 ({mac}) is missing; waiting for it to appear"
     )
     assert "NO-CARRIER" in inside(site, "web", "ip", "link", "show", "eth0")
     nic.plug(mac)

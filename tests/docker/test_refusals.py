@@ -43,45 +43,48 @@ def told(done) -> str:
 
 
 OPTIONS = (
-    "Known here: com.docker.network.driver.mtu, default_route, gateway, host_access,"
+    "Known options: com.docker.network.driver.mtu, default_route, gateway, host_access,"
     " macvlan_mode, missing_parent, mode, mtu, parent, repair, vlan."
 )
 ENDPOINT_OPTIONS = (
-    "Known here: com.docker.network.driver.mtu, default_route, missing_parent, mtu,"
+    "Known options: com.docker.network.driver.mtu, default_route, missing_parent, mtu,"
     " repair."
 )
 MTU = "is not valid: a number of bytes from 68 to 65535."
 HERE = "Devices: docker0, eth0."
 TOO_BIG = (
-    "E-105 mtu 9000 is more than the 1500 of parent eth0: frames that big cannot leave"
-    " it. Use at most 1500, or raise the MTU of eth0 first."
+    "E-105 mtu 9000 is larger than the MTU of parent eth0, which cannot send frames of"
+    " more than 1500 bytes. Use at most 1500, or raise the MTU of eth0 first."
 )
 TOO_SMALL = (
-    "E-106 mtu 1000 is too small for IPv6, which needs 1280: the kernel would switch"
-    " IPv6 off. Use 1280 or more, or a network without IPv6."
+    "E-106 mtu 1000 is too small for IPv6: below 1280 the kernel switches IPv6 off on"
+    " the device. Use 1280 or more, or a network without IPv6."
 )
-LATER = "is not part of this version."
+LATER = "is not supported in this version."
 NO_SUBNET = (
     "subnet given: a container on the real network needs the subnet of that network, and"
-    " Docker tells an IPAM driver nothing it could be guessed from. Add --subnet, for"
+    " Docker tells an IPAM driver nothing to derive it from. Add --subnet, for"
     " example --subnet"
 )
 OVERLAP = (
-    "overlaps 10.77.0.0/24, held by network lan in domain 'default'. Ask for"
-    " 10.77.0.0/24 itself to share it, or name another wire with --ipam-opt"
-    " domain=<word>."
+    "overlaps 10.77.0.0/24, which network lan uses in domain 'default'. To share that"
+    " pool, use --subnet 10.77.0.0/24. If the two are different networks with the same"
+    " addresses, add --ipam-opt domain=<name>."
 )
 WEB = "container web of network lan has it"
 TWO_MACS = (
-    "Two devices with one MAC on a wire lose each other's frames; choose another"
-    " --mac-address, or none."
+    "Two devices with one MAC on a segment lose each other's frames. Choose another"
+    " --mac-address, or leave it out."
 )
-NO_MAC = "cannot be used: it is not the address of one device."
+NO_MAC = (
+    "cannot be used: it is not a unicast address. Use one such as 02:00:00:00:00:01, or"
+    " leave --mac-address out."
+)
 OTHER_MODE = "Use another mode."
 # Kernels differ: what this one lacks is said before what is in the way.
 NO_IPVLAN = (
-    "E-120 eth0 carries macvlan children (network lan): the kernel allows macvlan or"
-    " ipvlan on one parent, not both. Use mode=macvlan, or another parent."
+    "E-120 eth0 has macvlan devices already (network lan), and the kernel allows either"
+    " macvlan or ipvlan on one parent, not both. Use mode=macvlan, or another parent."
     if has("ipvlan")
     else "E-126 this kernel has no ipvlan, which mode ipvlan needs: mode=macvlan works"
     " here, or load the module (modprobe ipvlan)."
@@ -93,7 +96,7 @@ NO_VLAN = (
 NO_DUMMY = (
     "E-126 this kernel has no dummy, which a network without a parent needs:"
     " mode=macvlan works here on a device (-o parent=<device>, with --internal if"
-    " nothing is to leave by it)."
+    " no traffic is to leave)."
 )
 
 
@@ -103,15 +106,15 @@ def bare(*words):
 
 def taken(address, holder):
     return (
-        f"E-140 {address} is taken: {holder}. Choose another address, or free that one"
-        f" first (underlay history {address} shows who had it)."
+        f"E-140 {address} is taken: {holder}. Choose another address, or free this one"
+        f" first (underlay history {address} shows what used it)."
     )
 
 
 def unusable(address, what):
     return (
-        f"E-143 {address} is the {what} address of 10.77.0.0/24. Choose an address from"
-        " 10.77.0.1 to 10.77.0.254."
+        f"E-143 {address} is the {what} address of 10.77.0.0/24, which no host may have."
+        " Choose an address from 10.77.0.1 to 10.77.0.254."
     )
 
 
@@ -129,57 +132,58 @@ CASES = [
     (net("-o", "host_acces=on"), unknown("host_acces", OPTIONS, near="host_access")),
     (
         net("-o", "mode=macvlam"),
-        "E-102 mode 'macvlam' is not one this version has. Did you mean 'macvlan'?"
+        "E-102 unknown mode 'macvlam'. Did you mean 'macvlan'?"
         " Modes: bridge, ipvlan, macvlan, routed.",
     ),
     (net("-o", "mode=ipvlan"), NO_IPVLAN),
     (net("-o", "ipvlan_mode=l3"), NO_IPVLAN),
     (
         net("-o", "mode=routed"),
-        "E-109 parent=eth0 does not go with mode=routed: the host's own routes say which"
-        " device traffic takes. Leave it out; to be found by ARP on a device, use -o"
-        " proxy=<device>.",
+        "E-109 parent=eth0 cannot be used with mode=routed: the routes of the host decide"
+        " which device the traffic takes. Leave it out. To have the host answer ARP for"
+        " the containers on a device, use -o proxy=<device>.",
     ),
     (bare(*ROUTED, "-o", "table=255"), "E-101 table='255' is not valid: a routing table;"
      " 255 is the kernel's own."),
-    (bare(*ROUTED, "--internal"), "E-109 --internal does not go with mode=routed:"
-     " there is no segment that containers could stay on. With default_route=no they"
-     " reach their own pools only."),
-    (bare(*ROUTED, "-o", "gateway=none"), "E-109 gateway=none does not go with"
-     " mode=routed: containers reach everything by the gateway, each other too. To give"
-     " no default route, use default_route=no."),
-    (bare(*ROUTED, "-o", "host_access=off"), "E-101 host_access='off' is not valid: on:"
-     " the host is the router of its containers."),
-    (bare(*ROUTED, "-o", "proxy=eth1"), f"E-123 parent 'eth1' is not a device of this"
+    (bare(*ROUTED, "--internal"), "E-109 --internal cannot be used with"
+     " mode=routed: a routed network has no segment of its own. With default_route=no"
+     " its containers reach the subnets of the network only."),
+    (bare(*ROUTED, "-o", "gateway=none"), "E-109 gateway=none cannot be used with"
+     " mode=routed: containers reach everything through the gateway, each other too. For"
+     " containers without a default route, use default_route=no."),
+    (bare(*ROUTED, "-o", "host_access=off"), "E-101 host_access='off' is not valid: only"
+     " on is possible, because the host is the router of its containers."),
+    (bare(*ROUTED, "-o", "proxy=eth1"), f"E-123 device 'eth1' does not exist on this"
      f" host. Did you mean 'eth0'? {HERE}"),
     (
         bare(
             "-o", "mode=routed", "--subnet", "10.77.0.0/28", "--gateway", "10.77.0.1",
             "--ipam-opt", "domain=elsewhere",
         ),
-        "E-108 gateway 10.77.0.1 of a routed network is an address this host takes for"
-        " itself, and a machine on the LAN answers for it: the two would lose each other."
-        " Give the network a subnet of its own, or cut a block out of the LAN's that does"
-        " not hold 10.77.0.1; a gateway outside of both will do (-o gateway=169.254.1.1).",
+        "E-108 gateway 10.77.0.1 cannot be used: a machine on the LAN answers for it, and"
+        " in a routed network the host itself takes the address of the gateway. Use"
+        " another subnet, or a part of the LAN's subnet that does not contain 10.77.0.1,"
+        " or a gateway outside both (-o gateway=169.254.1.1).",
     ),
     (
         bare("-o", "mode=routed", "--subnet", "10.77.0.0/24", "--gateway", "10.77.0.1"),
-        "E-116 subnet 10.77.0.0/24 of a routed network is what the host's own"
-        " 10.77.0.13/24 is in: addresses of it that no container has would lead nowhere,"
-        " the router's among them. Use a subnet of its own, or a block cut out of that"
-        " one.",
+        "E-116 subnet 10.77.0.0/24 cannot be routed to containers: the host is in it with"
+        " 10.77.0.13/24, and would lose its route to all addresses there that no"
+        " container has, including the router's. Use another subnet, or a part of this"
+        " one that contains neither the host nor the router.",
     ),
-    ((*CREATE, *ROUTED, "no"), "E-107 mode routed gives each container an address that"
-     " stands alone (a /32 or /128), and the IPAM that manages 10.5.0.0/24 gives it the"
-     " length of the subnet. Add --ipam-driver underlay."),
+    ((*CREATE, *ROUTED, "no"), "E-107 mode=routed needs the IPAM driver underlay: a"
+     " routed container has a single address (/32 or /128), and the IPAM driver that"
+     " manages 10.5.0.0/24 gives addresses with the prefix length of the subnet. Add"
+     " --ipam-driver underlay."),
     *[
-        (net("-o", option), f"E-115 {option} is for mode routed, and the mode"
-         " is macvlan. Add -o mode=routed.")
+        (net("-o", option), f"E-115 {option} needs mode=routed, and this"
+         f" network is macvlan. Add -o mode=routed, or leave {option} out.")
         for option in ("table=5", "proxy=eth0", "masquerade=on")
     ],
     (net("-o", "macvlan_mode=vepa", "-o", "host_access=on"), "E-101 host_access='on' is"
-     " not valid: off: with macvlan_mode=vepa the host is kept apart as its containers"
-     " are."),
+     " not valid: only off is possible, because macvlan_mode=vepa keeps the host apart"
+     " from its containers."),
     (
         net("-o", "ipvlan_mode=L3"),
         "E-101 ipvlan_mode='L3' is not valid: one of l2, l3, l3s. Did you mean 'l3'?",
@@ -194,25 +198,25 @@ CASES = [
     ),
     (
         bare("-o", "vlan=50", *TEN5),
-        "E-101 vlan='50' is not valid: a VLAN is on a device, add -o parent=<device>.",
+        "E-101 vlan='50' is not valid: a VLAN needs a parent. Add -o parent=<device>.",
     ),
     (
         bare("-o", "parent=eth0.5000", *TEN5),
-        "E-124 parent 'eth0.5000' cannot carry containers: VLAN 5000 is not from 1 to"
+        "E-124 parent 'eth0.5000' cannot be used: VLAN 5000 is not from 1 to"
         f" 4094. {HERE}",
     ),
     (
         net("-o", "mode=macvlan", "-o", "ipvlan_mode=l2"),
-        "E-104 mode=macvlan and ipvlan_mode=l2 contradict each other. Keep one of them.",
+        "E-104 mode=macvlan and ipvlan_mode=l2 cannot be combined. Keep one of them.",
     ),
     (
         net("-o", "macvlan_mode=bridge", "-o", "ipvlan_flag=vepa"),
-        "E-104 macvlan_mode=bridge and ipvlan_flag=vepa contradict each other. Keep one"
-        " of them.",
+        "E-104 macvlan_mode=bridge and ipvlan_flag=vepa cannot be combined. Keep one of"
+        " them.",
     ),
     (
         net("-o", "mode=l2"),
-        "E-102 mode 'l2' is not one this version has. Did you mean 'ipvlan_mode=l2'?"
+        "E-102 unknown mode 'l2'. Did you mean 'ipvlan_mode=l2'?"
         " Modes: bridge, ipvlan, macvlan, routed.",
     ),
     (
@@ -221,13 +225,12 @@ CASES = [
     ),
     (
         net("-o", "mode=bridge"),
-        "E-152 mode=bridge with parent=eth0 makes a bridge of underlay in the place of"
-        " eth0, and moves the host's own addresses and routes from eth0 to it. If that"
-        " bridge is there already, this network joins it, and nothing moves. If that"
-        " is what you want, add -o takeover=yes. Other drivers mean macvlan by"
-        " mode=bridge: each container gets a device of its own on eth0, and the host"
-        " keeps its addresses there. For that, leave mode=bridge out, or use -o"
-        " macvlan_mode=bridge.",
+        "E-152 mode=bridge with parent=eth0 makes a bridge in the place of eth0, and"
+        " moves the host's own addresses and routes from eth0 to it. If that bridge"
+        " exists already, this network joins it, and nothing moves. If you want this, add"
+        " -o takeover=yes. If you want macvlan, where each container has a device of its"
+        " own on eth0 and the host keeps its addresses there, leave mode=bridge out, or"
+        " use -o macvlan_mode=bridge.",
     ),
     (
         net("-o", "macvlan_mode=brdge"),
@@ -249,26 +252,26 @@ CASES = [
     (net(*SIX, "-o", "mtu=1000"), TOO_SMALL),
     (
         bare("-o", "parent=eth9", *TEN5),
-        f"E-123 parent 'eth9' is not a device of this host. Did you mean 'eth0'? {HERE}",
+        f"E-123 device 'eth9' does not exist on this host. Did you mean 'eth0'? {HERE}",
     ),
     (
         bare("-o", "parent=eth9.7", *TEN5),
-        "E-123 parent 'eth9.7' is not a device of this host. Did you mean 'eth0'?"
+        "E-123 device 'eth9.7' does not exist on this host. Did you mean 'eth0'?"
         f" {HERE}",
     ),
     (
         bare("-o", "parent=lo", *TEN5),
-        "E-124 parent 'lo' cannot carry containers: it is the loopback device."
+        "E-124 parent 'lo' cannot be used: it is the loopback device."
         f" {HERE}",
     ),
     (
         bare("-o", "parent=mac:zz", *TEN5),
-        "E-124 parent 'mac:zz' cannot carry containers: it is not"
+        "E-124 parent 'mac:zz' cannot be used: it is not"
         f" mac:aa:bb:cc:dd:ee:ff. {HERE}",
     ),
     (
         bare("-o", "parent=mac:02:00:00:00:00:99", *TEN5),
-        "E-123 parent 'mac:02:00:00:00:00:99' is not a device of this host."
+        "E-123 device 'mac:02:00:00:00:00:99' does not exist on this host."
         f" {HERE}",
     ),
     *([] if has("vlan") else [(bare("-o", "parent=eth0.50", *TEN5), NO_VLAN)]),
@@ -306,7 +309,7 @@ CASES = [
     ),
     (
         net("--ipam-opt", "domian=x"),
-        unknown("domian", "Known here: domain, probe.", what="IPAM", near="domain"),
+        unknown("domian", "Known options: domain, probe.", what="IPAM", near="domain"),
     ),
     (net("--ipam-opt", "probe=maybe"), "E-101 probe='maybe' is not valid: on or off."),
     (
@@ -328,7 +331,7 @@ CASES = [
     (
         net("-o", "macvlan_mode=passthru"),
         "E-121 macvlan_mode=passthru gives all of eth0 to one network, and network lan"
-        " is on it. Use another parent, or macvlan_mode=bridge for both.",
+        " uses it. Use another parent, or macvlan_mode=bridge for both.",
     ),
     (on("lan", "--ip", "10.77.0.5"), taken("10.77.0.5", WEB)),
     (
@@ -343,8 +346,9 @@ CASES = [
     (on("lan", "--ip", "10.77.0.0"), unusable("10.77.0.0", "network")),
     (
         on("small"),
-        "E-141 no address is left in 10.78.0.0/30: 1 live, 1 reserved (1 gateway, 0 aux)"
-        " of 2. Stop a container, or use a larger --ip-range or --subnet.",
+        "E-141 no address is left in 10.78.0.0/30: of 2, 1 in use, 1 reserved (1 gateway,"
+        " 0 aux). Stop a container, or create the network with a larger --ip-range or"
+        " --subnet.",
     ),
     (
         on("lan", "--mac-address", "02:00:00:00:00:05"),
@@ -438,7 +442,7 @@ def test_host_without_a_default_route_has_no_auto_parent(scene):
     try:
         done = scene.docker(*bare("-o", "parent=auto", *TEN5), check=False)
         assert told(done) == (
-            "E-125 parent=auto means the device of the default route, and this host has"
+            "E-125 parent=auto uses the device of the default route, and this host has"
             f" no default route. Name the device: -o parent=<device>. {HERE}"
         )
     finally:
@@ -461,11 +465,11 @@ def test_lost_records_are_named_when_a_container_starts_without_docker_s_answer(
     site.service.start()
     done = site.docker(*on("memory"), check=False)
     assert re.fullmatch(
-        r"E-114 pool 'default/10\.77\.0\.0/24/[0-9a-f]{12}' is not on record\. Docker"
-        r" remembers a network whose records are gone from this host\. They are rebuilt"
-        r" as soon as Docker's own list is read: try again in a few seconds\. If this"
-        rf" stays, the log of underlay says why: restore {state}/underlay\.db, or remove"
-        r" the network and create it again\.",
+        r"E-114 pool 'default/10\.77\.0\.0/24/[0-9a-f]{12}' is not on record: Docker"
+        r" knows the network, and the records on this host do not\. underlay rebuilds the"
+        r" records as soon as it can read Docker's list of networks\. Try again in a few"
+        r" seconds\. If the error stays, the log of underlay gives the reason\. Restore"
+        rf" {state}/underlay\.db, or remove the network and create it again\.",
         told(done),
     )
     site.service.stop()

@@ -182,7 +182,7 @@ class World(Site):
                 sum(pool["live"] for pool in facts["pools"]),
                 len({a for found in attached.values() for a in found[2]}),
             ),
-            "failures": (facts["failures"], []),
+            "troubles": (facts["troubles"], []),
         }  # fmt: skip
         return "; ".join(
             f"{what}: {ours} on record, but {theirs} in Docker"

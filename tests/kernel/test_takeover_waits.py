@@ -77,7 +77,7 @@ def test_container_started_without_the_card_joins_its_bridge_when_the_card_appea
     ip("link", "del", BRIDGE)
     room.start(engine, WEB2)
     assert absent(engine) == (
-        f"this host has no device eth0 ({mac}) now; waiting for it"
+        f"device eth0 ({mac}) is missing; waiting for it to appear"
     )
     assert "NO-CARRIER" in room.show("link", "show", "eth0")
     refused = {"missing_parent": "fail"}

@@ -77,9 +77,7 @@ def test_tables_show_the_recorded_networks_and_endpoints(used):
         assert word in shown
     assert "10.0.0.5  endpoint" in used.run("history", "10.0.0.5").stdout
     assert "created" in used.run("endpoint", "ls").stdout
-    assert (
-        used.run("history", "10.9.9.9").stdout == "nothing on record about 10.9.9.9\n"
-    )
+    assert used.run("history", "10.9.9.9").stdout == "nothing recorded about 10.9.9.9\n"
 
 
 def test_address_mac_and_name_lead_to_the_same_history(used):
@@ -145,16 +143,16 @@ def test_state_column_shows_the_device_unless_more_is_known(drifted):
 
 
 def test_status_shows_the_newest_completed_repairs(drifted):
-    assert "repaired lately" not in drifted.run("status").stdout
+    assert "recent repairs" not in drifted.run("status").stdout
     for second in range(7):
         step = f"ip link add ul-{second}"
         note(drifted, WEB, NOON + second, step=step, network="lan", container="web")
     note(drifted, WEB, NOON + 7, error="E-400 no")
-    shown = drifted.run("status").stdout.split("\nrepaired lately\n")[1]
+    shown = drifted.run("status").stdout.split("\nrecent repairs\n")[1]
     assert shown.splitlines() == [
-        "WHEN                 WHOSE  DONE",
+        "WHEN                 OBJECT  ACTION",
         *(
-            f"2023-11-14 22:13:{20 + second}  web    ip link add ul-{second}"
+            f"2023-11-14 22:13:{20 + second}  web     ip link add ul-{second}"
             for second in range(6, 1, -1)
         ),
     ]
@@ -169,15 +167,15 @@ def test_state_of_an_object_repaired_today_is_repaired(drifted):
 
 
 def test_history_without_an_argument_is_the_repair_log_newest_first(drifted):
-    assert drifted.run("history").stdout == "nothing repaired\n"
+    assert drifted.run("history").stdout == "no repairs\n"
     inside = {"place": "/run/sandbox", "before": "no device", "error": "E-400 no"}
     note(drifted, Owner.parse("underlay::eth0.50"), NOON)
     note(drifted, Owner(LAN.id), NOON + 1, network="lan")
     note(drifted, WEB, NOON + 2, network="lan", container="web", **inside)
     lines = drifted.run("history").stdout.splitlines()
     assert [re.split(" {2,}", line) for line in lines] == [
-        ["WHEN", "WHOSE", "WHERE", "BEFORE", "DONE", "TOOK", "REFUSED"],
-        ["2023-11-14 22:13:22", "web", "inside /run/sandbox", "no device",
+        ["WHEN", "OBJECT", "NAMESPACE", "BEFORE", "ACTION", "TIME", "ERROR"],
+        ["2023-11-14 22:13:22", "web", "/run/sandbox", "no device",
          "ip link add", "0.013 s", "E-400 no"],
         ["2023-11-14 22:13:21", "lan", "host", "-", "ip link add", "0.013 s", "-"],
         ["2023-11-14 22:13:20", "eth0.50", "host", "-", "ip link add", "0.013 s", "-"],

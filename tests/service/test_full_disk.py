@@ -57,7 +57,7 @@ def test_deletion_on_a_full_disk_is_visible_at_once_and_written_later(idle, disk
     shown = json.loads(idle.run("status", "--json").stdout)
     assert (shown["endpoints"], shown["service"]["unwritten"]) == ([], [ENDED])
     assert reconcile(idle) == "done\n"
-    assert "not well" in idle.run("status").stdout
+    assert "failing" in idle.run("status").stdout
     assert "ul-" not in idle.in_namespace("ip", "-br", "link")
     lines = idle.log.splitlines()
     assert sum("not on record yet, remembered" in line for line in lines) == 1

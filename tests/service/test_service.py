@@ -364,7 +364,10 @@ def test_body_that_stops_half_way_gets_an_error(daemon):
         s.sendall(b"POST /NetworkDriver.Join HTTP/1.1\r\nContent-Length: 50\r\n\r\n{")
         answer = whole_answer(s)
     assert b" 408 " in answer
-    assert b'"Err":"E-305 NetworkDriver.Join: the request stopped half-way' in answer
+    assert (
+        b'"Err":"E-305 NetworkDriver.Join: the request did not arrive completely'
+        in answer
+    )
 
 
 def test_malformed_head_is_refused_in_docker_s_format(daemon):
@@ -375,7 +378,7 @@ def test_malformed_head_is_refused_in_docker_s_format(daemon):
     assert answer.startswith(b"HTTP/1.1 400 ")
     told = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert told["Err"] == told["Error"]
-    assert told["Err"].startswith("E-300 HTTP: the request cannot be understood")
+    assert told["Err"].startswith("E-300 HTTP: the request is malformed")
 
 
 def test_deleted_records_are_reported_by_the_service(daemon):

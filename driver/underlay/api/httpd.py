@@ -139,7 +139,7 @@ class Server:
         try:
             answer = self._answer(path)
         except Exception:
-            log.exception("bug")
+            log.exception("internal error")
             answer = _failure(HTTPStatus.INTERNAL_SERVER_ERROR)
         return _message(answer, with_body=method == "GET")
 

@@ -94,12 +94,14 @@ def translate(error: Exception, method: str) -> UnderlayError:
     """Return what to tell Docker about any failure."""
     if isinstance(error, UnderlayError):
         level = logging.ERROR if error.status >= 500 else logging.WARNING
-        log.log(level, "refused", extra={"method": method[:80], "error": error})
+        log.log(level, "request refused", extra={"method": method[:80], "error": error})
         return error
     if isinstance(error, HTTPException):
         return _of_http(error, method[:80])
     ref = secrets.token_hex(4)
-    log.error("bug", extra={"method": method[:80], "ref": ref}, exc_info=error)
+    log.error(
+        "internal error", extra={"method": method[:80], "ref": ref}, exc_info=error
+    )
     return InternalError(kind=type(error).__name__, ref=ref)
 
 

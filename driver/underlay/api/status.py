@@ -1,4 +1,4 @@
-"""What people and machines are told: one set of facts for CLI, JSON and socket.
+"""The status of the service: one set of facts for CLI, JSON and status socket.
 
 The shapes are stable and documented in docs/cli.md. Times are seconds since 1970.
 """
@@ -29,16 +29,16 @@ Facts = dict[str, Any]
 
 
 def status(records: Records) -> Facts:
-    """Return everything on record, what is wrong since when, and the newest repairs."""
+    """Return all records, the current failures and the newest repairs."""
     failures = records.repairs.failures()
-    healths = _healths(records)
+    healths = _health_report(records)
     return {
         "version": __version__,
         "parents": parents(records, healths),
         "networks": networks(records, healths),
         "endpoints": endpoints(records, healths),
         "pools": pools(records),
-        "failures": [
+        "troubles": [
             {"object": t.mark, "error": t.text, "since": t.since} for t in failures
         ],
         "repairs": repairs(records, NEWEST_REPAIRS),
@@ -46,13 +46,13 @@ def status(records: Records) -> Facts:
 
 
 def parents(records: Records, healths: HealthReport | None = None) -> list[Facts]:
-    """Return every device that networks stand on, with who does, and how it is."""
-    judge = healths or _healths(records)
+    """Return every parent with its networks and its health."""
+    judge = healths or _health_report(records)
     count = Counter(e.network for e in records.endpoints.all())
-    standing: dict[str, list[Network]] = {}
+    by_device: dict[str, list[Network]] = {}
     for network in records.networks.all():
-        if network.parent:  # routed: by whichever device the host's routes say
-            standing.setdefault(network.parent, []).append(network)
+        if network.parent:  # a routed network has none
+            by_device.setdefault(network.parent, []).append(network)
     return [
         {
             "name": those[0].parent_label,
@@ -61,13 +61,13 @@ def parents(records: Records, healths: HealthReport | None = None) -> list[Facts
             "endpoints": sum(count[n.id] for n in those),
             **asdict(judge.of_parent(those)),
         }
-        for device, those in standing.items()
+        for device, those in by_device.items()
     ]
 
 
 def networks(records: Records, healths: HealthReport | None = None) -> list[Facts]:
-    """Return every network, with the number of its endpoints, and how it is."""
-    judge = healths or _healths(records)
+    """Return every network, the number of its endpoints and its health."""
+    judge = healths or _health_report(records)
     count = Counter(e.network for e in records.endpoints.all())
     return [
         {**_network(n, count[n.id]), **asdict(judge.of_network(n))}
@@ -76,14 +76,14 @@ def networks(records: Records, healths: HealthReport | None = None) -> list[Fact
 
 
 def endpoints(records: Records, healths: HealthReport | None = None) -> list[Facts]:
-    """Return every endpoint, with the state of its device, and how it is."""
-    judge = healths or _healths(records)
+    """Return every endpoint, the state of its device and its health."""
+    judge = healths or _health_report(records)
     known = {n.id: n for n in records.networks.all()}
     found = []
     for endpoint in records.endpoints.all():
         network = known.get(endpoint.network)
         if network is None:
-            continue  # made while this was read
+            continue  # created after the networks were read
         health = judge.of_endpoint(network, endpoint)
         facts = {**_endpoint(endpoint, network), **asdict(health)}
         facts["state"] = "failing" if health.health == "failing" else facts["state"]
@@ -91,31 +91,31 @@ def endpoints(records: Records, healths: HealthReport | None = None) -> list[Fac
     return found
 
 
-def _healths(records: Records) -> HealthReport:
+def _health_report(records: Records) -> HealthReport:
     return HealthReport(records, time.time())
 
 
 def pools(records: Records) -> list[Facts]:
-    """Return every pool, with what of it is in use and by which networks."""
+    """Return every pool, its networks and its addresses in use."""
     return [_pool(records, pool) for pool in records.pools.all()]
 
 
 def history(records: Records, word: str, limit: int = 1000) -> list[Facts]:
-    """Return who had an address or MAC, or what a container had; newest first."""
+    """Return the leases of an address, a MAC or a container, newest first."""
     known = {n.id: n.label for n in records.networks.all()}
     found = records.leases.history(_canonical(word), limit)
-    return [_tenure(t, known.get(t.network, t.network[:12])) for t in found]
+    return [_lease(t, known.get(t.network, t.network[:12])) for t in found]
 
 
 def repairs(records: Records, limit: int = 1000) -> list[Facts]:
-    """Return what differed from the records and was seen to, newest first."""
+    """Return the repair log, newest first."""
     return [_repair(r) for r in records.repairs.latest(limit)]
 
 
 def repairs_about(records: Records, word: str, limit: int = 1000) -> list[Facts]:
     """Return the repairs of a container or network by name or id, newest first.
 
-    The ledger has the short id where the name was not known yet.
+    A repair has the short id if it was logged before the name was known.
     """
     names = {word}
     for identity, name in (
@@ -184,16 +184,16 @@ def _pool(records: Records, pool: Pool) -> Facts:
     }
 
 
-def _tenure(tenure: Lease, network: str) -> Facts:
+def _lease(lease: Lease, network: str) -> Facts:
     return {
-        "address": str(tenure.address),
-        "role": tenure.role,
-        "container": tenure.container,
-        "mac": tenure.mac,
+        "address": str(lease.address),
+        "role": lease.role,
+        "container": lease.container,
+        "mac": lease.mac,
         "network": network,
-        "endpoint": tenure.endpoint,
-        "since": tenure.since,
-        "until": tenure.until or None,
+        "endpoint": lease.endpoint,
+        "since": lease.since,
+        "until": lease.until or None,
     }
 
 
@@ -205,19 +205,19 @@ def _repair(repair: Repair) -> Facts:
 def answering(
     records: Records, health: Callable[[], Facts], metrics: Callable[[], bytes]
 ) -> Callable[[str], Answer]:
-    """Return what the status sockets answer to a path; it only ever reads."""
+    """Return the function that answers a path of the status sockets. It only reads."""
 
     def answer(path: str) -> Answer:
         match path:
             case "/healthz":
                 facts = health()
-                well = HTTPStatus.OK if facts["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
-                return _json(well, facts)
+                code = HTTPStatus.OK if facts["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
+                return _json(code, facts)
             case "/status":
                 return _status(records)
             case "/metrics":
                 return Answer(HTTPStatus.OK, "text/plain; version=0.0.4", metrics())
-        known = {"error": "here are /healthz, /status and /metrics"}
+        known = {"error": "this socket has /healthz, /status and /metrics"}
         return _json(HTTPStatus.NOT_FOUND, known)
 
     return answer

@@ -1,4 +1,4 @@
-"""The command line. Reading commands need no service: they read the records."""
+"""The command line. Commands that read need no service: they read the records."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from underlay.api import status
 from underlay.cli.tables import (
     ENDPOINTS,
     HISTORY,
-    LATELY,
     NETWORKS,
     POOLS,
+    RECENT,
     REPAIRS,
     STATUS,
     Columns,
@@ -38,15 +38,15 @@ from underlay.service.settings import Settings, load
 # pyroute2, docker, flask and gunicorn take half a second to import: the commands that
 # need them import them themselves.
 
-LATELY_SHOWN = 5
+RECENT_SHOWN = 5
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 class ErrorReportingGroup(click.Group):
-    """A group whose refusals are one line on stderr and exit code 1."""
+    """A group that prints an error as one line on stderr and exits with code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; show what it refuses."""
+        """Run a command, and print the error it raises."""
         try:
             return super().invoke(ctx)
         except UnderlayError as error:
@@ -101,12 +101,12 @@ def serve() -> None:
 @main.command("status")
 @JSON
 def status_command(as_json: bool) -> None:
-    """Show parents, networks, endpoints, pools, repairs, and what is wrong since when.
+    """Show parents, networks, endpoints, pools, repairs and current failures.
 
     \b
     Examples:
       underlay status
-      underlay status --json | jq .failures
+      underlay status --json | jq .troubles
     """
     settings = load(os.environ)
     health = _health(settings)
@@ -123,19 +123,19 @@ def status_command(as_json: bool) -> None:
     done = [repair for repair in facts["repairs"] if not repair["error"]]
     if done:
         say()
-        say("repaired lately")
-        print_table(done[:LATELY_SHOWN], LATELY)
-    for trouble in facts["failures"]:
+        say("recent repairs")
+        print_table(done[:RECENT_SHOWN], RECENT)
+    for failure in facts["troubles"]:
         say()
-        say(f"wrong since {when(trouble['since'])}: {trouble['error']}")
+        say(f"failing since {when(failure['since'])}: {failure['error']}")
 
 
 @main.command()
 @JSON
 def plan(as_json: bool) -> None:
-    """Print the steps that would make the kernel match the records.
+    """Print the steps that would make the kernel match the records. Changes nothing.
 
-    Changes nothing. Exit code 0: nothing to do; 2: there are steps.
+    Exit code 0: there is nothing to do. Exit code 2: there are steps.
     """
     with _parts(readonly=True) as parts:
         steps = [str(step) for step in parts.reconciler.planner.steps()]
@@ -151,9 +151,9 @@ def plan(as_json: bool) -> None:
 @click.argument("network", required=False)
 @JSON
 def reconcile(network: str | None, as_json: bool) -> None:
-    """Make the kernel match the records now, for all networks or one.
+    """Make the kernel match the records now, for all networks or for one.
 
-    Exit code 1 if the kernel refused a step.
+    Exit code 1: the kernel refused a step.
     """
     with _parts() as parts:
         only = (
@@ -174,12 +174,12 @@ def reconcile(network: str | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("what", metavar="[ADDRESS|MAC|NAME]", required=False)
-@click.option("--repairs", "only_repairs", is_flag=True, help="Show repairs only.")
+@click.option("--repairs", "only_repairs", is_flag=True, help="Show only repairs.")
 @JSON
 def history(what: str | None, only_repairs: bool, as_json: bool) -> None:
-    """Show what was repaired, or who had an address or MAC, from when to when.
+    """Show repairs, or which containers had an address or MAC, and when.
 
-    Of a container it shows both, of a network its repairs.
+    For a container it shows both, for a network its repairs.
 
     \b
     Examples:
@@ -204,7 +204,7 @@ def history(what: str | None, only_repairs: bool, as_json: bool) -> None:
             say()
         print_table(found, columns)
     if not shown:
-        say(f"nothing on record about {what}" if what else "nothing repaired")
+        say(f"nothing recorded about {what}" if what else "no repairs")
 
 
 def _browse(
@@ -215,9 +215,9 @@ def _browse(
     read: Callable[[Records], Sequence[Facts]],
 ) -> click.Group:
     """Return the commands `KIND ls` and `KIND show ...`."""
-    group = click.Group(kind, help=f"List {kind}s, or show one of them.")
+    group = click.Group(kind, help=f"List {kind}s, or show one.")
 
-    @group.command("ls", help=f"List all {kind}s on record.")
+    @group.command("ls", help=f"List all recorded {kind}s.")
     @JSON
     def ls(as_json: bool) -> None:
         with _records(load(os.environ)) as records:
@@ -226,7 +226,7 @@ def _browse(
 
     @group.command(
         "show",
-        help=f"Show one {kind} with everything on record about it.\n\n"
+        help=f"Show everything recorded about one {kind}.\n\n"
         f"\b\nExample:\n  underlay {kind} show {example}",
     )
     @click.argument("name", metavar=argument)
@@ -250,7 +250,7 @@ main.add_command(_browse("pool", "SUBNET", "192.168.1.0/24", POOLS, status.pools
 
 
 def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
-    """Return the one object of a name, or of the beginning of an id."""
+    """Return the object with this name or id, or whose id begins so."""
     names = {"network": "name", "endpoint": "container", "pool": "subnet"}
     key = names[kind]
     exact = [f for f in found if name in (f[key], f.get("id"))]
@@ -262,7 +262,7 @@ def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
     raise NotFound(
         kind=kind,
         name=name,
-        hint=" Several have that name: use the id."
+        hint=" Several have this name. Use the id."
         if exact
         else did_you_mean(name, known),
         known=", ".join(known[:12]) or "none",
@@ -273,7 +273,7 @@ def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
 def _records(settings: Settings) -> Iterator[Records]:
     records = Records(settings.records, readonly=True)
     try:
-        _heed(records, _health(settings))
+        _add_unwritten(records, _health(settings))
         yield records
     finally:
         records.close()
@@ -285,13 +285,13 @@ def _parts(*, readonly: bool = False) -> Iterator[Any]:
     from underlay.service.wiring import build
 
     settings = load(os.environ)
-    Records(settings.records, readonly=True).close()  # none: refuse, do not make them
+    Records(settings.records, readonly=True).close()  # or NoRecords: none are made
     parts = build(settings, readonly=readonly)
     try:
-        _heed(parts.records, _health(settings))
+        _add_unwritten(parts.records, _health(settings))
         if not readonly:
             boots.forget_last_boot(parts.records, parts.kernel)
-            # What Docker does not list is not put right in a sandbox.
+            # In a sandbox, only endpoints that Docker lists are repaired.
             with suppress(OSError):
                 parts.cleanup.note_listed(parts.dockerd.look())
         yield parts
@@ -300,7 +300,7 @@ def _parts(*, readonly: bool = False) -> Iterator[Any]:
 
 
 def _health(settings: Settings) -> dict[str, Any] | None:
-    """Ask the service how it is; None if it does not answer."""
+    """Return the health that the service reports, or None if it does not answer."""
     connection = HTTPConnection("underlay", timeout=2)
     try:
         connection.sock = socket(AF_UNIX)
@@ -316,15 +316,15 @@ def _health(settings: Settings) -> dict[str, Any] | None:
         connection.close()
 
 
-def _heed(records: Records, health: Facts | None) -> None:
-    """Have what the service could not write yet be as good as on record."""
+def _add_unwritten(records: Records, health: Facts | None) -> None:
+    """Apply to the records what the service could not write yet."""
     unwritten = (health or {}).get("unwritten", ())
     records.endings.take_over_from([tuple(ending.split()) for ending in unwritten])
 
 
 def _in_words(health: Facts | None) -> str:
     if not health:
-        return "not running, or not to be asked without root"
+        return "not running, or no permission to ask it (use sudo)"
     if not health["ok"]:
-        return f"not well, pid {health['pid']}: {health['error']}"
+        return f"failing, pid {health['pid']}: {health['error']}"
     return f"running, pid {health['pid']}, since {when(health['started'])}"

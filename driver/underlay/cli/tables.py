@@ -1,4 +1,4 @@
-"""Facts as people read them: tables, times and states in words."""
+"""What the commands print: tables, times and states in words."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ Columns = Mapping[str, Callable[[Facts], object]]
 
 
 def say(text: object = "", *, err: bool = False) -> None:
-    """Print one line, to stderr if it is an error; all that is printed comes by here.
-
-    What is not printable is shown escaped.
-    """
+    """Print one line, unprintable characters escaped. Every command prints this way."""
     click.echo(printable(str(text)), err=err)
 
 
@@ -30,7 +27,7 @@ def print_json(facts: object) -> None:
 
 
 def print_table(found: Iterable[Facts], columns: Columns) -> None:
-    """Print a line for each, under a head."""
+    """Print a heading, and one line for each row."""
     rows = [[printable(str(c(f))) for c in columns.values()] for f in found]
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     for row in [list(columns), *rows]:
@@ -39,7 +36,7 @@ def print_table(found: Iterable[Facts], columns: Columns) -> None:
 
 
 def plain(value: object) -> str:
-    """Return one fact in words."""
+    """Return one value in words."""
     if isinstance(value, float):
         return when(value)
     if isinstance(value, str):
@@ -48,14 +45,14 @@ def plain(value: object) -> str:
 
 
 def when(seconds: float | None) -> str:
-    """Return a time (seconds since 1970) of this place's clocks; none is now."""
+    """Return a time (seconds since 1970) in local time, or "now" for none."""
     if not seconds:
         return "now"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _state(facts: Facts) -> str:
-    """Return the health in words, with where a device is if it is well."""
+    """Return the health in words, or the state of a healthy device."""
     match facts["health"]:
         case "failing":
             return f"failing since {when(facts['since'])}: {facts['error']}"
@@ -67,14 +64,10 @@ def _state(facts: Facts) -> str:
     return "ok" if state == "joined" else state
 
 
-def _whose(facts: Facts) -> str:
-    """Return the container or network, or what several share: eth0.50, shim/eth0."""
+def _object(facts: Facts) -> str:
+    """Return the container or network, or what networks share: eth0.50, shim/eth0."""
     shared: str = facts["object"].removeprefix("underlay:").strip(":")
     return facts["container"] or facts["network"] or shared or "-"
-
-
-def _where(facts: Facts) -> str:
-    return f"inside {facts['place']}" if facts["place"] else "host"
 
 
 def _joined(key: str) -> Callable[[Facts], str]:
@@ -130,11 +123,11 @@ HISTORY: Columns = {
 }
 REPAIRS: Columns = {
     "WHEN": lambda f: when(f["at"]),
-    "WHOSE": _whose,
-    "WHERE": _where,
+    "OBJECT": _object,
+    "NAMESPACE": lambda f: f["place"] or "host",
     "BEFORE": lambda f: f["before"] or "-",
-    "DONE": lambda f: f["step"],
-    "TOOK": lambda f: f"{f['seconds']:.3f} s",
-    "REFUSED": lambda f: f["error"] or "-",
+    "ACTION": lambda f: f["step"],
+    "TIME": lambda f: f"{f['seconds']:.3f} s",
+    "ERROR": lambda f: f["error"] or "-",
 }
-LATELY: Columns = {key: REPAIRS[key] for key in ("WHEN", "WHOSE", "DONE")}
+RECENT: Columns = {key: REPAIRS[key] for key in ("WHEN", "OBJECT", "ACTION")}

@@ -24,7 +24,7 @@ def parse_subnet(text: str, family: int) -> IpNetwork:
         why = f"it is IPv{subnet.version} where IPv{family} is asked for"
         raise BadSubnet(subnet=text, why=why, hint="")
     if subnet.network_address.is_unspecified:
-        why = "it names a size, not a network"
+        why = "it gives a size only. Use the network address of your LAN"
         raise BadSubnet(subnet=text, why=why, hint="")
     if subnet.is_multicast or subnet.is_loopback:
         what = "multicast" if subnet.is_multicast else "loopback"

@@ -338,13 +338,13 @@ def _assuming_no_change(words: str) -> Iterator[None]:
 
 
 _HINTS = {
-    errno.EBUSY: " Another driver may hold the parent: a device carries macvlan or"
-    " ipvlan children or is in a bridge or bond, not two of these.",
-    errno.EOPNOTSUPP: " The kernel may lack this kind of device, or the device under"
-    " it take none.",
+    errno.EBUSY: " Another driver may hold the parent: a device has macvlan or"
+    " ipvlan children, or is a port of a bridge or bond, but not two of these.",
+    errno.EOPNOTSUPP: " The kernel may not support this device type, or its parent"
+    " may not allow it.",
     errno.EPERM: " The service needs CAP_NET_ADMIN in the host's network namespace.",
     errno.EADDRINUSE: " Another child of the parent has that MAC.",
-    errno.ENETDOWN: " A VLAN is up only if the device under it is: set that up.",
+    errno.ENETDOWN: " A VLAN can be up only if its parent is: set the parent up.",
 }
 
 

@@ -48,7 +48,9 @@ def check(network: Network) -> None:
                 first=f"bridge={given}", second=f"{key}={options[key]}"
             )
     if not (given or options.get("parent")):
-        need = "a bridge of this host; or name a device to be made one with parent="
+        need = (
+            "expected a bridge of this host. To have one made on a device, use parent="
+        )
         raise BadValue(key="bridge", value="", need=need, hint="")
     _check_takeover(options)
     always_on(options, "host_access", "the host is on the bridge itself")

@@ -32,10 +32,10 @@ def check(network: Network, keys: Iterable[str]) -> None:
     check_known(network.options, (*NETWORK_KEYS, *PARENT_KEYS, *keys), "network")
     if vlan(network.options) and is_isolated(network.options):
         tag = network.options["vlan"]
-        need = "a VLAN is on a device, add -o parent=<device>"
+        need = "a VLAN needs a parent. Add -o parent=<device>"
         raise BadValue(key="vlan", value=tag, need=need, hint="")
     if network.options.get("parent") == "":
-        need = "a device; leave it out for a network that leads nowhere"
+        need = "expected a device. Leave it out for a network without a parent"
         raise BadValue(key="parent", value="", need=need, hint="")
     gateway.check(network, isolated=is_isolated(network.options))
     check_ipv6_mtu(network, mtu(network.options))

@@ -41,18 +41,18 @@ def check(network: Network, *, isolated: bool) -> None:
     """
     value = network.options.get("gateway", "")
     if isolated and any(named(network.options).values()):
-        need = "a gateway is reached by a device, add -o parent=<device>"
+        need = "a gateway needs a parent. Add -o parent=<device>"
         raise _bad(value, need)
     for family, given in named(network.options).items():
         if given is None:
             continue
         if not any(s.subnet.version == family for s in network.subnets):
-            need = f"the network has no IPv{family} subnet for {given} to serve"
+            need = f"the network has no IPv{family} subnet that {given} could serve"
             raise _bad(value, need)
         if segment := network.subnet_of(given):
             need = (
-                f"{given} is in {segment.subnet}, where a gateway is named by"
-                f" --gateway {given}, which keeps it from containers"
+                f"{given} is in {segment.subnet}. Use --gateway {given}, which also"
+                " keeps the address from containers"
             )
             raise _bad(value, need)
 

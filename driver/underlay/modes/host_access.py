@@ -54,14 +54,15 @@ def obstacle(option: str, value: str) -> str:
     """Return why there can be no shim with this value of an option, "" if there can."""
     if value == "bridge":
         return ""
-    return f"with {option}={value} the host is kept apart as its containers are"
+    return f"{option}={value} keeps the host apart from its containers"
 
 
 def check(options: Mapping[str, str], obstacle: str) -> None:
     """Raise if host access is asked for, and there is an obstacle."""
     asked = choice(options, "host_access", ("", "on", "off"))
     if asked == "on" and obstacle:
-        raise BadValue(key="host_access", value="on", need=f"off: {obstacle}", hint="")
+        need = f"only off is possible, because {obstacle}"
+        raise BadValue(key="host_access", value="on", need=need, hint="")
 
 
 def is_enabled(options: Mapping[str, str], obstacle: str) -> bool:

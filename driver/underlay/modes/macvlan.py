@@ -56,7 +56,8 @@ def endpoint_mac(
         raise BadMac(
             mac=endpoint.mac,
             why=f"in passthru mode the container has the MAC of {network.parent_label},"
-            f" {parent_mac}, and changing it would change the host's device",
+            f" {parent_mac}, and another would change that of the host. Leave"
+            " --mac-address out",
         )
     return parent_mac
 

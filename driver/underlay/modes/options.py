@@ -141,7 +141,12 @@ def choice(options: Mapping[str, str], key: str, words: Collection[str]) -> str:
 def always_on(options: Mapping[str, str], key: str, why: str) -> None:
     """Raise if an option switches off what is always on."""
     if options.get(key, "on") != "on":
-        raise BadValue(key=key, value=options[key], need=f"on: {why}", hint="")
+        raise BadValue(
+            key=key,
+            value=options[key],
+            need=f"only on is possible, because {why}",
+            hint="",
+        )
 
 
 def mtu(options: Mapping[str, str]) -> int | None:

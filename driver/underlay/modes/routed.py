@@ -47,16 +47,16 @@ HOST_END = (
     "net/ipv6/conf/*/accept_ra=0",
 )
 _ROUTES_SAY = (
-    "the host's own routes say which device traffic takes. Leave it out; to be found by"
-    " ARP on a device, use -o proxy=<device>"
+    "the routes of the host decide which device the traffic takes. Leave it out. To"
+    " have the host answer ARP for the containers on a device, use -o proxy=<device>"
 )
 _NO_SEGMENT = (
-    "there is no segment that containers could stay on. With default_route=no they"
-    " reach their own pools only"
+    "a routed network has no segment of its own. With default_route=no its containers"
+    " reach the subnets of the network only"
 )
 _NO_HOP = (
-    "containers reach everything by the gateway, each other too. To give no default"
-    " route, use default_route=no"
+    "containers reach everything through the gateway, each other too. For containers"
+    " without a default route, use default_route=no"
 )
 
 

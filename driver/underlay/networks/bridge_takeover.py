@@ -60,8 +60,8 @@ TRANSITIONS: dict[tuple[State | None, Event], State | None] = {
     ("back", "restored"): None,
 }
 _NOT_PUT_BACK = (
-    "what an earlier network moved to a bridge is still to be put back, and the log"
-    " says what is in the way"
+    "an earlier take-over of it is not undone yet, and the log of underlay gives the"
+    " reason"
 )
 Take = Callable[[Mapping[Owner, list[Step]]], None]
 
@@ -154,7 +154,7 @@ class BridgeTakeovers:
             return
         if silent := hops - self.kernel.probe(found.parent, hops):
             which = ", ".join(sorted(map(str, silent)))
-            why = f"{which} did not answer behind the bridge, and had before"
+            why = f"{which} does not answer behind the bridge, and did before"
             raise TakeoverFailed(parent=found.takes_over, why=why)
 
     def confirm(self, found: Uplink) -> None:
@@ -392,7 +392,9 @@ class BridgeTakeovers:
         if device and device.master:
             return f"it is a port of {device.master} already"
         if self.kernel.is_wireless(parent):
-            return "it is wireless, and a wireless network takes frames of one MAC only"
+            return (
+                "it is wireless, and a wireless network accepts frames of one MAC only"
+            )
         if networks := self.records.networks.on_parent(parent):
             return f"network {networks[0].label} is on it with devices of its own"
         for network in self.records.networks.all():

@@ -448,7 +448,11 @@ class NetworkDriver:
 
     def _check_mac(self, mac: str, network: Network) -> None:
         if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
-            raise BadMac(mac=mac, why="it is not the address of one device")
+            raise BadMac(
+                mac=mac,
+                why="it is not a unicast address. Use one such as 02:00:00:00:00:01, or"
+                " leave --mac-address out",
+            )
         holders = [
             f"container {e.container or e.id[:12]} of network {n.label} has it"
             for e in self.records.endpoints.with_mac(mac)

@@ -81,7 +81,7 @@ class Shims:
                 self._filter(step, step.object)
             return
         if not self._may(step):
-            raise KernelRefused(step=step, why="its filters are not there", hint="")
+            raise KernelRefused(step=step, why="its filters are missing", hint="")
         self.kernel.apply(step)
         if isinstance(step.object, Link) and not isinstance(step, Amend):
             for chain in filters(step.object.owner or Owner()):

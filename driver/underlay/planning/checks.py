@@ -50,7 +50,7 @@ def check_kernel(network: Network, host: Host) -> None:
             module="dummy",
             what="a network without a parent",
             instead=f"{use} on a device (-o parent=<device>, with --internal if"
-            " nothing is to leave by it)",
+            " no traffic is to leave)",
         )
 
 

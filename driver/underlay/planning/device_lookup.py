@@ -98,7 +98,7 @@ def check_usable(found: Device, wish: str, host: Host) -> Device:
             known=device_list(host),
         )
     if found.kind in CHILD_KINDS:
-        under = f", stand on {found.parent} instead" if found.parent else ""
+        under = f". Use parent={found.parent}" if found.parent else ""
         why = f"it is a {found.kind} child itself{under}"
         raise BadParent(parent=wish, why=why, known=device_list(host))
     return found

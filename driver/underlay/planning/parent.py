@@ -73,7 +73,9 @@ def resolve_parent(network: Network, host: Host, *, again: bool = False) -> Upli
         return Uplink(Owner(network.id).device, (), MTU_MOST)
     wish = network.options["parent"]
     if len(wish) > LONGEST_WISH:
-        raise BadParent(parent=wish, why="no device has a name so long", known="-")
+        raise BadParent(
+            parent=wish, why="the name of a device has at most 15 characters", known="-"
+        )
     if mode_name(network.options) == "bridge":
         return _bridged(wish, network, host)
     base, tags = select_device(wish, wish, host)
@@ -143,8 +145,8 @@ def missing_reason(network: Network, host: Host) -> str:
         return f"there is no bridge in the place of {known.name} now; waiting for it"
     mac = known.permanent_mac or known.mac
     which = f"{known.name} ({mac})" if mac else known.name
-    use = "" if network.parent else " to answer on"
-    return f"this host has no device {which}{use} now; waiting for it"
+    device = "device" if network.parent else "proxy device"
+    return f"{device} {which} is missing; waiting for it to appear"
 
 
 def halt_of(base: DeviceIdentity | None, host: Host) -> Halt:
@@ -231,7 +233,7 @@ def _bridge(wish: str, host: Host) -> Uplink:
     if found is None:
         why, hint = "this host has no device of that name", did_you_mean(wish, bridges)
     elif found.kind != "bridge":
-        why = f"it is a {found.kind} device" if found.kind else "it is no bridge"
+        why = f"it is a {found.kind} device" if found.kind else "it is not a bridge"
         hint = " To put containers on it without a bridge, use -o parent= instead."
     elif found.ours:
         why, hint = "it belongs to a network of underlay", ""

@@ -117,7 +117,7 @@ class Announcer:
                 self.send_due()
             except Exception:
                 # A process may have too many threads for a moment.
-                log.exception("bug")
+                log.exception("internal error")
             with self._changed:
                 due = self._waiting[0][0] if self._waiting else None
                 pause = None if due is None else due - self.clock()

@@ -76,7 +76,7 @@ class Endings:
             raise
         except Exception:
             # A bug in one must not keep everything else from being written for good.
-            log.exception("bug")
+            log.exception("internal error")
 
     def take_over_from(self, endings: Collection[Ending]) -> None:
         """Have readers find these done and no others: they are another writer's."""

@@ -92,12 +92,12 @@ class PeriodicJob:
             self._complaint = ""
         except (UnderlayError, OSError) as error:
             if str(error) != self._complaint:
-                log.warning("job failed, retrying", extra={"error": error})
+                log.warning("background job failed, retrying", extra={"error": error})
             self._complaint = str(error)
             return self._retry
         except Exception:
             # A bug in one run must not end the repairs of all later ones.
-            log.exception("bug")
+            log.exception("internal error")
         else:
             return again
         return None

@@ -151,7 +151,7 @@ class BackgroundThreads:
                 log.warning("kernel events lost, retrying", extra={"error": error})
             except Exception:
                 # Whatever the kernel sent, it must not end the listening for good.
-                log.exception("bug")
+                log.exception("internal error")
             else:
                 return
             self._pass.wake()
@@ -171,7 +171,7 @@ class BackgroundThreads:
                 refused = 0
             except Exception:
                 # Whatever dockerd sent, it must not end the listening for good.
-                log.exception("bug")
+                log.exception("internal error")
             self._ipam.forget_made()
             pause = NAMES_RETRY_SECONDS * (1 + refused)
             self._stopping.wait(min(pause, self._period))

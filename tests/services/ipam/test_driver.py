@@ -85,8 +85,8 @@ def test_exhausted_pool_error_lists_live_and_reserved_addresses(ipam):
     with pytest.raises(PoolExhausted) as refusal:
         address(ipam, pool)
     assert str(refusal.value).startswith(
-        "E-141 no address is left in 10.0.0.0/29: 5 live, 1 reserved (1 gateway, 0 aux)"
-        " of 6."
+        "E-141 no address is left in 10.0.0.0/29: of 6, 5 in use, 1 reserved (1"
+        " gateway, 0 aux). Stop a container"
     )
 
 
@@ -228,7 +228,7 @@ def test_overlapping_pool_is_refused_with_the_holder_s_name_only_in_its_domain(
     for other in ("10.0.0.0/16", "10.0.0.128/25", "10.0.0.0/25", "0.0.0.0/1"):
         with pytest.raises((Overlap, BadSubnet)):
             claim(ipam, other)
-    with pytest.raises(Overlap, match="held by network lan in domain 'default'"):
+    with pytest.raises(Overlap, match="which network lan uses in domain 'default'"):
         claim(ipam, "10.0.0.0/23")
     assert address(ipam, claim(ipam, "10.0.0.0/23", domain="lab")) == "10.0.0.1/23"
     claim(ipam, "10.0.1.0/24")
@@ -486,7 +486,7 @@ def test_host_s_own_address_is_never_leased_to_a_container(records, clock):
     ipam = ipam_on(records, clock, kernel)
     pool = claim(ipam)
     assert [address(ipam, pool)[-4] for _ in range(4)] == ["1", "4", "5", "6"]
-    with pytest.raises(PoolExhausted, match=r"4 live, 2 reserved"):
+    with pytest.raises(PoolExhausted, match=r"4 in use, 2 reserved"):
         address(ipam, pool)
     with pytest.raises(AddressTaken):
         address(ipam, pool, "10.0.0.2")

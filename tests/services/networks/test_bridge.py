@@ -96,7 +96,7 @@ def test_unplugged_bridge_port_is_plugged_in_again(engine, kernel):
     ("name", "words"),
     [
         ("br1", "no device of that name. Did you mean 'br0'.* Bridges: br0[.]"),
-        ("eth0", "it is no bridge. To put containers on it .* -o parent="),
+        ("eth0", "it is not a bridge. To put containers on it .* -o parent="),
         ("bond0", "it is a bond device"),
         ("docker0", "Docker made it"),
         ("br-0123456789ab", "Docker made it"),
@@ -135,7 +135,7 @@ def test_bridge_option_is_refused_with_parent_or_vlan(engine):
 
 
 def test_mtu_above_the_bridge_s_is_refused(engine):
-    with pytest.raises(MtuTooBig, match="1501 is more than the 1500 of parent br0"):
+    with pytest.raises(MtuTooBig, match="1501 is larger than the MTU of parent br0"):
         engine.create_network(replace(ON, options={"bridge": "br0", "mtu": "1501"}))
     engine.create_network(ON)
     for key in ("mtu", "com.docker.network.driver.mtu"):

@@ -351,7 +351,7 @@ def test_further_network_needs_the_takeover_option_and_is_warned_that_nothing_mo
     kernel, engine, _ = taken_over(records)
     steps, now = kernel.steps, standing(kernel)
     with pytest.raises(
-        TakeoverNotConfirmed, match=r"joins it, and nothing moves\. If that"
+        TakeoverNotConfirmed, match=r"joins it, and nothing moves\. If you"
     ):
         engine.create_network(replace(ON, id="n2", options=UNASKED))
     assert (kernel.steps, standing(kernel)) == (steps, now)
@@ -497,7 +497,7 @@ def test_device_with_a_pending_restoration_is_not_taken_over(records):
     with pytest.raises(TakeoverFailed):
         engine.create_network(ON)
     assert [t.state for t in records.host.takeovers()] == ["trying"]
-    with pytest.raises(TakeoverImpossible, match="is still to be put back"):
+    with pytest.raises(TakeoverImpossible, match="is not undone yet"):
         engine.create_network(ON)
     kernel.refused = "nothing"
     with pytest.raises(TakeoverFailed):
@@ -740,7 +740,7 @@ def test_network_service_that_keeps_readdressing_the_device_is_reported(records)
     moved = kernel.steps - before
     assert REPAIRS < moved <= REPAIRS + 120 / REPAIR_SECONDS
     error = told(records)[1]
-    assert error.startswith("E-403 something keeps undoing `ip addr replace 10.0.0")
+    assert error.startswith("E-403 `ip addr replace 10.0.0")
     # It has stopped.
     for _ in range(2):
         time.now += REPAIR_SECONDS
@@ -809,7 +809,7 @@ def boot_without(kernel):
     kernel.links.clear()
 
 
-WAITED_FOR = f"this host has no device eth0 ({ETH0.mac}) now; waiting for it"
+WAITED_FOR = f"device eth0 ({ETH0.mac}) is missing; waiting for it to appear"
 
 
 def test_waiting_container_is_served_when_its_bridge_takes_the_device_over(records):

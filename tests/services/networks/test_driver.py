@@ -198,7 +198,7 @@ def test_join_after_a_leave_succeeds(engine):
 def test_address_not_leased_by_the_driver_s_ipam_is_refused(engine):
     pooled = Subnet(ip_network("10.0.0.0/24"), pooled=True)
     engine.create_network(replace(LAN, subnets=(pooled,)))
-    with pytest.raises(AddressNotAllocated, match=r"10\.0\.0\.5 was not given out"):
+    with pytest.raises(AddressNotAllocated, match=r"10\.0\.0\.5 was not assigned"):
         engine.create_endpoint(WEB)
 
 

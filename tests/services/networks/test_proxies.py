@@ -148,8 +148,8 @@ def test_container_starts_without_the_proxy_and_gets_its_entries_when_it_appears
     eth0 = vanish(world)
     start(world, "e2")
     calm(world)
-    why = "this host has no device eth0 (52:54:00:00:00:01) to answer on now"
-    assert health(world) == {("pending", f"{why}; waiting for it")}
+    why = "proxy device eth0 (52:54:00:00:00:01) is missing"
+    assert health(world) == {("pending", f"{why}; waiting for it to appear")}
     assert said(world) == []
     appear(world, eth0)
     calm(world)
@@ -196,7 +196,7 @@ def test_network_record_without_the_proxy_identity_waits_for_its_name(world):
     eth0 = vanish(world)
     world.engine.records.networks.move(replace(known(world), base_device=None))
     calm(world)
-    why = "this host has no device eth0 to answer on now; waiting for it"
+    why = "proxy device eth0 is missing; waiting for it to appear"
     assert health(world) == {("pending", why)}
     appear(world, eth0)
     calm(world)

@@ -349,7 +349,7 @@ def test_failure_at_any_step_of_a_lifecycle_leaves_no_orphan_device(
         (
             on("n2", mode="macvlan"),
             MixedChildTypes,
-            "eth0.50 carries ipvlan .* .network lan",
+            "eth0.50 has ipvlan .* .network lan",
         ),
         (on("n2", ipvlan_mode="l3"), OtherIpvlanMode, "eth0.50 carries .*=l2"),
         (on("n2", mode="ipvlan", ipvlan_flag="vepa"), OtherIpvlanMode, "flag=bridge"),

@@ -109,20 +109,20 @@ def test_invalid_mode_is_refused(options, refusal, words):
         (
             {"host_access": "on", "macvlan_mode": "vepa"},
             BadValue,
-            "host_access='on' is not valid: off: with macvlan_mode=vepa",
+            "host_access='on' is not valid: only off is possible, because macvlan",
         ),
         ({"vlan": "0"}, BadValue, "a number from 1 to 4094"),
         ({"vlan": "4095"}, BadValue, "a number from 1 to 4094"),
-        ({"vlan": "5"}, BadValue, "add -o parent=<device>"),
+        ({"vlan": "5"}, BadValue, "Add -o parent=<device>"),
         ({"default_route": "off"}, BadValue, "one of yes, no"),
         ({"gateway": "nobody"}, BadValue, "none, or an address, or one of each"),
         ({"gateway": "fe80::1%eth0", "parent": "eth0"}, BadValue, "none, or an"),
-        ({"gateway": "10.9.0.1"}, BadValue, "add -o parent=<device>"),
+        ({"gateway": "10.9.0.1"}, BadValue, "Add -o parent=<device>"),
         ({"gateway": "10.0.0.5", "parent": "eth0"}, BadValue, "--gateway 10.0.0.5"),
-        ({"gateway": "fe80::1", "parent": "eth0"}, BadValue, "no IPv6 subnet for"),
+        ({"gateway": "fe80::1", "parent": "eth0"}, BadValue, "no IPv6 subnet that"),
         ({"gateway": "10.9.0.1,10.9.0.2"}, BadValue, "at most one IPv4 address"),
         ({"gateway": "224.0.0.1"}, BadValue, "is not the address of a router"),
-        ({"parent": ""}, BadValue, "leave it out for a network that leads nowhere"),
+        ({"parent": ""}, BadValue, "Leave it out for a network without a parent"),
     ],
 )
 def test_invalid_option_is_refused(options, refusal, words):
@@ -209,7 +209,7 @@ def test_mtu_that_disables_ipv6_is_refused_with_ipv6_only():
 def test_passthru_serves_one_container():
     one = endpoint(container="web")
     check_capacity(network(), one)
-    with pytest.raises(PassthruFull, match="endpoint web has it"):
+    with pytest.raises(PassthruFull, match="endpoint web uses it"):
         check_capacity(network(macvlan_mode="passthru"), one)
 
 
@@ -224,7 +224,7 @@ def test_requested_mac_is_used_else_the_derived_one():
 def test_passthru_never_changes_the_mac_of_the_parent():
     whole = network(macvlan_mode="passthru")
     assert macvlan.endpoint_mac(whole, endpoint(), ETH0.mac, "derived") == ETH0.mac
-    with pytest.raises(BadMac, match="would change the host's device"):
+    with pytest.raises(BadMac, match="would change that of the host"):
         macvlan.endpoint_mac(whole, endpoint(mac="02:00:00:00:00:07"), ETH0.mac, "d")
 
 

@@ -66,7 +66,7 @@ def test_permanent_mac_decides_between_members_of_a_bond():
         ("eth0.4095", BadParent, "VLAN 4095 is not"),
         ("eth0.50.9999", BadParent, "'eth0.50.9999' cannot .* VLAN 9999 is not"),
         ("lo.5", BadParent, "loopback"),
-        ("mv0", BadParent, "it is a macvlan child itself, stand on eth0 instead"),
+        ("mv0", BadParent, "it is a macvlan child itself. Use parent=eth0"),
     ],
 )
 def test_unusable_parent_is_refused(wish, refusal, words):
@@ -168,7 +168,7 @@ def test_error_for_a_missing_kernel_feature_says_what_works(network, lacks, word
     ("asked", "there", "refusal", "words"),
     [
         ({}, {"macvlan_mode": "private"}, None, ""),
-        ({"macvlan_mode": "passthru"}, {}, PassthruTaken, "network lan is on it"),
+        ({"macvlan_mode": "passthru"}, {}, PassthruTaken, "network lan uses it"),
         ({}, {"macvlan_mode": "passthru"}, PassthruTaken, "in mode passthru"),
         (
             {"macvlan_mode": "passthru"},
@@ -193,10 +193,10 @@ def test_error_for_a_missing_kernel_feature_says_what_works(network, lacks, word
             {},
             {"mode": "ipvlan"},
             MixedChildTypes,
-            "E-120 eth0 carries ipvlan children .network lan.: the kernel allows"
+            "E-120 eth0 has ipvlan devices already .network lan., and the kernel allows"
             " macvlan or ipvlan on one parent, not both. Use mode=ipvlan, or another",
         ),
-        ({"mode": "ipvlan"}, {}, MixedChildTypes, "carries macvlan children"),
+        ({"mode": "ipvlan"}, {}, MixedChildTypes, "has macvlan devices"),
     ],
 )
 def test_parent_sharing_follows_the_rules_of_the_modes(asked, there, refusal, words):

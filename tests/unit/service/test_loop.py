@@ -135,7 +135,7 @@ def test_job_failure_is_logged_once_and_the_loop_continues(caplog):
     loop, thread = running(fail, period=0.01)
     wait_for(runs, 4)
     finish(loop, thread)
-    assert len([r for r in caplog.records if r.message == "job failed, retrying"]) == 1
+    assert len([r for r in caplog.records if "job failed" in r.message]) == 1
 
 
 def test_failed_job_is_retried_sooner_than_every_period():
