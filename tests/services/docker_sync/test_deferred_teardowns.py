@@ -143,7 +143,8 @@ def test_bug_in_one_deferred_teardown_does_not_block_the_others(records, caplog)
     pass_by(world)
     assert records.endings.all() == []
     assert records.networks.all() == []
-    assert [r.msg for r in caplog.records if r.levelno == logging.ERROR] == ["internal error"]
+    errors = [r.msg for r in caplog.records if r.levelno == logging.ERROR]
+    assert errors == ["internal error"]
 
 
 def test_address_is_free_as_soon_as_its_teardown_is_written(records):

@@ -65,7 +65,9 @@ def test_ip_range_limits_automatic_but_not_requested_addresses(ipam):
     given = [address(ipam, pool) for _ in range(4)]
     assert given == [f"10.0.0.{n}/24" for n in (128, 129, 130, 131)]
     assert address(ipam, pool, "10.0.0.9") == "10.0.0.9/24"
-    with pytest.raises(PoolExhausted, match=r"\(10.0.0.128 to 10.0.0.131\): 4 live"):
+    with pytest.raises(
+        PoolExhausted, match=r"\(10.0.0.128 to 10.0.0.131\): of 4, 4 in use"
+    ):
         address(ipam, pool)
 
 

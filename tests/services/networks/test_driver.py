@@ -96,7 +96,7 @@ def test_error_for_a_missing_parent_names_it(engine, kernel):
     options = {**LAN.options, "missing_parent": "fail"}
     engine.create_network(replace(LAN, options=options))
     del kernel.strangers["eth0"]
-    with pytest.raises(NoParent, match="parent 'eth0' is not a device"):
+    with pytest.raises(NoParent, match="device 'eth0' does not exist"):
         engine.create_endpoint(WEB)
 
 

@@ -144,10 +144,10 @@ def test_error_for_a_missing_vlan_base_names_the_base(engine, kernel):
     engine.create_network(on("n1", missing_parent="fail"))
     kernel.links.clear()
     del kernel.strangers["eth0"]
-    with pytest.raises(NoParent, match="parent 'eth0' is not a device"):
+    with pytest.raises(NoParent, match="device 'eth0' does not exist"):
         engine.create_endpoint(WEB)
     assert engine.reconcile() == []
-    assert "no device eth0" in engine.records.networks.get("n1").parent_missing
+    assert "device eth0" in engine.records.networks.get("n1").parent_missing
     kernel.strangers["eth0"] = ETH0
     assert engine.reconcile() == []
     assert engine.records.networks.get("n1").parent_missing == ""
@@ -158,7 +158,7 @@ def test_error_for_a_missing_foreign_parent_names_it(engine, kernel):
     kernel.strangers["office"] = foreign()
     engine.create_network(on("n1", missing_parent="fail"))
     del kernel.strangers["office"]
-    with pytest.raises(NoParent, match="parent 'office' is not a device"):
+    with pytest.raises(NoParent, match="device 'office' does not exist"):
         engine.create_endpoint(WEB)
 
 
@@ -208,7 +208,7 @@ def test_a_verb_replaces_no_vlan_under_running_containers(engine, kernel):
     engine.create_network(OFFICE)
     kernel.links[LOWER] = replace(kernel.links[LOWER], parent="lan0")  # renamed
     kernel.carrying.add(LOWER)
-    with pytest.raises(KernelRefused, match=r"E-401 .* a container stands on"):
+    with pytest.raises(KernelRefused, match=r"E-401 .* a container uses"):
         engine.create_network(on("n2"))
     assert kernel.links[LOWER].parent == "lan0"
     assert len(engine.reconcile()) == 1
@@ -351,7 +351,7 @@ def test_failure_at_any_step_of_a_lifecycle_leaves_no_orphan_device(
             MixedChildTypes,
             "eth0.50 has ipvlan .* .network lan",
         ),
-        (on("n2", ipvlan_mode="l3"), OtherIpvlanMode, "eth0.50 carries .*=l2"),
+        (on("n2", ipvlan_mode="l3"), OtherIpvlanMode, "eth0.50 has .*=l2"),
         (on("n2", mode="ipvlan", ipvlan_flag="vepa"), OtherIpvlanMode, "flag=bridge"),
     ],
 )

@@ -41,7 +41,7 @@ def test_host_addresses_exclude_network_and_broadcast(subnet, first, last):
         ("lan", 4, "lan"),
         ("fd00::/64", 4, "it is IPv6 where IPv4 is asked for"),
         ("10.0.0.0/24", 6, "it is IPv4 where IPv6"),
-        ("0.0.0.0/27", 4, "a size, not a network"),
+        ("0.0.0.0/27", 4, "a size only"),
         ("224.0.0.0/24", 4, "multicast"),
         ("127.0.0.0/8", 4, "loopback"),
     ],

@@ -364,8 +364,8 @@ def test_driver_s_vlans_are_stacked_in_order():
 @pytest.mark.parametrize(
     ("options", "refusal", "words"),
     [
-        ({"mode": "bridge"}, BadValue, "a bridge of this host; or name a device"),
-        ({"bridge": ""}, BadValue, "a bridge of this host; or name a device"),
+        ({"mode": "bridge"}, BadValue, "expected a bridge of this host"),
+        ({"bridge": ""}, BadValue, "expected a bridge of this host"),
         ({"mode": "bridge", "parent": "eth0"}, TakeoverNotConfirmed, "-o takeover=yes"),
         (
             {"mode": "bridge", "parent": "eth0", "takeover": "no"},
