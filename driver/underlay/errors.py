@@ -489,8 +489,8 @@ class RecordsTooOld(Unavailable):
     id = "E-509"
     text = (
         "the records in {path} were written by an older underlay (version {found},"
-        " this one reads {known}). Start or restart the service: it upgrades the"
-        " records."
+        " this one reads {known}). Start the service, or restart it: it upgrades"
+        " the records."
     )
 
 

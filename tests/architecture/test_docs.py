@@ -266,9 +266,44 @@ def test_tested_engines_are_those_the_readme_names():
 PLAIN = [*PAGES, ROOT / "docs/underlay.toml"]
 
 
-@pytest.mark.parametrize("page", PLAIN, ids=name_of)
-def test_pages_use_the_field_s_words(page):
-    text = re.sub(r"`[^`\n]+`", "``", BLOCKS.sub("", page.read_text()))
-    for pattern, instead in PRIVATE.items():
+def assert_plain(text, more=None):
+    for pattern, instead in (PRIVATE | (more or {})).items():
         found = re.search(rf"\b({pattern})\b.*", text, re.IGNORECASE)
         assert not found, f"{found[0]!r}: say {instead!r}"
+
+
+@pytest.mark.parametrize("page", PLAIN, ids=name_of)
+def test_pages_use_the_field_s_words(page):
+    assert_plain(re.sub(r"`[^`\n]+`", "``", BLOCKS.sub("", page.read_text())))
+
+
+# In the short texts of logs, errors and commands, these are never needed either.
+TERSE = {
+    r"who|whom|whose": "a network, a program, the administrator",
+    r"told": "the event itself",
+    r"stands? on|stood on": "uses, is on",
+    r"trying on|tries on": "retrying",
+    r"bug(?! in underlay)": "internal error",
+}
+SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|PRAGMA|WITH)\b")
+
+
+def read_by_users(path):
+    """Return the texts of a module: its strings with a space, and the help of click."""
+    tree = ast.parse(path.read_text())
+    silent = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and path.parent.name != "cli"
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = re.sub(r"{\w+}", "", node.value)
+            if " " in text and id(node) not in silent and not SQL.search(text):
+                yield " ".join(text.split())
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=name_of)
+def test_logs_errors_and_commands_use_the_field_s_words(path):
+    for text in read_by_users(path):
+        assert_plain(text, TERSE)

@@ -288,12 +288,12 @@ def test_passthru_gives_the_container_the_parent_and_its_mac(site):
 
 def test_published_ports_are_open_and_explained_once(site):
     site.network("lan", *RANGE)
-    before = site.service.log.count("ports need no publishing")
+    before = site.service.log.count("-p has no effect")
     site.docker(
         "run", "-d", "--name", "c1", "--network", "lan", "-p", "8080:80",
         "--ip", "10.77.0.77", "bb", "httpd", "-f", "-h", "/etc",
     )  # fmt: skip
-    assert site.service.log.count("ports need no publishing") == before + 1
+    assert site.service.log.count("-p has no effect") == before + 1
     fetch = ("chroot", str(site.host._root), "curl", "-m", "3", "-sI")
     # httpd answers, on its own port: there is no index page.
     assert "404" in site.lan.run(*fetch, "http://10.77.0.77/").stdout

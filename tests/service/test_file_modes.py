@@ -96,7 +96,7 @@ def test_records_are_private_to_root_whatever_the_umask(open_daemon, umask):
     assert as_nobody(lambda: reached(daemon.state)) == "[]"
     assert modes(daemon.folder / "run") == {"": 0o755, "status.sock": 0o660}
     assert modes(daemon.folder / "plugins") == {"": 0o755, "underlay.sock": 0o660}
-    assert "others could open" not in daemon.log
+    assert "other users could open" not in daemon.log
 
 
 def test_records_open_to_others_are_closed_at_the_next_start_and_logged(open_daemon):
@@ -115,14 +115,16 @@ def test_records_open_to_others_are_closed_at_the_next_start_and_logged(open_dae
     assert_closed(daemon.state)
     assert (daemon.state / "lock").stat().st_uid == 0
     assert as_nobody(lambda: reached(daemon.state)) == "[]"
-    [said] = [line for line in daemon.log.splitlines() if "others could open" in line]
+    [said] = [
+        line for line in daemon.log.splitlines() if "other users could open" in line
+    ]
     for name in ("", "/underlay.db", "/underlay.db-wal", "/underlay.db.v3", "/lock"):
         assert f"{daemon.state}{name} (" in said
     assert f"{daemon.state} (0755)" in said
     assert f"{daemon.state}/lock (of user {NOBODY})" in said
     daemon.stop()
     daemon.start()
-    assert daemon.log.count("others could open") == 1
+    assert daemon.log.count("other users could open") == 1
 
 
 def test_backup_before_a_migration_is_for_root_only(tmp_path):

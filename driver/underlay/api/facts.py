@@ -1,4 +1,4 @@
-"""How what is on record is: well, without its device, lately repaired, or failing."""
+"""The health of each recorded object: ok, pending, repaired or failing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from underlay.model.objects import Owner, SharedOwner
 from underlay.planning.desired import endpoint_objects, network_objects
 from underlay.records import Records
 
-LATELY_SECONDS = 24 * 3600.0
+RECENT_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One verdict. `since` is when it began to fail or was repaired, else was made.
+    """The health of one object.
 
-    `error` is why it is failing or pending, "" if it is neither.
+    `since` is when it began to fail, or was repaired, or was created. `error` is why it
+    is failing or pending, else "".
     """
 
     health: Literal["ok", "pending", "repaired", "failing"]
@@ -27,53 +28,53 @@ class Health:
 
 
 class HealthReport:
-    """The verdicts on what is on record, by the failures and repairs of one moment.
+    """The health of all recorded objects, by the failures and repairs at one moment.
 
-    `now` in seconds since 1970.
+    `now` is in seconds since 1970.
     """
 
     def __init__(self, records: Records, now: float) -> None:
         self._neighbour = records.endpoints.any_of
         self._taken = {t.bridge: t.parent for t in records.host.takeovers()}
-        self._troubles = {_whole(t.mark): t for t in records.repairs.failures()}
-        lately = now - LATELY_SECONDS
+        self._failures = {_whole(t.mark): t for t in records.repairs.failures()}
+        recent = now - RECENT_SECONDS
         last = sorted(records.repairs.last().items(), key=lambda found: found[1])
-        self._repaired = {_whole(mark): at for mark, at in last if at >= lately}
+        self._repaired = {_whole(mark): at for mark, at in last if at >= recent}
 
     def of_endpoint(self, network: Network, endpoint: Endpoint) -> Health:
-        """Return how an endpoint is; one that has left needs no device any more."""
-        absent = "" if endpoint.left else network.cut_off_reason
+        """Return the health of an endpoint; one that has left needs no device."""
+        missing = "" if endpoint.left else network.cut_off_reason
         mine = {Owner(network.id, endpoint.id)}
-        return self._verdict(mine, absent, endpoint.created)
+        return self._judge(mine, missing, endpoint.created)
 
     def of_network(self, network: Network) -> Health:
-        """Return how a network is: its own part, and what it shares with others."""
-        return self._verdict(
+        """Return the health of a network and of what it shares with others."""
+        return self._judge(
             self._owners(network), network.cut_off_reason, network.created
         )
 
     def of_parent(self, networks: Sequence[Network]) -> Health:
-        """Return how a parent is, given the networks on it: as they are together."""
+        """Return the health of a parent: that of all the networks on it together."""
         owners = {owner for n in networks for owner in self._owners(n)}
-        absent = next((n.cut_off_reason for n in networks if n.cut_off_reason), "")
-        return self._verdict(owners, absent, min(n.created for n in networks))
+        missing = next((n.cut_off_reason for n in networks if n.cut_off_reason), "")
+        return self._judge(owners, missing, min(n.created for n in networks))
 
-    def _verdict(self, owners: Collection[Owner], absent: str, made: float) -> Health:
-        failures = [self._troubles[o] for o in owners if o in self._troubles]
+    def _judge(self, owners: Collection[Owner], missing: str, made: float) -> Health:
+        failures = [self._failures[o] for o in owners if o in self._failures]
         if failures:
             first = min(failures, key=lambda t: t.since)
             return Health("failing", first.since, first.text)
-        if absent:
-            return Health("pending", made, absent)
+        if missing:
+            return Health("pending", made, missing)
         repaired = [self._repaired[o] for o in owners if o in self._repaired]
         if repaired:
             return Health("repaired", max(repaired))
         return Health("ok", made)
 
     def _owners(self, network: Network) -> set[Owner]:
-        """Return for whom there is what a network needs, its endpoints' own left out.
+        """Return the owners of what a network needs, without those of its endpoints.
 
-        Of what they share, any one of them is asked: they need the same.
+        Any one endpoint shows what the endpoints share: all need the same.
         """
         want = network_objects(network)
         if neighbour := self._neighbour(network.id):

@@ -1,7 +1,7 @@
-"""The HTTP server of the status sockets, apart from the one that serves Docker.
+"""The HTTP server of the status sockets, separate from the one that serves Docker.
 
-A client that stalls, babbles or stays connected costs Docker's calls nothing: it has no
-thread of theirs, and no more time than the limits below.
+A client that stalls, sends garbage or stays connected does not delay Docker's calls: it
+takes none of their threads, and no more time than the limits below.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 # For the whole head of a request, and for the whole answer.
 READ_SECONDS = SEND_SECONDS = 5.0
-# A client that is closed on while it still sends may lose the end of its answer.
+# If the server closes while the client still sends, the answer may be cut off.
 LINGER_SECONDS = 1.0
-# The oldest connection gives way to a new one.
+# One more, and the oldest connection is closed.
 MOST_CONNECTIONS = 32
 MOST_HEAD_BYTES = 1 << 14
 ANSWERING_THREADS = 2
@@ -34,7 +34,7 @@ JOIN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a path has to tell: the status, a Content-Type, and the body."""
+    """The answer to a path: the status, the Content-Type and the body."""
 
     status: HTTPStatus
     kind: str
@@ -42,9 +42,9 @@ class Answer:
 
 
 class Server:
-    """Answers GET and HEAD on sockets that listen, in a thread of its own.
+    """Answers GET and HEAD on listening sockets, in a thread of its own.
 
-    `answer` is called with the path, in one of a few threads.
+    `answer` is called with the path, in one of a few other threads.
     """
 
     def __init__(self, answer: Callable[[str], Answer]) -> None:
@@ -63,10 +63,10 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop answering, and drop who is connected."""
+        """Stop answering, and close all connections."""
         if self._thread is None:
             return
-        with suppress(RuntimeError):  # it has ended by itself
+        with suppress(RuntimeError):  # the loop has ended already
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(JOIN_SECONDS)
         self._threads.shutdown(cancel_futures=True)
@@ -87,7 +87,10 @@ class Server:
             try:
                 connection, _ = await self._loop.sock_accept(listener)
             except OSError as error:
-                log.warning("status connection lost", extra={"error": error})
+                log.warning(
+                    "cannot accept a status connection, retrying",
+                    extra={"error": error},
+                )
                 await asyncio.sleep(ACCEPT_AGAIN_SECONDS)
                 continue
             while len(self._open) >= MOST_CONNECTIONS:
@@ -106,7 +109,7 @@ class Server:
         task.add_done_callback(end)
 
     async def _attend(self, connection: socket.socket) -> None:
-        with suppress(OSError):  # it is gone, or out of time
+        with suppress(OSError):  # the client disconnected, or its time is over
             async with asyncio.timeout(READ_SECONDS):
                 head = await self._head(connection)
             if not head:
@@ -120,7 +123,7 @@ class Server:
                     pass
 
     async def _head(self, connection: socket.socket) -> bytes:
-        """Return the head of a request, or as much of it as came."""
+        """Return the head of a request, or the part that arrived."""
         head = b""
         while b"\r\n\r\n" not in head and len(head) < MOST_HEAD_BYTES:
             more = await self._loop.sock_recv(connection, MOST_HEAD_BYTES)
@@ -145,7 +148,7 @@ class Server:
 
 
 def _request(head: bytes) -> tuple[str, str] | None:
-    """Return method and path of a request; None if it is no whole HTTP/1."""
+    """Return method and path of a request, or None if it is not complete HTTP/1."""
     words = head.decode("latin-1").partition("\r\n")[0].split(" ")
     is_http = len(words) == 3 and words[2] in ("HTTP/1.0", "HTTP/1.1")
     if not is_http or b"\r\n\r\n" not in head:

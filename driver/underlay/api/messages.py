@@ -19,7 +19,7 @@ from underlay.model import MAC, Endpoint, Network, Subnet
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,127}$")]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
-# No zone: fd00::5%eth0 is fd00::5 on the wire, and must not be two.
+# No zone: fd00::5%eth0 and fd00::5 are one address on the segment.
 AddressText = Annotated[str, msgspec.Meta(max_length=64, pattern="^[^%]*$")]
 
 ADDRESS_SPACE = "underlay"
@@ -50,7 +50,7 @@ class NetworkCapabilities(msgspec.Struct):
 
 
 class IpamCapabilities(msgspec.Struct):
-    """IpamDriver.GetCapabilities. The records are ours, so nothing is replayed."""
+    """IpamDriver.GetCapabilities. The service has records: no replay."""
 
     RequiresMACAddress: bool = False
     RequiresRequestReplay: bool = False
@@ -103,7 +103,7 @@ class GwAllocCheck(msgspec.Struct):
 
 
 class GwAllocAnswer(msgspec.Struct):
-    """Whether Docker is to spare the gateway address."""
+    """Whether Docker leaves out the gateway address."""
 
     SkipIPv4: bool
     SkipIPv6: bool
@@ -143,7 +143,7 @@ class AllocateNetwork(msgspec.Struct):
 
 
 class Allocated(msgspec.Struct):
-    """The options each node's CreateNetwork then gets: they are not added to."""
+    """The options that CreateNetwork gets on each node, unchanged."""
 
     Options: dict[str, Any]
 
@@ -180,12 +180,12 @@ class CreateEndpoint(msgspec.Struct):
 
     @property
     def publishes(self) -> bool:
-        """Tell whether ports are published (-p)."""
+        """Return whether ports are published (-p)."""
         return bool((self.Options or {}).get(PORTS_OPTION))
 
 
 class EndpointCreated(msgspec.Struct):
-    """Only what was not asked for: Docker refuses even the same value back."""
+    """What Docker did not ask for: it refuses a value it gave, even the same."""
 
     Interface: EndpointInterface
 
@@ -271,13 +271,13 @@ class RequestAddress(msgspec.Struct):
 
     @property
     def for_gateway(self) -> bool:
-        """Tell whether the address is to be kept for the gateway."""
+        """Return whether the address is for the gateway."""
         key, value = GATEWAY_TYPE
         return (self.Options or {}).get(key) == value
 
     @property
     def container(self) -> str:
-        """Return the container's name, which engines tell from 29 on."""
+        """Return the container's name, which engines send from 29 on."""
         return (self.Options or {}).get(NAME_OPTION, "")
 
 
@@ -310,7 +310,7 @@ def driver_options(options: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def is_internal(options: Mapping[str, Any] | None) -> bool:
-    """Tell whether the network is --internal."""
+    """Return whether the network is --internal."""
     return (options or {}).get(INTERNAL) is True
 
 

@@ -1,4 +1,4 @@
-"""What each of Docker's methods does: a few lines from message to verb and back."""
+"""The methods of the plugin: from Docker's message to a call, and back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method: the message it takes (None: no body) and what answers it."""
+    """A method: the message it takes (None: no body), and the function that answers."""
 
     takes: type[msgspec.Struct] | None
     answer: Callable[[Any], msgspec.Struct]
@@ -29,11 +29,11 @@ class Method:
 def methods(
     engine: NetworkDriver,
     ipam: IpamDriver,
-    stirred: Callable[[], None],
+    changed: Callable[[], None],
     missing: Callable[[], None],
 ) -> dict[str, Method]:
-    """Return the method table; `stirred`, `missing`: Docker has, or may have, news."""
-    network = NetworkCalls(engine, stirred, missing)
+    """Return the method table; `changed` and `missing` ask for a look at Docker."""
+    network = NetworkCalls(engine, changed, missing)
     pool = IpamCalls(ipam, missing)
     return {
         "Plugin.Activate": Method(None, lambda _: m.Manifest()),
@@ -77,11 +77,11 @@ class NetworkCalls:
     """The methods of NetworkDriver."""
 
     engine: NetworkDriver
-    stirred: Callable[[], None]
+    changed: Callable[[], None]
     missing: Callable[[], None]
 
     def gw_alloc_check(self, asked: m.GwAllocCheck) -> msgspec.Struct:
-        """Say whether Docker may spare the gateway address."""
+        """Answer whether Docker may leave out the gateway address."""
         options = m.driver_options(asked.Options)
         internal = m.is_internal(asked.Options)
         needed = {
@@ -93,23 +93,22 @@ class NetworkCalls:
     def create(self, asked: m.CreateNetwork) -> msgspec.Struct:
         """Create a network."""
         self.engine.create_network(asked.network())
-        self.stirred()
+        self.changed()
         return m.Empty()
 
     def delete(self, asked: m.NetworkId) -> msgspec.Struct:
         """Delete a network."""
         self.engine.delete_network(asked.NetworkID)
-        self.stirred()
+        self.changed()
         return m.Empty()
 
     def create_endpoint(self, asked: m.CreateEndpoint) -> msgspec.Struct:
-        """Create an endpoint; answer the MAC if none was asked for."""
+        """Create an endpoint; answer its MAC unless Docker asked for one."""
         endpoint = self.engine.create_endpoint(asked.endpoint())
         if asked.publishes:
             log.info(
-                "ports need no publishing: the container has an address of its own"
-                " on the network, and every port it listens on is open there; -p is"
-                " accepted and changes nothing",
+                "-p has no effect: the container has an address of its own on the"
+                " network, and every port it listens on is open there",
                 extra={"endpoint": endpoint.id[:12]},
             )
         given = asked.Interface.MacAddress if asked.Interface else ""
@@ -122,7 +121,7 @@ class NetworkCalls:
         return m.Empty()
 
     def join(self, asked: m.Join) -> msgspec.Struct:
-        """Answer which device goes into the sandbox."""
+        """Answer which device Docker moves into the sandbox, and its routes."""
         found = self.engine.join(asked.NetworkID, asked.EndpointID, asked.SandboxKey)
         self.missing()
         return m.Joined(
@@ -136,7 +135,7 @@ class NetworkCalls:
         )
 
     def leave(self, asked: m.EndpointId) -> msgspec.Struct:
-        """Note that the device leaves the sandbox."""
+        """Record that the device leaves the sandbox."""
         self.engine.leave(asked.EndpointID)
         return m.Empty()
 
@@ -156,16 +155,16 @@ class IpamCalls:
         return m.PoolGiven(claim.id, str(claim.pool.subnet))
 
     def release_pool(self, asked: m.PoolId) -> msgspec.Struct:
-        """Give a claim up."""
+        """Release a claim."""
         self.ipam.release_pool(asked.PoolID)
         return m.Empty()
 
     def request_address(self, asked: m.RequestAddress) -> msgspec.Struct:
-        """Hand out an address, or keep one for the gateway."""
+        """Assign an address, or reserve one for the gateway."""
         try:
             return m.AddressGiven(str(self._given(asked)))
         except (UnknownPool, AddressTaken):
-            # Docker lists whose it is; by the next try that is known.
+            # Docker lists the container that has it: known by the next try.
             self.missing()
             raise
 
@@ -175,6 +174,6 @@ class IpamCalls:
         return self.ipam.request_address(asked.PoolID, asked.Address, asked.container)
 
     def release_address(self, asked: m.ReleaseAddress) -> msgspec.Struct:
-        """Take an address back."""
+        """Release an address."""
         self.ipam.release_address(asked.PoolID, asked.Address)
         return m.Empty()

@@ -1,4 +1,4 @@
-"""Docker's plugin protocol over HTTP: decode, call, encode, translate refusals."""
+"""Docker's plugin protocol over HTTP: decode, call, encode, translate errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 MAX_BYTES = 1 << 20
 DRAIN_BYTES = 1 << 26
-# Told after each call: method, outcome ("ok" or the id of the refusal), seconds.
+# Called after each request: method, outcome ("ok" or the id of the error), seconds.
 Observe = Callable[[str, str, float], None]
 
 
@@ -53,11 +53,11 @@ def create_app(methods: Mapping[str, Method], observe: Observe) -> Flask:
             observe(known, outcome, time.perf_counter() - started)
         return Response(msgspec.json.encode(answer), 200, content_type=CONTENT_TYPE)
 
-    def strange(error: HTTPException) -> Response:
+    def http_error(error: HTTPException) -> Response:
         return _refuse(translate(error, request.path.lstrip("/")))
 
     app.add_url_rule("/<path:name>", "call", call, methods=["POST"])
-    app.register_error_handler(HTTPException, strange)
+    app.register_error_handler(HTTPException, http_error)
     return app
 
 
@@ -83,15 +83,15 @@ def _answer(name: str, methods: Mapping[str, Method]) -> msgspec.Struct:
 
 
 def _drain() -> None:
-    """Read a body that is refused: a reset connection would look like a lost reply."""
+    """Read a body that is refused: Docker would take a reset for a lost answer."""
     left = min(request.content_length or 0, DRAIN_BYTES)
-    with suppress(OSError):  # it takes too long
+    with suppress(OSError):  # the client sends too slowly
         while left > 0 and (chunk := request.environ["wsgi.input"].read(1 << 16)):
             left -= len(chunk)
 
 
 def translate(error: Exception, method: str) -> UnderlayError:
-    """Return what to tell Docker about any failure."""
+    """Return the error that Docker gets for any exception, and log it."""
     if isinstance(error, UnderlayError):
         level = logging.ERROR if error.status >= 500 else logging.WARNING
         log.log(level, "request refused", extra={"method": method[:80], "error": error})
@@ -117,6 +117,6 @@ def _of_http(error: HTTPException, method: str) -> UnderlayError:
 
 
 def _refuse(refusal: UnderlayError) -> Response:
-    text = printable(str(refusal))  # the docker command shows it as it is
+    text = printable(str(refusal))  # the docker command prints it unchanged
     body = msgspec.json.encode(m.Failed(text, text))
     return Response(body, refusal.status, content_type=CONTENT_TYPE)

@@ -250,7 +250,7 @@ main.add_command(_browse("pool", "SUBNET", "192.168.1.0/24", POOLS, status.pools
 
 
 def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
-    """Return the object with this name or id, or whose id begins so."""
+    """Return the object with this name, id or beginning of an id."""
     names = {"network": "name", "endpoint": "container", "pool": "subnet"}
     key = names[kind]
     exact = [f for f in found if name in (f[key], f.get("id"))]

@@ -69,14 +69,16 @@ class Cleanup:
                 if key in staying:
                     with self.records.transaction(durable=False):
                         staying[key]()
-                    log.warning("kept", extra={"what": key})
+                    log.warning(
+                        "kept: the container is still running", extra={"what": key}
+                    )
                     continue
                 self._free(key, *dead[key])
 
     def _free(self, key: str, owner: Owner, free: Callable[[], None]) -> None:
         entry = self._entry(owner, key)
         free()
-        log.warning("freed", extra={"what": key})
+        log.warning("released stale record", extra={"what": key})
         with self.records.transaction(durable=False):
             self.records.repairs.note([entry])
 

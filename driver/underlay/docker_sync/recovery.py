@@ -218,7 +218,7 @@ class Recovery:
             if str(error) not in self._complaints:
                 self._complaints.add(str(error))
                 facts = {"mark": repair.mark, "error": error}
-                log.warning("not rebuilt, retrying", extra=facts)
+                log.warning("cannot rebuild a record, retrying", extra=facts)
                 with self.records.transaction():
                     self.records.repairs.note([replace(repair, error=str(error))])
             return False

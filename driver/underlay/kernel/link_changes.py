@@ -219,7 +219,7 @@ def _delete(link: Link) -> None:
     if found is None or not _is_ours(found, link):
         return
     if not link.sandbox and (others := dependents_of(found)):
-        raise OSError(errno.EBUSY, f"it would take with it what stands on it: {others}")
+        raise OSError(errno.EBUSY, f"it would also remove what is on it: {others}")
     try:
         with _pyroute2() as kernel:
             kernel.link("del", index=found.index)

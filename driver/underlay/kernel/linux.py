@@ -334,7 +334,7 @@ def _assuming_no_change(words: str) -> Iterator[None]:
         yield
     except OSError as error:
         facts = {"step": words, "error": error}
-        log.warning("cannot read the firewall, assuming no change", extra=facts)
+        log.warning("cannot read firewall rules, assuming no change", extra=facts)
 
 
 _HINTS = {

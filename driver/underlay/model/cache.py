@@ -1,4 +1,4 @@
-"""Remembering what was worked out, for as long as it is asked for."""
+"""A cache that keeps results as long as they are used."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ T = TypeVar("T")
 
 
 class GenerationCache(Generic[T]):
-    """A function whose results are kept until nobody has asked for two turns.
+    """A function whose results are kept until two generations have not used them.
 
-    A pass asks for all there is, and nearly all is as it was. A cache of a size would
-    be too small for one host, where nothing is ever found in it, and keep the dead of
-    another.
+    A generation is a pass, which asks for every object, and nearly all are unchanged. A
+    cache of fixed size would be too small for one host and have no hits there, and keep
+    removed objects on another.
     """
 
     def __init__(self, make: Callable[..., T]) -> None:
         self._make = make
         self._kept: dict[Hashable, _Kept[T]] = {}
-        self._turn = 0
+        self._generation = 0
 
     def __call__(self, *given: Hashable) -> T:
-        """Return what the function returns for these."""
-        # One look-up: hashing a row of the database takes longer than all else here.
+        """Return what the function returns for these arguments."""
+        # One look-up: hashing a database row costs more than the rest of this method.
         kept = self._kept.get(given)
         if kept is None:
-            kept = self._kept[given] = _Kept(self._make(*given), self._turn)
-        kept.asked = self._turn
+            kept = self._kept[given] = _Kept(self._make(*given), self._generation)
+        kept.asked = self._generation
         return kept.found
 
     def next_generation(self) -> None:
-        """Begin a turn."""
-        self._turn += 1
-        everything = list(self._kept.items())  # others may be asking meanwhile
+        """Begin a generation."""
+        self._generation += 1
+        everything = list(self._kept.items())  # other threads may add to it meanwhile
         for given, kept in everything:
-            if kept.asked < self._turn - 1:
+            if kept.asked < self._generation - 1:
                 self._kept.pop(given, None)
 
 

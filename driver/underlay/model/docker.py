@@ -1,4 +1,4 @@
-"""What Docker's API tells, as values: networks, who is on them, and containers."""
+"""What Docker's API lists, as values: networks, their endpoints, and containers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from underlay.model import IpAddress, IpInterface, IpNetwork, Subnet
 
 @dataclass(frozen=True, slots=True)
 class DockerEndpoint:
-    """A container's place in a network as Docker lists it, with the container's id."""
+    """An endpoint as Docker lists it, with the id of its container."""
 
     id: str
     container: str
@@ -21,10 +21,10 @@ class DockerEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class DockerNetwork:
-    """A network as Docker's API lists it; `domain` is its IPAM option, if ours.
+    """A network as Docker's API lists it.
 
-    `ours`: it is of this driver, not only of its IPAM. `ranges` has the --ip-range, or
-    "", of each segment.
+    `ours`: its driver is underlay, not only its IPAM driver. `domain` is the option of
+    underlay's IPAM. `ranges` has the --ip-range, or "", of each subnet.
     """
 
     id: str
@@ -41,7 +41,7 @@ class DockerNetwork:
 
 @dataclass(frozen=True, slots=True)
 class DockerContainer:
-    """What Docker says of a container: its sandbox, and by network id the rest."""
+    """What Docker lists of a container; options and gateways by network id."""
 
     sandbox: str
     options: Mapping[str, Mapping[str, str]]
@@ -50,10 +50,10 @@ class DockerContainer:
 
 @dataclass(frozen=True, slots=True)
 class DockerView:
-    """What dockerd said of the networks that use this driver or its IPAM.
+    """What dockerd lists of the networks that use this driver or its IPAM.
 
-    `endpoints` maps endpoint ids to container names; `addresses` are all that
-    containers have or that are kept out of use (gateway, aux).
+    `endpoints` maps endpoint ids to container names. `addresses` are those of
+    containers and those reserved (gateway, aux).
     """
 
     networks: tuple[DockerNetwork, ...]

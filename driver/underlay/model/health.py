@@ -1,4 +1,4 @@
-"""What could not be done, and what was repaired."""
+"""Failures and repairs, as values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What could not be done about one object, and since when."""
+    """Why one object cannot be made as recorded, and since when."""
 
     mark: str
     text: str
@@ -16,12 +16,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One drift from the records, and what a pass did about it.
+    """One difference from the records, and the repair.
 
-    `mark` says whose object it was, `place` where: the path of a sandbox, "" for the
-    host. `before` is what was seen there ("" for nothing), `step` what was done,
-    `error` why that was refused, "" if it was not. `at` is when, and `seconds` how long
-    after it was noticed. `network` and `container` are names, or short ids.
+    `mark` names the owner of the object, `place` the path of its sandbox ("" for the
+    host). `before` is what was there ("" for nothing), `step` the repair, `error` why
+    the kernel refused it, or "". `at` is the time of the repair, `seconds` the time
+    since the difference was noticed. `network` and `container` are names or short ids.
     """
 
     at: float

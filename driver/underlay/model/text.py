@@ -1,6 +1,7 @@
-"""What text looks like where it leaves this program: nothing in it moves a terminal.
+"""Text that is safe to print: unprintable characters are escaped.
 
-Names of devices are a container's to choose, and may hold escape sequences.
+A container chooses the names of its devices, and they may contain escape sequences of
+a terminal.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import json
 
 
 def printable(text: str) -> str:
-    r"""Return a text on one line, with whatever is not printable escaped: `\x1b`.
+    r"""Return a text on one line, with unprintable characters escaped: `\x1b`.
 
-    That is control characters, line ends, marks that turn the direction of writing,
+    These are control characters, line ends, marks that change the writing direction,
     blanks other than the space, and halves of surrogate pairs.
     """
     if text.isprintable():
@@ -20,7 +21,7 @@ def printable(text: str) -> str:
 
 
 def as_json(facts: object, indent: int | None = None) -> str:
-    """Return facts as JSON of printable ASCII; json itself leaves DEL as it is."""
+    """Return facts as JSON of printable ASCII; the json module leaves DEL unescaped."""
     return json.dumps(facts, indent=indent).replace("\x7f", "\\u007f")
 
 

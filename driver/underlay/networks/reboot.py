@@ -24,7 +24,7 @@ def forget_last_boot(records: Records, kernel: Kernel) -> None:
         return
     with records.transaction():
         if known:
-            log.info("the host has rebooted")
+            log.info("host rebooted")
             for reason in {s.reason for s in records.host.sysctls()}:
                 records.host.forget_sysctls(reason)
             for endpoint in records.endpoints.not_joined():

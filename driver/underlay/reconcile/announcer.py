@@ -164,7 +164,7 @@ class Announcer:
             confirmed = self.kernel.announce(*place, addresses, gateways, patience)
         except OSError as error:
             # It has left since, or is down: then there is nothing to tell.
-            log.debug("not announced", extra={"error": error})
+            log.debug("cannot announce an address", extra={"error": error})
             if error.errno in _GONE:
                 confirmed = addresses
                 tellings = [replace(t, sent=len(PAUSES_SECONDS)) for t in tellings]

@@ -35,7 +35,7 @@ class LogOnce:
         except (RecordsUnwritable, KernelRefused) as error:
             if self._said.get(part) != str(error):
                 facts = {"part": part, "error": error}
-                log.warning("part failed, going on", extra=facts)
+                log.warning("part of a job failed, continuing", extra=facts)
             self._said[part] = str(error)
         else:
             self._said.pop(part, None)

@@ -41,7 +41,7 @@ class Endings:
         """Have an ending hold, though it could not be put on record."""
         with self._db.lock:
             log.warning(
-                "not on record yet, remembered",
+                "cannot write the end of a network or endpoint yet, retrying",
                 extra={"ending": " ".join((verb, *ids)), "error": why},
             )
             self._known[verb, *ids] = None
@@ -66,7 +66,10 @@ class Endings:
                 self._show()
                 for verb, *ids in self._known:
                     self._act(verb, *ids)
-            log.warning("on record by now", extra={"endings": len(self._known)})
+            log.warning(
+                "wrote the ends of networks and endpoints",
+                extra={"endings": len(self._known)},
+            )
             self._known.clear()
 
     def _act(self, verb: str, *ids: str) -> None:

@@ -60,7 +60,7 @@ def close_off(folder: Path, records: Path) -> None:
         mended += _close(path, FILE_MODE)
     if mended:
         facts = {"mended": ", ".join(sorted(mended))}
-        log.warning("others could open the records: access closed", extra=facts)
+        log.warning("other users could open the records: access removed", extra=facts)
 
 
 def _is_own(folder: Path, records: Path) -> bool:
@@ -119,4 +119,6 @@ def _close(path: Path, mode: int) -> Iterator[str]:
     except OSError as error:
         # A file system without modes, say. The service works, and others see it.
         facts = {"path": path, "error": error}
-        log.warning("others can open the records: access cannot be closed", extra=facts)
+        log.warning(
+            "other users can open the records: cannot remove access", extra=facts
+        )

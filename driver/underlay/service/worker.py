@@ -91,7 +91,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Answer a request that cannot even be parsed."""
         del req, addr
         refusal = Malformed(method="HTTP", why=exc)
-        self.log.warning("refused: %s", refusal)
+        self.log.warning("request refused", extra={"error": refusal})
         text = printable(str(refusal))
         body = as_json({"Err": text, "Error": text}).encode()
         head = (
@@ -101,4 +101,5 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             client.sendall(head.encode() + body)
         except OSError as error:
-            self.log.debug("the client did not wait for it: %s", error)
+            facts = {"error": error}
+            self.log.debug("client disconnected before the answer", extra=facts)

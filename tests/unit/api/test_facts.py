@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import pytest
 
 from underlay.api import status
-from underlay.api.facts import LATELY_SECONDS
+from underlay.api.facts import RECENT_SECONDS
 from underlay.model import BridgeTakeover, Endpoint, Network, Repair, Subnet
 from underlay.model.owner import Owner
 
@@ -147,7 +147,7 @@ def test_endpoint_that_left_is_not_pending(ledger):
 
 
 def test_repaired_state_is_shown_for_a_day(ledger):
-    before, lately = everything(ledger), time.time() - LATELY_SECONDS + 60
+    before, lately = everything(ledger), time.time() - RECENT_SECONDS + 60
     repair(ledger, Owner(PLAIN.id, MAIL.id), lately - 120)
     assert everything(ledger) == before
     repair(ledger, Owner(VLAN.id, WEB.id).host_end, lately)
