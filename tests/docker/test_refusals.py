@@ -63,7 +63,7 @@ TOO_SMALL = (
 LATER = "is not supported in this version."
 NO_SUBNET = (
     "subnet given: a container on the real network needs the subnet of that network, and"
-    " Docker tells an IPAM driver nothing to derive it from. Add --subnet, for"
+    " Docker gives an IPAM driver nothing to derive it from. Add --subnet, for"
     " example --subnet"
 )
 OVERLAP = (
