@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 
 import pytest
@@ -13,7 +14,7 @@ from tests.worlds import LAN, ROUTED, WEB, network
 from underlay.kernel import links
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Network
-from underlay.model.objects import NftChain, Owner, Route
+from underlay.model.objects import MARK, PREFIX, NftChain, Owner, Route
 
 pytestmark = pytest.mark.usefixtures("namespace")
 
@@ -159,9 +160,9 @@ def test_foreign_device_with_a_driver_like_name_is_an_ordinary_parent(records, n
     ],
 )
 def test_driver_devices_are_recognized_by_kind_mark_and_derived_name(alias, kind, ours):
-    owner = Owner.parse(alias)
-    of = owner if Owner.of_device(alias) and kind in links.KINDS else None
-    raw = links.RawLink(1, owner.device, kind, alias=alias, owner=of)
+    name = PREFIX + hashlib.sha256(alias.removeprefix(MARK).encode()).hexdigest()[:12]
+    of = Owner.of_device(alias) if kind in links.KINDS else None
+    raw = links.RawLink(1, name, kind, alias=alias, owner=of)
     assert raw.ours is ours
     other = links.RawLink(1, "ul-wan", kind, alias=alias, owner=of)
     assert not other.ours
