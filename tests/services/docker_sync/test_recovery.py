@@ -106,7 +106,7 @@ def test_networks_and_endpoints_listed_by_docker_are_recovered_and_logged(house)
 
 
 def test_lost_pool_is_refused_until_docker_was_asked_then_known_by_its_id(house):
-    with pytest.raises(UnknownPool, match="try again in a few seconds"):
+    with pytest.raises(UnknownPool, match="Try again in a few seconds"):
         house.ipam.request_address(POOL, "", "")
     house.heed(listed(endpoint(), span="10.0.0.4/31", aux=(ip_address("10.0.0.9"),)))
     assert str(house.ipam.request_address(POOL, "", "").ip) == "10.0.0.4"
