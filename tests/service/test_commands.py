@@ -269,7 +269,7 @@ def test_wrong_setting_is_refused_by_its_name(idle):
     done = idle.run("status")
     assert (done.returncode, done.stderr) == (
         1,
-        "E-505 UNDERLAY_PERIOD: 'often' is no number.\n",
+        "E-505 UNDERLAY_PERIOD: 'often' is not a number.\n",
     )
 
 

@@ -154,7 +154,7 @@ class BridgeTakeovers:
             return
         if silent := hops - self.kernel.probe(found.parent, hops):
             which = ", ".join(sorted(map(str, silent)))
-            why = f"{which} does not answer behind the bridge, and did before"
+            why = f"{which} did not answer behind the bridge, but had before"
             raise TakeoverFailed(parent=found.takes_over, why=why)
 
     def confirm(self, found: Uplink) -> None:

@@ -84,7 +84,7 @@ def _value(key: str, value: object, where: str) -> object:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             raise BadSettings(
-                where=where, why=f"{value!r} is no number", hint=""
+                where=where, why=f"{value!r} is not a number", hint=""
             ) from None
         least = _LEAST.get(key, 0.0)
         if not least <= number < 1e9:
@@ -98,7 +98,7 @@ def _value(key: str, value: object, where: str) -> object:
             raise BadSettings(where=where, why=why, hint="")
         return int(digits)
     if not isinstance(value, str) or (not value and key != "status_listen"):
-        raise BadSettings(where=where, why=f"{value!r} is no text", hint="")
+        raise BadSettings(where=where, why=f"{value!r} is not text", hint="")
     if key == "log_level" and value not in LEVELS:
         need = f"{value!r} is not one of {', '.join(LEVELS)}"
         raise BadSettings(where=where, why=need, hint=did_you_mean(value, LEVELS))

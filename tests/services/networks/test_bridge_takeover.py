@@ -509,7 +509,7 @@ def test_device_with_a_pending_restoration_is_not_taken_over(records):
 def test_silent_gateway_reverts_the_takeover(records):
     kernel = host()
     kernel.silent.add(BRIDGE)
-    with pytest.raises(TakeoverFailed, match=r"10.0.0.1 does not answer behind"):
+    with pytest.raises(TakeoverFailed, match=r"10.0.0.1 did not answer behind"):
         engine_on(records, kernel).create_network(ON)
     assert standing(kernel) == {"eth0": WORDS}
     assert kernel.links == {}
