@@ -179,9 +179,9 @@ def test_option_that_would_change_other_ipvlan_containers_is_refused(newest):
         (
             "-o",
             "mode=macvlan",
-        ): "E-120 eth0 has ipvlan devices already (network blue), and the"
-        " kernel allows either macvlan or ipvlan on one parent, not both. Use mode=ipvlan"
-        ", or another parent.",
+        ): "E-120 eth0 has ipvlan devices already (network blue), and the kernel allows"
+        " either macvlan or ipvlan on one parent, not both. Use mode=ipvlan, or another"
+        " parent.",
     }
     newest.host.docker("network", "ls")
     for words, text in cases.items():
