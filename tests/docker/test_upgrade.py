@@ -31,7 +31,8 @@ def older(tmp_path):
         pytest.skip("the older tree is read with git, and there is none here")
     archive = tmp_path / "old.tar"
     done = subprocess.run(
-        ["git", "-C", ROOT, "archive", "-o", archive, OLD, "driver"],
+        ["git", "-c", "safe.directory=*", "-C", ROOT,
+         "archive", "-o", archive, OLD, "driver"],
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
