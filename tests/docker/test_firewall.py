@@ -135,7 +135,7 @@ def test_locked_iptables_table_is_not_taken_for_one_without_docker_s_chain(
     shell("iptables-legacy -N DOCKER-USER")
     lock = tmp_path / "xtables.lock"
     monkeypatch.setenv("XTABLES_LOCKFILE", str(lock))
-    monkeypatch.setattr(iptables, "_NAMES", {4: "iptables-legacy", 6: "none"})
+    monkeypatch.setattr(iptables, "IPTABLES", {4: "iptables-legacy", 6: "none"})
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(TimeoutError, match="xtables lock"):
