@@ -40,7 +40,8 @@ from underlay.records import Records
 # So few addresses that each is somebody else's again and again.
 SUBNETS = {"lan": "10.1.0.0/27", "way": "10.2.0.0/27"}
 OPTIONS = {"lan": {"parent": "eth0"}, "way": {"mode": "routed", "proxy": "eth0"}}
-GRACE_SECONDS = 0.2
+# Longer than a thread of a busy machine stands still in the middle of a start.
+GRACE_SECONDS = 1.0
 MEMORY_BYTES = 4 << 20
 # On the real kernel each takes some 20 ms to be forgotten.
 REAL_LIVES = int(os.environ.get("UNDERLAY_CHURN_LIVES", "200"))
