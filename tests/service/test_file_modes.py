@@ -159,7 +159,7 @@ def test_reading_commands_of_another_user_are_refused_with_the_way_out(open_daem
     ):
         said = as_nobody(lambda words=words: status(*words))
         assert said.startswith("1 E-508 reading "), said
-        assert said.rstrip().endswith("Run it as root: sudo underlay ...")
+        assert said.rstrip().endswith("Run the command as root: sudo underlay ...")
     daemon.state.chmod(0o755)  # the files are closed, too
     assert as_nobody(lambda: status("status")).startswith("1 E-508 reading ")
 
