@@ -165,7 +165,7 @@ class Cleanup:
         return [k for k, since in self._suspects.items() if now - since >= self.grace]
 
     def _between_strikes(self, key: str) -> bool:
-        """Tell whether its second look is to come: until then the view will do."""
+        """Return whether its second look is to come: until then the view will do."""
         now = self.monotonic()
         return now - self._suspects.get(key, -self.grace) < self.grace
 
@@ -177,7 +177,7 @@ class Cleanup:
         return endpoint.left or not self._is_inside(endpoint)
 
     def _is_inside(self, endpoint: Endpoint) -> bool:
-        """Tell whether an endpoint has its device in a sandbox that lives."""
+        """Return whether an endpoint has its device in a sandbox that lives."""
         if not endpoint.sandbox or not self.kernel.sandbox_exists(endpoint.sandbox):
             return False
         mark = Owner(endpoint.network, endpoint.id).mark
@@ -214,7 +214,7 @@ class Cleanup:
             yield from idle[: max(0, len(claims) - len(listed))]
 
     def _is_creating(self, identity: str) -> bool:
-        """Tell whether a claim is of a network that Docker is still creating.
+        """Return whether a claim is of a network that Docker is still creating.
 
         Docker knows its PoolID then, and does not list the network yet.
         """

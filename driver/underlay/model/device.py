@@ -26,7 +26,7 @@ class DeviceIdentity:
 
 @dataclass(frozen=True, slots=True)
 class SysctlBackup:
-    """A sysctl of the host that is `value` as long as somebody needs it for a reason.
+    """A host sysctl that keeps `value` while a recorded object needs it.
 
     `path` is under /proc/sys, `before` what it was; without a `value` it is only to be
     put back. `turn` is its place in the order of writing, and backwards afterwards.

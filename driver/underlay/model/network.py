@@ -68,7 +68,7 @@ class Network:
 
     @property
     def has_parent_now(self) -> bool:
-        """Tell whether its devices have what they stand on, if they need anything."""
+        """Return whether the parent exists, or none is needed."""
         return not (self.parent and self.parent_missing)
 
     @property
@@ -106,7 +106,7 @@ class Network:
         return tuple(sorted({s.subnet.version for s in self.subnets}))
 
     def speaks(self, family: Family) -> bool:
-        """Tell whether the network has a subnet of this IP family."""
+        """Return whether the network has a subnet of this IP family."""
         return family in self.families
 
 
@@ -198,7 +198,7 @@ def difference(
     """Return the first field in which two of one id differ, and both values."""
     for name in _AS_ASKED:
         if name == "mac" and isinstance(known, Network):
-            continue  # the host's own, which nobody asked for
+            continue  # the host's own: no request has it
         was, now = getattr(known, name, None), getattr(asked, name, None)
         if was != now:
             return {"field": name, "was": _in_words(was), "now": _in_words(now)}

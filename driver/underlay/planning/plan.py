@@ -104,7 +104,7 @@ def hold_back_deletions(
 
 
 def _is_done(want: Mapping[Hashable, Object], have: Mapping[Hashable, Object]) -> bool:
-    """Tell whether nothing differs: the usual case, without what a plan costs."""
+    """Return whether nothing differs: the usual case, without what a plan costs."""
     return want.keys() == have.keys() and all(
         o.satisfied_by(have[key]) for key, o in want.items()
     )
@@ -148,7 +148,7 @@ def _last_first(doomed: Object) -> tuple[bool, bool, int, str]:
 
 
 def _is_deleted(doomed: Object, gone: set[Place]) -> bool:
-    """Tell whether it takes a step: what stands on a link goes with it."""
+    """Return whether it takes a step: what stands on a link goes with it."""
     if isinstance(doomed, Link | BridgePort | NftChain):
         # A port is free before anything moves back to it; the binding of a chain goes
         # with the device, it does not.

@@ -64,7 +64,7 @@ class SandboxObserver:
         return found, changed
 
     def is_listed(self, endpoint: Endpoint) -> bool:
-        """Tell whether Docker has an endpoint, as far as it was asked."""
+        """Return whether Docker has an endpoint, as far as it was asked."""
         return not self.is_waiting and endpoint.id not in self.not_listed_by_docker
 
     def note(self, changed: Collection[Endpoint]) -> None:

@@ -69,7 +69,7 @@ class Backoff:
     _repair_debt: dict[Owner, float] = field(default_factory=dict)
 
     def is_due(self, owner: Owner) -> bool:
-        """Tell whether it is time to try."""
+        """Return whether it is time to try."""
         wait = self._waiting.get(owner)
         return wait is None or wait.is_over(self.monotonic())
 
@@ -114,7 +114,7 @@ class Backoff:
         return too_many
 
     def is_limited(self, owner: Owner) -> bool:
-        """Tell whether an owner waits because of a repair too many."""
+        """Return whether an owner waits because of a repair too many."""
         enough = self.monotonic() + (REPAIRS - 1) * REPAIR_SECONDS
         return not self.is_due(owner) and self._repair_debt.get(owner, 0.0) >= enough
 
@@ -173,7 +173,7 @@ class _Wait:
         return self.tried + (min(least, self.pause) if self.hasty else self.pause)
 
     def is_over(self, now: float) -> bool:
-        """Tell whether it is over."""
+        """Return whether it is over."""
         return now >= self.end
 
 

@@ -64,7 +64,7 @@ def close_off(folder: Path, records: Path) -> None:
 
 
 def _is_own(folder: Path, records: Path) -> bool:
-    """Tell whether a directory has nothing but the service's files.
+    """Return whether a directory has nothing but the service's files.
 
     Raises BadSettings if it has, and others may replace files in it: to close it would
     harm them.
