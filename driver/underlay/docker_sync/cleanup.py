@@ -1,8 +1,8 @@
-"""Freeing what is dead, and only what is dead: two strikes, a grace time apart.
+"""Free dead endpoints, addresses, networks and pools, after two checks.
 
-A dockerd that was killed forgets endpoints and addresses without a word. What it does
-not list any more, whose sandbox is gone too, is a suspect; only a suspect that is one
-again after the grace time is freed, by the verb Docker would have used.
+A dockerd that was killed forgets endpoints and addresses without a call. An entry that
+Docker does not list, and whose sandbox is gone, is a suspect. If it is still one after
+the grace time, the cleanup frees it by the verb Docker would have used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNUSED = "not listed by Docker, not in use"
 
 @dataclass
 class Cleanup:
-    """Heeds what dockerd says. `grace` is in seconds, `clock` tells them since 1970."""
+    """Frees dead records. `grace` in seconds; `clock` returns seconds since 1970."""
 
     records: Records
     kernel: Kernel
@@ -48,16 +48,16 @@ class Cleanup:
     _once: LogOnce = field(default_factory=LogOnce)
 
     def note_listed(self, view: DockerView) -> bool:
-        """Note who is not to be put right in a sandbox; tell whether passes waited."""
+        """Note which endpoints Docker lists; return whether passes waited for that."""
         observer = self.observer
         observer.not_listed_by_docker = frozenset(self._unlisted(view))
         waited, observer.is_waiting = observer.is_waiting, False
         return waited
 
     def run(self, view: DockerView) -> None:
-        """Learn names from Docker's view, and free what was seen dead twice.
+        """Learn names from Docker's list, and free what was found dead twice.
 
-        What cannot be written stops nothing else.
+        A write that fails stops nothing else.
         """
         self.note_listed(view)
         with self._once.trying("names of containers and networks"):
@@ -83,7 +83,7 @@ class Cleanup:
             self.records.repairs.note([entry])
 
     def _entry(self, owner: Owner, what: str) -> Repair:
-        """Return what the ledger is to say of somebody who is freed."""
+        """Return the entry of the repair log for what is freed."""
         network, container = names(self.records, owner)
         return Repair(
             at=self.clock(),
@@ -97,19 +97,19 @@ class Cleanup:
         )
 
     def forget(self) -> None:
-        """Drop the history that is older than it is to be kept."""
+        """Delete the leases that ended more than `history_days` ago."""
         age = self.history_days * DAY_SECONDS
         self.records.leases.forget_before(self.clock() - age)
 
     def _dead(
         self, view: DockerView
     ) -> Iterator[tuple[str, tuple[Owner, Callable[[], None]]]]:
-        """Return who seems dead now: for whom it was, and the verb that frees it."""
+        """Return what seems dead now, with its owner and the verb that frees it."""
         for endpoint in (
             self.records.endpoints.containers().keys() - view.endpoints.keys()
         ):
             key = f"endpoint {endpoint}"
-            if self._between_strikes(key) or self._is_dead(endpoint):
+            if self._awaits_recheck(key) or self._is_dead(endpoint):
                 known = self.records.endpoints.get(endpoint)
                 owner = Owner(known.network if known else "", endpoint)
                 yield key, (owner, partial(self._free_endpoint, endpoint))
@@ -118,7 +118,7 @@ class Cleanup:
                 continue  # an aux address, which Docker asks for like any other
             key = f"address {tenure.address} since {tenure.id}"
             if tenure.address not in view.addresses and (
-                self._between_strikes(key) or tenure.address not in self._in_sandboxes()
+                self._awaits_recheck(key) or tenure.address not in self._in_sandboxes()
             ):
                 owner = Owner(tenure.network, tenure.endpoint)
                 yield key, (owner, partial(self.ipam.release_lease, tenure))
@@ -133,10 +133,10 @@ class Cleanup:
             yield f"pool {claim.id}", (Owner(claim.network), free)
 
     def _in_sandboxes(self) -> frozenset[IpAddress]:
-        """Return what devices of these networks have in all other namespaces.
+        """Return the addresses of these networks' devices in all other namespaces.
 
-        They are gone through once for a view, and only if somebody asks. In a container
-        there may be another host of this driver, which is nothing of ours.
+        They are read once for a view, if at all. Devices of other networks do not
+        count: a container may be another host of this driver.
         """
         if self._held is None:
             known = {network.id for network in self.records.networks.all()}
@@ -150,7 +150,7 @@ class Cleanup:
     def _not_leaving(
         self, view: DockerView
     ) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Return who left and did not: dockerd died over it and keeps the endpoint."""
+        """Return endpoints that stay after Leave, because dockerd died during it."""
         for endpoint in self.records.endpoints.leaving():
             stays = partial(self.records.endpoints.cancel_leave, endpoint.id)
             if endpoint.id in view.endpoints and self.kernel.sandbox_exists(
@@ -159,13 +159,13 @@ class Cleanup:
                 yield f"endpoint {endpoint.id} that stays", stays
 
     def _confirmed_dead(self, suspects: set[str]) -> list[str]:
-        """Return who is a suspect again, the grace time after the first time."""
+        """Return the suspects that have been suspects for the grace time."""
         now = self.monotonic()
         self._suspects = {key: self._suspects.get(key, now) for key in suspects}
         return [k for k, since in self._suspects.items() if now - since >= self.grace]
 
-    def _between_strikes(self, key: str) -> bool:
-        """Return whether its second look is to come: until then the view will do."""
+    def _awaits_recheck(self, key: str) -> bool:
+        """Return whether the second check is not due; until then the list is enough."""
         now = self.monotonic()
         return now - self._suspects.get(key, -self.grace) < self.grace
 
@@ -173,11 +173,11 @@ class Cleanup:
         endpoint = self.records.endpoints.get(identity)
         if endpoint is None:
             return False
-        # What left may be of a container that lives on, on its other networks.
-        return endpoint.left or not self._is_inside(endpoint)
+        # After Leave the container may live on, with its other networks.
+        return endpoint.left or not self._is_in_sandbox(endpoint)
 
-    def _is_inside(self, endpoint: Endpoint) -> bool:
-        """Return whether an endpoint has its device in a sandbox that lives."""
+    def _is_in_sandbox(self, endpoint: Endpoint) -> bool:
+        """Return whether the device of an endpoint is in an existing sandbox."""
         if not endpoint.sandbox or not self.kernel.sandbox_exists(endpoint.sandbox):
             return False
         mark = Owner(endpoint.network, endpoint.id).mark
@@ -185,7 +185,7 @@ class Cleanup:
         return any(o.key == mark for o in room.get(endpoint.sandbox, ()))
 
     def _unlisted(self, view: DockerView) -> Iterator[str]:
-        """Return the endpoints that Docker does not list, and has had time to."""
+        """Return the endpoints that Docker does not list, but had time to list."""
         for endpoint in self.records.endpoints.joined():
             listed = endpoint.id in view.endpoints
             if not (listed or self.engine.is_young(endpoint.id)):
@@ -199,9 +199,9 @@ class Cleanup:
     def _dead_claims(self, view: DockerView) -> Iterator[Claim]:
         """Return the claims of networks that are gone from Docker and from the records.
 
-        Which network a claim is for may have been guessed wrong. So none is given up
-        that a container's address came by, and never so many that fewer are left than
-        Docker lists networks of that subnet and domain.
+        The recorded network of a claim may be a wrong guess. So a claim that holds a
+        container's address stays, and at least as many claims stay as Docker lists
+        networks of that subnet and domain.
         """
         for pool in self.records.pools.all():
             listed = [
@@ -216,7 +216,7 @@ class Cleanup:
     def _is_creating(self, identity: str) -> bool:
         """Return whether a claim is of a network that Docker is still creating.
 
-        Docker knows its PoolID then, and does not list the network yet.
+        Docker knows its PoolID then, but does not list the network yet.
         """
         claim = self.records.pools.claim(identity)
         return claim is not None and self.ipam.is_creating(claim)
@@ -229,7 +229,7 @@ class Cleanup:
         known = {n.id for n in listed if self.records.networks.get(n.id)}
         theirs = [n.id for n in listed if n.id not in known]
         if not claim.network and theirs:
-            # Of one of Docker's own drivers, as like as not; a stand-in says of which.
+            # Probably of another driver's network, which a placeholder's id names.
             names = {
                 standins.placeholder_id(claim.pool.domain, claim.pool.subnet, n)
                 for n in theirs

@@ -1,9 +1,8 @@
-"""What dockerd says of our networks: names no driver call carries, and who lives.
+"""Docker's API: what dockerd lists of the driver's networks and their containers.
 
-And all that records which were lost can be rebuilt from.
-
-Asked by a background thread only: dockerd holds locks while it waits for a driver, and
-serves no API until every restart=always container is up.
+No driver call carries names, or tells which endpoints live; and lost records are
+rebuilt from this list. Only a background thread asks: dockerd holds locks while it
+waits for a driver, and serves no API until every restart=always container is up.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from underlay.model.docker import (
 )
 
 DRIVER = "underlay"
-# After these, what dockerd lists may differ. Not what health checks cause all the time.
+# After these events dockerd may list something else. Health checks cause others.
 HAPPENINGS = {
     "type": ["container", "network"],
     "event": ["connect", "create", "destroy", "disconnect", "rename"],
@@ -43,12 +42,12 @@ class Dockerd:
         self._events: CancellableStream[dict[str, Any]] | None = None
 
     def look(self) -> DockerView:
-        """Return what dockerd says now; raises OSError if it does not answer."""
+        """Return what dockerd lists now; raises OSError if it does not answer."""
         with self._api() as client:
             return view(list(_inspect_networks(client)))
 
     def containers(self, ids: Collection[str]) -> dict[str, DockerContainer]:
-        """Return what dockerd says of these containers, as far as it has them.
+        """Return these containers as dockerd describes them; unknown ones are left out.
 
         Raises OSError if it does not answer, as while it starts or stops one of them.
         """
@@ -59,10 +58,10 @@ class Dockerd:
         return {container["Id"]: _container(container) for container in found}
 
     def listen(self, note: Callable[[], None]) -> None:
-        """Call `note` when dockerd is there, and when something happened at it.
+        """Call `note` now, and after events of the driver's networks or of names.
 
-        To a network of ours, or to a container's name. Until dockerd ends, or
-        `hang_up`; raises OSError if it is not there.
+        Returns when dockerd ends, or after `hang_up`; raises OSError if dockerd does
+        not answer.
         """
         with self._api() as client:
             self._events = client.events(filters=HAPPENINGS, decode=True)
@@ -73,7 +72,7 @@ class Dockerd:
                     note()
 
     def hang_up(self) -> None:
-        """End the listening, in whichever thread."""
+        """End `listen`, which runs in another thread."""
         if self._events:
             with suppress(DockerException, OSError):
                 self._events.close()

@@ -1,8 +1,8 @@
-"""Records that were lost, or are older than Docker's: rebuilt from Docker's own list.
+"""Rebuild records that were lost, or are too old, from Docker's own list.
 
-Docker keeps its networks, endpoints and PoolIDs whatever happens to ours, and the
-kernel keeps what was built. So what Docker lists and the records lack is put on record
-again, under the marks it has.
+Docker keeps its networks, endpoints and PoolIDs whatever happens to the records, and
+the kernel keeps what was built. So what Docker lists and the records lack is recorded
+again, under the marks that it has in the kernel.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from underlay.records.host import ANY
 
 log = logging.getLogger(__name__)
 
-# Whoever may make devices in a namespace may give them our marks: that must neither
-# take whole pools nor hold up the start. More than a host's containers, by far.
+# A program in a container may give its devices marks like ours. That must neither take
+# whole pools nor delay the start. A host has far fewer containers.
 MOST_KEPT = 4096
 LOST, REBUILT = "not on record", "rebuilt from Docker's list"
 
 
 @dataclass
 class Recovery:
-    """Heeds what dockerd lists. `clock` gives seconds since 1970.
+    """Rebuilds records from Docker's list. `clock` returns seconds since 1970.
 
     `containers` asks dockerd for containers by their ids; it raises OSError.
     """
@@ -65,15 +65,15 @@ class Recovery:
     def begin(self) -> None:
         """Note that Docker was not asked yet: the records may be lost, or old.
 
-        To be called before an address is handed out: what containers have that are not
-        on record is kept for them, as far as the kernel tells. Nothing is put right in
-        a sandbox until Docker has answered, or does not.
+        Call it before an address is leased: it reserves what the kernel shows on the
+        devices of unknown containers. Nothing is repaired in a sandbox until Docker has
+        answered, or failed to.
         """
         self.observer.is_waiting = True
         try:
             self._begin()
         except RecordsUnwritable as error:
-            # Then nothing can be put on record either, and no address handed out.
+            # Then no address can be leased either.
             log.warning("cannot write the records yet", extra={"error": error})
 
     def _begin(self) -> None:
@@ -101,7 +101,7 @@ class Recovery:
         standins.reserve_in_all_pools(self.records, seen[:MOST_KEPT], self.clock())
 
     def snapshot(self) -> RecordsSnapshot:
-        """Return what is on record, to be called before Docker is asked."""
+        """Return what is recorded now; call it before Docker is asked."""
         if not self._is_begun:
             with suppress(RecordsUnwritable):
                 self._begin()
@@ -109,10 +109,10 @@ class Recovery:
         return RecordsSnapshot.of(self.records)
 
     def do_without(self) -> bool:
-        """Have passes go on without Docker, which does not answer; tell if they waited.
+        """Let passes go on though Docker does not answer; return if they waited.
 
-        Not if nothing could be written at the start: what Docker ended while the last
-        process lived is not on record then.
+        Not if nothing could be written at the start: then the records may lack what
+        Docker ended while the last process lived.
         """
         goes_on = self.observer.is_waiting and self._is_begun
         if goes_on:
@@ -120,10 +120,10 @@ class Recovery:
         return goes_on
 
     def rebuild(self, view: DockerView, before: RecordsSnapshot) -> bool:
-        """Put on record what Docker lists and the records lack.
+        """Record what Docker lists and the records lack.
 
-        Tells whether a pass has something new to go by. Raises OSError if dockerd does
-        not answer for its containers.
+        Returns whether that gives a pass something to do. Raises OSError if dockerd
+        does not describe its containers.
         """
         self.engine.living.update(view)
         told = self.containers(
@@ -147,7 +147,7 @@ class Recovery:
             or (network.ours and network.id not in before.networks)
         ]
         if lacking:
-            # nft may hang: it is asked before the transactions below, and once only.
+            # nft may hang, so it is asked once, before the transactions below.
             _ = self.kernel.can_filter
         missing = {
             network.id
@@ -159,14 +159,14 @@ class Recovery:
     def _lost(
         self, network: DockerNetwork, before: RecordsSnapshot
     ) -> Iterator[DockerEndpoint]:
-        """Return the containers on a network of ours whose endpoints are not known."""
+        """Return endpoints of our networks that Docker lists and the records lack."""
         for endpoint in network.endpoints if network.ours else ():
             known = endpoint.id in before.endpoints
             if not known and self.records.endpoints.get(endpoint.id) is None:
                 yield endpoint
 
     def _await(self, missing: set[str]) -> bool:
-        """Note which networks Docker lists in vain; tell whether that is news."""
+        """Record which listed networks are missing; return whether that is news."""
         if self.records.host.missing_networks() == missing:
             return False
         with self.records.transaction():
@@ -180,13 +180,13 @@ class Recovery:
         told: Mapping[str, DockerContainer],
         before: RecordsSnapshot,
     ) -> bool:
-        """Put a network and its containers on record; tell whether all of it worked."""
+        """Record a network and its endpoints; return whether all of it worked."""
         add = partial(self._add_network, network)
         done = network.id in before.networks or self._try(network, None, add)
         for endpoint in lost if done else ():
             container = told.get(endpoint.container)
             sandbox = container.sandbox if container else ""
-            # One without a sandbox is on its way in or out.
+            # A container without a sandbox starts or stops just now.
             if container and sandbox and self.kernel.sandbox_exists(sandbox):
                 put = partial(self._add_endpoint, network, endpoint, container)
                 done &= self._try(network, endpoint, put)
@@ -198,7 +198,7 @@ class Recovery:
         endpoint: DockerEndpoint | None,
         add: Callable[[], bool],
     ) -> bool:
-        """Put something on record and note it; note it once if that is refused."""
+        """Record something and log the repair; log a refusal once."""
         repair = Repair(
             at=self.clock(),
             mark=Owner(network.id, endpoint.id if endpoint else "").mark,
@@ -244,13 +244,13 @@ class Recovery:
         )
         network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
         self.records.networks.add(network)
-        # At once: a pass on its way would tear down what follows from the host's place.
+        # At once: a pass may be about to delete what depends on the host's addresses.
         self.parents.record(network, self.parents.resolve(network))
         self.records.networks.rename(listed.id, listed.name)
         return True
 
     def _note_bridge(self, bridge: str) -> None:
-        """Note what a bridge of ours stands in the place of."""
+        """Record a take-over by a bridge of ours that is there."""
         device = device_replaced_by(bridge, self.kernel.devices())
         if device and not self.records.host.takeover(device.name):
             settings = self.kernel.device_sysctls(device.name)
@@ -284,7 +284,7 @@ class Recovery:
     def _completed(
         self, network: DockerNetwork, told: Mapping[str, DockerContainer]
     ) -> DockerNetwork:
-        """Return a network with the gateways that Docker was given, not told."""
+        """Return a network with the gateways that Docker has and does not list."""
         segments = [
             segment
             if segment.gateway
@@ -300,9 +300,9 @@ class Recovery:
         span: str,
         told: Mapping[str, DockerContainer],
     ) -> IpAddress | None:
-        """Return the gateway of a segment that has none by name, as it must have been.
+        """Return the gateway of a subnet that Docker lists without one.
 
-        It is what a container was told, else the first address, as it is handed out.
+        It is the gateway of a container, else the first address, as IPAM chooses it.
         """
         for container in told.values():
             for address in container.gateways.get(network.id, ()):

@@ -46,7 +46,7 @@ def is_placeholder(claim: Claim) -> bool:
 def add_placeholder(
     records: Records, pool: Pool, name: str, span: Span, network: str = ""
 ) -> Claim:
-    """Record a claim for a network that Docker lists; `network` is its id if ours."""
+    """Record a claim of a listed network; `network` is its id, "" if not ours."""
     records.pools.add_claim(name, pool, *span, LONG_AGO)
     records.pools.bind(name, network)
     return Claim(name, pool, *span, network)

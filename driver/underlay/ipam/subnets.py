@@ -33,7 +33,7 @@ def parse_subnet(text: str, family: int) -> IpNetwork:
 
 
 def parse_pool_id(text: str) -> tuple[str, IpNetwork] | None:
-    """Return the domain and subnet of a PoolID of ours; None if it is none."""
+    """Return the domain and subnet of our PoolID; None if it is another text."""
     found = _POOL_ID.fullmatch(text)
     if found is None:
         return None

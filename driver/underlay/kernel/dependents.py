@@ -34,7 +34,7 @@ def container_bridges() -> frozenset[str]:
     """Return the bridges, not ours, with containers or virtual machines only.
 
     Of Docker, libvirt and others, also before they have a port: a name proves nothing.
-    A bridge that the way to far networks is by leads out, even with containers only.
+    A bridge with a route to far networks leads out, even with containers only.
     """
     outer = ip.ways_out()
     return frozenset(

@@ -56,7 +56,7 @@ def entries_on(device: str) -> list[HostEntry]:
         return []
     index, name = link.index, link.name
     here = _addresses(index)
-    # From 5.18 on the kernel says which addresses it made, beginning with 127.0.0.1.
+    # From 5.18 on the kernel reports which addresses it made: 127.0.0.1 is one.
     known = (*here, *_addresses(_LOOPBACK))
     kernel_says = any(nl.IFA_PROTO in _attributes(m) for m in known)
     found = [(m, _address(m, name, kernel_says=kernel_says)) for m in here]

@@ -12,9 +12,9 @@ Halt = Literal["", "down", "no carrier"]
 
 @dataclass(frozen=True, slots=True)
 class DeviceIdentity:
-    """What tells a device of the host from others when its name is no help.
+    """What identifies a device of the host when its name may have changed.
 
-    `permanent_mac` is burnt in, "" where nothing is; `vlan` is a tag (802.1Q).
+    `permanent_mac` is burnt in, "" if there is none; `vlan` is a tag (802.1Q).
     """
 
     name: str
@@ -28,8 +28,8 @@ class DeviceIdentity:
 class SysctlBackup:
     """A host sysctl that keeps `value` while a recorded object needs it.
 
-    `path` is under /proc/sys, `before` what it was; without a `value` it is only to be
-    put back. `turn` is its place in the order of writing, and backwards afterwards.
+    `path` is under /proc/sys, `before` its former value; without a `value` it is only
+    restored. Sysctls are written in `write_order`, and restored in reverse.
     """
 
     reason: SysctlReason
@@ -43,8 +43,8 @@ class SysctlBackup:
 class HostEntry:
     """An address or route on a device, with all it has: the kernel's message in hex.
 
-    `words` tell it from others, in iproute2's words; `via` is a next hop, `why` what
-    speaks against moving it to another device.
+    `words` identify it, in iproute2's words; `via` is a next hop; `obstacle` is why it
+    cannot be moved to another device.
     """
 
     what: Literal["address", "route"]
@@ -56,12 +56,11 @@ class HostEntry:
 
 @dataclass(frozen=True, slots=True)
 class BridgeTakeover:
-    """A bridge of ours that has, or is to have, what stood on its parent.
+    """A bridge of ours that has, or is to get, the addresses and routes of its parent.
 
-    `facts` are on their way: to the bridge while it is `on`, else back to the parent,
-    because it is not proven yet (`trying`) or not needed any more (`back`). `settings`
-    are sysctls of the parent (`net/ipv4/conf/*/rp_filter=1`), for the bridge to be born
-    with.
+    `entries` are to move: to the bridge while it is `on`, else back to the parent,
+    because it is not proven yet (`trying`) or not needed any more (`back`). `sysctls`
+    of the parent (`net/ipv4/conf/*/rp_filter=1`) are set when the bridge is created.
     """
 
     parent: str
@@ -77,9 +76,9 @@ class Device:
 
     `parent` is the device it stands on, if that is in the same namespace, `master` the
     bridge or bond it is a port of; `flavour` and `flag` are a child's mode, `vlan` the
-    tag (802.1Q) of a VLAN. `ours`: it has our mark. A VLAN of ours then has the `label`
-    people know it by, and a bridge that of the device whose place it has. `halt` is why
-    nothing passes it now; `active` is the port that a bond sends by, where that is one.
+    tag (802.1Q) of a VLAN. `ours`: it has our mark. Then the `label` of a VLAN is the
+    name people know, and that of a bridge the device it replaces. `link_fault` is why
+    nothing passes it now; `active_port` is the one port that a bond sends by, if any.
     """
 
     name: str

@@ -12,7 +12,7 @@ Role = Literal["endpoint", "gateway", "aux"]
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One subnet of one domain: the table no address leaves twice."""
+    """One subnet of one domain, in which no address is leased twice."""
 
     id: int
     domain: str
@@ -38,9 +38,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who had an address, from when until when (seconds since 1970; 0: still).
+    """Which endpoint has an address, from when until when (seconds since 1970; 0: now).
 
-    `returned`: Docker gave it back while the endpoint lived, which has it all the same.
+    `returned`: Docker released it while the endpoint lived, which still has it.
     """
 
     id: int

@@ -33,7 +33,7 @@ class SharedOwner:
     """What several networks or endpoints use together.
 
     `vlan`: the VLAN device known as `device` (eth0.50). `bridge`: the bridge that takes
-    the place of `device`. `shim`: the host's device beside the containers on the parent
+    the place of `device`. `shim`: the host's device for its containers on the parent
     `device`. `port`: the rules for the ports of the bridge `device`. `pool`: the route
     of the pool `subnet` in the routing table `table`.
     """
@@ -139,7 +139,7 @@ class Owner:
 
     @property
     def takes_over(self) -> str:
-        """Return the device whose place a bridge takes, "" if this is no bridge."""
+        """Return the device that a bridge replaces, "" if this is no bridge."""
         return self._shared_device("bridge")
 
     @property

@@ -107,7 +107,7 @@ def describe_before(step: Step) -> str:
 
 
 def needs_announcement(step: Step) -> bool:
-    """Return whether after a step addresses are at another place on a segment."""
+    """Return whether a step brings addresses to another place on a segment."""
     found = step.object
     if isinstance(step, Create):
         return isinstance(found, Link | Address | Neighbour)

@@ -1,4 +1,4 @@
-"""veth: what the modes have in common that connect a container by a veth pair.
+"""veth: what the modes have in common that connect a container by a veth.
 
 Docker moves the container's end; the host's end stays, and carries the rest.
 """
@@ -15,10 +15,10 @@ KIND = "veth"
 
 
 def placeholder(network: Network, endpoint: Endpoint) -> Link:
-    """Return a veth pair that leads nowhere, so that Docker has a device to move.
+    """Return a veth that leads nowhere, so that Docker has a device to move.
 
     Its host's end stays down, so it has no carrier. As soon as the endpoint's own
-    device can be made, that takes its place. Where the own device is a veth pair, the
+    device can be made, that takes its place. Where the own device is a veth, the
     placeholder becomes it, and so has the MTU that the parent had.
     """
     owner = Owner(network.id, endpoint.id)

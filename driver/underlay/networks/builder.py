@@ -166,7 +166,7 @@ class Builder:
     def _may_wait(self, owner: Owner, want: DesiredState) -> set[str]:
         """Return the shims, unless the user asked for host access by name.
 
-        A container starts even if the shim, which nobody asked for, cannot be made.
+        A container starts even if a shim that no option asks for cannot be made.
         """
         network = self.records.networks.get(owner.network)
         if network and network.options.get("host_access") == "on":

@@ -57,10 +57,10 @@ def check_kernel(network: Network, host: Host) -> None:
 def check_parent_sharing(
     network: Network, others: Iterable[Network], host: Host
 ) -> None:
-    """Raise Conflict unless the parent can carry the network beside who is there.
+    """Raise Conflict unless the parent can carry the network and the others.
 
     `others` are networks on the same parent. Of the children that other programs made,
-    those moved into a namespace can be seen by nobody here.
+    those moved into a namespace cannot be seen here.
     """
     mine = traits_of(network.options).parent_use
     if mine is None:

@@ -1,7 +1,7 @@
-"""Telling a segment where a container's addresses are now, so that no one asks in vain.
+"""Announcing a container's addresses on its segment, when they have a new place there.
 
-A neighbour keeps the old MAC of an address that came back elsewhere for as long as its
-cache likes, and engines before 28 announce nothing.
+A neighbour keeps the old MAC of such an address until its cache entry expires, and
+engines before 28 announce nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from underlay.model import Endpoint, IpAddress
 
 log = logging.getLogger(__name__)
 
-# From one to the next. A switch may be learning still, a frame may be lost, a port may
+# Between announcements. A switch may be learning still, a frame may be lost, a port may
 # forward nothing for half a minute (spanning tree).
 PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-# So many are sent whatever the gateway says: it is not the only neighbour.
+# So many are sent even if the gateway answers: it is not the only neighbour.
 ALWAYS = 3
-# How long the gateway may take to answer. It answers in a millisecond, as a rule.
+# How long the gateway may take to answer. Usually it answers in a millisecond.
 ANSWER_SECONDS = 0.2
-# The kernel takes its time for each, without work: the containers of a host share it.
+# So many run at once: each is a wait for the kernel, not work.
 AT_ONCE = 16
 # A sandbox that is gone, or a file where it was pinned.
 _GONE = (errno.ENOENT, errno.EINVAL)
@@ -36,9 +36,9 @@ _Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Telling:
-    """Addresses to be announced at a place when it is `due`, as was done `sent` times.
+    """Addresses to announce at a place when it is `due`, after `sent` times before.
 
-    `number` is that of the last telling about an endpoint there: older ones are void.
+    `number` is that of an endpoint's latest announcement there; older ones are void.
     """
 
     place: _Place
@@ -55,11 +55,11 @@ class _Telling:
 
     @property
     def may_end(self) -> bool:
-        """Whether an answer to the next announcement is the end of it."""
+        """Whether the gateway's answer to the next announcement ends it."""
         return self.sent + 1 >= ALWAYS
 
     def after(self, confirmed: Collection[IpAddress], now: float) -> _Telling | None:
-        """Return what is left to be announced after one more time, if anything is."""
+        """Return what is left to announce after one more time, None for nothing."""
         left = self.addresses.difference(confirmed if self.may_end else ())
         if not left or self.sent == len(PAUSES_SECONDS):
             return None
@@ -71,13 +71,13 @@ class _Telling:
 class Announcer:
     """Announces at once, and again with growing pauses, until the gateway answers.
 
-    An answer to an address proves that the way back works. `clock` in seconds.
+    An answer to an address proves that the way back works. `clock` returns seconds.
     """
 
     kernel: Kernel
     clock: Callable[[], float]
     _waiting: list[tuple[float, int, _Telling]] = field(default_factory=list)
-    # Those that are due: first of all who was never announced.
+    # Those that are due, the ones that were never sent first.
     _ready: list[tuple[int, int, _Telling]] = field(default_factory=list)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
     _counter: Iterator[int] = field(default_factory=count)
@@ -87,10 +87,10 @@ class Announcer:
     def schedule(
         self, endpoint: Endpoint, proxy: str = "", gateways: Collection[IpAddress] = ()
     ) -> None:
-        """Have announced what an endpoint has, as far as its device has it then.
+        """Announce those addresses of an endpoint that its device has when it is due.
 
-        Or as far as `proxy`, a device of the host, answers for it then. Begins anew if
-        that is under way. `gateways` are asked whether they reach the addresses.
+        Or those that `proxy`, a device of the host, then answers for. Starts again if
+        it is under way. `gateways` are asked whether they reach the addresses.
         """
         device = endpoint.learned.device if endpoint.learned else ""
         place = ("", proxy) if proxy else (endpoint.sandbox, device)
@@ -140,7 +140,7 @@ class Announcer:
                 thread.join()
 
     def _next(self) -> Collection[list[_Telling]]:
-        """Return what to announce now, together what one proxy answers for."""
+        """Return what to announce now, in groups: one for each proxy or endpoint."""
         found: dict[Hashable, list[_Telling]] = {}
         now = self.clock()
         with self._changed:
@@ -163,7 +163,7 @@ class Announcer:
         try:
             confirmed = self.kernel.announce(*place, addresses, gateways, patience)
         except OSError as error:
-            # It has left since, or is down: then there is nothing to tell.
+            # The device has left, or is down: then there is nothing to announce.
             log.debug("cannot announce an address", extra={"error": error})
             if error.errno in _GONE:
                 confirmed = addresses
@@ -174,7 +174,7 @@ class Announcer:
 
     def _go_on(self, telling: _Telling, confirmed: Collection[IpAddress]) -> None:
         if self._numbers.get(telling.key) != telling.number:
-            return  # told anew meanwhile
+            return  # scheduled again meanwhile
         rest = telling.after(confirmed, self.clock())
         if rest is None:
             del self._numbers[telling.key]

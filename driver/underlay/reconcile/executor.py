@@ -76,7 +76,7 @@ class Executor:
         for owner, steps in differing.items():
             if patient and not self.backoff.is_due(owner):
                 continue
-            # Of a bridge in a device's place each step rests on the one before.
+            # In a bridge take-over, each step depends on the one before.
             by_step = patient and not owner.takes_over
             due = self.backoff.ready(owner, steps) if by_step else steps
             if due or not by_step:
@@ -88,7 +88,7 @@ class Executor:
                     yield outcome
 
     def _note(self, outcome: Outcome, *, is_done: bool) -> None:
-        """Have what failed tried again later, and the failure recorded."""
+        """Note when to try again what failed, and record the failure."""
         owner, refused, applied = outcome.owner, outcome.refused, outcome.applied
         if not is_done:
             # The records have changed: the owner is looked at again.
@@ -110,7 +110,7 @@ class Executor:
     ) -> bool:
         """Apply one owner's steps while nothing else writes; add to the outcome.
 
-        Steps by programs, which may hang, are applied in their turn, without the lock.
+        Steps by programs, which may hang, are applied in order too, without the lock.
         Returns whether all was done by what is on record: False if that has changed.
         """
         steps, version = self._confirmed(outcome.owner, found)
@@ -122,7 +122,7 @@ class Executor:
                 self._apply(due, outcome, patient=patient)
                 continue
             is_done = False
-            # What is recorded with a repair may not be written in the end.
+            # The commit of what is recorded with a repair may fail.
             with (
                 self.once.trying("what is noted with a repair"),
                 self.records.exclusive(),

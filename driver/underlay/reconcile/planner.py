@@ -29,7 +29,7 @@ class Snapshot:
     """What was seen in the host and in the sandboxes of `joined` endpoints.
 
     `repairable`: the endpoints, by id, that may be repaired in their sandboxes, with
-    the state their devices must have. `learned`: those whose state is news, to be
+    the state their devices must have. `learned`: those whose state is new, to be
     recorded. `takeovers`: what bridges in the place of a device want.
     """
 
@@ -102,7 +102,7 @@ class Planner:
         return due + sysctls.steps(settings)
 
     def plan_sandboxes(self, snapshot: Snapshot) -> tuple[Step, ...]:
-        """Return the steps inside the sandboxes, whatever the host is like."""
+        """Return the steps in the sandboxes, without a look at the host."""
         there = snapshot.repairable
         known = map(self.records.networks.get, {e.network for e in there.values()})
         networks = [n for n in known if n and self._has_parent(n)]

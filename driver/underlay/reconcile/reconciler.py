@@ -4,10 +4,10 @@ Theory of operation
 -------------------
 The records say what must exist in the kernel. A pass asks the kernel what exists, plans
 the difference, and applies it. One pass after the other runs in one thread; Docker's
-verbs run beside it in others.
+verbs run in other threads meanwhile.
 
 1. What Docker ended while the records could not be written is written first.
-2. Bridges in the place of a device come next, because other objects stand on them.
+2. Bridges in the place of a device come next, because other objects depend on them.
 3. Then the parents: a NIC may have been renamed, exchanged, unplugged, or be back.
 4. Sandboxes with a kernel event are observed and repaired at once, before the host is
    observed: a container should not wait for a look at a thousand devices.
@@ -20,7 +20,7 @@ verbs run beside it in others.
    depends on it (`Backoff`). An owner whose repairs are reverted again and again is
    rate limited. Both are forgotten when the process ends: then all is tried at once.
 8. Repairs and failures are written to the repair log together, at the end. What cannot
-   be written is lost, and no reason not to repair.
+   be written is lost; the repairs are made all the same.
 
 A pass looks into few sandboxes: those with an event, those whose turn it is
 (`SandboxRotation`), and those that wait for another try. What a device must look like
@@ -133,7 +133,7 @@ class Reconciler:
     ) -> list[Step]:
         """Repair what differs; return the steps that failed.
 
-        `only`: one network. `joined`: the endpoints into whose sandboxes to look, all
+        `only`: one network. `joined`: the endpoints whose sandboxes to observe, all
         by default; `first` do not wait for the look at the host. `patient`: owners that
         failed lately are left alone.
         """
@@ -184,7 +184,7 @@ class Reconciler:
             self._add_to_announce(self._concerned(change))
 
     def _concerned(self, change: ParentChange) -> Iterable[Endpoint]:
-        """Return the endpoints to announce because of what became of their parent.
+        """Return the endpoints to announce after a change of their parent.
 
         Those with the MAC of the parent, if that is another. All, if another port of a
         switch may lead to them now.
@@ -256,7 +256,7 @@ class Reconciler:
         return {o: s for o, s in found.items() if o.endpoint and _is_simple(s)}
 
     def _learn(self, snapshot: Snapshot) -> None:
-        """Record what was learned in sandboxes; have announced what is new there."""
+        """Record what was learned in sandboxes; announce what is new there."""
         with self.once.trying("how devices are in sandboxes"):
             self.observer.note(snapshot.learned)
         known = {e.id for e in snapshot.joined if e.learned}
@@ -280,7 +280,7 @@ class Reconciler:
     ) -> dict[Owner, list[Step]]:
         """Return the owners whose objects differ, with their steps, in plan order.
 
-        An owner with a replaced object comes when what it stands on is there.
+        An owner with a replaced object comes after the objects that it depends on.
         """
         found: dict[Owner, list[Step]] = {}
         places: dict[Owner, int] = {}

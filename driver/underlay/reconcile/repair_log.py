@@ -1,4 +1,4 @@
-"""What a pass found and did, kept until it can be written down."""
+"""What a pass found and did, kept until it is written at the end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ class RepairLog:
     """Entries and failures of one pass.
 
     `clock`: seconds since 1970; `monotonic` and `noticed`: since the host booted.
-    They are written at the end and at one go: what cannot be written is no reason not
-    to repair.
+    They are written at the end, in one transaction: repairs do not wait for it.
     """
 
     records: Records
@@ -29,13 +28,13 @@ class RepairLog:
     _refused: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, owner: Owner, step: Step, refused: str) -> None:
-        """Enter what was found, and what became of it."""
+        """Add what a step found, and its result."""
         entry = self._entry(owner, describe_before(step), str(step))
         place = getattr(step.object, "sandbox", "")
         self._entries.append(replace(entry, place=place, error=refused))
 
     def parent_moved(self, last: Network, now: Network) -> None:
-        """Enter that a network stands on another device, or one that was renamed."""
+        """Add that a network has another parent, or one that was renamed."""
         was, to = (f"parent {_base(n)}" for n in (last, now))
         if last.base_device and was != to:
             self._entries.append(self._entry(Owner(now.id), was, f"follow {to}"))
@@ -47,18 +46,18 @@ class RepairLog:
         return Repair(now, owner.mark, "", was, step, took, "", network, container)
 
     def finish(self, owner: Owner, refusal: str) -> None:
-        """Note how it ended with an owner: the first refusal, or ""."""
+        """Note the result for an owner: the first refusal, or ""."""
         self._troubles[owner.mark] = refusal
 
     def write(self) -> None:
-        """Write everything down; raises RecordsUnwritable, and then it is lost."""
+        """Write everything; if this raises RecordsUnwritable, everything is lost."""
         entries, self._entries = self._entries, []
         failures, self._troubles = self._troubles, {}
         if not (entries or failures):
             return
         with self.records.transaction(durable=False):
-            # What is refused as it was the last time is no news, and would push all
-            # that is out of the ledger in the end.
+            # The same refusal as the last time is not written again: it would push all
+            # else out of the repair log in the end.
             refused = {(e.mark, e.error) for e in entries if e.error}
             news = (e for e in entries if (e.mark, e.error) not in self._refused)
             self.records.repairs.note(news)
@@ -73,7 +72,7 @@ class RepairLog:
 
 
 def names(records: Records, owner: Owner) -> tuple[str, str]:
-    """Return what a network and a container of it are called, or their short ids."""
+    """Return the names of a network and a container of it, or their short ids."""
     network = records.networks.get(owner.network)
     endpoint = records.endpoints.get(owner.endpoint)
     return (

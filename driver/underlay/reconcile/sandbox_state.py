@@ -1,4 +1,4 @@
-"""What passes learn about devices from looks into their sandboxes."""
+"""What passes learn about devices in their sandboxes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from underlay.modes.options import is_repaired
 from underlay.planning import sandbox as inside
 from underlay.records import Records
 
-# Docker is done with a device that it took so long ago, whatever it has not got.
+# So long after Docker took a device, it has finished with it in any case.
 GIVEN_SECONDS = 30.0
-# One that is in neither place for so long is not on its way from one to the other.
+# A device that is in neither namespace for so long is lost, not on its way.
 LOST_SECONDS = 5.0
 
 Rooms = Mapping[str, Collection[Object]]
@@ -22,12 +22,12 @@ Rooms = Mapping[str, Collection[Object]]
 
 @dataclass
 class SandboxObserver:
-    """Tells how devices are to be. `monotonic`: seconds since the host booted.
+    """Learns what state devices must have. `monotonic`: seconds since the host booted.
 
-    `unlisted` are the ids of endpoints that Docker did not list when it was last asked.
-    Nothing is put right in their sandboxes: Docker would not take it away again. Nor in
-    any while it `is_waiting` for Docker's first answer: what Docker ended may have been
-    lost with the process before.
+    `not_listed_by_docker` are the ids of endpoints that Docker did not list when last
+    asked. Nothing is repaired in their sandboxes: Docker would not remove it again. And
+    nothing in any sandbox while it `is_waiting` for Docker's first answer: the previous
+    process may have died with unwritten endings.
     """
 
     records: Records
@@ -41,10 +41,9 @@ class SandboxObserver:
     def look(
         self, joined: Collection[Endpoint], rooms: Rooms
     ) -> tuple[dict[str, Endpoint], list[Endpoint]]:
-        """Return endpoints with how their devices are to be, from what was seen.
+        """Return the endpoints that may be repaired, by id, and those that changed.
 
-        Those that are to be put right in their sandboxes, by id; and those of which
-        something is new.
+        Both with the state that their devices must have, as learned from what was seen.
         """
         self._assumed.clear()
         found: dict[str, Endpoint] = {}
@@ -64,18 +63,18 @@ class SandboxObserver:
         return found, changed
 
     def is_listed(self, endpoint: Endpoint) -> bool:
-        """Return whether Docker has an endpoint, as far as it was asked."""
+        """Return whether Docker has an endpoint, as far as Docker was asked."""
         return not self.is_waiting and endpoint.id not in self.not_listed_by_docker
 
     def note(self, changed: Collection[Endpoint]) -> None:
-        """Note what is new of endpoints; raises RecordsUnwritable."""
+        """Record endpoints that changed; raises RecordsUnwritable."""
         if changed:
             with self.records.transaction(durable=False):
                 for endpoint in changed:
                     self.records.endpoints.save_learned(endpoint)
 
     def forget_all_but(self, joined: Collection[Endpoint]) -> None:
-        """Forget since when devices are seen whose endpoints are not among these."""
+        """Forget since when the devices of all other endpoints are seen."""
         unknown = {e.id for e in joined if e.learned is None}
         seen = self._seen_since
         self._seen_since = {k: seen[k] for k in unknown & seen.keys()}
@@ -83,10 +82,10 @@ class SandboxObserver:
     def learn(
         self, network: Network, endpoint: Endpoint, room: Collection[Object]
     ) -> Endpoint:
-        """Return an endpoint with how its device is, if Docker has finished with it.
+        """Return an endpoint with its device's state, if Docker has finished with it.
 
-        It has had time enough a while after the device was first seen there, or was
-        first found to be nowhere.
+        Docker has, some time after the device was first seen there, or was first found
+        to be nowhere.
         """
         if endpoint.learned:
             return inside.learn_state(network, endpoint, room, given=False)
@@ -112,7 +111,7 @@ class SandboxObserver:
     def _assume(
         self, network: Network, endpoint: Endpoint, room: Collection[Object]
     ) -> Endpoint:
-        """Return an endpoint whose device was lost before anybody looked at it."""
+        """Return an endpoint with an assumed state: no pass saw its device in time."""
         if not is_repaired(network, endpoint) or not self.is_listed(endpoint):
             return endpoint
         beside = self.records.endpoints.joined_in({endpoint.sandbox})
@@ -120,7 +119,7 @@ class SandboxObserver:
         taken |= self._assumed.get(endpoint.sandbox, set())
         try:
             taken |= self.kernel.names_inside(endpoint.sandbox)
-        except OSError:  # it has left since
+        except OSError:  # the sandbox is gone
             return endpoint
         found = inside.assume_state(network, endpoint, room, taken)
         if found.learned:
@@ -128,11 +127,11 @@ class SandboxObserver:
         return found
 
     def _with_settings(self, endpoint: Endpoint, known: LearnedState) -> Endpoint:
-        """Return an endpoint with the settings of its device, as Docker made them."""
+        """Return an endpoint with the sysctls of its device, as Docker set them."""
         try:
             found = self.kernel.sandbox_sysctls(endpoint.sandbox, known.device)
-        except OSError:  # it has left since
+        except OSError:  # the sandbox is gone
             return endpoint
-        # One that is not there has those that Docker was asked to give it.
+        # A device that is not there has those that Docker was asked to set.
         settings = found or known.sysctls
         return replace(endpoint, learned=replace(known, sysctls=settings))

@@ -1,4 +1,4 @@
-"""Into which sandboxes a pass looks, and with whom it has patience."""
+"""Which sandboxes a pass observes, and when a refused step is tried again."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ from underlay.records import Records
 # A look into a sandbox takes a third of a millisecond.
 A_FEW, MANY = 20, 500
 LEAST_SECONDS, MOST_SECONDS = 1.0, 300.0
-# Of the time somebody is to wait, this part will do if the host has changed meanwhile.
+# If the host has changed meanwhile, this part of the time to wait is enough.
 HASTE = 1 / 16
-# So many repairs of one owner at any rate, and then one in so long.
+# So many repairs of one owner at once, and then one in so many seconds.
 REPAIRS, REPAIR_SECONDS = 30, 10.0
 SECOND_LOOK_SECONDS, STAND_IN_SECONDS = 0.15, 2.0
 
 
 @dataclass
 class SandboxRotation:
-    """Chooses sandboxes: those that stirred, and the rest by turns."""
+    """Chooses sandboxes: those with events, and the others in rotation."""
 
     records: Records
     is_hurried: bool = True
     _last: str = ""
 
     def next(
-        self, stirred: Collection[str] | None, waiting: Collection[Owner] = ()
+        self, changed: Collection[str] | None, waiting: Collection[Owner] = ()
     ) -> list[Endpoint]:
-        """Return the endpoints into whose sandboxes to look now.
+        """Return the endpoints whose sandboxes to observe now.
 
-        Those of `waiting` too: it is time to try them again. None: whatever stirred was
-        missed. Then, as at first, a whole round is due, in as few passes as do not keep
-        those waiting that stir meanwhile.
+        Those of `waiting` too: they are due again. `changed` is None if events were
+        missed. Then, as at first, all sandboxes are due, in passes that are short
+        enough for those with events meanwhile.
         """
-        if stirred is None:
+        if changed is None:
             self.is_hurried, self._last = True, ""
         limit = MANY if self.is_hurried else A_FEW
         turn = self.records.endpoints.joined_after(self._last, limit)
         self._last = turn[-1].id if len(turn) == limit else ""
         self.is_hurried = self.is_hurried and bool(self._last)
-        stirring = self.records.endpoints.joined_in(stirred) if stirred else []
+        with_events = self.records.endpoints.joined_in(changed) if changed else []
         again = [e for o in waiting if (e := self.records.endpoints.get(o.endpoint))]
         joined = (e for e in again if e.sandbox and not e.left)
-        found = (*stirring, *self.records.endpoints.not_learned(), *turn, *joined)
+        found = (*with_events, *self.records.endpoints.not_learned(), *turn, *joined)
         return list({e.id: e for e in found}.values())
 
 
 @dataclass
 class Backoff:
-    """Decides when a step that was refused is tried again: later each time.
+    """Decides when a refused step is tried again: later each time.
 
-    A refused step holds up itself and what rests on it, nothing else. An owner waits as
-    a whole if its repairs are undone as soon as they are made: by a program in the
-    container, say. `monotonic` in seconds since the host booted. It may help that
-    something in the host has changed: then a part of the time is waited for. (Not the
-    least: some hosts change all the time, and every try may be a change itself.)
+    A refused step holds up itself and what depends on it, nothing else. An owner waits
+    as a whole if its repairs are reverted at once, by a program in the container for
+    example. After a change in the host a part of the time is enough, because the change
+    may help. (LEAST_SECONDS would be too short: some hosts change all the time, and
+    each try may itself be a change.) `monotonic` returns seconds since the host booted.
     """
 
     monotonic: Callable[[], float]
     _waiting: dict[Owner, _Wait] = field(default_factory=dict)
     _refused: dict[Owner, dict[Hashable, _Refused]] = field(default_factory=dict)
-    # Each repair takes REPAIR_SECONDS of a credit: when that will be paid back.
+    # Each repair takes REPAIR_SECONDS of a credit: when that is full again.
     _repair_debt: dict[Owner, float] = field(default_factory=dict)
 
     def is_due(self, owner: Owner) -> bool:
-        """Return whether it is time to try."""
+        """Return whether an owner is due for a try."""
         wait = self._waiting.get(owner)
         return wait is None or wait.is_over(self.monotonic())
 
     def ready(self, owner: Owner, steps: Iterable[Step]) -> list[Step]:
-        """Return the steps that it is time for."""
+        """Return the steps that are due, and depend on none that waits."""
         now = self.monotonic()
         waits = self._refused.get(owner, {}).values()
         waiting = [wait.step for wait in waits if not wait.is_over(now)]
@@ -89,20 +89,20 @@ class Backoff:
         )
 
     def take(self, owner: Owner, step: Step) -> None:
-        """Note that a step was taken."""
+        """Note that a step was applied."""
         waits = self._refused.get(owner, {})
         waits.pop(step.object.key, None)
         if not waits:
             self._refused.pop(owner, None)
 
     def refusal(self, owner: Owner) -> str:
-        """Return why a step of an owner was refused that is to be tried again."""
+        """Return why a waiting step of an owner was refused, "" if none waits."""
         return next((w.why for w in self._refused.get(owner, {}).values()), "")
 
     def note(self, owner: Owner, *, failed: bool, repaired: bool) -> bool:
-        """Note how a try went; tell whether it was a repair too many.
+        """Note the result of a try; return whether it was a repair too many.
 
-        `failed`: nothing can be done for that owner for a while.
+        `failed`: the owner as a whole waits now.
         """
         now = self.monotonic()
         wait = self._waiting.pop(owner, None)
@@ -125,7 +125,7 @@ class Backoff:
         return end > now + credit
 
     def due_now(self) -> set[Owner]:
-        """Return who has waited and is to be tried now; forget debts that are paid."""
+        """Return the owners whose wait is over; forget credits that are full again."""
         now = self.monotonic()
         self._repair_debt = {
             o: end for o, end in self._repair_debt.items() if end > now
@@ -133,7 +133,7 @@ class Backoff:
         return {owner for owner, wait in self._waits() if wait.is_over(now)}
 
     def forget(self, owners: Collection[Owner]) -> None:
-        """Note that there is nothing to be tried for these any more."""
+        """Note that these owners need nothing any more."""
         now = self.monotonic()
         for owner in owners:
             if self.is_due(owner):
@@ -143,12 +143,12 @@ class Backoff:
                 self._refused[owner] = left
 
     def shorten(self) -> None:
-        """Have everybody tried again sooner."""
+        """Shorten all waits: the host has changed."""
         for _, wait in self._waits():
             wait.hasty = True
 
     def next_due(self) -> float | None:
-        """Return the seconds until the next try, None if nobody waits."""
+        """Return the seconds until the next try, None if nothing waits."""
         ends = [wait.end for _, wait in self._waits()]
         return max(0.0, min(ends) - self.monotonic()) if ends else None
 
@@ -160,7 +160,7 @@ class Backoff:
 
 @dataclass(slots=True)
 class _Wait:
-    """Since when, and how long at the most, somebody waits to be tried again."""
+    """Since when, and how long at most, an owner or step waits for the next try."""
 
     tried: float
     pause: float
@@ -168,18 +168,18 @@ class _Wait:
 
     @property
     def end(self) -> float:
-        """When that is over."""
+        """When the wait is over."""
         least = max(LEAST_SECONDS, self.pause * HASTE)
         return self.tried + (min(least, self.pause) if self.hasty else self.pause)
 
     def is_over(self, now: float) -> bool:
-        """Return whether it is over."""
+        """Return whether the wait is over."""
         return now >= self.end
 
 
 @dataclass(slots=True, kw_only=True)
 class _Refused(_Wait):
-    """Since when, and how long at the most, a refused step waits, and why it was."""
+    """The wait of a refused step, and why the step was refused."""
 
     step: Step
     why: str
@@ -192,11 +192,11 @@ def _longer(last: _Wait | None) -> float:
 
 
 def deferral(steps: Collection[Step]) -> tuple[Hashable, float] | None:
-    """Return the key of what is not to be made before a second look, seconds later.
+    """Return the key of an object that needs a second look, and after how many seconds.
 
     A default route, if nothing else is missing in a sandbox: Docker may be about to
-    give it to another network, and would meet ours. What keeps the place of a device
-    whose parent is gone: that comes back at once, as a rule.
+    give it to another network, and ours would be in its way. Or the placeholder of a
+    device whose parent is gone: usually the parent comes back at once.
     """
     made = [step.object for step in steps if isinstance(step, Create)]
     for o in made:

@@ -1,4 +1,4 @@
-"""The records in SQLite: one short method a statement, `writing()` the transaction."""
+"""The records in SQLite: one short method per statement, in `transaction()`."""
 
 from __future__ import annotations
 

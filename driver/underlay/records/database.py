@@ -22,12 +22,12 @@ from underlay.errors import (
 from underlay.records.migrations import MIGRATIONS, MODE, check_version, migrate
 
 BUSY_SECONDS = 10
-# How long those wait who come after one that waited in vain: a teardown is to be quick.
+# The wait after one that timed out: a teardown must be quick.
 STILL_BUSY_SECONDS = 0.5
 
 
 class Database:
-    """One connection for all threads; whoever writes holds the lock until COMMIT.
+    """One connection for all threads; a writer holds the lock until COMMIT.
 
     A connection per thread would be simpler but has 200 ms tails: sqlite's busy
     handler sleeps where a lock wakes.
@@ -65,9 +65,9 @@ class Database:
 
     @staticmethod
     def _find(path: Path, *, readonly: bool) -> None:
-        """See that there is a file; one that is made is for its owner alone.
+        """Create the file if it is missing, for its owner alone.
 
-        SQLite gives the files it makes beside it the same mode.
+        SQLite creates its other files with the same mode.
         """
         try:
             path.stat()
@@ -81,7 +81,7 @@ class Database:
 
     def _prepare(self, readonly: bool, verify: bool) -> None:
         self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.execute("PRAGMA temp_store = MEMORY")  # there when the disk is not
+        self._db.execute("PRAGMA temp_store = MEMORY")  # works when the disk does not
         if verify:
             verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
@@ -106,7 +106,7 @@ class Database:
 
     @property
     def lock(self) -> threading.RLock:
-        """What whoever reads or writes holds."""
+        """The lock that each read and write holds."""
         return self._lock
 
     @property
@@ -124,8 +124,8 @@ class Database:
         """Hold the one write transaction; any exception rolls it back.
 
         It excludes the writers of other processes too. What is not `durable` survives
-        any death of a process, and a power cut only with the next write that is. What
-        could not be written before is written first. Raises RecordsUnwritable.
+        the death of the process, and a power cut only after the next durable write.
+        Endings that could not be written are written first. Raises RecordsUnwritable.
         """
         with self._lock:
             self.first()
@@ -135,7 +135,7 @@ class Database:
     @contextmanager
     def locked_transaction(self, *, durable: bool = True) -> Iterator[None]:
         """Hold a write transaction; the caller holds the lock."""
-        # Set each time: it may not have been possible after the last one.
+        # Set each time: after the last transaction it may have failed.
         self.run(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         try:
             self._begin()
@@ -152,11 +152,11 @@ class Database:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep everybody from writing, as far as anybody can write at all.
+        """Keep other writers out, unless no transaction can begin (full disk).
 
-        For touching the kernel, by records that do not change meanwhile. What is noted
-        inside is kept whatever the end is. Raises RecordsBusy if another process is
-        writing, and RecordsUnwritable at the end if what was noted cannot be kept.
+        For changes to the kernel by records that do not change meanwhile. Writes in it
+        are committed also after an exception. Raises RecordsBusy if another process is
+        writing, and RecordsUnwritable at the end if the writes cannot be committed.
         """
         with self._lock:
             is_alone = self._begin_alone()
@@ -164,14 +164,14 @@ class Database:
                 yield
             except BaseException:
                 if is_alone:
-                    with suppress(RecordsUnwritable):  # it must not hide what was wrong
+                    with suppress(RecordsUnwritable):  # the first error counts
                         self._commit()
                 raise
             if is_alone:
                 self._commit()
 
     def _begin_alone(self) -> bool:
-        """Begin a transaction; tell whether anybody can: nobody on a full disk."""
+        """Begin a transaction; return whether it began: not on a full disk."""
         try:
             self._begin()
         except RecordsBusy:
@@ -202,13 +202,13 @@ class Database:
             raise
 
     def _roll_back(self) -> None:
-        """Leave no transaction open; nothing it meets hides why."""
+        """Leave no transaction open; an error here must not hide the first one."""
         if self._db.in_transaction:
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
 
     def change_counter(self) -> tuple[int, int]:
-        """Return what is another after every change, by this process or another."""
+        """Return a value that differs after each change, by any process."""
         [other] = self.rows("PRAGMA data_version")
         return self._db.total_changes, other[0]
 

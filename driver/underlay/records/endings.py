@@ -1,9 +1,9 @@
-"""What Docker ended while nothing could be written: heeded at once, written later.
+"""Endings that could not be written: they take effect at once, and are written later.
 
-Docker forgets an endpoint whatever it is answered, and whoever was disconnected must
-stay so. So an ending that cannot be written (a full disk) is remembered in memory, and
-whoever reads the records finds it done: views of SQLite's temporary schema take the
-place of the tables. It is written before anything else is, in the order it came.
+Docker forgets an endpoint whatever the driver answers, and a disconnected container
+must stay disconnected. So an ending that cannot be written (a full disk) is kept in
+memory, and readers of the records find it done: views of SQLite's temporary schema
+replace the tables. It is written before anything else, in the order of arrival.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ log = logging.getLogger(__name__)
 
 # Docker's verb, and the ids it came with.
 Ending = tuple[str, ...]
-# What no reader sees any more after a verb, by the last id.
+# The table whose row, by the last id, is hidden from readers after a verb.
 _HIDDEN = {"Leave": "sandbox", "DeleteEndpoint": "endpoint", "DeleteNetwork": "network"}
 
 
 class Endings:
-    """Those of this process that are not on record yet."""
+    """The endings of this process that are not written yet."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
         self._known: dict[Ending, None] = {}
         self._acts: dict[str, Callable[..., None]] = {}
         self._why = ""
-        self._heeded: list[Ending] = []
+        self._taken_over: list[Ending] = []
         database.first = self.write
 
     def by(self, verb: str, act: Callable[..., None]) -> None:
-        """Have an ending put on record by this: part of a transaction, with its ids."""
+        """Set the function that records a verb, by its ids, within a transaction."""
         self._acts[verb] = act
 
     def remember(self, why: UnderlayError, verb: str, *ids: str) -> None:
-        """Have an ending hold, though it could not be put on record."""
+        """Make an ending take effect, though it could not be written."""
         with self._db.lock:
             log.warning(
                 "cannot write the end of a network or endpoint yet, retrying",
@@ -49,16 +49,16 @@ class Endings:
             self._hide([(verb, *ids)])
 
     def all(self) -> list[Ending]:
-        """Return what is not on record yet, oldest first."""
+        """Return the endings that are not written yet, oldest first."""
         return list(self._known)
 
     @property
     def why(self) -> str:
-        """Why something is not on record yet, "" if all is."""
+        """Why an ending is not written yet, "" if all are."""
         return self._why if self._known else ""
 
     def write(self) -> None:
-        """Put on record what is not yet; raises RecordsUnwritable."""
+        """Write the endings; raises RecordsUnwritable."""
         with self._db.lock:
             if not self._known or self._db.is_writing:
                 return
@@ -78,16 +78,16 @@ class Endings:
         except RecordsUnwritable:
             raise
         except Exception:
-            # A bug in one must not keep everything else from being written for good.
+            # An internal error in one must not block all other writes for good.
             log.exception("internal error")
 
     def take_over_from(self, endings: Collection[Ending]) -> None:
-        """Have readers find these done and no others: they are another writer's."""
+        """Make exactly these endings take effect here; another connection has them."""
         with self._db.lock:
-            if list(endings) != self._heeded:
+            if list(endings) != self._taken_over:
                 self._show()
                 self._hide(endings)
-                self._heeded = list(endings)
+                self._taken_over = list(endings)
 
     def _hide(self, endings: Collection[Ending]) -> None:
         for statement in _VIEWS if endings else ():

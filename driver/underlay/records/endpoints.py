@@ -22,7 +22,7 @@ _ENDPOINT = (
 class Endpoints:
     """The tables `endpoint`, `sandbox` and `remnant`.
 
-    Statements write to `main.<table>`, and read what may be a view of it (endings.py).
+    Statements write to `main.<table>`, and may read a view of it (endings.py).
     """
 
     def __init__(self, database: Database) -> None:

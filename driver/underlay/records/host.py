@@ -1,6 +1,6 @@
 """The host: its identity, its boot, and what the service changed on it.
 
-Beside that: the networks that Docker lists and that are not on record yet.
+Also the networks that Docker lists and the records lack.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class HostRecords:
             self._db.run("INSERT INTO awaited (network) VALUES (?)", network)
 
     def sysctls(self) -> list[SysctlBackup]:
-        """Return the settings that were changed, in the order of writing."""
+        """Return the sysctls that were changed, in the order of writing."""
         rows = self._db.rows("SELECT * FROM setting ORDER BY turn")
         return [_backup(r) for r in rows]
 
     def note_sysctls(self, settings: Iterable[SysctlBackup]) -> None:
-        """Note what settings are now; what is noted already stays as it was."""
+        """Record sysctls; one that is recorded already stays as it was."""
         for s in settings:
             self._db.run(
                 "INSERT INTO setting (path, reason, before, value, turn)"
@@ -79,9 +79,9 @@ class HostRecords:
             )
 
     def rename_devices(self, names: Mapping[str, str]) -> None:
-        """Note what devices are called now, by their old names: all at one blow.
+        """Record the new names of devices, by their old names, all together.
 
-        Two of them may have swapped their names.
+        Two devices may have swapped their names.
         """
         renamed = {s: _renamed(s, names) for s in self.sysctls()}
         renamed = {old: new for old, new in renamed.items() if old != new}
@@ -90,7 +90,7 @@ class HostRecords:
         self.note_sysctls(renamed.values())
 
     def forget_sysctls(self, reason: SysctlReason) -> None:
-        """Note that the settings of a reason have been put back."""
+        """Delete the sysctls of a reason, which are restored."""
         self._db.run("DELETE FROM setting WHERE reason = ?", str(reason))
 
     def takeovers(self) -> list[BridgeTakeover]:
@@ -132,7 +132,7 @@ def _backup(row: sqlite3.Row) -> SysctlBackup:
 
 
 def _renamed(setting: SysctlBackup, names: Mapping[str, str]) -> SysctlBackup:
-    """Return a setting by the new name of its device (net/ipv4/conf/<device>/...)."""
+    """Return a sysctl by the new name of its device (net/ipv4/conf/<device>/...)."""
     path, reason = setting.path.split("/"), setting.reason
     path[3:4] = [names.get(name, name) for name in path[3:4]]
     reason = replace(reason, device=names.get(reason.device, reason.device))

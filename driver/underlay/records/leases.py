@@ -1,4 +1,4 @@
-"""Which address is leased to whom, since when and until when."""
+"""Leases: which endpoint has, or had, an address, and when."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Leases:
         The lease may already be assigned to this endpoint.
         """
         # In this order (CROSS), and not by the index of endpoints (+): an address may
-        # have a long history, and '' is the endpoint of all that have none.
+        # have a long history, and '' is the endpoint of all leases without one.
         row = self._db.row(
             "SELECT t.* FROM pool p CROSS JOIN tenure t ON t.pool = p.id"
             " WHERE p.subnet = ? AND t.address = ? AND t.until = 0"

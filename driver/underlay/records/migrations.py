@@ -89,7 +89,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX claim_pool ON claim (pool)",
         "CREATE INDEX claim_slice ON claim (slice)",
         "CREATE INDEX claim_network ON claim (network)",
-        # Never handed out yet, as disjoint intervals: a /64 is one row.
+        # Never leased yet, as disjoint intervals: a /64 is one row.
         """
         CREATE TABLE fresh (
             pool  INTEGER NOT NULL REFERENCES pool (id) ON DELETE CASCADE,
@@ -98,7 +98,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             PRIMARY KEY (pool, last)
         ) STRICT, WITHOUT ROWID
         """,
-        # Handed out and given back; `turn` is the queue. Each waits in the narrowest
+        # Leased once and free again; `turn` is the queue. Each waits in the narrowest
         # slice that has it, so that the head of a slice is one index look-up.
         """
         CREATE TABLE freed (
@@ -141,8 +141,8 @@ MIGRATIONS: tuple[Migration, ...] = (
         " since REAL NOT NULL) STRICT",
     ),
     (
-        # The VLANs of ours under a network, `height` from the lowest: who is the last
-        # one on a VLAN is one index look-up.
+        # Our VLANs under a network, `height` from the lowest: whether a network is the
+        # last one on a VLAN is one index look-up.
         """
         CREATE TABLE vlan (
             network TEXT NOT NULL REFERENCES network (id) ON DELETE CASCADE,
@@ -154,8 +154,8 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX vlan_name ON vlan (name)",
     ),
     (
-        # Settings of the host that were changed, with what they were, until they are
-        # put back.
+        # Sysctls of the host that were changed, with their values before, until they
+        # are restored.
         """
         CREATE TABLE setting (
             path   TEXT PRIMARY KEY,
@@ -171,7 +171,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX network_mode ON network (json_extract(options, '$.mode'))",
     ),
     (
-        # Bridges of ours on a device of the host, with what is on its way between the
+        # Our bridges on devices of the host, with the entries that move between the
         # two: written before anything is moved.
         """
         CREATE TABLE takeover (
@@ -184,7 +184,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         """,
     ),
     (
-        # How a device was inside its sandbox when Docker had finished with it.
+        # The state of a device in its sandbox when Docker had finished with it.
         "ALTER TABLE sandbox ADD COLUMN device TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE sandbox ADD COLUMN mtu INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE sandbox ADD COLUMN defaults TEXT NOT NULL DEFAULT ''",
@@ -192,11 +192,11 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX sandbox_path ON sandbox (path)",
         "CREATE INDEX sandbox_leaving ON sandbox (endpoint) WHERE left = 1",
         "CREATE INDEX sandbox_unsettled ON sandbox (endpoint) WHERE device = ''",
-        # What tells the device under a network from others, and why there is none.
+        # What identifies the device under a network, and why there is none.
         "ALTER TABLE network ADD COLUMN base TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE network ADD COLUMN absent TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE network ADD COLUMN mtu INTEGER NOT NULL DEFAULT 0",
-        # The ledger of drift: bounded, newest last.
+        # The repair log: bounded, newest last.
         """
         CREATE TABLE repair (
             id        INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -216,8 +216,8 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX repair_network ON repair (network)",
     ),
     (
-        # Networks that Docker lists and that are not on record: '' stands for all it
-        # may list, until it was asked.
+        # Networks that Docker lists and the records lack: '' stands for all of them,
+        # until Docker was asked.
         "CREATE TABLE awaited (network TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
     ),
     (
@@ -231,23 +231,23 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE sandbox ADD COLUMN without TEXT NOT NULL DEFAULT ''",
     ),
     (
-        # Link-local addresses that Docker gave a device beside the endpoint's own.
+        # Link-local addresses that Docker gave a device besides the endpoint's own.
         "ALTER TABLE sandbox ADD COLUMN beside TEXT NOT NULL DEFAULT '[]'",
     ),
     (
-        # Why nothing passes what a network stands on: it is down, or has no carrier.
+        # Why the device under a network passes nothing: it is down, or has no carrier.
         "ALTER TABLE network ADD COLUMN halt TEXT NOT NULL DEFAULT ''",
     ),
     (
-        # For history alone: with what is live in it too, sqlite took it for whatever
-        # is asked of the live, and read all of them.
+        # For ended leases only: with live ones in it, SQLite used it for any query of
+        # live leases, and read all of them.
         "DROP INDEX tenure_until",
         "CREATE INDEX tenure_until ON tenure (until) WHERE until > 0",
-        # Docker gave the address back while the endpoint lived: nobody else frees it.
+        # Docker released the address while the endpoint lived, and will not again.
         "ALTER TABLE tenure ADD COLUMN returned INTEGER NOT NULL DEFAULT 0",
     ),
     (
-        # Settings that were changed, and sandboxes, are those of one boot.
+        # Changed sysctls, and sandboxes, belong to one boot.
         """
         CREATE TABLE boot (
             one      INTEGER PRIMARY KEY CHECK (one = 1),
@@ -256,7 +256,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         """,
     ),
     (
-        # The host's bridges of containers, whose traffic to a shim gets its address.
+        # The host's bridges of containers: their traffic to a shim is masqueraded.
         "ALTER TABLE network ADD COLUMN inward TEXT NOT NULL DEFAULT '[]'",
     ),
 )
@@ -265,7 +265,7 @@ MIGRATIONS: tuple[Migration, ...] = (
 def migrate(
     db: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS
 ) -> None:
-    """Bring the database to the newest version, each change with its version at once.
+    """Migrate the database, each change in one transaction with its version.
 
     An older database is copied to `<path>.v<version>` first; one that is newer than
     this program is refused.

@@ -32,7 +32,7 @@ class Repairs:
         )
 
     def latest(self, limit: int) -> list[Repair]:
-        """Return the newest, newest first."""
+        """Return the newest repairs, newest first."""
         rows = self._db.rows("SELECT * FROM repair ORDER BY id DESC LIMIT ?", limit)
         return [_repair(r) for r in rows]
 

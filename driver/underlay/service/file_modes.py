@@ -1,7 +1,7 @@
-"""The state directory: nobody but root reads, or locks, what is in it.
+"""The state directory: only root may read, or lock, the files in it.
 
-A shared lock on the lock file, or on SQLite's -shm file, takes no more than the right
-to read. Whoever has it can keep the service from starting, or every call waiting.
+A shared lock on the lock file, or on SQLite's -shm file, needs only the right to read.
+A user with that right could keep the service from starting, or block every call.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from underlay.errors import BadSettings, NotAllowed
 log = logging.getLogger(__name__)
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
-# What this process makes from now on is for root alone, whatever makes it.
+# Whatever this process creates from now on is for root alone.
 UMASK = 0o077
 LOCK = "lock"
-# A file system's own, where it is mounted on the state directory.
+# The state directory has it where a file system is mounted on it.
 _LOST_AND_FOUND = "lost+found"
 _BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def make(folder: Path, mode: int) -> None:
-    """Make a directory that is missing, of this mode; its parents have 0755.
+    """Create a missing directory with this mode, and its parents with 0755.
 
     Raises NotAllowed.
     """
@@ -42,15 +42,15 @@ def make(folder: Path, mode: int) -> None:
 
 
 def close_off(folder: Path, records: Path) -> None:
-    """Take the state directory, and what is the service's in it, away from others.
+    """Remove other users' access to the state directory and the service's files.
 
-    To be called before anything is opened there. Of a directory that holds other
-    things too, such as /var/lib, only the service's own files are closed. Raises
-    BadSettings where somebody else may put other files in their place.
+    Call it before anything is opened there. In a directory that holds other files too,
+    such as /var/lib, only the service's own files are closed. Raises BadSettings if
+    other users may replace these.
     """
     try:
         mended = list(_close(folder, FOLDER_MODE)) if _is_own(folder, records) else []
-        # Listed now that nobody else puts anything there any more.
+        # Listed only now: other users can no longer add files.
         mine = [path for path in folder.iterdir() if _is_mine(path, records)]
         _check_links(folder, mine)
         files = {f for path in mine if (f := path.resolve()).is_file()}
@@ -66,8 +66,8 @@ def close_off(folder: Path, records: Path) -> None:
 def _is_own(folder: Path, records: Path) -> bool:
     """Return whether a directory has nothing but the service's files.
 
-    Raises BadSettings if it has, and others may replace files in it: to close it would
-    harm them.
+    Raises BadSettings if it has other files, and other users may write to it: closing
+    it would harm them.
     """
     strange = (p.name for p in folder.iterdir() if not _is_mine(p, records))
     stranger = min((name for name in strange if name != _LOST_AND_FOUND), default="")
@@ -87,7 +87,7 @@ def _is_mine(path: Path, records: Path) -> bool:
 
 
 def _beside(records: Path) -> set[Path]:
-    """Return what SQLite keeps beside the file that a link leads to."""
+    """Return the files that SQLite keeps next to the records."""
     names = (records.name + end for end in ("-wal", "-shm", "-journal"))
     return {path for name in names if (path := records.with_name(name)).exists()}
 
@@ -97,7 +97,7 @@ def _is_root(user: int) -> bool:
 
 
 def _check_links(folder: Path, mine: list[Path]) -> None:
-    """Raise if a link leads away that root did not make: it may lead anywhere."""
+    """Raise if a user other than root made a link: it may lead anywhere."""
     for path in mine:
         found = path.lstat()
         if stat.S_ISLNK(found.st_mode) and not _is_root(found.st_uid):
@@ -117,7 +117,7 @@ def _close(path: Path, mode: int) -> Iterator[str]:
             path.chmod(mode)
             yield f"{path} ({had:04o})"
     except OSError as error:
-        # A file system without modes, say. The service works, and others see it.
+        # A file system without modes, for example. The service works all the same.
         facts = {"path": path, "error": error}
         log.warning(
             "other users can open the records: cannot remove access", extra=facts

@@ -1,4 +1,4 @@
-"""The log: one line a record on stderr, key=value, with priorities under systemd."""
+"""The log: one line per record on stderr, key=value, with priorities under systemd."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 class KeyValue(logging.Formatter):
     """Formats a record as `level=info msg="..." key=value`.
 
-    `journal`: begin with the <N> by which journald knows the priority.
+    `journal`: begin with the priority for journald, <N>.
     """
 
     def __init__(self, *, journal: bool) -> None:

@@ -1,4 +1,4 @@
-"""The loops: once at start, then every period, or soon after something stirred."""
+"""A job that runs at start, then every period, and soon after an event."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ log = logging.getLogger(__name__)
 
 
 class CallRate:
-    """Tells whether things happen at a rate of more than `number` in a second."""
+    """Measures whether more than `number` calls come in a second."""
 
     def __init__(self, number: int) -> None:
         self._latest: deque[float] = deque(maxlen=number)
 
     def note(self) -> None:
-        """Note that something happens; in any thread."""
+        """Note a call; in any thread."""
         self._latest.append(time.monotonic())
 
     @property
     def is_on(self) -> bool:
-        """Whether the last `number` of them came within the last second."""
+        """Whether the last `number` calls came within the last second."""
         full = len(self._latest) == self._latest.maxlen
         return full and time.monotonic() - self._latest[0] < 1.0
 
@@ -33,11 +33,10 @@ class CallRate:
 class PeriodicJob:
     """Runs a job in the calling thread until told to stop.
 
-    All in seconds: a run begins every `period`, or `settle` after a wake-up, but not
-    before the last run began `least()` ago: one event is acted on at once, and a storm
-    of them costs a run every `least()`. The job may return after how long it is to be
-    run again at the latest, if that is sooner; a failed one is tried again after
-    `retry`.
+    Times are in seconds. A run begins every `period`, or `settle` after a wake-up, but
+    no sooner than `least()` after the last run began. So one event is handled at once,
+    and a storm of events costs one run per `least()`. The job may return the seconds
+    after which it must run again. A failed job is run again after `retry`.
     """
 
     def __init__(
@@ -64,12 +63,12 @@ class PeriodicJob:
         self._woken.set()
 
     def hurry(self) -> None:
-        """Ask for a run at once, without letting things settle; never waits."""
+        """Ask for a run at once, without the time to `settle`; never waits."""
         self._hurried.set()
         self._woken.set()
 
     def stop(self) -> None:
-        """End the loop after the run under way."""
+        """End the loop after the present run."""
         self._stopping.set()
         self.hurry()
 
@@ -96,7 +95,7 @@ class PeriodicJob:
             self._complaint = str(error)
             return self._retry
         except Exception:
-            # A bug in one run must not end the repairs of all later ones.
+            # An internal error in one run must not end all later runs.
             log.exception("internal error")
         else:
             return again

@@ -1,4 +1,4 @@
-"""What the worker runs: Docker's application over the parts, what runs beside it."""
+"""What the worker runs: the application for Docker, and the background threads."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from underlay.service.wiring import Parts, build
 
 log = logging.getLogger(__name__)
 
-# What Docker or an administrator does comes as a few events in a row.
+# One action of Docker or an administrator causes a few events in a row.
 EVENTS_SETTLE_SECONDS = 0.05
 PASS_LEAST_SECONDS = 0.25
-# While Docker starts many containers at once, passes leave it the processor and the
-# kernel's locks: so many calls in a second are those of four containers.
+# While Docker starts many containers at once, passes leave the processor and the
+# kernel's locks to it. Four containers in a second cause this many calls.
 RUSH_CALLS, RUSH_LEAST_SECONDS = 40, 1.0
 EVENTS_RETRY_SECONDS = 1.0
-# Names are asked for when Docker has finished what it called us for.
+# Docker is asked for names when it has finished what it called the driver for.
 NAMES_SETTLE_SECONDS = 1.0
-# A dockerd that is not there yet: records that were lost wait for it.
+# How soon a dockerd that did not answer is asked again: lost records wait for it.
 NAMES_RETRY_SECONDS = 5.0
-# A request waits dozens of times for the kernel, and each time for a pass beside it to
-# let go of the interpreter: five milliseconds by default.
+# A request waits dozens of times for the kernel. Each time, a pass in another thread
+# may then keep the interpreter for this long; the default is five milliseconds.
 SWITCH_SECONDS = 0.001
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
-    """Build the parts and start watching; return the application and the watchers."""
+    """Build the parts and start the threads; return the application and the threads."""
     sys.setswitchinterval(SWITCH_SECONDS)
     parts = build(settings)
     parts.recovery.begin()
     metrics = Metrics()
-    # Records of its own: who reads much does not keep Docker's calls from theirs.
+    # Its own connection: long reads for the status must not delay Docker's calls.
     reading = Records(settings.records, readonly=True)
     health = _health(parts.records, time.time())
     answer = status.answering(reading, health, metrics.text)
@@ -80,7 +80,7 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
 
 
 class BackgroundThreads:
-    """What runs beside Docker's calls: pass, kernel events, Docker's view, status."""
+    """The threads besides Docker's calls: passes, events, Docker's list, status."""
 
     def __init__(
         self, parts: Parts, settings: Settings, reading: Records, server: Server
@@ -127,23 +127,23 @@ class BackgroundThreads:
         return RUSH_LEAST_SECONDS if self.rush.is_on else PASS_LEAST_SECONDS
 
     def ask_for_names(self) -> None:
-        """Have Docker asked at once, unless it is starting many containers."""
+        """Ask Docker at once, or soon if it is starting many containers."""
         if self.rush.is_on:
             self.names.wake()
         else:
             self.names.hurry()
 
     def start(self) -> None:
-        """Start watching."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def serve_status(self, listeners: Collection[socket.socket]) -> None:
-        """Have health, status and metrics told on sockets that listen."""
+        """Serve health, status and metrics on listening sockets."""
         self._status.start(listeners)
 
     def _listen_to_kernel(self) -> None:
-        """Listen to the kernel; what is missed while that fails, a pass finds."""
+        """Listen to the kernel; after a failure, a pass finds the missed changes."""
         while True:
             try:
                 self._listener.listen(self.note)
@@ -158,13 +158,13 @@ class BackgroundThreads:
             time.sleep(EVENTS_RETRY_SECONDS)
 
     def _listen_to_docker(self) -> None:
-        """Listen to dockerd; that it is not there, the loop that asks it says."""
+        """Listen to dockerd; if it does not answer, the job `names` logs that."""
         refused = 0
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 self._dockerd.listen(self.names.wake)
-                # Where that ends at once, each try asks dockerd for all it has in vain.
+                # If the stream ends at once, each try has dockerd list everything.
                 short = time.monotonic() - began < NAMES_RETRY_SECONDS
                 refused = refused + 1 if short else 0
             except OSError:
@@ -177,9 +177,9 @@ class BackgroundThreads:
             self._stopping.wait(min(pause, self._period))
 
     def _wait_for_hup(self) -> None:
-        """Have a pass look everywhere when HUP comes, which the worker blocks.
+        """Have a pass look everywhere on HUP, which all other threads block.
 
-        A handler would run in the middle of whatever the main thread is about.
+        A handler would interrupt whatever the main thread is doing.
         """
         while True:
             signal.sigwait({signal.SIGHUP})
@@ -188,7 +188,7 @@ class BackgroundThreads:
             self.note(None)
 
     def note(self, paths: frozenset[str] | None) -> None:
-        """Have a pass look where something stirred, or everywhere (None)."""
+        """Have a pass look where something changed, or everywhere (None)."""
         self._remember(paths)
         self._pass.wake()
 
@@ -200,18 +200,18 @@ class BackgroundThreads:
             self._changed = None if seen is None or paths is None else seen | paths
 
     def _run_pass(self) -> float | None:
-        """Look where something stirred since the last pass began, None: anywhere."""
+        """Look where something changed since the last pass began; None: anywhere."""
         with self._lock:
-            stirred, self._changed = self._changed, frozenset()
-            noticed = self._noticed if stirred else since_boot()
+            changed, self._changed = self._changed, frozenset()
+            noticed = self._noticed if changed else since_boot()
         try:
-            return self._reconciler.run_pass(stirred, noticed, self._listener.watch)
+            return self._reconciler.run_pass(changed, noticed, self._listener.watch)
         except BaseException:
-            self._remember(stirred)  # it is still to be looked at
+            self._remember(changed)  # for the next pass
             raise
 
     def stop(self) -> None:
-        """Stop watching; a Docker API that hangs is not waited for."""
+        """Stop the threads; a hanging call to Docker is not awaited."""
         self._stopping.set()
         self._pass.stop()
         self.names.stop()
@@ -228,7 +228,7 @@ class BackgroundThreads:
 
 
 def _sync_with_docker(parts: Parts, once: LogOnce, look: Callable[[], None]) -> None:
-    """Do what Docker's view is for; `look` has a pass look everywhere."""
+    """Make the records follow Docker's list; `look` has a pass look everywhere."""
     with once.trying("history that is too old"):
         parts.cleanup.forget()
     with once.trying("what Docker ended"):

@@ -1,4 +1,4 @@
-"""The service: gunicorn embedded, one process that answers, threads that watch."""
+"""The service: embedded gunicorn, whose one worker answers and runs the threads."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from underlay.service.worker import Worker
 
 THREADS = 16
-# Docker posts without looking whether the server just closed an idle connection, and
-# then tries again with an empty body: so no connection is ever kept.
+# If the server has just closed an idle connection, Docker posts to it nevertheless and
+# then tries again with an empty body. So no connection is kept.
 KEEPALIVE = 0
 GRACEFUL_SECONDS = 20
 
 
 def serve(settings: Settings) -> None:
-    """Serve until TERM; raises UnderlayError if this host will not have it."""
+    """Serve until TERM; raises UnderlayError if it cannot start."""
     state = Path(settings.state_dir)
     private.make(state, private.FOLDER_MODE)
     for folder in (settings.run_dir, settings.plugin_dir):
@@ -44,15 +44,15 @@ def serve(settings: Settings) -> None:
 
 
 class Master(Arbiter):  # type: ignore[misc]
-    """gunicorn's master, for whom HUP is no reason to change the worker."""
+    """gunicorn's master; HUP does not make it replace the worker."""
 
     def handle_hup(self) -> None:
-        """Pass it on: somebody wants a look at everything."""
+        """Pass HUP on to the worker, where a pass then looks everywhere."""
         self.kill_workers(signal.SIGHUP)
 
 
 class Log(Logger):  # type: ignore[misc]
-    """gunicorn's log as part of ours: one line a record, with nothing raw in it."""
+    """gunicorn's log as part of the service's: one escaped line per record."""
 
     def setup(self, cfg: Any) -> None:
         """Hand records on to the root logger's handler."""
@@ -67,7 +67,7 @@ class Service(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._watchers: BackgroundThreads | None = None
-        # gunicorn would say that it is ready when it listens, long before it answers.
+        # gunicorn would report READY when it listens, long before it answers.
         self._notify = os.environ.pop("NOTIFY_SOCKET", "")
         super().__init__()
 
@@ -76,7 +76,7 @@ class Service(BaseApplication):  # type: ignore[misc]
         Master(self).run()
 
     def load_config(self) -> None:
-        """Set gunicorn up; what systemd hands over takes the place of `bind`."""
+        """Set gunicorn up; sockets from systemd replace `bind`."""
         chosen = {
             "bind": self._addresses(),
             "workers": 1,
@@ -114,9 +114,9 @@ class Service(BaseApplication):  # type: ignore[misc]
         return [*found, listen_too] if listen_too else found
 
     def _ready(self, worker: Worker) -> None:
-        """Share the sockets out and tell systemd, which starts Docker then.
+        """Assign the sockets and report READY to systemd, which then starts Docker.
 
-        Called in the worker. Whatever is not the plugin socket is a status socket.
+        Called in the worker. All sockets but the plugin socket are status sockets.
         """
         name = self._settings.plugin_socket.name
         told = [s for s in worker.sockets if not _is_called(s.getsockname(), name)]

@@ -32,7 +32,7 @@ class Settings:
 
     @property
     def records(self) -> Path:
-        """Return where the records are."""
+        """Return the path of the records."""
         return Path(self.state_dir) / "underlay.db"
 
     @property
@@ -42,12 +42,12 @@ class Settings:
 
     @property
     def status_socket(self) -> Path:
-        """Return the socket that tells people and machines how things are."""
+        """Return the socket for health, status and metrics."""
         return Path(self.run_dir) / "status.sock"
 
 
 def load(environment: Mapping[str, str], path: Path = FILE) -> Settings:
-    """Read the settings; a key nobody knows or a value of another kind is refused."""
+    """Read the settings; raises BadSettings for an unknown key or a bad value."""
     given = dict(_from_file(path))
     for name, text in environment.items():
         key = name.removeprefix(PREFIX).lower()
@@ -58,8 +58,8 @@ def load(environment: Mapping[str, str], path: Path = FILE) -> Settings:
 
 
 _LEAST = {"period": 0.1, "grace": 1.0, "docker_timeout": 1.0}
-# Not the kernel's numbers, what `ip route` and Docker leave theirs under, and those of
-# DHCP clients and routing daemons: /etc/iproute2/rt_protos, and FRR's.
+# Not the numbers of the kernel, of `ip route` and Docker, and of DHCP clients and
+# routing daemons: /etc/iproute2/rt_protos, and FRR's.
 _PROTOCOLS = {*range(19, 256)} - {42, 99, *range(186, 200)}
 _KINDS = {f.name: type(f.default) for f in fields(Settings)}
 

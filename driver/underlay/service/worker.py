@@ -1,4 +1,4 @@
-"""gunicorn's worker with threads, made safe against clients that stall or babble."""
+"""gunicorn's worker with threads, made safe against clients that stall or misbehave."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gunicorn.workers.gthread import ThreadWorker
 from underlay.errors import Malformed
 from underlay.model.text import as_json, printable
 
-# For a whole request, however slowly it drips: sixteen clients that began one would
-# otherwise stop every container start of the host. And for each part of an answer.
+# The limit for a whole request, and for each part of an answer. Without it, sixteen
+# clients that send slowly would stop every container start of the host.
 READ_SECONDS = SEND_SECONDS = 5.0
-# Connections on which nothing was said yet; the oldest gives way.
+# Connections without a request so far; a further one replaces the oldest.
 MOST_SILENT = 256
 
 
@@ -30,14 +30,14 @@ class Late(NoMoreData):  # type: ignore[misc]
 
 
 class Connection(socket.socket):
-    """A connection on which a request arrives, and an answer leaves, in time."""
+    """A connection with time limits for each request and answer."""
 
     _deadline: float | None = None
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Receive; the time for the request begins with the first look at it.
+        """Receive; the time for the request begins with the first call.
 
-        What is there already is read at any time: it may have waited for a thread.
+        Bytes that have arrived are always read: they may have waited for a thread.
         """
         now = time.monotonic()
         if self._deadline is None:
@@ -55,10 +55,10 @@ class Connection(socket.socket):
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Reads with a time limit; answers what is no HTTP in Docker's own shape."""
+    """Reads with a time limit; answers malformed requests in Docker's format."""
 
     def init_signals(self) -> None:
-        """Keep HUP for the thread that waits for it, from before there is one."""
+        """Block HUP in all threads: one of them waits for it."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         super().init_signals()
 
@@ -74,8 +74,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + READ_SECONDS
         self.pending_conns.append(conn)
-        heed = partial(self.on_pending_socket_readable, conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, heed)
+        handle = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, handle)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Close a connection at once.

@@ -29,8 +29,7 @@ IPV6_SWITCH = "net/ipv6/conf/*/disable_ipv6="
 OWN_LINK_LOCAL = "net/ipv6/conf/*/addr_gen_mode="
 # The sysctls of a device in a sandbox that decide which addresses it can have.
 HEEDED = (IPV6_SWITCH, OWN_LINK_LOCAL)
-# The metric of a route to one container; the kernel has no lower one for IPv6 without
-# one being given.
+# The metric of a route to one container: the kernel's default.
 HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}
 # The metric of a whole pool, of which containers' routes are a part.
 POOL_METRIC = 10
@@ -65,7 +64,7 @@ def protocol() -> int:
 
 
 def use_protocol(number: int) -> None:
-    """Give ours another protocol number, in this process, before its first look."""
+    """Set that protocol number for this process, before its first look."""
     global _protocol
     _protocol = number
 
