@@ -12,7 +12,7 @@ from underlay.ipam.driver import IpamDriver
 from underlay.kernel import Kernel
 from underlay.model import Device, HostEntry, IpAddress, IpInterface, SysctlBackup
 from underlay.model.objects import (
-    HEEDED,
+    ADDRESS_SYSCTLS,
     BridgePort,
     ForwardAccept,
     Link,
@@ -57,7 +57,7 @@ class FakeKernel:
         self.sandboxes: set[str] = set()
         self.lacks: set[str] = set()
         self.carrying: set[str] = set()
-        self.inside: dict[str, tuple[IpAddress, ...]] = {}
+        self.other_namespaces: dict[str, tuple[IpAddress, ...]] = {}
         self.own: set[str] = set()
         self.answered: set[str] = set()
         self.on_devices: dict[str, list[HostEntry]] = {}
@@ -65,7 +65,7 @@ class FakeKernel:
         self.wireless: set[str] = set()
         self.unusual: dict[tuple[str, str], tuple[str, ...]] = {}
         self.dropping: dict[tuple[str, int], str] = {}
-        self.here: dict[str, tuple[IpInterface, ...]] = {}
+        self.host_addresses: dict[str, tuple[IpInterface, ...]] = {}
         self.steps = 0
         self.refuse_at: int | None = None
         self.refuse_after: int | None = None
@@ -410,7 +410,11 @@ class FakeKernel:
         return self.dropping.get((bridge, family), "")
 
     def addresses_of(self, device: str) -> tuple[IpInterface, ...]:
-        found = self.here if not device else {device: self.here.get(device, ())}
+        found = (
+            self.host_addresses
+            if not device
+            else {device: self.host_addresses.get(device, ())}
+        )
         return tuple(a for addresses in found.values() for a in addresses)
 
     def is_in_use(self, address: IpAddress) -> bool:
@@ -433,7 +437,7 @@ class FakeKernel:
         self, besides: Collection[str]
     ) -> dict[str, tuple[IpAddress, ...]]:
         del besides
-        return self.inside
+        return self.other_namespaces
 
     def boot(self) -> str:
         return self.booted
@@ -450,7 +454,7 @@ class FakeKernel:
 def _as_shown(link: Link) -> Link:
     """Return a link in a sandbox as it is seen."""
     set_there = (*link.sysctls, *link.initial_sysctls)
-    kept = tuple(s for s in set_there if s.startswith(HEEDED))
+    kept = tuple(s for s in set_there if s.startswith(ADDRESS_SYSCTLS))
     return replace(link, sysctls=kept, copy_from=None, initial_sysctls=())
 
 
@@ -500,5 +504,10 @@ def ipam_on(
     clock = clock or Clock()
     own = kernel.is_own
     return IpamDriver(
-        records, clock, engine.remove_dead_endpoint, own, engine.living, boot or clock
+        records,
+        clock,
+        engine.remove_dead_endpoint,
+        own,
+        engine.live_endpoints,
+        boot or clock,
     )

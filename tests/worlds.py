@@ -170,7 +170,7 @@ def life(engine, ipam, options):
     given = {}
     if options is ROUTED:
         # A routed pool is on no wire of the host.
-        getattr(engine.kernel, "here", {}).pop("eth0", None)
+        getattr(engine.kernel, "host_addresses", {}).pop("eth0", None)
 
     def create(name):
         claims = [ipam.request_pool(s, "", {}, f) for s, f in SUBNETS]

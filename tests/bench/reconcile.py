@@ -92,7 +92,11 @@ def _routed(folder: Path) -> Series:
     records = Records(folder / "state" / "underlay.db")
     engine = engine_on(records, kernel := LinuxKernel(), time.time, since_boot)
     ipam = IpamDriver(
-        records, time.time, engine.remove_dead_endpoint, kernel.is_own, engine.living
+        records,
+        time.time,
+        engine.remove_dead_endpoint,
+        kernel.is_own,
+        engine.live_endpoints,
     )
     claim = ipam.request_pool(str(POOL), "", {}, POOL.version).id
     ipam.request_gateway(claim, "10.80.0.1")

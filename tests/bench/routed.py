@@ -62,7 +62,11 @@ def _measure(path: Path, count: int) -> list[Aim]:
     records, kernel = Records(path), LinuxKernel()
     engine = engine_on(records, kernel, time.time, since_boot)
     ipam = IpamDriver(
-        records, time.time, engine.remove_dead_endpoint, kernel.is_own, engine.living
+        records,
+        time.time,
+        engine.remove_dead_endpoint,
+        kernel.is_own,
+        engine.live_endpoints,
     )
     claims = [
         ipam.request_pool(str(pool), "", {}, pool.version).id for pool in (FOUR, SIX)

@@ -116,7 +116,7 @@ def reached(address, path="/proc/thread-self/ns/net"):
 class Wire:
     """eth0 of this namespace with the host's addresses, and a router behind it."""
 
-    here = ("10.0.0.2/24", "fd00::2/64")
+    host_addresses = ("10.0.0.2/24", "fd00::2/64")
     tags = ()
 
     def __init__(self) -> None:
@@ -138,13 +138,13 @@ class Wire:
             lines += [f"link set {above} up"]
             device = above
         lines += given(("10.0.0.1/24", "fd00::1/64"), device)
-        if self.here:
+        if self.host_addresses:
             lines += ["route add 10.81.0.0/24 via 10.0.0.2"]
             lines += ["route add fd81::/64 via fd00::2"]
         self.far.ip(*lines)
 
     def _configured(self):
-        return f"link set {self.name} up", *given(self.here, self.name)
+        return f"link set {self.name} up", *given(self.host_addresses, self.name)
 
     def configure(self):
         net.ip(*self._configured())
@@ -170,7 +170,7 @@ class Wire:
                 )
 
     def _own(self):
-        return ("/proc/thread-self/ns/net",) if self.here else ()
+        return ("/proc/thread-self/ns/net",) if self.host_addresses else ()
 
 
 OPTIONS = {"parent": "eth0", "mode": "ipvlan", "host_access": "on"}

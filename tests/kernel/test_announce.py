@@ -13,7 +13,6 @@ import pytest
 from tests.kernel.conftest import ip
 from tests.lab import net
 from tests.lab.service import wait_until
-from underlay.kernel import announce as announcing
 from underlay.kernel.announce import announce, what_is_answered
 from underlay.kernel.ip import create
 from underlay.kernel.linux import LinuxKernel
@@ -131,7 +130,7 @@ def test_gateway_learns_the_mac_from_the_request_alone(neighbour, state, monkeyp
     for address in (FOUR, SIX):
         words = ("neigh", "replace", str(address), "lladdr", WRONG, "dev", "wire0")
         neighbour.run("ip", *words, "nud", state)
-    monkeypatch.setattr(announcing, "_frames", lambda *_: ())
+    monkeypatch.setattr("underlay.kernel.announce._frames", lambda *_: ())
     for address in (FOUR, SIX):
         told = announce("eth0", [address], gateways=GATEWAYS, seconds=5.0)
         assert told == {address}

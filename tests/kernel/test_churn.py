@@ -54,7 +54,7 @@ class LockedKernel(FakeKernel):
     def __init__(self):
         super().__init__()
         self.lock = threading.RLock()
-        self.here = {"eth0": (IPv4Interface("10.1.0.30/27"),)}
+        self.host_addresses = {"eth0": (IPv4Interface("10.1.0.30/27"),)}
 
     def __getattribute__(self, name):
         found = super().__getattribute__(name)
@@ -148,7 +148,7 @@ class Crowd:
             time.time,
             self.engine.remove_dead_endpoint,
             kernel.is_own,
-            self.engine.living,
+            self.engine.live_endpoints,
         )
         self.cleanup = Cleanup(
             records, kernel, self.engine, self.ipam, self.engine.reconciler.observer,

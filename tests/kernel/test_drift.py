@@ -15,8 +15,7 @@ from tests.worlds import MACVLAN, ROUTED, SUBNETS, network, parts
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint
 from underlay.model.objects import Owner
-from underlay.modes import host_access as shim
-from underlay.modes import routed
+from underlay.modes import host_access, routed
 
 pytestmark = pytest.mark.needs("nftables")
 
@@ -78,7 +77,7 @@ def other(settings, device):
 
 IN_HOST = {
     "macvlan": {
-        **dict(other(shim.SETTINGS, SHIM)),
+        **dict(other(host_access.SETTINGS, SHIM)),
         "the way to a container": f"ip route change 10.0.0.5 proto 157 dev {SHIM}",
         "its IPv6 way": (
             f"ip route del fd00::5 dev {SHIM};"

@@ -91,7 +91,7 @@ class World:
             self.clock,
             self.engine.remove_dead_endpoint,
             kernel.is_own,
-            self.engine.living,
+            self.engine.live_endpoints,
             self.clock,
         )
         self.last = {name: name for name in PARENTS}

@@ -23,8 +23,7 @@ from underlay.model.objects import (
 )
 from underlay.model.owner import SysctlReason
 from underlay.model.steps import Amend, Create, Delete
-from underlay.modes import host_access as shim
-from underlay.modes import routed
+from underlay.modes import host_access, routed
 from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
 
@@ -73,7 +72,7 @@ def written(path, device):
     return Path("/proc/sys", path.replace("*", device)).read_text().strip()
 
 
-@pytest.mark.parametrize("setting", [*routed.HOST_END, *shim.SETTINGS[:-2]])
+@pytest.mark.parametrize("setting", [*routed.HOST_END, *host_access.SETTINGS[:-2]])
 @pytest.mark.usefixtures("namespace")
 def test_link_setting_changed_by_another_program_is_set_again_alone(setting):
     kernel = LinuxKernel()

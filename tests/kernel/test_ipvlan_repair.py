@@ -163,14 +163,14 @@ def test_foreign_ipvlan_children_are_never_switched(engine, wire, room):
     assert len(engine.reconcile()) == 1
     theirs = LinuxKernel().device("theirs")
     assert (theirs.flavour, theirs.flag) == ("l3", "private")
-    (trouble,) = engine.records.repairs.failures()
-    assert "theirs" in trouble.text
+    (failure,) = engine.records.repairs.failures()
+    assert "theirs" in failure.text
     net.ip("link del theirs")
     calm(engine)
     assert engine.records.repairs.failures() == []
     wait_until(lambda: without(room.face(), wire.mac) == before, 5, room.face)
     assert room.has("ipvlan mode l2 bridge")
-    wire.here = ()
+    wire.host_addresses = ()
     wire.assert_reaches(web)
 
 

@@ -35,7 +35,7 @@ class Host:
             self.clock,
             self.engine.remove_dead_endpoint,
             self.kernel.is_own,
-            self.engine.living,
+            self.engine.live_endpoints,
             self.clock,
         )
         self.ipam, self.claims, segments = ipam, [], []

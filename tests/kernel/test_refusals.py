@@ -49,13 +49,13 @@ def test_mac_conflict_delays_no_address(records, room):
         engine.reconciler.run_pass(frozenset({room.path}), clock(), nowhere)
 
     look()
-    (trouble,) = records.repairs.failures()
-    assert "address" in trouble.text
+    (failure,) = records.repairs.failures()
+    assert "address" in failure.text
     for _ in range(3):
         room.ip(f"addr del {WEB2.ipv4} dev eth0")
         look()
         assert room.has(f"inet {WEB2.ipv4}")
-        assert records.repairs.failures() == [trouble]
+        assert records.repairs.failures() == [failure]
     assert room.has(OTHER_MAC)
     net.ip("link del thief")
     clock.now += 10.0

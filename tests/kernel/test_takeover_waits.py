@@ -55,7 +55,7 @@ def own_bridge(name="br0"):
     """Make a bridge as the host's configuration would."""
     net.ip(f"link add {name} type bridge", f"link set {name} up",
            f"link set eth0 master {name}")  # fmt: skip
-    net.ip(*given(Wire.here, name))
+    net.ip(*given(Wire.host_addresses, name))
 
 
 def mtu_of(room):

@@ -28,7 +28,7 @@ OTHER = replace(WEB2, id="e2", network="n2", **WEB6)
 class Trunk(Wire):
     """eth0 without an address, on which the router is in VLANs."""
 
-    here = ()
+    host_addresses = ()
     tags = ("50",)
 
     def carry(self, *tags):

@@ -154,8 +154,8 @@ def test_driver_s_vlan_with_a_foreign_address_is_kept(engine, address):
     ip("addr", "add", address, "dev", LOWER)
     engine.delete_network("n1")
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.repairs.failures()
-    assert address.partition("/")[0] in trouble.text
+    (failure,) = engine.records.repairs.failures()
+    assert address.partition("/")[0] in failure.text
     ip("addr", "del", address, "dev", LOWER)
     assert engine.reconcile() == []
     assert LinuxKernel().observe() == frozenset()
@@ -174,8 +174,8 @@ def test_driver_s_vlan_with_foreign_children_is_kept(engine, how):
             vlan("theirs", 9, LOWER)
     engine.delete_network("n1")
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.repairs.failures()
-    assert "theirs" in trouble.text
+    (failure,) = engine.records.repairs.failures()
+    assert "theirs" in failure.text
     ip("link", "del", "theirs")
     assert engine.reconcile() == []
     assert LinuxKernel().observe() == frozenset()

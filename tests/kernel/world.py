@@ -16,8 +16,7 @@ from underlay.model.objects import (
     Link,
     Owner,
 )
-from underlay.modes import host_access as shim
-from underlay.modes import masquerade
+from underlay.modes import host_access, masquerade
 from underlay.modes.child_device import QUIET
 from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
@@ -41,7 +40,7 @@ def chains():
     """Return chains as the modes make them, on a device that is there."""
     owner = Owner.parse("underlay::shim/eth0")
     return [
-        *shim.filters(owner),
+        *host_access.filters(owner),
         *masquerade.through(
             Network("n1", host_addresses=HERE, container_bridges=("docker0",)), owner
         ),

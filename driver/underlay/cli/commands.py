@@ -281,7 +281,7 @@ def _records(settings: Settings) -> Iterator[Records]:
 
 @contextmanager
 def _parts(*, readonly: bool = False) -> Iterator[Any]:
-    from underlay.networks import reboot as boots
+    from underlay.networks import reboot
     from underlay.service.wiring import build
 
     settings = load(os.environ)
@@ -290,7 +290,7 @@ def _parts(*, readonly: bool = False) -> Iterator[Any]:
     try:
         _add_unwritten(parts.records, _health(settings))
         if not readonly:
-            boots.forget_last_boot(parts.records, parts.kernel)
+            reboot.forget_last_boot(parts.records, parts.kernel)
             # In a sandbox, only endpoints that Docker lists are repaired.
             with suppress(OSError):
                 parts.cleanup.note_listed(parts.dockerd.look())

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from underlay.ipam import placeholder_claims as standins
 from underlay.ipam.driver import IpamDriver
+from underlay.ipam.placeholder_claims import is_placeholder, placeholder_id
 from underlay.kernel import Kernel
 from underlay.model import Claim, Endpoint, IpAddress, Repair
 from underlay.model.docker import DockerNetwork, DockerView
@@ -113,15 +113,15 @@ class Cleanup:
                 known = self.records.endpoints.get(endpoint)
                 owner = Owner(known.network if known else "", endpoint)
                 yield key, (owner, partial(self._free_endpoint, endpoint))
-        for tenure in self.records.leases.orphaned():
-            if self._is_creating(tenure.claim):
+        for lease in self.records.leases.orphaned():
+            if self._is_creating(lease.claim):
                 continue  # an aux address, which Docker asks for like any other
-            key = f"address {tenure.address} since {tenure.id}"
-            if tenure.address not in view.addresses and (
-                self._awaits_recheck(key) or tenure.address not in self._in_sandboxes()
+            key = f"address {lease.address} since {lease.id}"
+            if lease.address not in view.addresses and (
+                self._awaits_recheck(key) or lease.address not in self._in_sandboxes()
             ):
-                owner = Owner(tenure.network, tenure.endpoint)
-                yield key, (owner, partial(self.ipam.release_lease, tenure))
+                owner = Owner(lease.network, lease.endpoint)
+                yield key, (owner, partial(self.ipam.release_lease, lease))
         listed = {network.id for network in view.networks}
         for network in self.records.networks.all():
             busy = self.records.endpoints.any_of(network.id)
@@ -231,13 +231,12 @@ class Cleanup:
         if not claim.network and theirs:
             # Probably of another driver's network, which a placeholder's id names.
             names = {
-                standins.placeholder_id(claim.pool.domain, claim.pool.subnet, n)
-                for n in theirs
+                placeholder_id(claim.pool.domain, claim.pool.subnet, n) for n in theirs
             }
-            if claim.id in names or not standins.is_placeholder(claim):
+            if claim.id in names or not is_placeholder(claim):
                 return False
         held = self.records.leases.live_of_claim(claim.id)
-        return all(tenure.role != "endpoint" for tenure in held)
+        return all(lease.role != "endpoint" for lease in held)
 
     def _learn_names(self, view: DockerView) -> None:
         for known in self.records.networks.all():

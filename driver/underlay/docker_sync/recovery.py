@@ -15,10 +15,9 @@ from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface
 
 from underlay.errors import RecordsUnwritable, UnderlayError
-from underlay.ipam import leases as tenures
-from underlay.ipam import placeholder_claims as standins
-from underlay.ipam import subnets as pools
+from underlay.ipam import leases, subnets
 from underlay.ipam.adoption import Adoption, RecordsSnapshot
+from underlay.ipam.placeholder_claims import reserve_in_all_pools
 from underlay.kernel import Kernel
 from underlay.model import BridgeTakeover, Endpoint, IpAddress, Network, Repair, Subnet
 from underlay.model.docker import (
@@ -28,7 +27,7 @@ from underlay.model.docker import (
     DockerView,
 )
 from underlay.model.objects import Owner
-from underlay.networks import reboot as boots
+from underlay.networks import reboot
 from underlay.networks.driver import NetworkDriver
 from underlay.networks.parents import ParentTracker
 from underlay.planning import parent as uplink
@@ -77,7 +76,7 @@ class Recovery:
             log.warning("cannot write the records yet", extra={"error": error})
 
     def _begin(self) -> None:
-        boots.forget_last_boot(self.records, self.kernel)
+        reboot.forget_last_boot(self.records, self.kernel)
         with self.records.transaction():
             self.records.host.set_missing_networks({ANY})
             self._keep_addresses()
@@ -97,15 +96,15 @@ class Recovery:
         if len(seen) > MOST_KEPT:
             facts = {"addresses": len(seen), "kept": MOST_KEPT}
             log.error("too many addresses without a record, keeping some", extra=facts)
-        self.engine.living.keep(seen[:MOST_KEPT])
-        standins.reserve_in_all_pools(self.records, seen[:MOST_KEPT], self.clock())
+        self.engine.live_endpoints.keep(seen[:MOST_KEPT])
+        reserve_in_all_pools(self.records, seen[:MOST_KEPT], self.clock())
 
     def snapshot(self) -> RecordsSnapshot:
         """Return what is recorded now; call it before Docker is asked."""
         if not self._is_begun:
             with suppress(RecordsUnwritable):
                 self._begin()
-        self.engine.living.expect()
+        self.engine.live_endpoints.expect()
         return RecordsSnapshot.of(self.records)
 
     def do_without(self) -> bool:
@@ -125,20 +124,20 @@ class Recovery:
         Returns whether that gives a pass something to do. Raises OSError if dockerd
         does not describe its containers.
         """
-        self.engine.living.update(view)
+        self.engine.live_endpoints.update(view)
         told = self.containers(
             {e.container for n in view.networks for e in self._lost(n, before)}
         )
         networks = tuple(self._completed(n, told) for n in view.networks)
         view = replace(view, networks=networks)
-        living, now = self.engine.living, self.clock()
+        live, now = self.engine.live_endpoints, self.clock()
         adoption = Adoption(
-            self.records, view, before, self.engine.remove_dead_endpoint, living, now
+            self.records, view, before, self.engine.remove_dead_endpoint, live, now
         )
         with self.records.transaction():
             for network in sorted(view.networks, key=lambda n: not n.ours):
                 adoption.adopt(network)
-            for pool in living.take_unknown():
+            for pool in live.take_unknown():
                 adoption.add_unknown_claim(pool)
         lacking = [
             (network, lost)
@@ -277,7 +276,7 @@ class Recovery:
         )
         self.records.endpoints.add(endpoint)
         self.records.endpoints.join(endpoint.id, told.sandbox)
-        tenures.assign(self.records, known, endpoint)
+        leases.assign(self.records, known, endpoint)
         self.records.leases.name_container(endpoint.id, endpoint.container)
         return True
 
@@ -317,6 +316,6 @@ class Recovery:
                 return None
         except UnderlayError:
             return None
-        first, _ = pools.parse_range("" if segment.pooled else span, segment.subnet)
+        first, _ = subnets.parse_range("" if segment.pooled else span, segment.subnet)
         used = {a.ip for e in network.endpoints for a in e.addresses}
         return None if first in used | set(segment.aux) else first

@@ -72,7 +72,7 @@ class Adoption:
     view: DockerView
     before: RecordsSnapshot
     remove_dead_endpoint: Callable[[str], bool]
-    living: LiveEndpoints
+    live_endpoints: LiveEndpoints
     now: float
 
     def adopt(self, network: DockerNetwork) -> None:
@@ -139,8 +139,8 @@ class Adoption:
             return None
         name = identity or placeholder_id(domain, subnet, network.id)
         bounds = parse_range(span, subnet)
-        whose = network.id if network.ours else ""
-        claim = add_placeholder(self.records, pool, name, bounds, whose)
+        owner = network.id if network.ours else ""
+        claim = add_placeholder(self.records, pool, name, bounds, owner)
         if segment.gateway:
             start_lease(self.records, claim, segment.gateway, "gateway", self.now)
         for address in segment.aux:
@@ -180,7 +180,7 @@ class Adoption:
         if holder is None:
             if (claim.pool.id, str(address)) not in self.before.addresses:
                 self._start_lease(claim, address, endpoint.name, known)
-        elif not holder.endpoint and self.living.is_listed(known):
+        elif not holder.endpoint and self.live_endpoints.is_listed(known):
             self.records.leases.assign(
                 holder.id, role="endpoint", network=claim.network, endpoint=known
             )
@@ -204,5 +204,6 @@ class Adoption:
     def _start_lease(
         self, claim: Claim, address: IpAddress, container: str, endpoint: str
     ) -> None:
-        who = container, endpoint
-        start_lease(self.records, claim, address, "endpoint", self.now, *who)
+        start_lease(
+            self.records, claim, address, "endpoint", self.now, container, endpoint
+        )

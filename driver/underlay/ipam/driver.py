@@ -69,7 +69,7 @@ class IpamDriver:
     clock: Callable[[], float]
     remove_dead_endpoint: Callable[[str], bool]
     is_own: Callable[[IpAddress], bool]
-    living: LiveEndpoints
+    live_endpoints: LiveEndpoints
     monotonic: Callable[[], float] = since_boot
     _late_releases: dict[tuple[str, IpAddress], float] = field(default_factory=dict)
     _made: Recent = field(default_factory=lambda: Recent(CREATING_SECONDS))
@@ -95,7 +95,9 @@ class IpamDriver:
             pool = known or add_pool(self.records, domain, wanted)
             self.records.pools.add_claim(identity, pool, first, last, self.clock())
             if not known:
-                reserve_in_all_pools(self.records, self.living.kept, self.clock(), pool)
+                reserve_in_all_pools(
+                    self.records, self.live_endpoints.kept, self.clock(), pool
+                )
         return Claim(identity, pool, first, last)
 
     def forget_made(self) -> None:
@@ -119,7 +121,7 @@ class IpamDriver:
 
     def _release_pool(self, identity: str) -> None:
         if claim := self._released(identity):
-            self.living.release(claim, self.clock())
+            self.live_endpoints.release(claim, self.clock())
 
     def request_gateway(self, identity: str, address: str) -> IpInterface:
         """Reserve an address as the gateway; several networks may name the same one.
@@ -197,20 +199,20 @@ class IpamDriver:
         gateway and aux addresses of a network when the network has no endpoint left.
         """
         if lease.role != "endpoint":
-            return not self.living.is_on(claim)
-        if lease.endpoint and self.living.has(claim, lease):
+            return not self.live_endpoints.is_on(claim)
+        if lease.endpoint and self.live_endpoints.has(claim, lease):
             # Docker 29 releases one family's address where IPv6 is switched off.
             if not self._is_for_predecessor(lease):
                 self.records.leases.note_returned(lease)
             return False
         # For a container of another driver, the release is the only sign of its end.
-        self.living.forget((claim.pool.domain, lease.address))
+        self.live_endpoints.forget((claim.pool.domain, lease.address))
         return not self._is_for_predecessor(lease)
 
     def _released(self, identity: str, address: str = "") -> Claim | None:
         """Return the claim that Docker means in a release, if it is known."""
         known = self.records.pools.claim(identity)
-        return known or self.living.named(identity, address)
+        return known or self.live_endpoints.named(identity, address)
 
     def _is_for_predecessor(self, lease: Lease) -> bool:
         """Return whether a release is for the previous, dead holder of an address.
@@ -232,7 +234,7 @@ class IpamDriver:
         known = self.records.pools.claim(identity)
         claim = known or resolve(self.records, identity)
         if claim is None:
-            self.living.note_unknown(identity)
+            self.live_endpoints.note_unknown(identity)
             raise UnknownPool(pool=identity, path=self.records.path)
         return claim
 
@@ -321,8 +323,10 @@ class IpamDriver:
             return f"it is {what}{where}"
         if lease.container:
             return f"container {lease.container}{where} has it"
-        who = lease.endpoint[:12]
-        return f"endpoint {who}{where} has it" if who else f"it is in use{where}"
+        endpoint = lease.endpoint[:12]
+        return (
+            f"endpoint {endpoint}{where} has it" if endpoint else f"it is in use{where}"
+        )
 
     def _exhausted(self, claim: Claim) -> PoolExhausted:
         size = int(claim.last) - int(claim.first) + 1

@@ -127,13 +127,13 @@ class LiveEndpoints:
         another claim: this one stays, as a placeholder.
         """
         held = self.records.leases.live_of_claim(claim.id)
-        living = [lease for lease in held if self.has(claim, lease)]
-        staying = [lease for lease in living if not self._moves(claim, lease)]
+        live = [lease for lease in held if self.has(claim, lease)]
+        staying = [lease for lease in live if not self._moves(claim, lease)]
         if staying:
             log.warning("pool claim kept: containers use it", extra={"pool": claim.id})
             release_name(self.records, claim)
             return
-        moved = {lease.id for lease in living}
+        moved = {lease.id for lease in live}
         for lease in held:
             if lease.id not in moved:
                 self.records.leases.end(lease, now)

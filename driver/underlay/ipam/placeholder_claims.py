@@ -81,12 +81,12 @@ def resolve(records: Records, identity: str) -> Claim | None:
 def release_name(records: Records, claim: Claim) -> None:
     """Make a claim a placeholder again: its PoolID belongs to another claim."""
     if not is_placeholder(claim):
-        whose = claim.network or secrets.token_hex(6)
-        records.pools.rename_claim(claim.id, _unused(records, claim.pool, whose))
+        network = claim.network or secrets.token_hex(6)
+        records.pools.rename_claim(claim.id, _unused(records, claim.pool, network))
 
 
-def _unused(records: Records, pool: Pool, whose: str) -> str:
-    name = placeholder_id(pool.domain, pool.subnet, whose)
+def _unused(records: Records, pool: Pool, network: str) -> str:
+    name = placeholder_id(pool.domain, pool.subnet, network)
     taken = records.pools.claim(name) is not None
     return f"{name}-{secrets.token_hex(3)}" if taken else name
 

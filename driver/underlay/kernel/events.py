@@ -116,7 +116,7 @@ class Listener:
             if message is None:
                 lost = True
             else:
-                paths |= self._whose(*message)
+                paths |= self._origin(*message)
             # A storm may come as fast as it is read. After a loss all is read: the
             # kernel drops everything until then.
             if came >= _AT_ONCE and not lost:
@@ -126,7 +126,7 @@ class Listener:
             return {None}
         return paths
 
-    def _whose(self, message: bytes, ancillary: Ancillary) -> set[str | None]:
+    def _origin(self, message: bytes, ancillary: Ancillary) -> set[str | None]:
         if len(message) < _HEADER_BYTES:
             return set()  # the kernel sends none, but a container's root may
         (kind,) = struct.unpack_from("=H", message, _KIND_AT)

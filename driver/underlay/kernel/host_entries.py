@@ -60,11 +60,11 @@ def entries_on(device: str) -> list[HostEntry]:
     known = (*here, *_addresses(_LOOPBACK))
     kernel_says = any(nl.IFA_PROTO in _attributes(m) for m in known)
     found = [(m, _address(m, name, kernel_says=kernel_says)) for m in here]
-    kept = [standing for _, standing in found if standing]
+    kept = [entry for _, entry in found if entry]
     connected = {
-        ip_interface(standing.words).network
-        for m, standing in found
-        if standing and not _flags(m) & IFA_F_NOPREFIXROUTE
+        ip_interface(entry.words).network
+        for m, entry in found
+        if entry and not _flags(m) & IFA_F_NOPREFIXROUTE
     }
     routes = [r for m in _routes(index) if (r := _route(m, index, connected))]
     return kept + sorted(routes, key=lambda r: (bool(r.via), r.words))
@@ -96,24 +96,24 @@ def move(held: MovedEntry) -> None:
         _take(held.entry, apart.index)
 
 
-def _put(standing: HostEntry, index: int) -> None:
+def _put(entry: HostEntry, index: int) -> None:
     """Put an entry on a device, also where another has the same; raises OSError.
 
     An IPv6 address skips duplicate detection: the host had it a moment ago.
     """
-    if standing.what == "route":
-        _send(RTM_NEWROUTE, NLM_F_REPLACE, _to(standing, index), _NOT_TWICE)
+    if entry.what == "route":
+        _send(RTM_NEWROUTE, NLM_F_REPLACE, _to(entry, index), _NOT_TWICE)
         return
-    body = _to(standing, index)
+    body = _to(entry, index)
     if body[0] == socket.AF_INET6:
         _send(RTM_NEWADDR, NLM_F_REPLACE, body, (), IFA_F_NODAD)
     _send(RTM_NEWADDR, NLM_F_REPLACE, body, _NOT_TWICE)
 
 
-def _take(standing: HostEntry, index: int) -> None:
+def _take(entry: HostEntry, index: int) -> None:
     """Take an entry off a device; what is not there is no error."""
-    kind = RTM_DELROUTE if standing.what == "route" else RTM_DELADDR
-    _send(kind, 0, _to(standing, index), nl.ABSENT)
+    kind = RTM_DELROUTE if entry.what == "route" else RTM_DELADDR
+    _send(kind, 0, _to(entry, index), nl.ABSENT)
 
 
 def forget_routers(index: int) -> None:
@@ -257,9 +257,9 @@ def _packed(head: bytes, found: dict[int, bytes]) -> str:
     return (head + b"".join(nl.attribute(k, v) for k, v in found.items())).hex()
 
 
-def _to(standing: HostEntry, index: int) -> bytes:
-    body = bytes.fromhex(standing.payload)
-    if standing.what == "route":
+def _to(entry: HostEntry, index: int) -> bytes:
+    body = bytes.fromhex(entry.payload)
+    if entry.what == "route":
         return body + nl.attribute(nl.RTA_OIF, nl.NUMBER.pack(index))
     return body[:4] + nl.NUMBER.pack(index) + body[8:]
 

@@ -33,7 +33,7 @@ from underlay.kernel.probe import answering
 from underlay.model import Device, Family, Halt, HostEntry, SysctlBackup
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import (
-    HEEDED,
+    ADDRESS_SYSCTLS,
     Address,
     BridgePort,
     ForwardAccept,
@@ -398,7 +398,7 @@ def _inside(
         seen = _ours(link, _name_of, inside=True)
         # Sysctls in a sandbox are the container's to change. These decide which
         # addresses the device can have.
-        kept = tuple(s for s in seen.sysctls if s.startswith(HEEDED))
+        kept = tuple(s for s in seen.sysctls if s.startswith(ADDRESS_SYSCTLS))
         yield replace(seen, sandbox=path, sysctls=kept)
     for address in addresses:
         yield replace(address, sandbox=path)

@@ -143,10 +143,10 @@ def _forwarding(family: int) -> Iterator[tuple[str, str]]:
     if family == 4 and _value(_FORWARDING[4]) == "0":
         yield _REDIRECTS, ""  # first in order, so last when it is put back
     if family == 6:
-        inward = container_bridges()
+        inner = container_bridges()
         for link in links.all_links():
             path = f"net/ipv6/conf/{link.name}/accept_ra"
-            if link.name not in inward and _hears_routers(link) and _value(path) == "1":
+            if link.name not in inner and _hears_routers(link) and _value(path) == "1":
                 yield path, "2"
     yield _FORWARDING[family], "1"
 

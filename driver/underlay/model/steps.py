@@ -16,7 +16,7 @@ from underlay.model.objects import (
     Object,
     Sysctl,
 )
-from underlay.model.objects.common import inside, word
+from underlay.model.objects.common import nsenter, word
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Amend:
         steps = [" ".join(["sysctl -w", *settings]).replace("/", ".")]
         if (link.room or 0) > (seen.mtu or 0):
             link = replace(link, mtu=link.room)
-        words = [f"{inside(seen.sandbox)}ip link set", word(seen.name)]
+        words = [f"{nsenter(seen.sandbox)}ip link set", word(seen.name)]
         words += _attributes(link)
         if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
             words += ["type", link.kind, *_flavour(link)]
@@ -81,7 +81,7 @@ class Delete:
 
     def __str__(self) -> str:
         if isinstance(self.object, Link):
-            where = inside(self.object.sandbox)
+            where = nsenter(self.object.sandbox)
             return f"{where}ip link del {word(self.object.name)}"
         return self.object.command("del")
 

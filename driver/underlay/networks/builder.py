@@ -102,7 +102,7 @@ class Builder:
         steps = [step for step in map(Create, want.objects) if is_by_program(step)]
         shared = {o for step in steps if (o := step.object.owner) and o.shared}
         others = {o for o in shared if not o.is_shim}
-        kept |= {o for o in others if self.lookup.has_living(o)}
+        kept |= {o for o in others if self.lookup.has_live_endpoint(o)}
         due = (step for step in steps if step.object.owner not in kept)
         may_wait = self._may_wait(owner, want)
         for done in run_steps(
@@ -179,31 +179,32 @@ class Builder:
         had: DesiredState = NOTHING,
         want: DesiredState | None = None,
         *,
-        beside: Collection[Object] = (),
+        in_sandboxes: Collection[Object] = (),
         writing: bool = False,
     ) -> None:
         """Delete what nothing wants any more; what is refused is left to the pass.
 
         `had` is what the owners wanted before: links are found by their names, but
-        objects on devices of the administrator are not. `beside` are objects of the
-        owners that were seen elsewhere. `writing`: the caller holds the lock.
+        objects on devices of the administrator are not. `in_sandboxes`
+        are objects of the owners that were seen there. `writing`: the caller holds the
+        lock.
         """
         if writing:
-            self._delete(owners, had, want, beside)
+            self._delete(owners, had, want, in_sandboxes)
             return
         late: list[Step] = []
         if had.reasons or any(owner.shared for owner in owners):
             # Another verb may be about to use a VLAN: its build holds the lock.
             try:
                 with self.records.exclusive():
-                    late = self._delete(owners, had, want, beside)
+                    late = self._delete(owners, had, want, in_sandboxes)
             except RecordsUnwritable as error:
                 log.warning("cannot record restored sysctls", extra={"error": error})
                 own = {owner for owner in owners if not owner.shared}
                 bare = replace(had, reasons=frozenset())
-                late = self._delete(own, bare, want, beside)
+                late = self._delete(own, bare, want, in_sandboxes)
         else:
-            late = self._delete(owners, had, want, beside)
+            late = self._delete(owners, had, want, in_sandboxes)
         self._clear(late, had.reasons)
 
     def _clear(self, steps: Iterable[Step], reasons: Collection[SysctlReason]) -> None:
@@ -270,18 +271,18 @@ class Builder:
         devices: Collection[str] = (),
         had: DesiredState = NOTHING,
         want: DesiredState | None = None,
-        beside: Collection[Object] = (),
+        in_sandboxes: Collection[Object] = (),
     ) -> tuple[Step, ...]:
         """Plan for a few owners: look at the kernel first, read the records second.
 
-        Only links of the host are looked at; `beside` is what else was seen. All other
+        Only links of the host are looked at; `in_sandboxes` was seen already. All other
         wanted objects are created, which is no error if they exist.
         """
         names = {o.device for o in owners}
         names |= {o.host_end.device for o in owners if o.endpoint}
         seen = self.kernel.observe(names.union(devices) - {""})
         mine = [o for o in seen if o.owner is None or o.owner.endpoint_owner in owners]
-        mine += beside
+        mine += in_sandboxes
         mine += [
             o
             for o in had.objects
@@ -316,10 +317,10 @@ class Builder:
         owners: Collection[Owner],
         had: DesiredState,
         want: DesiredState | None,
-        beside: Collection[Object],
+        in_sandboxes: Collection[Object],
     ) -> list[Step]:
         """Delete what no program is needed for; return the steps that need one."""
-        steps = self.steps(owners, had=had, want=want, beside=beside)
+        steps = self.steps(owners, had=had, want=want, in_sandboxes=in_sandboxes)
         deletions = [step for step in steps if isinstance(step, Delete)]
         for _ in run_steps(
             (step for step in deletions if not is_by_program(step)), self.apply

@@ -64,8 +64,8 @@ class DesiredLookup:
             case SharedOwner(kind="pool", subnet=subnet):
                 return networks.with_subnet(str(subnet))
             case SharedOwner(kind="port", device=bridge):
-                beside = networks.on_parent(bridge)
-                return [n for n in beside if mode_name(n.options) == "bridge"]
+                sharing = networks.on_parent(bridge)
+                return [n for n in sharing if mode_name(n.options) == "bridge"]
             case SysctlReason(kind="forwarding" | "proxy"):
                 return networks.active("routed")
             case SharedOwner(kind="shim", device=parent) | SysctlReason(device=parent):
@@ -73,15 +73,15 @@ class DesiredLookup:
         found = networks.any_on_vlan(owner.vlan) if owner.vlan else None
         return [found] if found else []
 
-    def has_living(self, shared: Owner) -> bool:
+    def has_live_endpoint(self, shared: Owner) -> bool:
         """Return whether a live endpoint has a shared object: a pass repairs it."""
         return any(
             endpoint_objects(network, endpoint).of_owner(shared)
             for network in self.users(shared)
-            if (endpoint := self.living(network))
+            if (endpoint := self.live_endpoint(network))
         )
 
-    def living(self, network: Network) -> Endpoint | None:
+    def live_endpoint(self, network: Network) -> Endpoint | None:
         """Return any endpoint of a network that lives, or is about to.
 
         After a reboot, earlier endpoints are still recorded, but their sandboxes are

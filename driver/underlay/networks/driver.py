@@ -87,13 +87,14 @@ class NetworkDriver:
         parents: ParentTracker,
         takeovers: BridgeTakeovers,
         leftovers: LeftoverDevices,
-        living: LiveEndpoints,
+        live_endpoints: LiveEndpoints,
         machine: str,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
         self.records, self.kernel = records, kernel
-        self.living, self.clock, self.monotonic = living, clock, monotonic
+        self.live_endpoints = live_endpoints
+        self.clock, self.monotonic = clock, monotonic
         self._builder, self._lookup = builder, builder.lookup
         self._forwarding, self._parents = builder.forwarding, parents
         self._takeovers, self._remnants = takeovers, leftovers
@@ -170,7 +171,7 @@ class NetworkDriver:
             if not self._is_known(network):
                 self._takeovers.confirm(found)
                 self.records.networks.add(network)
-                leases.bind_claims(self.records, network, self.living.seen)
+                leases.bind_claims(self.records, network, self.live_endpoints.seen)
             build(self._lookup.desired_of(owner))
 
     def _is_known(self, network: Network) -> bool:
@@ -199,7 +200,7 @@ class NetworkDriver:
             had = had or self._had_by(identity)
             self.records.endings.remember(error, "DeleteNetwork", identity)
         for owner, (what, left) in had.items():
-            self._builder.drop({owner, *what.shared}, what, beside=left)
+            self._builder.drop({owner, *what.shared}, what, in_sandboxes=left)
         if any(left for _, left in had.values()):
             self._remnants.try_to_forget()
         self._takeovers.finish_pending()
@@ -225,7 +226,7 @@ class NetworkDriver:
         # Docker could not release it before: its PoolID was unknown here.
         for claim in self.records.pools.claims_of(identity):
             if is_placeholder(claim):
-                self.living.release(claim, self.clock())
+                self.live_endpoints.release(claim, self.clock())
 
     def create_endpoint(self, asked: Endpoint) -> Endpoint:
         """Record an endpoint and build its device; return it with its MAC.
@@ -269,7 +270,7 @@ class NetworkDriver:
     def delete_endpoint(self, network: str, identity: str) -> None:
         """Remove an endpoint from the records, drop its device; always succeeds."""
         self._being_deleted.add(identity)
-        self.living.forget(identity)
+        self.live_endpoints.forget(identity)
         try:
             self._delete_endpoint(network, identity)
         finally:
@@ -286,7 +287,7 @@ class NetworkDriver:
             had = had if had != _NOTHING else self._had(owner)
             self.records.endings.remember(error, "DeleteEndpoint", network, identity)
         what, left = had
-        self._builder.drop({owner, *what.shared}, what, beside=left)
+        self._builder.drop({owner, *what.shared}, what, in_sandboxes=left)
         if left:
             self._remnants.try_to_forget()
         self._end_returned(identity)
@@ -364,7 +365,8 @@ class NetworkDriver:
         if endpoint is None:
             # Its address may still be on a device that is being deleted, or that the
             # kernel refused to delete; or Docker lists it, but it has no record.
-            going = identity in self._being_deleted or self.living.is_listed(identity)
+            listed = self.live_endpoints.is_listed(identity)
+            going = listed or identity in self._being_deleted
             return not (going or self.records.endpoints.has_leftover(identity))
         owner = Owner(endpoint.network, endpoint.id)
         # An earlier process may have made it just before it ended.
@@ -378,7 +380,7 @@ class NetworkDriver:
         ):
             return False
         log.warning("released stale endpoint", extra={"endpoint": identity[:12]})
-        self.living.forget(identity)
+        self.live_endpoints.forget(identity)
         had = self._lookup.desired_of(owner)
         leases.end_of_endpoint(self.records, identity, self.clock())
         self.records.endpoints.remove(endpoint.network, identity)

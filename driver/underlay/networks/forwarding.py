@@ -40,19 +40,19 @@ _DOOR = "door-"
 
 
 def chain(
-    family: Family, inward: Collection[str], bridges: Collection[str]
+    family: Family, container_bridges: Collection[str], bridges: Collection[str]
 ) -> NftChain:
     """Return the chain that lets containers pass, and nothing between other devices.
 
-    Traffic from or to bridges of containers and virtual machines (`inward`) is filtered
-    by the programs that made them. Traffic inside a bridge is not forwarded, but
-    br_netfilter may show it here.
+    The programs that made the bridges of containers and virtual machines filter their
+    traffic. Traffic within a bridge is not forwarded, but br_netfilter may show it
+    here.
     """
     rules = [f"{way}group {CONTAINER_GROUP} accept" for way in ("iif", "oif")]
-    named = sorted(name for name in inward if PLAIN_NAME.fullmatch(name))
+    named = sorted(name for name in container_bridges if PLAIN_NAME.fullmatch(name))
     some = ", ".join(f'"{name}"' for name in named)
     rules += [f"{way}name {{ {some} }} accept" for way in ("iif", "oif") if some]
-    for name in sorted({*bridges} - {*inward}):
+    for name in sorted({*bridges} - {*container_bridges}):
         if PLAIN_NAME.fullmatch(name):
             rules.append(f'iifname "{name}" oifname "{name}" accept')
     owner = SysctlReason("forwarding", family=family).owner
@@ -157,10 +157,10 @@ class Forwarding:
         return tuple(self._made(self._noted()))
 
     def _made(self, reasons: Collection[SysctlReason]) -> Iterator[NftChain]:
-        inward = self.kernel.container_bridges() if reasons else ()
+        container_bridges = self.kernel.container_bridges() if reasons else ()
         bridges = {d.name for d in self.kernel.devices("bridge")} if reasons else ()
         for reason in sorted(reasons):
-            yield chain(reason.family, inward, bridges)
+            yield chain(reason.family, container_bridges, bridges)
 
     @property
     def changes(self) -> int:

@@ -30,8 +30,8 @@ class LeftoverDevices:
 
     def of(self, owner: Owner, sandboxes: Iterable[str]) -> frozenset[Object]:
         """Return the device of one endpoint in these sandboxes; none is usual."""
-        living = {path for path in sandboxes if self.kernel.sandbox_exists(path)}
-        rooms = self.kernel.observe_sandboxes(living) if living else {}
+        existing = {path for path in sandboxes if self.kernel.sandbox_exists(path)}
+        rooms = self.kernel.observe_sandboxes(existing) if existing else {}
         return frozenset(
             o
             for room in rooms.values()

@@ -98,7 +98,7 @@ class HostSysctls:
             reason
             for network in networks
             for reason in mode_of(network.options).sysctl_reasons(network)
-            if self.lookup.living(network)
+            if self.lookup.live_endpoint(network)
         }
 
     def refresh(self, now: float) -> None:

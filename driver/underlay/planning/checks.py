@@ -80,8 +80,8 @@ def check_parent_sharing(
             )
     for child in host.devices(*CHILD_KINDS):
         if child.parent == network.parent and not child.ours:
-            who = f"device {child.name}, not of underlay"
-            mine.check_compatible(parent_use_of(child), who, network.parent_label)
+            holder = f"device {child.name}, not of underlay"
+            mine.check_compatible(parent_use_of(child), holder, network.parent_label)
 
 
 def check_gateways(network: Network, routed: Iterable[Network], host: Host) -> None:

@@ -75,8 +75,8 @@ def endpoint_objects(
     objects: tuple[Object, ...] = tuple(mode.endpoint_objects(network, endpoint))
     if not network.has_parent_now:
         # The ports of the bridge are still there, and so is the rule between them.
-        permits = (o for o in objects if isinstance(o, ForwardAccept))
-        objects = (placeholder(network, endpoint), *permits)
+        accepts = (o for o in objects if isinstance(o, ForwardAccept))
+        objects = (placeholder(network, endpoint), *accepts)
     reasons = frozenset(mode.sysctl_reasons(network))
     if not endpoint.sandbox:
         return DesiredState(objects, reasons=reasons)

@@ -101,8 +101,8 @@ def learn_state(
     had = set(known.default_families) if known else answered.intersection(without)
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
     settings = known.sysctls if known else ()
-    beside = known.link_local if known else _link_local(endpoint, link, seen)
-    found = LearnedState(link.name, mtu, defaults, settings, without, beside)
+    link_local = known.link_local if known else _link_local(endpoint, link, seen)
+    found = LearnedState(link.name, mtu, defaults, settings, without, link_local)
     return replace(endpoint, learned=found)
 
 

@@ -35,7 +35,7 @@ _Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
+class _Pending:
     """Addresses to announce at a place when it is `due`, after `sent` times before.
 
     `number` is that of an endpoint's latest announcement there; older ones are void.
@@ -58,7 +58,7 @@ class _Telling:
         """Whether the gateway's answer to the next announcement ends it."""
         return self.sent + 1 >= ALWAYS
 
-    def after(self, confirmed: Collection[IpAddress], now: float) -> _Telling | None:
+    def after(self, confirmed: Collection[IpAddress], now: float) -> _Pending | None:
         """Return what is left to announce after one more time, None for nothing."""
         left = self.addresses.difference(confirmed if self.may_end else ())
         if not left or self.sent == len(PAUSES_SECONDS):
@@ -76,9 +76,9 @@ class Announcer:
 
     kernel: Kernel
     clock: Callable[[], float]
-    _waiting: list[tuple[float, int, _Telling]] = field(default_factory=list)
+    _waiting: list[tuple[float, int, _Pending]] = field(default_factory=list)
     # Those that are due, the ones that were never sent first.
-    _ready: list[tuple[int, int, _Telling]] = field(default_factory=list)
+    _ready: list[tuple[int, int, _Pending]] = field(default_factory=list)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
     _counter: Iterator[int] = field(default_factory=count)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -98,7 +98,7 @@ class Announcer:
         if not (place[1] and addresses):
             return
         with self._changed:
-            telling = _Telling(
+            item = _Pending(
                 place,
                 endpoint.id,
                 addresses,
@@ -106,8 +106,8 @@ class Announcer:
                 self.clock(),
                 next(self._counter),
             )
-            self._numbers[telling.key] = telling.number
-            heapq.heappush(self._waiting, (telling.due, telling.number, telling))
+            self._numbers[item.key] = item.number
+            heapq.heappush(self._waiting, (item.due, item.number, item))
             self._changed.notify()
 
     def run(self) -> None:
@@ -139,44 +139,44 @@ class Announcer:
             for thread in threads:
                 thread.join()
 
-    def _next(self) -> Collection[list[_Telling]]:
+    def _next(self) -> Collection[list[_Pending]]:
         """Return what to announce now, in groups: one for each proxy or endpoint."""
-        found: dict[Hashable, list[_Telling]] = {}
+        found: dict[Hashable, list[_Pending]] = {}
         now = self.clock()
         with self._changed:
             while self._waiting and self._waiting[0][0] <= now:
-                _, number, telling = heapq.heappop(self._waiting)
-                heapq.heappush(self._ready, (telling.sent, number, telling))
+                _, number, item = heapq.heappop(self._waiting)
+                heapq.heappush(self._ready, (item.sent, number, item))
             while self._ready and len(found) < AT_ONCE:
-                _, number, telling = heapq.heappop(self._ready)
-                if self._numbers.get(telling.key) == number:
-                    together = number if telling.place[0] else telling.place
-                    found.setdefault(together, []).append(telling)
+                _, number, item = heapq.heappop(self._ready)
+                if self._numbers.get(item.key) == number:
+                    together = number if item.place[0] else item.place
+                    found.setdefault(together, []).append(item)
         return found.values()
 
-    def _send(self, tellings: Collection[_Telling]) -> None:
-        place = next(iter(tellings)).place
-        addresses = {a for t in tellings for a in t.addresses}
-        gateways = {g for t in tellings for g in t.gateways}
-        patience = ANSWER_SECONDS if any(t.may_end for t in tellings) else 0.0
+    def _send(self, items: Collection[_Pending]) -> None:
+        place = next(iter(items)).place
+        addresses = {a for t in items for a in t.addresses}
+        gateways = {g for t in items for g in t.gateways}
+        seconds = ANSWER_SECONDS if any(t.may_end for t in items) else 0.0
         confirmed: Collection[IpAddress] = ()
         try:
-            confirmed = self.kernel.announce(*place, addresses, gateways, patience)
+            confirmed = self.kernel.announce(*place, addresses, gateways, seconds)
         except OSError as error:
             # The device has left, or is down: then there is nothing to announce.
             log.debug("cannot announce an address", extra={"error": error})
             if error.errno in _GONE:
                 confirmed = addresses
-                tellings = [replace(t, sent=len(PAUSES_SECONDS)) for t in tellings]
+                items = [replace(t, sent=len(PAUSES_SECONDS)) for t in items]
         with self._changed:
-            for telling in tellings:
-                self._go_on(telling, confirmed)
+            for item in items:
+                self._reschedule(item, confirmed)
 
-    def _go_on(self, telling: _Telling, confirmed: Collection[IpAddress]) -> None:
-        if self._numbers.get(telling.key) != telling.number:
+    def _reschedule(self, item: _Pending, confirmed: Collection[IpAddress]) -> None:
+        if self._numbers.get(item.key) != item.number:
             return  # scheduled again meanwhile
-        rest = telling.after(confirmed, self.clock())
+        rest = item.after(confirmed, self.clock())
         if rest is None:
-            del self._numbers[telling.key]
+            del self._numbers[item.key]
         else:
             heapq.heappush(self._waiting, (rest.due, rest.number, rest))

@@ -23,7 +23,7 @@ from underlay.networks.builder import Builder
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
 from underlay.networks.step_runner import run_steps
-from underlay.planning import sandbox as inside
+from underlay.planning import sandbox
 from underlay.planning.desired import DesiredState, endpoint_objects, sysctl_objects
 from underlay.reconcile.log_once import LogOnce
 from underlay.reconcile.planner import Planner
@@ -99,11 +99,11 @@ class Executor:
         failing = bool(refused and owner.takes_over)
         too_many = self.backoff.note(owner, failed=failing, repaired=bool(applied))
         if too_many and not refused:
-            fight = RepairReverted(step=applied[-1], times=REPAIRS)
+            reverted = RepairReverted(step=applied[-1], times=REPAIRS)
             log.warning(
-                "repair keeps being reverted, rate limited", extra={"error": fight}
+                "repair keeps being reverted, rate limited", extra={"error": reverted}
             )
-            self.repair_log.finish(owner, str(fight))
+            self.repair_log.finish(owner, str(reverted))
 
     def _apply_alone(
         self, found: list[Step], outcome: Outcome, *, patient: bool
@@ -146,8 +146,8 @@ class Executor:
             wanted = builder.lookup.desired_of(made.owner or Owner()).objects
             return made.key in {o.key for o in wanted + builder.forwarding.chains()}
         kernel = self.kernel
-        is_permit = isinstance(made, ForwardAccept)
-        seen = kernel.forward_rules(()) if is_permit else kernel.observe()
+        is_accept = isinstance(made, ForwardAccept)
+        seen = kernel.forward_rules(()) if is_accept else kernel.observe()
         return made.key in {o.key for o in seen}
 
     def _is_stale(self, version: tuple[int, int] | None) -> bool:
@@ -208,21 +208,21 @@ class Executor:
             return found
         keys = {step.object.key for step in found}
         devices = {step.object.device or "" for step in found}
-        want, room = self._inside_again(owner, found)
-        steps = self.builder.steps({owner}, devices, want=want, beside=room)
+        want, room = self._sandbox_again(owner, found)
+        steps = self.builder.steps({owner}, devices, want=want, in_sandboxes=room)
         if any(isinstance(s.object, Sysctl) for s in found):
             others = (s for s in steps if not isinstance(s.object, Sysctl))
-            steps = (*others, *self._settings_again(owner))
+            steps = (*others, *self._sysctls_again(owner))
         due = (s for s in steps if isinstance(s.object, Link) or s.object.key in keys)
         return self.builder.shims.without_programs(due)
 
-    def _settings_again(self, owner: Owner) -> Iterable[Step]:
+    def _sysctls_again(self, owner: Owner) -> Iterable[Step]:
         """Plan once more for the sysctls of the host."""
         known, needed = self.records.host.sysctls(), self.builder.sysctls.needed()
         want = self.builder.lookup.desired_of(owner) + sysctl_objects(known, needed)
         return self.builder.sysctls.steps(want.of_owner(owner))
 
-    def _inside_again(
+    def _sandbox_again(
         self, owner: Owner, found: Iterable[Step]
     ) -> tuple[DesiredState | None, Collection[Object]]:
         """Return what an endpoint must have in its sandbox, and what is there.
@@ -242,11 +242,11 @@ class Executor:
         if self.kernel.observe({owner.device}):
             return None, ()
         room = self.kernel.observe_sandboxes({endpoint.sandbox}).get(endpoint.sandbox)
-        if room is None or not inside.repairs_allowed(network, endpoint, room):
+        if room is None or not sandbox.repairs_allowed(network, endpoint, room):
             return None, ()
         known = self.observer.learn(network, endpoint, room)
         want = endpoint_objects(network, known, there=True).of_owner(owner)
-        return want, inside.relevant(want.objects, {endpoint.sandbox: room})
+        return want, sandbox.relevant(want.objects, {endpoint.sandbox: room})
 
 
 def _is_unowned(owner: Owner, steps: Iterable[Step]) -> bool:

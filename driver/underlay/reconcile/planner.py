@@ -61,9 +61,9 @@ class Planner:
         takeovers, entries = self.takeovers.desired()
         changes = self.builder.forwarding.changes
         objects = frozenset(self.kernel.observe() | entries)
-        inside = self.observe_sandboxes(joined, self.leftovers.places())
+        sandboxes = self.observe_sandboxes(joined, self.leftovers.places())
         self.builder.forwarding.update(objects, changes)
-        return replace(inside, objects=objects, takeovers=takeovers)
+        return replace(sandboxes, objects=objects, takeovers=takeovers)
 
     def observe_sandboxes(
         self, joined: Collection[Endpoint], more: Collection[str] = ()
@@ -142,5 +142,5 @@ class Planner:
             if identity and identity not in endpoints:
                 joined = records.get(identity)
                 endpoints |= {joined.id: joined} if joined else {}
-        everybody = (endpoints | dict(repairable)).values()
-        return desired_state(networks, everybody, repairable, self.needs)
+        wanted = (endpoints | dict(repairable)).values()
+        return desired_state(networks, wanted, repairable, self.needs)

@@ -195,8 +195,8 @@ class Reconciler:
             return [e for e in found if e.learned]
         if not change.has_new_mac:
             return []
-        seat = traits_of(network.options).parent_use
-        all_follow = network.proxy or (seat and seat.exclusive)
+        use = traits_of(network.options).parent_use
+        all_follow = network.proxy or (use and use.exclusive)
         return [e for e in found if e.learned and (all_follow or not e.mac)]
 
     def _due(

@@ -24,7 +24,7 @@ class RepairLog:
     monotonic: Callable[[], float]
     noticed: float = 0.0
     _entries: list[Repair] = field(default_factory=list)
-    _troubles: dict[str, str] = field(default_factory=dict)
+    _failures: dict[str, str] = field(default_factory=dict)
     _refused: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, owner: Owner, step: Step, refused: str) -> None:
@@ -47,12 +47,12 @@ class RepairLog:
 
     def finish(self, owner: Owner, refusal: str) -> None:
         """Note the result for an owner: the first refusal, or ""."""
-        self._troubles[owner.mark] = refusal
+        self._failures[owner.mark] = refusal
 
     def write(self) -> None:
         """Write everything; if this raises RecordsUnwritable, everything is lost."""
         entries, self._entries = self._entries, []
-        failures, self._troubles = self._troubles, {}
+        failures, self._failures = self._failures, {}
         if not (entries or failures):
             return
         with self.records.transaction(durable=False):
@@ -61,7 +61,7 @@ class RepairLog:
             refused = {(e.mark, e.error) for e in entries if e.error}
             news = (e for e in entries if (e.mark, e.error) not in self._refused)
             self.records.repairs.note(news)
-            failing = {trouble.mark for trouble in self.records.repairs.failures()}
+            failing = {failure.mark for failure in self.records.repairs.failures()}
             waiting = failing - failures.keys()
             self._refused = refused | {r for r in self._refused if r[0] in waiting}
             for mark, refusal in failures.items():

@@ -9,7 +9,7 @@ from underlay.kernel import Kernel
 from underlay.model import Endpoint, LearnedState, Network
 from underlay.model.objects import Object, Owner
 from underlay.modes.options import is_repaired
-from underlay.planning import sandbox as inside
+from underlay.planning import sandbox
 from underlay.records import Records
 
 # So long after Docker took a device, it has finished with it in any case.
@@ -55,10 +55,10 @@ class SandboxObserver:
                 continue
             now = self.learn(network, endpoint, room)
             if now.learned and endpoint.learned is None:
-                now = self._with_settings(now, now.learned)
+                now = self._with_sysctls(now, now.learned)
             if now != endpoint:
                 changed.append(now)
-            if inside.repairs_allowed(network, now, room) and self.is_listed(now):
+            if sandbox.repairs_allowed(network, now, room) and self.is_listed(now):
                 found[now.id] = now
         return found, changed
 
@@ -88,7 +88,7 @@ class SandboxObserver:
         to be nowhere.
         """
         if endpoint.learned:
-            return inside.learn_state(network, endpoint, room, given=False)
+            return sandbox.learn_state(network, endpoint, room, given=False)
         owner, now = Owner(network.id, endpoint.id), self.monotonic()
         is_there = any(o.key == owner.mark for o in room)
         if not is_there and self.kernel.observe({owner.device}):
@@ -100,7 +100,9 @@ class SandboxObserver:
         waited = now - since
         if not is_there and waited >= LOST_SECONDS:
             return self._assume(network, endpoint, room)
-        return inside.learn_state(network, endpoint, room, given=waited > GIVEN_SECONDS)
+        return sandbox.learn_state(
+            network, endpoint, room, given=waited > GIVEN_SECONDS
+        )
 
     def next_due(self) -> float | None:
         """Return the seconds until a device is known to be lost, None if none is."""
@@ -114,24 +116,24 @@ class SandboxObserver:
         """Return an endpoint with an assumed state: no pass saw its device in time."""
         if not is_repaired(network, endpoint) or not self.is_listed(endpoint):
             return endpoint
-        beside = self.records.endpoints.joined_in({endpoint.sandbox})
-        taken = {e.learned.device for e in beside if e.learned}
+        others = self.records.endpoints.joined_in({endpoint.sandbox})
+        taken = {e.learned.device for e in others if e.learned}
         taken |= self._assumed.get(endpoint.sandbox, set())
         try:
             taken |= self.kernel.names_inside(endpoint.sandbox)
         except OSError:  # the sandbox is gone
             return endpoint
-        found = inside.assume_state(network, endpoint, room, taken)
+        found = sandbox.assume_state(network, endpoint, room, taken)
         if found.learned:
             self._assumed.setdefault(found.sandbox, set()).add(found.learned.device)
         return found
 
-    def _with_settings(self, endpoint: Endpoint, known: LearnedState) -> Endpoint:
+    def _with_sysctls(self, endpoint: Endpoint, known: LearnedState) -> Endpoint:
         """Return an endpoint with the sysctls of its device, as Docker set them."""
         try:
             found = self.kernel.sandbox_sysctls(endpoint.sandbox, known.device)
         except OSError:  # the sandbox is gone
             return endpoint
         # A device that is not there has those that Docker was asked to set.
-        settings = found or known.sysctls
-        return replace(endpoint, learned=replace(known, sysctls=settings))
+        sysctls = found or known.sysctls
+        return replace(endpoint, learned=replace(known, sysctls=sysctls))

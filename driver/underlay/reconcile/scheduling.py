@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from underlay.model import Endpoint
 from underlay.model.objects import Link, Owner, Route
 from underlay.model.steps import Create, Step, depends_on
-from underlay.planning import sandbox as inside
+from underlay.planning import sandbox
 from underlay.records import Records
 
 # A look into a sandbox takes a third of a millisecond.
@@ -18,7 +18,7 @@ LEAST_SECONDS, MOST_SECONDS = 1.0, 300.0
 HASTE = 1 / 16
 # So many repairs of one owner at once, and then one in so many seconds.
 REPAIRS, REPAIR_SECONDS = 30, 10.0
-SECOND_LOOK_SECONDS, STAND_IN_SECONDS = 0.15, 2.0
+SECOND_LOOK_SECONDS, PLACEHOLDER_SECONDS = 0.15, 2.0
 
 
 @dataclass
@@ -201,8 +201,8 @@ def deferral(steps: Collection[Step]) -> tuple[Hashable, float] | None:
     made = [step.object for step in steps if isinstance(step, Create)]
     for o in made:
         if isinstance(o, Link) and o.placeholder and o.peer and o.peer.sandbox:
-            return o.key, STAND_IN_SECONDS
-    ways = [o for o in made if isinstance(o, Route) and inside.is_default(o)]
+            return o.key, PLACEHOLDER_SECONDS
+    ways = [o for o in made if isinstance(o, Route) and sandbox.is_default(o)]
     if len(ways) == len(steps) and ways[0].sandbox:
         return ways[0].key, SECOND_LOOK_SECONDS
     return None

@@ -64,19 +64,19 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
         return answer(path)
 
     server = Server(answering)
-    watchers = BackgroundThreads(parts, settings, reading, server)
+    threads = BackgroundThreads(parts, settings, reading, server)
     plugin = create_app(
-        methods(parts.engine, parts.ipam, watchers.names.wake, watchers.ask_for_names),
+        methods(parts.engine, parts.ipam, threads.names.wake, threads.ask_for_names),
         metrics.call,
     )
-    watchers.start()
+    threads.start()
     log.info("ready", extra={"version": __version__, "pid": os.getpid()})
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        watchers.rush.note()
+        threads.rush.note()
         return plugin(environ, start_response)
 
-    return application, watchers
+    return application, threads
 
 
 class BackgroundThreads:

@@ -15,7 +15,7 @@ from gunicorn.systemd import sd_notify
 
 from underlay.errors import AlreadyRunning, NotAllowed
 from underlay.records import Records
-from underlay.service import file_modes as private
+from underlay.service import file_modes
 from underlay.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ GRACEFUL_SECONDS = 20
 def serve(settings: Settings) -> None:
     """Serve until TERM; raises UnderlayError if it cannot start."""
     state = Path(settings.state_dir)
-    private.make(state, private.FOLDER_MODE)
+    file_modes.make(state, file_modes.FOLDER_MODE)
     for folder in (settings.run_dir, settings.plugin_dir):
-        private.make(Path(folder), 0o755)
-    os.umask(private.UMASK)
-    private.close_off(state, settings.records)
+        file_modes.make(Path(folder), 0o755)
+    os.umask(file_modes.UMASK)
+    file_modes.close_off(state, settings.records)
     with _only_one(state):
         # Opened here first, where a refusal can still be shown and end the program.
         Records(settings.records, verify=True).close()
@@ -66,7 +66,7 @@ class Service(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._watchers: BackgroundThreads | None = None
+        self._threads: BackgroundThreads | None = None
         # gunicorn would report READY when it listens, long before it answers.
         self._notify = os.environ.pop("NOTIFY_SOCKET", "")
         super().__init__()
@@ -100,9 +100,9 @@ class Service(BaseApplication):  # type: ignore[misc]
     def load(self) -> Any:
         """Return the application; called in the worker, after the fork."""
         # Imported here, so that the master stays half the size.
-        from underlay.service import runtime as wsgi
+        from underlay.service import runtime
 
-        application, self._watchers = wsgi.start(self._settings)
+        application, self._threads = runtime.start(self._settings)
         return application
 
     def _addresses(self) -> list[str]:
@@ -121,15 +121,15 @@ class Service(BaseApplication):  # type: ignore[misc]
         name = self._settings.plugin_socket.name
         told = [s for s in worker.sockets if not _is_called(s.getsockname(), name)]
         worker.sockets = [s for s in worker.sockets if s not in told]
-        if self._watchers:
-            self._watchers.serve_status([s.sock for s in told])
+        if self._threads:
+            self._threads.serve_status([s.sock for s in told])
         if self._notify:
             os.environ["NOTIFY_SOCKET"] = self._notify
             sd_notify("READY=1", worker.log, unset_environment=True)
 
     def _stop(self) -> None:
-        if self._watchers:
-            self._watchers.stop()
+        if self._threads:
+            self._threads.stop()
 
 
 def _is_called(address: object, name: str) -> bool:
@@ -139,7 +139,7 @@ def _is_called(address: object, name: str) -> bool:
 def _only_one(state: Path) -> IO[str]:
     """Hold the lock of a state directory for as long as the file is open."""
     try:
-        lock = (state / private.LOCK).open("a+", encoding="ascii")
+        lock = (state / file_modes.LOCK).open("a+", encoding="ascii")
     except OSError as error:
         raise NotAllowed(what=f"writing to {state}", why=error) from error
     try:

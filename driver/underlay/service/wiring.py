@@ -75,7 +75,7 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     parents = ParentTracker(records, kernel)
     takeovers = BridgeTakeovers(records, kernel)
     leftovers = LeftoverDevices(records, kernel)
-    living = LiveEndpoints(records)
+    live = LiveEndpoints(records)
     builder = _builder(records, kernel, monotonic)
     engine = NetworkDriver(
         records,
@@ -84,7 +84,7 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
         parents=parents,
         takeovers=takeovers,
         leftovers=leftovers,
-        living=living,
+        live_endpoints=live,
         machine=host.machine,
         clock=clock,
         monotonic=monotonic,
@@ -94,7 +94,7 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     )
     observer = reconciler.observer
     ipam = IpamDriver(
-        records, clock, engine.remove_dead_endpoint, kernel.is_own, living, monotonic
+        records, clock, engine.remove_dead_endpoint, kernel.is_own, live, monotonic
     )
     cleanup = Cleanup(
         records, kernel, engine, ipam, observer, clock, monotonic,

@@ -131,11 +131,11 @@ def test_address_on_a_device_of_the_driver_is_kept(house):
     claim = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     given = house.ipam.request_address(claim, "", "").ip
     # Of an endpoint that neither the records nor Docker know.
-    house.kernel.inside = {Owner("n1", "lost").mark: (given,)}
+    house.kernel.other_namespaces = {Owner("n1", "lost").mark: (given,)}
     for _ in range(3):
         house.heed(ALIVE, GRACE)
     assert [t.address for t in house.records.leases.orphaned()] == [given]
-    house.kernel.inside = {}
+    house.kernel.other_namespaces = {}
     house.heed(ALIVE, GRACE)
     house.heed(ALIVE, GRACE)
     assert house.records.leases.orphaned() == []

@@ -56,7 +56,7 @@ class House:
         self.engine = engine_on(records, self.kernel, self.time)
         reap, is_own = self.engine.remove_dead_endpoint, self.kernel.is_own
         self.ipam = IpamDriver(
-            records, self.time, reap, is_own, self.engine.living, self.time
+            records, self.time, reap, is_own, self.engine.live_endpoints, self.time
         )
         self.told = {"c-web": DockerContainer(SANDBOX, {}, {})}
         self.kernel.sandboxes.add(SANDBOX)
@@ -280,7 +280,7 @@ def test_pass_spares_possibly_lost_objects_until_docker_was_asked(house):
 
 
 def test_host_routes_to_a_container_survive_a_concurrent_pass(house):
-    house.kernel.here = {"eth0": (ip_interface("10.0.0.99/24"),)}
+    house.kernel.host_addresses = {"eth0": (ip_interface("10.0.0.99/24"),)}
     shim = house.leave_behind(Owner.parse("underlay::shim/eth0"))
     house.heed(listed(endpoint()))
     # As a pass plans that began before: it follows parents first.
@@ -364,7 +364,7 @@ def test_addresses_of_running_containers_are_reserved_before_docker_was_asked(ho
     pool = old_records(house, SANDBOX)
     lab = house.ipam.request_pool("10.0.0.0/24", "", {"domain": "lab"}, 4).id
     mine, news = Owner("n1", "e-new"), Owner("n-new", "e-newer")
-    house.kernel.inside = {
+    house.kernel.other_namespaces = {
         mine.mark: (ip_address("10.0.0.2"),),
         news.mark: (ip_address("10.0.0.3"), ip_address("10.9.0.3")),
         Owner("n1", "e-old").mark: (ip_address("10.0.0.5"),),
@@ -378,7 +378,7 @@ def test_addresses_of_running_containers_are_reserved_before_docker_was_asked(ho
 
 def test_new_network_gets_its_pool_though_one_address_is_reserved(house):
     """It had none: no blackhole, and nothing to give back when it is removed."""
-    house.kernel.inside = {Owner("n0", "e0").mark: (ip_address("10.0.0.5"),)}
+    house.kernel.other_namespaces = {Owner("n0", "e0").mark: (ip_address("10.0.0.5"),)}
     house.recovery.begin()
     pool = house.ipam.request_pool("10.0.0.0/24", "", {}, 4).id
     house.ipam.request_gateway(pool, "10.0.0.1")
@@ -396,7 +396,7 @@ def test_address_reserved_for_a_container_is_held_by_its_network_once_known(
 ):
     old_records(house, "/run/gone")
     web = listed(endpoint(address="10.0.0.9/24"), identity="n2", span=HALF)
-    house.kernel.inside = {Owner("n2", "e1").mark: (ip_address("10.0.0.9"),)}
+    house.kernel.other_namespaces = {Owner("n2", "e1").mark: (ip_address("10.0.0.9"),)}
     house.recovery.begin()
     house.heed(listed(), web)
     (held,) = house.records.leases.live_of_endpoint("e1")
@@ -410,7 +410,9 @@ def test_start_survives_arbitrary_address_claims_of_marked_devices(house):
         Owner(f"n{n}", f"e{n}").mark: (ip_address(0x0A000000 + n),)
         for n in range(1, 20_000)
     }
-    house.kernel.inside = marks | {Owner("n0", "e0").mark: (ip_address("11.0.0.1"),)}
+    house.kernel.other_namespaces = marks | {
+        Owner("n0", "e0").mark: (ip_address("11.0.0.1"),)
+    }
     asked = []
     house.records._database._db.set_trace_callback(asked.append)
     house.recovery.begin()

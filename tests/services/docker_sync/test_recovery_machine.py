@@ -67,7 +67,7 @@ class LostRecordsMachine(RuleBasedStateMachine):
             self.time,
             self.engine.remove_dead_endpoint,
             self.kernel.is_own,
-            self.engine.living,
+            self.engine.live_endpoints,
             self.time,
         )
         parts = self.records, self.kernel, self.engine
@@ -77,7 +77,7 @@ class LostRecordsMachine(RuleBasedStateMachine):
         )
         parents = self.engine.reconciler.parents
         self.recovery = Recovery(*parts, parents, observer, self.time, self.ask)
-        self.kernel.inside = {
+        self.kernel.other_namespaces = {
             Owner(net.id, e).mark: (ip_address(a),)
             for net in self.nets.values()
             for e, a in net.members.items()

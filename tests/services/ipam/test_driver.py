@@ -191,7 +191,11 @@ def test_address_is_not_leased_again_before_its_device_is_deleted(records, monke
     kernel = FakeKernel(LO, ETH0)
     engine = engine_on(records, kernel)
     ipam = IpamDriver(
-        records, Clock(), engine.remove_dead_endpoint, kernel.is_own, engine.living
+        records,
+        Clock(),
+        engine.remove_dead_endpoint,
+        kernel.is_own,
+        engine.live_endpoints,
     )
     pool = claim(ipam)
     given = ipam.request_address(pool, "10.0.0.5", "")
@@ -439,7 +443,11 @@ def test_address_of_one_family_released_by_a_live_endpoint_is_freed_when_it_goes
     kernel = FakeKernel()
     engine = engine_on(records, kernel)
     ipam = IpamDriver(
-        records, Clock(), engine.remove_dead_endpoint, kernel.is_own, engine.living
+        records,
+        Clock(),
+        engine.remove_dead_endpoint,
+        kernel.is_own,
+        engine.live_endpoints,
     )
     pools = [claim(ipam, subnet) for subnet in ("10.0.0.0/24", "fd00::/64")]
     subnets = map(ip_network, ("10.0.0.0/24", "fd00::/64"))

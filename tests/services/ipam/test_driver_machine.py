@@ -27,7 +27,7 @@ from underlay.errors import (
     UnknownPool,
     UnusableAddress,
 )
-from underlay.ipam import subnets as pools
+from underlay.ipam import subnets
 from underlay.records import Records
 
 SUBNETS = ("10.0.0.0/29", "10.0.0.0/28", "10.0.0.8/29", "10.1.0.0/30", "fd00::/125")
@@ -85,7 +85,7 @@ class IpamMachine(RuleBasedStateMachine):
             return multiple()
         claim = self.ipam.request_pool(subnet, span, {"domain": domain}, family)
         assert claim.id not in self.claims
-        first, last = pools.parse_range(span, mine)
+        first, last = subnets.parse_range(span, mine)
         if not any(c[:2] == (domain, mine) for c in self.claims.values()):
             self.queue[domain, mine] = []
         self.claims[claim.id] = (domain, mine, first, last)
@@ -119,7 +119,7 @@ class IpamMachine(RuleBasedStateMachine):
             return
         domain, subnet, _, _ = self.claims[claim]
         wish = subnet.network_address + max(offset, 0)
-        first, last = pools.usable(subnet)
+        first, last = subnets.usable(subnet)
         role = "gateway" if gateway else "endpoint"
         ask = (
             (lambda: self.ipam.request_gateway(claim, str(wish)))

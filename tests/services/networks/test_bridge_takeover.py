@@ -44,7 +44,7 @@ def host(*devices):
     return kernel
 
 
-def standing(kernel):
+def entries_by_device(kernel):
     return {d: sorted(s.words for s in on) for d, on in kernel.on_devices.items() if on}
 
 
@@ -106,7 +106,7 @@ def test_refusal_or_death_at_any_takeover_step_loses_nothing_of_the_host(
     assert engine.reconcile() == []
     assert engine.preview() == ()
     on = BRIDGE if records.networks.all() else "eth0"
-    assert standing(kernel) == {on: WORDS}
+    assert entries_by_device(kernel) == {on: WORDS}
     assert (BRIDGE in kernel.links) == bool(records.networks.all())
     assert bool(records.host.takeovers()) == bool(records.networks.all())
     records.close()
@@ -163,7 +163,7 @@ def test_a_take_over_that_another_process_begins_meanwhile_is_refused(records):
     kernel.probe = probe
     with pytest.raises(TakeoverFailed, match="the host was busy"):
         engine.create_network(ON)
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
 
 
 @GAPS
@@ -173,9 +173,9 @@ def test_pass_during_a_takeover_does_not_revert_it(records, between, gap):
     between(engine.reconcile, gap)
     engine.create_network(ON)
     assert [t.state for t in records.host.takeovers()] == ["on"]
-    assert standing(kernel) == {BRIDGE: WORDS}
+    assert entries_by_device(kernel) == {BRIDGE: WORDS}
     engine.delete_network("n1")
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
 
 
 @GAPS
@@ -186,7 +186,7 @@ def test_pass_of_another_process_during_a_takeover_has_it_refused_and_reverted(
     between(engine_on(records, kernel).reconcile, gap)
     with pytest.raises(TakeoverFailed, match="the host was busy"):
         engine_on(records, kernel).create_network(ON)
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert records.host.takeovers() == records.networks.all() == []
 
 
@@ -202,9 +202,9 @@ def test_takeover_bridge_is_kept_while_a_network_is_being_created_on_it(
     engine.create_network(replace(ON, id="n2"))
     assert kernel.steps == steps
     assert [t.state for t in records.host.takeovers()] == ["on"]
-    assert standing(kernel) == {BRIDGE: WORDS}
+    assert entries_by_device(kernel) == {BRIDGE: WORDS}
     engine.delete_network("n2")
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert records.host.takeovers() == []
 
 
@@ -221,7 +221,7 @@ def test_address_removed_from_the_device_during_a_takeover_does_not_come_back(
     between(taken_away)
     engine.create_network(ON)
     engine.reconcile()
-    assert standing(kernel) == {BRIDGE: [FACTS[0].words]}
+    assert entries_by_device(kernel) == {BRIDGE: [FACTS[0].words]}
 
 
 @GAPS
@@ -238,7 +238,7 @@ def test_address_added_to_the_device_during_a_takeover_is_not_lost(
         engine.create_network(ON)
     engine.reconcile()
     there = "eth0" if silent else BRIDGE
-    assert standing(kernel) == {there: sorted((*WORDS, STRAY.words))}
+    assert entries_by_device(kernel) == {there: sorted((*WORDS, STRAY.words))}
 
 
 OTHERS = {
@@ -261,7 +261,7 @@ def test_child_added_to_the_device_during_a_takeover_stays_there(
     between(lambda: engine.create_network(other(OTHERS[words])))
     with pytest.raises(TakeoverImpossible, match=words):
         engine.create_network(ON)
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert [n.id for n in records.networks.all()] == ["n2"]
     assert records.host.takeovers() == []
 
@@ -296,7 +296,7 @@ def test_takeover_bridge_found_by_a_moving_default_route_is_made_again(
     auto = {**ON.options, "parent": "auto"}
     engine.create_network(replace(ON, id="n2", options=auto))
     assert [t.state for t in records.host.takeovers()] == ["on"]
-    assert standing(kernel) == {BRIDGE: WORDS}
+    assert entries_by_device(kernel) == {BRIDGE: WORDS}
 
 
 @GAPS
@@ -316,7 +316,7 @@ def test_child_added_while_next_hops_are_probed_has_the_takeover_refused(
         engine.create_network(ON)
     (network,) = records.networks.all()
     assert network.id == {1: "n2", 2: "n1"}[gap]
-    assert standing(kernel) == {BRIDGE if gap == 2 else "eth0": WORDS}
+    assert entries_by_device(kernel) == {BRIDGE if gap == 2 else "eth0": WORDS}
 
 
 def test_manual_reversal_while_next_hops_are_probed_has_the_takeover_refused(
@@ -326,7 +326,7 @@ def test_manual_reversal_while_next_hops_are_probed_has_the_takeover_refused(
     between(lambda: unplug(kernel), 2)
     with pytest.raises(TakeoverFailed, match="the host was busy"):
         engine_on(records, kernel).create_network(ON)
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert records.networks.all() == records.host.takeovers() == []
 
 
@@ -341,7 +341,7 @@ def test_macvlan_s_parent_option_alone_takes_no_device_over(records):
     ):
         engine.create_network(replace(ON, options=UNASKED))
     assert kernel.steps == 0
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert records.networks.all() == records.host.takeovers() == []
 
 
@@ -349,12 +349,12 @@ def test_further_network_needs_the_takeover_option_and_is_warned_that_nothing_mo
     records,
 ):
     kernel, engine, _ = taken_over(records)
-    steps, now = kernel.steps, standing(kernel)
+    steps, now = kernel.steps, entries_by_device(kernel)
     with pytest.raises(
         TakeoverNotConfirmed, match=r"joins it, and nothing moves\. If you"
     ):
         engine.create_network(replace(ON, id="n2", options=UNASKED))
-    assert (kernel.steps, standing(kernel)) == (steps, now)
+    assert (kernel.steps, entries_by_device(kernel)) == (steps, now)
 
 
 def test_network_from_before_the_takeover_option_keeps_working(records):
@@ -374,10 +374,10 @@ def test_network_from_before_the_takeover_option_keeps_working(records):
     kernel.strangers["eth0"] = ETH0
     kernel.on_devices["eth0"] = list(FACTS)
     look(engine, time, "")
-    assert standing(kernel) == {BRIDGE: WORDS}
+    assert entries_by_device(kernel) == {BRIDGE: WORDS}
     engine.delete_endpoint("n1", "e1")
     engine.delete_network("n1")
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
 
 
 class Patient(FakeKernel):
@@ -419,7 +419,7 @@ def test_repeated_network_request_is_no_second_takeover(records):
     assert kernel.steps == steps
     with pytest.raises(NetworkDiffers):
         engine.create_network(replace(ON, internal=True))
-    assert standing(kernel) == {BRIDGE: WORDS}
+    assert entries_by_device(kernel) == {BRIDGE: WORDS}
 
 
 def test_other_requests_are_served_while_next_hops_are_probed(records, patient):
@@ -439,7 +439,7 @@ def test_other_requests_are_served_while_next_hops_are_probed(records, patient):
     engine.create_network(ON)
     assert {n.id for n in records.networks.all()} == {"n1", "n2"}
     assert engine.preview() == ()
-    assert standing(patient) == {BRIDGE: WORDS}
+    assert entries_by_device(patient) == {BRIDGE: WORDS}
 
 
 def test_process_death_while_next_hops_are_probed_leaves_a_recoverable_host(
@@ -452,11 +452,11 @@ def test_process_death_while_next_hops_are_probed_leaves_a_recoverable_host(
     records = Records(tmp_path / "underlay.db")
     with pytest.raises(Death):
         engine_on(records, patient).create_network(ON)
-    assert standing(patient) == {BRIDGE: WORDS}
+    assert entries_by_device(patient) == {BRIDGE: WORDS}
     records.close()
     records = Records(tmp_path / "underlay.db")
     assert engine_on(records, patient).reconcile() == []
-    assert standing(patient) == {"eth0": WORDS}
+    assert entries_by_device(patient) == {"eth0": WORDS}
     assert patient.links == {}
     assert records.host.takeovers() == records.networks.all() == []
     records.close()
@@ -474,7 +474,7 @@ def test_unexpected_error_reverts_a_takeover_at_once(records, between, gap):
     with pytest.raises(OSError, match="dump interrupted"):
         engine.create_network(ON)
     assert records.host.takeovers() == []
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
 
 
 def test_auto_finds_the_takeover_bridge_whatever_its_port_is_called(records):
@@ -502,7 +502,7 @@ def test_device_with_a_pending_restoration_is_not_taken_over(records):
     kernel.refused = "nothing"
     with pytest.raises(TakeoverFailed):
         engine.create_network(ON)
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert records.host.takeovers() == records.networks.all() == []
 
 
@@ -511,7 +511,7 @@ def test_silent_gateway_reverts_the_takeover(records):
     kernel.silent.add(BRIDGE)
     with pytest.raises(TakeoverFailed, match=r"10.0.0.1 did not answer behind"):
         engine_on(records, kernel).create_network(ON)
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert kernel.links == {}
     assert records.host.takeovers() == records.networks.all() == []
 
@@ -522,7 +522,7 @@ def test_network_refused_after_the_device_was_inspected_leaves_it_alone(records)
     kernel.refuse_at = 2
     with pytest.raises(KernelRefused):
         engine.create_network(ON)
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert kernel.device("eth0").master == ""
 
 
@@ -598,7 +598,7 @@ def test_existing_vlan_can_be_taken_over(records):
         options = {"mode": "bridge", "takeover": "yes", **options}
         engine.create_network(replace(ON, id=f"n{number}", options=options))
     assert [t.parent for t in records.host.takeovers()] == ["office"]
-    assert standing(kernel)["eth0"] == WORDS
+    assert entries_by_device(kernel)["eth0"] == WORDS
 
 
 def test_missing_takeover_device_is_waited_for(records):
@@ -614,7 +614,7 @@ def test_missing_takeover_device_is_waited_for(records):
     kernel.on_devices["eth0"] = list(FACTS)
     engine.reconcile()
     assert engine.preview() == ()
-    assert standing(kernel) == {BRIDGE: WORDS}
+    assert entries_by_device(kernel) == {BRIDGE: WORDS}
 
 
 @pytest.mark.parametrize("looked", [True, False])
@@ -713,8 +713,8 @@ def test_refused_takeover_backs_off_without_blocking_others(records, monkeypatch
         time.now += 0.25
     assert kernel.steps - steps <= 8
     assert notes == []
-    (trouble,) = records.repairs.failures()
-    assert (trouble.mark, trouble.since) == ("underlay::bridge/eth0", began)
+    (failure,) = records.repairs.failures()
+    assert (failure.mark, failure.since) == ("underlay::bridge/eth0", began)
     assert told(records)[0] == "failing"
     assert told(records)[1].startswith("E-400 the kernel refused `ip link set eth0 m")
     kernel.links.pop(Owner("n1", "e1").device)
@@ -754,11 +754,11 @@ def test_steps_after_a_refused_takeover_step_are_not_run(records, refused):
     kernel, engine, _ = taken_over(records)
     unplug(kernel)
     kernel.on_devices["eth0"].append(STRAY)
-    before = standing(kernel)
+    before = entries_by_device(kernel)
     kernel.refused = refused
     (failed,) = engine.reconcile()
     assert refused in str(failed)
-    assert standing(kernel) == before
+    assert entries_by_device(kernel) == before
 
 
 @pytest.mark.parametrize("refused", ["nomaster", "ip addr replace", "ip route"])
@@ -770,10 +770,10 @@ def test_takeover_bridge_that_cannot_be_emptied_is_not_deleted(records, refused)
     (failed,) = engine.reconcile()
     assert refused in str(failed)
     assert BRIDGE in kernel.links
-    assert sorted(w for on in standing(kernel).values() for w in on) == WORDS
+    assert sorted(w for on in entries_by_device(kernel).values() for w in on) == WORDS
     kernel.refused = "nothing"
     assert engine.reconcile() == []
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert kernel.links == {}
 
 
@@ -787,7 +787,9 @@ def test_route_lost_with_its_address_is_added_on_the_bridge(records):
     kernel.calm()
     kernel.on_devices["eth0"].remove(needed)
     look(engine_on(records, kernel, time), time)
-    assert standing(kernel) == {BRIDGE: sorted([*WORDS, STRAY.words, needed.words])}
+    assert entries_by_device(kernel) == {
+        BRIDGE: sorted([*WORDS, STRAY.words, needed.words])
+    }
 
 
 # --- a device that is missing ---
@@ -829,10 +831,10 @@ def test_waiting_container_is_served_when_its_bridge_takes_the_device_over(recor
     look(engine, time, "")
     assert kernel.device("eth0").master == BRIDGE
     assert kernel.links[HOST_END].master == BRIDGE
-    assert standing(kernel) == {}
+    assert entries_by_device(kernel) == {}
     kernel.on_devices["eth0"] = [STRAY]
     look(engine, time, "")
-    assert standing(kernel) == {BRIDGE: [STRAY.words]}
+    assert entries_by_device(kernel) == {BRIDGE: [STRAY.words]}
     assert engine.preview() == ()
     assert told(records)[1] == ""
 
@@ -852,7 +854,7 @@ def test_card_of_other_networks_is_not_taken_over_in_place_of_a_missing_one(
     kernel.on_devices["eth0"] = [STRAY]
     for _ in range(2):
         look(engine, time, "")
-        assert standing(kernel) == {"eth0": [STRAY.words]}
+        assert entries_by_device(kernel) == {"eth0": [STRAY.words]}
         assert kernel.device("eth0").master == ""
         assert [n["health"] for n in status.networks(records)] == [
             "pending",
@@ -888,7 +890,7 @@ def test_network_of_an_older_version_waits_for_its_takeover_device(records):
     assert told(records) == ("pending", WAITED_FOR)
 
 
-def permits(kernel):
+def accepts(kernel):
     return {o.match for o in kernel.others.values() if isinstance(o, ForwardAccept)}
 
 
@@ -898,7 +900,7 @@ def test_renamed_takeover_device_and_new_containers_stay_ports(records):
     kernel.strangers["lan0"] = replace(kernel.strangers.pop("eth0"), name="lan0")
     look(engine, time, "")
     assert kernel.links == before
-    assert permits(kernel) == {f"-i {BRIDGE} -o {BRIDGE}"}
+    assert accepts(kernel) == {f"-i {BRIDGE} -o {BRIDGE}"}
     assert told(records)[1] == ""
     engine.create_endpoint(replace(WEB, id="e2", ipv4=IPv4Interface("10.0.0.7/24")))
     assert kernel.links[Owner("n1", "e2").host_end.device].master == BRIDGE
@@ -907,14 +909,14 @@ def test_renamed_takeover_device_and_new_containers_stay_ports(records):
 def test_running_container_keeps_its_port_while_the_takeover_device_is_missing(records):
     kernel, engine, time = taken_over(records)
     before = dict(kernel.links)
-    held = standing(kernel)
+    held = entries_by_device(kernel)
     lose_device(kernel)
     for _ in range(20):
         look(engine, time, "")
         time.now += 1
-    assert (kernel.links, standing(kernel)) == (before, held)
+    assert (kernel.links, entries_by_device(kernel)) == (before, held)
     # Where bridged frames pass the firewall, they reach each other by that.
-    assert permits(kernel) == {f"-i {BRIDGE} -o {BRIDGE}"}
+    assert accepts(kernel) == {f"-i {BRIDGE} -o {BRIDGE}"}
     assert records.repairs.failures() == []
     assert told(records) == ("pending", WAITED_FOR)
     kernel.strangers["eth0"] = ETH0
@@ -922,7 +924,7 @@ def test_running_container_keeps_its_port_while_the_takeover_device_is_missing(r
     look(engine, time, "")
     assert engine.preview() == ()
     assert kernel.device("eth0").master == BRIDGE
-    assert (kernel.links, standing(kernel)) == (before, held)
+    assert (kernel.links, entries_by_device(kernel)) == (before, held)
 
 
 def test_unused_takeover_bridge_goes_with_its_device_and_what_was_on_it(records):
@@ -931,7 +933,7 @@ def test_unused_takeover_bridge_goes_with_its_device_and_what_was_on_it(records)
     lose_device(kernel)
     engine.delete_network("n1")
     assert kernel.links == {}
-    assert standing(kernel) == {}
+    assert entries_by_device(kernel) == {}
     assert records.host.takeovers() == []
     kernel.strangers["eth0"] = ETH0
     steps = kernel.steps
@@ -952,7 +954,7 @@ def test_pending_restoration_waits_for_the_device(records):
     assert engine.preview() == ()
     kernel.strangers["eth0"] = ETH0
     look(engine, time, "")
-    assert standing(kernel) == {"eth0": WORDS}
+    assert entries_by_device(kernel) == {"eth0": WORDS}
     assert records.host.takeovers() == []
 
 
@@ -997,7 +999,7 @@ def test_refusal_or_death_at_any_step_still_takes_the_returning_device_over(
         engine = engine_on(records, kernel, time)
         assert engine.reconcile() == []
         assert engine.preview() == ()
-        assert standing(kernel) == {BRIDGE: WORDS}
+        assert entries_by_device(kernel) == {BRIDGE: WORDS}
         assert kernel.links[HOST_END].master == BRIDGE
         assert set(kernel.links) == bridged
         if not reached:

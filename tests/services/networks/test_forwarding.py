@@ -12,7 +12,7 @@ from underlay.errors import ForwardingUnfiltered, KernelRefused, UnderlayError
 from underlay.model import FAMILIES, Device
 from underlay.model.objects import NftChain, Sysctl, SysctlReason
 from underlay.model.steps import Create
-from underlay.networks import reboot as boots
+from underlay.networks import reboot
 from underlay.networks.forwarding import chain, is_door
 
 FOUR, SIX = "net/forwarding/4", "net/forwarding/6"
@@ -43,7 +43,7 @@ def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(
 ):
     """Whatever it is called: com.docker.network.bridge.name."""
     kernel.strangers[name] = Device(name, "bridge", "02:00:00:00:00:01", 1500)
-    kernel.here[name] = (ip_interface("172.17.0.1/16"),)
+    kernel.host_addresses[name] = (ip_interface("172.17.0.1/16"),)
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED):
         verb()
@@ -54,7 +54,7 @@ def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(
     assert engine.reconcile() == []
     assert engine.preview() == ()
     kernel.strangers.pop(name)
-    kernel.here.pop(name)
+    kernel.host_addresses.pop(name)
     assert engine.reconcile() == []
     assert kernel.settings[FOUR] == "0"
     assert engine.records.host.sysctls() == []
@@ -66,7 +66,7 @@ def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(
 def test_forwarding_is_put_back_beside_a_bridge_that_leads_out(path, kernel, name):
     kernel.strangers[name] = Device(name, "bridge", "02:00:00:00:00:01", 1500)
     kernel.strangers["nic"] = Device("nic", "", ETH0.mac, 1500, master=name)
-    kernel.here[name] = (ip_interface("192.168.7.9/24"),)
+    kernel.host_addresses[name] = (ip_interface("192.168.7.9/24"),)
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, ROUTED):
         verb()
@@ -210,7 +210,7 @@ def test_pass_with_an_old_snapshot_does_not_enable_forwarding_for_the_next_netwo
 def test_endpoints_of_the_last_boot_require_no_forwarding(path, kernel):
     """Whether it had a sandbox or not; what was noted is of that boot, too."""
     engine, ipam = parts(path, kernel)
-    boots.forget_last_boot(engine.records, kernel)
+    reboot.forget_last_boot(engine.records, kernel)
     for verb in life(engine, ipam, ROUTED)[:4]:
         verb()
     engine.join("n1", "e1", "/run/a")
@@ -219,7 +219,7 @@ def test_endpoints_of_the_last_boot_require_no_forwarding(path, kernel):
     kernel.settings = {SIX: "1"}  # by the administrator
     kernel.booted = "boot-2"
     engine, _ = parts(path, kernel)
-    boots.forget_last_boot(engine.records, kernel)
+    reboot.forget_last_boot(engine.records, kernel)
     assert engine.records.host.sysctls() == []
     assert engine.reconcile() == []
     assert kernel.settings.get(FOUR, "0") == "0"
@@ -245,7 +245,7 @@ def test_verb_reads_no_bridges_while_other_networks_already_forward(path, kernel
 def beside_docker(kernel):
     """Have a bridge of other people's containers there, with an IPv4 address."""
     kernel.strangers["shop"] = Device("shop", "bridge", "02:00:00:00:00:01", 1500)
-    kernel.here["shop"] = (ip_interface("172.17.0.1/16"),)
+    kernel.host_addresses["shop"] = (ip_interface("172.17.0.1/16"),)
 
 
 def without_nft(kernel, monkeypatch):
@@ -261,7 +261,7 @@ def without_nft(kernel, monkeypatch):
 
 
 def is_untouched(engine, kernel):
-    """Tell whether nothing of ours is noted, in trouble, or to be done."""
+    """Tell whether nothing of ours is noted, failing, or to be done."""
     return (
         engine.records.host.sysctls() == []
         and engine.records.repairs.failures() == []

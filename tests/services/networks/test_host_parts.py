@@ -56,7 +56,7 @@ STEPS = {"routed": 52, "macvlan": 26, "ipvlan": 23}  # counted by a test below
 @pytest.fixture
 def kernel():
     found = FakeKernel()
-    found.here = {"eth0": HERE}
+    found.host_addresses = {"eth0": HERE}
     return found
 
 
@@ -74,7 +74,7 @@ def state(kernel):
 def made_anew(path):
     """Return what a pass makes of the records on an empty host."""
     kernel = FakeKernel()
-    kernel.here = {"eth0": HERE}
+    kernel.host_addresses = {"eth0": HERE}
     assert parts(path, kernel)[0].reconcile() == []
     return state(kernel)
 
@@ -122,7 +122,7 @@ def test_failure_at_any_step_of_a_lifecycle_is_repaired_by_a_pass(
 
 def test_objects_shared_with_another_endpoint_cost_the_next_no_step(path, kernel):
     for way, shared in (("routed", ForwardAccept), ("macvlan", Link)):
-        kernel.here = {"eth0": HERE}
+        kernel.host_addresses = {"eth0": HERE}
         engine, ipam = parts(path.with_name(way), kernel)
         create, first, _, _, *_ = verbs = life(engine, ipam, WAYS[way])
         create()
@@ -199,7 +199,10 @@ def test_host_routes_to_containers_follow_the_host_s_address(path, kernel):
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()
-    kernel.here["eth0"] = (ip_interface("10.0.0.99/24"), ip_interface("fd00::99/64"))
+    kernel.host_addresses["eth0"] = (
+        ip_interface("10.0.0.99/24"),
+        ip_interface("fd00::99/64"),
+    )
     assert engine.reconcile() == []
     sources = {o.source for o in kernel.others.values() if isinstance(o, Route)}
     assert sources == {ip_address("10.0.0.99"), ip_address("fd00::99")}
@@ -211,7 +214,7 @@ def test_host_routes_to_containers_follow_the_host_s_address(path, kernel):
     "here", [(), (ip_interface("192.168.7.1/24"), ip_interface("fd07::1/64"))]
 )
 def test_host_without_an_address_on_the_segment_has_no_shim(path, kernel, here):
-    kernel.here = {"eth0": here}
+    kernel.host_addresses = {"eth0": here}
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()
@@ -240,7 +243,7 @@ def chain_of_the_shim(kernel):
 def test_bridge_traffic_through_the_shim_has_the_host_s_address_of_the_segment(
     path, kernel
 ):
-    kernel.here = {"eth0": (ip_interface("10.7.0.9/24"), *HERE)}
+    kernel.host_addresses = {"eth0": (ip_interface("10.7.0.9/24"), *HERE)}
     # A bridge with a wire in it is a LAN's, which the host routes for: that keeps its
     # source. A name may mean something to nft.
     for name in ("docker0", "br-lan", "a b"):
@@ -260,7 +263,7 @@ def test_bridge_traffic_through_the_shim_has_the_host_s_address_of_the_segment(
         f"{begin} ip daddr 10.0.0.0/24 snat to 10.0.0.9",
         f"{begin} snat to 10.7.0.9",
     )
-    kernel.here = {"eth0": (ip_interface("10.0.0.99/24"),)}
+    kernel.host_addresses = {"eth0": (ip_interface("10.0.0.99/24"),)}
     assert engine.reconcile() == []
     assert chain_of_the_shim(kernel).rules[-1] == f"{begin} snat to 10.0.0.99"
     kernel.strangers["vms"] = replace(ETH0, name="vms", kind="bridge")
@@ -306,7 +309,7 @@ class Guarding(FakeKernel):
 @pytest.mark.parametrize("step", range(1, STEPS["macvlan"] // 2))
 def test_a_shim_whose_filter_is_refused_is_not_set_up(path, step):
     kernel = Guarding()
-    kernel.here = {"eth0": HERE}
+    kernel.host_addresses = {"eth0": HERE}
     engine, ipam = parts(path, kernel)
     create, start, *_ = life(engine, ipam, MACVLAN)
     create()
@@ -322,7 +325,7 @@ def test_a_shim_whose_filter_is_refused_is_not_set_up(path, step):
 @pytest.mark.parametrize("moment", ["refuse_at", "die_before"])
 def test_a_shim_that_was_left_down_is_set_up_after_its_filters(path, moment, left):
     kernel = Guarding()
-    kernel.here = {"eth0": HERE}
+    kernel.host_addresses = {"eth0": HERE}
     engine, ipam = parts(path, kernel)
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()
@@ -438,7 +441,7 @@ def test_gateway_of_another_routed_network_is_shared(path, kernel):
 
 
 def test_networks_of_one_subnet_in_two_tables_have_a_blackhole_in_each(path, kernel):
-    kernel.here = {}
+    kernel.host_addresses = {}
     engine, ipam = parts(path, kernel)
     for number, table in enumerate(("100", "200")):
         claim = ipam.request_pool("10.0.0.0/24", "", {}, 4).id
@@ -504,8 +507,8 @@ def test_start_fails_for_host_access_only_if_that_was_required(path, kernel, ask
     start()
     assert Owner("n1", "e1").device in kernel.links
     assert engine.reconcile() != []
-    troubled = {t.mark for t in engine.records.repairs.failures()}
-    assert Owner.parse("underlay::shim/eth0").mark in troubled
+    failing = {t.mark for t in engine.records.repairs.failures()}
+    assert Owner.parse("underlay::shim/eth0").mark in failing
     kernel.apply = apply
     assert engine.reconcile() == []
     assert engine.records.repairs.failures() == []
@@ -528,8 +531,8 @@ def test_sysctl_that_cannot_be_restored_stops_no_pass_and_is_logged(path, kernel
     kernel.others.clear()
     assert all(isinstance(step.object, Sysctl) for step in engine.reconcile())
     assert [o for o in kernel.others.values() if isinstance(o, Route)] != []
-    (trouble, *_) = engine.records.repairs.failures()
-    assert "EROFS" in trouble.text
+    (failure, *_) = engine.records.repairs.failures()
+    assert "EROFS" in failure.text
     kernel.apply = apply
     assert engine.reconcile() == []
     assert engine.records.repairs.failures() == []
@@ -546,8 +549,8 @@ def test_host_end_of_an_unknown_container_is_left_alone(path, kernel):
     lost = engine_on(Records(path.with_name("lost.db")), kernel, Clock())
     assert lost.reconcile() != []
     assert owner.host_end.device in kernel.links
-    (trouble,) = lost.records.repairs.failures()
-    assert "E-401" in trouble.text
+    (failure,) = lost.records.repairs.failures()
+    assert "E-401" in failure.text
 
 
 def meanwhile(kernel, act):
@@ -568,7 +571,7 @@ def meanwhile(kernel, act):
 def test_changes_of_a_verb_beside_a_pass_are_no_repairs(tmp_path, options):
     """A start, and a removal: each after the look of a pass at the host."""
     kernel = FakeKernel()
-    kernel.here = {"eth0": HERE}
+    kernel.host_addresses = {"eth0": HERE}
     engine, ipam = parts(tmp_path / "underlay.db", kernel)
     verbs = life(engine, ipam, options)
     verbs[0]()

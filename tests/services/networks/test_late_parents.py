@@ -21,10 +21,10 @@ def nic(mode):
     return BR0 if mode == "bridge" else ETH0
 
 
-def set_nic(world, mode, halt):
+def set_nic(world, mode, fault):
     """Have the NIC be so; a bridge of ours has it as a port."""
     known = world.kernel.strangers[nic(mode).name]
-    world.kernel.strangers[known.name] = replace(known, link_fault=halt)
+    world.kernel.strangers[known.name] = replace(known, link_fault=fault)
 
 
 def said(world):

@@ -74,8 +74,8 @@ def test_failed_leftover_deletion_is_retried_and_its_address_kept(records):
     with pytest.raises(AddressTaken):
         world.ipam.request_address(claim, str(four.ip), "")
     world.look("")
-    (trouble,) = records.repairs.failures()
-    assert trouble.mark == OTHER.mark
+    (failure,) = records.repairs.failures()
+    assert failure.mark == OTHER.mark
     calm()
     world.time.now += 600
     world.look("")

@@ -41,7 +41,7 @@ def sizes(world):
 def test_children_follow_the_mtu_of_their_parent_up_and_down(records, mode):
     world = World(records, FOLLOWING[mode], docked=False)
     if mode in ("macvlan", "ipvlan"):
-        world.kernel.here = {"eth0": HERE}
+        world.kernel.host_addresses = {"eth0": HERE}
     world.start(*world.given)
     for size in (9000, 1400, 1500):
         set_mtu(world, size)

@@ -70,9 +70,9 @@ def test_child_that_would_switch_the_mode_of_foreign_children_is_not_made(
     )
     kernel.strangers["ipv0"] = theirs
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.repairs.failures()
-    assert trouble.text.startswith("E-402")
-    assert "ipv0" in trouble.text
+    (failure,) = engine.records.repairs.failures()
+    assert failure.text.startswith("E-402")
+    assert "ipv0" in failure.text
     del kernel.strangers["ipv0"]
     calm(engine)
     assert engine.records.repairs.failures() == []

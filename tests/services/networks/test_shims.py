@@ -27,7 +27,7 @@ def path(tmp_path):
 @pytest.fixture
 def kernel():
     found = FakeKernel()
-    found.here = {
+    found.host_addresses = {
         "eth0": HERE,
         "eth0.50": HERE,
         Owner.parse("underlay::eth0.50").device: HERE,
@@ -80,7 +80,7 @@ def lose(kernel):
 )
 def test_no_mode_runs_a_program_under_the_write_lock(path, kernel, options, lost):
     if options is WAYS["routed"]:
-        kernel.here = {}
+        kernel.host_addresses = {}
     engine, ipam = parts(path, kernel)
     run = programs(kernel, engine)
     for verb in life(engine, ipam, options):

@@ -92,7 +92,7 @@ def is_new(frame: FrameType, known: list[FrameType]) -> bool:
 
 def test_a_new_endpoint_moves_little_between_packages(records):
     kernel = FakeKernel()
-    kernel.here = {"eth0": (ip_interface("192.0.2.10/24"),)}
+    kernel.host_addresses = {"eth0": (ip_interface("192.0.2.10/24"),)}
     driver = engine_on(records, kernel)
     driver.create_network(LAN)
     moves, before = Moves(), sys.getprofile()

@@ -212,8 +212,8 @@ def test_a_verb_replaces_no_vlan_under_running_containers(engine, kernel):
         engine.create_network(on("n2"))
     assert kernel.links[LOWER].parent == "lan0"
     assert len(engine.reconcile()) == 1
-    (trouble,) = engine.records.repairs.failures()
-    assert trouble.text.startswith("E-401")
+    (failure,) = engine.records.repairs.failures()
+    assert failure.text.startswith("E-401")
 
 
 def test_two_vlans_of_one_name_on_two_devices_are_not_taken_for_one(engine, kernel):
@@ -256,8 +256,8 @@ def test_vlan_of_a_running_container_survives_the_loss_of_the_records(
     engine = engine_on(lost, kernel)
     assert [str(s) for s in engine.reconcile()] == [f"ip link del {device}"]
     assert set(kernel.links) == {device}
-    (trouble,) = lost.repairs.failures()
-    assert trouble.text.startswith("E-401 `ip link del")
+    (failure,) = lost.repairs.failures()
+    assert failure.text.startswith("E-401 `ip link del")
     kernel.carrying.clear()
     assert engine.reconcile() == []
     assert kernel.links == {}

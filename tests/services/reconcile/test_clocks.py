@@ -17,7 +17,7 @@ from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Route
 from underlay.networks.driver import LISTED_SECONDS, STARTING_SECONDS
 from underlay.reconcile.sandbox_state import LOST_SECONDS
-from underlay.reconcile.scheduling import REPAIR_SECONDS, REPAIRS, STAND_IN_SECONDS
+from underlay.reconcile.scheduling import PLACEHOLDER_SECONDS, REPAIR_SECONDS, REPAIRS
 
 DAY = 86400.0
 
@@ -66,9 +66,9 @@ def test_placeholder_device_takes_two_seconds_and_no_less(records, step):
     take_device(world)
     world.look("", ROOM)
     assert "eth0" not in world.kernel.rooms[ROOM]
-    assert world.look("", ROOM) <= STAND_IN_SECONDS
+    assert world.look("", ROOM) <= PLACEHOLDER_SECONDS
     assert "eth0" not in world.kernel.rooms[ROOM]
-    world.time.now += STAND_IN_SECONDS
+    world.time.now += PLACEHOLDER_SECONDS
     world.look("", ROOM)
     assert world.kernel.rooms[ROOM]["eth0"].kind == "veth"
 

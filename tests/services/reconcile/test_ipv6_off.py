@@ -181,8 +181,8 @@ def test_refused_step_delays_nothing_but_itself(world):
         world.look(ROOM, "")
         world.time.now += 5.0
     assert 3 < len(tried) < 60
-    (trouble,) = world.engine.records.repairs.failures()
-    assert trouble.mark == Owner("n1", "e1").mark
+    (failure,) = world.engine.records.repairs.failures()
+    assert failure.mark == Owner("n1", "e1").mark
     four = Address(world.given[0], "eth0", sandbox=ROOM)
     assert four.key in world.kernel.others
     world.kernel.others.pop(four.key)

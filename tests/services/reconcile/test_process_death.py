@@ -148,9 +148,9 @@ def test_step_refused_by_the_kernel_is_noted_without_blocking_others(records):
     kernel.links.clear()
     kernel.refuse_at = kernel.steps + 1
     engine.reconcile()
-    (trouble,) = records.repairs.failures()
-    assert trouble.since == engine.clock.now - 60
-    assert trouble.text.startswith("E-400 the kernel refused `ip link add")
+    (failure,) = records.repairs.failures()
+    assert failure.since == engine.clock.now - 60
+    assert failure.text.startswith("E-400 the kernel refused `ip link add")
     agree(engine)
 
 

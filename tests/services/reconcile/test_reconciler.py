@@ -33,10 +33,10 @@ from underlay.reconcile.repair_log import RepairLog
 from underlay.reconcile.sandbox_state import LOST_SECONDS
 from underlay.reconcile.scheduling import (
     A_FEW,
+    PLACEHOLDER_SECONDS,
     REPAIR_SECONDS,
     REPAIRS,
     SECOND_LOOK_SECONDS,
-    STAND_IN_SECONDS,
 )
 from underlay.records import Records
 
@@ -364,8 +364,8 @@ def test_failed_repairs_back_off_exponentially_without_blocking_others(records):
     assert gaps[0] < 3
     assert gaps[-1] >= 300
     assert gaps == sorted(gaps)
-    (trouble,) = records.repairs.failures()
-    assert trouble.mark == Owner("n1", "e1").mark
+    (failure,) = records.repairs.failures()
+    assert failure.mark == Owner("n1", "e1").mark
     world.kernel.lose("/run/other", "eth0")
     world.look("/run/other")
     assert "eth0" in world.kernel.rooms["/run/other"]
@@ -387,8 +387,8 @@ def test_repeatedly_reverted_repairs_are_rate_limited(records):
         repairs += world.dump() == before
         world.time.now += min(again or 0.25, 0.25)
     assert REPAIRS < repairs <= REPAIRS + 120 / REPAIR_SECONDS
-    (trouble,) = records.repairs.failures()
-    assert trouble.text.startswith("E-403")
+    (failure,) = records.repairs.failures()
+    assert failure.text.startswith("E-403")
     # Whoever did it has ended: all is well, and what comes then is repaired at once.
     world.time.now += REPAIR_SECONDS
     world.settle()
@@ -496,7 +496,7 @@ def test_missing_parent_is_replaced_by_a_placeholder_until_it_returns(records, m
     assert "52:54:00:00:00:01" in records.networks.get("n1").parent_missing
     world.look(ROOM)
     assert world.kernel.rooms[ROOM] == {}
-    world.time.now += STAND_IN_SECONDS
+    world.time.now += PLACEHOLDER_SECONDS
     world.look()
     assert world.kernel.rooms[ROOM]["eth0"].kind == "veth"
     assert world.engine.preview() == ()

@@ -1,4 +1,4 @@
-"""Health: what a trouble, a missing device or a repair makes of what is on record."""
+"""Health: what a failure, a missing device or a repair makes of what is on record."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def everything(records):
     )
 
 
-def trouble(records, owner, text="E-400 no", since=100.0):
+def note_failure(records, owner, text="E-400 no", since=100.0):
     with records.transaction():
         records.repairs.note_failure(owner.mark, text, since)
 
@@ -82,7 +82,7 @@ def test_state_without_failures_and_repairs_is_ok_since_creation(ledger):
 
 def test_endpoint_failure_affects_only_itself(ledger):
     before = everything(ledger)
-    trouble(ledger, Owner(VLAN.id, WEB.id).host_end)
+    note_failure(ledger, Owner(VLAN.id, WEB.id).host_end)
     failing = {WEB.id: ("failing", 100.0, "E-400 no")}
     assert everything(ledger) == {**before, **failing}
     assert [e["state"] for e in status.endpoints(ledger)] == ["created", "failing"]
@@ -91,7 +91,7 @@ def test_endpoint_failure_affects_only_itself(ledger):
 @pytest.mark.parametrize("owner", [Owner(VLAN.id), Owner.parse("underlay::eth0.50")])
 def test_failure_under_a_network_fails_it_and_its_parent(ledger, owner):
     before = everything(ledger)
-    trouble(ledger, owner)
+    note_failure(ledger, owner)
     failing = ("failing", 100.0, "E-400 no")
     assert everything(ledger) == {**before, VLAN.id: failing, VLAN.parent: failing}
 
@@ -100,7 +100,7 @@ def test_failure_under_a_network_fails_it_and_its_parent(ledger, owner):
 def test_failure_of_a_shared_object_fails_a_network_with_endpoints(records, shared):
     with records.transaction():
         records.networks.add(ROUTED)
-    trouble(records, Owner.parse(f"underlay::{shared}"))
+    note_failure(records, Owner.parse(f"underlay::{shared}"))
     assert health(status.networks(records))[ROUTED.id][0] == "ok"
     with records.transaction():
         records.endpoints.add(Endpoint("e", ROUTED.id))
@@ -113,13 +113,13 @@ def test_takeover_bridge_failure_fails_its_networks(records):
     with records.transaction():
         records.networks.add(Network("b", options, parent=bridge.device))
         records.host.note_takeover(BridgeTakeover("eth0", bridge.device, "on"))
-    trouble(records, bridge)
+    note_failure(records, bridge)
     assert set(everything(records).values()) == {("failing", 100.0, "E-400 no")}
 
 
 def test_older_of_two_failures_is_reported(ledger):
-    trouble(ledger, Owner.parse("underlay::eth0.50"), "E-400 second", 200.0)
-    trouble(ledger, Owner(VLAN.id), "E-400 first", 100.0)
+    note_failure(ledger, Owner.parse("underlay::eth0.50"), "E-400 second", 200.0)
+    note_failure(ledger, Owner(VLAN.id), "E-400 first", 100.0)
     assert everything(ledger)[VLAN.id] == ("failing", 100.0, "E-400 first")
 
 
@@ -132,7 +132,7 @@ def test_network_without_its_device_is_pending_with_its_endpoints(ledger):
         VLAN.id: ("pending", 5.0, ABSENT),
         VLAN.parent: ("pending", 5.0, ABSENT),
     }
-    trouble(ledger, Owner(VLAN.id, WEB.id))
+    note_failure(ledger, Owner(VLAN.id, WEB.id))
     assert everything(ledger)[WEB.id][0] == "failing"
 
 

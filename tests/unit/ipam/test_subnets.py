@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from underlay.errors import BadRange, BadSubnet, OutsideSubnet, UnusableAddress
-from underlay.ipam import subnets as pools
+from underlay.ipam import subnets
 
 
 def span(text):
-    return [str(a) for a in pools.usable(ip_network(text))]
+    return [str(a) for a in subnets.usable(ip_network(text))]
 
 
 @pytest.mark.parametrize(
@@ -48,16 +48,16 @@ def test_host_addresses_exclude_network_and_broadcast(subnet, first, last):
 )
 def test_invalid_subnet_is_refused(text, family, words):
     with pytest.raises(BadSubnet, match=words):
-        pools.parse_subnet(text, family)
+        subnets.parse_subnet(text, family)
 
 
 def test_ip_range_is_cut_to_host_addresses():
     lan = ip_network("10.0.0.0/24")
-    assert [str(a) for a in pools.parse_range("10.0.0.0/25", lan)] == [
+    assert [str(a) for a in subnets.parse_range("10.0.0.0/25", lan)] == [
         "10.0.0.1",
         "10.0.0.127",
     ]
-    assert [str(a) for a in pools.parse_range("10.0.0.128/25", lan)] == [
+    assert [str(a) for a in subnets.parse_range("10.0.0.128/25", lan)] == [
         "10.0.0.128",
         "10.0.0.254",
     ]
@@ -68,39 +68,39 @@ def test_ip_range_is_cut_to_host_addresses():
 )
 def test_ip_range_outside_the_subnet_is_refused(text):
     with pytest.raises(BadRange):
-        pools.parse_range(text, ip_network("10.0.0.0/24"))
+        subnets.parse_range(text, ip_network("10.0.0.0/24"))
 
 
 def test_requested_address_must_be_a_host_address():
     lan = ip_network("10.0.0.0/24")
-    assert str(pools.parse_address("10.0.0.9", lan)) == "10.0.0.9"
+    assert str(subnets.parse_address("10.0.0.9", lan)) == "10.0.0.9"
     with pytest.raises(UnusableAddress, match="broadcast"):
-        pools.parse_address("10.0.0.255", lan)
+        subnets.parse_address("10.0.0.255", lan)
     with pytest.raises(UnusableAddress, match="network"):
-        pools.parse_address("10.0.0.0", lan)
+        subnets.parse_address("10.0.0.0", lan)
     for text in ("10.0.1.1", "fd00::1", "nas", ""):
         with pytest.raises(OutsideSubnet, match=r"10\.0\.0\.1 to 10\.0\.0\.254"):
-            pools.parse_address(text, lan)
+            subnets.parse_address(text, lan)
 
 
 @given(st.text(max_size=9), st.text(max_size=9), st.text(max_size=9))
 def test_derived_mac_is_local_unicast_and_stable(host, network, subject):
-    mac = pools.derive_mac(host, network, subject)
+    mac = subnets.derive_mac(host, network, subject)
     first = int(mac[:2], 16)
     assert first & 0b10
     assert not first & 0b01
     assert len(mac) == 17
-    assert mac == pools.derive_mac(host, network, subject)
+    assert mac == subnets.derive_mac(host, network, subject)
 
 
 def test_two_hosts_never_derive_the_same_mac():
-    assert pools.derive_mac("a", "n", "10.0.0.5") != pools.derive_mac(
+    assert subnets.derive_mac("a", "n", "10.0.0.5") != subnets.derive_mac(
         "b", "n", "10.0.0.5"
     )
 
 
 def test_another_network_derives_another_mac_for_the_same_address():
     """As docs/modes.md says: a network that is created again has another id."""
-    assert pools.derive_mac("a", "n", "10.0.0.5") != pools.derive_mac(
+    assert subnets.derive_mac("a", "n", "10.0.0.5") != subnets.derive_mac(
         "a", "m", "10.0.0.5"
     )

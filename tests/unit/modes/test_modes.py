@@ -28,11 +28,11 @@ from underlay.modes import (
     check_capacity,
     ipvlan,
     macvlan,
+    misspellings,
     mode_name,
     mode_of,
     withholds_way_out,
 )
-from underlay.modes import misspellings as words
 from underlay.modes.options import MODE_KEYS, NETWORK_KEYS, check_endpoint
 
 V4 = Subnet(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"))
@@ -312,7 +312,9 @@ def test_mac_for_an_ipvlan_container_is_refused():
         )
 
 
-@pytest.mark.parametrize("said", sorted({*words.KEYS.values(), *words.MODES.values()}))
+@pytest.mark.parametrize(
+    "said", sorted({*misspellings.KEYS.values(), *misspellings.MODES.values()})
+)
 def test_suggestions_for_unknown_words_are_existing_options(said):
     known = (*NETWORK_KEYS, *MODE_KEYS)
     for option in said.split(" with "):
@@ -321,8 +323,8 @@ def test_suggestions_for_unknown_words_are_existing_options(said):
 
 def test_no_option_name_is_taken_for_another():
     ours = {k.replace("_", "") for k in (*NETWORK_KEYS, *MODE_KEYS)}
-    assert not ours & words.KEYS.keys()
-    assert not MODES.keys() & words.MODES.keys()
+    assert not ours & misspellings.KEYS.keys()
+    assert not MODES.keys() & misspellings.MODES.keys()
 
 
 @pytest.mark.parametrize(

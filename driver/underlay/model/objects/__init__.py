@@ -8,8 +8,8 @@ moved entries are changed in place; others are deleted and created again.
 from __future__ import annotations
 
 from underlay.model.objects.common import (
+    ADDRESS_SYSCTLS,
     CONTAINER_GROUP,
-    HEEDED,
     HOST_METRIC,
     IPV6_SWITCH,
     MAIN_TABLE,
@@ -48,10 +48,10 @@ Object = (
 )
 
 __all__ = [
+    "ADDRESS_SYSCTLS",
     "CONTAINER_GROUP",
     "FORWARDED",
     "GOT",
-    "HEEDED",
     "HOST_METRIC",
     "IPTABLES",
     "IPV6_SWITCH",

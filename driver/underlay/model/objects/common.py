@@ -28,7 +28,7 @@ IPV6_SWITCH = "net/ipv6/conf/*/disable_ipv6="
 # How the device makes its link-local address: 0 is from the MAC, 1 not at all.
 OWN_LINK_LOCAL = "net/ipv6/conf/*/addr_gen_mode="
 # The sysctls of a device in a sandbox that decide which addresses it can have.
-HEEDED = (IPV6_SWITCH, OWN_LINK_LOCAL)
+ADDRESS_SYSCTLS = (IPV6_SWITCH, OWN_LINK_LOCAL)
 # The metric of a route to one container: the kernel's default.
 HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}
 # The metric of a whole pool, of which containers' routes are a part.
@@ -69,7 +69,7 @@ def use_protocol(number: int) -> None:
     _protocol = number
 
 
-def inside(sandbox: str) -> str:
+def nsenter(sandbox: str) -> str:
     """Return the prefix of a command that runs in a sandbox; "" for the host."""
     return f"nsenter --net={word(sandbox)} " if sandbox else ""
 

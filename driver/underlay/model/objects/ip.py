@@ -13,7 +13,7 @@ from underlay.model.objects.common import (
     ROUTES,
     KernelObject,
     Verb,
-    inside,
+    nsenter,
     protocol,
     word,
 )
@@ -50,7 +50,7 @@ class Address(KernelObject):
 
     def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
-        words = f"{inside(self.sandbox)}ip addr {verb} {self.interface}"
+        words = f"{nsenter(self.sandbox)}ip addr {verb} {self.interface}"
         words += f" dev {word(self.device)}"
         if verb == "del":
             return words
@@ -97,7 +97,7 @@ class Route(KernelObject):
         """Return the step in iproute2's words."""
         family = " -6" if self.destination.version == 6 else ""
         what = "" if self.device else "blackhole "
-        words = f"{inside(self.sandbox)}ip{family} route {verb} {what}"
+        words = f"{nsenter(self.sandbox)}ip{family} route {verb} {what}"
         words += f"{self.destination}"
         if self.via:
             other = self.via.version != self.destination.version
