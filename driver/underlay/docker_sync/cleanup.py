@@ -15,12 +15,12 @@ from functools import partial
 from underlay.ipam.driver import IpamDriver
 from underlay.ipam.placeholder_claims import is_placeholder, placeholder_id
 from underlay.kernel import Kernel
-from underlay.model import Claim, Endpoint, IpAddress, Repair
+from underlay.model import Claim, Endpoint, IpAddress
 from underlay.model.docker import DockerNetwork, DockerView
 from underlay.model.objects import Owner
 from underlay.networks.driver import NetworkDriver
 from underlay.reconcile.log_once import LogOnce
-from underlay.reconcile.repair_log import names
+from underlay.reconcile.repair_log import names, repair_of
 from underlay.reconcile.sandbox_state import SandboxObserver
 from underlay.records import Records
 
@@ -76,25 +76,12 @@ class Cleanup:
                 self._free(key, *dead[key])
 
     def _free(self, key: str, owner: Owner, free: Callable[[], None]) -> None:
-        entry = self._entry(owner, key)
+        called, now = names(self.records, owner), self.clock()
+        entry = repair_of(owner, called, UNUSED, f"free {key}", now, self.grace)
         free()
         log.warning("released stale record", extra={"what": key})
         with self.records.transaction(durable=False):
             self.records.repairs.note([entry])
-
-    def _entry(self, owner: Owner, what: str) -> Repair:
-        """Return the entry of the repair log for what is freed."""
-        network, container = names(self.records, owner)
-        return Repair(
-            at=self.clock(),
-            mark=owner.mark,
-            place="",
-            before=UNUSED,
-            step=f"free {what}",
-            seconds=self.grace,
-            network=network,
-            container=container,
-        )
 
     def forget(self) -> None:
         """Delete the leases that ended more than `history_days` ago."""

@@ -19,7 +19,7 @@ from underlay.ipam import leases, subnets
 from underlay.ipam.adoption import Adoption, RecordsSnapshot
 from underlay.ipam.placeholder_claims import reserve_in_all_pools
 from underlay.kernel import Kernel
-from underlay.model import BridgeTakeover, Endpoint, IpAddress, Network, Repair, Subnet
+from underlay.model import BridgeTakeover, Endpoint, IpAddress, Network, Subnet
 from underlay.model.docker import (
     DockerContainer,
     DockerEndpoint,
@@ -32,6 +32,8 @@ from underlay.networks.driver import NetworkDriver
 from underlay.networks.parents import ParentTracker
 from underlay.planning import parent as uplink
 from underlay.planning.device_lookup import device_replaced_by
+from underlay.reconcile.log_once import LogOnce
+from underlay.reconcile.repair_log import repair_of
 from underlay.reconcile.sandbox_state import SandboxObserver
 from underlay.records import Records
 from underlay.records.host import ANY
@@ -58,7 +60,7 @@ class Recovery:
     observer: SandboxObserver
     clock: Callable[[], float]
     containers: Callable[[Collection[str]], Mapping[str, DockerContainer]]
-    _complaints: set[str] = field(default_factory=set)
+    _once: LogOnce = field(default_factory=LogOnce)
     _is_begun: bool = False
 
     def begin(self) -> None:
@@ -198,24 +200,16 @@ class Recovery:
         add: Callable[[], bool],
     ) -> bool:
         """Record something and log the repair; log a refusal once."""
-        repair = Repair(
-            at=self.clock(),
-            mark=Owner(network.id, endpoint.id if endpoint else "").mark,
-            place="",
-            before=LOST,
-            step=REBUILT,
-            seconds=0.0,
-            network=network.name,
-            container=endpoint.name if endpoint else "",
-        )
+        owner = Owner(network.id, endpoint.id if endpoint else "")
+        names = network.name, endpoint.name if endpoint else ""
+        repair = repair_of(owner, names, LOST, REBUILT, self.clock(), 0.0)
         try:
             with self.records.transaction():
                 if add():
                     log.warning(REBUILT, extra={"mark": repair.mark})
                     self.records.repairs.note([repair])
         except UnderlayError as error:
-            if str(error) not in self._complaints:
-                self._complaints.add(str(error))
+            if self._once.is_news(str(error), error):
                 facts = {"mark": repair.mark, "error": error}
                 log.warning("cannot rebuild a record, retrying", extra=facts)
                 with self.records.transaction():

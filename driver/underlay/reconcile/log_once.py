@@ -1,4 +1,4 @@
-"""Doing parts of something, each as far as possible; a failure is logged once."""
+"""A failure that lasts is logged once, and does not stop what is independent of it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class LogOnce:
-    """Lets one part fail, on what cannot be written or looked at, and the rest go on.
+    """Remembers the last error of each part of a job.
 
-    It is logged when a part begins to fail, or fails for another reason, however
+    A failure is logged when a part begins to fail, or fails for another reason, however
     often it is tried, and whatever becomes of the other parts.
     """
 
     _said: dict[str, str] = field(default_factory=dict)
 
+    def is_news(self, part: str, error: object) -> bool:
+        """Return whether a part's error, "" for none, is new since the last call."""
+        last = self._said.pop(part, "")
+        if text := str(error):
+            self._said[part] = text
+        return text not in ("", last)
+
     @contextmanager
     def trying(self, part: str) -> Iterator[None]:
-        """Do a part, named in plain words.
+        """Do a part; it may fail because the records or the kernel refuse something.
 
         Raises RecordsBusy: while another process writes, all must wait.
         """
@@ -33,9 +40,8 @@ class LogOnce:
         except RecordsBusy:
             raise
         except (RecordsUnwritable, KernelRefused) as error:
-            if self._said.get(part) != str(error):
+            if self.is_news(part, error):
                 facts = {"part": part, "error": error}
                 log.warning("part of a job failed, continuing", extra=facts)
-            self._said[part] = str(error)
         else:
-            self._said.pop(part, None)
+            self.is_news(part, "")

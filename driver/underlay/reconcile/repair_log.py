@@ -40,10 +40,8 @@ class RepairLog:
             self._entries.append(self._entry(Owner(now.id), was, f"follow {to}"))
 
     def _entry(self, owner: Owner, was: str, step: str) -> Repair:
-        network, container = names(self.records, owner)
-        took = self.monotonic() - self.noticed
-        now = self.clock()
-        return Repair(now, owner.mark, "", was, step, took, "", network, container)
+        called, took = names(self.records, owner), self.monotonic() - self.noticed
+        return repair_of(owner, called, was, step, self.clock(), took)
 
     def finish(self, owner: Owner, refusal: str) -> None:
         """Note the result for an owner: the first refusal, or ""."""
@@ -69,6 +67,13 @@ class RepairLog:
                     self.records.repairs.note_failure(mark, refusal, self.clock())
                 else:
                     self.records.repairs.clear_failure(mark)
+
+
+def repair_of(
+    owner: Owner, called: tuple[str, str], was: str, step: str, at: float, took: float
+) -> Repair:
+    """Return a repair in the host; `called` are the names of network and container."""
+    return Repair(at, owner.mark, "", was, step, took, "", *called)
 
 
 def names(records: Records, owner: Owner) -> tuple[str, str]:

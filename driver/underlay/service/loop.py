@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from underlay.errors import UnderlayError
+from underlay.reconcile.log_once import LogOnce
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class PeriodicJob:
         self._woken = threading.Event()
         self._hurried = threading.Event()
         self._stopping = threading.Event()
-        self._complaint = ""
+        self._once = LogOnce()
 
     def wake(self) -> None:
         """Ask for a run soon; never waits."""
@@ -88,15 +89,14 @@ class PeriodicJob:
     def _run_once(self) -> float | None:
         try:
             again = self._job()
-            self._complaint = ""
         except (UnderlayError, OSError) as error:
-            if str(error) != self._complaint:
+            if self._once.is_news("job", error):
                 log.warning("background job failed, retrying", extra={"error": error})
-            self._complaint = str(error)
             return self._retry
         except Exception:
             # An internal error in one run must not end all later runs.
             log.exception("internal error")
         else:
+            self._once.is_news("job", "")
             return again
         return None
