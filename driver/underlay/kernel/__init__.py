@@ -48,7 +48,7 @@ class Kernel(Host, Protocol):
         """Return the addresses and routes that were put on a device of the host."""
 
     def locate_entries(self, wanted: Collection[MovedEntry]) -> frozenset[Object]:
-        """Return where these are now; what is on both devices, as on the wrong one."""
+        """Return where these entries are; one on both devices counts as misplaced."""
 
     def probe(
         self, device: str, addresses: Collection[IpAddress]
@@ -68,8 +68,8 @@ class Kernel(Host, Protocol):
     ) -> frozenset[IpAddress]:
         """Announce the addresses of a device on its segment.
 
-        Of these addresses, those that a device in a sandbox has; those that a device of
-        the host (sandbox "") has proxy entries for. Returns for which of them a gateway
+        Those of the addresses that the device has, in a sandbox, or that it has proxy
+        entries for, in the host (sandbox ""). Returns for which of them a gateway
         answers within `seconds`. Raises OSError.
         """
 
@@ -95,9 +95,10 @@ class Kernel(Host, Protocol):
         """
 
     def container_bridges(self) -> frozenset[str]:
-        """Return bridges, not ours, behind which are containers or machines only.
+        """Return bridges, not ours, with containers or virtual machines only.
 
-        The host routes for those; their own rules decide which ports are open.
+        The host routes for these; the rules of Docker, libvirt and others decide which
+        ports are open.
         """
 
     def has_dependents(self, device: str) -> bool:

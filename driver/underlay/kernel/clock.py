@@ -16,7 +16,7 @@ def since_boot() -> float:
 
 @dataclass(slots=True)
 class Recent:
-    """When things were noted, by their ids, for `seconds` each; safe for threads.
+    """When ids were noted, for `seconds` each; safe for threads.
 
     `now` is of the clock above, and never earlier than it was at the last call.
     """

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 SECONDS = 3.0
-# What a program that was killed may take to be gone.
+# How long a killed program may take to end.
 _END_SECONDS = 0.2
 
 _until: ContextVar[float] = ContextVar("until", default=float("inf"))
@@ -25,7 +25,7 @@ _lock = threading.Lock()
 
 @contextmanager
 def within(seconds: float = SECONDS) -> Iterator[None]:
-    """Have all programs that are run inside take no longer than this together."""
+    """Limit the time of all programs together that run in this context."""
     token = _until.set(min(_until.get(), time.monotonic() + seconds))
     try:
         yield

@@ -71,10 +71,10 @@ def entries_on(device: str) -> list[HostEntry]:
 
 
 def locate(wanted: Collection[MovedEntry]) -> Iterator[MovedEntry]:
-    """Return where these are now; what is on both devices, as on the wrong one.
+    """Return where these entries are; one on both devices counts as misplaced.
 
-    What is not whole counts as being nowhere: older kernels take the source out of
-    an IPv6 route when that address leaves the device.
+    An incomplete entry is nowhere: older kernels take the source out of an IPv6 route
+    when that address leaves the device.
     """
     devices = {d for h in wanted for d in (h.device, h.apart)}
     found = {d: {(s.what, s.words): s.payload for s in entries_on(d)} for d in devices}

@@ -120,21 +120,21 @@ def usable_on(index: int) -> tuple[model.IpInterface, ...]:
 
 
 def neighbouring(address: bytes) -> int:
-    """Return the index of the device on which a packed address would be asked for.
+    """Return the index of the device on which the kernel would resolve an address.
 
-    0: on none, because a router is the way to it, or nothing is.
+    0: on none, because a router is the next hop, or there is no route.
     """
     index, is_direct = _way_to(address)
     return index if is_direct else 0
 
 
 def ways_out() -> set[int]:
-    """Return the indexes of the devices by which the host reaches what is far away."""
+    """Return the indexes of the devices by which the host reaches far networks."""
     return {_way_to(address.packed)[0] for address in _FAR} - {0}
 
 
 def _way_to(address: bytes) -> tuple[int, bool]:
-    """Return the device a packed address is reached by, and whether without a hop."""
+    """Return the device that a packet leaves by, and whether without a next hop."""
     message = _route_to(address)
     if not message or nl.RTMSG.unpack_from(message)[7] != nl.RTN_UNICAST:
         return 0, False
@@ -282,9 +282,9 @@ _route = GenerationCache(_new_route)
 def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
     """Return the routes of this namespace by links given by index, and default ones.
 
-    Those of the main table, of any origin, but not by router advertisement:
-    they stand beside Docker's, at the same metric. Where there are thousands, those of
-    routing daemons are left out, but for default ones.
+    Those of the main table, of any origin but router advertisements, whose routes are
+    beside Docker's at the same metric. Where there are thousands, those of routing
+    daemons are left out, but for default ones.
     """
     for family in nl.FAMILIES.values():
         found, make = _ways_inside(family, names)
@@ -298,7 +298,7 @@ def routes_inside(names: Mapping[int, str]) -> Iterator[Route]:
 def _ways_inside(
     family: int, indexes: Collection[int]
 ) -> tuple[Iterable[bytes], Callable[[bytes, str], Route | None]]:
-    """Return messages about routes of this namespace, and what reads them."""
+    """Return messages about routes of this namespace, and the function to read them."""
 
     def concerns(message: bytes) -> bool:
         there = _is_main(family, None, message) and message[5] != nl.RTPROT_RA
@@ -317,7 +317,7 @@ def _ways_inside(
 
 
 def _in_main_table(family: int, by: int = 0, oif: int = 0) -> tuple[int, int, bytes]:
-    """Return what to ask for the unicast routes of the main table."""
+    """Return the request for the unicast routes of the main table."""
     body = nl.RTMSG.pack(family, 0, 0, 0, MAIN_TABLE, by, 0, nl.RTN_UNICAST, 0)
     if oif:
         body += nl.attribute(nl.RTA_OIF, nl.NUMBER.pack(oif))
@@ -357,7 +357,7 @@ def _not_learnt(
 
 
 def _best_default(family: int) -> Iterator[bytes]:
-    """Return the IPv6 default route that counts: of a dump, it comes last."""
+    """Return the IPv6 default route in use, which comes last in a dump."""
     if family != socket.AF_INET6:
         return
     anywhere = nl.RTMSG.pack(family, 128, 0, 0, 0, 0, 0, 0, nl.RTM_F_FIB_MATCH)
@@ -377,11 +377,10 @@ def name_of(index: int) -> str:
 
 
 def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None:
-    """Create it; raises OSError. What is there as wanted is no error.
+    """Create an object; raises OSError. If it exists as wanted, that is no error.
 
-    What is not ours in the place of an address or a route is never replaced. In a
-    sandbox, anything that is there already is EEXIST; with `beside`, for an IPv6 route
-    only if it is the same.
+    An address or route of another program in its place is never replaced. In a sandbox,
+    any object in its place is EEXIST; with `beside`, for an IPv6 route only the same.
     """
     match wanted:
         case Address():
@@ -401,7 +400,7 @@ def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None
 
 
 def delete(doomed: Address | Route | Neighbour) -> None:
-    """Delete it; raises OSError. What is gone already is no error."""
+    """Delete an object; raises OSError. If it is gone already, that is no error."""
     try:
         match doomed:
             case Address():

@@ -224,7 +224,7 @@ def _links_told(kind: str, wanted: nl.Wanted) -> list[bytes]:
 
 
 def _links_asked_for(kind: str = "") -> tuple[int, int, bytes]:
-    """Return what to ask for all links, or for those of a kind."""
+    """Return the request for all links, or for those of a kind."""
     body = nl.IFINFO.pack(0, 0, 0, 0, 0) + nl.attribute(
         nl.IFLA_EXT_MASK, nl.NUMBER.pack(nl.RTEXT_FILTER_SKIP_STATS)
     )

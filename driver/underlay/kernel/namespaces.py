@@ -52,7 +52,7 @@ def others() -> Iterator[Path]:
 
 
 def file_of(path: Path | str) -> tuple[int, int]:
-    """Return the device and inode of a namespace: no other living one has them.
+    """Return the device and inode of a namespace: no other existing one has them.
 
     A left-over file at a path has an inode of another file system. Raises OSError.
     """

@@ -18,7 +18,7 @@ from typing import Any
 from underlay.kernel import command
 from underlay.model.objects import MARK, PREFIX, TABLE, NftChain
 
-# Each rule on the hook it is for: beside chains that are there, the kernel looks.
+# Each rule is on a hook that allows it: the kernel checks that if the table exists.
 _PROBE = """
 add table netdev ul-probe
 add chain netdev ul-probe heard { type filter hook ingress device "lo" priority 0; }

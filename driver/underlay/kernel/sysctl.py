@@ -1,4 +1,4 @@
-"""Settings of the host under /proc/sys: what has to be changed, and how it was."""
+"""Settings of the host under /proc/sys: what must be changed, and the former values."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def read(settings: Iterable[Sysctl]) -> Iterator[Sysctl]:
 
 
 def write(setting: Sysctl) -> None:
-    """Set it; raises OSError."""
+    """Set a value; raises OSError."""
     (SYSCTLS / setting.path).write_text(setting.value)
 
 
 def needed(reason: SysctlReason) -> list[SysctlBackup]:
-    """Return what is to be set for a reason, in order, with how it is now.
+    """Return what is to be set for a reason, in order, with the present values.
 
     `forwarding/<family>`: forwarding by this host, IP family 4 or 6. With forwarding,
     the kernel ignores router advertisements, so the devices that accept them must first
@@ -166,7 +166,7 @@ def _loose(device: str) -> Iterator[tuple[str, str]]:
 
 
 def _hears_routers(link: RawLink) -> bool:
-    """Return whether a device may lead to a router: not to our containers."""
+    """Return whether a device may hear a router; those of our containers do not."""
     ours = link.ours and link.kind != "bridge"
     return not (link.loopback or link.master or ours)
 
