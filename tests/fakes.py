@@ -34,7 +34,7 @@ LO = Device("lo", "", "00:00:00:00:00:00", 65536, loopback=True)
 
 
 class Death(BaseException):
-    """The process is gone: nobody catches this, nobody cleans up."""
+    """The process is gone: nothing catches this, nothing cleans up."""
 
 
 class FakeKernel:

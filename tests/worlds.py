@@ -48,7 +48,7 @@ SUBNETS = (("10.0.0.0/24", 4), ("fd00::/64", 6))
 
 
 def nowhere(_path):
-    """Hear nothing: the tests say what stirred."""
+    """Hear nothing: the tests say what changed."""
 
 
 class World:
@@ -127,7 +127,7 @@ class World:
         raise AssertionError([str(s) for s in self.engine.preview()])
 
     def dump(self):
-        """Return all there is, host and sandbox, but what a new pair has anew."""
+        """Return all there is, host and sandbox, but what a new veth has."""
         links = [*self.kernel.links.values(), *self.kernel.rooms[ROOM].values()]
         shown = {
             replace(o, peer=None, sysctls=(), copy_from=None, mtu=0) for o in links

@@ -279,7 +279,7 @@ def judged(ways: Iterable[Way], found: Found, where: str) -> Iterator[Aim]:
     """Yield how each way with an aim compares with it, by what other work cannot spoil.
 
     On a core of its own a stream is as fast as the CPU time of its bytes lets it be;
-    and who interrupts round trips does so to few of them, so the middle one stays.
+    and an interruption hits few round trips, so the middle one stays.
     """
     named = {
         "out own": "throughput to the LAN, by CPU time,",

@@ -1,4 +1,4 @@
-"""What the reconciler costs at rest, and how soon it puts right what was harmed.
+"""What the reconciler costs at rest, and how soon it repairs what was harmed.
 
 The service runs as installed, but for a period so long that only events wake it, in
 namespaces of this process's own and without Docker.
@@ -85,7 +85,7 @@ def _isolated(job, *about):  # type: ignore[no-untyped-def]
 
 
 def _routed(folder: Path) -> Series:
-    """Return the CPU milliseconds of passes over many pairs of devices."""
+    """Return the CPU milliseconds of passes over many veths."""
     tell(f"{ROUTED} routed endpoints")
     net.ip(*PARENT)
     (folder / "state").mkdir()

@@ -80,6 +80,6 @@ def face(site, container="web"):
     return sorted(" ".join(line.split()) for line in shown.splitlines())
 
 
-def ledger(site):
+def repairs(site):
     """Return the newest repairs."""
     return site.service.on_record()["repairs"]

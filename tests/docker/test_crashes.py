@@ -3,7 +3,7 @@
 The service is tests/lab/faults.py, which says what a point is. At each one a verb of
 Docker's is cut off; the service is started again, and after the grace time the records,
 the kernel and Docker agree: nothing leaked, nothing is there twice, nothing that lives
-was freed, and who was running all along was never touched.
+was freed, and a container that ran all along was never touched.
 
 By default the service dies at every sixth point, and dockerd, which takes longer, at
 every sixth of a few points: at other ones for another commit. UNDERLAY_CRASH_POINTS is
@@ -31,7 +31,7 @@ from tests.lab.service import Mortal, wait_until
 
 PERIOD_SECONDS, GRACE_SECONDS = 0.2, 1.0
 EVERY = 6
-# Whoever lives and is freed by mistake is freed by then.
+# A live container that is freed by mistake is freed by then.
 SETTLED_SECONDS = GRACE_SECONDS + 4 * PERIOD_SECONDS
 
 
@@ -88,7 +88,7 @@ def site(request, lan):
 
 @pytest.fixture
 def calm(site):
-    """Who runs all along is never touched, and reaches the LAN at the end."""
+    """A container that runs is never touched, and reaches the LAN at the end."""
     before, site.states = site.calm(), {"joined"}
     yield
     site.service.arm()
@@ -131,7 +131,7 @@ def asked(world, verb):
 
 
 def points(world, verb):
-    """Return the labels of all points of a verb, of which none strikes."""
+    """Return the labels of all points of a verb, of which none is hit."""
     world.be(**VERBS[verb][0])
     world.service.arm()
     asked(world, verb)

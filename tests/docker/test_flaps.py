@@ -175,7 +175,7 @@ def test_lan_reaches_routed_containers_through_whichever_card_answers(rack, nic)
     mac = nic.mac
 
     def forget():
-        """Have the LAN ask anew."""
+        """Have the LAN ask again."""
         site.lan.run("ip", "neigh", "flush", "all")
 
     def renamed():
@@ -185,7 +185,7 @@ def test_lan_reaches_routed_containers_through_whichever_card_answers(rack, nic)
     def another_mac():
         site.host.run("ip", "link", "set", nic.name, "address", "02:00:00:00:00:c7")
 
-    # The LAN is not made to forget a MAC that is nobody's any more.
+    # The LAN is not made to forget a MAC that no container has any more.
     flap(site, addresses, nic.unplug, nic.plug)
     assert {site.mac_on_lan(a) for a in addresses} == {nic.mac} != {mac}
     flap(site, addresses, lambda: None, another_mac)

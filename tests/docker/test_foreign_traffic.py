@@ -1,4 +1,4 @@
-"""A host that routes for its containers is no router for anybody else, also at boot."""
+"""A host that routes for its containers is no router for other hosts, also at boot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disconnects while the disk is full: whoever was cut off stays so."""
+"""Disconnects while the disk is full: a disconnected container stays so."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_teardown_lost_with_the_service_is_found_from_docker_s_list(site):
     # Another process asks Docker as well.
     site.service.run("reconcile")
     assert site.devices("c1") == ["lo"]
-    # Either it was freed after two strikes already, which is remembered anew, or not.
+    # Either it was freed after two checks already, which is remembered again, or not.
     assert site.unwritten() in ([], ["DeleteEndpoint"])
     assert site.devices("c1") == ["lo"]
     site.make_room()

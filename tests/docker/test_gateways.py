@@ -1,4 +1,4 @@
-"""The way out of a container: gateways outside the subnet, none, and who gives it."""
+"""The way out of a container: gateways outside the subnet, none, and its network."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_lan_sees_no_second_owner_of_the_host_s_addresses(site):
             for address in (site.host.ipv4, site.host.ipv6):
                 site.ping_from_lan(address)
                 assert site.mac_on_lan(address) == own
-        # Without a sender, as before somebody takes an address: the host alone answers.
+        # Without a sender, as before a host takes an address: the host alone answers.
         probe = ("arping", "-D", "-c1", "-w2", "-I", "br0", site.host.ipv4)
         busybox = ("chroot", str(root("26.1")), "busybox")
         done = site.lan.run(*busybox, *probe, check=False)

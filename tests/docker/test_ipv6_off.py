@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.docker.conftest import make_site
-from tests.docker.site import inside, is_settled, ledger
+from tests.docker.site import inside, is_settled, repairs
 from tests.lab.service import wait_until
 
 RANGE = ("--ip-range", "10.77.0.96/27")
@@ -17,7 +17,7 @@ POOL4, POOL6 = "10.89.0.0/24", "fd89::/64"
 
 @pytest.fixture(scope="module")
 def calm(lan):
-    """A host whose service looks only when something stirs."""
+    """A host whose service looks only when something changes."""
     made = make_site(lan, "off6", "28.5", 12, period=600)
     yield made
     made.host.close()
@@ -71,7 +71,7 @@ def test_endpoint_with_ipv6_disabled_by_docker_starts_and_is_repaired(site, mode
     four = site.attached("web", "dual")[0]
     assert_repaired(site, "web", f"inet {four}/")
     assert "inet6 fd" not in shown(site, "web")
-    for entry in ledger(site):
+    for entry in repairs(site):
         assert entry["error"] == ""
 
 
@@ -90,7 +90,7 @@ def test_ipv6_switched_off_and_on_in_a_container_is_followed(site):
     wait_until(lambda: f"inet {four}/" in shown(site, "vpn"), 10)
     assert "inet6" not in shown(site, "vpn")
     wait_until(lambda: in_order(site), 10, lambda: site.service.on_record()["troubles"])
-    assert all(entry["error"] == "" for entry in ledger(site))
+    assert all(entry["error"] == "" for entry in repairs(site))
     site.host.exec("vpn", "sh", "-c", f"echo 0 > {switch}")
     wait_until(lambda: f"inet6 {six}/" in shown(site, "vpn"), 10)
     wait_until(

@@ -128,7 +128,7 @@ def test_lost_records_are_rebuilt_while_containers_run_on(site):
 
 
 def on_record_soon(site, count):
-    """Return who is on record when all names are known."""
+    """Return what is on record when all names are known."""
     wait_until(
         lambda: (
             len(on_record(site)) == count
@@ -207,7 +207,7 @@ def test_containers_run_on_without_records_while_dockerd_is_down(sites):
         assert on_record(site) == {}
         assert is_settled(site)
         assert_none_lost(site, way)
-        # As it starts, dockerd makes its FORWARD rules anew, and for a moment what the
+        # As it starts, dockerd makes its FORWARD rules again, and for a moment what the
         # host routes meets the policy DROP: with no service of ours about, too.
         site.host.start_dockerd("--live-restore")
         way = pinging(site, "c2", beside)
@@ -321,5 +321,5 @@ def test_error_for_a_taken_address_names_the_container_at_once(site):
     def said():
         return refused(site.docker(*run, check=False))
 
-    said()  # whoever is too quick has it asked for
+    said()  # a request that is too quick has Docker asked
     wait_until(lambda: "container web of network lan has it" in said(), 1.0, said)

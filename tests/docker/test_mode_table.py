@@ -1,4 +1,4 @@
-"""The table of docs/modes.md that says who reaches whom, row by row, as measured."""
+"""The table of docs/modes.md that says what can reach what, row by row, as measured."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_all_containers_return_with_their_addresses_after_a_power_cut(site):
     site.host.start()
     found = running(site)
     assert set(found) == {*FIXED, *DRAWN}
-    # Docker keeps an address that was asked for with --ip. The others it draws anew
+    # Docker keeps an address that was asked for with --ip. The others it draws again
     # at every start: free ones of the range, in no order.
     assert {name: found[name] for name in FIXED} == FIXED
     assert len(set(found.values())) == len(found)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.conftest import GATEWAY4, GATEWAY6, make_site
-from tests.docker.site import PERIOD_SECONDS, RANGE, face, inside, is_settled, ledger
+from tests.docker.site import PERIOD_SECONDS, RANGE, face, inside, is_settled, repairs
 from tests.lab.service import wait_until
 
 SOON_SECONDS = 10
@@ -25,12 +25,12 @@ POOL4, POOL6 = "10.99.0.0/24", "fd99::/64"
 
 @pytest.fixture(scope="module")
 def calm(lan):
-    """A host whose service looks only when something stirs."""
+    """A host whose service looks only when something changes."""
     made = make_site(lan, "calm", "28.5", 9, period=PERIOD_SECONDS)
     mac = ("address", "02:00:00:00:00:b1")
     made.host.run("ip", "link", "add", "br1", *mac, "type", "bridge")
     made.host.run("ip", "link", "set", "br1", "up")
-    # Somebody else's rules, beside which ours come and go.
+    # Another program's rules, beside which ours come and go.
     made.host.outer_run("sh", "-ec", FOREIGN)
     assert "netdev theirs" in made.dump()
     yield made
@@ -65,7 +65,7 @@ def everything(site):
 
 
 def ways(site):
-    """Return all of the host's network, but what a pair made again has anew."""
+    """Return all of the host's network, but what a new veth has."""
     found = {}
     for key, text in site.dump().items():
         text = re.sub(r"^\d+: ", "", text, flags=re.MULTILINE)
@@ -111,10 +111,10 @@ def test_objects_removed_inside_a_container_are_restored(web, taken):
     other = "10.77.0.9" if mode == "macvlan" else "10.99.0.9"
     if mode == "routed" and taken == "the next hop":
         inside(site, "web", "ip", "route", "add", other, "dev", "eth0")
-    before, host, told = face(site), ways(site), ledger(site)
+    before, host, told = face(site), ways(site), repairs(site)
     inside(site, "web", "sh", "-ec", TAKEN_INSIDE[taken].format(other=other))
     wait_until(
-        lambda: ledger(site) != told and face(site) == before,
+        lambda: repairs(site) != told and face(site) == before,
         SOON_SECONDS,
         lambda: (before, face(site), site.service.log[-3000:]),
     )
@@ -208,14 +208,14 @@ SILENT = {"answers of the proxy"}
 def test_objects_removed_in_the_host_are_restored(web, taken):
     site, mode = web
     ours = re.search(r"ul-\w+", site.host.run("ip", "-br", "link").stdout)[0]
-    before, host, told = face(site), ways(site), ledger(site)
+    before, host, told = face(site), ways(site), repairs(site)
     command = TAKEN_IN_HOST[mode][taken].format(ul=ours)
     # By the machine's programs: those of the host may lack nft.
     site.host.outer_run("sh", "-ec", command)
     if taken in SILENT:
         site.service.run("reconcile")
     wait_until(
-        lambda: ledger(site) != told and ways(site) == host and face(site) == before,
+        lambda: repairs(site) != told and ways(site) == host and face(site) == before,
         SOON_SECONDS,
         lambda: (differing(host, ways(site)), face(site), site.service.log[-2000:]),
     )
@@ -234,15 +234,15 @@ def test_additions_of_the_container_s_owner_are_left_alone(web):
         ip link set eth0 txqueuelen 77
     """
     inside(site, "web", "sh", "-ec", own)
-    told = ledger(site)
+    told = repairs(site)
     wait_until(lambda: "tentative" not in everything(site), SOON_SECONDS)
     before = everything(site)
     site.service.run("reconcile")
     assert everything(site) == before
-    assert ledger(site) == told
-    # Nor when something else is put right beside it.
+    assert repairs(site) == told
+    # Nor when something else is repaired beside it.
     inside(site, "web", "ip", "link", "set", "eth0", "mtu", "1300")
-    wait_until(lambda: ledger(site) != told, SOON_SECONDS)
+    wait_until(lambda: repairs(site) != told, SOON_SECONDS)
     wait_until(lambda: everything(site) == before, SOON_SECONDS)
     inside(site, "web", "ip", "link", "del", "own0")
     inside(site, "web", "ip", "addr", "del", "192.0.2.77/32", "dev", "eth0")
@@ -254,15 +254,15 @@ def test_default_route_moved_to_another_device_is_left_there(web):
     inside(site, "web", "ip", "link", "set", "vpn0", "up")
     inside(site, "web", "ip", "addr", "add", "192.0.2.9/24", "dev", "vpn0")
     inside(site, "web", "ip", "route", "replace", "default", "dev", "vpn0")
-    told, before = ledger(site), face(site)
-    inside(site, "web", "ip", "link", "set", "lo", "mtu", "65000")  # stirs
+    told, before = repairs(site), face(site)
+    inside(site, "web", "ip", "link", "set", "lo", "mtu", "65000")  # an event
     site.service.run("reconcile")
-    assert (ledger(site), face(site)) == (told, before)
+    assert (repairs(site), face(site)) == (told, before)
     gateway = {"macvlan": GATEWAY4}.get(mode, "10.99.0.1")
     inside(site, "web", "ip", "route", "replace", "default", "via", gateway)
     inside(site, "web", "ip", "link", "del", "vpn0")
     site.service.run("reconcile")
-    assert ledger(site) == told
+    assert repairs(site) == told
 
 
 def test_docker_moves_the_default_route_between_networks_undisturbed(web):

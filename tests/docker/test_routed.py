@@ -138,7 +138,7 @@ def test_routed_containers_keep_their_addresses_between_hosts_on_a_direct_path(s
 def test_neighbour_with_a_stale_entry_reaches_proxied_containers_at_once(
     site,
 ):
-    """The address was somebody's on the LAN before it was this container's."""
+    """The address was another host's on the LAN before it was this container's."""
     words = ("--subnet", "10.77.0.160/27", "--ipv6", "--subnet", "fd77::2:0/112")
     routed(site, "r", "-o", "proxy=eth0", *words)
     addresses = "10.77.0.170", "fd77::2:aa"

@@ -44,7 +44,7 @@ def default_route(host):
 
 @pytest.fixture
 def advertised():
-    """A site of its own: advertisements are for everybody on a LAN.
+    """A site of its own: advertisements are for every host on a LAN.
 
     Docker has no bridge there, for which forwarding would have to stay on.
     """

@@ -216,7 +216,7 @@ class World(Site):
         return {who: n for who, n in counts.items() if n != names.count(who)}
 
     def reachable(self, name, address):
-        """Return whom of the router and the host a container reaches."""
+        """Return which of the router and the host a container reaches."""
         router, host = (
             (GATEWAY6, self.host.ipv6) if ":" in address else (GATEWAY4, self.host.ipv4)
         )

@@ -99,7 +99,7 @@ def without(face, mac):
 
 
 def reached(address, path="/proc/thread-self/ns/net"):
-    """Whether an address answers somebody in a namespace, if only by refusing."""
+    """Whether an address answers a namespace, if only by refusing."""
 
     def look():
         try:

@@ -146,7 +146,7 @@ def test_missing_or_unprobed_gateway_confirms_nothing():
 
 
 def test_reply_to_another_device_confirms_nothing(neighbour):
-    """Nor does one from somebody else: the gateway and this address are meant."""
+    """Nor does one from another host: the gateway and this address are meant."""
     body = bytes.fromhex("0001 0800 06 04 0002")
     theirs, mac = (bytes.fromhex(m.replace(":", "")) for m in (THEIRS, MAC))
     other = ip_address("10.0.0.77").packed
@@ -184,7 +184,7 @@ def test_reply_to_another_device_confirms_nothing(neighbour):
 
 
 def test_proxied_addresses_are_announced_unlike_the_device_s_own(neighbour):
-    """And so that whoever knows another MAC takes it (RFC 4861, 7.2.8)."""
+    """And so that a host that knows another MAC takes it (RFC 4861, 7.2.8)."""
     create(Neighbour(SIX, "eth0"))
     own = ip_address("fe80::ff:fe00:9")
     ip("addr", "add", f"{own}/64", "dev", "eth0", "nodad")

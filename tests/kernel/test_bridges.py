@@ -1,4 +1,4 @@
-"""Ports on a real bridge: it keeps its MAC and MTU; who stops its frames is seen."""
+"""Ports on a real bridge: it keeps its MAC and MTU; what stops its frames is seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Containers come, go and die by the thousand while passes run: nobody loses anything.
+"""Containers come, go and die by the thousand while passes run: none loses anything.
 
 Thousands on the kernel in memory, which is as fast as the records are; some hundreds
 on a real one, with devices that are moved into sandboxes and back: UNDERLAY_CHURN_LIVES
@@ -37,7 +37,7 @@ from underlay.model.docker import DockerNetwork, DockerView
 from underlay.model.objects import Owner
 from underlay.records import Records
 
-# So few addresses that each is somebody else's again and again.
+# So few addresses that each is another container's again and again.
 SUBNETS = {"lan": "10.1.0.0/27", "way": "10.2.0.0/27"}
 OPTIONS = {"lan": {"parent": "eth0"}, "way": {"mode": "routed", "proxy": "eth0"}}
 # Longer than a thread of a busy machine stands still in the middle of a start.
@@ -100,7 +100,7 @@ class FakeRoom:
 
 
 class Truth:
-    """Who lives, with which address: what Docker would tell."""
+    """The live containers, with their addresses: what Docker would list."""
 
     def __init__(self):
         self.lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Programs that hang are left behind, and nobody waits for them."""
+"""Programs that hang are left behind, and nothing waits for them."""
 
 from __future__ import annotations
 

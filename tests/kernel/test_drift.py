@@ -1,4 +1,4 @@
-"""What somebody changes or takes away in the host: seen, heard, and put right alone."""
+"""What a program changes or deletes in the host: seen, heard, and repaired alone."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ class World:
             other = f"02:01:00:00:00:{dice.randrange(256):02x}"
             self.macs[parent] = dice.choice((mac, other))
             yield from self.make(parent, self.macs[parent])
-            # Had nobody seen another one by its name, that could not change.
+            # Had no pass seen another one by its name, that could not change.
             self.look()
 
     def put_back(self, dice):
@@ -298,7 +298,7 @@ def parent_goes(world, dice):
     parent = dice.choice([*PARENTS])
     name = world.name_of(parent)
     if name:
-        world.look()  # had nobody seen its name, another one could take its place
+        world.look()  # had no pass seen its name, another one could take its place
         yield f"link del {name}"
         yield world.pause
     if dice.random() < 0.6:

@@ -1,4 +1,4 @@
-"""The chain that lets containers pass and nobody else, on a real kernel."""
+"""The chain that lets containers pass and nothing else, on a real kernel."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def reaches(tag, address):
         "family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n"
         "s = socket.socket(family, socket.SOCK_STREAM)\n"
         "s.settimeout(1)\n"
-        "sys.exit(s.connect_ex((sys.argv[1], 9)) != 111)"  # nobody listens: refused
+        "sys.exit(s.connect_ex((sys.argv[1], 9)) != 111)"  # nothing listens: refused
     )
     asked = ["nsenter", f"--net=/run/netns/{tag}a", "python3", "-c", script, address]
     return subprocess.run(asked, check=False).returncode == 0

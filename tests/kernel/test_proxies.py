@@ -56,7 +56,7 @@ class Host:
         return Endpoint(identity, "n1", four, six)
 
     def mislead(self, endpoint):
-        """Have the neighbour know somebody else's MAC for a container's addresses."""
+        """Have the neighbour know another MAC for a container's addresses."""
         wrong = f"lladdr {WRONG} dev wire0 nud stale"
         addresses = [a.ip for a in endpoint.addresses]
         self.wire.far.ip(*(f"neigh replace {a} {wrong}" for a in addresses))
@@ -92,7 +92,7 @@ def room():
 
 @pytest.fixture
 def web(host, room):
-    """A container at rest, of which everybody was told all there is to tell."""
+    """A container at rest, of which all neighbours were told."""
     found = host.offer("e1")
     room.start(host.engine, found)
     host.clock.now += 100.0

@@ -15,7 +15,7 @@ OTHER_MAC = "02:00:00:00:00:77"
 
 
 def nowhere(_path):
-    """Hear nothing: the tests say what stirred."""
+    """Hear nothing: the tests say what changed."""
 
 
 @pytest.fixture

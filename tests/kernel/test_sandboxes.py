@@ -152,7 +152,7 @@ def test_disabled_ipv6_is_observed_in_a_sandbox(room):
 
 
 def test_observation_of_one_namespace_is_limited_in_size(room):
-    """Whoever has CAP_NET_ADMIN in a container may put our marks on devices there."""
+    """A program with CAP_NET_ADMIN in a container may put our marks on devices."""
     lines = []
     for n in range(12):
         lines += [

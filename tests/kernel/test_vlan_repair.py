@@ -63,7 +63,7 @@ def on(parent="eth0.50", mode="macvlan", identity="n1"):
 
 
 def office():
-    """Make a VLAN as somebody else would."""
+    """Make a VLAN as another program would."""
     net.ip("link add link eth0 name office type vlan id 50", "link set office up")
 
 

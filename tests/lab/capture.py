@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Frame:
-    """Who sent it to whom, under which VLAN tags (outermost first), and what it is."""
+    """Its source and destination, its VLAN tags (outermost first), and what it is."""
 
     source: str
     target: str

@@ -4,7 +4,7 @@ A point is where it matters whether the process is still there: in a request of 
 before the first thing it touches and after each: a COMMIT, a LinuxKernel.apply, and
 each request to the kernel inside one that makes a link; and where programs may run for
 what is about to be built, which is part of no transaction. (Before the second is after
-the first: what dies is memory, which nobody reads.) The pass and its like have none.
+the first: what dies is memory, which nothing reads.) The pass and its like have none.
 
 In the folder $MORTAL_DIR `passed` has the label of every point since it was armed, one
 a line; `armed` says at which of them to do what, "3 die" or "3 hold"; `struck` is there

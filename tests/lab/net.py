@@ -101,7 +101,7 @@ class Lan(Namespace):
 class Far(Namespace):
     """A machine behind the LAN's router: 10.88.0.2 and fd88::2, with no default route.
 
-    What it reaches beyond the router, somebody must have told it the way to.
+    It reaches beyond the router only what it has been given a route to.
     """
 
     def __init__(self, lan: Lan) -> None:

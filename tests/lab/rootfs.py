@@ -73,7 +73,7 @@ def _fetch_routing(work: Path) -> Path:
         (dest / name).mkdir(exist_ok=True)
     shutil.rmtree(dest / "var/run", ignore_errors=True)
     (dest / "var/run").symlink_to("/run")
-    # FRR wants to be its own user, whom its maintainer script would have made.
+    # FRR runs as its own user, which its maintainer script would have made.
     (dest / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nfrr:x:0:0::/:/bin/sh\n")
     (dest / "etc/group").write_text("root:x:0:\nfrr:x:0:\nfrrvty:x:0:\n")
     # vtysh asks PAM; the configuration of a whole machine is not there.

@@ -1,4 +1,4 @@
-"""The ledger of drift: bounded, and of each mark the last repair."""
+"""The repair log: bounded, and of each mark the last repair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that stay, stall or drip: what they cost those who call beside them."""
+"""Clients that stay, stall or drip: what they cost other clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state directory: nobody but root reads or locks what is in it."""
+"""The state directory: only root reads or locks what is in it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def open_daemon():
-    """A daemon in a directory that everybody gets to, as /var/lib."""
+    """A daemon in a directory that all users can enter, as /var/lib."""
     folder = Path(tempfile.mkdtemp(prefix="underlay-"))
     folder.chmod(0o755)
     daemon = Daemon(folder)
@@ -39,7 +39,7 @@ def open_daemon():
 
 
 def as_nobody(act):
-    """Run `act` in a process of user nobody; return what it said."""
+    """Run `act` in a process of user `nobody`; return what it said."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -73,7 +73,7 @@ def assert_closed(folder):
 
 
 def reached(folder):
-    """Return what of a directory somebody opens for reading, and locks."""
+    """Return what of a directory another user opens for reading, and locks."""
     names = ("lock", "underlay.db", "underlay.db-wal", "underlay.db-shm")
     found = []
     for name in names:

@@ -37,7 +37,7 @@ def endpoints(daemon):
 
 
 def reconcile(daemon):
-    """Have another process put right what it finds."""
+    """Have another process repair what it finds."""
     return daemon.in_namespace(sys.executable, "-m", "underlay", "reconcile")
 
 

@@ -1,4 +1,4 @@
-"""Freeing the dead on the second strike, and never the living."""
+"""Dead records are freed at the second check, and live ones never."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_network_removed_while_the_service_was_stopped_goes_after_its_endpoints(
     house.heed(gone, after=GRACE)  # the endpoint
     assert house.endpoints == []
     assert house.records.networks.get("n1")
-    house.heed(gone)  # now that nobody is on it, a first strike for the network
+    house.heed(gone)  # now that no endpoint is on it, a first check for the network
     house.heed(gone, after=GRACE)
     assert house.records.networks.all() == []
     assert house.records.pools.all() == []

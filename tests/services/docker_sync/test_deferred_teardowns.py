@@ -67,7 +67,7 @@ def test_disconnected_container_stays_disconnected_on_a_full_disk(world, way):
             try:
                 world.look("", ROOM)
             except RecordsUnwritable:
-                assert way == "held"  # then nobody touches the kernel
+                assert way == "held"  # then nothing touches the kernel
             world.time.now += 60
         assert "eth0" not in world.kernel.rooms[ROOM]
         assert Owner("n1", "e1").device not in world.kernel.links
@@ -163,7 +163,7 @@ def test_teardown_lost_with_the_process_is_found_from_docker_s_list(tmp_path):
     with unwritable(records):
         disconnect(world)
     records.close()
-    records = Records(path)  # another process: nobody knows of it
+    records = Records(path)  # another process, which does not know of it
     try:
         world.engine = engine_on(records, world.kernel, world.time)
         recovery = recovery_on(world)
@@ -237,7 +237,7 @@ def test_cleanup_continues_on_a_full_disk(records):
         for _ in range(3):
             cleanup.run(view(docker_network()))
             world.time.now += 100
-        # In its sandbox it lives, so it is not freed, but it is not put right either.
+        # In its sandbox it lives, so it is not freed, but it is not repaired either.
         assert not world.engine.reconciler.observer.is_listed(
             records.endpoints.get("e1")
         )

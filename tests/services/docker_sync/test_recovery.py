@@ -1,4 +1,4 @@
-"""Records that are lost or old, and what Docker lists of the living."""
+"""Records that are lost or old, and what Docker lists of live containers."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_pool_id_shared_by_two_networks_belongs_to_the_one_with_the_address(hous
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_removed_network_takes_no_address_of_another(house, ours):
-    """Docker gives up a PoolID that nobody knows: of two networks, the empty one's."""
+    """Docker gives up an unknown PoolID: of two networks, the empty one's."""
     empty = listed(identity="n2", ours=ours)
     house.heed(listed(endpoint()), empty)
     house.ipam.release_address(POOL, "10.0.0.1")

@@ -1,8 +1,8 @@
-"""Docker goes on while records are lost or old: no address of the living is given away.
+"""Docker goes on while records are lost or old: no live address is given away.
 
 A model of dockerd with many networks of one subnet sends its verbs in the order of the
 real one; between them the records are lost, put back from a copy, and Docker's list is
-heeded, which may be older than what was sent meanwhile.
+read, which may be older than what was sent meanwhile.
 """
 
 from __future__ import annotations

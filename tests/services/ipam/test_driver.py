@@ -1,4 +1,4 @@
-"""IPAM: who gets which address, and who does not."""
+"""IPAM: which requests get which address, and which get none."""
 
 from __future__ import annotations
 

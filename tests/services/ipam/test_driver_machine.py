@@ -42,7 +42,7 @@ OFFSETS = st.integers(-1, 16)
 
 
 class IpamMachine(RuleBasedStateMachine):
-    """The model: claims with their domain, subnet and span; who holds what."""
+    """The model: claims with their domain, subnet and span, and what they hold."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Forwarding that is switched on for containers lets nobody else pass."""
+"""Forwarding that is switched on for containers lets nothing else pass."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_forwarding_stays_on_while_docker_has_a_bridge_of_that_family(
         verb()
     assert kernel.settings[FOUR] == "1"
     assert kernel.settings[SIX] == "0"
-    # Nobody else shut the door for strangers.
+    # No other program shut the door for strangers.
     assert doors(kernel) == {"ip"}
     assert engine.reconcile() == []
     assert engine.preview() == ()

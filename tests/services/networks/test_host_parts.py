@@ -71,7 +71,7 @@ def state(kernel):
     return links, set(kernel.others), settings
 
 
-def made_anew(path):
+def rebuilt(path):
     """Return what a pass makes of the records on an empty host."""
     kernel = FakeKernel()
     kernel.host_addresses = {"eth0": HERE}
@@ -114,7 +114,7 @@ def test_failure_at_any_step_of_a_lifecycle_is_repaired_by_a_pass(
     engine, _ = parts(path, kernel)
     assert engine.reconcile() == []
     assert engine.preview() == ()
-    assert state(kernel) == made_anew(path)
+    assert state(kernel) == rebuilt(path)
     for known in engine.records.networks.all():
         engine.delete_network(known.id)
     assert state(kernel) == (set(), set(), set())
@@ -148,7 +148,7 @@ def test_host_end_of_a_veth_is_reconciled_after_docker_moved_the_other(path, ker
     assert kernel.others[route] == gone
     kernel.links.clear()
     kernel.others = {k: o for k, o in kernel.others.items() if not o.device}
-    # A pair is made in the host whole, and half of it would be nobody's.
+    # A veth is made in the host whole, and half of it would be unowned.
     assert engine.reconcile() == []
     assert kernel.links == {}
 
@@ -583,7 +583,7 @@ def test_changes_of_a_verb_beside_a_pass_are_no_repairs(tmp_path, options):
 
 
 def test_rule_that_a_verb_is_just_making_is_not_deleted(tmp_path):
-    """Nor is one made for who left since: programs run outside of the lock."""
+    """Nor is one made for an endpoint that left: programs run outside of the lock."""
     kernel = FakeKernel()
     engine, ipam = parts(tmp_path / "underlay.db", kernel)
     verbs = life(engine, ipam, ROUTED)

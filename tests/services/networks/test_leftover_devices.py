@@ -59,7 +59,7 @@ def test_process_death_while_deleting_a_leftover_is_repaired_by_the_next_pass(re
         world.engine.delete_endpoint("n1", "e1")
     kernel.calm()
     assert ours(world) == ["eth0"]
-    world.look("")  # nobody on record is in that sandbox
+    world.look("")  # no recorded endpoint is in that sandbox
     assert ours(world) == []
     assert records.endpoints.leftovers() == []
     assert world.engine.preview() == ()
@@ -181,5 +181,5 @@ def test_two_networks_with_one_on_link_gateway_are_refused_in_one_container(reco
     with pytest.raises(RouteConflict):
         world.engine.join("n3", "bb", ROOM)
     world.kernel.links.pop(device)
-    # What only the records say is in the container is in nobody's way.
+    # What only the records say is in the container is no obstacle.
     world.engine.join("n3", "bb", ROOM)

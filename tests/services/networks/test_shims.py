@@ -1,4 +1,4 @@
-"""Shims and their filters: nft may hang, so it runs while nobody waits to write."""
+"""Shims and their filters: nft may hang, so it runs while nothing waits to write."""
 
 from __future__ import annotations
 

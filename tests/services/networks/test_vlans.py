@@ -392,7 +392,7 @@ def test_an_ipvlan_endpoint_has_no_mac(engine, kernel):
 
 
 def test_a_vlan_is_not_dropped_under_a_network_that_is_being_made(records):
-    """Between the look that finds it unneeded and its deletion, nobody may build."""
+    """Between the look that finds it unneeded and its deletion, no verb may build."""
     kernel = FakeKernel()
     engine = engine_on(records, kernel, Clock())
     engine.create_network(on("n1"))

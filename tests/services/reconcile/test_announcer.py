@@ -26,7 +26,7 @@ TIMES = 1 + len(PAUSES_SECONDS)
 
 @dataclass
 class Wire:
-    """A kernel that only announces: who answers, and what was announced when."""
+    """A kernel that only announces: what answers, and what was announced when."""
 
     now: float = 1000.0
     answered: set = field(default_factory=set)
@@ -85,7 +85,7 @@ def test_announcements_stop_once_the_gateway_has_answered(wire, announcer):
     announcer.schedule(WEB, gateways=GATEWAYS)
     wire.pass_time(announcer)
     assert len(wire.told) == ALWAYS
-    # Nobody waits for an answer that changes nothing.
+    # Nothing waits for an answer that changes nothing.
     assert [bool(seconds) for seconds in wire.waited] == [False, False, True]
 
 

@@ -215,7 +215,7 @@ def test_late_release_window_is_elapsed_time(records, step):
     wall.now += step
     boot.now += LATE_SECONDS / 2
     ipam.release_address(claim, "10.0.0.5")
-    assert live()  # that was for who had it before
+    assert live()  # that was for the endpoint that had it before
     ipam._expect_late_release(live()[0])
     boot.now += LATE_SECONDS
     wall.now -= 2 * step

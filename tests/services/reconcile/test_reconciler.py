@@ -82,7 +82,7 @@ def test_refusal_or_death_at_any_step_is_repaired_by_the_next_pass(world, harm, 
     kernel = world.kernel
     for step in range(1, 50):
         harm(world)
-        world.time.now += 400.0  # nobody waits from the time before
+        world.time.now += 400.0  # nothing waits from the time before
         kernel.steps = 0
         setattr(kernel, way, step)
         reached = True
@@ -321,14 +321,14 @@ def test_constantly_changing_host_does_not_cause_constant_retries(records, monke
 
 def test_refusal_is_logged_also_when_it_affects_another_container(records):
     clock = Clock()
-    ledger = RepairLog(records, clock, clock)
+    repair_log = RepairLog(records, clock, clock)
     steps = [Create(Route(ip_network(f"10.{n}.0.0/24"), "x", 1)) for n in range(2)]
 
     def refused(*which):
         for n in which:
-            ledger.add(Owner("n1", "e1"), steps[n], f"refused {n}")
-        ledger.finish(Owner("n1", "e1"), f"refused {which[0]}" if which else "")
-        ledger.write()
+            repair_log.add(Owner("n1", "e1"), steps[n], f"refused {n}")
+        repair_log.finish(Owner("n1", "e1"), f"refused {which[0]}" if which else "")
+        repair_log.write()
         return [r.error for r in records.repairs.latest(10)][::-1]
 
     assert refused(0) == ["refused 0"]
@@ -389,7 +389,7 @@ def test_repeatedly_reverted_repairs_are_rate_limited(records):
     assert REPAIRS < repairs <= REPAIRS + 120 / REPAIR_SECONDS
     (failure,) = records.repairs.failures()
     assert failure.text.startswith("E-403")
-    # Whoever did it has ended: all is well, and what comes then is repaired at once.
+    # That program has ended: all is well, and what comes then is repaired at once.
     world.time.now += REPAIR_SECONDS
     world.settle()
     assert world.dump() == before
@@ -443,7 +443,7 @@ def test_rate_limited_container_is_reported_throughout(records):
         take_addresses(world)
         world.look(ROOM)
         world.time.now += 0.25
-    world.look(ROOM)  # what the repair itself has stirred
+    world.look(ROOM)  # what the repair itself has changed
     world.time.now += REPAIR_SECONDS / 2
     take_addresses(world)
     world.look(ROOM)

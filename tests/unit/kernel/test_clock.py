@@ -1,4 +1,4 @@
-"""What was noted lately, by a clock that nobody sets."""
+"""What was noted lately, by a clock that is never set."""
 
 from __future__ import annotations
 

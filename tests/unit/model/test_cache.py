@@ -1,4 +1,4 @@
-"""What a pass works out is kept as long as somebody asks for it."""
+"""What a pass works out is kept as long as it is asked for."""
 
 from underlay.model.cache import GenerationCache
 

@@ -1,4 +1,4 @@
-"""What a network's options put it on, and who may share it."""
+"""The parent that a network's options name, and the networks that may share it."""
 
 from __future__ import annotations
 
