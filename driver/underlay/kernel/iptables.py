@@ -10,9 +10,8 @@ import errno
 import re
 import shutil
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
-from underlay.kernel import command
+from underlay.kernel import command, ruleset
 from underlay.model import Family
 from underlay.model.objects import (
     CONTAINER_GROUP,
@@ -26,9 +25,6 @@ from underlay.model.objects import (
 
 CHAIN = "DOCKER-USER"
 _BACK_ENDS = ("", "-nft", "-legacy")
-# The tables of the back end legacy that exist in this namespace: to ask for another
-# one makes it, and loads modules.
-_LEGACY = {4: "ip_tables_names", 6: "ip6_tables_names"}
 _OURS = re.compile(
     rf'^-A {CHAIN} (?P<match>.*?) -m comment --comment "?{MARK}"? -j (?P<verdict>\w+)$'
 )
@@ -185,18 +181,10 @@ def _tools(family: Family) -> Iterator[str]:
     """Return the programs of this host that may have rules."""
     for back_end in _BACK_ENDS:
         tool = IPTABLES[family] + back_end
-        if shutil.which(tool) and (back_end != "-legacy" or _has_legacy(family)):
+        if shutil.which(tool) and (
+            back_end != "-legacy" or ruleset.has_legacy_filter(family)
+        ):
             yield tool
-
-
-def _has_legacy(family: Family) -> bool:
-    try:
-        tables = Path(f"/proc/thread-self/net/{_LEGACY[family]}").read_text("ascii")
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True  # not to be known
-    return "filter" in tables.split()
 
 
 def _inserted(place: int, match: str, verdict: str) -> str:

@@ -28,6 +28,7 @@ from underlay.kernel import (
     sysctl,
 )
 from underlay.kernel.dependents import container_bridges
+from underlay.kernel.firewall import Firewall
 from underlay.kernel.links import RawLink
 from underlay.kernel.probe import answering
 from underlay.model import Device, Family, Halt, HostEntry, SysctlBackup
@@ -65,10 +66,7 @@ class LinuxKernel:
     """
 
     def __init__(self) -> None:
-        # iptables and nft take a few processes, so they are asked for leftovers only as
-        # long as there may be any: at first, and after a rule was created.
-        self._may_permit = self._may_filter = True
-        self._chains: frozenset[Object] = frozenset()
+        self._firewall = Firewall()
 
     def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
         """Return our objects: all of them, or the links of these names."""
@@ -91,10 +89,6 @@ class LinuxKernel:
         ours = links.our_links()
         names = {raw.index: raw.name for raw in ours}
         shims = [raw.index for raw in ours if raw.owner and raw.owner.shared]
-        if self._may_filter:
-            with _assuming_no_change("nft list tables"):
-                self._chains = frozenset(nftables.chains())
-                self._may_filter = bool(self._chains)
         return frozenset(
             (
                 *(_ours(raw, _name_of) for raw in ours),
@@ -102,7 +96,7 @@ class LinuxKernel:
                 *ip.addresses(names),
                 *ip.routes(names),
                 *neighbours.our_neighbours(names, shims),
-                *self._chains,
+                *self._firewall.chains(),
             )
         )
 
@@ -121,14 +115,7 @@ class LinuxKernel:
 
     def forward_rules(self, wanted: Collection[ForwardAccept]) -> frozenset[Object]:
         """Return our rules, and the desired ones that this host does not need."""
-        if not (wanted or self._may_permit):
-            return frozenset()
-        with _assuming_no_change("iptables -S DOCKER-USER"):
-            inward = container_bridges() if wanted else ()
-            found = frozenset(iptables.permits(wanted, inward))
-            self._may_permit = bool(wanted or found)
-            return found
-        return frozenset(wanted)
+        return frozenset(self._firewall.permits(wanted))
 
     def sysctls_for(self, reason: SysctlReason) -> list[SysctlBackup]:
         """Return what to set for a reason, with its present value."""
@@ -207,16 +194,12 @@ class LinuxKernel:
         match step:
             case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
                 sysctl.write(setting)
-            case Create(ForwardAccept() as permit):
-                self._may_permit = True
-                iptables.create(permit, container_bridges())
-            case Delete(ForwardAccept() as permit):
-                iptables.delete(permit)
-            case Create(NftChain() as chain) | Amend(_, NftChain() as chain):
-                self._may_filter = True
-                nftables.create(chain)
-            case Delete(NftChain() as chain):
-                nftables.delete(chain)
+            case Create(ForwardAccept() | NftChain() as rules):
+                self._firewall.create(rules)
+            case Amend(_, NftChain() as rules):
+                self._firewall.create(rules)
+            case Delete(ForwardAccept() | NftChain() as rules):
+                self._firewall.delete(rules)
             case Create(MovedEntry() as held) | Amend(_, MovedEntry() as held):
                 host_entries.move(held)
             case Create(Address() | Route() | Neighbour() as thing):
@@ -325,16 +308,6 @@ def _reading(words: str) -> Iterator[None]:
     except OSError as error:
         why = _reason(error)
         raise KernelRefused(step=words, why=why, hint="") from error
-
-
-@contextmanager
-def _assuming_no_change(words: str) -> Iterator[None]:
-    """Go on if a program fails: the rules are most likely as they were."""
-    try:
-        yield
-    except OSError as error:
-        facts = {"step": words, "error": error}
-        log.warning("cannot read firewall rules, assuming no change", extra=facts)
 
 
 _HINTS = {

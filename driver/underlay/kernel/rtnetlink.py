@@ -101,6 +101,7 @@ def dump(
     strict: bool = False,
     wanted: Wanted | None = None,
     most: int | None = None,
+    protocol: int = socket.NETLINK_ROUTE,
 ) -> list[bytes]:
     """Return the payloads of all answers, or of those `wanted`.
 
@@ -110,8 +111,9 @@ def dump(
     EINTR if what is listed keeps changing.
     """
     for _ in range(_ATTEMPTS):
+        flags = NLM_F_REQUEST | NLM_F_DUMP
         answers = exchange(
-            request, NLM_F_REQUEST | NLM_F_DUMP, answer, body, strict=strict
+            request, flags, answer, body, strict=strict, protocol=protocol
         )
         with suppress(InterruptedError), closing(answers):
             return _kept(answers, wanted, most)
@@ -138,7 +140,13 @@ def request(kind: int, flags: int, body: bytes) -> None:
 
 
 def exchange(
-    kind: int, flags: int, answer: int, body: bytes, *, strict: bool = False
+    kind: int,
+    flags: int,
+    answer: int,
+    body: bytes,
+    *,
+    strict: bool = False,
+    protocol: int = socket.NETLINK_ROUTE,
 ) -> Generator[bytes, None, None]:
     """Send one request; yield the payloads of the answer's messages.
 
@@ -146,7 +154,7 @@ def exchange(
     also if a dump ends with an error. A table or device that is not there is an empty
     one.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as s:
         s.bind((0, 0))
         with suppress(OSError):  # a kernel before 4.20 gives more than is asked for
             s.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, strict)

@@ -1,0 +1,79 @@
+"""Our chains and rules, which nft and iptables make and list.
+
+They are listed at first, and again only when the kernel tells of a change (ruleset.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from underlay.kernel import iptables, nftables, ruleset
+from underlay.kernel.dependents import container_bridges
+from underlay.model import FAMILIES
+from underlay.model.objects import ForwardAccept, NftChain
+
+log = logging.getLogger(__name__)
+
+
+class Firewall:
+    """What was listed last, and what the kernel told then."""
+
+    def __init__(self) -> None:
+        self._chains: frozenset[NftChain] = frozenset()
+        self._told: object = None
+        self._permits: frozenset[ForwardAccept] = frozenset()
+        self._permits_for: object = None
+        self._may_permit = True
+
+    def chains(self) -> frozenset[NftChain]:
+        """Return our nftables chains, with the marks of their rules."""
+        with _assuming_no_change("nft list tables"):
+            # Told before the list: what changes during it is listed the next time.
+            told = ruleset.our_tables(self._chains)
+            if told != self._told:
+                self._chains, self._told = frozenset(nftables.chains()), told
+        return self._chains
+
+    def permits(self, wanted: Collection[ForwardAccept]) -> frozenset[ForwardAccept]:
+        """Return our rules for routed traffic, and the wanted ones not needed here."""
+        if not (wanted or self._may_permit):
+            return frozenset()
+        with _assuming_no_change(f"iptables -S {iptables.CHAIN}"):
+            inward = container_bridges() if wanted else frozenset()
+            told = [ruleset.filter_chain(f, iptables.CHAIN) for f in FAMILIES]
+            found_for = frozenset(wanted), inward, told
+            if found_for != self._permits_for:
+                self._permits = frozenset(iptables.permits(wanted, inward))
+                self._permits_for = found_for
+            # Without a network that needs rules, these are listed as long as any exist.
+            self._may_permit = bool(wanted or self._permits)
+            return self._permits
+        return frozenset(wanted)
+
+    def create(self, wanted: ForwardAccept | NftChain) -> None:
+        """Create a chain or a rule, or replace it; raises OSError."""
+        if isinstance(wanted, NftChain):
+            nftables.create(wanted)
+            return
+        self._may_permit = True
+        iptables.create(wanted, container_bridges())
+
+    @staticmethod
+    def delete(doomed: ForwardAccept | NftChain) -> None:
+        """Delete a chain or a rule; raises OSError."""
+        if isinstance(doomed, NftChain):
+            nftables.delete(doomed)
+        else:
+            iptables.delete(doomed)
+
+
+@contextmanager
+def _assuming_no_change(words: str) -> Iterator[None]:
+    """Go on if a program fails: the rules are most likely as they were."""
+    try:
+        yield
+    except OSError as error:
+        facts = {"step": words, "error": error}
+        log.warning("cannot read firewall rules, assuming no change", extra=facts)
