@@ -159,12 +159,19 @@ class FakeKernel:
         return [SysctlBackup(reason, path, self.settings.get(path, "0"), "1")]
 
     def apply(self, step: Step) -> None:
+        self._count(step, step)
+
+    def delete_links(self, doomed: Collection[Link]) -> None:
+        self._count("ip link del", *map(Delete, doomed))
+
+    def _count(self, step: Step | str, *parts: Step) -> None:
         self.steps += 1
         if self.steps == self.die_before:
             raise Death
         if self.steps == self.refuse_at:
             raise KernelRefused(step=step, why="Device or resource busy", hint="")
-        self._carry_out(step)
+        for part in parts:
+            self._carry_out(part)
         if self.steps == self.refuse_after:
             raise KernelRefused(step=step, why="Numerical result out of range", hint="")
         if self.steps == self.die_after:

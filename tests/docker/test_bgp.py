@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -212,6 +213,7 @@ def test_no_routed_packet_is_lost_while_the_service_is_killed_and_restarted(
     with no_packet_lost(services, fabric.far, addresses(services, "web")):
         services.service.kill()
         services.service.start()
+        time.sleep(1)  # a restart takes less than half a second
         # The first pass after a start is the one that removes what is surplus.
         plan = services.service.run("plan", check=False)
         assert plan.stdout == "nothing to do\n"

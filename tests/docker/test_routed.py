@@ -184,7 +184,9 @@ def test_masquerade_lets_containers_out_where_no_return_route_exists(newest):
     site = newest
     before = site.dump()
     routed(site, "plain", *OTHERS)
-    routed(site, "r", *FOUR, "-o", "masquerade=on")
+    # No other test pings from these addresses: the host's connection tracking would
+    # take a ping with the same id for one of theirs, which was not masqueraded.
+    routed(site, "r", "--subnet", "10.66.0.0/24", "-o", "masquerade=on")
     site.run("one", "r")
     site.run("two", "r")
     site.run("three", "plain")

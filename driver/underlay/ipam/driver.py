@@ -63,6 +63,8 @@ class IpamDriver:
     `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
     `remove_dead_endpoint` removes an endpoint from the records if it is dead, and
     returns whether it was. `is_own` returns whether the host has an address.
+    `finish_deletions` waits until no device of an ended endpoint is left, and returns
+    whether there was any.
     """
 
     records: Records
@@ -71,6 +73,7 @@ class IpamDriver:
     is_own: Callable[[IpAddress], bool]
     live_endpoints: LiveEndpoints
     monotonic: Callable[[], float] = since_boot
+    finish_deletions: Callable[[], bool] = lambda: False
     _late_releases: dict[tuple[str, IpAddress], float] = field(default_factory=dict)
     _made: Recent = field(default_factory=lambda: Recent(CREATING_SECONDS))
 
@@ -128,6 +131,11 @@ class IpamDriver:
 
         Without an address: the gateway of the pool, else its first address.
         """
+        return self._once_devices_are_gone(
+            lambda: self._request_gateway(identity, address)
+        )
+
+    def _request_gateway(self, identity: str, address: str) -> IpInterface:
         with self.records.transaction():
             claim = self._claim(identity)
             subnet = claim.pool.subnet
@@ -148,6 +156,22 @@ class IpamDriver:
         AddressTaken, PoolExhausted, OutsideSubnet, UnusableAddress, UnknownPool.
         """
         self.records.check_there()
+        return self._once_devices_are_gone(
+            lambda: self._request_address(identity, address, container)
+        )
+
+    def _once_devices_are_gone(self, take: Callable[[], IpInterface]) -> IpInterface:
+        """Take an address, which the device of an ended endpoint may still have."""
+        try:
+            return take()
+        except (AddressTaken, PoolExhausted):
+            if not self.finish_deletions():
+                raise
+        return take()
+
+    def _request_address(
+        self, identity: str, address: str, container: str
+    ) -> IpInterface:
         with self.records.transaction():
             claim = self._claim(identity)
             if not address:

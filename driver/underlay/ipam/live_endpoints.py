@@ -1,10 +1,10 @@
 """Live endpoints: no call of Docker's IPAM ends their leases.
 
 An endpoint is alive if it is recorded, if Docker listed it when last asked, or if its
-device was left behind in a sandbox. A PoolID that Docker kept while records were lost
-may have been taken for the claim of another network of the subnet. So the removal of a
-claim spares the leases of live endpoints, and the gateway and aux addresses of a
-network stay while one lives.
+device still exists: being deleted, or left behind in a sandbox. A PoolID that Docker
+kept while records were lost may have been taken for the claim of another network of the
+subnet. So the removal of a claim spares the leases of live endpoints, and the gateway
+and aux addresses of a network stay while one lives.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class LiveEndpoints:
     records: Records
     kept: tuple[Seen, ...] = ()
     seen: frozenset[IpAddress] = frozenset()
+    # Ended, but their devices are still there; removed under the write lock.
+    being_deleted: set[str] = field(default_factory=set)
     _endpoints: set[str] = field(default_factory=set)
     _addresses: set[Place] = field(default_factory=set)
     _gone: set[str | Place] = field(default_factory=set)
@@ -110,6 +112,7 @@ class LiveEndpoints:
         return (
             self.records.endpoints.get(endpoint) is not None
             or self.is_listed(endpoint)
+            or endpoint in self.being_deleted
             or self.records.endpoints.has_leftover(endpoint)
         )
 

@@ -9,6 +9,7 @@ from underlay.model import HostEntry, IpAddress, SysctlBackup
 from underlay.model.host import Host
 from underlay.model.objects import (
     ForwardAccept,
+    Link,
     MovedEntry,
     Object,
     Sysctl,
@@ -92,6 +93,13 @@ class Kernel(Host, Protocol):
         """Apply one step; a step that is applied already is not an error.
 
         Raises KernelRefused with the step as text.
+        """
+
+    def delete_links(self, doomed: Collection[Link]) -> None:
+        """Delete links of the host at once; one that is gone already is no error.
+
+        A link with dependents stays, and so do all if the kernel refuses. Raises
+        KernelRefused.
         """
 
     def container_bridges(self) -> frozenset[str]:

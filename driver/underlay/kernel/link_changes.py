@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_NEWLINK
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP
 
 from underlay.kernel import links, sysctl
@@ -35,6 +36,9 @@ from underlay.model.objects import UNFINISHED_GROUP, BridgePort, Link, Owner
 from underlay.model.steps import Amend, Create, Delete, Step
 
 _MODE = struct.Struct("=H")  # of ipvlan, and its flags; the id of a VLAN
+
+# Groups of administrators have small numbers.
+_LEAST_RANDOM_GROUP = 1 << 30
 
 
 def apply(step: Step) -> None:
@@ -220,9 +224,31 @@ def _delete(link: Link) -> None:
         return
     if not link.sandbox and (others := dependents_of(found)):
         raise OSError(errno.EBUSY, f"it would also remove what is on it: {others}")
+    with _gone_is_fine():
+        nl.request(RTM_DELLINK, 0, IFINFO.pack(0, 0, found.index, 0, 0))
+
+
+def delete_together(doomed: Iterable[Link]) -> None:
+    """Delete links of the host that nothing is on; raises OSError.
+
+    The kernel waits for an RCU grace period once, not for each. It deletes all links of
+    a group: one that nothing else can be in, because its number is drawn at random.
+    """
+    group = NUMBER.pack(_LEAST_RANDOM_GROUP + secrets.randbelow(_LEAST_RANDOM_GROUP))
+    marked = attribute(nl.IFLA_GROUP, group)
+    for link in doomed:
+        found = link_named(link.name)
+        if found and _is_ours(found, link) and not dependents_of(found):
+            with _gone_is_fine():
+                change_link(found.index, marked, up=None)
+    with _gone_is_fine():
+        nl.request(RTM_DELLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + marked)
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
     try:
-        with _pyroute2() as kernel:
-            kernel.link("del", index=found.index)
+        yield
     except OSError as error:
         if error.errno != errno.ENODEV:
             raise

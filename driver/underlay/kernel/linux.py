@@ -190,6 +190,14 @@ class LinuxKernel:
             why = _reason(error)
             raise KernelRefused(step=step, why=why, hint=hint) from error
 
+    def delete_links(self, doomed: Collection[Link]) -> None:
+        """Delete links of the host at once; see Kernel."""
+        try:
+            link_changes.delete_together(doomed)
+        except OSError as error:
+            words = f"ip link del: {', '.join(link.name for link in doomed)}"
+            raise KernelRefused(step=words, why=_reason(error), hint="") from error
+
     def _apply(self, step: Step) -> None:
         match step:
             case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):

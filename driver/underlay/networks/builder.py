@@ -225,6 +225,19 @@ class Builder:
         wanted = self.lookup.desired_of(owner).objects
         return any(o.key == found.key for o in wanted)
 
+    def delete_links(self, owners: Collection[Owner]) -> None:
+        """Delete the devices in the host that these owners do not want any more.
+
+        All at once. What the kernel refuses so is left to `drop`.
+        """
+        deletions = (s for s in self.steps(owners) if isinstance(s, Delete))
+        doomed = [s.object for s in deletions if isinstance(s.object, Link)]
+        log.debug("steps", extra={"step": "; ".join(map(str, map(Delete, doomed)))})
+        try:
+            self.kernel.delete_links(doomed)
+        except KernelRefused as error:
+            log.debug("step refused", extra={"error": error})
+
     def apply(self, step: Step, *, sweeping: bool = False) -> None:
         """Apply a step, unless it would cut a container off its network.
 

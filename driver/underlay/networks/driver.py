@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from underlay.errors import (
     BadMac,
@@ -37,6 +37,7 @@ from underlay.modes.child_device import check_mtu
 from underlay.modes.options import check_endpoint, mtu, waits_for_parent
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
+from underlay.networks.dropper import Dropper, Ended
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
 from underlay.planning.checks import (
@@ -88,6 +89,7 @@ class NetworkDriver:
         takeovers: BridgeTakeovers,
         leftovers: LeftoverDevices,
         live_endpoints: LiveEndpoints,
+        dropper: Dropper,
         machine: str,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -98,11 +100,10 @@ class NetworkDriver:
         self._builder, self._lookup = builder, builder.lookup
         self._forwarding, self._parents = builder.forwarding, parents
         self._takeovers, self._remnants = takeovers, leftovers
+        self.dropper = dropper
         self._machine = machine
         # When this process made which endpoint: Docker may not list a young one yet.
         self._made = Recent(LISTED_SECONDS)
-        # Endpoints in DeleteEndpoint just now: their addresses are still in use.
-        self._being_deleted: set[str] = set()
         self._began = monotonic()
         by = records.endings.by
         by("Leave", records.endpoints.leave)
@@ -141,6 +142,7 @@ class NetworkDriver:
         self._parents.ask_nft(network)
         routed = self.records.networks.active("routed")
         check_gateways(network, routed, self.kernel)
+        self.dropper.finish(lambda ended: _parent_of(ended) == network.parent)
         with self._takeovers.attempt(found) as hops:
             self._take_over(network, found, hops)
             with self._builder.preparing(Owner(network.id), network_objects(network)):
@@ -191,6 +193,7 @@ class NetworkDriver:
 
     def delete_network(self, identity: str) -> None:
         """Remove a network from the records, then drop what it had; always succeeds."""
+        self.dropper.finish(lambda ended: ended.owner.network == identity)
         had: dict[Owner, _Had] = {}
         try:
             with self.records.transaction():
@@ -240,6 +243,7 @@ class NetworkDriver:
         if network.parent and not network.mtu:
             network = self._parents.resolve(network)
         self._parents.ask_nft(network)
+        self.dropper.finish(partial(_is_in_the_way, network, asked))
         owner = Owner(network.id, asked.id)
         with self._builder.preparing(owner, endpoint_objects(network, asked)):
             self._takeovers.restore_bridge(network)
@@ -268,16 +272,15 @@ class NetworkDriver:
         return self._made.age(identity, self.monotonic()) < LISTED_SECONDS
 
     def delete_endpoint(self, network: str, identity: str) -> None:
-        """Remove an endpoint from the records, drop its device; always succeeds."""
-        self._being_deleted.add(identity)
-        self.live_endpoints.forget(identity)
-        try:
-            self._delete_endpoint(network, identity)
-        finally:
-            self._being_deleted.discard(identity)
+        """Remove an endpoint from the records, have its device deleted.
 
-    def _delete_endpoint(self, network: str, identity: str) -> None:
+        Always succeeds.
+        """
         owner, had = Owner(network, identity), _NOTHING
+        known = self.records.networks.get(network)
+        endpoint = self.records.endpoints.get(identity)
+        self.live_endpoints.being_deleted.add(identity)
+        self.live_endpoints.forget(identity)
         try:
             with self.records.transaction():
                 had = self._had(owner)
@@ -287,19 +290,10 @@ class NetworkDriver:
             had = had if had != _NOTHING else self._had(owner)
             self.records.endings.remember(error, "DeleteEndpoint", network, identity)
         what, left = had
-        self._builder.drop({owner, *what.shared}, what, in_sandboxes=left)
         if left:
+            self._builder.drop({owner}, what, in_sandboxes=left)
             self._remnants.try_to_forget()
-        self._end_returned(identity)
-
-    def _end_returned(self, identity: str) -> None:
-        """Free the addresses that Docker released before the device was gone."""
-        if any(t.returned for t in self.records.leases.live_of_endpoint(identity)):
-            try:
-                with self.records.transaction():
-                    leases.end_returned(self.records, identity, self.clock())
-            except RecordsUnwritable as error:
-                log.warning("address not freed yet, retrying", extra={"error": error})
+        self.dropper.add(Ended(owner, what, known, endpoint))
 
     def _end_endpoint(
         self, network: str, identity: str, had: _Had | None = None
@@ -366,7 +360,7 @@ class NetworkDriver:
             # Its address may still be on a device that is being deleted, or that the
             # kernel refused to delete; or Docker lists it, but it has no record.
             listed = self.live_endpoints.is_listed(identity)
-            going = listed or identity in self._being_deleted
+            going = listed or identity in self.live_endpoints.being_deleted
             return not (going or self.records.endpoints.has_leftover(identity))
         owner = Owner(endpoint.network, endpoint.id)
         # An earlier process may have made it just before it ended.
@@ -464,3 +458,24 @@ class NetworkDriver:
         ]
         if holders:
             raise MacTaken(mac=mac, parent=network.parent_label, holder=holders[0])
+
+
+def _is_in_the_way(network: Network, asked: Endpoint, ended: Ended) -> bool:
+    """Return whether a new endpoint must wait until an earlier one's device is gone.
+
+    It has the same id, or an address or the MAC of the earlier one. Or its network is
+    another one on the same parent, which may take one kind of child only.
+    """
+    if ended.owner == Owner(network.id, asked.id):
+        return True
+    if ended.owner.network != network.id:
+        return bool(network.parent) and _parent_of(ended) == network.parent
+    was = ended.endpoint
+    addresses = {a.ip for a in asked.addresses}
+    return was is not None and (
+        was.mac == asked.mac or any(a.ip in addresses for a in was.addresses)
+    )
+
+
+def _parent_of(ended: Ended) -> str:
+    return ended.network.parent if ended.network else ""

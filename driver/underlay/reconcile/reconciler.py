@@ -42,6 +42,7 @@ from underlay.model.steps import Delete, Step
 from underlay.modes import mode_of, traits_of
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
+from underlay.networks.dropper import Dropper
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentChange, ParentTracker
 from underlay.reconcile.announcer import Announcer
@@ -66,6 +67,7 @@ class Reconciler:
     takeovers: BridgeTakeovers
     parents: ParentTracker
     leftovers: LeftoverDevices
+    dropper: Dropper
     observer: SandboxObserver
     planner: Planner
     executor: Executor
@@ -207,7 +209,7 @@ class Reconciler:
         self._missing = {k: self._missing.get(k, self.monotonic()) for k in early}
         not_due = (o for o, s in differing.items() if not self._is_due(s))
         self._not_due = set(not_due) if patient else set()
-        apart = self._not_due | self.takeovers.owners()
+        apart = self._not_due | self.takeovers.owners() | self.dropper.owners
         return {o: s for o, s in differing.items() if o not in apart}
 
     def _is_due(self, steps: Collection[Step]) -> bool:

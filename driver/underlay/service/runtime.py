@@ -109,19 +109,23 @@ class BackgroundThreads:
         )
         self._dockerd, self._ipam = parts.dockerd, parts.ipam
         self._stopping, self._period = threading.Event(), settings.period
-        jobs = {
+        self._threads = [
+            threading.Thread(target=job, name=name, daemon=True)
+            for name, job in self._jobs().items()
+        ]
+        self._hup = self._threads[-1]
+
+    def _jobs(self) -> dict[str, Callable[[], object]]:
+        """Return what the threads run, by their names."""
+        return {
             "pass": self._pass.run,
             "names": self.names.run,
             "events": self._listen_to_kernel,
             "docker": self._listen_to_docker,
             "announcer": self._reconciler.announcer.run,
+            "dropper": self._reconciler.dropper.run,
             "hup": self._wait_for_hup,
         }
-        self._threads = [
-            threading.Thread(target=job, name=name, daemon=True)
-            for name, job in jobs.items()
-        ]
-        self._hup = self._threads[-1]
 
     def _least(self) -> float:
         return RUSH_LEAST_SECONDS if self.rush.is_on else PASS_LEAST_SECONDS
@@ -217,6 +221,7 @@ class BackgroundThreads:
         self.names.stop()
         self._dockerd.hang_up()
         self._reconciler.announcer.stop()
+        self._reconciler.dropper.stop()
         self._stop_events.close()
         if self._hup.ident:
             signal.pthread_kill(self._hup.ident, signal.SIGHUP)

@@ -20,6 +20,7 @@ from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.desired_lookup import DesiredLookup
 from underlay.networks.driver import NetworkDriver
+from underlay.networks.dropper import Dropper
 from underlay.networks.forwarding import Forwarding
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
@@ -77,6 +78,7 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     leftovers = LeftoverDevices(records, kernel)
     live = LiveEndpoints(records)
     builder = _builder(records, kernel, monotonic)
+    dropper = Dropper(records, builder, live, clock)
     engine = NetworkDriver(
         records,
         kernel,
@@ -85,17 +87,19 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
         takeovers=takeovers,
         leftovers=leftovers,
         live_endpoints=live,
+        dropper=dropper,
         machine=host.machine,
         clock=clock,
         monotonic=monotonic,
     )
     reconciler = _reconciler(
-        records, kernel, builder, takeovers, parents, leftovers, host
+        records, kernel, builder, takeovers, parents, leftovers, dropper, host
     )
     observer = reconciler.observer
     ipam = IpamDriver(
-        records, clock, engine.remove_dead_endpoint, kernel.is_own, live, monotonic
-    )
+        records, clock, engine.remove_dead_endpoint, kernel.is_own, live, monotonic,
+        dropper.finish_all,
+    )  # fmt: skip
     cleanup = Cleanup(
         records, kernel, engine, ipam, observer, clock, monotonic,
         settings.grace, settings.history_days,
@@ -115,6 +119,7 @@ def _reconciler(
     takeovers: BridgeTakeovers,
     parents: ParentTracker,
     leftovers: LeftoverDevices,
+    dropper: Dropper,
     host: Host,
 ) -> Reconciler:
     observer = SandboxObserver(records, kernel, host.monotonic)
@@ -131,6 +136,7 @@ def _reconciler(
         takeovers=takeovers,
         parents=parents,
         leftovers=leftovers,
+        dropper=dropper,
         observer=observer,
         planner=planner,
         executor=executor,
