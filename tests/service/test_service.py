@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.api.bodies import ENDPOINT, IDS, JOIN, NETWORK
+from tests.lab.service import wait_until
 from tests.service.conftest import whole_answer
 
 SUBNET = "10.37.0.0/24"

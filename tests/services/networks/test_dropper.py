@@ -1,4 +1,4 @@
-"""Devices of endpoints that ended: deleted many at once, in nobody's way."""
+"""Devices of endpoints that ended are deleted many at once, while other calls go on."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_delete_endpoint_does_not_wait_for_the_kernel(site):
     assert site.leases() == set()
 
 
-def test_all_that_ended_meanwhile_is_deleted_at_once(site):
+def test_devices_of_all_that_ended_meanwhile_are_deleted_at_once(site):
     for name in ("e1", "e2", "e3", "e4"):
         site.start(name)
     with site.deleting():
@@ -215,7 +215,7 @@ def test_pass_leaves_to_the_thread_what_it_is_about_to_delete(site):
 
 @pytest.mark.parametrize("fault", ["refuse_at", "refuse_after"])
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_what_the_kernel_refuses_is_deleted_by_a_pass(site, fault, at):
+def test_device_that_the_kernel_refused_to_delete_is_deleted_by_a_pass(site, fault, at):
     for name in ("e1", "e2", "e3"):
         site.start(name)
     with site.deleting():
