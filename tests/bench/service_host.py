@@ -111,7 +111,7 @@ class Stage:
 
     def _build(self, engine: Engine, records: Records, new: list[Endpoint]) -> None:
         network = records.networks.get(NETWORK)
-        if network and network.host_addresses:  # what they share is there
+        if network and network.uplink.host_addresses:  # what they share is there
             for endpoint in new:
                 for o in endpoint_objects(network, endpoint).objects:
                     if o.owner and o.owner.endpoint and not isinstance(o, Link):

@@ -237,7 +237,7 @@ def test_host_namespace_with_an_nsid_is_still_the_host(hearing):
     assert hearing.upon("addr add 10.0.0.2/24 dev lo") == {""}
     # As kernels tell it that do not leave out their own.
     ancillary = [(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, pack("=i", number))]
-    assert hearing.listener._whose(bytes(events._HEAD_BYTES), ancillary) == {""}
+    assert hearing.listener._origin(bytes(events._HEAD_BYTES), ancillary) == {""}
 
 
 def test_ten_thousand_events_are_reported_in_few_messages(hearing, make):

@@ -137,8 +137,8 @@ def test_foreign_device_with_a_driver_like_name_is_an_ordinary_parent(records, n
     ip("link", "add", name, "type", "veth", "peer", "name", "wire9")
     engine = engine_on(records, LinuxKernel())
     engine.create_network(Network("n1", {"parent": name}))
-    assert records.networks.get("n1").parent == name
-    assert records.networks.get("n1").base_device.name == name
+    assert records.networks.get("n1").uplink.parent == name
+    assert records.networks.get("n1").uplink.base_device.name == name
 
 
 @pytest.mark.parametrize(

@@ -383,7 +383,7 @@ def test_renamed_takeover_device_stays_a_port_without_interruption(engine):
     ip("link", "set", "lan0", "up")
     assert engine.reconcile() == []
     assert engine.preview() == ()
-    assert engine.records.networks.get("n1").parent_missing == ""
+    assert engine.records.networks.get("n1").uplink.parent_missing == ""
     engine.create_endpoint(Endpoint("e1", "n1"))
     assert fact(Owner("n1", "e1").host_end.device, "master") == BRIDGE
     engine.delete_endpoint("n1", "e1")

@@ -63,7 +63,7 @@ def mtu_of(room):
 
 
 def absent(engine):
-    return engine.records.networks.get("n1").parent_missing
+    return engine.records.networks.get("n1").uplink.parent_missing
 
 
 def test_container_started_without_the_card_joins_its_bridge_when_the_card_appears(

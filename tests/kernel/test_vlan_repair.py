@@ -88,7 +88,7 @@ def test_vlan_base_that_is_down_is_waited_for(engine, trunk, room):
     before, mac = room.face(), trunk.mac
     net.ip("link set eth0 down")
     calm(engine)
-    assert engine.records.networks.get("n1").link_fault == "down"
+    assert engine.records.networks.get("n1").uplink.link_fault == "down"
     trunk.configure()
     calm(engine)
     assert room.face() == before
@@ -142,7 +142,7 @@ def test_vlan_keeps_its_name_when_its_base_is_renamed(engine, trunk, room):
     calm(engine)
     assert room.face() == before
     engine.create_network(on("lan0.50", "ipvlan", "n2"))
-    known = engine.records.networks.get("n2")
+    known = engine.records.networks.get("n2").uplink
     assert (known.parent, known.vlans) == (OFFICE, ("eth0.50",))
     with Room() as beside:
         beside.start(engine, OTHER)

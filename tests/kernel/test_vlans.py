@@ -85,7 +85,7 @@ def test_vlan_has_the_mtu_of_its_base_and_is_up(engine):
 @pytest.mark.parametrize("parent", [{"parent": "eth0.50"}, {}], ids=["vlan", "dummy"])
 def test_host_has_no_addresses_on_devices_made_for_containers(engine, parent):
     engine.create_network(replace(LAN, options=parent))
-    device = engine.records.networks.get("n1").parent
+    device = engine.records.networks.get("n1").uplink.parent
     assert ip("addr", "show", device).count("inet") == 0
     settings = Path("/proc/sys/net")
     assert (settings / f"ipv6/conf/{device}/accept_ra").read_text() == "0\n"
@@ -112,7 +112,7 @@ def test_vlans_on_a_base_that_is_down_are_made_and_come_up_with_it(engine):
     endpoint = engine.create_endpoint(WEB)
     assert engine.reconcile() == []
     assert engine.preview() == ()
-    assert engine.records.networks.get("n1").cut_off_reason == (
+    assert engine.records.networks.get("n1").uplink.cut_off_reason == (
         "eth0 is down; waiting for it"
     )
     assert ",UP" not in ip("link", "show", "eth0.50")
@@ -120,7 +120,7 @@ def test_vlans_on_a_base_that_is_down_are_made_and_come_up_with_it(engine):
     assert engine.reconcile() == []
     for name in ("eth0.50", "eth0.50.7"):
         assert ",UP" in ip("link", "show", name)
-    assert engine.records.networks.get("n1").cut_off_reason == ""
+    assert engine.records.networks.get("n1").uplink.cut_off_reason == ""
     assert endpoint.mac in ip("link")
 
 
@@ -230,7 +230,7 @@ def test_unreadable_namespace_counts_as_one_that_needs_the_vlan(engine, monkeypa
 @pytest.mark.needs("dummy")
 def test_driver_s_dummy_with_foreign_children_is_kept(engine):
     engine.create_network(replace(LAN, options={}))
-    dummy = engine.records.networks.get("n1").parent
+    dummy = engine.records.networks.get("n1").uplink.parent
     ip("link", "add", "link", dummy, "name", "theirs", "type", "macvlan")
     engine.delete_network("n1")
     assert "theirs" in ip("-br", "link")
@@ -303,4 +303,4 @@ def test_vlan_of_protocol_802_1ad_is_a_different_one(engine):
         "proto", "802.1ad", "id", "50",
     )  # fmt: skip
     engine.create_network(tagged("n1"))
-    assert engine.records.networks.get("n1").vlans == ("eth0.50",)
+    assert engine.records.networks.get("n1").uplink.vlans == ("eth0.50",)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from tests.lab import net
 from tests.worlds import HERE, ROUTED, network
 from underlay.kernel import events
-from underlay.model import Network
+from underlay.model import Network, Uplink
 from underlay.model.objects import (
     Link,
     Owner,
@@ -39,11 +39,10 @@ def nft(*words):
 def chains():
     """Return chains as the modes make them, on a device that is there."""
     owner = Owner.parse("underlay::shim/eth0")
+    seen = Uplink(host_addresses=HERE, container_bridges=("docker0",))
     return [
         *host_access.filters(owner),
-        *masquerade.through(
-            Network("n1", host_addresses=HERE, container_bridges=("docker0",)), owner
-        ),
+        *masquerade.through(Network("n1", uplink=seen), owner),
         *masquerade.objects(network("n1", **ROUTED)),
     ]
 

@@ -17,7 +17,7 @@ from underlay.errors import (
     RecordsTooOld,
     RecordsUnwritable,
 )
-from underlay.model import Network
+from underlay.model import Network, Uplink
 from underlay.records import Records, database
 from underlay.records.migrations import MIGRATIONS, migrate
 
@@ -31,7 +31,9 @@ def fill(path, count=200):
     records = Records(path)
     with records.transaction():
         for n in range(count):
-            records.networks.add(Network(f"n{n}", {"parent": "eth0"}, parent="eth0"))
+            records.networks.add(
+                Network(f"n{n}", {"parent": "eth0"}, uplink=Uplink("eth0"))
+            )
     records.close()
 
 
@@ -100,7 +102,7 @@ def test_networks_of_every_older_version_are_there_after_an_upgrade(path, versio
     with pytest.raises(RecordsTooOld, match=f"version {version}.* Start the service"):
         Records(path, readonly=True)
     records = Records(path)
-    assert records.networks.all() == [Network("n0", parent="eth0", created=1.0)]
+    assert records.networks.all() == [Network("n0", uplink=Uplink("eth0"), created=1.0)]
     records.close()
 
 

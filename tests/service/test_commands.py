@@ -16,7 +16,7 @@ from ipaddress import ip_address
 import pytest
 
 from tests.api.bodies import ENDPOINT, NETWORK
-from underlay.model import Endpoint, Lease, Network, Repair
+from underlay.model import Endpoint, Lease, Network, Repair, Uplink
 from underlay.model.owner import Owner
 from underlay.records import Records
 
@@ -89,7 +89,7 @@ def test_address_mac_and_name_lead_to_the_same_history(used):
     assert facts(used, "history", mac.upper()) == facts(used, "history", mac)
 
 
-LAN = Network("n" * 64, {"parent": "eth0"}, parent="eth0")
+LAN = Network("n" * 64, {"parent": "eth0"}, uplink=Uplink("eth0"))
 WEB = Owner(LAN.id, "e" * 64)
 NOON = 1_700_000_000.0
 
@@ -133,7 +133,8 @@ def test_state_column_shows_the_device_unless_more_is_known(drifted):
     assert state_of(drifted, "web") == "left"
     with drifted.records.transaction():
         drifted.records.repairs.note_failure(WEB.mark, "E-400 no", NOON)
-        drifted.records.networks.move(replace(LAN, parent_missing="E-110 eth0 is gone"))
+        gone = replace(LAN.uplink, parent_missing="E-110 eth0 is gone")
+        drifted.records.networks.move(replace(LAN, uplink=gone))
     assert state_of(drifted, "web") == "failing since 2023-11-14 22:13:20: E-400 no"
     assert state_of(drifted, "mail") == "pending: E-110 eth0 is gone"
     for kind in ("parents", "networks"):

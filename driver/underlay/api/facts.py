@@ -43,20 +43,21 @@ class HealthReport:
 
     def of_endpoint(self, network: Network, endpoint: Endpoint) -> Health:
         """Return the health of an endpoint; one that has left needs no device."""
-        missing = "" if endpoint.left else network.cut_off_reason
+        missing = "" if endpoint.left else network.uplink.cut_off_reason
         mine = {Owner(network.id, endpoint.id)}
         return self._judge(mine, missing, endpoint.created)
 
     def of_network(self, network: Network) -> Health:
         """Return the health of a network and of what it shares with others."""
         return self._judge(
-            self._owners(network), network.cut_off_reason, network.created
+            self._owners(network), network.uplink.cut_off_reason, network.created
         )
 
     def of_parent(self, networks: Sequence[Network]) -> Health:
         """Return the health of a parent: that of all the networks on it together."""
         owners = {owner for n in networks for owner in self._owners(n)}
-        missing = next((n.cut_off_reason for n in networks if n.cut_off_reason), "")
+        reasons = (n.uplink.cut_off_reason for n in networks)
+        missing = next(filter(None, reasons), "")
         return self._judge(owners, missing, min(n.created for n in networks))
 
     def _judge(self, owners: Collection[Owner], missing: str, made: float) -> Health:
@@ -81,8 +82,8 @@ class HealthReport:
             want += endpoint_objects(network, neighbour)
         found = {Owner(network.id)} | want.shared
         found |= {reason.owner for reason in want.reasons}
-        if network.parent in self._taken:
-            found.add(SharedOwner("bridge", self._taken[network.parent]).owner)
+        if network.uplink.parent in self._taken:
+            found.add(SharedOwner("bridge", self._taken[network.uplink.parent]).owner)
         return found
 
 

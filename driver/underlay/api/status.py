@@ -51,8 +51,8 @@ def parents(records: Records, healths: HealthReport | None = None) -> list[Facts
     count = Counter(e.network for e in records.endpoints.all())
     by_device: dict[str, list[Network]] = {}
     for network in records.networks.all():
-        if network.parent:  # a routed network has none
-            by_device.setdefault(network.parent, []).append(network)
+        if network.uplink.parent:  # a routed network has none
+            by_device.setdefault(network.uplink.parent, []).append(network)
     return [
         {
             "name": those[0].parent_label,
@@ -141,7 +141,7 @@ def _network(network: Network, count: int) -> Facts:
         "name": network.name,
         "mode": mode_name(network.options),
         "parent": "" if is_isolated(network.options) else network.parent_label,
-        "device": network.parent or network.proxy,
+        "device": network.uplink.parent or network.proxy,
         "internal": network.internal,
         "subnets": [str(s.subnet) for s in network.subnets],
         "gateways": [str(found) for found in gateway.of(network) if found],

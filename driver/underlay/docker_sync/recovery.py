@@ -30,8 +30,8 @@ from underlay.model.objects import Owner
 from underlay.networks import reboot
 from underlay.networks.driver import NetworkDriver
 from underlay.networks.parents import ParentTracker
-from underlay.planning import parent as uplink
 from underlay.planning.device_lookup import device_replaced_by
+from underlay.planning.parent import mtu_of_pairs, resolve_parent
 from underlay.reconcile.log_once import LogOnce
 from underlay.reconcile.repair_log import repair_of
 from underlay.reconcile.sandbox_state import SandboxObserver
@@ -226,16 +226,10 @@ class Recovery:
             internal=listed.internal,
             subnets=listed.subnets,
         )
-        found = uplink.resolve_parent(asked, self.kernel, again=True)
+        found = resolve_parent(asked, self.kernel, again=True)
         self._note_bridge(found.parent)
-        network = replace(
-            asked,
-            parent=found.parent,
-            vlans=found.vlans,
-            base_device=found.base_device,
-            created=self.clock(),
-        )
-        network = replace(network, mtu=uplink.mtu_of_pairs(network, self.kernel))
+        mtu = mtu_of_pairs(asked, found.base_device, self.kernel)
+        network = replace(asked, uplink=replace(found, mtu=mtu), created=self.clock())
         self.records.networks.add(network)
         # At once: a pass may be about to delete what depends on the host's addresses.
         self.parents.record(network, self.parents.resolve(network))

@@ -28,6 +28,7 @@ from underlay.model.network import (
     LeftoverDevice,
     Network,
     Subnet,
+    Uplink,
     difference,
 )
 
@@ -56,6 +57,7 @@ __all__ = [
     "Role",
     "Subnet",
     "SysctlBackup",
+    "Uplink",
     "difference",
     "host_network",
 ]

@@ -24,47 +24,47 @@ class Subnet:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """A network as asked; `parent` is the device its children stand on.
+class Uplink:
+    """What a network stands on, as last seen.
+
+    `parent` is the device its children stand on, which is there or is to be made. A
+    routed network has none: its `base_device` is the device that answers for its
+    containers, and its containers do without that.
 
     `vlans` are the VLANs under it that are ours to make, lowest first, by the names
     people know them by (eth0.50, eth0.50.7); the parent is then the last of them.
+    `mtu` in bytes and `mac` are the parent's, 0 and "" until seen. `base_device` tells
+    the lowest device, which is not ours, from others. `parent_missing` says why there
+    is nothing to stand on now, "" if there is; `link_fault` is why nothing passes the
+    lowest device now.
 
-    `here` are the host's own addresses on the parent and `mac` is the parent's, as last
-    seen, for modes that ask; `mtu` is the parent's, 0 until seen. `base` tells the
-    lowest device, which is not ours, from others; `absent` says why there is nothing to
-    stand on now, "" if there is; `halt` is why nothing passes the lowest device now.
-    `inward` are the host's bridges of containers and virtual machines, for modes that
-    ask. A routed network has no parent: its `base` is the device that answers for its
-    containers, and its containers do without that.
+    For modes that ask, `host_addresses` are the host's own on the parent, and
+    `container_bridges` its bridges of containers and virtual machines.
 
-    Modes derive the meaning of `options` on every pass, so that a newer version
-    that derives better mends old networks. `name` is what Docker's API told later:
-    no driver call carries it.
+    `takes_over` is the device whose place a bridge of ours, which is then the parent,
+    takes. It is known while the network is created, and not recorded with it.
     """
 
-    id: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    internal: bool = False
-    subnets: tuple[Subnet, ...] = ()
     parent: str = ""
     vlans: tuple[str, ...] = ()
-    host_addresses: tuple[IpInterface, ...] = ()
-    mac: str = ""
     mtu: int = 0
     base_device: DeviceIdentity | None = None
+    mac: str = ""
+    host_addresses: tuple[IpInterface, ...] = ()
+    container_bridges: tuple[str, ...] = ()
     parent_missing: str = ""
     link_fault: Halt = ""
-    container_bridges: tuple[str, ...] = ()
-    name: str = ""
-    created: float = 0.0
+    takes_over: str = ""
 
     @property
-    def parent_label(self) -> str:
-        """Return the parent by the name people know it by."""
-        if self.options.get("mode") == "bridge" and self.options.get("parent"):
-            return self.options["parent"]
-        return self.vlans[-1] if self.vlans else self.parent
+    def base_name(self) -> str:
+        """Return the name that the device under the VLANs had when they were made."""
+        return self.vlans[0].rpartition(".")[0] if self.vlans else self.parent
+
+    @property
+    def base_identity(self) -> DeviceIdentity:
+        """Return the identity of the lowest device, a mere name if that is all."""
+        return self.base_device or DeviceIdentity(self.base_name)
 
     @property
     def has_parent_now(self) -> bool:
@@ -73,20 +73,44 @@ class Network:
 
     @property
     def cut_off_reason(self) -> str:
-        """Return in words why its containers are cut off now, "" if they are not."""
+        """Return in words why containers are cut off now, "" if they are not."""
         if self.parent_missing or not (self.link_fault and self.base_device):
             return self.parent_missing
         how = "is down" if self.link_fault == "down" else "has no carrier"
         return f"{self.base_device.name} {how}; waiting for it"
 
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as asked, and what it stands on.
+
+    Modes derive the meaning of `options` on every pass, so that a newer version
+    that derives better mends old networks. `name` is what Docker's API told later:
+    no driver call carries it. `created` in seconds since 1970.
+    """
+
+    id: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    internal: bool = False
+    subnets: tuple[Subnet, ...] = ()
+    uplink: Uplink = Uplink()
+    name: str = ""
+    created: float = 0.0
+
+    @property
+    def parent_label(self) -> str:
+        """Return the parent by the name people know it by."""
+        if self.options.get("mode") == "bridge" and self.options.get("parent"):
+            return self.options["parent"]
+        return self.uplink.vlans[-1] if self.uplink.vlans else self.uplink.parent
+
     @property
     def proxy(self) -> str:
         """Return the device that answers for its containers now, "" if none does."""
-        if self.parent or self.parent_missing:
+        if self.uplink.parent or self.uplink.parent_missing:
             return ""
-        return (
-            self.base_device.name if self.base_device else self.options.get("proxy", "")
-        )
+        base = self.uplink.base_device
+        return base.name if base else self.options.get("proxy", "")
 
     @property
     def label(self) -> str:
@@ -114,12 +138,12 @@ class Network:
 class LearnedState:
     """How a device was when Docker had finished with it, inside its sandbox.
 
-    `defaults` are the IP families whose default route goes by it: Docker gives it to
-    one network of the container's, and moves it. `mtu` in bytes. `settings` are its
-    sysctls (net/ipv6/conf/*/disable_ipv6=1) that are not as those of any new device.
-    `without` are the IP families that are switched off on it at present: it can have no
-    address and no route of them. `beside` are link-local addresses that Docker gave it
-    beside the endpoint's own (--link-local-ip).
+    `default_families` are the IP families whose default route goes by it: Docker gives
+    it to one network of the container's, and moves it. `mtu` in bytes. `sysctls` are
+    those of the device (net/ipv6/conf/*/disable_ipv6=1) that are not as those of any
+    new device. `families_off` are the IP families that are switched off on it at
+    present: it can have no address and no route of them. `link_local` are addresses
+    that Docker gave it beside the endpoint's own (--link-local-ip).
     """
 
     device: str
@@ -135,7 +159,7 @@ class Endpoint:
     """One container's place in a network.
 
     `sandbox` is the path of the namespace Docker moves the device into, from Join
-    on; `inside` how it was there, once that was seen; `left` tells that Leave came, so
+    on; `learned` how it was there, once that was seen; `left` tells that Leave came, so
     the device is on its way back.
     """
 
@@ -197,8 +221,6 @@ def difference(
 ) -> dict[str, str] | None:
     """Return the first field in which two of one id differ, and both values."""
     for name in _AS_ASKED:
-        if name == "mac" and isinstance(known, Network):
-            continue  # the host's own: no request has it
         was, now = getattr(known, name, None), getattr(asked, name, None)
         if was != now:
             return {"field": name, "was": _in_words(was), "now": _in_words(now)}

@@ -84,7 +84,7 @@ def traits(options: Mapping[str, str]) -> Traits:
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the veth, and the rules for bridged frames that iptables sees."""
-    bridge = network.parent
+    bridge = network.uplink.parent
     yield veth.links(network, endpoint, master=bridge, like=bridge, settings=HOST_END)
     for family in network.families:
         owner = SharedOwner("port", bridge).owner

@@ -87,22 +87,21 @@ def network_objects(network: Network) -> Iterable[Link]:
         owner = Owner(network.id)
         size = mtu(network.options)
         yield Link(owner.device, "dummy", owner, mtu=size, up=True, sysctls=QUIET)
-    below = ""
-    for name in network.vlans:
+    # The device under the VLANs may have been renamed since.
+    below = network.uplink.base_identity.name
+    for name in network.uplink.vlans:
         owner = SharedOwner("vlan", name).owner
-        base, _, tag = name.rpartition(".")
-        # The device under the VLAN may have been renamed since.
-        base = network.base_device.name if network.base_device else base
+        tag = name.rpartition(".")[2]
         yield Link(
             owner.device,
             "vlan",
             owner,
-            parent=below or base,
+            parent=below,
             vlan=int(tag),
-            mtu=network.mtu or None,
+            mtu=network.uplink.mtu or None,
             # The kernel refuses to set a VLAN up on a device that is down, and sets
             # the VLANs of a device up when that comes up.
-            up=None if network.link_fault == "down" else True,
+            up=None if network.uplink.link_fault == "down" else True,
             sysctls=QUIET,
         )
         below = owner.device
@@ -117,7 +116,7 @@ def endpoint_link(
         name=owner.device,
         kind=kind,
         owner=owner,
-        parent=network.parent,
+        parent=network.uplink.parent,
         flavour=flavour,
         flag=flag,
         mac=endpoint.mac or None,

@@ -91,7 +91,7 @@ def objects(
     ways = list(_ways(network, endpoint, on_segment=on_segment))
     if not ways:
         return
-    owner = SharedOwner("shim", network.parent).owner
+    owner = SharedOwner("shim", network.uplink.parent).owner
     yield from _shim(network, child, owner, on_segment=on_segment)
     mine = Owner(network.id, endpoint.id)
     for there, here in ways:
@@ -109,10 +109,10 @@ def _shim(
         owner.device,
         child.kind,
         owner,
-        parent=network.parent,
+        parent=network.uplink.parent,
         flavour=child.flavour,
         flag=child.flag,
-        mtu=network.mtu or None,
+        mtu=network.uplink.mtu or None,
         up=True,
         group=SHIM_GROUP,
         sysctls=SETTINGS,
@@ -121,10 +121,9 @@ def _shim(
     if child.kind == "macvlan":
         yield from filters(owner)
         yield from masquerade.through(network, owner)
-    if on_segment:
-        for address in (a.ip for a in network.host_addresses if a.version == 6):
-            yield Neighbour(address, owner.device, owner=owner)
-    if on_segment and any(a.version == 6 for a in network.host_addresses):
+    known = [a.ip for a in network.uplink.host_addresses if a.version == 6]
+    if on_segment and known:
+        yield from (Neighbour(a, owner.device, owner=owner) for a in known)
         # `net.ipv6.conf.all.forwarding` sets that of this device too, and RTM_NEWLINK
         # does not report proxy_delay.
         for path, value in (("conf/{}/forwarding", "1"), ("neigh/{}/proxy_delay", "0")):
@@ -137,9 +136,8 @@ def _ways(
     """Return the endpoint's addresses, each with the host's address in its subnet."""
     for address in (a.ip for a in endpoint.addresses):
         segment = network.subnet_of(address)
-        for here in (
-            a.ip for a in network.host_addresses if a.version == address.version
-        ):
+        known = network.uplink.host_addresses
+        for here in (a.ip for a in known if a.version == address.version):
             if not on_segment or (segment and here in segment.subnet):
                 yield address, here
                 break

@@ -76,7 +76,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     yield link
     if traits(network.options).host_objects:
         l2 = flavour == "l2"
-        mac = network.mac if l2 else ""
+        mac = network.uplink.mac if l2 else ""
         yield from host_access.objects(network, endpoint, link, mac=mac, on_segment=l2)
 
 
@@ -87,8 +87,8 @@ def sysctl_reasons(network: Network) -> Iterable[SysctlReason]:
     host's route to the container is by the shim.
     """
     l2 = _flavour(network.options) == "l2"
-    if l2 and network.host_addresses and traits(network.options).host_objects:
-        yield SysctlReason("loose", network.parent)
+    if l2 and network.uplink.host_addresses and traits(network.options).host_objects:
+        yield SysctlReason("loose", network.uplink.parent)
 
 
 def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:

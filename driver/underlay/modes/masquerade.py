@@ -52,10 +52,9 @@ def through(network: Network, shim: Owner) -> Iterable[NftChain]:
     Of the host's addresses on the parent, the first one of each segment counts. Packets
     from a bridge with a NIC as a port keep their source: the host routes for that LAN.
     """
-    known = [a for a in network.host_addresses if a.version == 4]
-    bridges = [
-        f'"{name}"' for name in network.container_bridges if PLAIN_NAME.fullmatch(name)
-    ]
+    uplink = network.uplink
+    known = [a for a in uplink.host_addresses if a.version == 4]
+    bridges = [f'"{b}"' for b in uplink.container_bridges if PLAIN_NAME.fullmatch(b)]
     if not (known and bridges):
         return
     begin = f'iifname {{ {", ".join(bridges)} }} oifname "{shim.device}"'

@@ -36,7 +36,7 @@ def _far_end(network: Network, endpoint: Endpoint, like: str | None = None) -> L
     owner = Owner(network.id, endpoint.id)
     size = mtu(endpoint.options) or mtu(network.options)
     if not like:
-        size = size or network.mtu or None
+        size = size or network.uplink.mtu or None
     return Link(
         owner.device, KIND, owner, mac=endpoint.mac or None, mtu=size, copy_from=like
     )
@@ -64,7 +64,7 @@ def links(
         KIND,
         owner.host_end,
         mtu=None if like else container.mtu,
-        room=network.mtu or None if like else None,
+        room=network.uplink.mtu or None if like else None,
         up=True,
         master=master,
         copy_from=like,

@@ -34,13 +34,12 @@ from typing import Literal
 
 from underlay.errors import TakeoverFailed, TakeoverImpossible, UnderlayError
 from underlay.kernel import Kernel
-from underlay.model import BridgeTakeover, HostEntry, IpAddress, Network
+from underlay.model import BridgeTakeover, HostEntry, IpAddress, Network, Uplink
 from underlay.model.objects import MovedEntry, Object, Owner, SharedOwner
 from underlay.model.steps import Step
 from underlay.networks.step_runner import apply_all
 from underlay.planning.desired import DesiredState, takeover_objects
 from underlay.planning.device_lookup import is_same_nic
-from underlay.planning.parent import Uplink
 from underlay.planning.plan import plan
 from underlay.records import Records
 
@@ -227,7 +226,7 @@ class BridgeTakeovers:
 
     def restore_bridge(self, network: Network) -> None:
         """Create the bridge of a network again if it is gone, as after a reboot."""
-        known = self.records.host.takeover_by(network.parent)
+        known = self.records.host.takeover_by(network.uplink.parent)
         if known and self.kernel.device(known.bridge) is None:
             self.finish_pending()
 
@@ -253,19 +252,12 @@ class BridgeTakeovers:
         found = self.kernel.device(known.parent)
         if found is None:
             return False
-        networks = [n for n in self.records.networks.all() if n.base_device]
-        bases = [
-            n.base_device
-            for n in networks
-            if n.parent == known.bridge and n.base_device
-        ]
-        others = [
-            n.base_device
-            for n in networks
-            if n.parent != known.bridge and n.base_device
-        ]
-        mine = any(is_same_nic(base, found) for base in bases)
-        return mine or not (bases and any(is_same_nic(base, found) for base in others))
+        uplinks = [n.uplink for n in self.records.networks.all()]
+        bases = [u.base_device for u in uplinks if u.parent == known.bridge]
+        others = [u.base_device for u in uplinks if u.parent != known.bridge]
+        mine = any(is_same_nic(base, found) for base in bases if base)
+        theirs = any(is_same_nic(base, found) for base in others if base)
+        return mine or not (any(bases) and theirs)
 
     def _begin(self, owner: Owner) -> list[Step]:
         """Record what is to be moved, before it is moved; return the steps."""

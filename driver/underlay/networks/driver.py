@@ -47,7 +47,6 @@ from underlay.planning.checks import (
 )
 from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
 from underlay.planning.parent import (
-    Uplink,
     halt_of,
     missing_parent,
     mtu_of_pairs,
@@ -128,50 +127,45 @@ class NetworkDriver:
         """
         mode_of(asked.options).check(asked)
         found = resolve_parent(asked, self.kernel)
-        network = replace(
-            asked,
-            parent=found.parent,
-            vlans=found.vlans,
-            base_device=found.base_device,
+        uplink = replace(
+            found,
+            mtu=mtu_of_pairs(asked, found.base_device, self.kernel),
             link_fault=halt_of(found.base_device, self.kernel),
-            created=self.clock(),
         )
-        network = replace(network, mtu=mtu_of_pairs(network, self.kernel))
+        network = replace(asked, uplink=uplink, created=self.clock())
         check_mtu(network.options, found.mtu, network.parent_label)
         check_kernel(network, self.kernel)
         self._parents.ask_nft(network)
         routed = self.records.networks.active("routed")
         check_gateways(network, routed, self.kernel)
-        self.dropper.finish(lambda ended: _parent_of(ended) == network.parent)
-        with self._takeovers.attempt(found) as hops:
-            self._take_over(network, found, hops)
+        self.dropper.finish(lambda ended: _parent_of(ended) == uplink.parent)
+        with self._takeovers.attempt(uplink) as hops:
+            self._take_over(network, hops)
             with self._builder.preparing(Owner(network.id), network_objects(network)):
-                self._add_network(network, found)
+                self._add_network(network)
         log.info("network created", extra={"network": network.id[:12]})
         if withholds_way_out(network):
             log.warning(NAMES, extra={"network": network.id[:12]})
 
-    def _take_over(
-        self, network: Network, found: Uplink, hops: frozenset[IpAddress]
-    ) -> None:
+    def _take_over(self, network: Network, hops: frozenset[IpAddress]) -> None:
         """Put the bridge in its place, and prove it, before the network is recorded.
 
         The proof may take seconds, and so is part of no transaction.
         """
-        if not found.takes_over:
+        if not network.uplink.takes_over:
             return
         self.records.check_there()
         with self.records.transaction(durable=False):
             if self._is_known(network):
                 return
-            self._takeovers.execute(found)
-        self._takeovers.prove(found, hops)
+            self._takeovers.execute(network.uplink)
+        self._takeovers.prove(network.uplink, hops)
 
-    def _add_network(self, network: Network, found: Uplink) -> None:
+    def _add_network(self, network: Network) -> None:
         owner = Owner(network.id)
         with self._builder.transaction(owner) as build:
             if not self._is_known(network):
-                self._takeovers.confirm(found)
+                self._takeovers.confirm(network.uplink)
                 self.records.networks.add(network)
                 leases.bind_claims(self.records, network, self.live_endpoints.seen)
             build(self._lookup.desired_of(owner))
@@ -240,7 +234,7 @@ class NetworkDriver:
         network = self._network(asked.network)
         # Reading links waits for every change of links in the kernel. Passes keep the
         # record up to date, and `_validated` reads the parent once more.
-        if network.parent and not network.mtu:
+        if network.uplink.parent and not network.uplink.mtu:
             network = self._parents.resolve(network)
         self._parents.ask_nft(network)
         self.dropper.finish(partial(_is_in_the_way, network, asked))
@@ -398,7 +392,7 @@ class NetworkDriver:
         if seat:
             network, parent_mac = self._on_parent(network, asked)
         if seat and seat.is_strict:
-            others = self.records.networks.on_parent(network.parent)
+            others = self.records.networks.on_parent(network.uplink.parent)
             check_parent_sharing(network, others, self.kernel)
         if neighbour := self.records.endpoints.any_of(network.id):
             try:
@@ -419,17 +413,19 @@ class NetworkDriver:
 
         Without a parent, the MAC is the last one known.
         """
-        if not network.parent_missing and (owners := self._builder.owners(network.id)):
+        missing = network.uplink.parent_missing
+        if not missing and (owners := self._builder.owners(network.id)):
             self._builder.build(owners)
             network = self._with_parent_as_it_is(network, asked)
-        if network.parent_missing:
-            return network, network.base_device.mac if network.base_device else ""
-        if not network.mac or mtu(asked.options):
-            found = self.kernel.device(network.parent)
+        uplink = network.uplink
+        if uplink.parent_missing:
+            return network, uplink.base_identity.mac
+        if not uplink.mac or mtu(asked.options):
+            found = self.kernel.device(uplink.parent)
             if found is None:
                 raise missing_parent(network, self.kernel)
             check_mtu(asked.options, found.mtu, network.parent_label)
-        return network, network.mac
+        return network, uplink.mac
 
     def _with_parent_as_it_is(self, network: Network, asked: Endpoint) -> Network:
         """Return a network with the present state of its parent or proxy; record it.
@@ -438,7 +434,7 @@ class NetworkDriver:
         """
         now = self._parents.resolve(network)
         self._parents.record(network, now)
-        if now.parent_missing and not waits_for_parent(now, asked):
+        if now.uplink.parent_missing and not waits_for_parent(now, asked):
             raise missing_parent(now, self.kernel)
         return now
 
@@ -453,7 +449,7 @@ class NetworkDriver:
             f"container {e.container or e.id[:12]} of network {n.label} has it"
             for e in self.records.endpoints.with_mac(mac)
             if (n := self.records.networks.get(e.network))
-            and n.parent == network.parent
+            and n.uplink.parent == network.uplink.parent
             and not self.remove_dead_endpoint(e.id)
         ]
         if holders:
@@ -469,7 +465,8 @@ def _is_in_the_way(network: Network, asked: Endpoint, ended: Ended) -> bool:
     if ended.owner == Owner(network.id, asked.id):
         return True
     if ended.owner.network != network.id:
-        return bool(network.parent) and _parent_of(ended) == network.parent
+        parent = network.uplink.parent
+        return bool(parent) and _parent_of(ended) == parent
     was = ended.endpoint
     addresses = {a.ip for a in asked.addresses}
     return was is not None and (
@@ -478,4 +475,4 @@ def _is_in_the_way(network: Network, asked: Endpoint, ended: Ended) -> bool:
 
 
 def _parent_of(ended: Ended) -> str:
-    return ended.network.parent if ended.network else ""
+    return ended.network.uplink.parent if ended.network else ""

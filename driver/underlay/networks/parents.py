@@ -10,7 +10,7 @@ from typing import Any
 
 from underlay.errors import UnderlayError
 from underlay.kernel import Kernel
-from underlay.model import Device, DeviceIdentity, Network
+from underlay.model import Device, DeviceIdentity, Network, Uplink
 from underlay.modes import traits_of
 from underlay.planning.checks import check_parent_sharing
 from underlay.planning.device_lookup import (
@@ -68,13 +68,13 @@ class ParentChange:
     @property
     def has_new_mac(self) -> bool:
         """Whether the parent has another MAC."""
-        was, now = self.before.base_device, self.after.base_device
+        was, now = self.before.uplink.base_device, self.after.uplink.base_device
         return bool(was and now and was.mac != now.mac)
 
     @property
     def has_moved(self) -> bool:
         """Whether the parent is another device, or has another name."""
-        was, now = self.before.base_device, self.after.base_device
+        was, now = self.before.uplink.base_device, self.after.uplink.base_device
         return bool(was and now and has_moved(was, now))
 
 
@@ -125,8 +125,9 @@ class ParentTracker:
         """
         on_bonds: dict[str, list[Network]] = {}
         for network in known:
-            if network.base_device and network.base_device.kind == "bond":
-                on_bonds.setdefault(network.base_device.name, []).append(network)
+            base = network.uplink.base_identity
+            if base.kind == "bond":
+                on_bonds.setdefault(base.name, []).append(network)
         for bond, networks in on_bonds.items():
             device = self.kernel.device(bond)
             if device and device.active_port:
@@ -137,60 +138,59 @@ class ParentTracker:
 
     def resolve(self, network: Network) -> Network:
         """Return a network with the present state of its parent."""
-        if traits_of(network.options).parent_use is None:
-            return self._with_proxy(network)
-        glance = self._glance(network)
+        routed = traits_of(network.options).parent_use is None
+        now = self._proxy_now(network) if routed else self._parent_now(network)
+        return replace(network, uplink=now)
+
+    def _parent_now(self, network: Network) -> Uplink:
+        last = network.uplink
+        glance = self._glance(last.base_device)
         try:
             found = follow_parent(network, glance)
         except UnderlayError as error:
-            return replace(network, parent_missing=str(error))
+            return replace(last, parent_missing=str(error))
         if found is None:
-            return replace(network, parent_missing=missing_reason(network, glance))
-        if found.parent != network.parent:
-            # The kernel would silently change the mode of all children there.
-            beside = self.records.networks.on_parent(found.parent)
-            base = found.base_device or network.base_device
-            moved = replace(
-                network, parent=found.parent, vlans=found.vlans, base_device=base
-            )
-            try:
-                check_parent_sharing(moved, beside, self.kernel)
-            except UnderlayError as error:
-                return replace(network, parent_missing=str(error))
-        network = replace(
-            network,
+            return replace(last, parent_missing=missing_reason(network, glance))
+        now = replace(
+            last,
             parent=found.parent,
             vlans=found.vlans,
             mtu=found.mtu,
-            base_device=found.base_device or network.base_device,
+            base_device=found.base_device or last.base_device,
             parent_missing="",
             link_fault=halt_of(found.base_device, glance),
         )
-        return self._placed(network, glance.device(network.parent))
+        if now.parent != last.parent:
+            # The kernel would silently change the mode of all children there.
+            beside = self.records.networks.on_parent(now.parent)
+            try:
+                check_parent_sharing(replace(network, uplink=now), beside, self.kernel)
+            except UnderlayError as error:
+                return replace(last, parent_missing=str(error))
+        return self._placed(network, now, glance.device(now.parent))
 
-    def _glance(self, network: Network) -> HostSnapshot:
-        return HostSnapshot(self.kernel, partial(self._is_taken, network))
+    def _glance(self, base: DeviceIdentity | None) -> HostSnapshot:
+        return HostSnapshot(self.kernel, partial(self._is_taken, base))
 
-    def _is_taken(self, network: Network, name: str, device: Device) -> bool:
-        """Return whether the device with the name of a network's NIC is another NIC.
+    def _is_taken(self, base: DeviceIdentity | None, name: str, device: Device) -> bool:
+        """Return whether the device with the name of a network's NIC is another one.
 
         At boot, NICs get their names in the order they appear: another network's NIC
         may have the name first. A network asked for by that name owns no other NIC.
         """
-        base = network.base_device
         if base is None or name != base.name or is_same_nic(base, device):
             return False
         if not is_same_nic(identity_of(device), device):
             return False  # this kind of device has no identity but its name
         known = (n for n in self.records.networks.all() if not _is_wish(name, n))
-        return any(is_same_nic(n.base_device, device) for n in known if n.base_device)
+        others = (n.uplink.base_device for n in known)
+        return any(is_same_nic(other, device) for other in others if other)
 
     def beside(self, network: Network) -> list[Network]:
         """Return the networks that are now on the parent of a new one."""
-        known = (
-            self.resolve(n) for n in self.records.networks.on_parent(network.parent)
-        )
-        return [n for n in known if n.parent == network.parent]
+        parent = network.uplink.parent
+        known = (self.resolve(n) for n in self.records.networks.on_parent(parent))
+        return [n for n in known if n.uplink.parent == parent]
 
     def record(self, before: Network, after: Network) -> None:
         """Record what changed; part of a transaction."""
@@ -222,21 +222,23 @@ class ParentTracker:
     def _note(self, before: Network, after: Network) -> None:
         if before == after:
             return
-        if before.cut_off_reason != after.cut_off_reason:
+        was, now = before.uplink, after.uplink
+        if was.cut_off_reason != now.cut_off_reason:
             self._say_state(after)
-        carries = bool(before.link_fault and not after.cut_off_reason)
+        carries = bool(was.link_fault and not now.cut_off_reason)
         change = ParentChange(before, after, carries)
-        if change.has_moved and after.base_device:
-            facts = {"parent": after.base_device.name}
+        if change.has_moved and now.base_device:
+            facts = {"parent": now.base_device.name}
             self._say(after, "name", "parent changed", facts)
         self._add(change)
         self.records.networks.move(after)
 
     def _say_state(self, network: Network) -> None:
         """Log that a parent is missing, has no link, or is available again."""
-        event = "parent missing" if network.parent_missing else "parent has no link"
-        facts = {"reason": network.cut_off_reason}
-        if not network.cut_off_reason:
+        uplink = network.uplink
+        event = "parent missing" if uplink.parent_missing else "parent has no link"
+        facts = {"reason": uplink.cut_off_reason}
+        if not uplink.cut_off_reason:
             event, facts = "parent available", {"parent": network.parent_label}
         self._say(network, "state", event, facts)
 
@@ -249,33 +251,33 @@ class ParentTracker:
             self._said[network.id, subject] = news
             log.warning(event, extra={"network": network.label, **facts})
 
-    def _with_proxy(self, network: Network) -> Network:
-        """Return a network with the present state of its proxy device.
+    def _proxy_now(self, network: Network) -> Uplink:
+        """Return the present state of the device that answers for a routed network.
 
         The network has no child devices on it, so it shares it with any network.
         """
+        last = network.uplink
         if not network.options.get("proxy"):
-            return network
-        known = network.base_device or DeviceIdentity(network.options["proxy"])
-        device = self._glance(network).device
+            return last
+        known = last.base_device or DeviceIdentity(network.options["proxy"])
+        device = self._glance(last.base_device).device
         found = find_device(known, device, self.kernel.devices)
         if found is None:
-            network = replace(network, base_device=known)
-            return replace(network, parent_missing=missing_reason(network, self.kernel))
-        network = replace(
-            network,
-            base_device=identity_of(found),
-            parent_missing="",
-            link_fault=found.link_fault,
+            now = replace(last, base_device=known)
+            why = missing_reason(replace(network, uplink=now), self.kernel)
+            return replace(now, parent_missing=why)
+        base = identity_of(found)
+        now = replace(
+            last, base_device=base, parent_missing="", link_fault=found.link_fault
         )
-        return replace(network, mtu=mtu_of_pairs(network, self._glance(network)))
+        return replace(now, mtu=mtu_of_pairs(network, base, self._glance(base)))
 
     def ask_nft(self, network: Network) -> None:
         """Find out whether nft works, if a network needs that; it is asked once.
 
         nft may hang, so the caller must not hold the write lock.
         """
-        for known in (network, *self.records.networks.on_parent(network.parent)):
+        for known in (network, *self.records.networks.on_parent(network.uplink.parent)):
             self._can_guard(known)
 
     def _can_guard(self, network: Network) -> bool:
@@ -283,14 +285,16 @@ class ParentTracker:
         needed = traits_of(network.options).nftables_option
         return not needed or self.kernel.can_filter
 
-    def _placed(self, network: Network, parent: Device | None) -> Network:
-        """Return a network with its parent's MAC and the host's addresses on it.
+    def _placed(
+        self, network: Network, uplink: Uplink, parent: Device | None
+    ) -> Uplink:
+        """Return an uplink with the parent's MAC and the host's addresses on it.
 
         The addresses only if the mode uses them, and the shim can be filtered.
         """
         if parent is None:
-            return replace(network, mac="")
-        traits, here = traits_of(network.options), network.host_addresses
+            return replace(uplink, mac="")
+        traits, here = traits_of(network.options), uplink.host_addresses
         if traits.host_objects:
             unguarded = not self._can_guard(network)
             # In a VRF the host's address there is no address of the main table.
@@ -300,9 +304,9 @@ class ParentTracker:
         inward: tuple[str, ...] = ()
         if asks:
             known = self._inward
-            inward = network.container_bridges if known is None else known
+            inward = uplink.container_bridges if known is None else known
         return replace(
-            network, host_addresses=here, mac=parent.mac, container_bridges=inward
+            uplink, host_addresses=here, mac=parent.mac, container_bridges=inward
         )
 
 
@@ -314,7 +318,8 @@ def _is_wish(name: str, network: Network) -> bool:
 
 def _renamed(before: Network, after: Network) -> dict[str, str]:
     """Return the new names of renamed devices of a network, by their old names."""
-    names = {before.parent: after.parent}
-    if before.base_device and after.base_device:
-        names[before.base_device.name] = after.base_device.name
+    old, new = before.uplink, after.uplink
+    names = {old.parent: new.parent}
+    if old.base_device and new.base_device:
+        names[old.base_device.name] = new.base_device.name
     return {was: now for was, now in names.items() if was != now}

@@ -102,7 +102,7 @@ class Shims:
         A chain seen in the kernel shows its owner only by its name.
         """
         asked = self.asked
-        parents = {network.parent for network in self.records.networks.all()}
+        parents = {network.uplink.parent for network in self.records.networks.all()}
         known = {SharedOwner("shim", parent).owner for parent in parents}
         for owner in asked | known:
             if chain.name.endswith(f"-{owner.device}"):

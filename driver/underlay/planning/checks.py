@@ -11,7 +11,6 @@ from underlay.modes import MODES, gateway, mode_name, mode_of, traits_of
 from underlay.modes.child_device import is_isolated
 from underlay.modes.parent_sharing import CHILD_KINDS, parent_use_of
 from underlay.planning.device_lookup import device_list
-from underlay.planning.parent import base_name
 
 
 def check_kernel(network: Network, host: Host) -> None:
@@ -33,7 +32,7 @@ def check_kernel(network: Network, host: Host) -> None:
             instead=f"leave {needs} out, or install the package nftables",
         )
     use = f"mode={mode_name(network.options)} works here"
-    if network.vlans and not host.has_kind("vlan"):
+    if network.uplink.vlans and not host.has_kind("vlan"):
         raise KernelLacks(
             module="8021q",
             what=f"VLAN {network.parent_label}",
@@ -62,14 +61,15 @@ def check_parent_sharing(
     `others` are networks on the same parent. Of the children that other programs made,
     those moved into a namespace cannot be seen here.
     """
-    mine = traits_of(network.options).parent_use
+    mine, uplink = traits_of(network.options).parent_use, network.uplink
     if mine is None:
         return
     for other in others:
         if other.id == network.id:
             continue
-        apart = bool(network.vlans) and _base_now(other) != _base_now(network)
-        if apart or other.vlans != network.vlans:
+        base, its_base = (u.base_identity.name for u in (uplink, other.uplink))
+        apart = bool(uplink.vlans) and its_base != base
+        if apart or other.uplink.vlans != uplink.vlans:
             why = f"network {other.label} has a VLAN of that name on another device"
             raise BadParent(
                 parent=network.parent_label, why=why, known=device_list(host)
@@ -79,7 +79,7 @@ def check_parent_sharing(
                 theirs, f"network {other.label}", network.parent_label
             )
     for child in host.devices(*CHILD_KINDS):
-        if child.parent == network.parent and not child.ours:
+        if child.parent == uplink.parent and not child.ours:
             holder = f"device {child.name}, not of underlay"
             mine.check_compatible(parent_use_of(child), holder, network.parent_label)
 
@@ -114,7 +114,3 @@ def check_gateways(network: Network, routed: Iterable[Network], host: Host) -> N
         else:
             continue
         raise GatewayTaken(gateway=found, holder=holder)
-
-
-def _base_now(network: Network) -> str:
-    return network.base_device.name if network.base_device else base_name(network)

@@ -58,7 +58,7 @@ class DesiredState:
 
 def network_objects(network: Network) -> DesiredState:
     """Return what the network itself needs, without its endpoints."""
-    if not network.has_parent_now:
+    if not network.uplink.has_parent_now:
         return DesiredState()
     return DesiredState(tuple(mode_of(network.options).network_objects(network)))
 
@@ -73,7 +73,7 @@ def endpoint_objects(
     """
     mode = mode_of(network.options)
     objects: tuple[Object, ...] = tuple(mode.endpoint_objects(network, endpoint))
-    if not network.has_parent_now:
+    if not network.uplink.has_parent_now:
         # The ports of the bridge are still there, and so is the rule between them.
         accepts = (o for o in objects if isinstance(o, ForwardAccept))
         objects = (placeholder(network, endpoint), *accepts)

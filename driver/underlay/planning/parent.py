@@ -1,10 +1,10 @@
-"""The parent of a network: the device, and the VLANs or the bridge the service adds."""
+"""The uplink of a network: a device, and the VLANs or the bridge the service adds."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from underlay.errors import (
     BadBridge,
@@ -13,7 +13,7 @@ from underlay.errors import (
     NoParent,
     did_you_mean,
 )
-from underlay.model import Device, DeviceIdentity, Halt, Network
+from underlay.model import Device, DeviceIdentity, Halt, Network, Uplink
 from underlay.model.host import Host
 from underlay.model.objects import IPTABLES, Owner, SharedOwner
 from underlay.modes import mode_name, traits_of
@@ -36,23 +36,6 @@ TAG_BYTES = 4
 # What Docker calls its bridges, unless told otherwise.
 DOCKERS_BRIDGE = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
 NF_SETTING = {f: f"net.bridge.bridge-nf-call-{tool}" for f, tool in IPTABLES.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Uplink:
-    """What a network stands on: `parent` is a device that is there or is to be made.
-
-    `vlans` are those under it that are ours, lowest first; `mtu` in bytes is what the
-    parent has, or will have. `bridged` is the device that a bridge of ours, which is
-    then the parent, stands in the place of. `base` tells the device at the bottom, if
-    that is not ours, from others.
-    """
-
-    parent: str
-    vlans: tuple[str, ...]
-    mtu: int
-    takes_over: str = ""
-    base_device: DeviceIdentity | None = None
 
 
 def resolve_parent(network: Network, host: Host, *, again: bool = False) -> Uplink:
@@ -123,29 +106,29 @@ def follow_parent(network: Network, host: Host) -> Uplink | None:
     A device may have been renamed or exchanged. Somebody may have made a VLAN of his
     own in the place of ours, or removed his so that the next network made ours.
     """
+    last = network.uplink
     if is_isolated(network.options):
-        return Uplink(network.parent, network.vlans, network.mtu)
+        return last
     if _takes_over(network):
-        return _in_its_place(network, host)
-    if not network.vlans and (found := host.device(network.parent)) and found.ours:
+        return _in_its_place(last, host)
+    if not last.vlans and (found := host.device(last.parent)) and found.ours:
         # A VLAN of ours has come to be where his was, under the name of his.
         return resolve_parent(network, host)
-    known = network.base_device or DeviceIdentity(base_name(network))
-    base = find_device(known, host.device, host.devices)
+    base = find_device(last.base_identity, host.device, host.devices)
     if base is None:
         return None
-    tags = [int(name.rpartition(".")[2]) for name in network.vlans]
-    return vlan_stack(base, tags, host, known_as=base_name(network) if tags else "")
+    tags = [int(name.rpartition(".")[2]) for name in last.vlans]
+    return vlan_stack(base, tags, host, known_as=last.base_name if tags else "")
 
 
 def missing_reason(network: Network, host: Host) -> str:
     """Return in words that a network has nothing to stand on."""
-    known = network.base_device or DeviceIdentity(base_name(network))
+    known = network.uplink.base_identity
     if _takes_over(network) and host.device(known.name):
         return f"there is no bridge in the place of {known.name} now; waiting for it"
     mac = known.permanent_mac or known.mac
     which = f"{known.name} ({mac})" if mac else known.name
-    device = "device" if network.parent else "proxy device"
+    device = "device" if network.uplink.parent else "proxy device"
     return f"{device} {which} is missing; waiting for it to appear"
 
 
@@ -155,14 +138,14 @@ def halt_of(base: DeviceIdentity | None, host: Host) -> Halt:
     return found.link_fault if found else ""
 
 
-def mtu_of_pairs(network: Network, host: Host) -> int:
+def mtu_of_pairs(network: Network, base: DeviceIdentity | None, host: Host) -> int:
     """Return the MTU of a routed network's devices, in bytes; 0: as the kernel likes.
 
-    That of the device that answers for them, else of the one of the default route.
+    That of `base`, which answers for them, else of the device of the default route.
     """
     if traits_of(network.options).parent_use:
         return 0
-    name = network.base_device.name if network.base_device else host.default_device()
+    name = base.name if base else host.default_device()
     found = host.device(name) if name else None
     if found is None:
         return 0
@@ -174,13 +157,13 @@ def _takes_over(network: Network) -> bool:
     return mode_name(network.options) == "bridge" and "parent" in network.options
 
 
-def _in_its_place(network: Network, host: Host) -> Uplink | None:
+def _in_its_place(last: Uplink, host: Host) -> Uplink | None:
     """Return a bridge of ours, if that and what it is in the place of are there."""
-    bridge, known = host.device(network.parent), network.base_device
+    bridge, known = host.device(last.parent), last.base_device
     if bridge is None:
         return None
     base = host.device(known.name) if known else None
-    if base is None and (found := device_replaced_by(network.parent, host.devices())):
+    if base is None and (found := device_replaced_by(last.parent, host.devices())):
         base = host.device(found.name)
     if base:
         # The bridge has the least MTU of its ports, of which ours follow.
@@ -192,16 +175,9 @@ def _in_its_place(network: Network, host: Host) -> Uplink | None:
     return None
 
 
-def base_name(network: Network) -> str:
-    """Return the recorded name of the device under a network's VLANs."""
-    if not network.vlans:
-        return network.parent
-    return network.vlans[0].rpartition(".")[0]
-
-
 def missing_parent(network: Network, host: Host) -> NoParent:
     """Return the refusal for want of something to stand on."""
-    known = network.base_device or DeviceIdentity(network.parent_label)
+    known = network.uplink.base_device or DeviceIdentity(network.parent_label)
     return no_such_device(known.name, host)
 
 
@@ -251,7 +227,7 @@ def _bridged(wish: str, network: Network, host: Host) -> Uplink:
         if way.ours and way.kind == "bridge":
             base = host.device(way.label)
             known = identity_of(base) if base else None
-            return Uplink(way.name, (), way.mtu, way.label, known)
+            return Uplink(way.name, (), way.mtu, known, takes_over=way.label)
     base, tags = select_device(wish, wish, host)
     tag = vlan(network.options)
     found = vlan_stack(base, [*tags, tag] if tag else tags, host)
@@ -263,7 +239,7 @@ def _bridged(wish: str, network: Network, host: Host) -> Uplink:
     if why:
         raise BadParent(parent=wish, why=why, known=device_list(host))
     bridge = SharedOwner("bridge", found.parent).owner.device
-    return Uplink(bridge, (), found.mtu, found.parent, found.base_device)
+    return replace(found, parent=bridge, takes_over=found.parent)
 
 
 def _check_crossing(bridge: str, network: Network, host: Host) -> None:

@@ -91,7 +91,7 @@ def learn_state(
     if not (known or given or _is_complete(network, endpoint, link, seen)):
         return endpoint
     mtu = known.mtu if known else 0
-    if not mtu and network.has_parent_now:
+    if not mtu and network.uplink.has_parent_now:
         mtu = link.mtu or 0
     by_it, elsewhere = _defaults(link.name, seen)
     without = _switched_off(link)
@@ -235,8 +235,9 @@ def _size(link: Link, network: Network, known: LearnedState) -> int | None:
 
     Without a parent it is the MTU that was observed first.
     """
-    if network.parent and network.mtu:
-        return min(link.mtu or network.mtu, network.mtu)
+    most = network.uplink.mtu
+    if network.uplink.parent and most:
+        return min(link.mtu or most, most)
     return link.mtu or known.mtu or None
 
 

@@ -114,9 +114,10 @@ class Planner:
 
     def _has_parent(self, network: Network) -> bool:
         """Return whether the device that a network's devices need is there."""
-        ours = network.parent and (network.vlans or not network.base_device)
-        there = not ours or self.kernel.device(network.parent)
-        return bool(network.has_parent_now and there)
+        uplink = network.uplink
+        ours = uplink.parent and (uplink.vlans or not uplink.base_device)
+        there = not ours or self.kernel.device(uplink.parent)
+        return bool(uplink.has_parent_now and there)
 
     def _known(self) -> Collection[str] | None:
         """Return the ids of the networks on record, None if no network is missing."""

@@ -272,7 +272,7 @@ class Reconciler:
         for endpoint in self._to_announce.values():
             network = self.records.networks.get(endpoint.network)
             # A missing proxy device is no device to announce by.
-            found = network and (network.parent or network.proxy)
+            found = network and (network.uplink.parent or network.proxy)
             if network and found and traits_of(network.options).answers_arp:
                 self.announcer.schedule(endpoint, *_announced_by(network, endpoint))
         self._to_announce.clear()

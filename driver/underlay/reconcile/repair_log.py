@@ -36,7 +36,7 @@ class RepairLog:
     def parent_moved(self, last: Network, now: Network) -> None:
         """Add that a network has another parent, or one that was renamed."""
         was, to = (f"parent {_base(n)}" for n in (last, now))
-        if last.base_device and was != to:
+        if last.uplink.base_device and was != to:
             self._entries.append(self._entry(Owner(now.id), was, f"follow {to}"))
 
     def _entry(self, owner: Owner, was: str, step: str) -> Repair:
@@ -87,8 +87,8 @@ def names(records: Records, owner: Owner) -> tuple[str, str]:
 
 
 def _base(network: Network) -> str:
-    base = network.base_device
+    base = network.uplink.base_device
     if base is None:
-        return network.parent
+        return network.uplink.parent
     mac = base.permanent_mac or base.mac
     return f"{base.name} ({mac})" if mac else base.name

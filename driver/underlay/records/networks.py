@@ -15,6 +15,7 @@ from underlay.model import (
     DeviceIdentity,
     Network,
     Subnet,
+    Uplink,
 )
 from underlay.model.cache import GenerationCache
 from underlay.records.database import Database
@@ -42,6 +43,7 @@ class Networks:
 
     def add(self, network: Network) -> None:
         """Record a network."""
+        uplink = network.uplink
         self._db.run(
             "INSERT INTO main.network"
             " (id, options, internal, segments, parent, base, halt, mtu, created)"
@@ -50,35 +52,36 @@ class Networks:
             json.dumps(dict(network.options), sort_keys=True),
             int(network.internal),
             json.dumps([_pack(s) for s in network.subnets]),
-            network.parent,
-            _packed_identity(network.base_device),
-            network.link_fault,
-            network.mtu,
+            uplink.parent,
+            _packed_identity(uplink.base_device),
+            uplink.link_fault,
+            uplink.mtu,
             network.created,
         )
         self._add_vlans(network)
 
     def move(self, network: Network) -> None:
         """Record the parent of a network as it is now, or why it is missing."""
+        uplink = network.uplink
         self._db.run(
             "UPDATE main.network SET parent = ?, base = ?, absent = ?, halt = ?,"
             " here = ?,"
             " mac = ?, mtu = ?, inward = ? WHERE id = ?",
-            network.parent,
-            _packed_identity(network.base_device),
-            network.parent_missing,
-            network.link_fault,
-            json.dumps([str(a) for a in network.host_addresses]),
-            network.mac,
-            network.mtu,
-            json.dumps(network.container_bridges),
+            uplink.parent,
+            _packed_identity(uplink.base_device),
+            uplink.parent_missing,
+            uplink.link_fault,
+            json.dumps([str(a) for a in uplink.host_addresses]),
+            uplink.mac,
+            uplink.mtu,
+            json.dumps(uplink.container_bridges),
             network.id,
         )
         self._db.run("DELETE FROM main.vlan WHERE network = ?", network.id)
         self._add_vlans(network)
 
     def _add_vlans(self, network: Network) -> None:
-        for height, name in enumerate(network.vlans):
+        for height, name in enumerate(network.uplink.vlans):
             self._db.run(
                 "INSERT INTO main.vlan (network, height, name) VALUES (?, ?, ?)",
                 network.id,
@@ -148,6 +151,20 @@ def _pack(segment: Subnet) -> list[object]:
     return [str(segment.subnet), gateway, aux, segment.pooled]
 
 
+def _uplink(row: sqlite3.Row) -> Uplink:
+    return Uplink(
+        parent=row["parent"],
+        vlans=tuple(json.loads(row["vlans"])),
+        mtu=row["mtu"],
+        base_device=DeviceIdentity(*json.loads(row["base"])) if row["base"] else None,
+        mac=row["mac"],
+        host_addresses=tuple(ip_interface(a) for a in json.loads(row["here"])),
+        container_bridges=tuple(json.loads(row["inward"])),
+        parent_missing=row["absent"],
+        link_fault=row["halt"],
+    )
+
+
 @GenerationCache
 def _network(row: sqlite3.Row) -> Network:
     segments = tuple(
@@ -164,15 +181,7 @@ def _network(row: sqlite3.Row) -> Network:
         options=json.loads(row["options"]),
         internal=bool(row["internal"]),
         subnets=segments,
-        parent=row["parent"],
-        vlans=tuple(json.loads(row["vlans"])),
-        host_addresses=tuple(ip_interface(a) for a in json.loads(row["here"])),
-        mac=row["mac"],
-        mtu=row["mtu"],
-        base_device=DeviceIdentity(*json.loads(row["base"])) if row["base"] else None,
-        parent_missing=row["absent"],
-        link_fault=row["halt"],
-        container_bridges=tuple(json.loads(row["inward"])),
+        uplink=_uplink(row),
         name=row["name"],
         created=row["created"],
     )

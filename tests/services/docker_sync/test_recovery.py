@@ -91,7 +91,7 @@ def test_networks_and_endpoints_listed_by_docker_are_recovered_and_logged(house)
     house.told["c-web"] = DockerContainer(SANDBOX, {"n1": {"mtu": "1400"}}, {})
     assert house.heed(listed(endpoint()))
     network = house.records.networks.get("n1")
-    assert (network.name, network.parent) == ("name-n1", "eth0")
+    assert (network.name, network.uplink.parent) == ("name-n1", "eth0")
     assert network.subnets == (Subnet(SUBNET, GATEWAY, (), pooled=True),)
     found = house.records.endpoints.get("e1")
     assert found.sandbox == SANDBOX
@@ -427,8 +427,8 @@ def test_driver_s_vlan_under_a_lost_network_is_recognized(house):
     vlan = Link(owner.device, "vlan", owner, parent="eth0", vlan=50, up=True, mtu=1500)
     house.kernel.links[vlan.name] = vlan
     house.heed(listed(options={"parent": "eth0.50"}))
-    network = house.records.networks.get("n1")
-    assert (network.parent, network.vlans) == (vlan.name, ("eth0.50",))
+    known = house.records.networks.get("n1").uplink
+    assert (known.parent, known.vlans) == (vlan.name, ("eth0.50",))
     assert house.engine.preview() == ()
 
 

@@ -485,7 +485,7 @@ def test_auto_finds_the_takeover_bridge_whatever_its_port_is_called(records):
     auto = {**OPTIONS, "parent": "auto"}
     engine.create_network(replace(ON, id="n2", options=auto))
     assert kernel.steps == steps
-    assert records.networks.get("n2").parent == BRIDGE
+    assert records.networks.get("n2").uplink.parent == BRIDGE
 
 
 def test_device_with_a_pending_restoration_is_not_taken_over(records):
@@ -864,7 +864,7 @@ def test_card_of_other_networks_is_not_taken_over_in_place_of_a_missing_one(
     kernel.strangers["eth1"], kernel.strangers["eth0"] = other, ETH0
     look(engine, time, "")
     assert kernel.device("eth0").master == BRIDGE
-    assert records.networks.get("n2").parent == "eth1"
+    assert records.networks.get("n2").uplink.parent == "eth1"
 
 
 @pytest.mark.parametrize("wish", ["eth0", "auto", f"mac:{ETH0.mac}"])
@@ -883,7 +883,9 @@ def test_awaited_takeover_device_has_a_name_and_an_address_however_requested(
 def test_network_of_an_older_version_waits_for_its_takeover_device(records):
     kernel, engine, time = taken_over(records)
     with records.transaction():
-        records.networks.move(replace(records.networks.get("n1"), base_device=None))
+        network = records.networks.get("n1")
+        unknown = replace(network.uplink, base_device=None)
+        records.networks.move(replace(network, uplink=unknown))
     look(engine, time, "")
     lose_device(kernel)
     look(engine, time, "")

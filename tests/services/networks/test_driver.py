@@ -89,7 +89,7 @@ def test_a_network_removed_with_endpoints_leaves_no_device(engine, kernel):
 
 def test_parent_is_resolved_once_and_kept(engine):
     engine.create_network(replace(LAN, options={"parent": "auto"}))
-    assert engine.records.networks.get("n1").parent == "eth0"
+    assert engine.records.networks.get("n1").uplink.parent == "eth0"
 
 
 def test_error_for_a_missing_parent_names_it(engine, kernel):

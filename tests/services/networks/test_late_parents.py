@@ -139,11 +139,12 @@ def test_a_network_is_made_on_a_nic_that_is_down(records):
     options = {"parent": "eth0.50.7", "host_access": "off"}
     world.engine.create_network(replace(world.network, id="n2", options=options))
     assert not world.kernel.links[LOWER].up
-    assert records.networks.get("n2").link_fault == "down"
+    assert records.networks.get("n2").uplink.link_fault == "down"
     set_nic(world, "vlan", "no carrier")
     world.look("")
     assert world.kernel.links[LOWER].up is True
-    assert records.networks.get("n2").cut_off_reason.startswith("eth0 has no carrier")
+    reason = records.networks.get("n2").uplink.cut_off_reason
+    assert reason.startswith("eth0 has no carrier")
 
 
 @pytest.mark.parametrize("parent", ["bond0", "bond0.50"])

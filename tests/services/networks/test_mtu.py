@@ -77,7 +77,7 @@ def test_foreign_vlan_keeps_its_own_mtu(records):
     world.engine.create_network(network)
     set_mtu(world, 9000)
     world.look("")
-    assert records.networks.get("n2").mtu == 1480
+    assert records.networks.get("n2").uplink.mtu == 1480
 
 
 def test_a_vlan_on_macsec_has_room_for_its_tag(records):
@@ -86,7 +86,7 @@ def test_a_vlan_on_macsec_has_room_for_its_tag(records):
     options = {"parent": "sec0.50.7", "host_access": "off"}
     world.engine.create_network(replace(world.network, id="n2", options=options))
     world.look("")
-    assert records.networks.get("n2").mtu == 1464
+    assert records.networks.get("n2").uplink.mtu == 1464
 
 
 def test_routed_network_without_a_proxy_keeps_the_mtu_of_its_uplink_when_made(records):
@@ -96,10 +96,10 @@ def test_routed_network_without_a_proxy_keeps_the_mtu_of_its_uplink_when_made(re
     world.engine.create_network(routed)
     set_mtu(world, 1500)
     world.look("")
-    assert records.networks.get("n2").mtu == 9000
+    assert records.networks.get("n2").uplink.mtu == 9000
     world.kernel.default = None
     world.engine.create_network(replace(routed, id="n3"))
-    assert records.networks.get("n3").mtu == 0
+    assert records.networks.get("n3").uplink.mtu == 0
 
 
 def test_uplink_with_a_small_mtu_does_not_switch_ipv6_off(records):
@@ -108,7 +108,7 @@ def test_uplink_with_a_small_mtu_does_not_switch_ipv6_off(records):
     pooled = tuple(replace(s, pooled=True) for s in world.network.subnets)
     routed = Network("n2", {"mode": "routed", "proxy": "eth0"}, subnets=pooled)
     world.engine.create_network(routed)
-    assert records.networks.get("n2").mtu == 1280
+    assert records.networks.get("n2").uplink.mtu == 1280
 
 
 def test_mtu_reduced_inside_a_container_is_raised_to_the_parent_s(records):

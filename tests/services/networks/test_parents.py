@@ -106,7 +106,7 @@ def test_device_that_took_over_a_name_does_not_share_the_vlan_of_that_name(
     with pytest.raises(BadParent, match="n1 has a VLAN of that name on another"):
         engine.create_network(replace(LAN, id="n2", options={"parent": "eth0.50"}))
     engine.create_network(replace(LAN, id="n3", options={"parent": "lan0.50"}))
-    assert engine.records.networks.get("n3").vlans == ("eth0.50",)
+    assert engine.records.networks.get("n3").uplink.vlans == ("eth0.50",)
     calm(engine)
 
 
@@ -136,7 +136,7 @@ CARD_B = Device("eth1", "", "52:54:00:00:00:02", 1500)
 def places(engine):
     """The network ids with where they are, "" for on nothing."""
     known = engine.records.networks.all()
-    return {n.id: "" if n.parent_missing else n.parent for n in known}
+    return {n.id: "" if n.uplink.parent_missing else n.uplink.parent for n in known}
 
 
 def on_two_cards(engine, kernel):
@@ -169,8 +169,10 @@ def test_all_networks_on_a_card_move_to_the_one_in_its_place(engine, kernel, see
     if seen_by == "verb":
         engine.create_endpoint(WEB)
     calm(engine)
-    assert not any(n.parent_missing for n in engine.records.networks.all())
-    assert {n.base_device.mac for n in engine.records.networks.all()} == {NEW_MAC}
+    assert not any(n.uplink.parent_missing for n in engine.records.networks.all())
+    assert {n.uplink.base_device.mac for n in engine.records.networks.all()} == {
+        NEW_MAC
+    }
 
 
 def test_network_with_an_unresolvable_parent_blocks_no_other(engine, kernel):
@@ -253,5 +255,5 @@ def test_bridge_that_takes_the_mac_of_a_new_port_stays_the_same_parent(engine, k
     engine.create_network(replace(LAN, options={"mode": "bridge", "bridge": "br9"}))
     kernel.strangers["br9"] = replace(bridge, mac=NEW_MAC)
     calm(engine)
-    assert engine.records.networks.get("n1").base_device.mac == NEW_MAC
+    assert engine.records.networks.get("n1").uplink.base_device.mac == NEW_MAC
     assert engine.records.repairs.latest(10) == []

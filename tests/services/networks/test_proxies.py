@@ -183,10 +183,16 @@ def test_start_without_the_proxy_is_refused_if_so_configured(records, of):
     assert records.endpoints.get("e2") is None
 
 
+def forget_identity(world):
+    network = known(world)
+    unknown = replace(network.uplink, base_device=None)
+    world.engine.records.networks.move(replace(network, uplink=unknown))
+
+
 def test_network_record_without_the_proxy_identity_learns_it_in_a_pass(world):
-    world.engine.records.networks.move(replace(known(world), base_device=None))
+    forget_identity(world)
     calm(world)
-    assert known(world).base_device.mac == ETH0.mac
+    assert known(world).uplink.base_device.mac == ETH0.mac
     rename(world, "lan0")
     calm(world)
     assert world.kernel.answered_by("lan0") == ours(world)
@@ -194,7 +200,7 @@ def test_network_record_without_the_proxy_identity_learns_it_in_a_pass(world):
 
 def test_network_record_without_the_proxy_identity_waits_for_its_name(world):
     eth0 = vanish(world)
-    world.engine.records.networks.move(replace(known(world), base_device=None))
+    forget_identity(world)
     calm(world)
     why = "proxy device eth0 is missing; waiting for it to appear"
     assert health(world) == {("pending", why)}

@@ -16,7 +16,7 @@ from underlay.errors import (
     NoParent,
     OtherIpvlanMode,
 )
-from underlay.model import Device, Endpoint, Network
+from underlay.model import Device, Endpoint, Network, Uplink
 from underlay.model.objects import Link, Owner
 from underlay.model.steps import Delete
 from underlay.records import Records
@@ -90,7 +90,7 @@ def test_existing_vlan_is_used_and_left_whatever_its_name(engine, kernel, name):
     kernel.strangers[name] = foreign(name)
     engine.create_network(OFFICE)
     assert kernel.links == {}
-    assert engine.records.networks.get("n1").parent == name
+    assert engine.records.networks.get("n1").uplink.parent == name
     engine.create_endpoint(WEB)
     engine.delete_network("n1")
     assert name in kernel.strangers
@@ -117,7 +117,7 @@ def test_start_detects_that_another_program_made_the_vlan(engine, kernel):
     kernel.links.clear()
     kernel.strangers["office"] = foreign()
     engine.create_endpoint(WEB)
-    assert engine.records.networks.get("n1").vlans == ("office.7",)
+    assert engine.records.networks.get("n1").uplink.vlans == ("office.7",)
     assert kernel.links[Owner.parse("underlay::office.7").device].parent == "office"
     assert engine.preview() == ()
 
@@ -147,10 +147,10 @@ def test_error_for_a_missing_vlan_base_names_the_base(engine, kernel):
     with pytest.raises(NoParent, match="device 'eth0' does not exist"):
         engine.create_endpoint(WEB)
     assert engine.reconcile() == []
-    assert "device eth0" in engine.records.networks.get("n1").parent_missing
+    assert "device eth0" in engine.records.networks.get("n1").uplink.parent_missing
     kernel.strangers["eth0"] = ETH0
     assert engine.reconcile() == []
-    assert engine.records.networks.get("n1").parent_missing == ""
+    assert engine.records.networks.get("n1").uplink.parent_missing == ""
     assert LOWER in kernel.links
 
 
@@ -168,7 +168,7 @@ def test_network_on_a_foreign_vlan_moves_to_the_driver_s_replacement(engine, ker
     del kernel.strangers["eth0.50"]
     engine.create_network(on("n2", mode="macvlan"))
     engine.create_endpoint(WEB)
-    assert engine.records.networks.get("n1").vlans == ("eth0.50",)
+    assert engine.records.networks.get("n1").uplink.vlans == ("eth0.50",)
     engine.delete_network("n2")
     assert LOWER in kernel.links
     assert engine.preview() == ()
@@ -181,18 +181,18 @@ def test_network_does_not_move_to_a_vlan_with_another_ipvlan_mode(engine, kernel
     engine.create_network(on("n2", ipvlan_mode="l3"))
     engine.create_endpoint(WEB)
     known = engine.records.networks.get("n1")
-    assert known.vlans == ()
-    assert "network n2" in known.parent_missing
+    assert known.uplink.vlans == ()
+    assert "network n2" in known.uplink.parent_missing
     assert not any(link.kind == "ipvlan" for link in kernel.links.values())
 
 
 def test_renamed_parent_with_its_old_name_as_altname_is_recorded(engine, kernel):
     kernel.strangers["lan0"] = ETH0
     engine.create_network(on("n1", "lan0"))
-    assert engine.records.networks.get("n1").parent == "eth0"
+    assert engine.records.networks.get("n1").uplink.parent == "eth0"
     kernel.strangers["eth0"] = kernel.strangers["new0"] = replace(ETH0, name="new0")
     engine.create_endpoint(WEB)
-    assert engine.records.networks.get("n1").parent == "new0"
+    assert engine.records.networks.get("n1").uplink.parent == "new0"
     assert engine.preview() == ()
 
 
@@ -312,7 +312,8 @@ def test_vlan_lifecycle_takes_as_many_steps_as_are_made_to_fail(engine, kernel):
 
 def wanted_links(engine):
     networks = engine.records.networks
-    owners = {Owner.parse(f"underlay::{v}") for n in networks.all() for v in n.vlans}
+    names = {name for n in networks.all() for name in n.uplink.vlans}
+    owners = {Owner.parse(f"underlay::{name}") for name in names}
     owners |= {Owner(e.network, e.id) for e in engine.records.endpoints.all()}
     return {o.device for o in owners}
 
@@ -423,17 +424,16 @@ def test_vlan_stack_is_built_bottom_up_and_dropped_top_down(engine):
 
 
 def test_records_distinguish_networks_on_a_vlan_from_those_below_it(records):
-    records.networks.add(
-        Network("n1", {}, parent=UPPER, vlans=("eth0.50", "eth0.50.7"))
-    )
-    records.networks.add(Network("n2", {}, parent=LOWER, vlans=("eth0.50",)))
+    upper = Uplink(UPPER, ("eth0.50", "eth0.50.7"))
+    records.networks.add(Network("n1", uplink=upper))
+    records.networks.add(Network("n2", uplink=Uplink(LOWER, ("eth0.50",))))
     found = {n.id: n for n in records.networks.on_vlan("eth0.50")}
-    assert found["n1"].vlans == ("eth0.50", "eth0.50.7")
-    assert found["n2"].vlans == ("eth0.50",)
+    assert found["n1"].uplink == upper
+    assert found["n2"].uplink.vlans == ("eth0.50",)
     assert records.networks.any_on_vlan("eth0.50.7") == found["n1"]
     one = found["n1"]
     assert [n.id for n in records.networks.on_vlan("eth0.50.7")] == ["n1"]
-    records.networks.move(replace(one, parent="office", vlans=()))
+    records.networks.move(replace(one, uplink=Uplink("office")))
     assert [n.id for n in records.networks.on_vlan("eth0.50")] == ["n2"]
     records.networks.remove("n2")
     assert records.networks.on_vlan("eth0.50") == []

@@ -493,7 +493,7 @@ def test_missing_parent_is_replaced_by_a_placeholder_until_it_returns(records, m
     before = world.dump()
     lose_parent(world)
     world.look("")
-    assert "52:54:00:00:00:01" in records.networks.get("n1").parent_missing
+    assert "52:54:00:00:00:01" in records.networks.get("n1").uplink.parent_missing
     world.look(ROOM)
     assert world.kernel.rooms[ROOM] == {}
     world.time.now += PLACEHOLDER_SECONDS
@@ -502,7 +502,7 @@ def test_missing_parent_is_replaced_by_a_placeholder_until_it_returns(records, m
     assert world.engine.preview() == ()
     world.kernel.strangers["eth0"] = ETH0
     world.settle()
-    assert records.networks.get("n1").parent_missing == ""
+    assert records.networks.get("n1").uplink.parent_missing == ""
     assert world.dump() == before
 
 
@@ -513,7 +513,7 @@ def test_container_starts_without_its_parent_and_ends_without_leftovers(records,
     world.kernel.strangers.clear()
     world.start("10.0.0.5/24", "fd00::5/64")
     assert world.kernel.rooms[ROOM]["eth0"].kind == "veth"
-    assert records.networks.get("n1").parent_missing
+    assert records.networks.get("n1").uplink.parent_missing
     world.kernel.strangers.update({"eth0": ETH0, "br0": BR0})
     world.settle()
     kinds = {"ipvlan": "ipvlan", "bridge": "veth", "takeover": "veth"}
@@ -555,7 +555,7 @@ def test_renamed_parent_is_followed_without_recreating_anything(records, mode):
     steps = world.kernel.steps
     world.settle()
     assert world.kernel.steps == steps
-    assert records.networks.get("n1").base_device.name == "lan0"
+    assert records.networks.get("n1").uplink.base_device.name == "lan0"
     take_device(world)
     world.settle()
     assert world.kernel.rooms[ROOM]["eth0"]
@@ -569,7 +569,7 @@ def test_parents_that_swap_names_are_not_confused(records):
     renamed(world, "eth1", "eth0")
     renamed(world, "tmp", "eth1")
     world.settle()
-    assert records.networks.get("n1").parent == "eth1"
+    assert records.networks.get("n1").uplink.parent == "eth1"
 
 
 def test_bridge_with_the_parent_s_mac_is_not_taken_for_it(records):
@@ -577,7 +577,7 @@ def test_bridge_with_the_parent_s_mac_is_not_taken_for_it(records):
     gone = world.kernel.strangers.pop("br0")
     world.kernel.strangers["br50"] = replace(gone, name="br50")
     world.look("")
-    known = records.networks.get("n1")
+    known = records.networks.get("n1").uplink
     assert (known.parent, bool(known.parent_missing)) == ("br0", True)
 
 
@@ -586,7 +586,7 @@ def test_replacement_parent_is_found_by_its_name(records):
     lose_parent(world)
     world.kernel.strangers["eth0"] = replace(ETH0, mac="52:54:00:00:00:77")
     world.settle()
-    assert records.networks.get("n1").base_device.mac == "52:54:00:00:00:77"
+    assert records.networks.get("n1").uplink.base_device.mac == "52:54:00:00:00:77"
     assert world.kernel.rooms[ROOM]["eth0"].parent == "eth0"
 
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
 from underlay.api import status
 from underlay.api.facts import RECENT_SECONDS
-from underlay.model import BridgeTakeover, Endpoint, Network, Repair, Subnet
+from underlay.model import BridgeTakeover, Endpoint, Network, Repair, Subnet, Uplink
 from underlay.model.owner import Owner
 
 POOL = ip_network("10.0.0.0/24")
 VLAN = Network(
     "n" * 64,
     {"parent": "eth0.50"},
-    parent=Owner.parse("underlay::eth0.50").device,
-    vlans=("eth0.50",),
+    uplink=Uplink(Owner.parse("underlay::eth0.50").device, ("eth0.50",)),
     created=5.0,
 )
-PLAIN = Network("m" * 64, {"parent": "eth0"}, parent="eth0", created=6.0)
+PLAIN = Network("m" * 64, {"parent": "eth0"}, uplink=Uplink("eth0"), created=6.0)
 ROUTED = Network(
     "r" * 64,
     {"mode": "routed", "proxy": "eth0"},
@@ -64,7 +64,7 @@ def repair(records, owner, at, error=""):
 
 
 def absent(records):
-    gone = Network(VLAN.id, parent=VLAN.parent, vlans=VLAN.vlans, parent_missing=ABSENT)
+    gone = Network(VLAN.id, uplink=replace(VLAN.uplink, parent_missing=ABSENT))
     with records.transaction():
         records.networks.move(gone)
 
@@ -75,7 +75,7 @@ def test_state_without_failures_and_repairs_is_ok_since_creation(ledger):
         MAIL.id: ("ok", 0.0, ""),
         VLAN.id: ("ok", 5.0, ""),
         PLAIN.id: ("ok", 6.0, ""),
-        VLAN.parent: ("ok", 5.0, ""),
+        VLAN.uplink.parent: ("ok", 5.0, ""),
         "eth0": ("ok", 6.0, ""),
     }
 
@@ -93,7 +93,11 @@ def test_failure_under_a_network_fails_it_and_its_parent(ledger, owner):
     before = everything(ledger)
     note_failure(ledger, owner)
     failing = ("failing", 100.0, "E-400 no")
-    assert everything(ledger) == {**before, VLAN.id: failing, VLAN.parent: failing}
+    assert everything(ledger) == {
+        **before,
+        VLAN.id: failing,
+        VLAN.uplink.parent: failing,
+    }
 
 
 @pytest.mark.parametrize("shared", ["forwarding/4", "proxy/eth0/4"])
@@ -111,7 +115,7 @@ def test_takeover_bridge_failure_fails_its_networks(records):
     bridge = Owner.parse("underlay::bridge/eth0")
     options = {"mode": "bridge", "parent": "eth0", "takeover": "yes"}
     with records.transaction():
-        records.networks.add(Network("b", options, parent=bridge.device))
+        records.networks.add(Network("b", options, uplink=Uplink(bridge.device)))
         records.host.note_takeover(BridgeTakeover("eth0", bridge.device, "on"))
     note_failure(records, bridge)
     assert set(everything(records).values()) == {("failing", 100.0, "E-400 no")}
@@ -130,7 +134,7 @@ def test_network_without_its_device_is_pending_with_its_endpoints(ledger):
         **before,
         WEB.id: ("pending", 8.0, ABSENT),
         VLAN.id: ("pending", 5.0, ABSENT),
-        VLAN.parent: ("pending", 5.0, ABSENT),
+        VLAN.uplink.parent: ("pending", 5.0, ABSENT),
     }
     note_failure(ledger, Owner(VLAN.id, WEB.id))
     assert everything(ledger)[WEB.id][0] == "failing"
@@ -156,7 +160,7 @@ def test_repaired_state_is_shown_for_a_day(ledger):
     repair(ledger, Owner(VLAN.id), lately)
     repaired = ("repaired", lately + 1, "")
     assert everything(ledger)[VLAN.id] == repaired
-    assert everything(ledger)[VLAN.parent] == repaired
+    assert everything(ledger)[VLAN.uplink.parent] == repaired
     absent(ledger)
     assert everything(ledger)[WEB.id][0] == "pending"
 

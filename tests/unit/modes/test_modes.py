@@ -19,7 +19,7 @@ from underlay.errors import (
     UnknownMode,
     UnknownOption,
 )
-from underlay.model import Endpoint, Network, Subnet
+from underlay.model import Endpoint, Network, Subnet, Uplink
 from underlay.model.objects import Owner
 from underlay.model.steps import Create
 from underlay.modes import (
@@ -40,7 +40,8 @@ V6 = Subnet(ip_network("fd00::/64"), ip_address("fd00::1"))
 
 
 def network(*segments, internal=False, **options):
-    return Network("n" * 64, options, internal, tuple(segments or (V4,)), parent="eth0")
+    subnets = tuple(segments or (V4,))
+    return Network("n" * 64, options, internal, subnets, Uplink("eth0"))
 
 
 def endpoint(**facts):
@@ -353,8 +354,7 @@ def test_driver_s_vlans_are_stacked_in_order():
     lower, upper = Owner.parse("underlay::eth0.50"), Owner.parse("underlay::eth0.50.7")
     tagged = replace(
         network(parent="eth0.50.7"),
-        parent=upper.device,
-        vlans=("eth0.50", "eth0.50.7"),
+        uplink=Uplink(upper.device, ("eth0.50", "eth0.50.7")),
     )
     assert [str(Create(link)) for link in macvlan.network_objects(tagged)] == [
         f"ip link add link eth0 name {lower.device} up type vlan id 50",
@@ -408,7 +408,8 @@ def test_bridge_option_implies_mode_bridge():
 
 
 def test_bridged_container_uses_its_subnet_s_gateway():
-    on = replace(network(V4, V6, bridge="br0", host_access="on"), parent="br0")
+    asked = network(V4, V6, bridge="br0", host_access="on")
+    on = replace(asked, uplink=Uplink("br0"))
     bridge.check(on)
     found = bridge.attachment(on, endpoint(**BOTH))
     assert (str(found.gateway4), str(found.gateway6)) == ("10.0.0.1", "fd00::1")

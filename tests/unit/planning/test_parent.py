@@ -16,10 +16,10 @@ from underlay.errors import (
     OtherIpvlanMode,
     PassthruTaken,
 )
-from underlay.model import Device, Network
+from underlay.model import Device, Network, Uplink
 from underlay.model.objects import Owner
-from underlay.planning import parent as uplink
 from underlay.planning.checks import check_kernel, check_parent_sharing
+from underlay.planning.parent import resolve_parent
 
 ETH1 = replace(ETH0, name="eth1", mac="52:54:00:00:00:02")
 
@@ -29,7 +29,7 @@ def host(*devices, default="eth0"):
 
 
 def found(wish, kernel, **options):
-    return uplink.resolve_parent(Network("n1", {"parent": wish, **options}), kernel)
+    return resolve_parent(Network("n1", {"parent": wish, **options}), kernel)
 
 
 def vlan(name, parent, tag, *, ours=False, mtu=1500):
@@ -37,7 +37,7 @@ def vlan(name, parent, tag, *, ours=False, mtu=1500):
 
 
 def on(parent="eth0", identity="n1", **options):
-    return Network(identity, {"parent": parent, **options}, parent=parent)
+    return Network(identity, {"parent": parent, **options}, uplink=Uplink(parent))
 
 
 def test_parent_is_found_by_name_mac_or_default_route():
@@ -138,7 +138,7 @@ def test_device_whose_name_looks_like_a_vlan_is_used_as_it_is():
 
 
 def test_network_without_a_parent_gets_its_own_dummy():
-    at = uplink.resolve_parent(Network("n1"), host())
+    at = resolve_parent(Network("n1"), host())
     assert (at.parent, at.vlans) == (Owner("n1").device, ())
 
 
@@ -149,7 +149,7 @@ def test_network_without_a_parent_gets_its_own_dummy():
         (on(), {"macvlan"}, "no macvlan, which mode macvlan needs: mode=ipvlan works"),
         (on(), {"macvlan", "ipvlan"}, "no macvlan, .* mode=routed works here"),
         (
-            replace(on(), vlans=("eth0.5",)),
+            replace(on(), uplink=Uplink("eth0", ("eth0.5",))),
             {"vlan"},
             "no 8021q, which VLAN eth0.5 needs: mode=macvlan works here on a device",
         ),
@@ -238,4 +238,4 @@ def test_bridge_port_is_refused_as_a_proxy(ours, use):
     kernel = host(bridge, replace(ETH1, master="br9"))
     network = Network("n1", {"mode": "routed", "proxy": "eth1"})
     with pytest.raises(BadParent, match=f"a port of br9, .* place.*{use}"):
-        uplink.resolve_parent(network, kernel)
+        resolve_parent(network, kernel)
