@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import time
+import tokenize
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
-from tests.architecture.words import PRIVATE
+from tests.architecture.words import IN_CODE, PRIVATE
 from tests.lab.rootfs import ENGINES
 from underlay.api import status
 from underlay.cli import tables
@@ -32,6 +34,7 @@ PAGES = [
 ]
 # These speak of modules, and so of what is renamed and moved.
 ON_THE_SOURCE = [ROOT / "CONTRIBUTING.md", ROOT / "docs/architecture.md"]
+SOURCES = sorted(p for top in ("driver", "tests") for p in (ROOT / top).rglob("*.py"))
 BLOCKS = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -266,8 +269,8 @@ def test_tested_engines_are_those_the_readme_names():
 PLAIN = [*PAGES, ROOT / "docs/underlay.toml"]
 
 
-def assert_plain(text, more=None):
-    for pattern, instead in (PRIVATE | (more or {})).items():
+def assert_plain(text, words=PRIVATE):
+    for pattern, instead in words.items():
         found = re.search(rf"\b({pattern})\b.*", text, re.IGNORECASE)
         assert not found, f"{found[0]!r}: say {instead!r}"
 
@@ -306,4 +309,31 @@ def read_by_users(path):
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=name_of)
 def test_logs_errors_and_commands_use_the_field_s_words(path):
     for text in read_by_users(path):
-        assert_plain(text, TERSE)
+        assert_plain(text, PRIVATE | TERSE)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_docstrings_and_comments_use_the_field_s_words(path):
+    source = path.read_text()
+    texts = [ast.get_docstring(node) or "" for node in documented(ast.parse(source))]
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        texts += [token.string] * (token.type == tokenize.COMMENT)
+    assert_plain(re.sub(r"`[^`]+`", "``", "\n".join(texts)), IN_CODE)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=name_of)
+def test_names_in_docstrings_are_names_of_their_module(path):
+    tree = ast.parse(ast.unparse(ast.parse(path.read_text())))
+    named = {}
+    for node in documented(tree):
+        text = ast.get_docstring(node) or ""
+        if text and not isinstance(node, ast.Module):
+            named |= dict.fromkeys(re.findall(r"`([a-z]\w*)`", text), node.name)
+            node.body[0].value = ast.Constant("")
+    code = set(re.findall(r"\w+", ast.unparse(tree)))
+    assert not {name: where for name, where in named.items() if name not in code}
+
+
+def documented(tree):
+    kinds = ast.Module, ast.ClassDef, ast.FunctionDef
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]

@@ -1,4 +1,4 @@
-"""Words that this project's pages and test names do not use."""
+"""Words that this project's pages, its docstrings and its test names do not use."""
 
 from __future__ import annotations
 
@@ -20,3 +20,6 @@ PRIVATE = {
     r"undone again": "reverted",
     r"as like as not|at one blow|as ever|of late": "say how often or when",
 }
+# In code, `ours` is the field's word for what carries the mark of this service.
+IN_CODE = {words: instead for words, instead in PRIVATE.items() if "ours" not in words}
+IN_CODE[r"who|whom"] = "a program, Docker, the administrator"

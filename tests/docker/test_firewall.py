@@ -139,7 +139,7 @@ def test_locked_iptables_table_is_not_taken_for_one_without_docker_s_chain(
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(TimeoutError, match="xtables lock"):
-            list(iptables.permits({ForwardAccept(4, FORWARDED[0])}))
+            list(iptables.forward_rules({ForwardAccept(4, FORWARDED[0])}))
 
 
 def ways(tool):

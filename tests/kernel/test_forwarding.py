@@ -64,7 +64,7 @@ def test_forward_rule_that_disappears_meanwhile_is_no_error(family, monkeypatch)
 
     monkeypatch.setattr(iptables, "_change", overtaken)
     iptables.delete(rules[0])
-    assert set(iptables.permits(())) == {rules[1]}
+    assert set(iptables.forward_rules(())) == {rules[1]}
 
 
 @pytest.mark.needs("nftables")

@@ -23,9 +23,9 @@ class Firewall:
     def __init__(self) -> None:
         self._chains: frozenset[NftChain] = frozenset()
         self._told: object = None
-        self._permits: frozenset[ForwardAccept] = frozenset()
-        self._permits_for: object = None
-        self._may_permit = True
+        self._rules: frozenset[ForwardAccept] = frozenset()
+        self._rules_for: object = None
+        self._may_have_rules = True
 
     def chains(self) -> frozenset[NftChain]:
         """Return our nftables chains, with the marks of their rules."""
@@ -36,20 +36,20 @@ class Firewall:
                 self._chains, self._told = frozenset(nftables.chains()), told
         return self._chains
 
-    def permits(self, wanted: Collection[ForwardAccept]) -> frozenset[ForwardAccept]:
+    def rules(self, wanted: Collection[ForwardAccept]) -> frozenset[ForwardAccept]:
         """Return our rules for routed traffic, and the wanted ones not needed here."""
-        if not (wanted or self._may_permit):
+        if not (wanted or self._may_have_rules):
             return frozenset()
         with _assuming_no_change(f"iptables -S {iptables.CHAIN}"):
-            inward = container_bridges() if wanted else frozenset()
+            bridges = container_bridges() if wanted else frozenset()
             told = [ruleset.filter_chain(f, iptables.CHAIN) for f in FAMILIES]
-            found_for = frozenset(wanted), inward, told
-            if found_for != self._permits_for:
-                self._permits = frozenset(iptables.permits(wanted, inward))
-                self._permits_for = found_for
+            found_for = frozenset(wanted), bridges, told
+            if found_for != self._rules_for:
+                self._rules = frozenset(iptables.forward_rules(wanted, bridges))
+                self._rules_for = found_for
             # Without a network that needs rules, these are listed as long as any exist.
-            self._may_permit = bool(wanted or self._permits)
-            return self._permits
+            self._may_have_rules = bool(wanted or self._rules)
+            return self._rules
         return frozenset(wanted)
 
     def create(self, wanted: ForwardAccept | NftChain) -> None:
@@ -57,7 +57,7 @@ class Firewall:
         if isinstance(wanted, NftChain):
             nftables.create(wanted)
             return
-        self._may_permit = True
+        self._may_have_rules = True
         iptables.create(wanted, container_bridges())
 
     @staticmethod

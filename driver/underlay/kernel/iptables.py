@@ -34,17 +34,17 @@ _GROUP = re.compile(r"(--(?:src|dst)-group) \S+")
 _FORMER = {"-i ul-+": SENT, "-o ul-+": GOT}
 
 
-def permits(
-    wanted: Collection[ForwardAccept], inward: Collection[str] = ()
+def forward_rules(
+    wanted: Collection[ForwardAccept], bridges: Collection[str] = ()
 ) -> Iterator[ForwardAccept]:
     """Return our rules, and the wanted ones where there is no chain.
 
-    A rule without its RETURN rules for the bridges `inward` is not complete and left
-    out. So is one that another rule must replace, until that is there.
+    A rule without its RETURN rules for `bridges` is not complete and left out.
+    So is one that another rule must replace, until that is there.
     """
     families: tuple[Family, ...] = (4, 6)
     for family in families:
-        asked = {permit.match for permit in wanted if permit.family == family}
+        asked = {rule.match for rule in wanted if rule.family == family}
         found = _chain(family)
         if found is None:
             yield from (ForwardAccept(family, match) for match in asked)
@@ -53,13 +53,13 @@ def permits(
         accepted = [match for match, verdict in ours if verdict == "ACCEPT"]
         due = asked.difference(accepted)
         for match in accepted:
-            shielded = match != SENT or _shielded(ours) == _shields(inward)
+            shielded = match != SENT or _shielded(ours) == _shields(bridges)
             whole = shielded or match not in asked
             if whole and _FORMER.get(match) not in due:
                 yield ForwardAccept(family, match)
 
 
-def create(wanted: ForwardAccept, inward: Collection[str] = ()) -> None:
+def create(wanted: ForwardAccept, bridges: Collection[str] = ()) -> None:
     """Accept traffic, unless there is no chain; raises OSError.
 
     All rules change at once, in an order that never accepts too much.
@@ -78,7 +78,7 @@ def create(wanted: ForwardAccept, inward: Collection[str] = ()) -> None:
         place = next(places, last)
         change = [] if is_there else [_inserted(place, wanted.match, "ACCEPT")]
         if wanted.match == SENT:
-            due, stale = _shields(inward), _shielded(ours)
+            due, stale = _shields(bridges), _shielded(ours)
             change += [_inserted(place, match, "RETURN") for match in due - stale]
             change += [_deleted(match, "RETURN") for match in stale - due]
         _change(tool, change)
@@ -126,12 +126,12 @@ def _is(rule: str, match: str, verdict: str) -> bool:
     return _ours([rule]) == [(match, verdict)]
 
 
-def _shields(inward: Collection[str]) -> set[str]:
+def _shields(bridges: Collection[str]) -> set[str]:
     """Return what must not be accepted: what routed containers send to bridges.
 
     Rules behind this chain decide which ports are open there.
     """
-    return {f"-o {name} {SENT}" for name in inward if PLAIN_NAME.fullmatch(name)}
+    return {f"-o {name} {SENT}" for name in bridges if PLAIN_NAME.fullmatch(name)}
 
 
 def _shielded(ours: Collection[tuple[str, str]]) -> set[str]:

@@ -31,7 +31,7 @@ from underlay.kernel.dependents import container_bridges
 from underlay.kernel.firewall import Firewall
 from underlay.kernel.links import RawLink
 from underlay.kernel.probe import answering
-from underlay.model import Device, Family, Halt, HostEntry, SysctlBackup
+from underlay.model import Device, Family, HostEntry, LinkFault, SysctlBackup
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import (
     ADDRESS_SYSCTLS,
@@ -115,7 +115,7 @@ class LinuxKernel:
 
     def forward_rules(self, wanted: Collection[ForwardAccept]) -> frozenset[Object]:
         """Return our rules, and the desired ones that this host does not need."""
-        return frozenset(self._firewall.permits(wanted))
+        return frozenset(self._firewall.rules(wanted))
 
     def sysctls_for(self, reason: SysctlReason) -> list[SysctlBackup]:
         """Return what to set for a reason, with its present value."""
@@ -403,11 +403,11 @@ def _device(raw: RawLink) -> Device:
         label=raw.owner.vlan or raw.owner.takes_over if raw.owner else "",
         master=(_name_of(raw.master) or "") if raw.master else "",
         active_port=(_name_of(raw.active) or "") if raw.active else "",
-        link_fault=_halt(raw),
+        link_fault=_link_fault(raw),
     )
 
 
-def _halt(raw: RawLink) -> Halt:
+def _link_fault(raw: RawLink) -> LinkFault:
     """Return why nothing passes a device; a bridge without a port is no fault."""
     if not raw.up:
         return "down"

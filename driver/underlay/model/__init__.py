@@ -6,8 +6,8 @@ from underlay.model.device import (
     BridgeTakeover,
     Device,
     DeviceIdentity,
-    Halt,
     HostEntry,
+    LinkFault,
     SysctlBackup,
 )
 from underlay.model.health import Failure, Repair
@@ -42,7 +42,6 @@ __all__ = [
     "Endpoint",
     "Failure",
     "Family",
-    "Halt",
     "HostEntry",
     "IpAddress",
     "IpInterface",
@@ -51,6 +50,7 @@ __all__ = [
     "LearnedState",
     "Lease",
     "LeftoverDevice",
+    "LinkFault",
     "Network",
     "Pool",
     "Repair",

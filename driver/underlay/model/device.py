@@ -7,7 +7,7 @@ from typing import Literal
 
 from underlay.model.owner import SysctlReason
 
-Halt = Literal["", "down", "no carrier"]
+LinkFault = Literal["", "down", "no carrier"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,5 +94,5 @@ class Device:
     ours: bool = False
     master: str = ""
     label: str = ""
-    link_fault: Halt = ""
+    link_fault: LinkFault = ""
     active_port: str = ""

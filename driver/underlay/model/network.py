@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from underlay.model.device import DeviceIdentity, Halt
+from underlay.model.device import DeviceIdentity, LinkFault
 from underlay.model.ip import Family, IpAddress, IpInterface, IpNetwork
 
 
@@ -53,7 +53,7 @@ class Uplink:
     host_addresses: tuple[IpInterface, ...] = ()
     container_bridges: tuple[str, ...] = ()
     parent_missing: str = ""
-    link_fault: Halt = ""
+    link_fault: LinkFault = ""
     takes_over: str = ""
 
     @property

@@ -47,7 +47,7 @@ from underlay.planning.checks import (
 )
 from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
 from underlay.planning.parent import (
-    halt_of,
+    link_fault_of,
     missing_parent,
     mtu_of_pairs,
     resolve_parent,
@@ -130,7 +130,7 @@ class NetworkDriver:
         uplink = replace(
             found,
             mtu=mtu_of_pairs(asked, found.base_device, self.kernel),
-            link_fault=halt_of(found.base_device, self.kernel),
+            link_fault=link_fault_of(found.base_device, self.kernel),
         )
         network = replace(asked, uplink=uplink, created=self.clock())
         check_mtu(network.options, found.mtu, network.parent_label)
@@ -181,7 +181,7 @@ class NetworkDriver:
                 raise NetworkDiffers(network=network.id[:12], **other)
             return True
         resolve_parent(network, self.kernel, again=True)
-        others = self._parents.beside(network)
+        others = self._parents.sharing_parent(network)
         check_parent_sharing(network, others, self.kernel)
         return False
 
@@ -318,10 +318,10 @@ class NetworkDriver:
         Docker would fail half way, with the device in the container.
         """
         for other in self.records.endpoints.joined_at(sandbox):
-            beside = self.records.networks.get(other.network)
-            if other.network == network.id or beside is None:
+            sibling = self.records.networks.get(other.network)
+            if other.network == network.id or sibling is None:
                 continue
-            theirs = attachment(beside, other).destinations
+            theirs = attachment(sibling, other).destinations
             both = found.destinations & theirs
             owner = Owner(other.network, other.id)
             # Until engine 27, all devices of a start are still in the host.
@@ -330,7 +330,7 @@ class NetworkDriver:
                 raise RouteConflict(
                     network=network.label,
                     destination=min(map(str, both)),
-                    other=beside.label,
+                    other=sibling.label,
                 )
 
     def leave(self, identity: str) -> None:

@@ -21,7 +21,7 @@ from underlay.planning.device_lookup import (
 )
 from underlay.planning.parent import (
     follow_parent,
-    halt_of,
+    link_fault_of,
     missing_reason,
     mtu_of_pairs,
 )
@@ -93,7 +93,7 @@ class ParentTracker:
     _said: dict[tuple[str, str], str] = field(default_factory=dict)
     # The bridges of containers, as the last pass saw them: no verb looks for them.
     # None: no pass has looked.
-    _inward: tuple[str, ...] | None = None
+    _container_bridges: tuple[str, ...] | None = None
 
     def take_changes(self) -> list[ParentChange]:
         """Return what passes and verbs have recorded since the last call."""
@@ -112,7 +112,7 @@ class ParentTracker:
         known = self.records.networks.all()
         self._follow_bonds(known)
         if any(traits_of(n.options).nftables_option for n in known):
-            self._inward = tuple(sorted(self.kernel.container_bridges()))
+            self._container_bridges = tuple(sorted(self.kernel.container_bridges()))
         if all(self.resolve(network) == network for network in known):
             return
         with self.records.transaction(durable=False):
@@ -158,13 +158,13 @@ class ParentTracker:
             mtu=found.mtu,
             base_device=found.base_device or last.base_device,
             parent_missing="",
-            link_fault=halt_of(found.base_device, glance),
+            link_fault=link_fault_of(found.base_device, glance),
         )
         if now.parent != last.parent:
             # The kernel would silently change the mode of all children there.
-            beside = self.records.networks.on_parent(now.parent)
+            others = self.records.networks.on_parent(now.parent)
             try:
-                check_parent_sharing(replace(network, uplink=now), beside, self.kernel)
+                check_parent_sharing(replace(network, uplink=now), others, self.kernel)
             except UnderlayError as error:
                 return replace(last, parent_missing=str(error))
         return self._placed(network, now, glance.device(now.parent))
@@ -186,7 +186,7 @@ class ParentTracker:
         others = (n.uplink.base_device for n in known)
         return any(is_same_nic(other, device) for other in others if other)
 
-    def beside(self, network: Network) -> list[Network]:
+    def sharing_parent(self, network: Network) -> list[Network]:
         """Return the networks that are now on the parent of a new one."""
         parent = network.uplink.parent
         known = (self.resolve(n) for n in self.records.networks.on_parent(parent))
@@ -301,12 +301,12 @@ class ParentTracker:
             apart = unguarded or (parent.master and parent.kind != "bridge")
             here = () if apart else self.kernel.addresses_of(parent.name)
         asks = here and traits.nftables_option
-        inward: tuple[str, ...] = ()
+        bridges: tuple[str, ...] = ()
         if asks:
-            known = self._inward
-            inward = uplink.container_bridges if known is None else known
+            known = self._container_bridges
+            bridges = uplink.container_bridges if known is None else known
         return replace(
-            uplink, host_addresses=here, mac=parent.mac, container_bridges=inward
+            uplink, host_addresses=here, mac=parent.mac, container_bridges=bridges
         )
 
 

@@ -13,7 +13,7 @@ from underlay.errors import (
     NoParent,
     did_you_mean,
 )
-from underlay.model import Device, DeviceIdentity, Halt, Network, Uplink
+from underlay.model import Device, DeviceIdentity, LinkFault, Network, Uplink
 from underlay.model.host import Host
 from underlay.model.objects import IPTABLES, Owner, SharedOwner
 from underlay.modes import mode_name, traits_of
@@ -103,8 +103,8 @@ def vlan_stack(
 def follow_parent(network: Network, host: Host) -> Uplink | None:
     """Return what a network on record stands on as things are now; None if on nothing.
 
-    A device may have been renamed or exchanged. Somebody may have made a VLAN of his
-    own in the place of ours, or removed his so that the next network made ours.
+    A device may have been renamed or exchanged. The administrator may have replaced our
+    VLAN by his own, or removed his so that the next network made ours.
     """
     last = network.uplink
     if is_isolated(network.options):
@@ -112,7 +112,7 @@ def follow_parent(network: Network, host: Host) -> Uplink | None:
     if _takes_over(network):
         return _in_its_place(last, host)
     if not last.vlans and (found := host.device(last.parent)) and found.ours:
-        # A VLAN of ours has come to be where his was, under the name of his.
+        # Our VLAN has replaced his, under the name of his.
         return resolve_parent(network, host)
     base = find_device(last.base_identity, host.device, host.devices)
     if base is None:
@@ -132,7 +132,7 @@ def missing_reason(network: Network, host: Host) -> str:
     return f"{device} {which} is missing; waiting for it to appear"
 
 
-def halt_of(base: DeviceIdentity | None, host: Host) -> Halt:
+def link_fault_of(base: DeviceIdentity | None, host: Host) -> LinkFault:
     """Return why nothing passes the device at the bottom, "" if there is none."""
     found = host.device(base.name) if base else None
     return found.link_fault if found else ""

@@ -31,7 +31,7 @@ ABSENT = "E-110 there is no device eth0.50"
 
 
 @pytest.fixture
-def ledger(records):
+def stored(records):
     """Records with two networks, an endpoint on each, and nothing wrong."""
     with records.transaction():
         for network in (VLAN, PLAIN):
@@ -69,8 +69,8 @@ def absent(records):
         records.networks.move(gone)
 
 
-def test_state_without_failures_and_repairs_is_ok_since_creation(ledger):
-    assert everything(ledger) == {
+def test_state_without_failures_and_repairs_is_ok_since_creation(stored):
+    assert everything(stored) == {
         WEB.id: ("ok", 8.0, ""),
         MAIL.id: ("ok", 0.0, ""),
         VLAN.id: ("ok", 5.0, ""),
@@ -80,20 +80,20 @@ def test_state_without_failures_and_repairs_is_ok_since_creation(ledger):
     }
 
 
-def test_endpoint_failure_affects_only_itself(ledger):
-    before = everything(ledger)
-    note_failure(ledger, Owner(VLAN.id, WEB.id).host_end)
+def test_endpoint_failure_affects_only_itself(stored):
+    before = everything(stored)
+    note_failure(stored, Owner(VLAN.id, WEB.id).host_end)
     failing = {WEB.id: ("failing", 100.0, "E-400 no")}
-    assert everything(ledger) == {**before, **failing}
-    assert [e["state"] for e in status.endpoints(ledger)] == ["created", "failing"]
+    assert everything(stored) == {**before, **failing}
+    assert [e["state"] for e in status.endpoints(stored)] == ["created", "failing"]
 
 
 @pytest.mark.parametrize("owner", [Owner(VLAN.id), Owner.parse("underlay::eth0.50")])
-def test_failure_under_a_network_fails_it_and_its_parent(ledger, owner):
-    before = everything(ledger)
-    note_failure(ledger, owner)
+def test_failure_under_a_network_fails_it_and_its_parent(stored, owner):
+    before = everything(stored)
+    note_failure(stored, owner)
     failing = ("failing", 100.0, "E-400 no")
-    assert everything(ledger) == {
+    assert everything(stored) == {
         **before,
         VLAN.id: failing,
         VLAN.uplink.parent: failing,
@@ -121,69 +121,69 @@ def test_takeover_bridge_failure_fails_its_networks(records):
     assert set(everything(records).values()) == {("failing", 100.0, "E-400 no")}
 
 
-def test_older_of_two_failures_is_reported(ledger):
-    note_failure(ledger, Owner.parse("underlay::eth0.50"), "E-400 second", 200.0)
-    note_failure(ledger, Owner(VLAN.id), "E-400 first", 100.0)
-    assert everything(ledger)[VLAN.id] == ("failing", 100.0, "E-400 first")
+def test_older_of_two_failures_is_reported(stored):
+    note_failure(stored, Owner.parse("underlay::eth0.50"), "E-400 second", 200.0)
+    note_failure(stored, Owner(VLAN.id), "E-400 first", 100.0)
+    assert everything(stored)[VLAN.id] == ("failing", 100.0, "E-400 first")
 
 
-def test_network_without_its_device_is_pending_with_its_endpoints(ledger):
-    before = everything(ledger)
-    absent(ledger)
-    assert everything(ledger) == {
+def test_network_without_its_device_is_pending_with_its_endpoints(stored):
+    before = everything(stored)
+    absent(stored)
+    assert everything(stored) == {
         **before,
         WEB.id: ("pending", 8.0, ABSENT),
         VLAN.id: ("pending", 5.0, ABSENT),
         VLAN.uplink.parent: ("pending", 5.0, ABSENT),
     }
-    note_failure(ledger, Owner(VLAN.id, WEB.id))
-    assert everything(ledger)[WEB.id][0] == "failing"
+    note_failure(stored, Owner(VLAN.id, WEB.id))
+    assert everything(stored)[WEB.id][0] == "failing"
 
 
-def test_endpoint_that_left_is_not_pending(ledger):
-    absent(ledger)
-    with ledger.transaction():
-        ledger.endpoints.join(WEB.id, "/run/sandbox")
-    assert everything(ledger)[WEB.id][0] == "pending"
-    with ledger.transaction():
-        ledger.endpoints.leave(WEB.id)
-    assert everything(ledger)[WEB.id] == ("ok", 8.0, "")
+def test_endpoint_that_left_is_not_pending(stored):
+    absent(stored)
+    with stored.transaction():
+        stored.endpoints.join(WEB.id, "/run/sandbox")
+    assert everything(stored)[WEB.id][0] == "pending"
+    with stored.transaction():
+        stored.endpoints.leave(WEB.id)
+    assert everything(stored)[WEB.id] == ("ok", 8.0, "")
 
 
-def test_repaired_state_is_shown_for_a_day(ledger):
-    before, lately = everything(ledger), time.time() - RECENT_SECONDS + 60
-    repair(ledger, Owner(PLAIN.id, MAIL.id), lately - 120)
-    assert everything(ledger) == before
-    repair(ledger, Owner(VLAN.id, WEB.id).host_end, lately)
-    assert everything(ledger) == {**before, WEB.id: ("repaired", lately, "")}
-    repair(ledger, Owner.parse("underlay::eth0.50"), lately + 1)
-    repair(ledger, Owner(VLAN.id), lately)
+def test_repaired_state_is_shown_for_a_day(stored):
+    before, lately = everything(stored), time.time() - RECENT_SECONDS + 60
+    repair(stored, Owner(PLAIN.id, MAIL.id), lately - 120)
+    assert everything(stored) == before
+    repair(stored, Owner(VLAN.id, WEB.id).host_end, lately)
+    assert everything(stored) == {**before, WEB.id: ("repaired", lately, "")}
+    repair(stored, Owner.parse("underlay::eth0.50"), lately + 1)
+    repair(stored, Owner(VLAN.id), lately)
     repaired = ("repaired", lately + 1, "")
-    assert everything(ledger)[VLAN.id] == repaired
-    assert everything(ledger)[VLAN.uplink.parent] == repaired
-    absent(ledger)
-    assert everything(ledger)[WEB.id][0] == "pending"
+    assert everything(stored)[VLAN.id] == repaired
+    assert everything(stored)[VLAN.uplink.parent] == repaired
+    absent(stored)
+    assert everything(stored)[WEB.id][0] == "pending"
 
 
-def test_latest_repair_of_either_veth_end_is_reported(ledger):
+def test_latest_repair_of_either_veth_end_is_reported(stored):
     web, now = Owner(VLAN.id, WEB.id), time.time()
     for late, early in ((web, web.host_end), (web.host_end, web)):
         now += 2
-        repair(ledger, late, now)
-        repair(ledger, early, now - 1)
-        assert everything(ledger)[WEB.id] == ("repaired", now, "")
+        repair(stored, late, now)
+        repair(stored, early, now - 1)
+        assert everything(stored)[WEB.id] == ("repaired", now, "")
 
 
-def test_refused_repair_is_not_counted(ledger):
-    before = everything(ledger)
-    repair(ledger, Owner(VLAN.id, WEB.id), time.time(), "E-400 no")
-    assert everything(ledger) == before
+def test_refused_repair_is_not_counted(stored):
+    before = everything(stored)
+    repair(stored, Owner(VLAN.id, WEB.id), time.time(), "E-400 no")
+    assert everything(stored) == before
 
 
-def test_status_shows_the_newest_twenty_repairs(ledger):
+def test_status_shows_the_newest_twenty_repairs(stored):
     for at in range(25):
-        repair(ledger, Owner(VLAN.id, WEB.id), float(at))
-    told = status.status(ledger)["repairs"]
+        repair(stored, Owner(VLAN.id, WEB.id), float(at))
+    told = status.status(stored)["repairs"]
     assert [r["at"] for r in told] == [float(at) for at in range(24, 4, -1)]
     assert told[0] == {
         "object": Owner(VLAN.id, WEB.id).mark,
@@ -198,19 +198,19 @@ def test_status_shows_the_newest_twenty_repairs(ledger):
     }
 
 
-def test_repairs_are_found_by_later_names_and_by_ids(ledger):
+def test_repairs_are_found_by_later_names_and_by_ids(stored):
     def note(at, network, container):
         one = Repair(at, "", "", "", "ip", 0.1, "", network, container)
-        with ledger.transaction():
-            ledger.repairs.note([one])
+        with stored.transaction():
+            stored.repairs.note([one])
 
     note(1.0, VLAN.id[:12], WEB.id[:12])
-    with ledger.transaction():
-        ledger.networks.rename(VLAN.id, "lan")
-        ledger.endpoints.name_container(WEB.id, "web")
+    with stored.transaction():
+        stored.networks.rename(VLAN.id, "lan")
+        stored.endpoints.name_container(WEB.id, "web")
     note(2.0, "lan", "web")
     note(3.0, "wan", "mail")
     for word in ("lan", VLAN.id, VLAN.id[:12], "web", WEB.id, WEB.id[:12]):
-        assert [r["at"] for r in status.repairs_about(ledger, word)] == [2.0, 1.0], word
-    assert [r["at"] for r in status.repairs_about(ledger, "mail")] == [3.0]
-    assert status.repairs_about(ledger, "we") == []
+        assert [r["at"] for r in status.repairs_about(stored, word)] == [2.0, 1.0], word
+    assert [r["at"] for r in status.repairs_about(stored, "mail")] == [3.0]
+    assert status.repairs_about(stored, "we") == []
