@@ -7,6 +7,7 @@ import signal
 import sys
 
 from tests.bench.control import control
+from tests.bench.cost import cost
 from tests.bench.datapath import Asked, datapath
 from tests.bench.foreign import foreign
 from tests.bench.power_cut import power
@@ -20,6 +21,8 @@ def main() -> None:
     paths = parser.add_subparsers(dest="what", required=True)
     one = paths.add_parser("control", help="what containers cost")
     one.add_argument("--runs", type=int, default=15, help="at least 10")
+    costs = paths.add_parser("cost", help="their CPU time, and starts on a busy host")
+    costs.add_argument("--runs", type=int, default=12, help="at least 10")
     other = paths.add_parser("datapath", help="what their traffic costs")
     other.add_argument("--rounds", type=int, default=7, help="at least 3")
     other.add_argument("--seconds", type=int, default=1, help="for each figure")
@@ -33,10 +36,10 @@ def main() -> None:
     paths.add_parser("foreign", help="what passes cost beside others' things")
     boots = paths.add_parser("power", help="what a boot after a power cut takes")
     boots.add_argument("--rounds", type=int, default=7, help="at least 5")
-    for path in (one, other):
+    for path in (one, costs, other):
         path.add_argument("--engine", choices=ENGINES, default="28.5")
     given = parser.parse_args()
-    if given.what == "control" and given.runs < 10:
+    if given.what in ("control", "cost") and given.runs < 10:
         parser.error("--runs: a median of fewer than 10 says little")
     if given.what == "datapath" and (given.rounds < 3 or given.seconds < 1):
         parser.error("a median of fewer than 3 rounds, or of no time, says little")
@@ -60,6 +63,8 @@ def main() -> None:
 def measure(given: argparse.Namespace) -> bool:
     if given.what == "control":
         return control(given.engine, given.runs)
+    if given.what == "cost":
+        return cost(given.engine, given.runs)
     if given.what == "routed":
         return routed(given.count)
     if given.what == "reconcile":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import docker
 from docker.errors import APIError
@@ -15,18 +16,20 @@ from requests.exceptions import RequestException
 from tests.bench.calls import FEW, MANY, calls
 from tests.bench.lifecycle import crowd
 from tests.bench.memory import Peak, alone, high_water, pss
+from tests.bench.shim import check_shim, load_since, note
 from tests.bench.tables import (
     Aim,
     Series,
     alternated,
-    paired,
+    compared,
     ratio,
     say,
     spread,
     table,
     tell,
+    verdicts,
 )
-from tests.docker.conftest import Site, make_site
+from tests.docker.conftest import GATEWAY4, IPAM, LAN4, Site, make_site
 from tests.lab.net import Lan
 
 OURS, BUILT_IN = "underlay", "macvlan"
@@ -44,19 +47,19 @@ def control(engine: str, runs: int) -> bool:
         # With the times of a service as installed, not those the tests hurry it by.
         site = make_site(lan, "bench", engine, 1, period=30, grace=60)
         try:
-            _tell_machine(site)
+            tell_machine(site)
             aims = [starting(site), *containers(site, runs)]
         finally:
             site.host.close()
         with crowd(lan, engine, FEW, 2) as few, crowd(lan, engine, MANY, 3) as many:
             aims += calls(few, many, runs)
-    verdicts = [(what, found, "met" if met else "NOT met") for what, found, met in aims]
-    table("Aims", ("asked", "measured", ""), verdicts)
+    met = verdicts(aims)
     tell(f"{time.monotonic() - started:.0f} s in all")
-    return all(met for *_, met in aims)
+    return met
 
 
-def _tell_machine(site: Site) -> None:
+def tell_machine(site: Site) -> None:
+    """Print what the bench runs on."""
     version = site.docker("version", "-f", "{{.Server.Version}}").stdout.strip()
     say(
         f"{os.cpu_count()} cores, Linux {platform.release()},"
@@ -71,38 +74,23 @@ def starting(site: Site) -> Aim:
     for turn in range(STARTS):
         tell(f"start {turn + 1} of {STARTS}")
         site.service.stop()
-        found.append(_timed(site.service.start))
+        found.append(timed(site.service.start))
     asked = f"start to first answer under {AIM_START_MS} ms"
     return asked, f"{spread(found, 0)} ms", max(found) < AIM_START_MS
 
 
 def containers(site: Site, runs: int) -> list[Aim]:
     """Compare whole containers with the built-in driver; watch the service's memory."""
-    site.network(OURS, subnet="10.79.0.0/24", gateway="10.79.0.1")
-    site.docker(
-        "network", "create", "-d", "macvlan", "-o", "parent=eth0",
-        "--subnet", "10.78.0.0/24", "--gateway", "10.78.0.1", BUILT_IN,
-    )  # fmt: skip
-    url = f"unix://{site.host.docker_socket}"
-    api = docker.APIClient(url, version="auto", timeout=120, max_pool_size=PARALLEL)
-    try:
+    before = os.getloadavg()[0]
+    for name in (OURS, BUILT_IN):
+        network(site, name)
+    with client(site) as api:
         found = one_at_a_time(site, api, runs)
         with Peak(site.service) as peak:
             walls, errors = at_once(api)
-    finally:
-        api.close()
     found[f"{PARALLEL} starts at once (wall time)"] = walls
-    table(
-        "Containers on underlay and on Docker's macvlan",
-        ("milliseconds: median (min to max)", OURS, BUILT_IN,
-         "ratio of medians", "median of paired ratios"),
-        [
-            (what, spread(of[OURS], 0), spread(of[BUILT_IN], 0),
-             f"{ratio(of[OURS], of[BUILT_IN]):.3f}",
-             f"{paired(of[OURS], of[BUILT_IN]):.3f}")
-            for what, of in found.items()
-        ],
-    )  # fmt: skip
+    loads = note(load_since(before))
+    compared("Containers on underlay and on Docker's macvlan", found, loads)
     failed = ", ".join(f"{count} on {name}" for name, count in errors.items())
     say(f"\nFailed of the {PARALLEL * ROUNDS} parallel starts each: {failed}.")
     table("Memory of the service", ("MB", "all its processes"), _memory(site, peak))
@@ -116,6 +104,26 @@ def containers(site: Site, runs: int) -> list[Aim]:
     ]  # fmt: skip
 
 
+def network(site: Site, name: str) -> None:
+    """Create a network of ours or of the built-in driver, in the LAN's own subnet."""
+    ipam, part = (IPAM, "64") if name == OURS else ((), "128")
+    site.docker(
+        "network", "create", "-d", name, *ipam, "-o", "parent=eth0", "--subnet", LAN4,
+        "--gateway", GATEWAY4, "--ip-range", f"10.77.0.{part}/26", name,
+    )  # fmt: skip
+
+
+@contextmanager
+def client(site: Site) -> Iterator[docker.APIClient]:
+    """Return what asks Docker's API for many things at once."""
+    url = f"unix://{site.host.docker_socket}"
+    api = docker.APIClient(url, version="auto", timeout=120, max_pool_size=PARALLEL)
+    try:
+        yield api
+    finally:
+        api.close()
+
+
 def one_at_a_time(site: Site, api: docker.APIClient, runs: int) -> dict[str, Compared]:
     """Time the client's `docker run`, and the API's connect and disconnect."""
     site.run("guest", "bridge")
@@ -124,9 +132,11 @@ def one_at_a_time(site: Site, api: docker.APIClient, runs: int) -> dict[str, Com
     for turn in range(-1, runs):
         tell(f"containers, {turn + 1} of {runs}")
         for name in alternated(turn, OURS, BUILT_IN):
-            ran = _timed(site.docker, "run", "--rm", "--network", name, "bb", "true")
-            came = _timed(api.connect_container_to_network, "guest", name)
-            went = _timed(api.disconnect_container_from_network, "guest", name)
+            ran = timed(site.docker, "run", "--rm", "--network", name, "bb", "true")
+            came = timed(api.connect_container_to_network, "guest", name)
+            if name == OURS:
+                check_shim(site, 1)
+            went = timed(api.disconnect_container_from_network, "guest", name)
             if turn >= 0:  # the one before was to warm up
                 for kind, spent in zip(
                     kinds, (ran, came, went, came + went), strict=True
@@ -141,7 +151,22 @@ def at_once(api: docker.APIClient) -> tuple[Compared, dict[str, int]]:
     walls: Compared = {OURS: [], BUILT_IN: []}
     errors = {OURS: 0, BUILT_IN: 0}
 
-    def start(name: str) -> bool:
+    for turn in range(ROUNDS):
+        for name in alternated(turn, OURS, BUILT_IN):
+            tell(f"{PARALLEL} at once on {name}, {turn + 1} of {ROUNDS}")
+            wall, failed = start_many(api, name)
+            walls[name].append(wall)
+            errors[name] += failed
+            ids = [c["Id"] for c in api.containers(all=True)]
+            with ThreadPoolExecutor(PARALLEL) as threads:
+                list(threads.map(lambda i: api.remove_container(i, force=True), ids))
+    return walls, errors
+
+
+def start_many(api: docker.APIClient, name: str) -> tuple[float, int]:
+    """Start many containers at once; return the wall time, and how many failed."""
+
+    def start(_: int) -> bool:
         networking = api.create_host_config(network_mode=name)
         try:
             made = api.create_container("bb", ["sleep", "9999"], host_config=networking)
@@ -151,17 +176,10 @@ def at_once(api: docker.APIClient) -> tuple[Compared, dict[str, int]]:
             return False
         return True
 
-    for turn in range(ROUNDS):
-        for name in alternated(turn, OURS, BUILT_IN):
-            tell(f"{PARALLEL} at once on {name}, {turn + 1} of {ROUNDS}")
-            with ThreadPoolExecutor(PARALLEL) as threads:
-                began = time.perf_counter()
-                started = list(threads.map(start, [name] * PARALLEL))
-                walls[name].append((time.perf_counter() - began) * 1000)
-                errors[name] += started.count(False)
-                ids = [c["Id"] for c in api.containers(all=True)]
-                list(threads.map(lambda i: api.remove_container(i, force=True), ids))
-    return walls, errors
+    with ThreadPoolExecutor(PARALLEL) as threads:
+        began = time.perf_counter()
+        started = list(threads.map(start, range(PARALLEL)))
+        return (time.perf_counter() - began) * 1000, started.count(False)
 
 
 def _memory(site: Site, peak: Peak) -> list[tuple[str, str]]:
@@ -174,7 +192,8 @@ def _memory(site: Site, peak: Peak) -> list[tuple[str, str]]:
     ]
 
 
-def _timed(act: Callable[..., object], *args: object) -> float:
+def timed(act: Callable[..., object], *args: object) -> float:
+    """Return the milliseconds that a call takes."""
     began = time.perf_counter()
     act(*args)
     return (time.perf_counter() - began) * 1000

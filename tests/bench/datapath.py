@@ -23,7 +23,7 @@ from tests.bench.load import (
     trips,
 )
 from tests.bench.network_paths import BRIDGED, HOST, OTHER_KERNEL_WAYS, WAYS, Way
-from tests.bench.tables import Aim, Series, paired, say, spread, table, tell
+from tests.bench.tables import Aim, Series, paired, say, spread, table, tell, verdicts
 from tests.docker.conftest import GATEWAY4, Site, make_site
 from tests.lab import uml
 from tests.lab.net import Lan
@@ -101,10 +101,9 @@ def datapath(asked: Asked, other_kernel: bool) -> bool:
         inside, where = in_other_kernel(asked), f"user-mode Linux {OTHER_KERNEL}"
         tables(where, inside)
         aims += judged(OTHER_KERNEL_WAYS, inside, f" ({where})")
-    verdicts = [(what, found, "met" if met else "NOT met") for what, found, met in aims]
-    table("Aims", ("asked of the median of paired ratios", "measured", ""), verdicts)
+    met = verdicts(aims, "asked of the median of paired ratios")
     tell(f"{time.monotonic() - began:.0f} s in all")
-    return not refused and all(met for *_, met in aims)
+    return met and not refused
 
 
 # --- measuring ---

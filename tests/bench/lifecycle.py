@@ -15,13 +15,14 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.bench.plugin_call import post
+from tests.bench.shim import check_shim
 from tests.docker.conftest import Site, make_site
 from tests.lab.net import Lan
-from underlay.model import Endpoint, Lease
+from underlay.model import Endpoint, LearnedState, Lease
 from underlay.records import Records
 
 ROOT = Path(__file__).parents[2]
-SUBNET, GATEWAY = "10.64.0.0/16", "10.64.0.1"
+SUBNET, GATEWAY, HOST = "10.64.0.0/16", "10.64.0.1", "10.64.255.254/16"
 # Docker knows none of the endpoints posted and recorded here: none may be freed.
 SETTINGS = {"grace": 100_000, "period": 3600}
 
@@ -38,7 +39,11 @@ class Crowd:
     pool: str = ""
 
     def record(self) -> None:
-        """Put the endpoints on record as if their containers ran; no link is made."""
+        """Put the endpoints on record as if their containers ran; no link is made.
+
+        The host has an address in their subnet, and so a shim with routes to them.
+        """
+        self.site.host.run("ip", "addr", "add", HOST, "dev", "eth0")
         self.site.network("crowd", subnet=SUBNET, gateway=GATEWAY)
         self.site.service.stop()
         records = Records(self.site.host.dir / "state" / "underlay.db")
@@ -48,6 +53,7 @@ class Crowd:
         finally:
             records.close()
         self.site.service.start()
+        check_shim(self.site, self.size)
 
     def _fill(self, records: Records) -> None:
         [network], [pool] = records.networks.all(), records.pools.all()
@@ -67,10 +73,13 @@ class Crowd:
                 )
             )  # fmt: skip
             ipv4 = IPv4Interface(f"{address}/{pool.subnet.prefixlen}")
-            records.endpoints.add(
-                Endpoint(identity, network.id, ipv4, mac=mac, created=now)
-            )
-            records.endpoints.join(identity, _sandbox(identity))
+            endpoint = Endpoint(
+                identity, network.id, ipv4, mac=mac, sandbox=_sandbox(identity),
+                learned=LearnedState("eth0", 1500, (4,)), created=now,
+            )  # fmt: skip
+            records.endpoints.add(endpoint)
+            records.endpoints.join(identity, endpoint.sandbox)
+            records.endpoints.save_learned(endpoint)
 
     def live(self) -> Life:
         """Live a container's life; return the milliseconds of each call, in order."""

@@ -64,10 +64,10 @@ def serve(start: Command) -> None:
 
 def stream(start: Command, address: str, port: int, seconds: int) -> Stream:
     """Send to a server as much as goes."""
-    softirq, busy = _ksoftirqd(), _busy()
+    softirq, busy = _ksoftirqd(), machine_spent()
     words = ("-c", address, "-p", str(port), "-t", str(seconds), "-J")
     told = json.loads(_output(start, "iperf3", *words, seconds=seconds))
-    softirq, busy = _ksoftirqd() - softirq, _busy() - busy
+    softirq, busy = _ksoftirqd() - softirq, machine_spent() - busy
     if "error" in told:
         raise RuntimeError(f"iperf3 to {address}: {told['error']}")
     end = told["end"]
@@ -102,7 +102,7 @@ def _output(start: Command, *argv: str, seconds: int) -> str:
     return out
 
 
-def _busy() -> float:
+def machine_spent() -> float:
     """Return CPU seconds of the whole machine, of which /proc/stat tells anywhere.
 
     Time that a hypervisor took from the machine (steal) is in no field counted here.

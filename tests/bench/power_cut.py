@@ -12,8 +12,8 @@ from pathlib import Path
 import docker
 
 import underlay
+from tests.bench.processor import process_spent
 from tests.bench.tables import (
-    Aim,
     Series,
     alternated,
     paired,
@@ -22,6 +22,7 @@ from tests.bench.tables import (
     spread,
     table,
     tell,
+    verdicts,
 )
 from tests.docker.conftest import Site
 from tests.lab.net import Lan
@@ -65,10 +66,7 @@ def power(rounds: int) -> bool:
     say(f"\nCPU time of the service until then: {spread(own, 2)} s.")
     measured = ratio(found[STARTED][OURS], found[STARTED][BUILT_IN])
     asked = f"dockerd's start at most {AIM:.2f} times as long as with the built-in"
-    aim: Aim = (f"{asked} driver", f"{measured:.3f}", measured <= AIM)
-    verdict = "met" if aim[2] else "NOT met"
-    table("Aims", ("asked", "measured", ""), [(*aim[:2], verdict)])
-    return aim[2]
+    return verdicts([(f"{asked} driver", f"{measured:.3f}", measured <= AIM)])
 
 
 @contextmanager
@@ -142,11 +140,7 @@ def _measure(sites: dict[str, Site], rounds: int) -> tuple[dict[str, Compared], 
 
 def _processor(site: Site) -> float:
     """Return the seconds of CPU time that the service has taken since the boot."""
-    ticks = 0
-    for pid in site.service.pids():
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(map(process_spent, site.service.pids())) / 1000
 
 
 def _check(site: Site, driver: str) -> None:

@@ -20,7 +20,7 @@ from tests.bench import event_storms, faults
 from tests.bench.idle import idle
 from tests.bench.memory import alone, pss
 from tests.bench.service_host import PARENT, Stage, isolate
-from tests.bench.tables import Aim, Series, say, spread, table, tell
+from tests.bench.tables import Aim, Series, say, spread, table, tell, verdicts
 from tests.fakes import engine_on
 from tests.lab import net
 from underlay.ipam.driver import IpamDriver
@@ -68,9 +68,7 @@ def reconcile(times: int) -> bool:
         *_verbs_told(found),
         *_recovery_told(recovered),
     ]
-    verdicts = [(what, was, "met" if met else "NOT met") for what, was, met in aims]
-    table("Aims", ("asked", "measured", ""), verdicts)
-    return all(met for *_, met in aims)
+    return verdicts(aims)
 
 
 def _apart(job, *about):  # type: ignore[no-untyped-def]

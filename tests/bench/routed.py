@@ -16,7 +16,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.bench.tables import Aim, Series, ratio, say, spread, table, tell
+from tests.bench.tables import Aim, Series, ratio, say, spread, table, tell, verdicts
 from tests.fakes import Engine, engine_on
 from tests.lab import net
 from underlay.ipam.driver import IpamDriver
@@ -37,9 +37,7 @@ def routed(count: int) -> bool:
     # A process of its own, because a namespace is for good.
     with get_context("spawn").Pool(1) as pool:
         aims = pool.apply(_in_namespace, (count,))
-    verdicts = [(what, found, "met" if met else "NOT met") for what, found, met in aims]
-    table("Aims", ("asked", "measured", ""), verdicts)
-    return all(met for *_, met in aims)
+    return verdicts(aims)
 
 
 def _in_namespace(count: int) -> list[Aim]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 Series = list[float]
@@ -18,11 +18,42 @@ def alternated(turn: int, one: T, other: T) -> tuple[T, T]:
     return (one, other) if turn % 2 else (other, one)
 
 
-def table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table under a heading."""
+def table(
+    title: str, head: Sequence[str], rows: Iterable[Sequence[object]], note: str = ""
+) -> None:
+    """Print a table under a heading, and under what it was measured with."""
     say(f"\n### {title}\n")
+    if note:
+        say(f"{note}.\n")
     for row in (head, ["---"] * len(head), *rows):
         say(f"| {' | '.join(map(str, row))} |")
+
+
+def compared(
+    title: str, found: Mapping[str, Mapping[str, Series]], note: str = ""
+) -> None:
+    """Print series of two drivers each, in milliseconds, and how they compare."""
+    [ours, theirs] = next(iter(found.values()))
+    table(
+        title,
+        ("milliseconds: median (min to max)", ours, theirs,
+         "ratio of medians", "median of paired ratios"),
+        [
+            (what, spread(of[ours], 0), spread(of[theirs], 0),
+             f"{ratio(of[ours], of[theirs]):.3f}",
+             f"{paired(of[ours], of[theirs]):.3f}")
+            for what, of in found.items()
+        ],
+        note,
+    )  # fmt: skip
+
+
+def verdicts(aims: Iterable[Aim], asked: str = "asked") -> bool:
+    """Print which aims were met; return whether all were."""
+    told = list(aims)
+    rows = [(what, found, "met" if met else "NOT met") for what, found, met in told]
+    table("Aims", (asked, "measured", ""), rows)
+    return all(met for *_, met in told)
 
 
 def spread(series: Series, digits: int = 1) -> str:

@@ -164,11 +164,11 @@ def lan():
         yield lan
 
 
-def make_site(lan, name, engine, index, **settings):
+def make_site(lan, name, engine, index, kind=Service, **settings):
     host = Host(lan, name, engine, index)
     try:
         host.start()
-        site = Site(host, Service(host, **settings))
+        site = Site(host, kind(host, **settings))
         site.service.start()
         host.start_dockerd()
         host.load_image()
