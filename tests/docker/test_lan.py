@@ -332,7 +332,7 @@ def test_container_names_are_learned_from_docker_and_kept_in_the_history(site):
     wait_until(lambda: had()["until"], 5, had)
     assert (had()["address"], had()["network"]) == ("10.77.0.70", "lan")
     assert had()["until"] > had()["since"]
-    assert "10.77.0.70" in site.service.run("history", row["mac"]).stdout
+    assert "10.77.0.70" in site.service.run("history", had()["mac"]).stdout
 
 
 def test_thirty_containers_start_and_stop_in_parallel(site):

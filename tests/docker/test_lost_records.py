@@ -254,8 +254,12 @@ def test_lost_records_of_a_network_with_ipam_only_are_rebuilt(newest):
     assert second not in (first, "10.99.0.1", "10.99.0.65")
     assert int(second.rpartition(".")[2]) in IN_RANGE
     site.docker("rm", "-f", "c1")
-    (pool,) = site.service.on_record()["pools"]
-    assert pool["live"] == 1
+
+    def live():
+        (pool,) = site.service.on_record()["pools"]
+        return pool["live"]
+
+    wait_until(lambda: live() == 1, 5, live)
 
 
 def test_network_removed_after_a_loss_takes_no_address_of_another(site):

@@ -86,7 +86,7 @@ def test_container_that_stops_while_waiting_leaves_nothing(site, nic):
     nic.unplug()
     site.run("web", "lan")
     site.docker("rm", "-f", "web")
-    assert site.our_links() == []
+    wait_until(lambda: site.our_links() == [], 5, site.our_links)
     site.run("web", "lan")
     site.docker("restart", "-t0", "web")
     site.docker("network", "create", "side")
