@@ -13,19 +13,20 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 
-from pyroute2.netlink import NETLINK_LISTEN_ALL_NSID, NETLINK_NETFILTER, SOL_NETLINK
-from pyroute2.netlink.rtnl import (
+from underlay.kernel import namespaces
+from underlay.kernel import rtnetlink as nl
+from underlay.kernel.ip import NOT_LEARNT
+from underlay.kernel.rtnetlink import (
+    NETLINK_LISTEN_ALL_NSID,
+    NETLINK_NETFILTER,
     RTM_DELNEIGH,
     RTM_DELNSID,
     RTM_DELROUTE,
     RTM_NEWNEIGH,
     RTM_NEWNSID,
     RTM_NEWROUTE,
+    SOL_NETLINK,
 )
-
-from underlay.kernel import namespaces
-from underlay.kernel import rtnetlink as nl
-from underlay.kernel.ip import NOT_LEARNT
 from underlay.model.objects import protocol
 
 # Links, neighbours, addresses, routes and settings of devices (forwarding, say) of IPv4

@@ -13,28 +13,27 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE
-from pyroute2.netlink.rtnl import (
-    RTM_DELADDR,
-    RTM_DELROUTE,
-    RTM_GETADDR,
-    RTM_GETROUTE,
-    RTM_NEWADDR,
-    RTM_NEWROUTE,
-)
-from pyroute2.netlink.rtnl.ifaddrmsg import (
+from underlay import model
+from underlay.kernel import links
+from underlay.kernel import rtnetlink as nl
+from underlay.kernel.rtnetlink import (
     IFA_F_DADFAILED,
     IFA_F_NODAD,
     IFA_F_NOPREFIXROUTE,
     IFA_F_PERMANENT,
     IFA_F_SECONDARY,
     IFA_F_TENTATIVE,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RT_SCOPE_LINK,
+    RTM_DELADDR,
+    RTM_DELROUTE,
+    RTM_GETADDR,
+    RTM_GETROUTE,
+    RTM_NEWADDR,
+    RTM_NEWROUTE,
+    RTNH_F_ONLINK,
 )
-from pyroute2.netlink.rtnl.rtmsg import RT_SCOPE_LINK, RTNH_F_ONLINK
-
-from underlay import model
-from underlay.kernel import links
-from underlay.kernel import rtnetlink as nl
 from underlay.model import HostEntry
 from underlay.model.objects import MovedEntry
 

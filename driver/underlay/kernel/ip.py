@@ -15,8 +15,26 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
-from pyroute2.netlink.rtnl import (
+from underlay import model
+from underlay.kernel import links
+from underlay.kernel import rtnetlink as nl
+from underlay.kernel.rtnetlink import (
+    IFA_F_DADFAILED,
+    IFA_F_DEPRECATED,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    IFA_F_PERMANENT,
+    IFA_F_TEMPORARY,
+    IFA_F_TENTATIVE,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    NLM_F_REQUEST,
+    NTF_PROXY,
+    NUD_PERMANENT,
+    RT_SCOPE_LINK,
+    RT_SCOPE_NOWHERE,
+    RT_SCOPE_UNIVERSE,
     RTM_DELADDR,
     RTM_DELNEIGH,
     RTM_DELROUTE,
@@ -26,25 +44,6 @@ from pyroute2.netlink.rtnl import (
     RTM_NEWNEIGH,
     RTM_NEWROUTE,
 )
-from pyroute2.netlink.rtnl.ifaddrmsg import (
-    IFA_F_DADFAILED,
-    IFA_F_DEPRECATED,
-    IFA_F_NODAD,
-    IFA_F_NOPREFIXROUTE,
-    IFA_F_PERMANENT,
-    IFA_F_TEMPORARY,
-    IFA_F_TENTATIVE,
-)
-from pyroute2.netlink.rtnl.ndmsg import NTF_PROXY, NUD_PERMANENT
-from pyroute2.netlink.rtnl.rtmsg import (
-    RT_SCOPE_LINK,
-    RT_SCOPE_NOWHERE,
-    RT_SCOPE_UNIVERSE,
-)
-
-from underlay import model
-from underlay.kernel import links
-from underlay.kernel import rtnetlink as nl
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import (
     MAIN_TABLE,

@@ -14,11 +14,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST
-from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_NEWLINK
-from pyroute2.netlink.rtnl.ifinfmsg import IFF_LOOPBACK, IFF_LOWER_UP, IFF_UP
-
 from underlay.kernel import rtnetlink as nl
+from underlay.kernel.rtnetlink import (
+    IFF_LOOPBACK,
+    IFF_LOWER_UP,
+    IFF_UP,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    RTM_GETLINK,
+    RTM_NEWLINK,
+)
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import MARK, PREFIX, UNFINISHED_GROUP, Owner
 

@@ -16,12 +16,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from pyroute2.netlink import NLM_F_REQUEST
-from pyroute2.netlink.rtnl import RTM_GETNSID, RTM_NEWNSID
-
 from underlay.kernel import ip, links
 from underlay.kernel import rtnetlink as nl
 from underlay.kernel.links import RawLink
+from underlay.kernel.rtnetlink import NLM_F_REQUEST, RTM_GETNSID, RTM_NEWNSID
 from underlay.model import IpAddress
 
 log = logging.getLogger(__name__)

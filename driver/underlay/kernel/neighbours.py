@@ -6,12 +6,15 @@ import struct
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
-from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH
-from pyroute2.netlink.rtnl.ndmsg import NTF_PROXY, NUD_PERMANENT
-
 from underlay import model
 from underlay.kernel import ip
 from underlay.kernel import rtnetlink as nl
+from underlay.kernel.rtnetlink import (
+    NTF_PROXY,
+    NUD_PERMANENT,
+    RTM_GETNEIGH,
+    RTM_NEWNEIGH,
+)
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import Neighbour, protocol
 

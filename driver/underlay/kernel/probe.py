@@ -12,17 +12,19 @@ from collections.abc import Collection
 from contextlib import suppress
 from ipaddress import ip_address
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_REQUEST
-from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
-from pyroute2.netlink.rtnl.ndmsg import (
+from underlay import model
+from underlay.kernel import rtnetlink as nl
+from underlay.kernel.rtnetlink import (
+    NLM_F_CREATE,
+    NLM_F_REQUEST,
     NTF_USE,
     NUD_FAILED,
     NUD_PERMANENT,
     NUD_REACHABLE,
+    RTM_DELNEIGH,
+    RTM_GETNEIGH,
+    RTM_NEWNEIGH,
 )
-
-from underlay import model
-from underlay.kernel import rtnetlink as nl
 
 _ICMPV6, _SOLICITATION, _ALL_ROUTERS = 58, b"\x85" + b"\0" * 7, "ff02::2"
 # The kernel asks three times, a second apart; the answer is there in milliseconds.

@@ -2,7 +2,8 @@
 
 pyroute2 decodes 2,000 links in 780 ms and 121 MB, and leaks 1.5 KB at each single
 look-up; this takes 25 ms and leaves nothing behind. The layouts and numbers of the ABI
-that pyroute2 has no constant for are all here, by the kernel's names.
+are all here, by the kernel's names: to import pyroute2 for a constant takes 0.1 s and
+24 MB. A test compares the numbers with those of pyroute2.
 """
 
 from __future__ import annotations
@@ -14,17 +15,6 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing, suppress
-
-from pyroute2.netlink import (
-    NETLINK_GET_STRICT_CHK,
-    NLM_F_ACK,
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    SOL_NETLINK,
-)
 
 _HEADER = struct.Struct("=IHHII")  # linux/netlink.h: length, type, flags, seq, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -42,6 +32,20 @@ ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 _EMPTY = errno.ENOENT, errno.ENODEV
 _ATTEMPTS = 8
 
+# linux/netlink.h
+NETLINK_NETFILTER, SOL_NETLINK = 12, 270
+NETLINK_LISTEN_ALL_NSID, NETLINK_GET_STRICT_CHK = 8, 12
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+# linux/rtnetlink.h: what a message is about
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWNSID, RTM_DELNSID, RTM_GETNSID = 88, 89, 90
+# linux/if.h
+IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP = 0x1, 0x8, 0x10000
 # linux/if_link.h, linux/veth.h, linux/if_bridge.h
 IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
@@ -57,6 +61,9 @@ RTEXT_FILTER_SKIP_STATS = 1 << 3  # halves a dump
 IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_CACHEINFO = 1, 2, 3, 4, 6
 IFA_FLAGS, IFA_PROTO = 8, 11
+IFA_F_SECONDARY = IFA_F_TEMPORARY = 0x1  # of IPv4; of IPv6
+IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x2, 0x8, 0x20, 0x40
+IFA_F_PERMANENT, IFA_F_NOPREFIXROUTE = 0x80, 0x200
 # linux/rtnetlink.h
 RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, proto, scope, type
 RTNEXTHOP = struct.Struct("=HBBI")  # length, flags, weight, index
@@ -72,7 +79,10 @@ RTA_CACHEINFO, RTA_TABLE, RTA_VIA, RTA_NH_ID = 12, 15, 18, 30
 RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE = 1, 2, 6
 RTPROT_REDIRECT, RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA = 1, 2, 3, 4, 9
 RTM_F_CLONED, RTM_F_FIB_MATCH, RT_TABLE_LOCAL = 0x200, 0x2000, 255
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE, RTNH_F_ONLINK = 0, 253, 255, 4
 # linux/neighbour.h
+NTF_USE, NTF_PROXY = 0x1, 0x8
+NUD_REACHABLE, NUD_FAILED, NUD_PERMANENT = 0x2, 0x20, 0x80
 NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 NDA_DST, NDA_LLADDR, NDA_IFINDEX, NDA_PROTOCOL = 1, 2, 8, 12
 # linux/net_namespace.h

@@ -17,9 +17,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pyroute2.netlink import NLM_F_REQUEST
-
 from underlay.kernel import rtnetlink as nl
+from underlay.kernel.rtnetlink import NLM_F_REQUEST
 from underlay.model import Family
 from underlay.model.objects import TABLE, NftChain
 

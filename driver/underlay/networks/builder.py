@@ -232,6 +232,8 @@ class Builder:
         """
         deletions = (s for s in self.steps(owners) if isinstance(s, Delete))
         doomed = [s.object for s in deletions if isinstance(s.object, Link)]
+        if not doomed:
+            return
         log.debug("steps", extra={"step": "; ".join(map(str, map(Delete, doomed)))})
         try:
             self.kernel.delete_links(doomed)

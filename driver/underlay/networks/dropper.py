@@ -127,8 +127,8 @@ class Dropper:
                 self._changed.notify_all()
 
     def _drop(self, ended: Collection[Ended]) -> None:
-        if len(ended) > 1:
-            self._builder.delete_links({e.owner for e in ended})
+        # Under no lock: what is shared is dropped under the write lock.
+        self._builder.delete_links({e.owner for e in ended})
         for one in ended:
             self._builder.drop({one.owner, *one.had.shared}, one.had)
 

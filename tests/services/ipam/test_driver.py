@@ -202,17 +202,17 @@ def test_address_is_not_leased_again_before_its_device_is_deleted(records, monke
     segment = Subnet(ip_network("10.0.0.0/29"), pooled=True)
     engine.create_network(Network("n1", {"parent": "eth0"}, subnets=(segment,)))
     engine.create_endpoint(Endpoint("e1", "n1", given))
-    deleted, apply = [], kernel.apply
+    deleted, delete = [], kernel.delete_links
 
-    def apply_meanwhile(step):
+    def delete_meanwhile(doomed):
         with pytest.raises(AddressTaken):
             address(ipam, pool, "10.0.0.5")
-        deleted.append(str(step))
-        apply(step)
+        deleted.extend(link.name for link in doomed)
+        delete(doomed)
 
-    monkeypatch.setattr(kernel, "apply", apply_meanwhile)
+    monkeypatch.setattr(kernel, "delete_links", delete_meanwhile)
     engine.delete_endpoint("n1", "e1")
-    assert deleted == [f"ip link del {Owner('n1', 'e1').device}"]
+    assert deleted == [Owner("n1", "e1").device]
     assert address(ipam, pool, "10.0.0.5") == "10.0.0.5/29"
 
 

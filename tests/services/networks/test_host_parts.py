@@ -50,7 +50,7 @@ def endpoint(identity, net, last, length=(24, 64)):
     )
 
 
-STEPS = {"routed": 52, "macvlan": 26, "ipvlan": 23}  # counted by a test below
+STEPS = {"routed": 54, "macvlan": 26, "ipvlan": 23}  # counted by a test below
 
 
 @pytest.fixture
