@@ -166,19 +166,55 @@ def test_lan_sees_no_second_owner_of_the_host_s_addresses(site):
     assert speakers <= {own, mac}
 
 
-def test_shim_exists_from_the_first_container_to_the_last(newest):
-    site = newest
-    create(site, "one", "macvlan")
-    create(site, "two", "macvlan")
-    assert site.our_links() == []
+def test_shim_exists_from_the_first_network_to_the_last(site, way):
+    """It is the same one all the time: containers come and go."""
+    before = site.dump()
+    create(site, "one", way)
+    shim = shim_of(site)
+    create(site, "two", way)
     site.run("c1", "one")
-    shim, _ = shim_of(site)
-    site.run("c2", "two")
-    assert shim_of(site)[0] == shim
     site.docker("rm", "-f", "c1")
+    site.docker("network", "rm", "one")
+    site.service.kill()
+    site.service.start()
+    site.run("c2", "two")
     assert_both_ways(site, "c2", "two")
     site.docker("rm", "-f", "c2")
+    wait_until(lambda: site.our_links() == [shim[0]], 5, site.our_links)
+    assert shim_of(site) == shim
+    site.clear()
+    assert site.dump() == before
+
+
+@pytest.mark.needs("ipvlan")
+def test_network_of_another_kind_needs_the_first_one_removed(newest):
+    site = newest
+    create(site, "lan", "macvlan")
+    other = (
+        "network", "create", "-d", "underlay", *IPAM, "-o", "parent=eth0",
+        "-o", "mode=ipvlan", "--subnet", LAN4, *RANGES[:2], "other",
+    )  # fmt: skip
+    assert "E-120" in refused(site.docker(*other, check=False))
+    site.docker("network", "rm", "lan")
+    site.docker(*other)
+    site.run("c1", "other")
+    site.host.run("ping", "-c1", "-W3", site.attached("c1", "other")[0])
+
+
+def test_shim_follows_the_host_s_address_in_the_subnet(newest):
+    site = newest
+    site.network("lan", subnet="10.78.0.0/24", gateway="10.78.0.1")
+    site.run("c1", "lan")
     assert site.our_links() == []
+    site.host.run("ip", "addr", "add", "10.78.0.9/24", "dev", "eth0")
+    address = site.attached("c1", "lan")[0]
+    wait_until(lambda: site.our_links() != [], 5)
+    ping = ("ping", "-c1", "-W1", address)
+    wait_until(lambda: site.host.run(*ping, check=False).returncode == 0, 5)
+    site.host.run("ip", "addr", "del", "10.78.0.9/24", "dev", "eth0")
+    wait_until(lambda: site.our_links() == [], 5)
+    tables = partial(site.host.outer_run, "nft", "list", "tables")
+    wait_until(lambda: "underlay" not in tables().stdout, 5)
 
 
 def test_restoring_forwarding_keeps_host_and_containers_connected(newest):

@@ -143,11 +143,6 @@ class Owner:
         return self._shared_device("bridge")
 
     @property
-    def is_shim(self) -> bool:
-        """Return whether this is a shim."""
-        return self.shared is not None and self.shared.kind == "shim"
-
-    @property
     def altname(self) -> str:
         """Return the name that administrators look for: eth0.50, br-eth0."""
         return f"br-{self.takes_over}" if self.takes_over else self.vlan

@@ -4,6 +4,7 @@ The kernel keeps a parent and its children apart, but not children among themsel
 shim has no address: the host sends through it from the address it has on the parent, by
 one host route per container, and answers there when a container asks for that address.
 Nothing of it may be seen on the LAN, where the parent answers for the host's address.
+It exists as long as a network needs it: a container brings routes and neighbours only.
 """
 
 from __future__ import annotations
@@ -74,51 +75,43 @@ def is_enabled(options: Mapping[str, str], obstacle: str) -> bool:
     )
 
 
-def objects(
+def optional_device(network: Network) -> str:
+    """Return the shim whose absence fails no verb, "" if the user asked for it."""
+    asked = network.options.get("host_access") == "on"
+    return "" if asked else _shim_of(network).device
+
+
+def network_objects(
     network: Network,
-    endpoint: Endpoint,
-    child: Link,
+    kind: str,
+    flavour: str,
+    flag: str | None = None,
     *,
-    mac: str = "",
     on_segment: bool = True,
 ) -> Iterable[Object]:
-    """Return the shim and the host routes to one endpoint, whose device is `child`.
+    """Return the shim, which all networks on a parent share; `kind` as the children.
 
-    `mac` is the endpoint's, "" if the host needs no neighbour entry. With `on_segment`
-    the host must have an address in the endpoint's subnet: the container asks for it by
-    ARP or neighbour discovery.
+    With `on_segment` the host must have an address in a subnet of the network:
+    containers ask for it by ARP or neighbour discovery.
     """
-    ways = list(_ways(network, endpoint, on_segment=on_segment))
-    if not ways:
+    firsts = (s.subnet.network_address for s in network.subnets)
+    if not any(_source(network, first, on_segment=on_segment) for first in firsts):
         return
-    owner = SharedOwner("shim", network.uplink.parent).owner
-    yield from _shim(network, child, owner, on_segment=on_segment)
-    mine = Owner(network.id, endpoint.id)
-    for there, here in ways:
-        metric = HOST_METRIC[there.version]
-        yield Route(host_network(there), owner.device, metric, source=here, owner=mine)
-        if mac:
-            yield Neighbour(there, owner.device, mac, owner=mine)
-
-
-def _shim(
-    network: Network, child: Link, owner: Owner, *, on_segment: bool
-) -> Iterable[Object]:
-    """Return what all endpoints on a parent share."""
+    owner = _shim_of(network)
     yield Link(
         owner.device,
-        child.kind,
+        kind,
         owner,
         parent=network.uplink.parent,
-        flavour=child.flavour,
-        flag=child.flag,
+        flavour=flavour,
+        flag=flag,
         mtu=network.uplink.mtu or None,
         up=True,
         group=SHIM_GROUP,
         sysctls=SETTINGS,
-        up_after_filters=child.kind == "macvlan",
+        up_after_filters=kind == "macvlan",
     )
-    if child.kind == "macvlan":
+    if kind == "macvlan":
         yield from filters(owner)
         yield from masquerade.through(network, owner)
     known = [a.ip for a in network.uplink.host_addresses if a.version == 6]
@@ -130,17 +123,37 @@ def _shim(
             yield Sysctl(f"net/ipv6/{path.format(owner.device)}", value, owner=owner)
 
 
-def _ways(
-    network: Network, endpoint: Endpoint, *, on_segment: bool
-) -> Iterable[tuple[IpAddress, IpAddress]]:
-    """Return the endpoint's addresses, each with the host's address in its subnet."""
-    for address in (a.ip for a in endpoint.addresses):
-        segment = network.subnet_of(address)
-        known = network.uplink.host_addresses
-        for here in (a.ip for a in known if a.version == address.version):
-            if not on_segment or (segment and here in segment.subnet):
-                yield address, here
-                break
+def endpoint_objects(
+    network: Network, endpoint: Endpoint, *, mac: str = "", on_segment: bool = True
+) -> Iterable[Object]:
+    """Return the host's routes to an endpoint by the shim, and its neighbour entries.
+
+    `mac` is the endpoint's, "" if the host needs no neighbour entry.
+    """
+    owner = Owner(network.id, endpoint.id)
+    for there in (a.ip for a in endpoint.addresses):
+        here = _source(network, there, on_segment=on_segment)
+        if here is None:
+            continue
+        device, metric = _shim_of(network).device, HOST_METRIC[there.version]
+        yield Route(host_network(there), device, metric, source=here, owner=owner)
+        if mac:
+            yield Neighbour(there, device, mac, owner=owner)
+
+
+def _shim_of(network: Network) -> Owner:
+    return SharedOwner("shim", network.uplink.parent).owner
+
+
+def _source(network: Network, to: IpAddress, *, on_segment: bool) -> IpAddress | None:
+    """Return the host's address in the subnet of an address, or any of its family."""
+    segment = network.subnet_of(to)
+    for here in (a.ip for a in network.uplink.host_addresses):
+        if here.version == to.version and (
+            not on_segment or (segment and here in segment.subnet)
+        ):
+            return here
+    return None
 
 
 def filters(owner: Owner) -> Iterable[NftChain]:

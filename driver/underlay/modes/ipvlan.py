@@ -23,8 +23,6 @@ FLAGS = ("bridge", "private", "vepa")
 OWN_KEYS = ("ipvlan_mode", "ipvlan_flag")
 EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
-network_objects = child_device.network_objects
-
 
 def check(network: Network) -> None:
     """Raise unless the options make sense."""
@@ -69,15 +67,27 @@ def endpoint_mac(
     return ""
 
 
+def network_objects(network: Network) -> Iterable[Object]:
+    """Return the VLANs or the dummy of the network, and the shim."""
+    yield from child_device.network_objects(network)
+    if traits(network.options).host_objects:
+        flavour, flag = _flavour(network.options), _flag(network.options)
+        l2 = flavour == "l2"
+        yield from host_access.network_objects(
+            network, KIND, flavour, flag, on_segment=l2
+        )
+
+
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the child device, and the host's routes to it."""
     flavour, flag = _flavour(network.options), _flag(network.options)
-    link = child_device.endpoint_link(network, endpoint, KIND, flavour, flag)
-    yield link
+    yield child_device.endpoint_link(network, endpoint, KIND, flavour, flag)
     if traits(network.options).host_objects:
         l2 = flavour == "l2"
         mac = network.uplink.mac if l2 else ""
-        yield from host_access.objects(network, endpoint, link, mac=mac, on_segment=l2)
+        yield from host_access.endpoint_objects(
+            network, endpoint, mac=mac, on_segment=l2
+        )
 
 
 def sysctl_reasons(network: Network) -> Iterable[SysctlReason]:

@@ -16,7 +16,6 @@ KIND = "macvlan"
 FLAVOURS = ("bridge", "private", "vepa", "passthru")
 OWN_KEYS = ("macvlan_mode",)
 
-network_objects = child_device.network_objects
 sysctl_reasons = child_device.sysctl_reasons
 attachment = child_device.on_segment
 
@@ -62,6 +61,14 @@ def endpoint_mac(
     return parent_mac
 
 
+def network_objects(network: Network) -> Iterable[Object]:
+    """Return the VLANs or the dummy of the network, and the shim."""
+    yield from child_device.network_objects(network)
+    if traits(network.options).host_objects:
+        flavour = _flavour(network.options)
+        yield from host_access.network_objects(network, KIND, flavour)
+
+
 def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the child device, and the host's routes to it."""
     flavour = _flavour(network.options)
@@ -71,7 +78,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
         link = replace(link, mac=None)
     yield link
     if traits(network.options).host_objects:
-        yield from host_access.objects(network, endpoint, link, mac=endpoint.mac)
+        yield from host_access.endpoint_objects(network, endpoint, mac=endpoint.mac)
 
 
 def _obstacle(options: Mapping[str, str]) -> str:

@@ -20,8 +20,10 @@ from underlay.errors import (
     WouldChangeIpvlanMode,
 )
 from underlay.kernel import Kernel
+from underlay.model import Network
 from underlay.model.objects import Link, NftChain, Object, Owner, SysctlReason
 from underlay.model.steps import Create, Delete, Step, is_by_program, is_setting_up
+from underlay.modes.host_access import optional_device
 from underlay.networks.desired_lookup import DesiredLookup
 from underlay.networks.forwarding import Forwarding, is_door
 from underlay.networks.shims import Shims
@@ -48,7 +50,7 @@ class Builder:
     sysctls: HostSysctls
 
     @contextmanager
-    def preparing(self, owner: Owner, want: DesiredState) -> Iterator[None]:
+    def preparing(self, network: Network, want: DesiredState) -> Iterator[None]:
         """Run the programs (nft, iptables) that the next transaction needs.
 
         Programs may hang, so this is part of no transaction. A refused rule that lets
@@ -56,19 +58,26 @@ class Builder:
         stops the verb. Raises ForwardingUnfiltered.
         """
         fresh: set[SysctlReason] = set()
-        shims = {o.owner for o in want.objects if _is_guarded(o) and o.owner}
+        laid = _shared_devices(want) if _guarded(want) else set()
+        may_wait = optional_device(network)
         try:
-            with self.forwarding.asking(want.reasons), self.shims.asking(shims):
+            with self.forwarding.asking(want.reasons), self.shims.asking(laid):
                 fresh = self.sysctls.note(want.reasons)
                 self.forwarding.shut(want.reasons)
-                self._prepare(owner, want, self._lay(owner, want))
+                self._prepare(want, self._lay(want, may_wait), may_wait)
                 yield
         except UnderlayError:
             deletions = filter(is_by_program, map(Delete, want.objects))
             self._restore_sysctls(fresh)
-            self.drop(shims, DesiredState(reasons=want.reasons))
+            self.drop(laid, DesiredState(reasons=want.reasons))
             self._clear(deletions, want.reasons)
             raise
+
+    def without_shim(self, network: Network) -> DesiredState:
+        """Return what a network wants if its filtered shim is not up, else nothing."""
+        want = network_objects(network)
+        shim = _guarded(want)
+        return NOTHING if shim is None or self._is_up(shim) else want
 
     def _restore_sysctls(self, fresh: Collection[SysctlReason]) -> None:
         """Restore sysctls that a refused verb was the first to need."""
@@ -81,30 +90,26 @@ class Builder:
         except (KernelRefused, RecordsUnwritable) as error:
             log.warning("sysctls not restored", extra={"error": error})
 
-    def _lay(self, owner: Owner, want: DesiredState) -> set[Owner]:
-        """Create the shims, down; return those that other endpoints have already."""
-        kept: set[Owner] = set()
-        for link in filter(_is_guarded, want.objects):
-            shim = link.owner or Owner()
-            with self.records.exclusive():
-                if self._is_up(self._others_want(shim, owner)):
-                    kept.add(shim)
-                    continue
-                # A shim may stand on a VLAN that this service makes.
-                self.build(self.owners(owner.network))
-                steps = self.steps({shim}, want=want.of_owner(shim))
-                links = (s for s in steps if isinstance(s.object, Link))
-                first = (s for s in links if not is_setting_up(s))
-                self._take(first, self._may_wait(owner, want))
-        return kept
+    def _lay(self, want: DesiredState, may_wait: str) -> set[Owner]:
+        """Create the shim, down; return its owner if it is there and up already."""
+        if not (shim := _guarded(want)):
+            return set()
+        with self.records.exclusive():
+            if self._is_up(shim):
+                return {shim.owner or Owner()}
+            # A shim may stand on a VLAN that this service makes.
+            owners = _shared_devices(want)
+            links = (o for o in want.objects if isinstance(o, Link))
+            mine = tuple(o for o in links if o.owner in owners)
+            steps = self.steps(owners, want=DesiredState(mine))
+            self._take((s for s in steps if not is_setting_up(s)), may_wait)
+        return set()
 
-    def _prepare(self, owner: Owner, want: DesiredState, kept: set[Owner]) -> None:
+    def _prepare(self, want: DesiredState, kept: set[Owner], may_wait: str) -> None:
         steps = [step for step in map(Create, want.objects) if is_by_program(step)]
         shared = {o for step in steps if (o := step.object.owner) and o.shared}
-        others = {o for o in shared if not o.is_shim}
-        kept |= {o for o in others if self.lookup.has_live_endpoint(o)}
+        kept |= {o for o in shared if self.lookup.has_live_endpoint(o)}
         due = (step for step in steps if step.object.owner not in kept)
-        may_wait = self._may_wait(owner, want)
         for done in run_steps(
             due, self.apply, must_succeed=lambda step: _is_vital(step.object, may_wait)
         ):
@@ -123,14 +128,13 @@ class Builder:
         def build(want: DesiredState) -> None:
             nonlocal had
             had = want
-            due = want.of_owner(owner)
-            for shared in want.shared:
-                others = self._others_want(shared, owner)
-                if not (owner.endpoint and self._is_up(others)):
-                    owners.add(shared)
-                    due += others or want.of_owner(shared)
+            if not owner.endpoint:
+                owners.update(want.shared)
+            network = self.records.networks.get(owner.network)
+            may_wait = optional_device(network) if network else ""
+            due = sum(map(want.of_owner, owners), NOTHING)
             self.sysctls.note_in_transaction(want.reasons)
-            self._take(self.steps(owners, want=due), self._may_wait(owner, want))
+            self._take(self.steps(owners, want=due), may_wait)
             self.sysctls.enforce(want.reasons)
 
         try:
@@ -141,37 +145,31 @@ class Builder:
             self.drop(owners, had)
             raise
 
-    def _others_want(self, shared: Owner, owner: Owner) -> DesiredState:
-        """Return what the other endpoints want of a shared object."""
-        return self.lookup.wanted_shared(shared, besides=owner.endpoint)
+    def _is_up(self, link: Link) -> bool:
+        """Return whether a link is there and up: a pass repairs the rest of it."""
+        seen = self.kernel.observe({link.name})
+        return any(isinstance(o, Link) and o.up for o in seen)
 
-    def _is_up(self, found: DesiredState) -> bool:
-        """Return whether a shared object is there and up: a pass repairs it then."""
-        names = {o.name for o in found.objects if isinstance(o, Link)}
-        seen = self.kernel.observe(names) if names else ()
-        return bool(found) and (not names or any(getattr(o, "up", 0) for o in seen))
+    def build_devices(self, network: Network) -> bool:
+        """Build the devices under the endpoints of a network, and what is on these.
 
-    def build(self, owners: Collection[Owner]) -> None:
-        """Build what the records want for owners; part of a transaction."""
-        self._take(self.steps(owners))
+        Returns whether any was missing or differed. Part of a transaction.
+        """
+        want = network_objects(network)
+        owners = {o.owner for o in want.objects if o.owner}
+        steps = self.steps(owners, want=want) if owners else ()
+        changed = {s.object.owner for s in steps if isinstance(s.object, Link)}
+        due = (step for step in steps if step.object.owner in changed)
+        self._take(due, optional_device(network))
+        return bool(changed)
 
-    def _take(self, steps: Iterable[Step], may_wait: Collection[str] = ()) -> None:
-        """Apply steps; what is refused on devices that may wait is left to the pass."""
+    def _take(self, steps: Iterable[Step], may_wait: str = "") -> None:
+        """Apply steps; what is refused on a device that may wait is left to a pass."""
         apply_all(
             (step for step in steps if not is_by_program(step)),
             self.apply,
-            may_wait=lambda step: bool(_devices(step) & set(may_wait)),
+            may_wait=lambda step: bool(may_wait) and may_wait in _devices(step),
         )
-
-    def _may_wait(self, owner: Owner, want: DesiredState) -> set[str]:
-        """Return the shims, unless the user asked for host access by name.
-
-        A container starts even if a shim that no option asks for cannot be made.
-        """
-        network = self.records.networks.get(owner.network)
-        if network and network.options.get("host_access") == "on":
-            return set()
-        return {o.device for o in want.shared if o.is_shim}
 
     def drop(
         self,
@@ -316,16 +314,11 @@ class Builder:
         return all(o.key != found.key for o in want.objects)
 
     def owners(self, network: str) -> set[Owner]:
-        """Return the owners of a network's own objects: itself, and what it shares."""
-        known = self.records.networks.get(network)
-        objects = network_objects(known).objects if known else ()
-        return {o.owner for o in objects if o.owner}
-
-    def all_owners(self, network: str) -> set[Owner]:
         """Return the owners of a network's objects, and of what its endpoints share."""
         neighbour = self.records.endpoints.any_of(network)
-        owner = Owner(network, neighbour.id if neighbour else "")
-        return self.owners(network) | self.lookup.desired_of(owner).shared
+        known = {Owner(network), Owner(network, neighbour.id if neighbour else "")}
+        shared = (self.lookup.desired_of(owner).shared for owner in known)
+        return {Owner(network)}.union(*shared)
 
     def _delete(
         self,
@@ -354,14 +347,22 @@ def _devices(step: Step) -> set[str | None]:
     return {step.object.device, (step.object.owner or Owner()).device}
 
 
-def _is_vital(found: Object, may_wait: Collection[str]) -> bool:
+def _is_vital(found: Object, may_wait: str) -> bool:
     """Return whether a verb is refused if it cannot have an object: a chain."""
     if not isinstance(found, NftChain):
         return False
     if found.device:
-        return found.device not in may_wait
+        return found.device != may_wait
     return bool(found.owner and not found.owner.shared)
 
 
-def _is_guarded(found: Object) -> bool:
-    return isinstance(found, Link) and found.up_after_filters
+def _guarded(want: DesiredState) -> Link | None:
+    """Return the shim that may be up only with its filters, if there is one."""
+    links = (o for o in want.objects if isinstance(o, Link))
+    return next((o for o in links if o.up_after_filters), None)
+
+
+def _shared_devices(want: DesiredState) -> set[Owner]:
+    """Return the owners of the devices that several networks may use."""
+    links = (o for o in want.objects if isinstance(o, Link))
+    return {o.owner for o in links if o.owner and o.owner.shared}

@@ -38,23 +38,16 @@ class DesiredLookup:
             return DesiredState()
         return endpoint_objects(network, endpoint)
 
-    def wanted_shared(self, owner: Owner, besides: str = "") -> DesiredState:
+    def wanted_shared(self, owner: Owner) -> DesiredState:
         """Return what any network or endpoint that shares an object wants of it."""
         for network in self.users(owner):
-            if not besides and (found := network_objects(network).of_owner(owner)):
+            if found := network_objects(network).of_owner(owner):
                 return found
-            neighbour = self.records.endpoints.any_of(network.id, besides)
+            neighbour = self.records.endpoints.any_of(network.id)
             if neighbour and (
                 found := endpoint_objects(network, neighbour).of_owner(owner)
             ):
                 return found
-            # Only if that one does not use it (another subnet), the others are asked.
-            others = self.records.endpoints.of_network(network.id) if neighbour else ()
-            for other in others:
-                if other.id != besides and (
-                    found := endpoint_objects(network, other).of_owner(owner)
-                ):
-                    return found
         return DesiredState()
 
     def users(self, owner: Owner) -> Iterable[Network]:

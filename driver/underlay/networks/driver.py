@@ -136,12 +136,15 @@ class NetworkDriver:
         check_mtu(network.options, found.mtu, network.parent_label)
         check_kernel(network, self.kernel)
         self._parents.ask_nft(network)
+        network = self._parents.placed(network)
         routed = self.records.networks.active("routed")
         check_gateways(network, routed, self.kernel)
         self.dropper.finish(lambda ended: _parent_of(ended) == uplink.parent)
         with self._takeovers.attempt(uplink) as hops:
             self._take_over(network, hops)
-            with self._builder.preparing(Owner(network.id), network_objects(network)):
+            # Beside children of another kind, the shim could not be made.
+            self._is_known(network)
+            with self._builder.preparing(network, network_objects(network)):
                 self._add_network(network)
         log.info("network created", extra={"network": network.id[:12]})
         if withholds_way_out(network):
@@ -238,8 +241,8 @@ class NetworkDriver:
             network = self._parents.resolve(network)
         self._parents.ask_nft(network)
         self.dropper.finish(partial(_is_in_the_way, network, asked))
-        owner = Owner(network.id, asked.id)
-        with self._builder.preparing(owner, endpoint_objects(network, asked)):
+        want = endpoint_objects(network, asked) + self._builder.without_shim(network)
+        with self._builder.preparing(network, want):
             self._takeovers.restore_bridge(network)
             return self._add_endpoint(asked)
 
@@ -414,8 +417,7 @@ class NetworkDriver:
         Without a parent, the MAC is the last one known.
         """
         missing = network.uplink.parent_missing
-        if not missing and (owners := self._builder.owners(network.id)):
-            self._builder.build(owners)
+        if not missing and self._builder.build_devices(network):
             network = self._with_parent_as_it_is(network, asked)
         uplink = network.uplink
         if uplink.parent_missing:

@@ -285,6 +285,12 @@ class ParentTracker:
         needed = traits_of(network.options).nftables_option
         return not needed or self.kernel.can_filter
 
+    def placed(self, network: Network) -> Network:
+        """Return a new network with what its parent shows, if that is there already."""
+        uplink = network.uplink
+        parent = self.kernel.device(uplink.parent) if uplink.parent else None
+        return replace(network, uplink=self._placed(network, uplink, parent))
+
     def _placed(
         self, network: Network, uplink: Uplink, parent: Device | None
     ) -> Uplink:

@@ -52,7 +52,7 @@ class DesiredState:
 
     @property
     def shared(self) -> set[Owner]:
-        """Return the owners of objects that other endpoints may need as well."""
+        """Return the owners of objects that others may need as well."""
         return {o.owner for o in self.objects if o.owner and o.owner.shared}
 
 

@@ -286,7 +286,7 @@ class Reconciler:
         """
         found: dict[Owner, list[Step]] = {}
         places: dict[Owner, int] = {}
-        concerned = self.builder.all_owners(only) if only else set()
+        concerned = self.builder.owners(only) if only else set()
         for place, step in enumerate(self._differing(joined)):
             owner = (step.object.owner or Owner()).endpoint_owner
             if only in (None, owner.network) or owner in concerned:

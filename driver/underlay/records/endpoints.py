@@ -102,10 +102,9 @@ class Endpoints:
         """Return the container name of every endpoint id; "" if unknown."""
         return {r[0]: r[1] for r in self._db.rows("SELECT id, container FROM endpoint")}
 
-    def any_of(self, network: str, besides: str = "") -> Endpoint | None:
-        """Return any one endpoint of a network except `besides`."""
-        where = "WHERE e.network = ? AND e.id != ? LIMIT 1"
-        row = self._db.row(f"{_ENDPOINT} {where}", network, besides)
+    def any_of(self, network: str) -> Endpoint | None:
+        """Return any one endpoint of a network."""
+        row = self._db.row(f"{_ENDPOINT} WHERE e.network = ? LIMIT 1", network)
         return _endpoint(row) if row else None
 
     def with_mac(self, mac: str) -> list[Endpoint]:

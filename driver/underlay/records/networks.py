@@ -43,22 +43,18 @@ class Networks:
 
     def add(self, network: Network) -> None:
         """Record a network."""
-        uplink = network.uplink
         self._db.run(
             "INSERT INTO main.network"
-            " (id, options, internal, segments, parent, base, halt, mtu, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, options, internal, segments, parent, created)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             network.id,
             json.dumps(dict(network.options), sort_keys=True),
             int(network.internal),
             json.dumps([_pack(s) for s in network.subnets]),
-            uplink.parent,
-            _packed_identity(uplink.base_device),
-            uplink.link_fault,
-            uplink.mtu,
+            network.uplink.parent,
             network.created,
         )
-        self._add_vlans(network)
+        self.move(network)
 
     def move(self, network: Network) -> None:
         """Record the parent of a network as it is now, or why it is missing."""
@@ -78,10 +74,7 @@ class Networks:
             network.id,
         )
         self._db.run("DELETE FROM main.vlan WHERE network = ?", network.id)
-        self._add_vlans(network)
-
-    def _add_vlans(self, network: Network) -> None:
-        for height, name in enumerate(network.uplink.vlans):
+        for height, name in enumerate(uplink.vlans):
             self._db.run(
                 "INSERT INTO main.vlan (network, height, name) VALUES (?, ?, ?)",
                 network.id,

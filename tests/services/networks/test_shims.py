@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_interface
 
 import pytest
 
 from tests.fakes import FakeKernel
-from tests.worlds import HERE, MACVLAN, WAYS, life, parts
-from underlay.errors import KernelRefused
-from underlay.model.objects import ForwardAccept, Link, NftChain, Owner
+from tests.worlds import HERE, IPVLAN, MACVLAN, WAYS, life, network, parts, steps_of
+from underlay.errors import KernelRefused, MixedChildTypes
+from underlay.model.objects import ForwardAccept, NftChain, Owner
 from underlay.model.steps import Create, Delete, is_by_program
 
 SHIM = Owner.parse("underlay::shim/eth0")
 ASKED = {"host_access": "on"}
+SHIM_50 = Owner.parse(f"underlay::shim/{Owner.parse('underlay::eth0.50').device}")
 VLAN = {"parent": "eth0", "vlan": "50"}
 
 
@@ -101,7 +104,7 @@ def test_pass_that_removes_or_replaces_a_shim_runs_no_program_under_the_write_lo
     for verb in life(engine, ipam, MACVLAN)[:2]:
         verb()
     programs(kernel, engine)
-    engine.records.endpoints.remove("n1", "e1")
+    engine.records.networks.remove("n1")
     assert engine.reconcile() == []
     assert not kernel.links
     assert filters(kernel) == set()
@@ -112,17 +115,14 @@ def is_chain(kind):
 
 
 @pytest.mark.parametrize("options", [MACVLAN, MACVLAN | ASKED], ids=["", "asked for"])
-def test_last_leaving_container_removes_nothing_the_next_one_needs(
-    path, kernel, options
-):
-    """Nor does a pass that finds the shim of a start which is not on record yet."""
+def test_deleting_a_network_removes_nothing_the_next_one_needs(path, kernel, options):
+    """Nor does a pass that finds the shim of a network which is not on record yet."""
     engine, ipam = parts(path, kernel)
-    verbs = life(engine, ipam, options)
-    for verb in verbs[:3]:
-        verb()
+    create, _, create_next, *_ = life(engine, ipam, options)
+    create()
 
     def leave():
-        verbs[4]()
+        engine.delete_network("n1")
         engine.reconcile()
 
     at_end = engine.records.check_there
@@ -133,24 +133,23 @@ def test_last_leaving_container_removes_nothing_the_next_one_needs(
             others.submit(leave).result(10)
 
     engine.records.check_there = late
-    verbs[3]()
+    create_next()
     assert kernel.links[SHIM.device].up
     assert len(filters(kernel)) == 2
     assert engine.preview() == ()
 
 
 @pytest.mark.parametrize("kind", [Create, Delete])
-def test_start_waits_for_shim_filters_that_are_made_or_deleted(path, kernel, kind):
-    """By a pass, or by the last that leaves: it is up with its own or not at all."""
+def test_network_waits_for_shim_filters_that_are_made_or_deleted(path, kernel, kind):
+    """By a pass, or with the last network: the shim is up with its own, or not."""
     engine, ipam = parts(path, kernel)
-    verbs = life(engine, ipam, MACVLAN | ASKED)
-    for verb in verbs[:3]:
-        verb()
+    create, _, create_next, *_ = life(engine, ipam, MACVLAN | ASKED)
+    create()
     apply, starts = kernel.apply, []
 
     def overtaken(step):
         if is_chain(kind)(step) and not starts:
-            starts.append(threading.Thread(target=verbs[3]))
+            starts.append(threading.Thread(target=create_next))
             starts[0].start()
             starts[0].join(0.3)
         apply(step)
@@ -160,35 +159,136 @@ def test_start_waits_for_shim_filters_that_are_made_or_deleted(path, kernel, kin
         lose(kernel)
         assert engine.reconcile() == []
     else:
-        verbs[4]()
+        engine.delete_network("n1")
     starts[0].join(10)
     assert kernel.links[SHIM.device].up
     assert len(filters(kernel)) == 2
     assert engine.preview() == ()
 
 
-@pytest.mark.parametrize("nth", range(1, 12))
+@pytest.mark.parametrize("options", [MACVLAN | ASKED, VLAN | ASKED], ids=["", "vlan"])
+@pytest.mark.parametrize("nth", range(1, 9))
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
-def test_refused_start_leaves_no_unneeded_shim(path, kernel, nth, beside):
+def test_refused_network_leaves_no_unneeded_shim(path, kernel, nth, beside, options):
     engine, ipam = parts(path, kernel)
-    verbs = life(engine, ipam, MACVLAN | ASKED)
-    for verb in verbs[:3] if beside else [verbs[0], verbs[2]]:
-        verb()
+    create, _, create_next, *_ = life(engine, ipam, options)
+    if beside:
+        create()
+        engine.reconcile()  # the host gets its address on a VLAN once that is there
+    before = set(kernel.links)
     kernel.refuse_after = kernel.steps + nth
     try:
-        verbs[3]()
+        create_next()
     except KernelRefused:
         kernel.calm()
-        assert (SHIM.device in kernel.links) == beside
+        assert set(kernel.links) == before
         assert len(filters(kernel)) == (2 if beside else 0)
         assert engine.preview() == ()
 
 
-def test_a_shim_whose_filters_cannot_be_made_stays_down(path, kernel):
-    """Where it is asked for by name, the start is refused; else it comes later."""
+@pytest.mark.parametrize("nth", range(1, 8))
+@pytest.mark.parametrize("is_there", [False, True], ids=["missing", "there"])
+def test_refused_start_leaves_the_shim_to_its_network(path, kernel, nth, is_there):
+    engine, ipam = parts(path, kernel)
+    create, start, *_ = life(engine, ipam, MACVLAN | ASKED)
+    create()
+    if not is_there:
+        lose(kernel)
+    kernel.refuse_after = kernel.steps + nth
+    with suppress(KernelRefused):
+        start()
+    kernel.calm()
+    assert engine.reconcile() == []
+    assert kernel.links[SHIM.device].up
+    assert len(filters(kernel)) == 2
+
+
+@pytest.mark.parametrize("options", [MACVLAN | ASKED, IPVLAN | ASKED, VLAN | ASKED])
+def test_container_costs_no_program_and_no_step_on_the_shim(path, kernel, options):
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, options)
+    verbs[0]()
+    engine.reconcile()
+    held, exclusive = [], engine.records.exclusive
+
+    def counted():
+        held.append(1)
+        return exclusive()
+
+    engine.records.exclusive = counted
+    steps = steps_of(kernel, verbs[1]) + steps_of(kernel, verbs[4])
+    assert steps
+    assert not any(map(is_by_program, steps))
+    assert all(s.object.owner == Owner("n1", "e1") for s in steps if s.object.device)
+    assert bool(held) == ("mode" in options)  # for the reverse path filter of ipvlan
+    assert kernel.links[(SHIM_50 if "vlan" in options else SHIM).device].up
+
+
+def test_container_that_starts_before_the_first_pass_finds_its_host(path, kernel):
+    """After a reboot, also on a VLAN: it makes VLAN, shim and filters."""
+    engine, ipam = parts(path, kernel)
+    create, start, *_ = life(engine, ipam, VLAN | ASKED)
+    create()
+    engine.reconcile()
+    kernel.links, kernel.others, kernel.settings = {}, {}, {}
+    engine, _ = parts(path, kernel)
+    start()
+    assert kernel.links[SHIM_50.device].up
+    assert len(filters(kernel)) == 2
+    assert engine.preview() == ()
+
+
+def test_shim_of_two_networks_goes_with_the_last_of_them(path, kernel):
     engine, ipam = parts(path, kernel)
     verbs = life(engine, ipam, MACVLAN)
     verbs[0]()
+    assert kernel.links[SHIM.device].up
+    assert not any(is_by_program(step) for step in steps_of(kernel, verbs[2]))
+    engine.delete_network("n1")
+    assert kernel.links[SHIM.device].up
+    assert len(filters(kernel)) == 2
+    engine.delete_network("n2")
+    assert kernel.links == {}
+    assert filters(kernel) == set()
+
+
+def test_shim_comes_and_goes_with_the_host_s_address_in_the_subnet(path, kernel):
+    kernel.host_addresses = {"eth0": (ip_interface("192.0.2.9/24"),)}
+    engine, ipam = parts(path, kernel)
+    create, start, *_ = life(engine, ipam, MACVLAN | ASKED)
+    create()
+    start()
+    assert SHIM.device not in kernel.links
+    kernel.host_addresses = {"eth0": HERE}
+    programs(kernel, engine)
+    assert engine.reconcile() == []
+    assert kernel.links[SHIM.device].up
+    assert len(filters(kernel)) == 2
+    kernel.host_addresses = {}
+    assert engine.reconcile() == []
+    assert SHIM.device not in kernel.links
+    assert filters(kernel) == set()
+    assert engine.preview() == ()
+
+
+def test_network_of_another_kind_is_refused_before_a_shim_is_made(path, kernel):
+    engine, ipam = parts(path, kernel)
+    life(engine, ipam, MACVLAN)[0]()
+    steps = kernel.steps
+    with pytest.raises(MixedChildTypes):
+        engine.create_network(network("n2", **IPVLAN, **ASKED))
+    engine.delete_network("n1")
+    engine.create_network(network("n1", **IPVLAN, **ASKED))
+    assert kernel.links[SHIM.device].kind == "ipvlan"
+    assert kernel.steps > steps
+    with pytest.raises(MixedChildTypes):
+        engine.create_network(network("n2", **MACVLAN, **ASKED))
+
+
+def test_a_shim_whose_filters_cannot_be_made_stays_down(path, kernel):
+    """Where it is asked for by name, the network is refused; else it comes later."""
+    engine, ipam = parts(path, kernel)
+    verbs = life(engine, ipam, MACVLAN)
     apply = kernel.apply
 
     def hanging(step):
@@ -197,6 +297,8 @@ def test_a_shim_whose_filters_cannot_be_made_stays_down(path, kernel):
         apply(step)
 
     kernel.apply = hanging
+    verbs[0]()
+    assert not kernel.links[SHIM.device].up
     verbs[1]()
     assert not kernel.links[SHIM.device].up
     assert [s for s in engine.reconcile() if isinstance(s.object, NftChain)]
@@ -204,15 +306,12 @@ def test_a_shim_whose_filters_cannot_be_made_stays_down(path, kernel):
     kernel.apply = apply
     assert engine.reconcile() == []
     assert kernel.links[SHIM.device].up
-    kernel.apply = apply
     verbs[4]()
+    verbs[5]()
     kernel.apply = hanging
-    named = life(engine, ipam, MACVLAN | ASKED)
-    named[2]()
     with pytest.raises(KernelRefused, match="nft did not end"):
-        named[3]()
-    assert not any(isinstance(o, Link) and o.up and not o.peer and o.owner == SHIM
-                   for o in kernel.links.values())  # fmt: skip
+        life(engine, ipam, MACVLAN | ASKED)[2]()
+    assert kernel.links == {}
 
 
 def test_old_filter_is_made_again_on_a_shim_that_is_down(path, kernel):
