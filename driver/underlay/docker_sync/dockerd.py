@@ -8,13 +8,14 @@ waits for a driver, and serves no API until every restart=always container is up
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 import docker
 from docker.errors import DockerException, StreamParseError
 from docker.types.daemon import CancellableStream
+from requests.exceptions import ConnectionError as Disconnected
 from requests.exceptions import RequestException
 
 from underlay.model import IpAddress, Subnet
@@ -26,6 +27,7 @@ from underlay.model.docker import (
 )
 
 DRIVER = "underlay"
+Answer = TypeVar("Answer")
 # After these events dockerd may list something else. Health checks cause others.
 HAPPENINGS = {
     "type": ["container", "network"],
@@ -40,11 +42,13 @@ class Dockerd:
         self._url = url
         self._timeout = timeout
         self._events: CancellableStream[dict[str, Any]] | None = None
+        # Kept for the next question: to connect and to agree on a version takes longer
+        # than most answers.
+        self._client: docker.APIClient | None = None
 
     def look(self) -> DockerView:
         """Return what dockerd lists now; raises OSError if it does not answer."""
-        with self._api() as client:
-            return view(list(_inspect_networks(client)))
+        return view(self._ask(lambda client: list(_inspect_networks(client))))
 
     def containers(self, ids: Collection[str]) -> dict[str, DockerContainer]:
         """Return these containers as dockerd describes them; unknown ones are left out.
@@ -53,8 +57,9 @@ class Dockerd:
         """
         if not ids:
             return {}
-        with self._api() as client:
-            found = list(_inspect_each(client.inspect_container, ids))
+        found = self._ask(
+            lambda client: list(_inspect_each(client.inspect_container, ids))
+        )
         return {container["Id"]: _container(container) for container in found}
 
     def listen(self, note: Callable[[], None]) -> None:
@@ -63,7 +68,7 @@ class Dockerd:
         Returns when dockerd ends, or after `hang_up`; raises OSError if dockerd does
         not answer.
         """
-        with self._api() as client:
+        with self._refusals(), closing(self._connect()) as client:
             self._events = client.events(filters=HAPPENINGS, decode=True)
             note()
             for event in self._events:
@@ -72,21 +77,41 @@ class Dockerd:
                     note()
 
     def hang_up(self) -> None:
-        """End `listen`, which runs in another thread."""
+        """End `listen`, which runs in another thread, and the kept connection."""
+        if self._client:
+            self._client.close()
         if self._events:
             with suppress(DockerException, OSError):
                 self._events.close()
 
-    @contextmanager
-    def _api(self) -> Iterator[docker.APIClient]:
-        try:
-            client = docker.APIClient(
-                self._url, version="auto", timeout=int(self._timeout)
-            )
+    def _ask(self, question: Callable[[docker.APIClient], Answer]) -> Answer:
+        """Return an answer of dockerd, over the last connection if that still is one.
+
+        Asked by one thread only.
+        """
+        with self._refusals():
+            if known := self._client:
+                try:
+                    return question(known)
+                except Disconnected:
+                    known.close()  # dockerd was restarted
+            self._client = None
+            client = self._connect()
             try:
-                yield client
-            finally:
+                found = question(client)
+            except BaseException:
                 client.close()
+                raise
+            self._client = client
+            return found
+
+    def _connect(self) -> docker.APIClient:
+        return docker.APIClient(self._url, version="auto", timeout=int(self._timeout))
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
         except (DockerException, RequestException, StreamParseError) as error:
             raise OSError(f"dockerd at {self._url} does not answer: {error}") from error
 

@@ -14,30 +14,37 @@ from underlay.reconcile.log_once import LogOnce
 log = logging.getLogger(__name__)
 
 
-class CallRate:
-    """Measures whether more than `number` calls come in a second."""
+class Calls:
+    """When Docker's calls came. `rush`: so many in a second are many containers."""
 
-    def __init__(self, number: int) -> None:
-        self._latest: deque[float] = deque(maxlen=number)
+    def __init__(self, rush: int) -> None:
+        self._latest: deque[float] = deque(maxlen=rush)
 
     def note(self) -> None:
         """Note a call; in any thread."""
         self._latest.append(time.monotonic())
 
     @property
-    def is_on(self) -> bool:
-        """Whether the last `number` calls came within the last second."""
+    def is_rush(self) -> bool:
+        """Whether Docker starts or stops many containers just now."""
         full = len(self._latest) == self._latest.maxlen
         return full and time.monotonic() - self._latest[0] < 1.0
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long ago the last call came."""
+        latest = self._latest[-1] if self._latest else float("-inf")
+        return time.monotonic() - latest
 
 
 class PeriodicJob:
     """Runs a job in the calling thread until told to stop.
 
-    Times are in seconds. A run begins every `period`, or `settle` after a wake-up, but
-    no sooner than `least()` after the last run began. So one event is handled at once,
-    and a storm of events costs one run per `least()`. The job may return the seconds
-    after which it must run again. A failed job is run again after `retry`.
+    Times are in seconds. A run begins every `period`, or a little after a wake-up:
+    `settle` is given how long that was ago, and returns how long to wait still. It
+    begins no sooner than `least` after the last run began. So one event is handled at
+    once, and a storm of events costs one run per `least`. The job may return the
+    seconds after which it must run again. A failed job is run again after `retry`.
     """
 
     def __init__(
@@ -45,8 +52,8 @@ class PeriodicJob:
         job: Callable[[], float | None],
         *,
         period: float,
-        settle: float,
-        least: Callable[[], float],
+        settle: Callable[[float], float],
+        least: float,
         retry: float | None = None,
     ) -> None:
         self._job = job
@@ -82,9 +89,15 @@ class PeriodicJob:
             again = self._run_once()
             rest = self._period if again is None else min(self._period, again)
             if self._woken.wait(rest):
-                self._hurried.wait(self._settle)
-            early = began + self._least() - time.monotonic()
+                self._wait_to_settle()
+            early = began + self._least - time.monotonic()
             self._stopping.wait(max(early, 0.0))
+
+    def _wait_to_settle(self) -> None:
+        woken = time.monotonic()
+        while (pause := self._settle(time.monotonic() - woken)) > 0:
+            if self._hurried.wait(pause):
+                return
 
     def _run_once(self) -> float | None:
         try:

@@ -23,7 +23,7 @@ from underlay.kernel.clock import since_boot
 from underlay.kernel.events import Listener
 from underlay.reconcile.log_once import LogOnce
 from underlay.records import Records
-from underlay.service.loop import CallRate, PeriodicJob
+from underlay.service.loop import Calls, PeriodicJob
 from underlay.service.metrics import Metrics
 from underlay.service.settings import Settings
 from underlay.service.wiring import Parts, build
@@ -33,9 +33,11 @@ log = logging.getLogger(__name__)
 # One action of Docker or an administrator causes a few events in a row.
 EVENTS_SETTLE_SECONDS = 0.05
 PASS_LEAST_SECONDS = 0.25
-# While Docker starts many containers at once, passes leave the processor and the
-# kernel's locks to it. Four containers in a second cause this many calls.
-RUSH_CALLS, RUSH_LEAST_SECONDS = 40, 1.0
+# Most events are of what Docker and its calls do. A pass that waits until Docker is
+# done is one instead of four, and leaves Docker the processor and the kernel's locks.
+CALLS_SETTLE_SECONDS, CALLS_LONGEST_SECONDS = 0.2, 1.0
+# So many calls in a second are those of four containers.
+RUSH_CALLS = 40
 EVENTS_RETRY_SECONDS = 1.0
 # Docker is asked for names when it has finished what it called the driver for.
 NAMES_SETTLE_SECONDS = 1.0
@@ -73,7 +75,7 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
     log.info("ready", extra={"version": __version__, "pid": os.getpid()})
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        threads.rush.note()
+        threads.calls.note()
         return plugin(environ, start_response)
 
     return application, threads
@@ -89,22 +91,22 @@ class BackgroundThreads:
         self._stop_events, events_stopped = socket.socketpair()
         self._listener = Listener(events_stopped)
         self._reconciler = parts.reconciler
-        self.rush = CallRate(RUSH_CALLS)
+        self.calls = Calls(RUSH_CALLS)
         self._lock = threading.Lock()
         self._changed: frozenset[str] | None = None
         self._noticed = 0.0
         self._pass = PeriodicJob(
             self._run_pass,
             period=settings.period,
-            settle=EVENTS_SETTLE_SECONDS,
-            least=self._least,
+            settle=self._settle,
+            least=PASS_LEAST_SECONDS,
             retry=EVENTS_RETRY_SECONDS,
         )
         self.names = PeriodicJob(
             partial(_sync_with_docker, parts, LogOnce(), partial(self.note, None)),
             period=settings.period,
-            settle=NAMES_SETTLE_SECONDS,
-            least=lambda: NAMES_SETTLE_SECONDS,
+            settle=lambda waited: NAMES_SETTLE_SECONDS - waited,
+            least=NAMES_SETTLE_SECONDS,
             retry=NAMES_RETRY_SECONDS,
         )
         self._dockerd, self._ipam = parts.dockerd, parts.ipam
@@ -127,12 +129,15 @@ class BackgroundThreads:
             "hup": self._wait_for_hup,
         }
 
-    def _least(self) -> float:
-        return RUSH_LEAST_SECONDS if self.rush.is_on else PASS_LEAST_SECONDS
+    def _settle(self, waited: float) -> float:
+        """Return how long a pass waits still: for the next event, and for Docker."""
+        events = EVENTS_SETTLE_SECONDS - waited
+        calls = CALLS_SETTLE_SECONDS - self.calls.quiet_seconds
+        return max(events, min(calls, CALLS_LONGEST_SECONDS - waited))
 
     def ask_for_names(self) -> None:
         """Ask Docker at once, or soon if it is starting many containers."""
-        if self.rush.is_on:
+        if self.calls.is_rush:
             self.names.wake()
         else:
             self.names.hurry()

@@ -6,12 +6,12 @@ import threading
 import time
 from itertools import pairwise
 
-from underlay.service.loop import CallRate, PeriodicJob
+from underlay.service.loop import Calls, PeriodicJob
 
 
-def running(job, least=0.0, **times):
-    given = {"period": 60.0, "settle": 0.01, **times}
-    loop = PeriodicJob(job, **given, least=lambda: least)
+def running(job, least=0.0, settle=0.01, **times):
+    given = {"period": 60.0, "settle": lambda waited: settle - waited, **times}
+    loop = PeriodicJob(job, **given, least=least)
     thread = threading.Thread(target=loop.run)
     thread.start()
     return loop, thread
@@ -61,7 +61,7 @@ def test_change_during_a_run_causes_another_run():
         if len(runs) == 1:
             loop.wake()
 
-    loop = PeriodicJob(stir, period=60.0, settle=0.0, least=lambda: 0.05)
+    loop = PeriodicJob(stir, period=60.0, settle=lambda _: 0.0, least=0.05)
     thread = threading.Thread(target=loop.run)
     thread.start()
     wait_for(runs, 2)
@@ -169,15 +169,42 @@ def test_bug_in_a_job_is_logged_and_the_loop_continues(caplog):
 def test_call_rate_is_exceeded_while_too_many_calls_come_in_a_second(monkeypatch):
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    rush = CallRate(3)
+    rush = Calls(3)
     for _ in range(3):
-        assert not rush.is_on
+        assert not rush.is_rush
         rush.note()
         now += 0.3
-    assert rush.is_on
+    assert rush.is_rush
     now += 0.2
-    assert not rush.is_on
+    assert not rush.is_rush
     rush.note()
-    assert rush.is_on
+    assert rush.is_rush
     now += 5
-    assert not rush.is_on
+    assert not rush.is_rush
+
+
+def test_quiet_since_the_last_call_is_measured(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    calls = Calls(3)
+    assert calls.quiet_seconds == float("inf")
+    calls.note()
+    now += 0.3
+    assert round(calls.quiet_seconds, 3) == 0.3
+
+
+def test_run_waits_as_long_as_it_is_told_to_settle():
+    runs, busy_until = [], time.monotonic() + 0.3
+    loop = PeriodicJob(
+        lambda: runs.append(time.monotonic()),
+        period=60.0,
+        settle=lambda _: min(busy_until - time.monotonic(), 0.02),
+        least=0.0,
+    )
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    wait_for(runs, 1)
+    loop.wake()
+    wait_for(runs, 2)
+    finish(loop, thread)
+    assert runs[1] >= busy_until
