@@ -59,7 +59,7 @@ def test_listener_first_reports_that_anything_may_have_changed():
     ours, theirs = socket.socketpair()
     hearing = threading.Thread(
         target=events.Listener(theirs).listen,
-        args=(lambda paths: told.set() if paths is None else None,),
+        args=(lambda paths, _: told.set() if paths is None else None,),
     )
     hearing.start()
     assert told.wait(5)
@@ -82,6 +82,39 @@ def test_listener_first_reports_that_anything_may_have_changed():
 )
 def test_host_events_are_reported_without_a_sandbox_path(hearing, line):
     assert hearing.upon(line) == {""}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_urgent"),
+    [
+        ("link set eth0 mtu 1400", True),
+        ("addr add 10.0.0.2/24 dev eth0", True),
+        ("link set eth0 up", True),
+        ("route add blackhole 10.9.0.0/16", True),
+        ("link set lo mtu 1400", False),
+        ("addr add fd00::2/64 dev lo", False),
+        ("link add docker9 type veth peer name docker8", False),
+        ("link del eth0", True),
+    ],
+)
+def test_event_is_urgent_if_it_may_concern_a_parent(hearing, line, is_urgent):
+    assert hearing.upon(line) == {""}
+    assert any(hearing.urgent) == is_urgent
+
+
+@pytest.mark.needs("nftables")
+def test_events_of_foreign_firewall_rules_are_not_urgent(hearing):
+    hearing.urgent.clear()
+    subprocess.run(["nft", "add", "table", "ip", "stranger"], check=True)
+    wait_until(lambda: hearing.told == [frozenset({""})], 5)
+    assert not any(hearing.urgent)
+
+
+def test_events_in_a_sandbox_are_urgent(hearing, make):
+    sandbox = make()
+    hearing.listener.watch(path(sandbox))
+    hearing.upon("link set lo mtu 1400", here=sandbox)
+    assert all(hearing.urgent)
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])

@@ -70,14 +70,17 @@ class Hearing:
     """A listener at work in this thread's namespace, and what it told."""
 
     def __init__(self):
-        self.told = []
+        self.told, self.urgent = [], []
+        self.parents = {"eth0"}
         self._ours, self._theirs = socket.socketpair()
-        self.listener = events.Listener(self._theirs)
-        self.thread = threading.Thread(
-            target=self.listener.listen, args=(self.told.append,)
-        )
+        self.listener = events.Listener(self._theirs, self.parents.__contains__)
+        self.thread = threading.Thread(target=self.listener.listen, args=(self.hear,))
         self.thread.start()
         self.hush()
+
+    def hear(self, paths, is_urgent):
+        self.told.append(paths)
+        self.urgent.append(is_urgent)
 
     def hush(self):
         """Wait until nothing is told any more, and forget what was."""
@@ -90,6 +93,7 @@ class Hearing:
     def upon(self, *lines, here=None):
         """Return what is told upon `ip` commands, each but once."""
         self.told.clear()
+        self.urgent.clear()
         inside(here, *lines) if here else net.ip(*lines)
         time.sleep(LONG_ENOUGH)
         return set().union(*({None} if told is None else told for told in self.told))

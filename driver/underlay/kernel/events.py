@@ -19,10 +19,16 @@ from underlay.kernel.ip import NOT_LEARNT
 from underlay.kernel.rtnetlink import (
     NETLINK_LISTEN_ALL_NSID,
     NETLINK_NETFILTER,
+    RTM_DELADDR,
+    RTM_DELLINK,
     RTM_DELNEIGH,
+    RTM_DELNETCONF,
     RTM_DELNSID,
     RTM_DELROUTE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
     RTM_NEWNEIGH,
+    RTM_NEWNETCONF,
     RTM_NEWNSID,
     RTM_NEWROUTE,
     SOL_NETLINK,
@@ -44,6 +50,8 @@ _GATHER_SECONDS, _AT_ONCE = 0.01, 20_000
 
 _NUMBER = struct.Struct("=i")
 _HEADER_BYTES, _KIND_AT, _PROTOCOL_AT = 16, 4, 21
+# Behind the family, as the first attribute (linux/netconf.h).
+_NETCONF_INDEX_AT = 8
 _ATTRIBUTE_BYTES = 4
 _LOAD_BYTE, _LOAD_HALF, _IF_EQUAL, _RETURN = 0x30, 0x28, 0x15, 0x06
 _LOAD, _LOAD_NUMBER, _LOAD_BYTE_BEHIND, _TO_X, _X_NUMBER = 0x20, 0x00, 0x50, 0x07, 0x01
@@ -58,10 +66,14 @@ class Listener:
     """Listens in the namespace it is used in, and in those that are watched.
 
     Until `stop` becomes readable. One thread may watch while another listens.
+    `concerns` tells by its name whether a device of the host matters: all by default.
     """
 
-    def __init__(self, stop: socket.socket) -> None:
-        self._stop = stop
+    def __init__(
+        self, stop: socket.socket, concerns: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        self._stop, self._concerns = stop, concerns
+        self._is_urgent = False
         self._lock = threading.Lock()
         self._known: dict[int, tuple[tuple[int, int], str]] = {}
         self._numbers: dict[tuple[int, int], int] = {}
@@ -83,13 +95,15 @@ class Listener:
                 self._numbers[file] = nsid
             self._known[nsid] = (file, path)
 
-    def listen(self, changed: Callable[[frozenset[str] | None], None]) -> None:
+    def listen(self, changed: Callable[[frozenset[str] | None, bool], None]) -> None:
         """Call `changed` with the sandboxes where something changed, "" for the host.
 
         With None if anything may have changed: at first, and after an overflow. A
         namespace that is not watched counts once as the host: a pass may want to watch
         it from now on. Only the place of an event counts, not its content. A sandbox
-        that is gone has changed, too. Raises OSError.
+        that is gone has changed, too. The second argument tells whether it is urgent:
+        not if only other programs' devices and firewall rules changed, as when Docker
+        starts a container on its own bridge. Raises OSError.
         """
         with ExitStack() as stack:
             routing = stack.enter_context(_opened(socket.NETLINK_ROUTE, _GROUPS))
@@ -99,15 +113,17 @@ class Listener:
             with suppress(OSError):  # a kernel without nftables
                 tables = [stack.enter_context(_opened(NETLINK_NETFILTER, _NFTABLES))]
             self._forget_all()
-            changed(None)
+            changed(None, True)
             while self._stop not in _readable(self._stop, routing, *tables):
                 _readable(self._stop, seconds=_GATHER_SECONDS)
+                self._is_urgent = False
                 paths = self._drain(routing)
                 paths |= {"" for s in tables for _ in _messages(s)}
                 if None in paths:
-                    changed(None)
+                    changed(None, True)
                 elif paths:
-                    changed(frozenset(p for p in paths if p is not None))
+                    known = frozenset(p for p in paths if p is not None)
+                    changed(known, self._is_urgent or known != {""})
 
     def _drain(self, s: socket.socket) -> set[str | None]:
         """Return where something changed, None for everywhere."""
@@ -138,7 +154,22 @@ class Listener:
                 return self._forget(namespaces.nsid_in(message[_HEADER_BYTES:]))
             if kind in (RTM_NEWNSID, RTM_DELNSID):
                 return set()
+            if here:
+                self._is_urgent = self._is_urgent or self._is_concerning(kind, message)
             return {""} if here else self._of(nsid)
+
+    def _is_concerning(self, kind: int, message: bytes) -> bool:
+        """Return whether an event of the host may be about a device that matters.
+
+        The kernel's own routes come with an address, which has an event too.
+        """
+        if kind in (RTM_NEWROUTE, RTM_DELROUTE):
+            return message[_PROTOCOL_AT : _PROTOCOL_AT + 1] != bytes([nl.RTPROT_KERNEL])
+        try:
+            name = _device_of(kind, message)
+        except OSError:
+            return False  # the device is gone, as its own event tells
+        return name is None or self._concerns(name)
 
     def _of(self, nsid: int) -> set[str | None]:
         if nsid in self._known:
@@ -168,6 +199,23 @@ class Listener:
             self._known.clear()
             self._numbers.clear()
             self._strangers.clear()
+
+
+def _device_of(kind: int, message: bytes) -> str | None:
+    """Return the name of the device that an event is about, None: it may be any.
+
+    Raises OSError if the device is gone.
+    """
+    body = message[_HEADER_BYTES:]
+    if kind in (RTM_NEWLINK, RTM_DELLINK) and len(body) > nl.IFINFO.size:
+        found = dict(nl.attributes(body[nl.IFINFO.size :]))
+        return nl.text(found[nl.IFLA_IFNAME]) if nl.IFLA_IFNAME in found else None
+    if kind in (RTM_NEWADDR, RTM_DELADDR) and len(body) >= nl.IFADDR.size:
+        return socket.if_indextoname(nl.IFADDR.unpack_from(body)[4])
+    if kind in (RTM_NEWNETCONF, RTM_DELNETCONF):
+        (index,) = _NUMBER.unpack_from(body, _NETCONF_INDEX_AT)
+        return socket.if_indextoname(index) if index > 0 else None
+    return None
 
 
 def _readable(

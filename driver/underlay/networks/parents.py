@@ -107,6 +107,20 @@ class ParentTracker:
         if matters and change not in self._changes:
             self._changes.append(change)
 
+    def device_names(self) -> frozenset[str] | None:
+        """Return the names of the devices that networks stand on.
+
+        None: any device may matter, because one is missing.
+        """
+        uplinks = [network.uplink for network in self.records.networks.all()]
+        if any(uplink.parent_missing for uplink in uplinks):
+            return None
+        return frozenset(
+            name
+            for uplink in uplinks
+            for name in (uplink.parent, uplink.base_name, uplink.base_identity.name)
+        )
+
     def follow_all(self) -> None:
         """Record the state of all parents, all renames in one transaction."""
         known = self.records.networks.all()

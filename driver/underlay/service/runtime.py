@@ -21,6 +21,7 @@ from underlay.api.plugin import create_app
 from underlay.errors import UnderlayError
 from underlay.kernel.clock import since_boot
 from underlay.kernel.events import Listener
+from underlay.model.objects import PREFIX
 from underlay.reconcile.log_once import LogOnce
 from underlay.records import Records
 from underlay.service.loop import Calls, PeriodicJob
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # One action of Docker or an administrator causes a few events in a row.
 EVENTS_SETTLE_SECONDS = 0.05
+# What happens to devices and rules of others is looked at, but does not hurry.
+FOREIGN_SETTLE_SECONDS = 1.0
 PASS_LEAST_SECONDS = 0.25
 # Most events are of what Docker and its calls do. A pass that waits until Docker is
 # done is one instead of four, and leaves Docker the processor and the kernel's locks.
@@ -89,7 +92,10 @@ class BackgroundThreads:
     ) -> None:
         self._all_records, self._status = (reading, parts.records), server
         self._stop_events, events_stopped = socket.socketpair()
-        self._listener = Listener(events_stopped)
+        self._listener = Listener(events_stopped, self._is_concerned)
+        # The names of parents; None: any device may become one.
+        self._parents: frozenset[str] | None = None
+        self._is_urgent = True
         self._reconciler = parts.reconciler
         self.calls = Calls(RUSH_CALLS)
         self._lock = threading.Lock()
@@ -131,9 +137,11 @@ class BackgroundThreads:
 
     def _settle(self, waited: float) -> float:
         """Return how long a pass waits still: for the next event, and for Docker."""
-        events = EVENTS_SETTLE_SECONDS - waited
+        least = EVENTS_SETTLE_SECONDS if self._is_urgent else FOREIGN_SETTLE_SECONDS
         calls = CALLS_SETTLE_SECONDS - self.calls.quiet_seconds
-        return max(events, min(calls, CALLS_LONGEST_SECONDS - waited))
+        pause = max(least - waited, min(calls, CALLS_LONGEST_SECONDS - waited))
+        # What comes meanwhile may be urgent.
+        return min(pause, EVENTS_SETTLE_SECONDS)
 
     def ask_for_names(self) -> None:
         """Ask Docker at once, or soon if it is starting many containers."""
@@ -196,10 +204,16 @@ class BackgroundThreads:
                 return
             self.note(None)
 
-    def note(self, paths: frozenset[str] | None) -> None:
+    def note(self, paths: frozenset[str] | None, is_urgent: bool = True) -> None:
         """Have a pass look where something changed, or everywhere (None)."""
         self._remember(paths)
+        self._is_urgent = self._is_urgent or is_urgent
         self._pass.wake()
+
+    def _is_concerned(self, device: str) -> bool:
+        """Return whether what happens to a device of the host is urgent."""
+        names = self._parents
+        return names is None or device.startswith(PREFIX) or device in names
 
     def _remember(self, paths: frozenset[str] | None) -> None:
         with self._lock:
@@ -213,11 +227,14 @@ class BackgroundThreads:
         with self._lock:
             changed, self._changed = self._changed, frozenset()
             noticed = self._noticed if changed else since_boot()
+            self._is_urgent = False
         try:
-            return self._reconciler.run_pass(changed, noticed, self._listener.watch)
+            pause = self._reconciler.run_pass(changed, noticed, self._listener.watch)
+            self._parents = self._reconciler.parents.device_names()
         except BaseException:
             self._remember(changed)  # for the next pass
             raise
+        return pause
 
     def stop(self) -> None:
         """Stop the threads; a hanging call to Docker is not awaited."""
