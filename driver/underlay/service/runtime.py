@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -231,6 +232,8 @@ class BackgroundThreads:
         try:
             pause = self._reconciler.run_pass(changed, noticed, self._listener.watch)
             self._parents = self._reconciler.parents.device_names()
+            if not changed:
+                _settle_heap()
         except BaseException:
             self._remember(changed)  # for the next pass
             raise
@@ -252,6 +255,16 @@ class BackgroundThreads:
             thread.join(timeout=2)
         for records in self._all_records:
             records.close()
+
+
+def _settle_heap() -> None:
+    """Take what lives on out of the sight of Python's garbage collection.
+
+    At 10,000 endpoints it went through 700,000 objects in 0.3 s, while a call of Docker
+    waited. Every full pass does so, which goes through what is new since the last one.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _sync_with_docker(parts: Parts, once: LogOnce, look: Callable[[], None]) -> None:
