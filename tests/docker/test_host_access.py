@@ -186,21 +186,6 @@ def test_shim_exists_from_the_first_network_to_the_last(site, way):
     assert site.dump() == before
 
 
-@pytest.mark.needs("ipvlan")
-def test_network_of_another_kind_needs_the_first_one_removed(newest):
-    site = newest
-    create(site, "lan", "macvlan")
-    other = (
-        "network", "create", "-d", "underlay", *IPAM, "-o", "parent=eth0",
-        "-o", "mode=ipvlan", "--subnet", LAN4, *RANGES[:2], "other",
-    )  # fmt: skip
-    assert "E-120" in refused(site.docker(*other, check=False))
-    site.docker("network", "rm", "lan")
-    site.docker(*other)
-    site.run("c1", "other")
-    site.host.run("ping", "-c1", "-W3", site.attached("c1", "other")[0])
-
-
 def test_shim_follows_the_host_s_address_in_the_subnet(newest):
     site = newest
     site.network("lan", subnet="10.78.0.0/24", gateway="10.78.0.1")

@@ -148,6 +148,20 @@ def test_ipvlan_containers_survive_connect_disconnect_stop_start_and_rm(newest):
     assert newest.our_links() == []
 
 
+def test_network_of_another_kind_needs_the_first_one_removed(newest):
+    words = ("--subnet", LAN4, "--gateway", GATEWAY4, "--ip-range", "10.77.0.64/27")
+    mine = (
+        "network", "create", "-d", "underlay", *IPAM, "-o", "parent=eth0", *words,
+        "-o", "mode=ipvlan", "lan",
+    )  # fmt: skip
+    create(newest, "mac", *words)
+    assert "E-120" in refused(newest.docker(*mine, check=False))
+    newest.docker("network", "rm", "mac")
+    newest.docker(*mine)
+    newest.run("c1", "lan")
+    newest.host.run("ping", "-c1", "-W3", address(newest, "c1", "lan"))
+
+
 @pytest.mark.parametrize("flag", ["private", "vepa"])
 def test_ipvlan_private_and_vepa_keep_containers_apart(newest, flag):
     words = ("--subnet", LAN4, "--gateway", GATEWAY4, "--ip-range", "10.77.0.64/27")
