@@ -158,6 +158,8 @@ class Crowd:
         self.truth = Truth()
         self.claims = {name: self._network(name) for name in SUBNETS}
         self.pools = {name: claim.pool.id for name, claim in self.claims.items()}
+        # The host's device for its containers, for one.
+        self.of_networks = {found.key for found in kernel.observe()}
         self.stopping = threading.Event()
 
     def _network(self, name):
@@ -302,9 +304,10 @@ class Crowd:
             for t in self.records.leases.live_in(pool)
             if t.role == "endpoint"
         ]
-        links = [o.device for o in self.kernel.observe() if o.device]
+        seen = (o for o in self.kernel.observe() if o.key not in self.of_networks)
+        devices = [o.device for o in seen if o.device]
         endpoints = [e.id for e in self.records.endpoints.all()]
-        return addresses + links + endpoints + self.records.repairs.failures()
+        return addresses + devices + endpoints + self.records.repairs.failures()
 
     def assert_clean(self, seconds=20.0):
         end = time.monotonic() + seconds
