@@ -3,6 +3,8 @@
 No driver call carries names, or tells which endpoints live; and lost records are
 rebuilt from this list. Only a background thread asks: dockerd holds locks while it
 waits for a driver, and serves no API until every restart=always container is up.
+
+That thread also imports the client, which takes 50 ms: the first call does not wait.
 """
 
 from __future__ import annotations
@@ -10,13 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any, TypeVar
-
-import docker
-from docker.errors import DockerException, StreamParseError
-from docker.types.daemon import CancellableStream
-from requests.exceptions import ConnectionError as Disconnected
-from requests.exceptions import RequestException
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from underlay.model import IpAddress, Subnet
 from underlay.model.docker import (
@@ -25,6 +21,10 @@ from underlay.model.docker import (
     DockerNetwork,
     DockerView,
 )
+
+if TYPE_CHECKING:
+    import docker
+    from docker.types.daemon import CancellableStream
 
 DRIVER = "underlay"
 Answer = TypeVar("Answer")
@@ -81,6 +81,8 @@ class Dockerd:
         if self._client:
             self._client.close()
         if self._events:
+            from docker.errors import DockerException
+
             with suppress(DockerException, OSError):
                 self._events.close()
 
@@ -89,6 +91,8 @@ class Dockerd:
 
         Asked by one thread only.
         """
+        from requests.exceptions import ConnectionError as Disconnected
+
         with self._refusals():
             if known := self._client:
                 try:
@@ -106,10 +110,15 @@ class Dockerd:
             return found
 
     def _connect(self) -> docker.APIClient:
+        import docker
+
         return docker.APIClient(self._url, version="auto", timeout=int(self._timeout))
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
+        from docker.errors import DockerException, StreamParseError
+        from requests.exceptions import RequestException
+
         try:
             yield
         except (DockerException, RequestException, StreamParseError) as error:
@@ -152,10 +161,12 @@ def _inspect_networks(client: docker.APIClient) -> Iterator[Mapping[str, Any]]:
 def _inspect_each(
     inspect: Callable[[str], Mapping[str, Any]], ids: Iterable[str]
 ) -> Iterator[Mapping[str, Any]]:
+    from docker.errors import NotFound
+
     for identity in ids:
         try:
             yield inspect(identity)
-        except docker.errors.NotFound:
+        except NotFound:
             continue
 
 
