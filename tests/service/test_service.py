@@ -182,7 +182,7 @@ def test_sighup_starts_a_full_pass_and_keeps_the_worker(daemon):
         return "10.0.0.7" in daemon.in_namespace("ip", "neigh", "show", "proxy")
 
     assert has_entry()
-    time.sleep(1)  # what the kernel said of all that has been looked at
+    time.sleep(2.5)  # a pass has looked at all that the kernel and Docker said
     workers = daemon.children()
     daemon.in_namespace("ip", "neigh", "del", "proxy", *entry)  # no event tells of it
     time.sleep(1)
@@ -205,7 +205,7 @@ def test_routes_carry_the_configured_protocol_number(idle):
         while "blackhole 10.0.0.0/24" not in idle.in_namespace(*show):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        time.sleep(1)  # what the kernel said of all that has been looked at
+        time.sleep(2.5)  # a pass has looked at all that the kernel and Docker said
         idle.in_namespace("ip", "route", "flush", "proto", "200")
 
 

@@ -53,7 +53,7 @@ def test_urgent_event_shortens_the_wait_of_others(threads):
 
 def test_pass_waits_until_docker_has_not_called_for_a_while(threads, now):
     threads.calls.note()
-    assert settled(threads, now, calls=[0.1, 0.25]) == pytest.approx(0.45, abs=0.06)
+    assert settled(threads, now, calls=[0.1, 0.15]) == pytest.approx(0.25, abs=0.06)
 
 
 def test_pass_begins_within_a_second_while_docker_keeps_calling(threads, now):
