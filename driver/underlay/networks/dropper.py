@@ -65,7 +65,7 @@ class Dropper:
     def owners(self) -> set[Owner]:
         """Return the owners whose devices are still to be deleted."""
         with self._changed:
-            return self._due.keys() | self._dropping.keys()
+            return self._pending()
 
     def add(self, ended: Ended) -> None:
         """Have the devices of an endpoint deleted soon."""
@@ -77,19 +77,24 @@ class Dropper:
         self._drop_due()
 
     def finish(self, concerns: Callable[[Ended], bool]) -> bool:
-        """Wait until these are deleted; return whether there were any."""
+        """Wait until these are deleted; return whether there were any.
+
+        Those that are added meanwhile are not waited for.
+        """
         with self._changed:
-            if not self._any(concerns):
-                return False
-            self._changed.wait_for(lambda: not self._any(concerns), FINISH_SECONDS)
-            return True
+            known = [*self._due.values(), *self._dropping.values()]
+            left = {ended.owner for ended in known if concerns(ended)}
+            self._changed.wait_for(
+                lambda: left.isdisjoint(self._pending()), FINISH_SECONDS
+            )
+            return bool(left)
 
     def finish_all(self) -> bool:
         """Wait until all are deleted; return whether there were any."""
         return self.finish(lambda _: True)
 
-    def _any(self, concerns: Callable[[Ended], bool]) -> bool:
-        return any(map(concerns, [*self._due.values(), *self._dropping.values()]))
+    def _pending(self) -> set[Owner]:
+        return self._due.keys() | self._dropping.keys()
 
     def run(self) -> None:
         """Delete what is added, in the calling thread, until told to stop."""

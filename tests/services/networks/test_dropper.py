@@ -180,6 +180,23 @@ def test_new_endpoint_waits_for_a_device_that_is_in_its_way(site, mac):
     assert came == ["e2" if mac else None]
 
 
+def test_wait_is_not_for_endpoints_that_end_meanwhile(site):
+    """On a busy host there is always one that just ended."""
+    dropper = site.engine.dropper
+    for name in ("e1", "e2"):
+        site.start(name)
+    dropper._is_running = True  # as if `run` were called, and busy
+    site.end("e1")
+    thread, came = meanwhile(dropper.finish_all)
+    assert came == []
+    site.end("e2")
+    with dropper._changed:
+        del dropper._due[Owner("n1", "e1")]
+        dropper._changed.notify_all()
+    thread.join(2)
+    assert came == [True]
+
+
 def test_endpoint_with_another_address_does_not_wait(site):
     site.start("e1")
     with site.deleting():
