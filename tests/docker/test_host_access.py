@@ -297,8 +297,13 @@ def test_container_on_docker_s_bridge_uses_the_host_s_address_on_the_segment(
     site.run("app", "bridge")
     site.run("app2", "side")
     site.docker("exec", "-d", "pi1", "sh", "-c", "httpd -f -v -h /etc 2>/tmp/log")
+
+    def reaches(container):
+        ping = ("ping", "-c1", "-W1", "10.98.0.230")
+        return site.host.exec(container, *ping, check=False).returncode == 0
+
     for container in ("app", "app2"):
-        site.ping_from(container, "10.98.0.230")
+        wait_until(partial(reaches, container), 5)
         ask = partial(site.host.exec, container)
         assert_fetched(ask, "wget", "-T2", "-O-", "http://10.98.0.230/hosts")
     heard = site.in_container("pi1", "cat", "/tmp/log")

@@ -41,10 +41,10 @@ class PeriodicJob:
     """Runs a job in the calling thread until told to stop.
 
     Times are in seconds. A run begins every `period`, or a little after a wake-up:
-    `settle` is given how long that was ago, and returns how long to wait still. It
-    begins no sooner than `least` after the last run began. So one event is handled at
-    once, and a storm of events costs one run per `least`. The job may return the
-    seconds after which it must run again. A failed job is run again after `retry`.
+    `settle` is given how long that was ago, and returns how long to wait still. So
+    does `least`, given how long ago the last run began: one event is handled at once,
+    and a storm of events is not. The job may return the seconds after which it must run
+    again. A failed job is run again after `retry`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PeriodicJob:
         *,
         period: float,
         settle: Callable[[float], float],
-        least: float,
+        least: Callable[[float], float],
         retry: float | None = None,
     ) -> None:
         self._job = job
@@ -90,7 +90,7 @@ class PeriodicJob:
             rest = self._period if again is None else min(self._period, again)
             if self._woken.wait(rest):
                 self._wait_to_settle()
-            early = began + self._least - time.monotonic()
+            early = self._least(time.monotonic() - began)
             self._stopping.wait(max(early, 0.0))
 
     def _wait_to_settle(self) -> None:

@@ -108,14 +108,14 @@ class BackgroundThreads:
             self._run_pass,
             period=settings.period,
             settle=self._settle,
-            least=PASS_LEAST_SECONDS,
+            least=self._least,
             retry=EVENTS_RETRY_SECONDS,
         )
         self.names = PeriodicJob(
             partial(_sync_with_docker, parts, LogOnce(), partial(self.note, None)),
             period=settings.period,
             settle=lambda waited: NAMES_SETTLE_SECONDS - waited,
-            least=NAMES_SETTLE_SECONDS,
+            least=lambda since: NAMES_SETTLE_SECONDS - since,
             retry=NAMES_RETRY_SECONDS,
         )
         self._dockerd, self._ipam = parts.dockerd, parts.ipam
@@ -137,6 +137,14 @@ class BackgroundThreads:
             "dropper": self._reconciler.dropper.run,
             "hup": self._wait_for_hup,
         }
+
+    def _least(self, since: float) -> float:
+        """Return how long a pass waits still because of the last one.
+
+        Not at all if Docker has called since: a new container is to be announced.
+        """
+        is_called = self.calls.quiet_seconds < since
+        return 0.0 if is_called else PASS_LEAST_SECONDS - since
 
     def _settle(self, waited: float) -> float:
         """Return how long a pass waits still: for the next event, and for Docker."""

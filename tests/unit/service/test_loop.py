@@ -11,7 +11,7 @@ from underlay.service.loop import Calls, PeriodicJob
 
 def running(job, least=0.0, settle=0.01, **times):
     given = {"period": 60.0, "settle": lambda waited: settle - waited, **times}
-    loop = PeriodicJob(job, **given, least=least)
+    loop = PeriodicJob(job, **given, least=lambda since: least - since)
     thread = threading.Thread(target=loop.run)
     thread.start()
     return loop, thread
@@ -61,7 +61,9 @@ def test_change_during_a_run_causes_another_run():
         if len(runs) == 1:
             loop.wake()
 
-    loop = PeriodicJob(stir, period=60.0, settle=lambda _: 0.0, least=0.05)
+    loop = PeriodicJob(
+        stir, period=60.0, settle=lambda _: 0.0, least=lambda since: 0.05 - since
+    )
     thread = threading.Thread(target=loop.run)
     thread.start()
     wait_for(runs, 2)
@@ -199,7 +201,7 @@ def test_run_waits_as_long_as_it_is_told_to_settle():
         lambda: runs.append(time.monotonic()),
         period=60.0,
         settle=lambda _: min(busy_until - time.monotonic(), 0.02),
-        least=0.0,
+        least=lambda _: 0.0,
     )
     thread = threading.Thread(target=loop.run)
     thread.start()

@@ -74,3 +74,17 @@ def test_events_of_parents_and_of_the_driver_s_devices_are_urgent(
 def test_events_of_all_devices_are_urgent_while_a_parent_is_missing(threads):
     threads._parents = None
     assert threads._is_concerned("veth1")
+
+
+def test_storm_of_events_costs_a_pass_each_quarter_second(threads, now):
+    assert threads._least(0.1) == pytest.approx(0.15)
+    threads.calls.note()
+    now[0] += 5
+    assert threads._least(0.1) == pytest.approx(0.15)
+
+
+def test_pass_after_a_call_of_docker_does_not_wait_for_the_last_pass(threads, now):
+    """It announces the container that was started again."""
+    threads.calls.note()
+    now[0] += 0.1
+    assert threads._least(0.15) == 0
