@@ -147,7 +147,7 @@ class Site:
     def assert_nothing_left(self):
         wait_until(lambda: self.live() == ([], [], 0), 10, self.live)
         assert self.service.on_record()["pools"] == []
-        assert self.our_links() == []
+        wait_until(lambda: self.our_links() == [], 5, self.our_links)
         # dockerd itself takes a minute to remove the empty files they were mounted on.
         mounts = self.host.run("cat", "/proc/mounts").stdout
         sandboxes = set(

@@ -102,7 +102,7 @@ def test_start_on_two_networks_with_one_on_link_gateway_is_refused_whole(site):
     site.docker("network", "connect", "gb", "kk")
     assert "E-134" in refused(site.docker("start", "kk", check=False))
     wait_until(lambda: endpoints(site) == [], 10, lambda: endpoints(site))
-    assert site.our_links() == []
+    wait_until(lambda: site.our_links() == [], 5, site.our_links)
     site.docker("network", "disconnect", "gb", "kk")
     site.docker("start", "kk")
     assert site.attached("kk", "ga")[0].startswith("10.61.0.")
