@@ -92,7 +92,7 @@ def test_container_that_stops_while_waiting_leaves_nothing(site, nic):
     site.docker("network", "create", "side")
     site.docker("network", "connect", "side", "web")
     site.docker("network", "disconnect", "lan", "web")
-    assert site.our_links() == []
+    wait_until(lambda: site.our_links() == [], 5, site.our_links)
 
 
 def test_container_that_does_not_wait_for_its_parent_is_refused(newest):
