@@ -16,11 +16,10 @@ from tests.bench.processor import process_spent
 from tests.bench.tables import (
     Series,
     alternated,
-    paired,
+    compared,
     ratio,
     say,
     spread,
-    table,
     tell,
     verdicts,
 )
@@ -52,17 +51,8 @@ def power(rounds: int) -> bool:
             for index, name in enumerate((OURS, BUILT_IN), 1)
         }
         found, own = _measure(sites, rounds)
-    table(
-        f"A boot that brings {CONTAINERS} containers back",
-        ("seconds: median (min to max)", OURS, BUILT_IN,
-         "ratio of medians", "median of paired ratios"),
-        [
-            (what, spread(of[OURS], 2), spread(of[BUILT_IN], 2),
-             f"{ratio(of[OURS], of[BUILT_IN]):.3f}",
-             f"{paired(of[OURS], of[BUILT_IN]):.3f}")
-            for what, of in found.items()
-        ],
-    )  # fmt: skip
+    title = f"A boot that brings {CONTAINERS} containers back"
+    compared(title, found, unit="seconds", digits=2)
     say(f"\nCPU time of the service until then: {spread(own, 2)} s.")
     measured = ratio(found[STARTED][OURS], found[STARTED][BUILT_IN])
     asked = f"dockerd's start at most {AIM:.2f} times as long as with the built-in"

@@ -30,16 +30,20 @@ def table(
 
 
 def compared(
-    title: str, found: Mapping[str, Mapping[str, Series]], note: str = ""
+    title: str,
+    found: Mapping[str, Mapping[str, Series]],
+    note: str = "",
+    unit: str = "milliseconds",
+    digits: int = 0,
 ) -> None:
-    """Print series of two drivers each, in milliseconds, and how they compare."""
+    """Print series of two drivers each, and how they compare."""
     [ours, theirs] = next(iter(found.values()))
     table(
         title,
-        ("milliseconds: median (min to max)", ours, theirs,
+        (f"{unit}: median (min to max)", ours, theirs,
          "ratio of medians", "median of paired ratios"),
         [
-            (what, spread(of[ours], 0), spread(of[theirs], 0),
+            (what, spread(of[ours], digits), spread(of[theirs], digits),
              f"{ratio(of[ours], of[theirs]):.3f}",
              f"{paired(of[ours], of[theirs]):.3f}")
             for what, of in found.items()

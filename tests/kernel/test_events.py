@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -319,3 +320,15 @@ def test_changed_host_filter_tables_are_reported_and_reads_are_not(hearing):
     assert done("iptables-nft", "-S", "DOCKER-USER") == set()
     assert done("nft", "-j", "list", "ruleset") == set()
     assert done("nft", "delete", "table", "ip", "theirs") == {""}
+
+
+@pytest.mark.parametrize("kind", [16, 17, 20, 21, 24, 25, 28, 80, 81, 255])
+@pytest.mark.parametrize("size", [0, 1, 4, 8, 11, 12, 16, 17, 20, 48])
+@pytest.mark.parametrize("byte", [0, 1, 255])
+def test_malformed_event_is_an_event_and_no_error(kind, size, byte):
+    """The kernel sends none, but a container's root may."""
+    ours, theirs = socket.socketpair()
+    listener = events.Listener(theirs, lambda _: False)
+    head = struct.pack("=IHHII", 16 + size, kind, 0, 0, 0)
+    with ours, theirs:
+        assert listener._origin(head + bytes([byte]) * size, []) == {""}

@@ -212,7 +212,8 @@ def _device_of(kind: int, message: bytes) -> str | None:
         return nl.text(found[nl.IFLA_IFNAME]) if nl.IFLA_IFNAME in found else None
     if kind in (RTM_NEWADDR, RTM_DELADDR) and len(body) >= nl.IFADDR.size:
         return socket.if_indextoname(nl.IFADDR.unpack_from(body)[4])
-    if kind in (RTM_NEWNETCONF, RTM_DELNETCONF):
+    is_whole = len(body) >= _NETCONF_INDEX_AT + _NUMBER.size
+    if kind in (RTM_NEWNETCONF, RTM_DELNETCONF) and is_whole:
         (index,) = _NUMBER.unpack_from(body, _NETCONF_INDEX_AT)
         return socket.if_indextoname(index) if index > 0 else None
     return None

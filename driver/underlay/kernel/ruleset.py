@@ -18,11 +18,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from underlay.kernel import rtnetlink as nl
-from underlay.kernel.rtnetlink import NLM_F_REQUEST
+from underlay.kernel.rtnetlink import NETLINK_NETFILTER, NLM_F_REQUEST
 from underlay.model import Family
 from underlay.model.objects import TABLE, NftChain
 
-_NETFILTER = 12
 _HEAD = struct.Struct(">BBH")  # family, version, resource
 _SUBSYSTEM = 10 << 8
 _NEWTABLE, _GETTABLE, _NEWCHAIN, _GETCHAIN = (_SUBSYSTEM | n for n in (0, 1, 3, 4))
@@ -131,7 +130,7 @@ def _rules(family: str, chain: str) -> list[bytes]:
         body += nl.attribute(_CHAIN_OF_RULE, chain.encode() + b"\0")
     head = _HEAD.pack(_FAMILIES[family], 0, 0)
     try:
-        found = nl.dump(_GETRULE, _NEWRULE, head + body, protocol=_NETFILTER)
+        found = nl.dump(_GETRULE, _NEWRULE, head + body, protocol=NETLINK_NETFILTER)
     except OSError as error:
         if error.errno not in _NO_NFTABLES:
             raise
@@ -147,8 +146,9 @@ def _one(request: int, answer: int, family: str, body: bytes) -> list[bytes]:
     head = _HEAD.pack(_FAMILIES[family], 0, 0)
     asked = request, NLM_F_REQUEST, answer, head + body
     try:
-        return [x[_HEAD.size :] for x in nl.exchange(*asked, protocol=_NETFILTER)]
+        found = list(nl.exchange(*asked, protocol=NETLINK_NETFILTER))
     except OSError as error:
         if error.errno not in (errno.ENOENT, *_NO_NFTABLES):
             raise
         return []
+    return [told[_HEAD.size :] for told in found]

@@ -36,6 +36,8 @@ from underlay.records import Records
 log = logging.getLogger(__name__)
 
 NOTHING = DesiredState()
+# The kinds of link that a container in another namespace may stand on.
+_CARRIERS = ("vlan", "dummy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +228,12 @@ class Builder:
     def delete_links(self, owners: Collection[Owner]) -> None:
         """Delete the devices in the host that these owners do not want any more.
 
-        All at once. What the kernel refuses so is left to `drop`.
+        All at once. What the kernel refuses so is left to `drop`, and so is what a
+        container may stand on: `apply` looks for that.
         """
         deletions = (s for s in self.steps(owners) if isinstance(s, Delete))
-        doomed = [s.object for s in deletions if isinstance(s.object, Link)]
+        links = (s.object for s in deletions if isinstance(s.object, Link))
+        doomed = [link for link in links if link.kind not in _CARRIERS]
         if not doomed:
             return
         log.debug("steps", extra={"step": "; ".join(map(str, map(Delete, doomed)))})
@@ -245,7 +249,7 @@ class Builder:
         used as well.
         """
         link = step.object
-        carriers = ("vlan", "dummy", "veth") if sweeping else ("vlan", "dummy")
+        carriers = (*_CARRIERS, "veth") if sweeping else _CARRIERS
         if (
             isinstance(step, Delete)
             and isinstance(link, Link)

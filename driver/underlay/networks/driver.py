@@ -471,9 +471,10 @@ def _is_in_the_way(network: Network, asked: Endpoint, ended: Ended) -> bool:
         return bool(parent) and _parent_of(ended) == parent
     was = ended.endpoint
     addresses = {a.ip for a in asked.addresses}
-    return was is not None and (
-        was.mac == asked.mac or any(a.ip in addresses for a in was.addresses)
-    )
+    if was is None:
+        return False
+    has_mac = bool(asked.mac) and was.mac == asked.mac
+    return has_mac or any(a.ip in addresses for a in was.addresses)
 
 
 def _parent_of(ended: Ended) -> str:

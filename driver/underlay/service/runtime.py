@@ -218,7 +218,8 @@ class BackgroundThreads:
     def note(self, paths: frozenset[str] | None, is_urgent: bool = True) -> None:
         """Have a pass look where something changed, or everywhere (None)."""
         self._remember(paths)
-        self._is_urgent = self._is_urgent or is_urgent
+        if is_urgent:
+            self._is_urgent = True
         self._pass.wake()
 
     def _is_concerned(self, device: str) -> bool:
