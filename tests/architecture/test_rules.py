@@ -11,6 +11,7 @@ import pytest
 
 from underlay import errors
 from underlay.cli.commands import main
+from underlay.doctor.checks import CHECKS
 from underlay.modes import MODES, bridge, ipvlan, macvlan, routed
 from underlay.modes.options import NETWORK_KEYS, PARENT_KEYS, REPAIR_KEYS
 from underlay.service.settings import Settings
@@ -210,6 +211,16 @@ def test_every_error_id_has_its_paragraph_and_no_other_has():
     assert set(sections) == {kind.id for kind in refusals()}
     for identity, body in sections.items():
         assert len(body.split()) >= 20, f"{identity} is explained in too few words"
+
+
+def test_every_check_of_the_doctor_has_its_section_in_this_order():
+    text = (DOCS / "doctor.md").read_text()
+    sections = re.findall(
+        r"^## (\S+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    assert [name for name, _ in sections] == [check.id for check in CHECKS]
+    for name, body in sections:
+        assert len(body.split()) >= 25, f"{name} is explained in too few words"
 
 
 def test_every_mode_and_option_is_documented():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from socket import AF_UNIX, socket
 from typing import Any
@@ -205,6 +206,43 @@ def history(what: str | None, only_repairs: bool, as_json: bool) -> None:
         print_table(found, columns)
     if not shown:
         say(f"nothing recorded about {what}" if what else "no repairs")
+
+
+@main.command()
+@click.option("--fix", "do_fix", is_flag=True, help="Apply the fixes that are safe.")
+@click.option(
+    "--parent", "parents", multiple=True, metavar="DEVICE",
+    help="Also test a device that no network uses yet.",
+)  # fmt: skip
+@JSON
+def doctor(do_fix: bool, parents: tuple[str, ...], as_json: bool) -> None:
+    """Check this host: what is wrong, where, why, and how to fix it.
+
+    Changes nothing without --fix. Exit code 1: a check failed.
+
+    \b
+    Examples:
+      underlay doctor
+      underlay doctor --parent eth1
+      underlay doctor --json | jq '.checks[] | select(.level == "failure")'
+    """
+    from underlay.cli.findings import as_facts, is_healthy, print_results
+    from underlay.doctor.checks import examine, fix
+    from underlay.service.wiring import examined
+
+    # The log of the service would be in the way: findings say the same.
+    logging.getLogger("underlay").addHandler(logging.NullHandler())
+    settings = load(os.environ)
+    with closing(examined(settings, _health(settings), parents)) as host:
+        results = examine(host)
+        fixed = list(fix(results)) if do_fix else []
+        if fixed:
+            results = examine(host)
+    if as_json:
+        print_json(as_facts(results, fixed))
+    else:
+        print_results(results, fixed)
+    sys.exit(0 if is_healthy(results) else 1)
 
 
 def _browse(

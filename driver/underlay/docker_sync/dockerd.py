@@ -18,6 +18,7 @@ from underlay.model import IpAddress, Subnet
 from underlay.model.docker import (
     DockerContainer,
     DockerEndpoint,
+    DockerEngine,
     DockerNetwork,
     DockerView,
 )
@@ -61,6 +62,10 @@ class Dockerd:
             lambda client: list(_inspect_each(client.inspect_container, ids))
         )
         return {container["Id"]: _container(container) for container in found}
+
+    def engine(self) -> DockerEngine:
+        """Return what dockerd says of itself; raises OSError if it does not answer."""
+        return _engine(self._ask(lambda client: client.info()))
 
     def listen(self, note: Callable[[], None]) -> None:
         """Call `note` now, and after events of the driver's networks or of names.
@@ -228,6 +233,18 @@ def _container(container: Mapping[str, Any]) -> DockerContainer:
         sandbox=told.get("SandboxKey") or "",
         options={key: place.get("DriverOpts") or {} for key, place in places.items()},
         gateways={key: tuple(_gateways(place)) for key, place in places.items()},
+    )
+
+
+def _engine(info: Mapping[str, Any]) -> DockerEngine:
+    system = info.get("OperatingSystem") or ""
+    security = info.get("SecurityOptions") or ()
+    return DockerEngine(
+        version=info.get("ServerVersion") or "",
+        system=system,
+        is_rootless=any("name=rootless" in option for option in security),
+        is_desktop="Docker Desktop" in system,
+        firewall=(info.get("FirewallBackend") or {}).get("Driver") or "",
     )
 
 

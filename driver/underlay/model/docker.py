@@ -59,3 +59,17 @@ class DockerView:
     networks: tuple[DockerNetwork, ...]
     endpoints: Mapping[str, str]
     addresses: frozenset[IpAddress]
+
+
+@dataclass(frozen=True, slots=True)
+class DockerEngine:
+    """What dockerd says of itself.
+
+    `firewall` is the name of its back end (iptables, nftables), "" if it does not say.
+    """
+
+    version: str
+    system: str = ""
+    is_rootless: bool = False
+    is_desktop: bool = False
+    firewall: str = ""

@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.dockerd import Dockerd
 from underlay.docker_sync.recovery import Recovery
+from underlay.doctor.examined import Examined, Places
+from underlay.errors import UnderlayError
 from underlay.ipam.driver import IpamDriver
 from underlay.ipam.live_endpoints import LiveEndpoints
 from underlay.kernel import Kernel
@@ -59,6 +62,39 @@ def build(settings: Settings, *, readonly: bool = False) -> Parts:
     use_protocol(settings.route_protocol)
     records = Records(settings.records, readonly=readonly)
     return assemble(records, LinuxKernel(), settings, Host(_machine()))
+
+
+def examined(
+    settings: Settings, health: dict[str, Any] | None, asked_for: tuple[str, ...]
+) -> Examined:
+    """Return this host for an examination, the records read-only if they are there."""
+    use_protocol(settings.route_protocol)
+    kernel, records, why = LinuxKernel(), None, ""
+    try:
+        records = Records(settings.records, readonly=True)
+    except UnderlayError as error:
+        why = str(error)
+    host = Host(_machine())
+
+    def plan() -> list[str]:
+        if records is None:
+            return []
+        parts = assemble(records, kernel, settings, host)
+        return [str(step) for step in parts.reconciler.planner.steps()]
+
+    dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
+    return Examined(
+        kernel=kernel,
+        places=Places(settings.plugin_socket, settings.status_socket, settings.records),
+        records=records,
+        records_error=why,
+        health=health,
+        ask_docker=dockerd.look,
+        ask_engine=dockerd.engine,
+        plan=plan,
+        now=host.clock(),
+        asked_for=asked_for,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+"""The table of checks, in the order in which a person reads them, and how they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from underlay.doctor import host_sysctls, kernel_features, parents
+from underlay.doctor.examined import Examined
+from underlay.doctor.finding import Check, Finding, Result
+from underlay.errors import UnderlayError
+
+CHECKS = (
+    Check("device-types", "the kernel has the device types of all modes",
+          kernel_features.device_types),
+    Check("nftables", "nft and nftables are there", kernel_features.nftables),
+    Check("parents", "the parents of all networks are there and up", parents.states),
+    Check("parent-use", "nothing excludes children on a parent", parents.hold),
+    Check("wireless", "no container needs a MAC of its own on Wi-Fi",
+          parents.wireless),
+    Check("hardware", "neither virtual machine nor cloud, or no network that minds",
+          parents.hardware),
+    Check("forwarding", "the host forwards for its routed networks",
+          host_sysctls.forwarding),
+    Check("reverse-path", "no reverse path filter is in the way",
+          host_sysctls.reverse_path),
+    Check("router-advertisements", "the host keeps its IPv6 routes",
+          host_sysctls.router_advertisements),
+    Check("bridge-filter", "frames cross the bridges of networks",
+          host_sysctls.bridge_filter),
+)  # fmt: skip
+
+
+def examine(host: Examined, checks: Iterable[Check] = CHECKS) -> list[Result]:
+    """Run checks; one that cannot be run is a warning, and holds up no other."""
+    return [Result(check, tuple(_found(host, check))) for check in checks]
+
+
+def _found(host: Examined, check: Check) -> Iterator[Finding]:
+    try:
+        yield from check.run(host)
+    except (OSError, UnderlayError) as error:
+        yield Finding(
+            "warning", "host", f"this could not be checked: {error}",
+            "what is wrong here stays unknown", "run the command as root on the host",
+        )  # fmt: skip
+
+
+def fix(results: Iterable[Result]) -> Iterator[tuple[str, str, str]]:
+    """Apply the fixes that findings have.
+
+    Yields the step, the command that reverts it, and why it failed ("" if it did not).
+    """
+    for found in (finding.fix for result in results for finding in result.findings):
+        if found is None:
+            continue
+        try:
+            found.apply()
+        except OSError as error:
+            yield found.step, found.revert, str(error)
+        else:
+            yield found.step, found.revert, ""

@@ -1,0 +1,133 @@
+"""What the checks look at: a host, the records on it, and Docker there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from underlay.kernel import Kernel
+from underlay.model import Device, Endpoint, Network
+from underlay.model.docker import DockerEngine, DockerView
+from underlay.model.objects import Sysctl
+from underlay.modes import mode_name, traits_of
+from underlay.modes.child_device import is_isolated
+from underlay.planning.device_lookup import find_device
+from underlay.records import Records
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Files of the host that checks look at."""
+
+    plugin_socket: Path
+    status_socket: Path
+    records: Path
+    dmi: Path = Path("/sys/class/dmi/id")
+    run: Path = Path("/run")
+
+
+@dataclass
+class Examined:
+    """A host under examination; asking changes nothing.
+
+    `records` is None if they cannot be read, and `records_error` says why. `health` is
+    what the service reports, None if it does not answer. `ask_docker` and `ask_engine`
+    raise OSError if dockerd does not answer. `plan` returns the steps that the kernel
+    lacks. `asked_for` are devices to test beside the parents of networks. `now` is in
+    seconds since 1970.
+    """
+
+    kernel: Kernel
+    places: Places
+    records: Records | None
+    records_error: str
+    health: dict[str, Any] | None
+    ask_docker: Callable[[], DockerView]
+    ask_engine: Callable[[], DockerEngine]
+    plan: Callable[[], list[str]]
+    now: float
+    mac_budget: int = 0
+    asked_for: tuple[str, ...] = ()
+    networks: list[Network] = field(init=False)
+    endpoints: list[Endpoint] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.networks = self.records.networks.all() if self.records else []
+        self.endpoints = self.records.endpoints.all() if self.records else []
+
+    def close(self) -> None:
+        """Close the records."""
+        if self.records:
+            self.records.close()
+
+    @cached_property
+    def docker(self) -> DockerView | None:
+        """What dockerd lists; None if it does not answer."""
+        return _or_none(self.ask_docker)
+
+    @cached_property
+    def engine(self) -> DockerEngine | None:
+        """What dockerd says of itself; None if it does not answer."""
+        return _or_none(self.ask_engine)
+
+    def parent_of(self, network: Network) -> Device | None:
+        """Return the lowest device of a network as it is now, None if it is missing.
+
+        It is looked up as the service does, and not read from the records: these are
+        old if the service does not run.
+        """
+        identity = network.uplink.base_device
+        if identity is None:
+            return self.kernel.device(network.uplink.base_name)
+        return find_device(identity, self.kernel.device, self.kernel.devices)
+
+    def on_parents(self) -> dict[str, tuple[Device, list[Network]]]:
+        """Return the parents that exist, by name, each with the networks on it.
+
+        Also the devices that were asked for, which may have none.
+        """
+        found: dict[str, tuple[Device, list[Network]]] = {}
+        for network in self.networks:
+            if needs_parent(network) and (device := self.parent_of(network)):
+                found.setdefault(device.name, (device, []))[1].append(network)
+        for name in self.asked_for:
+            if device := self.kernel.device(name):
+                found.setdefault(device.name, (device, []))
+        return found
+
+    def sysctl(self, path: str) -> str:
+        """Return the value of a sysctl by its path under /proc/sys, "" if none."""
+        found = self.kernel.sysctls([Sysctl(path, "")])
+        return next((o.value for o in found if isinstance(o, Sysctl)), "")
+
+
+def needs_parent(network: Network) -> bool:
+    """Return whether a network stands on a device that is not the driver's own."""
+    return bool(network.uplink.parent) and not is_isolated(network.options)
+
+
+def has_own_macs(network: Network) -> bool:
+    """Return whether the containers of a network send from MACs of their own."""
+    return mode_name(network.options) in ("macvlan", "bridge")
+
+
+def is_routed(network: Network) -> bool:
+    """Return whether this host routes for the containers of a network."""
+    return traits_of(network.options).host_prefix
+
+
+def labels(networks: Iterable[Network]) -> str:
+    """Return the names of networks as text."""
+    return ", ".join(sorted(n.label for n in networks))
+
+
+def _or_none(ask: Callable[[], T]) -> T | None:
+    try:
+        return ask()
+    except OSError:
+        return None

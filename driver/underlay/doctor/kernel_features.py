@@ -1,0 +1,69 @@
+"""What the kernel can make: device types for each mode, and nftables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from underlay.doctor.examined import Examined, labels
+from underlay.doctor.finding import Finding
+from underlay.model import Network
+from underlay.modes import MODES, mode_of, traits_of
+from underlay.modes.child_device import is_isolated
+
+# The kinds of device, what needs them, and their modules.
+_NEEDED_BY = {
+    "macvlan": ("mode=macvlan", "macvlan"),
+    "ipvlan": ("mode=ipvlan", "ipvlan"),
+    "veth": ("mode=routed and mode=bridge", "veth"),
+    "bridge": ("mode=bridge with takeover=yes", "bridge"),
+    "vlan": ("a VLAN made on demand (parent=eth0.50)", "8021q"),
+    "dummy": ("a network without a parent", "dummy"),
+}
+_PACKAGES = (
+    "if there is no such module, install the package with the kernel's extra modules"
+    " (linux-modules-extra-$(uname -r) on Ubuntu, kernel-modules-extra on Fedora)"
+)
+
+
+def device_types(host: Examined) -> Iterator[Finding]:
+    """Find the device types that this kernel cannot make."""
+    lacking = [kind for kind in _NEEDED_BY if not host.kernel.has_kind(kind)]
+    works = [f"mode={m}" for m, mode in MODES.items() if mode.KIND not in lacking]
+    instead = f"; until then use {' or '.join(works)}" if works else ""
+    for kind in lacking:
+        purpose, module = _NEEDED_BY[kind]
+        users = [n for n in host.networks if kind in _kinds_of(n)]
+        hit = f"; networks {labels(users)} cannot work" if users else ""
+        yield Finding(
+            "failure" if users else "warning",
+            "kernel",
+            f"it has no device type {kind}",
+            f"{purpose} cannot work{hit}",
+            f"modprobe {module}; {_PACKAGES}{instead}",
+        )
+
+
+def _kinds_of(network: Network) -> Iterator[str]:
+    yield mode_of(network.options).KIND
+    if network.uplink.vlans:
+        yield "vlan"
+    if network.options.get("takeover") == "yes":
+        yield "bridge"
+    if is_isolated(network.options) and traits_of(network.options).parent_use:
+        yield "dummy"
+
+
+def nftables(host: Examined) -> Iterator[Finding]:
+    """Find that the host lacks nftables."""
+    if host.kernel.can_filter:
+        return
+    users = [n for n in host.networks if traits_of(n.options).nftables_option]
+    hit = f" (networks {labels(users)})" if users else ""
+    yield Finding(
+        "failure" if users else "warning",
+        "host",
+        "the program nft is missing, or the kernel has no nftables",
+        "the host does not reach its macvlan containers, masquerade cannot work, and"
+        f" the driver does not switch IP forwarding on{hit}",
+        "install the package nftables and restart the service",
+    )
