@@ -8,9 +8,12 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# How many generations pass between two times of forgetting, which looks at everything.
+_OFTEN = 8
+
 
 class GenerationCache(Generic[T]):
-    """A function whose results are kept until two generations have not used them.
+    """A function whose results are kept until some generations have not used them.
 
     A generation is a pass, which asks for every object, and nearly all are unchanged. A
     cache of fixed size would be too small for one host and have no hits there, and keep
@@ -32,8 +35,10 @@ class GenerationCache(Generic[T]):
         return kept.found
 
     def next_generation(self) -> None:
-        """Begin a generation."""
+        """Begin a generation; now and then, forget what the last ones did not use."""
         self._generation += 1
+        if self._generation % _OFTEN:
+            return
         everything = list(self._kept.items())  # other threads may add to it meanwhile
         for given, kept in everything:
             if kept.asked < self._generation - 1:

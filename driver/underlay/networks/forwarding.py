@@ -172,7 +172,8 @@ class Forwarding:
 
         A change during the look makes it worthless: a chain may be gone by now.
         """
-        found = {_reason_of(o) for o in seen if is_door(o)}
+        chains = [o for o in seen if isinstance(o, NftChain)]
+        found = {_reason_of(o) for o in chains if is_door(o)}
         with self._lock:
             if since != self._changes:
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from underlay.model import BridgeTakeover, Endpoint, Network, SysctlBackup
@@ -125,58 +125,35 @@ def sysctl_objects(
 
 
 class Needs:
-    """What endpoints need, derived again only for new and changed endpoints."""
+    """What endpoints need in the host, derived only for new and changed endpoints."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[Network, Endpoint, bool, DesiredState]] = {}
-        self._now: dict[str, tuple[Network, Endpoint, bool, DesiredState]] = {}
+        self._known: dict[str, tuple[Network, Endpoint, DesiredState]] = {}
 
-    def begin(self) -> None:
-        """Forget the endpoints that were not asked for since the last call."""
-        self._last, self._now = self._now, {}
+    def of_all(
+        self, networks: Mapping[str, Network], endpoints: Iterable[Endpoint]
+    ) -> dict[str, DesiredState]:
+        """Return what each needs, by its id; those of unknown networks need nothing.
 
-    def of_endpoint(
-        self, network: Network, endpoint: Endpoint, *, there: bool
-    ) -> DesiredState:
-        """Return what one endpoint needs, as the function of that name."""
-        known = self._last.get(endpoint.id)
-        if not (
-            known
-            and (known[0] is network or known[0] == network)
-            and (known[1] is endpoint or known[1] == endpoint)
-            and known[2] == there
-        ):
-            found = endpoint_objects(network, endpoint, there=there)
-            known = network, endpoint, there, found
-        self._now[endpoint.id] = known
-        return known[3]
+        The others that were asked for before are forgotten.
+        """
+        last, self._known = self._known, {}
+        for endpoint in endpoints:
+            if network := networks.get(endpoint.network):
+                known = last.get(endpoint.id)
+                if known is None or known[:2] != (network, endpoint):
+                    found = endpoint_objects(network, endpoint)
+                    known = network, endpoint, found
+                self._known[endpoint.id] = known
+        return {identity: found for identity, (_, _, found) in self._known.items()}
 
 
-def desired_state(
-    networks: Iterable[Network],
-    endpoints: Iterable[Endpoint],
-    there: Collection[str] = (),
-    remembered: Needs | None = None,
-) -> DesiredState:
-    """Return what all of them need. Endpoints of unknown networks need nothing.
-
-    `there` are the ids of the endpoints whose sandboxes were observed; `remembered` is
-    what endpoints needed in the last pass.
-    """
-    memory = remembered or Needs()
-    memory.begin()
-    known = {network.id: network for network in networks}
+def total(parts: Iterable[DesiredState]) -> DesiredState:
+    """Return what all of them want together."""
     objects: list[Object] = []
     in_docker_hands: set[str] = set()
     reasons: set[SysctlReason] = set()
-    for part in (
-        *(network_objects(n) for n in known.values()),
-        *(
-            memory.of_endpoint(known[e.network], e, there=e.id in there)
-            for e in endpoints
-            if e.network in known
-        ),
-    ):
+    for part in parts:
         objects += part.objects
         in_docker_hands |= part.in_docker_hands
         reasons |= part.reasons

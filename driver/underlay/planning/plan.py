@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import replace
 
 from underlay.model.objects import (
@@ -31,14 +31,11 @@ def plan(wanted: DesiredState, seen: Iterable[Object]) -> tuple[Step, ...]:
     """
     want: dict[Hashable, Object] = {o.key: o for o in wanted.objects}
     pairs = [(o, o.peer) for o in wanted.objects if isinstance(o, Link) and o.peer]
-    spared = set(wanted.in_docker_hands) | {end.key for _, end in pairs} - want.keys()
-    have = {key: o for o in seen if (key := o.key) not in spared}
-    if _is_done(want, have):
-        return ()
+    have = _without_spared(wanted, seen)
     both = want.keys() & have.keys()
     replaced = {k for k in both if not want[k].is_amendable_from(have[k])}
     doomed = [o for k, o in have.items() if k not in want or k in replaced]
-    gone = {_place(o) for o in doomed if isinstance(o, Link)}
+    gone = {place(o) for o in doomed if isinstance(o, Link)}
     dying = [o for o in sorted(doomed, key=_last_first) if _is_deleted(o, gone)]
     steps: list[Step] = [Delete(o) for o in dying]
     staying = have.keys() - {o.key for o in doomed}
@@ -49,10 +46,10 @@ def plan(wanted: DesiredState, seen: Iterable[Object]) -> tuple[Step, ...]:
         if late and not isinstance(o, Link | NftChain):
             steps += late
             late = []
-        found = None if key in replaced or _place(o) in gone else have.get(key)
+        found = None if key in replaced or place(o) in gone else have.get(key)
         if isinstance(o, NftChain) and o.device in bare:
             found = None  # whatever is there may be bound to a device that is gone
-        if found is None and _place(o) not in out_of_reach and key not in along:
+        if found is None and place(o) not in out_of_reach and key not in along:
             steps.append(Create(o))
             if isinstance(o, Link) and o.up_after_filters:
                 late.append(Amend(replace(o, up=False), o))
@@ -64,22 +61,35 @@ def plan(wanted: DesiredState, seen: Iterable[Object]) -> tuple[Step, ...]:
     return tuple(sorted((*steps, *late), key=_is_bridge_deleted))
 
 
+def is_done(wanted: DesiredState, seen: Iterable[Object]) -> bool:
+    """Return whether nothing differs: the usual case, without what a plan costs.
+
+    Not so while something cannot be made, though there is no step for it.
+    """
+    want: dict[Hashable, Object] = {o.key: o for o in wanted.objects}
+    have = _without_spared(wanted, seen)
+    return want.keys() == have.keys() and all(
+        o.satisfied_by(have[key]) for key, o in want.items()
+    )
+
+
 def without_foreign_routes(
-    seen: Collection[Object], desired: DesiredState
-) -> set[Object]:
+    seen: Iterable[Object], desired: DesiredState, links: Iterable[Link]
+) -> list[Object]:
     """Leave out the routes of another program that uses our protocol number as well.
 
-    They go out by devices without our mark. One where a desired route belongs stays in:
-    the administrator changed its device, and it is moved back.
+    They go out by devices without our mark; `links` are ours in the host. One where a
+    desired route belongs stays in: the administrator changed its device, and it is
+    moved back.
     """
-    devices = {o.name for o in seen if isinstance(o, Link) and not o.sandbox}
+    devices = {o.name for o in links}
     wanted = {o.key for o in desired.objects if isinstance(o, Route)}
-    return {
+    return [
         o
         for o in seen
         if not isinstance(o, Route)
         or (o.device is None or o.sandbox or o.device in devices or o.key in wanted)
-    }
+    ]
 
 
 def hold_back_deletions(
@@ -103,11 +113,14 @@ def hold_back_deletions(
     )
 
 
-def _is_done(want: Mapping[Hashable, Object], have: Mapping[Hashable, Object]) -> bool:
-    """Return whether nothing differs: the usual case, without what a plan costs."""
-    return want.keys() == have.keys() and all(
-        o.satisfied_by(have[key]) for key, o in want.items()
-    )
+def _without_spared(
+    wanted: DesiredState, seen: Iterable[Object]
+) -> dict[Hashable, Object]:
+    """Return what was seen, by key, without what Docker has in its hands."""
+    keys = {o.key for o in wanted.objects}
+    ends = {o.peer.key for o in wanted.objects if isinstance(o, Link) and o.peer}
+    spared = set(wanted.in_docker_hands) | ends - keys
+    return {key: o for o in seen if (key := o.key) not in spared}
 
 
 def _of_pairs(
@@ -125,15 +138,15 @@ def _of_pairs(
     for end, far in pairs:
         away = far.key not in staying
         if end.key in staying:
-            out_of_reach |= {_place(far)} if away else set()
+            out_of_reach |= {place(far)} if away else set()
         elif far.key in in_docker_hands or not away:
-            out_of_reach.add(_place(end))
+            out_of_reach.add(place(end))
         else:
             along.add(far.key)
     return out_of_reach, along
 
 
-def _place(found: Object) -> Place:
+def place(found: Object) -> Place:
     """Return the device something stands on or is, and the sandbox that is in."""
     return getattr(found, "sandbox", ""), found.device or ""
 
@@ -143,7 +156,7 @@ def _last_first(doomed: Object) -> tuple[bool, bool, int, str]:
 
     First in sandboxes: the end of a pair there takes the one in the host with it.
     """
-    in_host, text = not _place(doomed)[0], str(Delete(doomed))
+    in_host, text = not place(doomed)[0], str(Delete(doomed))
     return isinstance(doomed, NftChain), in_host, -doomed.build_order, text
 
 
@@ -154,7 +167,7 @@ def _is_deleted(doomed: Object, gone: set[Place]) -> bool:
         # with the device, it does not.
         return True
     stays = isinstance(doomed, Address | Sysctl | MovedEntry)
-    return _place(doomed) not in gone and not stays
+    return place(doomed) not in gone and not stays
 
 
 def _is_bridge_deleted(step: Step) -> bool:

@@ -14,12 +14,16 @@ from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.planning import sandbox
-from underlay.planning.desired import DesiredState, Needs, desired_state, sysctl_objects
-from underlay.planning.plan import (
-    hold_back_deletions,
-    plan,
-    without_foreign_routes,
+from underlay.planning.comparison import Comparison, Observed
+from underlay.planning.desired import (
+    DesiredState,
+    Needs,
+    endpoint_objects,
+    network_objects,
+    sysctl_objects,
+    total,
 )
+from underlay.planning.plan import hold_back_deletions, plan
 from underlay.reconcile.sandbox_state import Rooms, SandboxObserver
 from underlay.records import Records
 
@@ -41,6 +45,29 @@ class Snapshot:
     takeovers: DesiredState = field(default_factory=DesiredState)
 
 
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """What was seen in the host: its links, and the endpoints that have anything."""
+
+    objects: frozenset[Object] = frozenset()
+    links: Collection[Link] = ()
+    endpoints: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """What the records want in the host, by network and endpoint, as of a version.
+
+    `endpoints`: those asked for because something of theirs was seen. `by_kernel`: what
+    is wanted of sysctls and of the firewall, which the kernel is asked about.
+    """
+
+    version: tuple[int, int]
+    endpoints: frozenset[str]
+    parts: Mapping[str, DesiredState]
+    by_kernel: frozenset[ForwardAccept | Sysctl]
+
+
 @dataclass
 class Planner:
     """Observes the kernel and plans the steps that make it match the records."""
@@ -51,8 +78,11 @@ class Planner:
     takeovers: BridgeTakeovers
     leftovers: LeftoverDevices
     observer: SandboxObserver
-    # What endpoints needed in the last plan: most have not changed since.
-    needs: Needs = field(default_factory=Needs)
+    # From one plan to the next, little changes in the records or in the host.
+    _needs: Needs = field(default_factory=Needs)
+    _recorded: _Recorded | None = None
+    _host: _Host = field(default_factory=_Host)
+    _comparison: Comparison = field(default_factory=Comparison)
 
     def observe(self, joined: Collection[Endpoint] | None = None) -> Snapshot:
         """Look at the host, and into the sandboxes of these endpoints, or of all."""
@@ -60,7 +90,9 @@ class Planner:
             joined = self.records.endpoints.joined()
         takeovers, entries = self.takeovers.desired()
         changes = self.builder.forwarding.changes
-        objects = frozenset(self.kernel.observe() | entries)
+        objects = self.kernel.observe()
+        if entries:
+            objects |= entries
         sandboxes = self.observe_sandboxes(joined, self.leftovers.places())
         self.builder.forwarding.update(objects, changes)
         return replace(sandboxes, objects=objects, takeovers=takeovers)
@@ -79,34 +111,52 @@ class Planner:
 
     def plan(self, snapshot: Snapshot) -> tuple[Step, ...]:
         """Return the steps that make what was seen match the records, in order."""
-        rooms, seen = snapshot.rooms, set(snapshot.objects)
+        host, rooms = self._in_host(snapshot.objects), snapshot.rooms
         # A device on its way back to the host is in Docker's hands.
-        marks = {o.key for o in seen if isinstance(o, Link)}
-        repairable = {
-            e.id: e
+        marks = {link.key for link in host.links}
+        repairable = [
+            e
             for e in snapshot.repairable.values()
             if Owner(e.network, e.id).mark not in marks
+        ]
+        there = _there(self._networks(repairable), repairable)
+        recorded = self._by_records(host)
+        parts = {
+            **recorded.parts,
+            "take-overs": snapshot.takeovers,
+            "forwarding": DesiredState(self.builder.forwarding.chains()),
         }
-        want = self._desired(seen, repairable) + snapshot.takeovers
-        want += DesiredState(self.builder.forwarding.chains())
-        seen |= self.kernel.forward_rules(
-            {o for o in want.objects if isinstance(o, ForwardAccept)}
-        )
-        seen |= self.kernel.sysctls({o for o in want.objects if isinstance(o, Sysctl)})
-        seen |= sandbox.relevant(want.objects, rooms)
-        seen |= self.leftovers.among(rooms, {e.id for e in snapshot.joined})
+        inside = sandbox.relevant((o for p in there.values() for o in p.objects), rooms)
+        inside |= self.leftovers.among(rooms, {e.id for e in snapshot.joined})
+        seen = host.objects | self._asked(recorded.by_kernel)
+        observed = Observed(seen, host.links, frozenset(inside))
+        steps = self._comparison.plan(parts, there, observed, self._known())
         sysctls = self.builder.sysctls
         settings = sysctl_objects(self.records.host.sysctls(), sysctls.needed())
-        steps = plan(want, without_foreign_routes(seen, want))
-        due = hold_back_deletions(steps, want, self._known())
-        return due + sysctls.steps(settings)
+        return steps + sysctls.steps(settings)
+
+    def _in_host(self, objects: frozenset[Object]) -> _Host:
+        if objects != self._host.objects:
+            links = [o for o in objects if isinstance(o, Link)]
+            owners = {o.owner.endpoint for o in objects if o.owner}
+            self._host = _Host(objects, links, frozenset(owners - {""}))
+        return self._host
+
+    def _asked(self, wanted: Collection[ForwardAccept | Sysctl]) -> frozenset[Object]:
+        """Return what the kernel has of these rules and sysctls, and all our rules."""
+        accepts = {o for o in wanted if isinstance(o, ForwardAccept)}
+        settings = {o for o in wanted if isinstance(o, Sysctl)}
+        return self.kernel.forward_rules(accepts) | self.kernel.sysctls(settings)
+
+    def _networks(self, endpoints: Iterable[Endpoint]) -> list[Network]:
+        found = map(self.records.networks.get, {e.network for e in endpoints})
+        return [network for network in found if network]
 
     def plan_sandboxes(self, snapshot: Snapshot) -> tuple[Step, ...]:
         """Return the steps in the sandboxes, without a look at the host."""
-        there = snapshot.repairable
-        known = map(self.records.networks.get, {e.network for e in there.values()})
-        networks = [n for n in known if n and self._has_parent(n)]
-        want = desired_state(networks, there.values(), there)
+        endpoints = snapshot.repairable.values()
+        networks = [n for n in self._networks(endpoints) if self._has_parent(n)]
+        want = total(_there(networks, endpoints).values())
         inner = [o for o in want.objects if getattr(o, "sandbox", "")]
         want = replace(want, objects=tuple(inner))
         steps = plan(want, sandbox.relevant(inner, snapshot.rooms))
@@ -125,23 +175,45 @@ class Planner:
             return None
         return {network.id for network in self.records.networks.all()}
 
-    def _desired(
-        self, seen: Iterable[Object], repairable: Mapping[str, Endpoint]
-    ) -> DesiredState:
-        """Return what must be in the host, and in the sandboxes looked at.
+    def _by_records(self, host: _Host) -> _Recorded:
+        """Return what must be in the host, derived again if the records have changed.
 
-        Of the other endpoints only those with something in the host count here: the
-        cost of a pass follows what changes, not the thousands of sandboxes at rest.
+        Of the endpoints in sandboxes only those with something in the host count here:
+        the cost of a pass follows what changes, not the thousands at rest.
         """
-        networks, records = self.records.networks.all(), self.records.endpoints
-        endpoints = {e.id: e for e in records.not_joined()}
-        for network in networks:
+        records, version = self.records, self.records.change_counter()
+        known = self._recorded
+        if known and (known.version, known.endpoints) == (version, host.endpoints):
+            return known
+        records.next_generation()
+        networks = {n.id: n for n in records.networks.all()}
+        endpoints = {e.id: e for e in records.endpoints.not_joined()}
+        for network in networks.values():
             if traits_of(network.options).host_objects:
-                endpoints |= {e.id: e for e in records.of_network(network.id)}
-        for found in seen:
-            identity = found.owner.endpoint if found.owner else ""
-            if identity and identity not in endpoints:
-                joined = records.get(identity)
-                endpoints |= {joined.id: joined} if joined else {}
-        wanted = (endpoints | dict(repairable)).values()
-        return desired_state(networks, wanted, repairable, self.needs)
+                endpoints |= {e.id: e for e in records.endpoints.of_network(network.id)}
+        for identity in host.endpoints - endpoints.keys():
+            if joined := records.endpoints.get(identity):
+                endpoints[identity] = joined
+        parts = {
+            **{n.id: network_objects(n) for n in networks.values()},
+            **self._needs.of_all(networks, endpoints.values()),
+        }
+        asked = (ForwardAccept, Sysctl)
+        by_kernel = {
+            o for p in parts.values() for o in p.objects if isinstance(o, asked)
+        }
+        found = _Recorded(version, host.endpoints, parts, frozenset(by_kernel))
+        self._recorded = found
+        return found
+
+
+def _there(
+    networks: Iterable[Network], endpoints: Iterable[Endpoint]
+) -> dict[str, DesiredState]:
+    """Return what endpoints want whose sandboxes were observed, by their ids."""
+    known = {network.id: network for network in networks}
+    return {
+        e.id: endpoint_objects(known[e.network], e, there=True)
+        for e in endpoints
+        if e.network in known
+    }

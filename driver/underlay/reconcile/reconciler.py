@@ -141,7 +141,6 @@ class Reconciler:
         """
         if not patient:
             self.repair_log.noticed = self.monotonic()
-        self.records.next_generation()
         with self.once.trying("what Docker ended"):
             self.records.endings.write()
         failed = self._finish_takeovers(patient=patient)

@@ -29,13 +29,24 @@ def test_value_requested_in_the_last_generation_is_kept() -> None:
     assert made == ["a"]
 
 
-def test_value_not_requested_for_two_generations_is_forgotten() -> None:
+def test_value_not_requested_for_some_generations_is_forgotten() -> None:
     remembered, made = _counted()
     remembered("a")
-    remembered.next_generation()
-    remembered.next_generation()
+    for _ in range(10):
+        remembered.next_generation()
     remembered("a")
     assert made == ["a", "a"]
+
+
+def test_value_requested_again_and_again_is_not_forgotten_with_others() -> None:
+    remembered, made = _counted()
+    remembered("b")
+    for _ in range(10):
+        remembered("a")
+        remembered.next_generation()
+    remembered("a")
+    remembered("b")
+    assert made == ["b", "a", "b"]
 
 
 def test_cache_key_includes_every_argument() -> None:
