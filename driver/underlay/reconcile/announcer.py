@@ -76,6 +76,9 @@ class Announcer:
 
     kernel: Kernel
     clock: Callable[[], float]
+    # Called with how many addresses were announced, and how many of these the gateway
+    # confirmed; must not fail or wait.
+    on_sent: Callable[[int, int], None] = lambda _sent, _confirmed: None
     _waiting: list[tuple[float, int, _Pending]] = field(default_factory=list)
     # Those that are due, the ones that were never sent first.
     _ready: list[tuple[int, int, _Pending]] = field(default_factory=list)
@@ -162,6 +165,7 @@ class Announcer:
         confirmed: Collection[IpAddress] = ()
         try:
             confirmed = self.kernel.announce(*place, addresses, gateways, seconds)
+            self.on_sent(len(addresses), len(confirmed))
         except OSError as error:
             # The device has left, or is down: then there is nothing to announce.
             log.debug("cannot announce an address", extra={"error": error})

@@ -78,6 +78,8 @@ class Reconciler:
     once: LogOnce
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    # Called with the steps of each owner that differs; must not fail or wait.
+    on_drift: Callable[[Collection[Step]], None] = lambda _steps: None
     # When something that needs a second look was first found missing, by its key.
     _missing: dict[Hashable, float] = field(default_factory=dict)
     # The owners that need a second look, which the next pass must take.
@@ -167,6 +169,8 @@ class Reconciler:
     ) -> list[Step]:
         """Repair owners one by one; return the steps that failed."""
         failed: list[Step] = []
+        for steps in differing.values():
+            self.on_drift(steps)
         for outcome in self.executor.apply_each(differing, patient=patient):
             failed += outcome.refused
             if outcome.to_announce:

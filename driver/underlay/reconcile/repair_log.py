@@ -23,6 +23,8 @@ class RepairLog:
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     noticed: float = 0.0
+    # Called with each step that was applied or refused; must not fail or wait.
+    on_repair: Callable[[Step, Repair], None] = lambda _step, _repair: None
     _entries: list[Repair] = field(default_factory=list)
     _failures: dict[str, str] = field(default_factory=dict)
     _refused: set[tuple[str, str]] = field(default_factory=set)
@@ -31,7 +33,9 @@ class RepairLog:
         """Add what a step found, and its result."""
         entry = self._entry(owner, describe_before(step), str(step))
         place = getattr(step.object, "sandbox", "")
-        self._entries.append(replace(entry, place=place, error=refused))
+        entry = replace(entry, place=place, error=refused)
+        self._entries.append(entry)
+        self.on_repair(step, entry)
 
     def parent_moved(self, last: Network, now: Network) -> None:
         """Add that a network has another parent, or one that was renamed."""

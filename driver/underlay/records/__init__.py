@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -44,6 +45,10 @@ class Records:
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep other writers out, unless no transaction can begin (full disk)."""
         return self._database.exclusive()
+
+    def watch_commits(self, observe: Callable[[float], None]) -> None:
+        """Call `observe` after each COMMIT, with the seconds that it took."""
+        self._database.on_commit = observe
 
     def change_counter(self) -> tuple[int, int]:
         """Return a value that differs after each change, by any process."""

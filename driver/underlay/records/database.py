@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,6 +47,8 @@ class Database:
         self._is_short = False
         # Called before each transaction, with the lock held.
         self.first: Callable[[], None] = lambda: None
+        # Called after each COMMIT with the seconds it took; must not fail or wait.
+        self.on_commit: Callable[[float], None] = lambda _seconds: None
         self._find(path, readonly=readonly)
         with self._translated():
             self._db = sqlite3.connect(
@@ -141,7 +144,7 @@ class Database:
             self._begin()
             try:
                 yield
-                self.run("COMMIT")
+                self._run_commit()
             except BaseException:
                 self._roll_back()
                 raise
@@ -196,10 +199,15 @@ class Database:
     def _commit(self) -> None:
         try:
             if self._db.in_transaction:  # SQLite ends it itself on a full disk
-                self.run("COMMIT")
+                self._run_commit()
         except BaseException:
             self._roll_back()
             raise
+
+    def _run_commit(self) -> None:
+        began = time.perf_counter()
+        self.run("COMMIT")
+        self.on_commit(time.perf_counter() - began)
 
     def _roll_back(self) -> None:
         """Leave no transaction open; an error here must not hide the first one."""
