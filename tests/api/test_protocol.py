@@ -145,7 +145,7 @@ def test_empty_body_is_docker_s_retry_and_has_its_own_error(plugin):
         code, told = ask(plugin, method)
         assert code == 400
         assert told["Err"].startswith(f"E-301 {method}: the request has no body.")
-    assert [outcome for _, outcome, _ in plugin.outcomes] == ["E-301", "E-301"]
+    assert [refusal.id for _, refusal, _ in plugin.outcomes] == ["E-301", "E-301"]
 
 
 def test_failure_has_both_keys_and_never_status_200(plugin):

@@ -245,7 +245,9 @@ def test_every_setting_is_in_the_sample_file_with_its_default():
     text = (DOCS / "underlay.toml").read_text()
     for field in fields(Settings):
         default = (
-            f'"{field.default}"' if isinstance(field.default, str) else field.default
+            f'"{field.default}"'
+            if isinstance(field.default, str)
+            else str(field.default).lower()
         )
         assert f"# {field.name} = {default}" in text, field.name
         assert f"`{field.name}`" in (DOCS / "settings.md").read_text(), field.name

@@ -54,8 +54,27 @@ def unpacked(suite: str, packages: list[str], work: Path) -> Path:
     return dest
 
 
+def unpacked_alone(suite: str, package: str, work: Path) -> Path:
+    """A package without what it needs, in a directory of `work`; no script ran."""
+    dest = work / "root"
+    _skeleton(dest)
+    config = _configured(suite, work / "apt")
+    _apt(config, "download", package, folder=work)
+    (deb,) = work.glob("*.deb")
+    unpack(deb, dest)
+    dest.chmod(0o755)
+    return dest
+
+
 def downloaded(suite: str, packages: list[str], apt: Path) -> list[Path]:
     """Packages with everything they need, as if nothing were installed."""
+    config = _configured(suite, apt)
+    _apt(config, "install", "--yes", "--download-only", *packages)
+    return sorted((apt / "cache/archives").glob("*.deb"))
+
+
+def _configured(suite: str, apt: Path) -> Path:
+    """The configuration of an apt that knows the packages of one suite."""
     for name in ("state/lists/partial", "cache/archives/partial"):
         (apt / name).mkdir(parents=True)
     (apt / "state/status").touch()
@@ -73,14 +92,13 @@ def downloaded(suite: str, packages: list[str], apt: Path) -> list[Path]:
         'Acquire::Languages "none";\n'
     )
     _apt(config, "update")
-    _apt(config, "install", "--yes", "--download-only", *packages)
-    return sorted((apt / "cache/archives").glob("*.deb"))
+    return config
 
 
-def _apt(config: Path, *argv: str) -> None:
+def _apt(config: Path, *argv: str, folder: Path | None = None) -> None:
     env = os.environ | {"APT_CONFIG": str(config)}
     done = subprocess.run(
-        ["apt-get", "-qq", *argv], env=env, capture_output=True, text=True
+        ["apt-get", "-qq", *argv], env=env, capture_output=True, text=True, cwd=folder
     )
     if done.returncode:
         raise RuntimeError(f"apt-get {argv[0]} failed: {done.stderr}")

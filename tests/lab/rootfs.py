@@ -1,5 +1,5 @@
 """Unpacked Debian roots: one for each Docker engine, one of these with a systemd that
-can be PID 1, and one with routing daemons.
+can be PID 1, one with routing daemons, and one with a browser. And Prometheus' checker.
 
 ``python -m tests.lab.rootfs`` fetches all of them beforehand, and the kernels of
 uml.py, so that no test waits for a download. They are kept in ``$UNDERLAY_LAB_CACHE``.
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.lab import uml
-from tests.lab.debian import built, downloaded, unpack, unpacked
+from tests.lab.debian import built, downloaded, unpack, unpacked, unpacked_alone
 
 ENGINES = {"20.10": "bookworm", "26.1": "trixie", "28.5": "sid"}
 
@@ -31,6 +31,7 @@ PACKAGES = [
 # The client is a package of its own since trixie, and so is compose as a plugin of it.
 NEWER_PACKAGES = ["docker-cli", "docker-compose"]
 ROUTING_PACKAGES = ["frr", "bird2", "radvd"]
+BROWSER = ["chromium-headless-shell", "fonts-dejavu-core"]
 NEWEST = "28.5"
 # The last Debian whose systemd takes cgroup v1 as well as v2 without being told.
 SYSTEMD_SUITE = "bookworm"
@@ -52,6 +53,23 @@ def routing() -> Path:
 def booting() -> Path:
     """The newest engine's root with systemd and its units, fetched if it is missing."""
     return built("root-systemd", _fetch_booting)
+
+
+def browser() -> Path:
+    """A root with a headless Chromium and a font, fetched if it is missing."""
+    return built("root-browser", lambda work: unpacked("trixie", BROWSER, work))
+
+
+def promtool() -> Path:
+    """Prometheus' own checker of rules and metrics, fetched if it is missing.
+
+    Of the oldest suite: it runs with the C library of any newer one.
+    """
+    package = built(
+        "prometheus-bookworm",
+        lambda work: unpacked_alone("bookworm", "prometheus", work),
+    )
+    return package / "usr/bin/promtool"
 
 
 def image() -> Path:
@@ -183,7 +201,7 @@ def fetch_all() -> None:
     with ThreadPoolExecutor() as pool:
         daemons = pool.submit(routing)
         paths = [*pool.map(root, ENGINES), *pool.map(uml.kernel, uml.KERNELS)]
-        paths += [daemons.result(), booting()]
+        paths += [daemons.result(), booting(), promtool(), browser()]
     sys.stdout.writelines(f"{path}\n" for path in [*paths, image()])
 
 

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 MAX_BYTES = 1 << 20
 DRAIN_BYTES = 1 << 26
-# Called after each request: method, outcome ("ok" or the id of the error), seconds.
-Observe = Callable[[str, str, float], None]
+# Called after each request: the method, the refusal (None: done), and the seconds.
+Observe = Callable[[str, UnderlayError | None, float], None]
 
 
 def create_app(methods: Mapping[str, Method], observe: Observe) -> Flask:
@@ -41,16 +41,15 @@ def create_app(methods: Mapping[str, Method], observe: Observe) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
 
     def call(name: str) -> Response:
-        started, outcome = time.perf_counter(), "ok"
+        started, refusal = time.perf_counter(), None
         try:
             answer = _answer(name, methods)
         except Exception as error:  # noqa: BLE001 - the one place that translates
             refusal = translate(error, name)
-            outcome = refusal.id
             return _refuse(refusal)
         finally:
             known = name if name in methods else "unknown"
-            observe(known, outcome, time.perf_counter() - started)
+            observe(known, refusal, time.perf_counter() - started)
         return Response(msgspec.json.encode(answer), 200, content_type=CONTENT_TYPE)
 
     def http_error(error: HTTPException) -> Response:

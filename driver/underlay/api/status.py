@@ -25,6 +25,7 @@ from underlay.modes.child_device import is_isolated
 from underlay.records import Records
 
 NEWEST_REPAIRS = 20
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 Facts = dict[str, Any]
 
 
@@ -216,7 +217,7 @@ def answering(
             case "/status":
                 return _status(records)
             case "/metrics":
-                return Answer(HTTPStatus.OK, "text/plain; version=0.0.4", metrics())
+                return Answer(HTTPStatus.OK, PROMETHEUS, metrics())
         known = {"error": "this socket has /healthz, /status and /metrics"}
         return _json(HTTPStatus.NOT_FOUND, known)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from underlay.records.counts import Counts
 from underlay.records.database import Database
 from underlay.records.endings import Endings
 from underlay.records.endpoints import Endpoints
@@ -32,6 +33,7 @@ class Records:
         self.leases = Leases(self._database, self.pools)
         self.repairs = Repairs(self._database)
         self.host = HostRecords(self._database)
+        self.counts = Counts(self._database)
 
     def next_generation(self) -> None:
         """Forget rows that were not read since the last call; all are read next."""

@@ -25,10 +25,11 @@ from underlay.kernel.events import Listener
 from underlay.model.objects import PREFIX
 from underlay.reconcile.log_once import LogOnce
 from underlay.records import Records
+from underlay.service.gauges import Gauges
 from underlay.service.loop import Calls, PeriodicJob
 from underlay.service.metrics import Metrics
 from underlay.service.settings import Settings
-from underlay.service.wiring import Parts, build
+from underlay.service.wiring import Parts, build, observe
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,11 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
     parts = build(settings)
     parts.recovery.begin()
     metrics = Metrics()
+    observe(parts, metrics)
     # Its own connection: long reads for the status must not delay Docker's calls.
     reading = Records(settings.records, readonly=True)
     health = _health(parts.records, time.time())
+    metrics.add(_gauges(reading, health, metrics, settings))
     answer = status.answering(reading, health, metrics.text)
 
     def answering(path: str) -> Answer:
@@ -72,7 +75,7 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
         return answer(path)
 
     server = Server(answering)
-    threads = BackgroundThreads(parts, settings, reading, server)
+    threads = BackgroundThreads(parts, settings, reading, server, metrics)
     plugin = create_app(
         methods(parts.engine, parts.ipam, threads.names.wake, threads.ask_for_names),
         metrics.call,
@@ -91,8 +94,14 @@ class BackgroundThreads:
     """The threads besides Docker's calls: passes, events, Docker's list, status."""
 
     def __init__(
-        self, parts: Parts, settings: Settings, reading: Records, server: Server
+        self,
+        parts: Parts,
+        settings: Settings,
+        reading: Records,
+        server: Server,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._all_records, self._status = (reading, parts.records), server
         self._stop_events, events_stopped = socket.socketpair()
         self._listener = Listener(events_stopped, self._is_concerned)
@@ -111,13 +120,7 @@ class BackgroundThreads:
             least=self._least,
             retry=EVENTS_RETRY_SECONDS,
         )
-        self.names = PeriodicJob(
-            partial(_sync_with_docker, parts, LogOnce(), partial(self.note, None)),
-            period=settings.period,
-            settle=lambda waited: NAMES_SETTLE_SECONDS - waited,
-            least=lambda since: NAMES_SETTLE_SECONDS - since,
-            retry=NAMES_RETRY_SECONDS,
-        )
+        self.names = self._names_job(parts, settings)
         self._dockerd, self._ipam = parts.dockerd, parts.ipam
         self._stopping, self._period = threading.Event(), settings.period
         self._threads = [
@@ -125,6 +128,16 @@ class BackgroundThreads:
             for name, job in self._jobs().items()
         ]
         self._hup = self._threads[-1]
+
+    def _names_job(self, parts: Parts, settings: Settings) -> PeriodicJob:
+        look = partial(self.note, None)
+        return PeriodicJob(
+            partial(_sync_with_docker, parts, LogOnce(), look, self._metrics),
+            period=settings.period,
+            settle=lambda waited: NAMES_SETTLE_SECONDS - waited,
+            least=lambda since: NAMES_SETTLE_SECONDS - since,
+            retry=NAMES_RETRY_SECONDS,
+        )
 
     def _jobs(self) -> dict[str, Callable[[], object]]:
         """Return what the threads run, by their names."""
@@ -240,12 +253,18 @@ class BackgroundThreads:
             changed, self._changed = self._changed, frozenset()
             noticed = self._noticed if changed else since_boot()
             self._is_urgent = False
+        began = time.perf_counter()
         try:
             pause = self._reconciler.run_pass(changed, noticed, self._listener.watch)
+            scope = "events" if changed else "period"
+            self._metrics.finished_pass(
+                "everywhere" if changed is None else scope, time.perf_counter() - began
+            )
             self._parents = self._reconciler.parents.device_names()
             if not changed:
                 _settle_heap()
         except BaseException:
+            self._metrics.failed_pass()
             self._remember(changed)  # for the next pass
             raise
         return pause
@@ -278,7 +297,9 @@ def _settle_heap() -> None:
     gc.freeze()
 
 
-def _sync_with_docker(parts: Parts, once: LogOnce, look: Callable[[], None]) -> None:
+def _sync_with_docker(
+    parts: Parts, once: LogOnce, look: Callable[[], None], metrics: Metrics
+) -> None:
     """Make the records follow Docker's list; `look` has a pass look everywhere."""
     with once.trying("history that is too old"):
         parts.cleanup.forget()
@@ -291,12 +312,27 @@ def _sync_with_docker(parts: Parts, once: LogOnce, look: Callable[[], None]) -> 
         if parts.recovery.do_without():
             look()
         raise
+    metrics.looked_at_docker()
     if parts.cleanup.note_listed(view):
         look()
     with once.trying("what Docker lists"):
         if parts.recovery.rebuild(view, before):
             look()
     parts.cleanup.run(view)
+
+
+def _gauges(
+    reading: Records,
+    health: Callable[[], dict[str, Any]],
+    metrics: Metrics,
+    settings: Settings,
+) -> Gauges:
+    return Gauges(
+        reading,
+        health,
+        lambda: metrics.docker_view_seconds,
+        by_container=settings.metrics_by_container,
+    )
 
 
 def _health(records: Records, started: float) -> Callable[[], dict[str, Any]]:

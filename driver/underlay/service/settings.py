@@ -29,6 +29,7 @@ class Settings:
     history_days: float = 180.0
     route_protocol: int = 157
     log_level: str = "info"
+    metrics_by_container: bool = False
 
     @property
     def records(self) -> Path:
@@ -80,17 +81,13 @@ def _from_file(path: Path) -> Mapping[str, tuple[object, str]]:
 
 def _value(key: str, value: object, where: str) -> object:
     if _KINDS[key] is float:
-        try:
-            number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise BadSettings(
-                where=where, why=f"{value!r} is not a number", hint=""
-            ) from None
-        least = _LEAST.get(key, 0.0)
-        if not least <= number < 1e9:
-            why = f"{value!r} is out of range, the least is {least:g}"
+        return _number(key, value, where)
+    if _KINDS[key] is bool:
+        word = str(value).lower()
+        if word not in ("true", "false"):
+            why = f"{value!r} is not true or false"
             raise BadSettings(where=where, why=why, hint="")
-        return number
+        return word == "true"
     if _KINDS[key] is int:
         digits = str(value)
         if not (digits.isdecimal() and int(digits) in _PROTOCOLS):
@@ -103,3 +100,17 @@ def _value(key: str, value: object, where: str) -> object:
         need = f"{value!r} is not one of {', '.join(LEVELS)}"
         raise BadSettings(where=where, why=need, hint=did_you_mean(value, LEVELS))
     return value
+
+
+def _number(key: str, value: object, where: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise BadSettings(
+            where=where, why=f"{value!r} is not a number", hint=""
+        ) from None
+    least = _LEAST.get(key, 0.0)
+    if not least <= number < 1e9:
+        why = f"{value!r} is out of range, the least is {least:g}"
+        raise BadSettings(where=where, why=why, hint="")
+    return number

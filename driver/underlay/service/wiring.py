@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.dockerd import Dockerd
@@ -39,6 +39,9 @@ from underlay.reconcile.sandbox_state import SandboxObserver
 from underlay.reconcile.scheduling import Backoff, SandboxRotation
 from underlay.records import Records
 from underlay.service.settings import Settings
+
+if TYPE_CHECKING:
+    from underlay.service.metrics import Metrics
 
 MACHINE_ID = Path("/etc/machine-id")
 
@@ -146,6 +149,15 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     )
     parts = records, kernel, engine, reconciler, ipam, cleanup, recovery, dockerd
     return Parts(*parts)
+
+
+def observe(parts: Parts, metrics: Metrics) -> None:
+    """Have the parts tell metrics what they do."""
+    parts.records.watch_commits(metrics.commit)
+    reconciler = parts.reconciler
+    reconciler.on_drift = metrics.drift
+    reconciler.repair_log.on_repair = metrics.repair
+    reconciler.announcer.on_sent = metrics.announced
 
 
 def _reconciler(

@@ -36,6 +36,7 @@ def test_environment_overrides_the_settings_file(file):
         ("route_protocol = 16", "not a number from 19 to 255"),
         ("route_protocol = 186", "not a number from 19 to 255, but 42"),
         ("route_protocol = 'bgp'", "not a number from 19 to 255"),
+        ("metrics_by_container = 'yes'", "'yes' is not true or false"),
         ("log_level = 'loud'", "not one of debug, info"),
         ("period = ", "underlay.toml"),
     ],
