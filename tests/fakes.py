@@ -23,6 +23,7 @@ from underlay.model.objects import (
     Sysctl,
 )
 from underlay.model.owner import SysctlReason
+from underlay.model.ruleset import BaseChain
 from underlay.model.steps import Amend, Create, Delete, Step
 from underlay.records import Records
 from underlay.service.settings import Settings
@@ -64,6 +65,7 @@ class FakeKernel:
         self.silent: set[str] = set()
         self.wireless: set[str] = set()
         self.unusual: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.forwarding: list[BaseChain] = []
         self.dropping: dict[tuple[str, int], str] = {}
         self.host_addresses: dict[str, tuple[IpInterface, ...]] = {}
         self.steps = 0
@@ -411,6 +413,15 @@ class FakeKernel:
 
     def default_device(self) -> str | None:
         return self.default
+
+    def forward_change_mark(self) -> object:
+        return tuple(self.forwarding)
+
+    def forward_chains(self) -> list[BaseChain]:
+        return list(self.forwarding)
+
+    def filters_bridged(self, bridge: str, family: int) -> bool:
+        return (bridge, family) in self.dropping
 
     def bridge_firewall_drops(self, bridge: str, family: int) -> str:
         self.assert_may_wait()

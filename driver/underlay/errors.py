@@ -458,6 +458,15 @@ class ForwardingUnfiltered(KernelRefused):
     )
 
 
+class ForwardingBlocked(Unavailable):
+    id = "E-405"
+    text = (
+        "containers of network {network} are cut off: the chain {chain} of this host's"
+        " firewall drops what they send to {parent}, or the answers (IPv{family}), and"
+        " no rule there can accept it. `underlay doctor` prints the rules to add."
+    )
+
+
 class InternalError(Unavailable):
     id = "E-500"
     text = (

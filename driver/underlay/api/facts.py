@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from underlay.model import Endpoint, Network
+from underlay.model import Endpoint, Failure, Network, Obstacle
 from underlay.model.objects import Owner, SharedOwner
 from underlay.planning.desired import endpoint_objects, network_objects
 from underlay.records import Records
@@ -36,6 +36,7 @@ class HealthReport:
     def __init__(self, records: Records, now: float) -> None:
         self._neighbour = records.endpoints.any_of
         self._taken = {t.bridge: t.parent for t in records.host.takeovers()}
+        self._obstacles = {o.network: o for o in records.host.obstacles()}
         self._failures = {_whole(t.mark): t for t in records.repairs.failures()}
         recent = now - RECENT_SECONDS
         last = sorted(records.repairs.last().items(), key=lambda found: found[1])
@@ -45,23 +46,34 @@ class HealthReport:
         """Return the health of an endpoint; one that has left needs no device."""
         missing = "" if endpoint.left else network.uplink.cut_off_reason
         mine = {Owner(network.id, endpoint.id)}
-        return self._judge(mine, missing, endpoint.created)
+        cut_off = [] if endpoint.left else [network]
+        return self._judge(mine, missing, endpoint.created, cut_off)
 
     def of_network(self, network: Network) -> Health:
         """Return the health of a network and of what it shares with others."""
-        return self._judge(
-            self._owners(network), network.uplink.cut_off_reason, network.created
-        )
+        missing = network.uplink.cut_off_reason
+        owners = self._owners(network)
+        return self._judge(owners, missing, network.created, [network])
 
     def of_parent(self, networks: Sequence[Network]) -> Health:
         """Return the health of a parent: that of all the networks on it together."""
         owners = {owner for n in networks for owner in self._owners(n)}
         reasons = (n.uplink.cut_off_reason for n in networks)
         missing = next(filter(None, reasons), "")
-        return self._judge(owners, missing, min(n.created for n in networks))
+        made = min(n.created for n in networks)
+        return self._judge(owners, missing, made, networks)
 
-    def _judge(self, owners: Collection[Owner], missing: str, made: float) -> Health:
-        failures = [self._failures[o] for o in owners if o in self._failures]
+    def _judge(
+        self,
+        owners: Collection[Owner],
+        missing: str,
+        made: float,
+        networks: Collection[Network],
+    ) -> Health:
+        failures: list[Failure | Obstacle] = [
+            *(self._failures[o] for o in owners if o in self._failures),
+            *(self._obstacles[n.id] for n in networks if n.id in self._obstacles),
+        ]
         if failures:
             first = min(failures, key=lambda t: t.since)
             return Health("failing", first.since, first.text)

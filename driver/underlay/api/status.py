@@ -19,6 +19,7 @@ from underlay.api.httpd import Answer
 from underlay.errors import UnderlayError
 from underlay.ipam.subnets import usable
 from underlay.model import MAC, Endpoint, Lease, Network, Pool, Repair
+from underlay.model.owner import Owner
 from underlay.model.text import as_json
 from underlay.modes import gateway, mode_name
 from underlay.modes.child_device import is_isolated
@@ -31,7 +32,10 @@ Facts = dict[str, Any]
 
 def status(records: Records) -> Facts:
     """Return all records, the current failures and the newest repairs."""
-    failures = records.repairs.failures()
+    failures = [(t.mark, t.text, t.since) for t in records.repairs.failures()]
+    failures += [
+        (Owner(o.network).mark, o.text, o.since) for o in records.host.obstacles()
+    ]
     healths = _health_report(records)
     return {
         "version": __version__,
@@ -40,7 +44,8 @@ def status(records: Records) -> Facts:
         "endpoints": endpoints(records, healths),
         "pools": pools(records),
         "troubles": [
-            {"object": t.mark, "error": t.text, "since": t.since} for t in failures
+            {"object": mark, "error": text, "since": since}
+            for mark, text, since in failures
         ],
         "repairs": repairs(records, NEWEST_REPAIRS),
     }

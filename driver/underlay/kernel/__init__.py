@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from underlay.model import HostEntry, IpAddress, SysctlBackup
+from underlay.model import Family, HostEntry, IpAddress, SysctlBackup
 from underlay.model.host import Host
 from underlay.model.objects import (
     ForwardAccept,
@@ -15,6 +15,7 @@ from underlay.model.objects import (
     Sysctl,
     SysctlReason,
 )
+from underlay.model.ruleset import BaseChain
 from underlay.model.steps import Step
 
 
@@ -76,6 +77,18 @@ class Kernel(Host, Protocol):
 
     def is_wireless(self, device: str) -> bool:
         """Return whether a device is Wi-Fi, which accepts frames of one MAC only."""
+
+    def forward_change_mark(self) -> object:
+        """Return what differs after each change of the firewall's rules.
+
+        No program runs for it. Raises OSError.
+        """
+
+    def forward_chains(self) -> list[BaseChain]:
+        """Return every chain on the hook forward, of any program; raises OSError."""
+
+    def filters_bridged(self, bridge: str, family: Family) -> bool:
+        """Return whether iptables and nft see the frames that cross a bridge."""
 
     def device_sysctls(self, device: str) -> tuple[str, ...]:
         """Return the sysctls that a device which replaces this one is created with."""

@@ -16,6 +16,7 @@ from underlay.errors import KernelRefused
 from underlay.kernel import (
     announce,
     dependents,
+    forward_chains,
     host_entries,
     ip,
     iptables,
@@ -47,6 +48,7 @@ from underlay.model.objects import (
     Sysctl,
     SysctlReason,
 )
+from underlay.model.ruleset import BaseChain
 from underlay.model.steps import Amend, Create, Delete, Step
 
 log = logging.getLogger(__name__)
@@ -157,6 +159,14 @@ class LinuxKernel:
         """Return whether a device is Wi-Fi, which accepts frames of one MAC only."""
         return Path(f"/sys/class/net/{device}/phy80211").exists()
 
+    def forward_change_mark(self) -> object:
+        """Return what differs after each change of the firewall's rules."""
+        return forward_chains.change_mark()
+
+    def forward_chains(self) -> list[BaseChain]:
+        """Return every chain on the hook forward, of any program; raises OSError."""
+        return forward_chains.forward_chains()
+
     def device_sysctls(self, device: str) -> tuple[str, ...]:
         """Return the sysctls that a device which replaces this one is created with."""
         # Without the wait for others that have its addresses: they are this host's.
@@ -261,10 +271,15 @@ class LinuxKernel:
 
     def bridge_firewall_drops(self, bridge: str, family: Family) -> str:
         """Return why frames of an IP family do not cross a bridge, "" if they do."""
-        found = links.link_named(bridge)
-        if sysctl.filters_bridged(family) or (found and family in found.filtered):
+        if self.filters_bridged(bridge, family):
             return iptables.bridge_firewall_drops(bridge, family)
         return ""
+
+    def filters_bridged(self, bridge: str, family: Family) -> bool:
+        """Return whether iptables and nft see the frames that cross a bridge."""
+        found = links.link_named(bridge)
+        of_its_own = found is not None and family in found.filtered
+        return of_its_own or sysctl.filters_bridged(family)
 
     def is_in_use(self, address: model.IpAddress) -> bool:
         """Return whether a machine on a segment of this host answers for an address."""

@@ -29,7 +29,7 @@ _NEWRULE, _GETRULE = (_SUBSYSTEM | n for n in (6, 7))
 _NAME_OF_TABLE, _TABLE, _NAME_OF_CHAIN, _CHAIN_OF_RULE = 1, 1, 3, 2
 _FAMILIES = {"ip": 2, "ip6": 10, "netdev": 5}
 # What a kernel without nftables, or without a family of it, says.
-_NO_NFTABLES = (
+NO_NFTABLES = (
     errno.EINVAL,
     errno.EOPNOTSUPP,
     errno.EPROTONOSUPPORT,
@@ -80,7 +80,7 @@ def filter_chain(family: Family, chain: str) -> bytes:
     table = nl.attribute(_TABLE, b"filter\0")
     named = nl.attribute(_NAME_OF_CHAIN, chain.encode() + b"\0")
     told = *_one(_GETCHAIN, _NEWCHAIN, name, table + named), *_rules(name, chain)
-    legacy = _legacy_filter(family) if has_legacy_filter(family) else b""
+    legacy = legacy_filter(family) if has_legacy_filter(family) else b""
     return _COUNTED.sub(b"", b"".join(told)) + legacy
 
 
@@ -95,7 +95,7 @@ def has_legacy_filter(family: Family) -> bool:
         return True  # not to be known
 
 
-def _legacy_filter(family: Family) -> bytes:
+def legacy_filter(family: Family) -> bytes:
     """Return the rules of the table `filter`, with counters of 0; raises OSError."""
     with socket.socket(_DOMAIN[family], socket.SOCK_RAW, socket.IPPROTO_RAW) as s:
         level, table = _LEVEL[family], b"filter"
@@ -132,7 +132,7 @@ def _rules(family: str, chain: str) -> list[bytes]:
     try:
         found = nl.dump(_GETRULE, _NEWRULE, head + body, protocol=NETLINK_NETFILTER)
     except OSError as error:
-        if error.errno not in _NO_NFTABLES:
+        if error.errno not in NO_NFTABLES:
             raise
         return []
     return [told[_HEAD.size :] for told in found]
@@ -148,7 +148,7 @@ def _one(request: int, answer: int, family: str, body: bytes) -> list[bytes]:
     try:
         found = list(nl.exchange(*asked, protocol=NETLINK_NETFILTER))
     except OSError as error:
-        if error.errno not in (errno.ENOENT, *_NO_NFTABLES):
+        if error.errno not in (errno.ENOENT, *NO_NFTABLES):
             raise
         return []
     return [told[_HEAD.size :] for told in found]

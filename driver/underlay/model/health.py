@@ -15,6 +15,15 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why the containers of a network are cut off by the firewall, and since when."""
+
+    network: str
+    text: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Repair:
     """One difference from the records, and the repair.
 

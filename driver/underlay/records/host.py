@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, replace
 
-from underlay.model import BridgeTakeover, HostEntry, SysctlBackup
+from underlay.model import BridgeTakeover, HostEntry, Obstacle, SysctlBackup
 from underlay.model.owner import SysctlReason
 from underlay.records.database import Database
 
@@ -20,7 +20,7 @@ ANY = ""
 
 
 class HostRecords:
-    """The tables `host`, `boot`, `awaited`, `setting` and `takeover`."""
+    """The tables `host`, `boot`, `awaited`, `setting`, `obstacle` and `takeover`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -92,6 +92,22 @@ class HostRecords:
     def forget_sysctls(self, reason: SysctlReason) -> None:
         """Delete the sysctls of a reason, which are restored."""
         self._db.run("DELETE FROM setting WHERE reason = ?", str(reason))
+
+    def obstacles(self) -> list[Obstacle]:
+        """Return the networks that the firewall cuts off, oldest first."""
+        rows = self._db.rows("SELECT * FROM obstacle ORDER BY since, network")
+        return [Obstacle(r["network"], r["text"], r["since"]) for r in rows]
+
+    def set_obstacles(self, obstacles: Iterable[Obstacle]) -> None:
+        """Record which networks are cut off: these and no others."""
+        self._db.run("DELETE FROM obstacle")
+        for o in obstacles:
+            self._db.run(
+                "INSERT INTO obstacle (network, text, since) VALUES (?, ?, ?)",
+                o.network,
+                o.text,
+                o.since,
+            )
 
     def takeovers(self) -> list[BridgeTakeover]:
         """Return all bridge take-overs."""

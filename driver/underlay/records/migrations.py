@@ -259,6 +259,16 @@ MIGRATIONS: tuple[Migration, ...] = (
         # The host's bridges of containers: their traffic to a shim is masqueraded.
         "ALTER TABLE network ADD COLUMN inward TEXT NOT NULL DEFAULT '[]'",
     ),
+    (
+        # Networks whose containers the host's firewall cuts off.
+        """
+        CREATE TABLE obstacle (
+            network TEXT PRIMARY KEY,
+            text    TEXT NOT NULL,
+            since   REAL NOT NULL
+        ) STRICT
+        """,
+    ),
 )
 
 

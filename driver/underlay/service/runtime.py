@@ -109,6 +109,7 @@ class BackgroundThreads:
         self._parents: frozenset[str] | None = None
         self._is_urgent = True
         self._reconciler = parts.reconciler
+        self._forward_path, self._once = parts.forward_path, LogOnce()
         self.calls = Calls(RUSH_CALLS)
         self._lock = threading.Lock()
         self._changed: frozenset[str] | None = None
@@ -261,6 +262,8 @@ class BackgroundThreads:
                 "everywhere" if changed is None else scope, time.perf_counter() - began
             )
             self._parents = self._reconciler.parents.device_names()
+            with self._once.trying("what the firewall drops"):
+                self._forward_path.update()
             if not changed:
                 _settle_heap()
         except BaseException:

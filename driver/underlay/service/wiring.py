@@ -24,6 +24,7 @@ from underlay.networks.builder import Builder
 from underlay.networks.desired_lookup import DesiredLookup
 from underlay.networks.driver import NetworkDriver
 from underlay.networks.dropper import Dropper
+from underlay.networks.forward_path import ForwardPath
 from underlay.networks.forwarding import Forwarding
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentTracker
@@ -58,6 +59,7 @@ class Parts:
     cleanup: Cleanup
     recovery: Recovery
     dockerd: Dockerd
+    forward_path: ForwardPath
 
 
 def build(settings: Settings, *, readonly: bool = False) -> Parts:
@@ -148,7 +150,7 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
         records, kernel, engine, parents, observer, clock, dockerd.containers
     )
     parts = records, kernel, engine, reconciler, ipam, cleanup, recovery, dockerd
-    return Parts(*parts)
+    return Parts(*parts, ForwardPath(records, kernel, clock, monotonic))
 
 
 def observe(parts: Parts, metrics: Metrics) -> None:

@@ -1,0 +1,250 @@
+"""Every kind of firewall in a real namespace: which traffic it lets pass."""
+
+from __future__ import annotations
+
+import subprocess
+from ipaddress import ip_network
+
+import pytest
+
+from tests.fakes import Clock
+from tests.lab import net
+from underlay.api.facts import HealthReport
+from underlay.model import Subnet
+from underlay.networks.forward_path import ForwardPath
+
+pytestmark = pytest.mark.needs("nftables")
+FOUR, SIX = Subnet(ip_network("10.9.0.0/24")), Subnet(ip_network("fd09::/64"))
+CHAIN = "add table {0} t; add chain {0} t fw {{ type filter hook forward priority 0;"
+DROP, ACCEPT = CHAIN + " policy drop; }}", CHAIN + " policy accept; }}"
+RULE = "; add rule inet t fw "
+UFW = (
+    "-P FORWARD DROP;-N ufw-user-forward;-N ufw-before-forward"
+    ";-A FORWARD -j ufw-before-forward"
+    ";-A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+    ";-A ufw-before-forward -p icmp --icmp-type echo-request -s 10.1.0.0/16 -j ACCEPT"
+    ";-A ufw-before-forward -j ufw-user-forward"
+)
+FIREWALLD = (
+    "add table inet firewalld; add chain inet firewalld filter_FORWARD {"
+    " type filter hook forward priority 10; policy accept; };"
+    "add chain inet firewalld POLICIES;"
+    "add rule inet firewalld filter_FORWARD ct state { established, related } accept;"
+    "add rule inet firewalld filter_FORWARD ct status dnat accept;"
+    'add rule inet firewalld filter_FORWARD iifname "lo" accept;'
+    "add rule inet firewalld filter_FORWARD jump POLICIES;"
+    "add rule inet firewalld filter_FORWARD reject with icmpx type admin-prohibited;"
+    'add rule inet firewalld POLICIES iifname "docker0" oifname "docker0" accept'
+)
+
+
+def nft(script):
+    subprocess.run(["nft", "-f", "-"], input=script, text=True, check=True)
+
+
+def iptables(tool, lines):
+    for line in lines.split(";"):
+        subprocess.run([tool, *line.split()], check=True)
+
+
+def run(remedy):
+    subprocess.run(["sh", "-ec", remedy], check=True)
+
+
+@pytest.fixture
+def routed(bench):
+    net.ip("addr add 10.77.0.9/24 dev eth0", "route add default via 10.77.0.1")
+    bench.network("lan", "", (FOUR,), mode="routed")
+    return bench
+
+
+def levels(bench):
+    return [(f.level, f.where) for f in bench.check("firewall")]
+
+
+BLOCKING = {
+    "policy drop": DROP.format("inet"),
+    "policy drop of the family": DROP.format("ip"),
+    "rule at the end": ACCEPT.format("inet") + RULE + "reject",
+    "other devices": DROP.format("inet") + RULE + 'iifname "docker0" accept',
+    "only answers": DROP.format("inet")
+    + RULE
+    + "ct state vmap { established : accept, related : accept, invalid : drop }",
+    "by subnet": ACCEPT.format("inet") + RULE + "ip saddr 10.0.0.0/8 drop",
+}
+PASSING = {
+    "nothing": "",
+    "policy accept": ACCEPT.format("inet"),
+    "other family": DROP.format("ip6"),
+    "frames": DROP.format("bridge"),
+    "by name": DROP.format("inet")
+    + RULE
+    + 'iifname "ul-*" oifname { "eth0", "eth1" } accept'
+    + RULE
+    + 'oifname "ul-*" accept',
+    "by group": DROP.format("inet")
+    + RULE
+    + "iifgroup 0x756c accept"
+    + RULE
+    + "oifgroup 0x756c accept",
+    "by subnet": DROP.format("inet")
+    + RULE
+    + "ip saddr 10.9.0.0/16 accept"
+    + RULE
+    + "ip daddr 10.9.0.0/16 accept",
+    "by something unknown": DROP.format("inet") + RULE + "meta mark 7 accept",
+}
+
+
+@pytest.mark.parametrize("name", BLOCKING)
+def test_native_chain_that_drops_routed_traffic_fails_and_its_remedy_works(
+    routed, name
+):
+    nft(BLOCKING[name])
+    (found,) = routed.check("firewall")
+    assert (found.level, found.where) == ("failure", "network lan")
+    assert found.what.startswith("the chain fw of table i")
+    run(found.remedy)
+    assert routed.check("firewall") == ()
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_native_chain_that_accepts_routed_traffic_passes(routed, name):
+    nft(PASSING[name])
+    assert routed.check("firewall") == ()
+
+
+def test_chain_that_drops_only_new_connections_to_containers_warns(routed):
+    nft(DROP.format("inet") + RULE + 'ct state established accept; add rule inet t fw'
+        ' iifname "ul-*" accept')  # fmt: skip
+    assert levels(routed) == [("warning", "network lan")]
+
+
+@pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
+def test_forward_policy_of_either_back_end_fails_without_docker_s_chain(routed, tool):
+    """As a Docker with nftables leaves the policy of an earlier one."""
+    iptables(tool, "-P FORWARD DROP;-A FORWARD -i docker0 -o docker0 -j ACCEPT")
+    (found,) = routed.check("firewall")
+    assert found.what == f"the chain FORWARD of {tool} drops its IPv4 traffic"
+    run(found.remedy)
+    assert routed.check("firewall") == ()
+
+
+@pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
+def test_accept_in_docker_s_chain_passes_the_policy_drop_of_its_own_table(routed, tool):
+    iptables(
+        tool,
+        "-P FORWARD DROP;-N DOCKER-USER;-A FORWARD -j DOCKER-USER"
+        ";-A DOCKER-USER -m devgroup --src-group 0x756c -j ACCEPT"
+        ";-A DOCKER-USER -m devgroup --dst-group 0x756c -j ACCEPT",
+    )
+    assert routed.check("firewall") == ()
+    nft(DROP.format("inet"))
+    assert levels(routed) == [("failure", "network lan")]
+
+
+@pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
+def test_ufw_is_recognized_and_its_own_command_is_the_remedy(routed, tool):
+    iptables(tool, UFW)
+    (found,) = routed.check("firewall")
+    assert found.what.startswith("the chain FORWARD of ufw (")
+    assert found.remedy == (
+        "ufw route allow from 10.9.0.0/24; ufw route allow to 10.9.0.0/24"
+    )
+    # What these commands make.
+    for way in ("-s", "-d"):
+        iptables(tool, f"-A ufw-user-forward {way} 10.9.0.0/24 -j ACCEPT")
+    assert routed.check("firewall") == ()
+
+
+def test_firewalld_is_recognized_by_its_table(routed):
+    nft(FIREWALLD)
+    (found,) = routed.check("firewall")
+    assert found.what.startswith("the chain filter_FORWARD of firewalld drops")
+    assert "firewall-cmd --permanent --zone=trusted --add-source=10.9.0.0/24" in (
+        found.remedy
+    )
+
+
+def test_rules_of_both_back_ends_of_iptables_warn(routed):
+    for tool in ("iptables-nft", "iptables-legacy"):
+        iptables(tool, "-A FORWARD -j ACCEPT")
+    (found,) = routed.check("firewall")
+    assert (found.level, found.where) == ("warning", "host")
+    assert found.what.startswith("iptables-legacy and iptables-nft both have rules")
+
+
+def test_dual_stack_network_fails_for_the_blocked_family_only(bench):
+    bench.network("lan", "", (FOUR, SIX), mode="routed")
+    nft(DROP.format("ip6"))
+    (found,) = bench.check("firewall")
+    assert "drops its IPv6 traffic" in found.what
+    assert "ip6 saddr fd09::/64 accept" in found.remedy
+
+
+def test_macvlan_networks_bypass_the_firewall(bench):
+    bench.network("lan", "eth0", (FOUR,))
+    nft(DROP.format("inet"))
+    assert bench.check("firewall") == ()
+
+
+def test_bridge_network_fails_behind_a_dropping_chain_for_frames(bench):
+    net.ip("link add br0 type bridge", "link set br0 up")
+    bench.network("lan", "br0", (FOUR,), bridge="br0")
+    with open("/proc/sys/net/bridge/bridge-nf-call-iptables", "w") as file:  # noqa: PTH123
+        file.write("0")
+    nft(DROP.format("inet"))
+    assert bench.check("firewall") == ()  # frames do not pass it
+    nft(DROP.format("bridge"))
+    assert levels(bench) == [("failure", "network lan")]
+    run(bench.check("firewall")[0].remedy)
+    assert bench.check("firewall") == ()
+
+
+def test_bridge_network_fails_behind_a_native_chain_that_sees_bridged_packets(bench):
+    net.ip("link add br0 type bridge nf_call_iptables 1", "link set br0 up")
+    bench.network("lan", "br0", (FOUR,), bridge="br0")
+    nft(DROP.format("inet"))
+    assert levels(bench) == [("failure", "network lan")]
+    nft('add rule inet t fw iifname "br0" oifname "br0" accept')
+    assert bench.check("firewall") == ()
+
+
+def test_status_says_failing_while_a_chain_cuts_containers_off(routed):
+    kernel, time = routed.given["kernel"], Clock()
+    path = ForwardPath(routed.records, kernel, time, time)
+    (network,) = routed.records.networks.all()
+
+    def health():
+        time.now += 1000
+        path.update()
+        return HealthReport(routed.records, time()).of_network(network)
+
+    assert health().health == "ok"
+    nft(DROP.format("inet"))
+    found = health()
+    assert found.health == "failing"
+    assert found.error.startswith("E-405 containers of network lan are cut off: the")
+    assert health().since == found.since  # and not since the last look
+    nft("delete table inet t")
+    assert health().health == "ok"
+
+
+def test_rules_are_listed_only_after_the_kernel_told_of_a_change(routed, monkeypatch):
+    kernel, time, listed = routed.given["kernel"], Clock(), []
+    path = ForwardPath(routed.records, kernel, time, time)
+    look = kernel.forward_chains
+    monkeypatch.setattr(kernel, "forward_chains", lambda: listed.append(1) or look())
+
+    def update():
+        time.now += 1000
+        path.update()
+        return len(listed)
+
+    assert [update() for _ in range(3)] == [1, 1, 1]
+    nft(ACCEPT.format("inet"))
+    assert [update(), update()] == [2, 2]
+    iptables("iptables-legacy", "-P FORWARD DROP")
+    assert [update(), update()] == [3, 3]
+    net.ip("route del default")
+    assert [update(), update()] == [4, 4]
