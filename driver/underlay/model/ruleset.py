@@ -14,6 +14,7 @@ from underlay.model.ip import Family, IpNetwork
 
 Verdict = Literal["accept", "drop", "return", "jump", "goto", "continue"]
 State = Literal["new", "established"]
+Facts = Mapping[str, object]
 UNKNOWN = "?"
 
 
@@ -76,7 +77,7 @@ class BaseChain:
         """Return whether it drops a packet in any case."""
         if packet.family not in self.families:
             return False
-        found = _outcomes(self.chains, self.name, packet, ())
+        found = _outcomes(self.chains, self.name, _facts(packet), ())
         if "return" in found:
             found = found - {"return"} | {self.policy}
         return found == {"drop"}
@@ -85,7 +86,7 @@ class BaseChain:
 def _outcomes(
     chains: Mapping[str, tuple[Rule, ...]],
     name: str,
-    packet: Packet,
+    packet: Facts,
     above: tuple[str, ...],
 ) -> frozenset[str]:
     """Return how a packet may leave a chain: accept, drop or return."""
@@ -109,16 +110,9 @@ def _outcomes(
     return frozenset(found | {"return"})
 
 
-def _holds(rule: Rule, packet: Packet) -> bool | None:
-    """Return whether a rule matches a packet; None if that is not known."""
-    found = [_matches(match, packet) for match in rule.matches]
-    if False in found:
-        return False
-    return None if None in found else True
-
-
-def _matches(match: Match, packet: Packet) -> bool | None:
-    known: dict[str, object] = {
+def _facts(packet: Packet) -> Facts:
+    """Return what matches ask about a packet, None for what is not known."""
+    return {
         "iifname": packet.reads or None,
         "oifname": packet.leaves or None,
         "iifgroup": packet.from_group,
@@ -129,7 +123,21 @@ def _matches(match: Match, packet: Packet) -> bool | None:
         "saddr": packet.source,
         "daddr": packet.target,
     }
-    value = known.get(match.fact)
+
+
+def _holds(rule: Rule, packet: Facts) -> bool | None:
+    """Return whether a rule matches a packet; None if that is not known."""
+    known: bool | None = True
+    for match in rule.matches:
+        found = _matches(match, packet)
+        if found is False:
+            return False
+        known = known and found
+    return known
+
+
+def _matches(match: Match, packet: Facts) -> bool | None:
+    value = packet.get(match.fact)
     if value is None:
         return None
     results = list(_compared(value, match.values))
