@@ -471,7 +471,7 @@ class InternalError(Unavailable):
     id = "E-500"
     text = (
         "internal error ({kind}), a bug in underlay. Please report it with the lines"
-        " of the log that have ref={ref}."
+        " of the log that have call={ref}."
     )
 
 

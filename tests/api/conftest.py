@@ -18,11 +18,11 @@ class Plugin:
         self.kernel = FakeKernel()
         self.engine = engine_on(records, self.kernel)
         self.ipam = ipam_on(records)
-        self.outcomes = []
+        self.calls = []
         self.missed = threading.Event()
         app = create_app(
             methods(self.engine, self.ipam, lambda: None, self.missed.set),
-            lambda *facts: self.outcomes.append(facts),
+            self.calls.append,
         )
         self.client = app.test_client()
 

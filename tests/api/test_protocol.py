@@ -145,7 +145,7 @@ def test_empty_body_is_docker_s_retry_and_has_its_own_error(plugin):
         code, told = ask(plugin, method)
         assert code == 400
         assert told["Err"].startswith(f"E-301 {method}: the request has no body.")
-    assert [refusal.id for _, refusal, _ in plugin.outcomes] == ["E-301", "E-301"]
+    assert [call.refusal.id for call in plugin.calls] == ["E-301", "E-301"]
 
 
 def test_failure_has_both_keys_and_never_status_200(plugin):
@@ -176,7 +176,7 @@ def test_bug_is_reported_by_reference_and_logged_with_its_traceback(
     assert told["Err"].startswith("E-500 ")
     assert "Traceback" not in told["Err"]
     (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
-    assert record.ref in told["Err"]
+    assert f"call={plugin.calls[0].id}." in told["Err"]
     assert record.exc_info
 
 

@@ -10,13 +10,29 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.api.bodies import ENDPOINT, IDS, JOIN, NETWORK
 from tests.lab.rootfs import promtool
 from tests.lab.service import wait_until
 from underlay.model.objects import Owner
 
 DOCS = Path(__file__).parents[2] / "docs"
-POOL = {"AddressSpace": "underlay", "Pool": "10.0.0.0/24", "Options": {}, "V6": False}
+POOL = {"AddressSpace": "underlay", "Pool": "10.16.0.0/24", "Options": {}, "V6": False}
+# Of its own: a service without Docker takes over what it finds in other namespaces, and
+# other tests make containers with other ids and addresses there.
+IDS = {"NetworkID": "16c0" * 16, "EndpointID": "e16c" * 16}
+NETWORK = {
+    "NetworkID": IDS["NetworkID"],
+    "Options": {"com.docker.network.generic": {"parent": "eth0"}},
+    "IPv4Data": [
+        {
+            "AddressSpace": "underlay",
+            "Pool": "10.16.0.0/24",
+            "Gateway": "10.16.0.1/24",
+        }
+    ],
+    "IPv6Data": [],
+}
+ENDPOINT = {**IDS, "Interface": {"Address": "10.16.0.5/24"}, "Options": {}}
+JOIN = {**IDS, "SandboxKey": "/var/run/docker/netns/16c", "Options": None}
 
 
 def scrape(daemon):
@@ -46,12 +62,11 @@ def busy(idle):
     idle.start()
     pool = idle.post("IpamDriver.RequestPool", POOL)[1]["PoolID"]
     gateway = {"RequestAddressType": "com.docker.network.gateway"}
-    asked = {"PoolID": pool, "Address": "10.0.0.1", "Options": gateway}
+    asked = {"PoolID": pool, "Address": "10.16.0.1", "Options": gateway}
     code, told = idle.post("IpamDriver.RequestAddress", asked)
     assert code == 200, told
-    data = [{**NETWORK["IPv4Data"][0], "AddressSpace": "underlay"}]
-    idle.post("NetworkDriver.CreateNetwork", {**NETWORK, "IPv4Data": data})
-    asked = {"PoolID": pool, "Address": "10.0.0.5", "Options": {}}
+    assert idle.post("NetworkDriver.CreateNetwork", NETWORK)[0] == 200
+    asked = {"PoolID": pool, "Address": "10.16.0.5", "Options": {}}
     code, told = idle.post("IpamDriver.RequestAddress", asked)
     assert code == 200, told
     assert idle.post("NetworkDriver.CreateEndpoint", ENDPOINT)[0] == 200
@@ -85,7 +100,7 @@ def test_every_metric_of_a_scrape_is_documented_with_type_and_labels(busy):
 
 
 def test_gauges_count_what_is_on_record(busy):
-    network = "n" * 12
+    network = IDS["NetworkID"][:12]
     assert value(busy, "underlay_networks", mode="macvlan") == 1
     assert value(busy, "underlay_endpoints", network=network, state="created") == 1
     busy.post("NetworkDriver.Join", JOIN)
@@ -94,8 +109,8 @@ def test_gauges_count_what_is_on_record(busy):
         assert value(busy, "underlay_addresses", network=network, state=state) == 1
     pool = {
         "domain": "default",
-        "subnet": "10.0.0.0/24",
-        "range": "10.0.0.1-10.0.0.254",
+        "subnet": "10.16.0.0/24",
+        "range": "10.16.0.1-10.16.0.254",
     }
     assert value(busy, "underlay_pool_addresses", **pool) == 254
     assert value(busy, "underlay_pool_free_addresses", **pool) == 252
@@ -134,7 +149,7 @@ def test_containers_have_no_series_unless_a_setting_says_so(busy):
     busy.env["UNDERLAY_METRICS_BY_CONTAINER"] = "false"
     busy.start()
     assert "underlay_endpoint_info" not in scrape(busy)
-    assert "e" * 12 not in scrape(busy)
+    assert IDS["EndpointID"][:12] not in scrape(busy)
 
 
 def checked(*words, text=None):

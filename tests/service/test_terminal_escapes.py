@@ -111,7 +111,7 @@ def test_name_of_a_renamed_device_moves_no_terminal(daemon, sandbox, name):
         assert done.stdout.isascii()
         assert raw(done.stdout + done.stderr) == set(), words
     assert raw(daemon.log) == set()
-    for path in ("/status", "/healthz", "/metrics"):
+    for path in ("/status", "/healthz", "/metrics", "/refusals"):
         _, told, _ = daemon.request("GET", path, on=daemon.status)
         assert raw(told.decode("ascii")) == set()
     assert r"\x1b" in daemon.log or r"\u202e" in daemon.log

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -13,6 +11,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from underlay.api import messages as m
+from underlay.api.call import Call, call_id, calling
 from underlay.api.methods import Method
 from underlay.errors import (
     EmptyBody,
@@ -31,8 +30,8 @@ log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 MAX_BYTES = 1 << 20
 DRAIN_BYTES = 1 << 26
-# Called after each request: the method, the refusal (None: done), and the seconds.
-Observe = Callable[[str, UnderlayError | None, float], None]
+# Called after each call.
+Observe = Callable[[Call], None]
 
 
 def create_app(methods: Mapping[str, Method], observe: Observe) -> Flask:
@@ -41,16 +40,10 @@ def create_app(methods: Mapping[str, Method], observe: Observe) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
 
     def call(name: str) -> Response:
-        started, refusal = time.perf_counter(), None
-        try:
-            answer = _answer(name, methods)
-        except Exception as error:  # noqa: BLE001 - the one place that translates
-            refusal = translate(error, name)
-            return _refuse(refusal)
-        finally:
-            known = name if name in methods else "unknown"
-            observe(known, refusal, time.perf_counter() - started)
-        return Response(msgspec.json.encode(answer), 200, content_type=CONTENT_TYPE)
+        with calling(name if name in methods else "unknown") as one:
+            answer = _response(name, methods, one)
+        observe(one)
+        return answer
 
     def http_error(error: HTTPException) -> Response:
         return _refuse(translate(error, request.path.lstrip("/")))
@@ -60,7 +53,16 @@ def create_app(methods: Mapping[str, Method], observe: Observe) -> Flask:
     return app
 
 
-def _answer(name: str, methods: Mapping[str, Method]) -> msgspec.Struct:
+def _response(name: str, methods: Mapping[str, Method], call: Call) -> Response:
+    try:
+        answer = _answer(name, methods, call)
+    except Exception as error:  # noqa: BLE001 - the one place that translates
+        call.refusal = translate(error, name)
+        return _refuse(call.refusal)
+    return Response(msgspec.json.encode(answer), 200, content_type=CONTENT_TYPE)
+
+
+def _answer(name: str, methods: Mapping[str, Method], call: Call) -> msgspec.Struct:
     method = methods.get(name)
     if method is None:
         raise UnknownMethod(method=name[:80])
@@ -76,7 +78,8 @@ def _answer(name: str, methods: Mapping[str, Method]) -> msgspec.Struct:
     if not body:
         raise EmptyBody(method=name)
     try:
-        return method.answer(msgspec.json.decode(body, type=method.takes))
+        call.asked = msgspec.json.decode(body, type=method.takes)
+        return method.answer(call.asked)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise Malformed(method=name, why=error) from error
 
@@ -97,10 +100,8 @@ def translate(error: Exception, method: str) -> UnderlayError:
         return error
     if isinstance(error, HTTPException):
         return _of_http(error, method[:80])
-    ref = secrets.token_hex(4)
-    log.error(
-        "internal error", extra={"method": method[:80], "ref": ref}, exc_info=error
-    )
+    ref = call_id()
+    log.error("internal error", extra={"method": method[:80]}, exc_info=error)
     return InternalError(kind=type(error).__name__, ref=ref)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from underlay import __version__
 from underlay.api.facts import HealthReport
 from underlay.api.httpd import Answer
+from underlay.api.refusals import Refusal, described
 from underlay.errors import UnderlayError
 from underlay.ipam.subnets import usable
 from underlay.model import MAC, Endpoint, Lease, Network, Pool, Repair
@@ -30,8 +31,8 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 Facts = dict[str, Any]
 
 
-def status(records: Records) -> Facts:
-    """Return all records, the current failures and the newest repairs."""
+def status(records: Records, refusals: Sequence[Facts] = ()) -> Facts:
+    """Return all records, the failures, the newest repairs, and the refusals given."""
     failures = [(t.mark, t.text, t.since) for t in records.repairs.failures()]
     failures += [
         (Owner(o.network).mark, o.text, o.since) for o in records.host.obstacles()
@@ -48,6 +49,7 @@ def status(records: Records) -> Facts:
             for mark, text, since in failures
         ],
         "repairs": repairs(records, NEWEST_REPAIRS),
+        "refusals": list(refusals),
     }
 
 
@@ -208,30 +210,53 @@ def _repair(repair: Repair) -> Facts:
     return {"object": facts.pop("mark"), **facts}
 
 
-def answering(
-    records: Records, health: Callable[[], Facts], metrics: Callable[[], bytes]
-) -> Callable[[str], Answer]:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the status sockets answer from; only the records may be slow."""
+
+    records: Records
+    health: Callable[[], Facts]
+    metrics: Callable[[], bytes]
+    refusals: Callable[[], list[Refusal]]
+    # Called if a network has no name yet.
+    missing: Callable[[], None]
+
+
+def answering(sources: Sources) -> Callable[[str], Answer]:
     """Return the function that answers a path of the status sockets. It only reads."""
 
     def answer(path: str) -> Answer:
         match path:
             case "/healthz":
-                facts = health()
+                facts = sources.health()
                 code = HTTPStatus.OK if facts["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
                 return _json(code, facts)
             case "/status":
-                return _status(records)
+                return _read(sources, _status)
+            case "/refusals":
+                return _read(sources, lambda s: {"refusals": _refusals(s)})
             case "/metrics":
-                return Answer(HTTPStatus.OK, PROMETHEUS, metrics())
-        known = {"error": "this socket has /healthz, /status and /metrics"}
+                return Answer(HTTPStatus.OK, PROMETHEUS, sources.metrics())
+        known = {"error": "this socket has /healthz, /status, /refusals and /metrics"}
         return _json(HTTPStatus.NOT_FOUND, known)
 
     return answer
 
 
-def _status(records: Records) -> Answer:
+def _status(sources: Sources) -> Facts:
+    facts = status(sources.records, _refusals(sources))
+    if not all(network["name"] for network in facts["networks"]):
+        sources.missing()
+    return facts
+
+
+def _refusals(sources: Sources) -> list[Facts]:
+    return described(sources.records, sources.refusals())
+
+
+def _read(sources: Sources, read: Callable[[Sources], Facts]) -> Answer:
     try:
-        return _json(HTTPStatus.OK, status(records))
+        return _json(HTTPStatus.OK, read(sources))
     except UnderlayError as error:
         return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
 

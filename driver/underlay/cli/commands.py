@@ -16,22 +16,20 @@ import click
 
 from underlay import __version__
 from underlay.api import status
+from underlay.cli import overview
 from underlay.cli.tables import (
     ENDPOINTS,
     HISTORY,
     NETWORKS,
     POOLS,
-    RECENT,
     REPAIRS,
-    STATUS,
     Columns,
     Facts,
-    plain,
+    print_facts,
     print_json,
     print_table,
-    say,
-    when,
 )
+from underlay.cli.terminal import say
 from underlay.errors import NotFound, UnderlayError, did_you_mean
 from underlay.records import Records
 from underlay.service.settings import Settings, load
@@ -39,7 +37,7 @@ from underlay.service.settings import Settings, load
 # pyroute2, docker, flask and gunicorn take half a second to import: the commands that
 # need them import them themselves.
 
-RECENT_SHOWN = 5
+WATCH_SECONDS = 2.0
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
@@ -100,35 +98,33 @@ def serve() -> None:
 
 
 @main.command("status")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds.")
 @JSON
-def status_command(as_json: bool) -> None:
-    """Show parents, networks, endpoints, pools, repairs and current failures.
+def status_command(watch: bool, as_json: bool) -> None:
+    """Show parents, networks, endpoints, pools, repairs, refusals and failures.
 
     \b
     Examples:
       underlay status
+      underlay status --watch
       underlay status --json | jq .troubles
     """
     settings = load(os.environ)
-    health = _health(settings)
-    with _records(settings) as records:
-        facts = {"service": health, **status.status(records)}
+    show = overview.print_status
     if as_json:
-        print_json(facts)
-        return
-    say(f"service   {_in_words(health)}")
-    for name, columns in STATUS.items():
-        say()
-        say(name)
-        print_table(facts[name], columns)
-    done = [repair for repair in facts["repairs"] if not repair["error"]]
-    if done:
-        say()
-        say("recent repairs")
-        print_table(done[:RECENT_SHOWN], RECENT)
-    for failure in facts["troubles"]:
-        say()
-        say(f"failing since {when(failure['since'])}: {failure['error']}")
+        print_json(_status(settings))
+    elif watch:
+        overview.watch(lambda: show(_status(settings)), WATCH_SECONDS)
+    else:
+        show(_status(settings))
+
+
+def _status(settings: Settings) -> Facts:
+    health = _ask(settings, "/healthz")
+    refused = _ask(settings, "/refusals") if health else None
+    with _records(settings) as records:
+        facts = status.status(records, (refused or {}).get("refusals", ()))
+    return {"service": health, **facts}
 
 
 @main.command()
@@ -233,7 +229,7 @@ def doctor(do_fix: bool, parents: tuple[str, ...], as_json: bool) -> None:
     # The log of the service would be in the way: findings say the same.
     logging.getLogger("underlay").addHandler(logging.NullHandler())
     settings = load(os.environ)
-    with closing(examined(settings, _health(settings), parents)) as host:
+    with closing(examined(settings, _ask(settings, "/healthz"), parents)) as host:
         results = examine(host)
         fixed = list(fix(results)) if do_fix else []
         if fixed:
@@ -275,9 +271,7 @@ def _browse(
         if as_json:
             print_json(facts)
             return
-        width = max(len(key) for key in facts)
-        for key, value in facts.items():
-            say(f"{key.ljust(width)}  {plain(value)}")
+        print_facts(facts)
 
     return group
 
@@ -311,7 +305,7 @@ def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
 def _records(settings: Settings) -> Iterator[Records]:
     records = Records(settings.records, readonly=True)
     try:
-        _add_unwritten(records, _health(settings))
+        _add_unwritten(records, _ask(settings, "/healthz"))
         yield records
     finally:
         records.close()
@@ -326,7 +320,7 @@ def _parts(*, readonly: bool = False) -> Iterator[Any]:
     Records(settings.records, readonly=True).close()  # or NoRecords: none are made
     parts = build(settings, readonly=readonly)
     try:
-        _add_unwritten(parts.records, _health(settings))
+        _add_unwritten(parts.records, _ask(settings, "/healthz"))
         if not readonly:
             reboot.forget_last_boot(parts.records, parts.kernel)
             # In a sandbox, only endpoints that Docker lists are repaired.
@@ -337,14 +331,14 @@ def _parts(*, readonly: bool = False) -> Iterator[Any]:
         parts.records.close()
 
 
-def _health(settings: Settings) -> dict[str, Any] | None:
-    """Return the health that the service reports, or None if it does not answer."""
+def _ask(settings: Settings, path: str) -> dict[str, Any] | None:
+    """Return what the service says, or None if it does not answer."""
     connection = HTTPConnection("underlay", timeout=2)
     try:
         connection.sock = socket(AF_UNIX)
         connection.sock.settimeout(2)
         connection.sock.connect(str(settings.status_socket))
-        connection.request("GET", "/healthz")
+        connection.request("GET", path)
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, HTTPException, ValueError):
         return None
@@ -358,11 +352,3 @@ def _add_unwritten(records: Records, health: Facts | None) -> None:
     """Apply to the records what the service could not write yet."""
     unwritten = (health or {}).get("unwritten", ())
     records.endings.take_over_from([tuple(ending.split()) for ending in unwritten])
-
-
-def _in_words(health: Facts | None) -> str:
-    if not health:
-        return "not running, or no permission to ask it (use sudo)"
-    if not health["ok"]:
-        return f"failing, pid {health['pid']}: {health['error']}"
-    return f"running, pid {health['pid']}, since {when(health['started'])}"

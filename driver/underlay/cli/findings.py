@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from underlay.cli.tables import say
+from underlay.cli.terminal import say
 from underlay.doctor.finding import Result
 
 PAGE = "docs/doctor.md"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import click
-
+from underlay.cli import terminal
+from underlay.cli.terminal import Painted, cut, say, width
 from underlay.model.text import as_json, printable
 
+# No column is made narrower than this.
+LEAST_COLUMNS = 8
+COLOURS = {"failing": "red", "pending": "yellow", "repaired": "cyan"}
 Facts = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Facts], object]]
-
-
-def say(text: object = "", *, err: bool = False) -> None:
-    """Print one line, unprintable characters escaped. Every command prints this way."""
-    click.echo(printable(str(text)), err=err)
 
 
 def print_json(facts: object) -> None:
@@ -27,21 +24,62 @@ def print_json(facts: object) -> None:
 
 
 def print_table(found: Iterable[Facts], columns: Columns) -> None:
-    """Print a heading, and one line for each row."""
-    rows = [[printable(str(c(f))) for c in columns.values()] for f in found]
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    for row in [list(columns), *rows]:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        say("  ".join(cells).rstrip())
+    """Print a heading, and one line for each row; on a terminal cut to its width."""
+    rows = [[_cell(c(f)) for c in columns.values()] for f in found]
+    heads = [Painted(name, "bright_black") for name in columns]
+    lines = [heads, *rows]
+    sizes = [max(width(c.text) for c in cells) for cells in zip(*lines, strict=True)]
+    _shrink(sizes, terminal.columns())
+    for row in lines:
+        texts = [cut(c.text, size) for c, size in zip(row, sizes, strict=True)]
+        ends = [size - width(text) + 2 for text, size in zip(texts, sizes, strict=True)]
+        ends[-1] = 0
+        parts = zip(row, texts, ends, strict=True)
+        say(*(part for c, text, end in parts for part in _parts(c, text, end)))
+
+
+def _cell(value: object) -> Painted:
+    colour = value.colour if isinstance(value, Painted) else ""
+    return Painted(printable(str(value)), colour)
+
+
+def _parts(cell: Painted, text: str, blanks: int) -> tuple[object, str]:
+    return (Painted(text, cell.colour) if cell.colour else text, " " * blanks)
+
+
+def _shrink(sizes: list[int], most: int | None) -> None:
+    """Take from the widest columns what is more than the terminal has."""
+    while most and sum(sizes) + 2 * (len(sizes) - 1) > most:
+        widest = max(range(len(sizes)), key=sizes.__getitem__)
+        if sizes[widest] <= LEAST_COLUMNS:
+            return  # let the lines wrap
+        sizes[widest] -= 1
+
+
+def print_facts(facts: Facts) -> None:
+    """Print each fact of one object: a list one value a line if it is of objects."""
+    size = max(len(key) for key in facts)
+    for key, value in facts.items():
+        head = key.ljust(size)
+        for line in plain(value).split("\n"):
+            say(f"{head}  {line}")
+            head = " " * size
 
 
 def plain(value: object) -> str:
-    """Return one value in words."""
+    """Return one value in words: lists with commas, lists of objects on lines."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return when(value)
-    if isinstance(value, str):
-        return value or "-"
-    return json.dumps(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}={plain(v)}" for k, v in value.items()) or "-"
+    if isinstance(value, list):
+        apart = "\n" if any(isinstance(one, Mapping) for one in value) else ", "
+        return apart.join(map(plain, value)) or "-"
+    if value is None or value == "":
+        return "-"
+    return printable(str(value))
 
 
 def when(seconds: float | None) -> str:
@@ -51,8 +89,12 @@ def when(seconds: float | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _state(facts: Facts) -> str:
+def _state(facts: Facts) -> Painted:
     """Return the health in words, or the state of a healthy device."""
+    return Painted(_health(facts), COLOURS.get(facts["health"], "green"))
+
+
+def _health(facts: Facts) -> str:
     match facts["health"]:
         case "failing":
             return f"failing since {when(facts['since'])}: {facts['error']}"
@@ -81,7 +123,7 @@ PARENTS: Columns = {
     "STATE": _state,
 }
 NETWORKS: Columns = {
-    "NAME": lambda f: f["name"] or "-",
+    "NAME": lambda f: f["name"] or f["id"][:12],
     "ID": lambda f: f["id"][:12],
     "MODE": lambda f: f["mode"],
     "PARENT": lambda f: f["parent"] or "-",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from underlay.model import IpAddress, Subnet
 from underlay.model.docker import (
@@ -34,6 +34,13 @@ HAPPENINGS = {
     "type": ["container", "network"],
     "event": ["connect", "create", "destroy", "disconnect", "rename"],
 }
+
+
+class Note(Protocol):
+    """Called when dockerd may list something else."""
+
+    def __call__(self, *, is_created: bool = False) -> None:
+        """Note it, in the thread that listens."""
 
 
 class Dockerd:
@@ -67,11 +74,11 @@ class Dockerd:
         """Return what dockerd says of itself; raises OSError if it does not answer."""
         return _engine(self._ask(lambda client: client.info()))
 
-    def listen(self, note: Callable[[], None]) -> None:
+    def listen(self, note: Note) -> None:
         """Call `note` now, and after events of the driver's networks or of names.
 
-        Returns when dockerd ends, or after `hang_up`; raises OSError if dockerd does
-        not answer.
+        `is_created`: Docker lists a new network, whose name no call carried. Returns
+        when dockerd ends, or after `hang_up`; raises OSError if it does not answer.
         """
         with self._refusals(), closing(self._connect()) as client:
             self._events = client.events(filters=HAPPENINGS, decode=True)
@@ -79,7 +86,8 @@ class Dockerd:
             for event in self._events:
                 about = (event.get("Actor") or {}).get("Attributes") or {}
                 if about.get("type") == DRIVER or event.get("Action") == "rename":
-                    note()
+                    kind = event.get("Type"), event.get("Action")
+                    note(is_created=kind == ("network", "create"))
 
     def hang_up(self) -> None:
         """End `listen`, which runs in another thread, and the kept connection."""

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -74,7 +75,7 @@ def run_in(path: Path, look: Callable[[], T]) -> T:
         except OSError as error:
             failed.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = _thread(run)
     thread.start()
     thread.join()
     if failed:
@@ -95,10 +96,15 @@ def run_in_each(paths: Iterable[str], look: Callable[[], T]) -> dict[str, T]:
                 _enter(Path(path))
                 found[path] = look()
 
-    thread = threading.Thread(target=run)
+    thread = _thread(run)
     thread.start()
     thread.join()
     return found
+
+
+def _thread(run: Callable[[], None]) -> threading.Thread:
+    """Return a thread whose lines of the log belong to the same call of Docker."""
+    return threading.Thread(target=copy_context().run, args=(run,))
 
 
 def _enter(path: Path) -> None:

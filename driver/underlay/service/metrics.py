@@ -17,7 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
-from underlay.errors import UnderlayError
+from underlay.api.call import Call
 from underlay.model import Repair
 from underlay.model.steps import Step
 
@@ -116,15 +116,16 @@ class Metrics:
         """Ask a collector at each scrape too."""
         self._registry.register(collector)
 
-    def call(self, method: str, refusal: UnderlayError | None, seconds: float) -> None:
-        """Count one call of Docker; `refusal` is None if it was done."""
+    def call(self, call: Call) -> None:
+        """Count one call of Docker."""
+        method, refusal = call.method, call.refusal
         if refusal is None:
             outcome = "done"
         else:
             outcome = "failed" if refusal.status >= 500 else "refused"
             self._refusals.labels(method, refusal.id).inc()
             self._errors.labels(refusal.id).set_to_current_time()
-        self._calls.labels(method, outcome).observe(seconds)
+        self._calls.labels(method, outcome).observe(call.seconds)
 
     def commit(self, seconds: float) -> None:
         """Count a commit of the records."""

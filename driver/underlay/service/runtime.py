@@ -16,9 +16,11 @@ from typing import Any
 
 from underlay import __version__
 from underlay.api import status
+from underlay.api.call import Call
 from underlay.api.httpd import Answer, Server
 from underlay.api.methods import methods
 from underlay.api.plugin import create_app
+from underlay.api.refusals import Refusals
 from underlay.errors import UnderlayError
 from underlay.kernel.clock import since_boot
 from underlay.kernel.events import Listener
@@ -66,19 +68,23 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
     observe(parts, metrics)
     # Its own connection: long reads for the status must not delay Docker's calls.
     reading = Records(settings.records, readonly=True)
-    health = _health(parts.records, time.time())
+    clock = time.time
+    health = _health(parts.records, clock())
     metrics.add(_gauges(reading, health, metrics, settings))
-    answer = status.answering(reading, health, metrics.text)
+    refusals = Refusals(clock, time.monotonic)
+    threads = BackgroundThreads(parts, settings, reading, metrics)
+    sources = status.Sources(
+        reading, health, metrics.text, refusals.recent, threads.ask_for_names
+    )
+    threads.answer_with(status.answering(sources))
 
-    def answering(path: str) -> Answer:
-        reading.endings.take_over_from(parts.records.endings.all())
-        return answer(path)
+    def note(call: Call) -> None:
+        metrics.call(call)
+        refusals.note(call)
 
-    server = Server(answering)
-    threads = BackgroundThreads(parts, settings, reading, server, metrics)
     plugin = create_app(
         methods(parts.engine, parts.ipam, threads.names.wake, threads.ask_for_names),
-        metrics.call,
+        note,
     )
     threads.start()
     log.info("ready", extra={"version": __version__, "pid": os.getpid()})
@@ -98,11 +104,11 @@ class BackgroundThreads:
         parts: Parts,
         settings: Settings,
         reading: Records,
-        server: Server,
         metrics: Metrics,
     ) -> None:
         self._metrics = metrics
-        self._all_records, self._status = (reading, parts.records), server
+        self._records, self._reading = parts.records, reading
+        self._status = Server(self._answer)
         self._stop_events, events_stopped = socket.socketpair()
         self._listener = Listener(events_stopped, self._is_concerned)
         # The names of parents; None: any device may become one.
@@ -175,10 +181,25 @@ class BackgroundThreads:
         else:
             self.names.hurry()
 
+    def _hear_docker(self, *, is_created: bool = False) -> None:
+        """Ask Docker for what changed: at once for the name of a new network."""
+        if is_created:
+            self.ask_for_names()
+        else:
+            self.names.wake()
+
     def start(self) -> None:
         """Start the threads."""
         for thread in self._threads:
             thread.start()
+
+    def answer_with(self, answer: Callable[[str], Answer]) -> None:
+        """Set what answers a path of the status sockets."""
+        self._answer_to = answer
+
+    def _answer(self, path: str) -> Answer:
+        self._reading.endings.take_over_from(self._records.endings.all())
+        return self._answer_to(path)
 
     def serve_status(self, listeners: Collection[socket.socket]) -> None:
         """Serve health, status and metrics on listening sockets."""
@@ -205,7 +226,7 @@ class BackgroundThreads:
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                self._dockerd.listen(self.names.wake)
+                self._dockerd.listen(self._hear_docker)
                 # If the stream ends at once, each try has dockerd list everything.
                 short = time.monotonic() - began < NAMES_RETRY_SECONDS
                 refused = refused + 1 if short else 0
@@ -286,7 +307,7 @@ class BackgroundThreads:
         self._status.stop()
         for thread in self._threads:
             thread.join(timeout=2)
-        for records in self._all_records:
+        for records in (self._reading, self._records):
             records.close()
 
 

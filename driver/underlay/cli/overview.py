@@ -1,0 +1,70 @@
+"""`underlay status` for people: colours, the width of the terminal, and --watch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from underlay.cli.tables import (
+    RECENT,
+    STATUS,
+    Facts,
+    print_table,
+    when,
+)
+from underlay.cli.terminal import Painted, clear, say
+
+RECENT_SHOWN, REFUSALS_SHOWN = 5, 10
+
+
+def print_status(facts: Mapping[str, Any]) -> None:
+    """Print the whole status."""
+    say("service   ", _service(facts["service"]))
+    for name, columns in STATUS.items():
+        say()
+        say(name)
+        print_table(facts[name], columns)
+    done = [repair for repair in facts["repairs"] if not repair["error"]]
+    if done:
+        say()
+        say("recent repairs")
+        print_table(done[:RECENT_SHOWN], RECENT)
+    if facts["refusals"]:
+        say()
+        say("refusals of the last hour")
+        for refusal in facts["refusals"][:REFUSALS_SHOWN]:
+            say(*_refusal(refusal))
+    for failure in facts["troubles"]:
+        say()
+        say(f"failing since {when(failure['since'])}: {failure['error']}")
+
+
+def watch(show: Callable[[], None], seconds: float) -> None:
+    """Show again every `seconds` until interrupted."""
+    try:
+        while True:
+            clear()
+            show()
+            time.sleep(seconds)
+    except KeyboardInterrupt:
+        return
+
+
+def _service(health: Facts | None) -> Painted:
+    if not health:
+        words = "not running, or no permission to ask it (use sudo)"
+        return Painted(words, "yellow")
+    if not health["ok"]:
+        return Painted(f"failing, pid {health['pid']}: {health['error']}", "red")
+    words = f"running, pid {health['pid']}, since {when(health['started'])}"
+    return Painted(words, "green")
+
+
+def _refusal(facts: Facts) -> tuple[object, ...]:
+    """Return a refusal in words; not in a table, which would cut off its text."""
+    subject = facts["container"] or facts["endpoint"] or facts["address"]
+    where = facts["network"] or facts["pool"]
+    about = " on ".join(part for part in (subject, where) if part) or facts["method"]
+    times = f" ({facts['times']} times)" if facts["times"] > 1 else ""
+    return f"{when(facts['at'])}  {about}{times}: ", Painted(facts["error"], "red")
