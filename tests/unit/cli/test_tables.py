@@ -6,6 +6,7 @@ import os
 import pty
 import struct
 import termios
+from contextlib import suppress
 from fcntl import ioctl
 
 import pytest
@@ -53,6 +54,12 @@ STATUS = {
 }
 
 
+def read(master):
+    with suppress(OSError):  # all was read, and the other end is closed
+        while True:
+            yield os.read(master, 1 << 12)
+
+
 def on_terminal(show, monkeypatch, columns=80):
     """Return what a terminal of so many columns gets."""
     master, slave = pty.openpty()
@@ -61,9 +68,8 @@ def on_terminal(show, monkeypatch, columns=80):
     with open(slave, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a descriptor
         monkeypatch.setattr("sys.stdout", stream)
         show()
-        stream.flush()
-        found = os.read(master, 1 << 20).decode()
     monkeypatch.undo()
+    found = b"".join(read(master)).decode()
     os.close(master)
     return found.replace("\r\n", "\n")
 
