@@ -4,8 +4,8 @@
     ├── Invalid (400)     the request itself must change
     ├── Conflict (409)    the request contradicts what is on record or in use
     ├── Unavailable (500) this host cannot do it now
-    └── UnknownMethod (404), WrongVerb (405), IncompleteRequest (408), TooLarge (413):
-        not a request this program can answer
+    └── UnknownMethod (404), WrongVerb (405), IncompleteRequest (408), TooLarge (413),
+        ForeignHost (421): not a request this program can answer
 
 404 is kept for unknown methods alone: libnetwork reads it as "not implemented".
 The ids are explained one by one in docs/errors.md.
@@ -411,6 +411,15 @@ class IncompleteRequest(UnderlayError):
     id = "E-305"
     status = 408
     text = "{method}: the request did not arrive completely ({why}). Nothing was done."
+
+
+class ForeignHost(UnderlayError):
+    id = "E-306"
+    status = 421
+    text = (
+        "{host!r} is not a name of this server. Use its address, or add the name to"
+        " status_hosts in the settings."
+    )
 
 
 class KernelRefused(Unavailable):

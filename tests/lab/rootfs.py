@@ -57,7 +57,7 @@ def booting() -> Path:
 
 def browser() -> Path:
     """A root with a headless Chromium and a font, fetched if it is missing."""
-    return built("root-browser", lambda work: unpacked("trixie", BROWSER, work))
+    return built("root-browser", _fetch_browser)
 
 
 def promtool() -> Path:
@@ -82,6 +82,13 @@ def _fetch(suite: str, work: Path) -> Path:
     packages = PACKAGES if suite == "bookworm" else PACKAGES + NEWER_PACKAGES
     dest = unpacked(suite, packages, work)
     _finish(dest)
+    return dest
+
+
+def _fetch_browser(work: Path) -> Path:
+    dest = unpacked("trixie", BROWSER, work)
+    for name in ("proc", "dev", "run", "tmp"):
+        (dest / name).mkdir(exist_ok=True)
     return dest
 
 

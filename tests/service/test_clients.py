@@ -141,7 +141,7 @@ def test_sigterm_does_not_wait_for_idle_or_slow_clients(daemon, where):
 ASK = """
 import socket, sys
 s = socket.create_connection(("127.0.0.1", 9157), 10)
-s.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+s.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
 print(s.recv(15).decode(), flush=True)
 sys.stdin.read()
 """

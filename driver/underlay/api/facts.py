@@ -42,6 +42,12 @@ class HealthReport:
         last = sorted(records.repairs.last().items(), key=lambda found: found[1])
         self._repaired = {_whole(mark): at for mark, at in last if at >= recent}
 
+    def failing_endpoints(self, network: str) -> list[str]:
+        """Return the ids of a network's endpoints that are failing."""
+        return [
+            o.endpoint for o in self._failures if o.network == network and o.endpoint
+        ]
+
     def of_endpoint(self, network: Network, endpoint: Endpoint) -> Health:
         """Return the health of an endpoint; one that has left needs no device."""
         missing = "" if endpoint.left else network.uplink.cut_off_reason

@@ -7,47 +7,34 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from http import HTTPStatus
+from collections.abc import Sequence
+from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Any
 
 from underlay import __version__
 from underlay.api.facts import HealthReport
-from underlay.api.httpd import Answer
-from underlay.api.refusals import Refusal, described
-from underlay.errors import UnderlayError
 from underlay.ipam.subnets import usable
 from underlay.model import MAC, Endpoint, Lease, Network, Pool, Repair
 from underlay.model.owner import Owner
-from underlay.model.text import as_json
 from underlay.modes import gateway, mode_name
 from underlay.modes.child_device import is_isolated
 from underlay.records import Records
 
 NEWEST_REPAIRS = 20
-PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 Facts = dict[str, Any]
 
 
 def status(records: Records, refusals: Sequence[Facts] = ()) -> Facts:
     """Return all records, the failures, the newest repairs, and the refusals given."""
-    failures = [(t.mark, t.text, t.since) for t in records.repairs.failures()]
-    failures += [
-        (Owner(o.network).mark, o.text, o.since) for o in records.host.obstacles()
-    ]
-    healths = _health_report(records)
+    healths = health_report(records)
     return {
         "version": __version__,
         "parents": parents(records, healths),
         "networks": networks(records, healths),
         "endpoints": endpoints(records, healths),
         "pools": pools(records),
-        "troubles": [
-            {"object": mark, "error": text, "since": since}
-            for mark, text, since in failures
-        ],
+        "troubles": failures(records),
         "repairs": repairs(records, NEWEST_REPAIRS),
         "refusals": list(refusals),
     }
@@ -55,8 +42,8 @@ def status(records: Records, refusals: Sequence[Facts] = ()) -> Facts:
 
 def parents(records: Records, healths: HealthReport | None = None) -> list[Facts]:
     """Return every parent with its networks and its health."""
-    judge = healths or _health_report(records)
-    count = Counter(e.network for e in records.endpoints.all())
+    judge = healths or health_report(records)
+    count = _endpoint_counts(records)
     by_device: dict[str, list[Network]] = {}
     for network in records.networks.all():
         if network.uplink.parent:  # a routed network has none
@@ -75,8 +62,8 @@ def parents(records: Records, healths: HealthReport | None = None) -> list[Facts
 
 def networks(records: Records, healths: HealthReport | None = None) -> list[Facts]:
     """Return every network, the number of its endpoints and its health."""
-    judge = healths or _health_report(records)
-    count = Counter(e.network for e in records.endpoints.all())
+    judge = healths or health_report(records)
+    count = _endpoint_counts(records)
     return [
         {**_network(n, count[n.id]), **asdict(judge.of_network(n))}
         for n in records.networks.all()
@@ -85,27 +72,78 @@ def networks(records: Records, healths: HealthReport | None = None) -> list[Fact
 
 def endpoints(records: Records, healths: HealthReport | None = None) -> list[Facts]:
     """Return every endpoint, the state of its device and its health."""
-    judge = healths or _health_report(records)
+    judge = healths or health_report(records)
     known = {n.id: n for n in records.networks.all()}
-    found = []
-    for endpoint in records.endpoints.all():
-        network = known.get(endpoint.network)
-        if network is None:
-            continue  # created after the networks were read
-        health = judge.of_endpoint(network, endpoint)
-        facts = {**_endpoint(endpoint, network), **asdict(health)}
-        facts["state"] = "failing" if health.health == "failing" else facts["state"]
-        found.append(facts)
-    return found
+    # One may have been created after the networks were read.
+    return [
+        _judged(known[endpoint.network], endpoint, judge)
+        for endpoint in records.endpoints.all()
+        if endpoint.network in known
+    ]
 
 
-def _health_report(records: Records) -> HealthReport:
+def some_endpoints(
+    records: Records, network: str, most: int, judge: HealthReport
+) -> list[Facts]:
+    """Return some endpoints of a network, those that fail first."""
+    found = records.networks.get(network)
+    failing = judge.failing_endpoints(network)[:most]
+    mine = [e for e in map(records.endpoints.get, failing) if e]
+    others = records.endpoints.some_of(network, most)
+    mine += [e for e in others if e.id not in failing]
+    return [_judged(found, e, judge) for e in mine[:most]] if found else []
+
+
+def _judged(network: Network, endpoint: Endpoint, judge: HealthReport) -> Facts:
+    health = judge.of_endpoint(network, endpoint)
+    facts = {**_endpoint(endpoint, network), **asdict(health)}
+    facts["state"] = "failing" if health.health == "failing" else facts["state"]
+    return facts
+
+
+def _endpoint_counts(records: Records) -> Counter[str]:
+    count: Counter[str] = Counter()
+    for network, _, number in records.counts.endpoints():
+        count[network] += number
+    return count
+
+
+def failures(records: Records) -> list[Facts]:
+    """Return what cannot be repaired, oldest first."""
+    found = [(t.mark, t.text, t.since) for t in records.repairs.failures()]
+    found += [
+        (Owner(o.network).mark, o.text, o.since) for o in records.host.obstacles()
+    ]
+    found.sort(key=lambda failure: failure[2])
+    return [{"object": o, "error": text, "since": at} for o, text, at in found]
+
+
+def health_report(records: Records) -> HealthReport:
+    """Return the health of everything now."""
     return HealthReport(records, time.time())
 
 
 def pools(records: Records) -> list[Facts]:
     """Return every pool, its networks and its addresses in use."""
     return [_pool(records, pool) for pool in records.pools.all()]
+
+
+def pool_use(records: Records) -> list[Facts]:
+    """Return the ranges that networks draw from, the fullest first.
+
+    `share` of the addresses is in use, from 0 to 1.
+    """
+    found = [
+        {
+            "range": r.span,
+            "domain": r.domain,
+            "size": r.size,
+            "free": r.free,
+            "share": (r.size - r.free) / r.size,
+        }
+        for r in records.counts.ranges()
+    ]
+    return sorted(found, key=lambda facts: -facts["share"])
 
 
 def history(records: Records, word: str, limit: int = 1000) -> list[Facts]:
@@ -208,58 +246,3 @@ def _lease(lease: Lease, network: str) -> Facts:
 def _repair(repair: Repair) -> Facts:
     facts = asdict(repair)
     return {"object": facts.pop("mark"), **facts}
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What the status sockets answer from; only the records may be slow."""
-
-    records: Records
-    health: Callable[[], Facts]
-    metrics: Callable[[], bytes]
-    refusals: Callable[[], list[Refusal]]
-    # Called if a network has no name yet.
-    missing: Callable[[], None]
-
-
-def answering(sources: Sources) -> Callable[[str], Answer]:
-    """Return the function that answers a path of the status sockets. It only reads."""
-
-    def answer(path: str) -> Answer:
-        match path:
-            case "/healthz":
-                facts = sources.health()
-                code = HTTPStatus.OK if facts["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
-                return _json(code, facts)
-            case "/status":
-                return _read(sources, _status)
-            case "/refusals":
-                return _read(sources, lambda s: {"refusals": _refusals(s)})
-            case "/metrics":
-                return Answer(HTTPStatus.OK, PROMETHEUS, sources.metrics())
-        known = {"error": "this socket has /healthz, /status, /refusals and /metrics"}
-        return _json(HTTPStatus.NOT_FOUND, known)
-
-    return answer
-
-
-def _status(sources: Sources) -> Facts:
-    facts = status(sources.records, _refusals(sources))
-    if not all(network["name"] for network in facts["networks"]):
-        sources.missing()
-    return facts
-
-
-def _refusals(sources: Sources) -> list[Facts]:
-    return described(sources.records, sources.refusals())
-
-
-def _read(sources: Sources, read: Callable[[Sources], Facts]) -> Answer:
-    try:
-        return _json(HTTPStatus.OK, read(sources))
-    except UnderlayError as error:
-        return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
-
-
-def _json(status: HTTPStatus, facts: Facts) -> Answer:
-    return Answer(status, "application/json", as_json(facts).encode() + b"\n")

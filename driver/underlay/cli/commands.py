@@ -127,6 +127,35 @@ def _status(settings: Settings) -> Facts:
     return {"service": health, **facts}
 
 
+@main.command("page")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.")
+def page_command(port: int) -> None:
+    """Serve the status page on 127.0.0.1 until interrupted; print its address.
+
+    The address has a secret in it that is made for this run. From another machine,
+    forward the port: ssh -L 8080:127.0.0.1:8080 HOST
+
+    \b
+    Examples:
+      sudo underlay page
+      sudo underlay page --port 8080
+    """
+    from underlay.api.httpd import Answer
+    from underlay.api.page.page import page
+    from underlay.cli.page import serve_page
+
+    settings = load(os.environ)
+
+    def read() -> Answer:
+        health = _ask(settings, "/healthz")
+        refused = _ask(settings, "/refusals") if health else None
+        with _records(settings) as records:
+            return page(records, health, (refused or {}).get("refusals", ()))
+
+    read()  # or why the records cannot be read
+    serve_page(read, port)
+
+
 @main.command()
 @JSON
 def plan(as_json: bool) -> None:

@@ -62,6 +62,10 @@ class Endpoints:
         """Return the endpoints of a network, oldest first."""
         return self._where("e.network = ? ORDER BY e.created, e.id", network)
 
+    def some_of(self, network: str, limit: int) -> list[Endpoint]:
+        """Return at most so many endpoints of a network."""
+        return self._where("e.network = ? LIMIT ?", network, limit)
+
     def not_joined(self) -> list[Endpoint]:
         """Return the endpoints whose devices Docker has not been given yet."""
         return self._where("s.path IS NULL")

@@ -105,8 +105,10 @@ class Gauges(Collector):
             ["network", "state"],
             by_name(counts.addresses()),
         )
+        cut_off = [o.network for o in self._records.host.obstacles()]
+        marked = [Owner.parse(mark).network for mark in counts.failing()]
         failing: Counter[Labels] = Counter(
-            (names.get(Owner.parse(mark).network, ""),) for mark in counts.failing()
+            (names.get(network, ""),) for network in marked + cut_off
         )
         yield _family(
             "failing_objects",

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from underlay import __version__
-from underlay.api import status
+from underlay.api import paths
 from underlay.api.call import Call
 from underlay.api.httpd import Answer, Server
 from underlay.api.methods import methods
@@ -73,10 +73,10 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
     metrics.add(_gauges(reading, health, metrics, settings))
     refusals = Refusals(clock, time.monotonic)
     threads = BackgroundThreads(parts, settings, reading, metrics)
-    sources = status.Sources(
+    sources = paths.Sources(
         reading, health, metrics.text, refusals.recent, threads.ask_for_names
     )
-    threads.answer_with(status.answering(sources))
+    threads.answer_with(paths.answering(sources))
 
     def note(call: Call) -> None:
         metrics.call(call)
@@ -108,7 +108,8 @@ class BackgroundThreads:
     ) -> None:
         self._metrics = metrics
         self._records, self._reading = parts.records, reading
-        self._status = Server(self._answer)
+        names = socket.gethostname(), *settings.status_names
+        self._status = Server(self._answer, names)
         self._stop_events, events_stopped = socket.socketpair()
         self._listener = Listener(events_stopped, self._is_concerned)
         # The names of parents; None: any device may become one.

@@ -110,7 +110,7 @@ class Service(BaseApplication):  # type: ignore[misc]
             f"unix:{self._settings.plugin_socket}",
             f"unix:{self._settings.status_socket}",
         ]
-        listen_too = self._settings.status_listen
+        listen_too = self._settings.status_address
         return [*found, listen_too] if listen_too else found
 
     def _ready(self, worker: Worker) -> None:

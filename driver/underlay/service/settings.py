@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -24,6 +25,7 @@ class Settings:
     docker_host: str = "unix:///var/run/docker.sock"
     docker_timeout: float = 10.0
     status_listen: str = ""
+    status_hosts: str = ""
     period: float = 30.0
     grace: float = 60.0
     history_days: float = 180.0
@@ -46,6 +48,20 @@ class Settings:
         """Return the socket for health, status and metrics."""
         return Path(self.run_dir) / "status.sock"
 
+    @property
+    def status_address(self) -> str:
+        """Return the address and port for the status, "" for none.
+
+        A port without an address is one of this host only.
+        """
+        address, _, port = self.status_listen.rpartition(":")
+        return f"{address or '127.0.0.1'}:{port}" if port else ""
+
+    @property
+    def status_names(self) -> tuple[str, ...]:
+        """Return the names by which clients may ask at that address."""
+        return tuple(filter(None, self.status_hosts.replace(",", " ").split()))
+
 
 def load(environment: Mapping[str, str], path: Path = FILE) -> Settings:
     """Read the settings; raises BadSettings for an unknown key or a bad value."""
@@ -62,6 +78,8 @@ _LEAST = {"period": 0.1, "grace": 1.0, "docker_timeout": 1.0}
 # Not the numbers of the kernel, of `ip route` and Docker, and of DHCP clients and
 # routing daemons: /etc/iproute2/rt_protos, and FRR's.
 _PROTOCOLS = {*range(19, 256)} - {42, 99, *range(186, 200)}
+_MAY_BE_EMPTY = ("status_listen", "status_hosts")
+_LISTEN = re.compile(r"((\[[0-9A-Fa-f:.]+\]|[^][:\s]+)?:)?\d{1,5}")
 _KINDS = {f.name: type(f.default) for f in fields(Settings)}
 
 
@@ -94,8 +112,11 @@ def _value(key: str, value: object, where: str) -> object:
             why = f"{value!r} is not a number from 19 to 255, but 42, 99, 186 to 199"
             raise BadSettings(where=where, why=why, hint="")
         return int(digits)
-    if not isinstance(value, str) or (not value and key != "status_listen"):
+    if not isinstance(value, str) or (not value and key not in _MAY_BE_EMPTY):
         raise BadSettings(where=where, why=f"{value!r} is not text", hint="")
+    if key == "status_listen" and value and not _LISTEN.fullmatch(value):
+        why = f"{value!r} is not a port, or an address and a port (192.0.2.5:9157)"
+        raise BadSettings(where=where, why=why, hint="")
     if key == "log_level" and value not in LEVELS:
         need = f"{value!r} is not one of {', '.join(LEVELS)}"
         raise BadSettings(where=where, why=need, hint=did_you_mean(value, LEVELS))

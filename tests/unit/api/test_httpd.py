@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.lab.service import wait_until
 from underlay.api import httpd
@@ -79,7 +81,7 @@ def is_dropped(s):
 
 
 def test_head_answers_the_length_of_get_without_its_body(address):
-    code, head, body = ask(address, b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n")
+    code, head, body = ask(address, b"GET /a?b=c HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (code, body) == (404, b"/a")
     for line in (b"Content-Length: 2", b"Connection: close", b"Content-Type: text/pl"):
         assert line in head
@@ -163,3 +165,46 @@ def test_new_client_is_served_however_many_are_silent(address):
     assert not is_dropped(opened[-1])
     for s in opened:
         s.close()
+
+
+OWN_NAMES = [
+    ("127.0.0.1", "127.0.0.1:80"),
+    ("127.0.0.1", "localhost"),
+    ("::1", "[::1]:9157"),
+    ("::1", "localhost:9157"),
+    ("192.0.2.5", "192.0.2.5"),
+    ("::ffff:192.0.2.5", "192.0.2.5:9157"),
+    ("fe80::1%eth0", "[fe80::1]"),
+    ("192.0.2.5", "Metrics.Example."),
+]
+FOREIGN_NAMES = [
+    ("127.0.0.1", "evil.example"),
+    ("127.0.0.1", "127.0.0.2"),
+    ("127.0.0.1", "127.1"),
+    ("127.0.0.1", "2130706433"),
+    ("127.0.0.1", "localhost.evil.example"),
+    ("127.0.0.1", "evil@localhost"),
+    ("127.0.0.1", "evil/localhost"),
+    ("127.0.0.1", "[::1"),
+    ("127.0.0.1", ""),
+    ("192.0.2.5", "localhost"),
+    ("192.0.2.5", "192.0.2.6"),
+]
+
+
+@pytest.mark.parametrize(("address", "host"), OWN_NAMES)
+def test_host_header_with_a_name_of_the_server_is_its_own(address, host):
+    assert httpd._is_own(host, address, {"metrics.example"})
+
+
+@pytest.mark.parametrize(("address", "host"), FOREIGN_NAMES)
+def test_host_header_with_another_name_is_foreign(address, host):
+    assert not httpd._is_own(host, address, {"metrics.example"})
+
+
+@settings(max_examples=500, deadline=None)
+@given(host=st.text(max_size=60))
+def test_no_text_in_a_host_header_is_an_error(host):
+    own = httpd._is_own(host, "127.0.0.1", {"metrics.example"})
+    known = ("127.0.0.1", "localhost", "metrics.example")
+    assert not own or any(name in host.lower() for name in known)

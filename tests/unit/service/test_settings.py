@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from underlay.errors import BadSettings
 from underlay.service.settings import Settings, load
+
+NO_FILE = Path("/nonexistent/underlay.toml")
 
 
 @pytest.fixture
@@ -36,6 +40,10 @@ def test_environment_overrides_the_settings_file(file):
         ("route_protocol = 16", "not a number from 19 to 255"),
         ("route_protocol = 186", "not a number from 19 to 255, but 42"),
         ("route_protocol = 'bgp'", "not a number from 19 to 255"),
+        ("status_listen = 'here'", "'here' is not a port, or an address and a port"),
+        ("status_listen = '0.0.0.0'", "is not a port"),
+        ("status_listen = '::1:9157'", "is not a port"),
+        ("status_listen = '1.2.3.4:x'", "is not a port"),
         ("metrics_by_container = 'yes'", "'yes' is not true or false"),
         ("log_level = 'loud'", "not one of debug, info"),
         ("period = ", "underlay.toml"),
@@ -45,3 +53,26 @@ def test_wrong_setting_is_refused_by_its_place(file, text, words):
     file.write_text(text)
     with pytest.raises(BadSettings, match=words):
         load({}, file)
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("", ""),
+        ("9157", "127.0.0.1:9157"),
+        (":9157", "127.0.0.1:9157"),
+        ("0.0.0.0:9157", "0.0.0.0:9157"),
+        ("[::]:9157", "[::]:9157"),
+        ("host1.example:80", "host1.example:80"),
+    ],
+)
+def test_status_listens_on_loopback_unless_an_address_is_given(given, address):
+    found = load({"UNDERLAY_STATUS_LISTEN": given}, NO_FILE)
+    assert found.status_address == address
+
+
+def test_status_hosts_are_names_with_commas_or_blanks():
+    given = {"UNDERLAY_STATUS_HOSTS": "metrics.example, host1  host2"}
+    found = load(given, NO_FILE)
+    assert found.status_names == ("metrics.example", "host1", "host2")
+    assert Settings().status_names == ()
