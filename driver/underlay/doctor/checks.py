@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from underlay.doctor import firewall, host_sysctls, kernel_features, parents
+from underlay.doctor import firewall, host_sysctls, kernel_features, parents, uplink
 from underlay.doctor.examined import Examined
 from underlay.doctor.finding import Check, Finding, Result
 from underlay.errors import UnderlayError
@@ -27,6 +27,8 @@ CHECKS = (
           host_sysctls.router_advertisements),
     Check("bridge-filter", "frames cross the bridges of networks",
           host_sysctls.bridge_filter),
+    Check("uplink", "the segments of parents answer MACs of containers",
+          uplink.second_mac),
     Check("firewall", "no chain of the firewall cuts containers off",
           firewall.forward_chains),
 )  # fmt: skip

@@ -9,7 +9,7 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Set
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from underlay import model
@@ -36,6 +36,7 @@ _SOURCE_MAC, _TARGET_MAC, _EIGHT_BYTES = 1, 2, 1
 _ARP_FROM, _ARP_TO = slice(28, 32), slice(38, 42)
 _TARGET, _IPV6_TO = slice(62, 78), slice(38, 54)
 _LONGEST = 128  # bytes
+_ASK_AGAIN_SECONDS = 0.5
 _HALF, _BYTE, _IF_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
 # A filter: of all that a device receives, ARP replies and neighbour advertisements.
 _ANSWERS = (
@@ -116,6 +117,48 @@ def announce(
         for gateway, address in pairs:
             s.send(_question(mac, address, gateway))
         return _confirmed(s, mac, pairs, seconds) if heard else frozenset()
+
+
+def answering_gateways(
+    device: str,
+    asked: Mapping[model.IpAddress, model.IpAddress],
+    seconds: float,
+) -> frozenset[model.IpAddress]:
+    """Return which gateways answer the MAC of a device within `seconds`.
+
+    `asked` has the sender's address for each gateway. Nothing is announced: questions
+    only, again and again, since the first may be lost. Raises OSError.
+    """
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as s:
+        nl.attach(s, _ANSWERS)
+        s.bind((socket.if_indextoname(index_of(device)), _EVERYTHING))
+        mac = s.getsockname()[4]
+        if len(mac) != len(_EVERYBODY):
+            raise OSError(errno.EOPNOTSUPP, f"{device} is no Ethernet device")
+        answered: set[model.IpAddress] = set()
+        end = time.monotonic() + seconds
+        while (left := asked.keys() - answered) and time.monotonic() < end:
+            for gateway in left:
+                s.send(_question(mac, asked[gateway], gateway))
+            pause = min(end, time.monotonic() + _ASK_AGAIN_SECONDS)
+            answered |= _answers(s, mac, left, pause)
+    return frozenset(answered)
+
+
+def _answers(
+    s: socket.socket, mac: bytes, awaited: Set[model.IpAddress], end: float
+) -> set[model.IpAddress]:
+    """Return which of these answer a MAC, until a moment or until all have."""
+    found: set[model.IpAddress] = set()
+    while awaited - found and (rest := end - time.monotonic()) > 0:
+        s.settimeout(rest)
+        try:
+            frame = s.recv(_LONGEST)
+        except TimeoutError:
+            break
+        if frame.startswith(mac):
+            found |= {_answer(frame)[0]} & {*awaited}
+    return found
 
 
 def _confirmed(
