@@ -35,6 +35,7 @@ def status(records: Records, refusals: Sequence[Facts] = ()) -> Facts:
         "endpoints": endpoints(records, healths),
         "pools": pools(records),
         "troubles": failures(records),
+        "notices": [asdict(notice) for notice in records.host.notices()],
         "repairs": repairs(records, NEWEST_REPAIRS),
         "refusals": list(refusals),
     }

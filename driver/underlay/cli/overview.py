@@ -38,6 +38,9 @@ def print_status(facts: Mapping[str, Any]) -> None:
     for failure in facts["troubles"]:
         say()
         say(f"failing since {when(failure['since'])}: {failure['error']}")
+    for notice in facts["notices"]:
+        say()
+        say(f"notice ({notice['check']}): {notice['where']}: {notice['text']}")
 
 
 def watch(show: Callable[[], None], seconds: float) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from underlay.doctor import firewall, host_sysctls, kernel_features, parents, uplink
+from underlay.doctor import (
+    firewall,
+    host_sysctls,
+    kernel_features,
+    macs,
+    open_forwarding,
+    parents,
+    uplink,
+)
 from underlay.doctor.examined import Examined
 from underlay.doctor.finding import Check, Finding, Result
 from underlay.errors import UnderlayError
@@ -29,8 +37,13 @@ CHECKS = (
           host_sysctls.bridge_filter),
     Check("uplink", "the segments of parents answer MACs of containers",
           uplink.second_mac),
+    Check("mac-budget", "no parent carries more MACs than mac_budget",
+          macs.budget),
+    Check("unicast-filter", "no NIC lacks room for the MACs on it", macs.promiscuous),
     Check("firewall", "no chain of the firewall cuts containers off",
           firewall.forward_chains),
+    Check("open-forwarding", "the host routes for no other machine",
+          open_forwarding.unfiltered),
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,20 +45,24 @@ class Examined:
     kernel: Kernel
     places: Places
     records: Records | None
-    records_error: str
-    health: dict[str, Any] | None
     ask_docker: Callable[[], DockerView]
     ask_engine: Callable[[], DockerEngine]
-    plan: Callable[[], list[str]]
     now: float
+    plan: Callable[[], list[str]] = list
+    records_error: str = ""
+    health: dict[str, Any] | None = None
     mac_budget: int = 0
     asked_for: tuple[str, ...] = ()
-    networks: list[Network] = field(init=False)
-    endpoints: list[Endpoint] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.networks = self.records.networks.all() if self.records else []
-        self.endpoints = self.records.endpoints.all() if self.records else []
+    @cached_property
+    def networks(self) -> list[Network]:
+        """All networks on record."""
+        return self.records.networks.all() if self.records else []
+
+    @cached_property
+    def endpoints(self) -> list[Endpoint]:
+        """All endpoints on record."""
+        return self.records.endpoints.all() if self.records else []
 
     def close(self) -> None:
         """Close the records."""

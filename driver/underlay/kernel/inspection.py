@@ -15,6 +15,7 @@ from underlay.kernel.links import RawLink
 # linux/if_link.h; a bridge counts in hundredths of a second.
 _BR_FORWARD_DELAY, _BR_STP_STATE, _TICKS = 1, 5, 100
 _IFA_F_PERMANENT = 0x80
+_IFLA_PROMISCUITY, _IFF_PROMISC = 30, 0x100
 HOST = "host"
 
 
@@ -67,18 +68,29 @@ def spanning_tree_delay(bridge: str) -> float:
     return nl.number(data.get(_BR_FORWARD_DELAY, b"")) / _TICKS
 
 
+def is_promiscuous(device: str) -> bool:
+    """Return whether the kernel made a device promiscuous, and no administrator."""
+    message = _message_of(device)
+    flags = nl.IFINFO.unpack_from(message)[3] if message else _IFF_PROMISC
+    counted = nl.number(_attributes_of(device).get(_IFLA_PROMISCUITY, b""))
+    return bool(counted and not flags & _IFF_PROMISC)
+
+
 def _attributes_of(device: str) -> dict[int, bytes]:
     """Return what the kernel says of a device, nothing if it is gone."""
+    return dict(nl.attributes(_message_of(device)[nl.IFINFO.size :]))
+
+
+def _message_of(device: str) -> bytes:
     body = nl.IFINFO.pack(0, 0, 0, 0, 0)
     body += nl.attribute(nl.IFLA_IFNAME, device.encode() + b"\0")
     try:
         asked = nl.exchange(nl.RTM_GETLINK, nl.NLM_F_REQUEST, nl.RTM_NEWLINK, body)
-        (message,) = list(asked)
+        return next(iter(list(asked)), b"")
     except OSError as error:
         if error.errno not in nl.ABSENT:
             raise
-        return {}
-    return dict(nl.attributes(message[nl.IFINFO.size :]))
+        return b""
 
 
 def is_configured_by_routers(device: str) -> bool:

@@ -2,8 +2,8 @@
 
 The macvlan is created in a network namespace that only a thread of this process is in,
 and nothing is mounted there. So the kernel deletes namespace and macvlan when the
-thread ends, and also when the process is killed: nobody has to clean up, and no other
-namespace ever shows the device (decision 0019).
+thread ends, and also when the process is killed: nothing is left to clean up, and no
+other namespace ever shows the device (decision 0019).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from underlay.model.device import (
     LinkFault,
     SysctlBackup,
 )
-from underlay.model.health import Failure, Obstacle, Repair
+from underlay.model.health import Failure, Notice, Obstacle, Repair
 from underlay.model.ip import (
     FAMILIES,
     MAC,
@@ -52,6 +52,7 @@ __all__ = [
     "LeftoverDevice",
     "LinkFault",
     "Network",
+    "Notice",
     "Obstacle",
     "Pool",
     "Repair",

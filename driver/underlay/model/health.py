@@ -24,6 +24,16 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What a check of the host found, where, and since when."""
+
+    check: str
+    where: str
+    text: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Repair:
     """One difference from the records, and the repair.
 

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, replace
 
-from underlay.model import BridgeTakeover, HostEntry, Obstacle, SysctlBackup
+from underlay.model import BridgeTakeover, HostEntry, Notice, Obstacle, SysctlBackup
 from underlay.model.owner import SysctlReason
 from underlay.records.database import Database
 
@@ -20,7 +20,10 @@ ANY = ""
 
 
 class HostRecords:
-    """The tables `host`, `boot`, `awaited`, `setting`, `obstacle` and `takeover`."""
+    """The tables of the host itself.
+
+    `host`, `boot`, `awaited`, `setting`, `obstacle`, `notice` and `takeover`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -107,6 +110,23 @@ class HostRecords:
                 o.network,
                 o.text,
                 o.since,
+            )
+
+    def notices(self) -> list[Notice]:
+        """Return what the last checks of the host found, oldest first."""
+        rows = self._db.rows("SELECT * FROM notice ORDER BY since, found, place")
+        return [Notice(r["found"], r["place"], r["text"], r["since"]) for r in rows]
+
+    def set_notices(self, notices: Iterable[Notice]) -> None:
+        """Record what the checks found: this and nothing else."""
+        self._db.run("DELETE FROM notice")
+        for n in notices:
+            self._db.run(
+                "INSERT INTO notice (found, place, text, since) VALUES (?, ?, ?, ?)",
+                n.check,
+                n.where,
+                n.text,
+                n.since,
             )
 
     def takeovers(self) -> list[BridgeTakeover]:

@@ -269,6 +269,18 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT
         """,
     ),
+    (
+        # What quick checks of the host found.
+        """
+        CREATE TABLE notice (
+            found TEXT NOT NULL,
+            place TEXT NOT NULL,
+            text  TEXT NOT NULL,
+            since REAL NOT NULL,
+            PRIMARY KEY (found, place, text)
+        ) STRICT
+        """,
+    ),
 )
 
 

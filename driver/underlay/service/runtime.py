@@ -30,8 +30,9 @@ from underlay.records import Records
 from underlay.service.gauges import Gauges
 from underlay.service.loop import Calls, PeriodicJob
 from underlay.service.metrics import Metrics
+from underlay.service.notices import Notices
 from underlay.service.settings import Settings
-from underlay.service.wiring import Parts, build, observe
+from underlay.service.wiring import Parts, build, examination, observe
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +139,22 @@ class BackgroundThreads:
         self._hup = self._threads[-1]
 
     def _names_job(self, parts: Parts, settings: Settings) -> PeriodicJob:
-        look = partial(self.note, None)
+        look, once = partial(self.note, None), LogOnce()
+        examined = partial(
+            examination, parts.records, parts.kernel, settings, parts.dockerd
+        )
+        notices = Notices(parts.records, examined)
+
+        def follow() -> None:
+            try:
+                _sync_with_docker(parts, once, look, self._metrics)
+            finally:
+                # With the names that Docker has just told.
+                with once.trying("quick checks of the host"):
+                    notices.update()
+
         return PeriodicJob(
-            partial(_sync_with_docker, parts, LogOnce(), look, self._metrics),
+            follow,
             period=settings.period,
             settle=lambda waited: NAMES_SETTLE_SECONDS - waited,
             least=lambda since: NAMES_SETTLE_SECONDS - since,

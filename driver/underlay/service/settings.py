@@ -32,6 +32,7 @@ class Settings:
     route_protocol: int = 157
     log_level: str = "info"
     metrics_by_container: bool = False
+    mac_budget: int = 0
 
     @property
     def records(self) -> Path:
@@ -80,6 +81,11 @@ _LEAST = {"period": 0.1, "grace": 1.0, "docker_timeout": 1.0}
 _PROTOCOLS = {*range(19, 256)} - {42, 99, *range(186, 200)}
 _MAY_BE_EMPTY = ("status_listen", "status_hosts")
 _LISTEN = re.compile(r"((\[[0-9A-Fa-f:.]+\]|[^][:\s]+)?:)?\d{1,5}")
+# The values that whole numbers may have, and how an error says that.
+_WHOLE = {
+    "route_protocol": (_PROTOCOLS, "a number from 19 to 255, but 42, 99, 186 to 199"),
+    "mac_budget": (range(1_000_000), "a whole number, 0 for no limit"),
+}
 _KINDS = {f.name: type(f.default) for f in fields(Settings)}
 
 
@@ -107,10 +113,9 @@ def _value(key: str, value: object, where: str) -> object:
             raise BadSettings(where=where, why=why, hint="")
         return word == "true"
     if _KINDS[key] is int:
-        digits = str(value)
-        if not (digits.isdecimal() and int(digits) in _PROTOCOLS):
-            why = f"{value!r} is not a number from 19 to 255, but 42, 99, 186 to 199"
-            raise BadSettings(where=where, why=why, hint="")
+        digits, (allowed, need) = str(value), _WHOLE[key]
+        if not (digits.isdecimal() and int(digits) in allowed):
+            raise BadSettings(where=where, why=f"{value!r} is not {need}", hint="")
         return int(digits)
     if not isinstance(value, str) or (not value and key not in _MAY_BE_EMPTY):
         raise BadSettings(where=where, why=f"{value!r} is not text", hint="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,17 +88,24 @@ def examined(
         return [str(step) for step in parts.reconciler.planner.steps()]
 
     dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
+    found = examination(records, kernel, settings, dockerd)
+    return replace(
+        found, records_error=why, health=health, plan=plan, asked_for=asked_for
+    )
+
+
+def examination(
+    records: Records | None, kernel: Kernel, settings: Settings, dockerd: Dockerd
+) -> Examined:
+    """Return a host for an examination of its kernel and these records."""
     return Examined(
         kernel=kernel,
         places=Places(settings.plugin_socket, settings.status_socket, settings.records),
         records=records,
-        records_error=why,
-        health=health,
         ask_docker=dockerd.look,
         ask_engine=dockerd.engine,
-        plan=plan,
-        now=host.clock(),
-        asked_for=asked_for,
+        now=Host("").clock(),
+        mac_budget=settings.mac_budget,
     )
 
 
