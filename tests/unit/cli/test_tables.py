@@ -51,6 +51,7 @@ STATUS = {
     "repairs": [],
     "refusals": [REFUSAL],
     "troubles": [{"since": 1772356364.0, "error": LONG}],
+    "notices": [{"check": "wireless", "where": "wlan0", "text": "it is Wi-Fi"}],
 }
 
 
