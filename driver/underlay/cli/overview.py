@@ -35,12 +35,12 @@ def print_status(facts: Mapping[str, Any]) -> None:
         say("refusals of the last hour")
         for refusal in facts["refusals"][:REFUSALS_SHOWN]:
             say(*_refusal(refusal))
-    for failure in facts["troubles"]:
-        say()
-        say(f"failing since {when(failure['since'])}: {failure['error']}")
     for notice in facts["notices"]:
         say()
         say(f"notice ({notice['check']}): {notice['where']}: {notice['text']}")
+    for failure in facts["troubles"]:
+        say()
+        say(f"failing since {when(failure['since'])}: {failure['error']}")
 
 
 def watch(show: Callable[[], None], seconds: float) -> None:
