@@ -55,7 +55,7 @@ def unwritable(records, way="full"):
 
 @contextmanager
 def small_disk(folder):
-    """A disk of a megabyte on a directory; gives what fills it, and makes room again.
+    """A disk of 2 MB on a directory; gives what fills it, and makes room again.
 
     What fills it leaves no room in the log SQLite writes to first, either.
     """
@@ -71,7 +71,7 @@ def small_disk(folder):
         db.close()
 
     subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=True
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", folder], check=True
     )
     try:
         yield fill, filler.unlink
