@@ -7,6 +7,7 @@ import tempfile
 from ipaddress import IPv4Interface, ip_address, ip_network
 from pathlib import Path
 
+from tests.lab import rootfs
 from tests.lab.browser import Browser
 from underlay.api.page.page import page
 from underlay.model import (
@@ -100,7 +101,7 @@ def main() -> None:
         fill(records)
         (folder / "page.html").write_bytes(page(records, HEALTH, [REFUSAL]).body)
         records.close()
-        browser, url = Browser(folder), "file:///tmp/out/page.html"
+        browser, url = Browser(rootfs.browser(), folder), "file:///tmp/out/page.html"
         for name, dark in (("status-light.png", False), ("status-dark.png", True)):
             made = browser.screenshot(url, name, dark=dark, size=SIZE)
             (IMAGES / name).write_bytes(made.read_bytes())

@@ -38,3 +38,20 @@ def test_name_of_a_new_network_is_known_before_an_administrator_can_ask(unhurrie
     shown = unhurried.service.run("network", "ls").stdout
     assert all(f"net{number}  " in shown for number in range(3))
     unhurried.clear()
+
+
+def test_hostile_names_that_docker_accepts_are_shown_escaped(unhurried):
+    name = "<script>x</script>\x1b[2J\nlevel=error"
+    label = ("--label", "<b>x\x1b[2J=\n1", "-o", "com.docker.note=</svg><b>\x1b[2J")
+    unhurried.network(name, *label)
+    wait_until(lambda: name in names(unhurried), 5)
+    (network,) = unhurried.service.status()["networks"]
+    unhurried.run("web", network["id"], "--label", "<i>\x1b[2J=x")
+    service = unhurried.service
+    page = service._get("/run/underlay/status.sock", "/", parse=str)
+    assert "&lt;script&gt;x&lt;/script&gt;\\x1b[2J\\nlevel=error" in page
+    told = page + service.metrics() + service.log + service.run("status").stdout
+    told += service.run("network", "show", name).stdout
+    assert {c for c in told if not c.isprintable()} <= {"\n"}
+    assert "<script" not in page
+    unhurried.clear()

@@ -6,8 +6,6 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import rootfs
-
 SCRIPT = Path(__file__).with_name("browser.sh")
 SECONDS = 60
 # Without a sandbox: it is root here, and looks at our own page only.
@@ -25,9 +23,11 @@ DARK, LIGHT = 0, 1
 class Browser:
     """A browser in the network namespace of a process.
 
-    `folder` is where its pictures go; pages in it are at file:///tmp/out/.
+    `root` is that of tests/lab/rootfs.py; `folder` is where its pictures go, and pages
+    in it are at file:///tmp/out/.
     """
 
+    root: Path
     folder: Path
     pid: int | str = "self"
 
@@ -54,7 +54,7 @@ class Browser:
         namespaces = ("unshare", "-m", "--propagation", "private", "-p", "--fork")
         return subprocess.run(
             ["nsenter", f"--net=/proc/{self.pid}/ns/net", *namespaces, "--kill-child",
-             "sh", SCRIPT, rootfs.browser(), self.folder, *WORDS, *words],
+             "sh", SCRIPT, self.root, self.folder, *WORDS, *words],
             env={"HOME": "/tmp", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             capture_output=True, text=True, check=True, timeout=SECONDS,
         )  # fmt: skip

@@ -15,12 +15,27 @@ from socket import AF_UNIX, socket
 import pytest
 
 from tests.apart import apart
+from tests.lab import rootfs
 
 __all__ = ["apart"]
 SETUP = (
     "ip link set lo up && ip link add eth0 type veth peer name wire0 &&"
     ' ip link set wire0 up && ip link set eth0 up && exec "$@"'
 )
+
+
+# Fetched before these tests get a namespace, which has no way out: session fixtures
+# come before those of a package.
+@pytest.fixture(scope="session")
+def promtool():
+    """Prometheus' checker of rules and metrics."""
+    return rootfs.promtool()
+
+
+@pytest.fixture(scope="session")
+def browser_root():
+    """The root of tests/lab/browser.py."""
+    return rootfs.browser()
 
 
 class Daemon:

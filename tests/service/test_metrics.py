@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.lab.rootfs import promtool
 from tests.lab.service import wait_until
 from underlay.model.objects import Owner
 
@@ -152,16 +151,16 @@ def test_containers_have_no_series_unless_a_setting_says_so(busy):
     assert IDS["EndpointID"][:12] not in scrape(busy)
 
 
-def checked(*words, text=None):
+def checked(promtool, *words, text=None):
     done = subprocess.run(
-        [promtool(), *words], input=text, capture_output=True, text=True, timeout=60
+        [promtool, *words], input=text, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def test_promtool_finds_nothing_wrong_with_a_scrape(busy):
-    assert checked("check", "metrics", text=scrape(busy)) == ""
+def test_promtool_finds_nothing_wrong_with_a_scrape(promtool, busy):
+    assert checked(promtool, "check", "metrics", text=scrape(busy)) == ""
 
 
 def alerts():
@@ -174,12 +173,14 @@ def board():
     return [t["expr"] for panel in found["panels"] for t in panel["targets"]]
 
 
-def test_promtool_accepts_the_alerts():
-    assert "SUCCESS: 11 rules found" in checked("check", "rules", DOCS / "alerts.yml")
+def test_promtool_accepts_the_alerts(promtool):
+    assert "SUCCESS: 11 rules found" in checked(
+        promtool, "check", "rules", DOCS / "alerts.yml"
+    )
     assert len(alerts()) == 11
 
 
-def test_promtool_accepts_the_queries_of_the_dashboard(tmp_path):
+def test_promtool_accepts_the_queries_of_the_dashboard(promtool, tmp_path):
     queries = [query.replace("$__rate_interval", "5m") for query in board()]
     rules = [
         {"record": f"board:{number}", "expr": query}
@@ -187,7 +188,9 @@ def test_promtool_accepts_the_queries_of_the_dashboard(tmp_path):
     ]
     file = tmp_path / "board.yml"
     file.write_text(json.dumps({"groups": [{"name": "board", "rules": rules}]}))
-    assert f"SUCCESS: {len(queries)} rules found" in checked("check", "rules", file)
+    assert f"SUCCESS: {len(queries)} rules found" in checked(
+        promtool, "check", "rules", file
+    )
 
 
 def test_every_metric_that_alerts_and_dashboard_name_is_in_a_scrape(busy):

@@ -193,10 +193,10 @@ def test_no_request_of_a_fuzz_stops_the_status_socket(daemon):
 
 
 @pytest.fixture
-def browser(listening, tmp_path):
+def browser(browser_root, listening, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
-    return Browser(folder, listening.process.pid)
+    return Browser(browser_root, folder, listening.process.pid)
 
 
 def test_browser_shows_the_page_without_complaint(listening, browser):

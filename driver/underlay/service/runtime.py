@@ -50,6 +50,8 @@ RUSH_CALLS = 40
 EVENTS_RETRY_SECONDS = 1.0
 # Docker is asked for names when it has finished what it called the driver for.
 NAMES_SETTLE_SECONDS = 1.0
+# And for a new network sooner: an administrator may look for it at once.
+NEW_NAME_SECONDS = 0.2
 # How soon a dockerd that did not answer is asked again: lost records wait for it.
 NAMES_RETRY_SECONDS = 5.0
 # A request waits dozens of times for the kernel. Each time, a pass in another thread
@@ -108,6 +110,8 @@ class BackgroundThreads:
         metrics: Metrics,
     ) -> None:
         self._metrics = metrics
+        # Whether Docker has listed another network since it was asked last.
+        self._is_new = False
         self._records, self._reading = parts.records, reading
         names = socket.gethostname(), *settings.status_names
         self._status = Server(self._answer, names)
@@ -157,9 +161,14 @@ class BackgroundThreads:
             follow,
             period=settings.period,
             settle=lambda waited: NAMES_SETTLE_SECONDS - waited,
-            least=lambda since: NAMES_SETTLE_SECONDS - since,
+            least=self._names_least,
             retry=NAMES_RETRY_SECONDS,
         )
+
+    def _names_least(self, since: float) -> float:
+        """Return how long Docker is not asked still because of the last time."""
+        is_new, self._is_new = self._is_new, False
+        return (NEW_NAME_SECONDS if is_new else NAMES_SETTLE_SECONDS) - since
 
     def _jobs(self) -> dict[str, Callable[[], object]]:
         """Return what the threads run, by their names."""
@@ -199,6 +208,7 @@ class BackgroundThreads:
     def _hear_docker(self, *, is_created: bool = False) -> None:
         """Ask Docker for what changed: at once for the name of a new network."""
         if is_created:
+            self._is_new = True
             self.ask_for_names()
         else:
             self.names.wake()
