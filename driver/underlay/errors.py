@@ -558,3 +558,44 @@ class NotFound(Invalid):
 class NotAllowed(Unavailable):
     id = "E-508"
     text = "{what} failed ({why}). Run the command as root: sudo underlay ..."
+
+
+class NoSystemd(Unavailable):
+    id = "E-520"
+    text = (
+        "systemd does not run this host, so there are no units to install. Have your"
+        " supervisor start `{program} serve` as root before Docker, and again when it"
+        " ends (docs/install.md)."
+    )
+
+
+class FileInTheWay(Conflict):
+    id = "E-521"
+    text = (
+        "{path} exists, and `underlay install` did not write it. Move it away"
+        " (mv {path} {path}.old), then try again. Nothing was changed."
+    )
+
+
+class NetworksInUse(Conflict):
+    id = "E-522"
+    text = (
+        "networks still use underlay: {names}. Without the service their containers"
+        " cannot start. Remove them first: docker network rm {names}"
+    )
+
+
+class CommandFailed(Unavailable):
+    id = "E-523"
+    text = (
+        "`{command}` failed ({why}). Repair the cause, then run the same underlay"
+        " command again: it continues where it stopped."
+    )
+
+
+class NotInstalled(Unavailable):
+    id = "E-524"
+    text = (
+        "there is nothing to uninstall: {path}, the list of what `underlay install`"
+        " made, does not exist."
+    )

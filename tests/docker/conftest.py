@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 
+from tests.lab import wheels
 from tests.lab.host import Host
+from tests.lab.installed import Installed, OperatedHost
 from tests.lab.net import Lan
 from tests.lab.rootfs import ENGINES, root
 from tests.lab.service import Service, wait_until
@@ -133,11 +135,15 @@ class Site:
             sum(p["live"] for p in facts["pools"]),
         )
 
-    def clear(self):
-        """Remove every container and every network of ours, as a user would."""
+    def clear_containers(self):
+        """Remove every container, as a user would."""
         containers = self.docker("ps", "-aq").stdout.split()
         if containers:
             self.docker("rm", "-f", *containers)
+
+    def clear(self):
+        """Remove every container and every network of ours, as a user would."""
+        self.clear_containers()
         found = self.docker("network", "ls", "-q", "--filter", "type=custom").stdout
         for network in found.split():
             self.docker("network", "rm", network)
@@ -196,6 +202,17 @@ def sites(lan):
     yield get
     for site in made.values():
         site.host.close()
+
+
+@pytest.fixture(scope="module")
+def operated(request, lan, tmp_path_factory):
+    """A site that systemd boots, with the program of this tree, not yet installed."""
+    name = request.module.__name__.rpartition("test_")[2][:8]
+    with OperatedHost(lan, name, 6) as host:
+        host.load_image()
+        site = Site(host, Installed(host))
+        site.service.put_program(wheels.own(tmp_path_factory.mktemp("wheel")))
+        yield site
 
 
 @pytest.fixture(params=ENGINES)

@@ -55,6 +55,11 @@ def booting() -> Path:
     return built("root-systemd", _fetch_booting)
 
 
+def operated() -> Path:
+    """The same with what an administrator has there too: nft, fetched if missing."""
+    return built("root-operated", _fetch_operated)
+
+
 def browser() -> Path:
     """A root with a headless Chromium and a font, fetched if it is missing."""
     return built("root-browser", _fetch_browser)
@@ -123,6 +128,15 @@ def _fetch_booting(work: Path) -> Path:
     for unit in ("docker.service", "docker.socket", "containerd.service"):
         os.link(newest / UNITS / unit, dest / UNITS / unit)
     _enable(dest)
+    return dest
+
+
+def _fetch_operated(work: Path) -> Path:
+    dest = work / "root"
+    shutil.copytree(booting(), dest, symlinks=True, copy_function=os.link)
+    dest.chmod(0o755)
+    for deb in downloaded(ENGINES[NEWEST], ["nftables"], work / "apt"):
+        unpack(deb, dest, "--skip-old-files")
     return dest
 
 
@@ -208,7 +222,7 @@ def fetch_all() -> None:
     with ThreadPoolExecutor() as pool:
         daemons = pool.submit(routing)
         paths = [*pool.map(root, ENGINES), *pool.map(uml.kernel, uml.KERNELS)]
-        paths += [daemons.result(), booting(), promtool(), browser()]
+        paths += [daemons.result(), booting(), operated(), promtool(), browser()]
     sys.stdout.writelines(f"{path}\n" for path in [*paths, image()])
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -70,6 +71,37 @@ class Daemon:
             assert self.process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
             time.sleep(0.01)
+
+    @contextmanager
+    def start_held(self):
+        """Start it with sockets that are held for it, as by systemd."""
+        with ExitStack() as held:
+            numbers = [self._hold(held, path) for path in (self.plugin, self.status)]
+            # Descriptors 3 and 4, and the pid of the process that they are for.
+            starter = (
+                "import os, sys; os.dup2(int(sys.argv[1]), 3);"
+                "os.dup2(int(sys.argv[2]), 4);"
+                "os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()));"
+                "os.execvp(sys.argv[3], sys.argv[3:])"
+            )
+            command = [
+                "unshare", "--net", sys.executable, "-c", starter, *map(str, numbers),
+                sys.executable, "-m", "underlay", "serve",
+            ]  # fmt: skip
+            with self.log_file.open("ab") as log:
+                self.process = subprocess.Popen(
+                    command, env=self.env, stderr=log, pass_fds=numbers
+                )
+            yield
+
+    @staticmethod
+    def _hold(held: ExitStack, path: Path) -> int:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        listening = held.enter_context(socket(AF_UNIX))
+        listening.bind(str(path))
+        listening.listen(64)
+        return listening.fileno()
 
     @property
     def log(self) -> str:

@@ -8,8 +8,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -274,35 +272,12 @@ def test_dead_worker_is_replaced(daemon):
 
 
 def test_systemd_sockets_are_used_and_left_in_place(idle):
-    sockets = []
-    for path in (idle.plugin, idle.status):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        s = socket.socket(socket.AF_UNIX)
-        s.bind(str(path))
-        s.listen(64)
-        os.set_inheritable(s.fileno(), True)
-        sockets.append(s)
-    first, second = (s.fileno() for s in sockets)
-    # As systemd does it: descriptors 3 and 4, and the pid of the one they are for.
-    starter = (
-        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4);"
-        "os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()));"
-        "os.execvp(sys.argv[3], sys.argv[3:])"
-    )
-    command = [
-        "unshare", "--net", sys.executable, "-c", starter, str(first), str(second),
-        sys.executable, "-m", "underlay", "serve",
-    ]  # fmt: skip
-    with idle.log_file.open("ab") as log:
-        idle.process = subprocess.Popen(
-            command, env=idle.env, stderr=log, pass_fds=(first, second)
-        )
-    assert idle.post("Plugin.Activate")[0] == 200
-    assert idle.request("GET", "/healthz", on=idle.status)[0] == 200
-    assert idle.stop() == 0
-    assert idle.plugin.exists()
-    for s in sockets:
-        s.close()
+    with idle.start_held():
+        assert idle.post("Plugin.Activate")[0] == 200
+        assert idle.request("GET", "/healthz", on=idle.status)[0] == 200
+        assert idle.stop() == 0
+        assert idle.plugin.exists()
+        assert idle.status.exists()
 
 
 def test_systemd_is_notified_only_when_the_service_answers(idle):

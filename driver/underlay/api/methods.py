@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from underlay.api import messages as m
-from underlay.errors import AddressTaken, UnknownPool
+from underlay.errors import AddressTaken, UnderlayError, UnknownPool
 from underlay.ipam.driver import IpamDriver
 from underlay.model import IpInterface
 from underlay.networks.driver import NetworkDriver
@@ -65,6 +65,27 @@ def methods(
         "IpamDriver.RequestAddress": Method(m.RequestAddress, pool.request_address),
         "IpamDriver.ReleaseAddress": Method(m.ReleaseAddress, pool.release_address),
     }
+
+
+def refusing(why: Callable[[], UnderlayError]) -> dict[str, Method]:
+    """Return the table of a service without records: what needs them raises `why`.
+
+    What Docker asks of any driver is answered. Else it would not know the driver, and
+    engine 26.1 would not ask again until its restart.
+    """
+    lacking: Any = _Lacking(why)
+    return methods(lacking, lacking, lambda: None, lambda: None)
+
+
+class _Lacking:
+    """Stands for what could not be built: whatever it is asked for, it raises."""
+
+    def __init__(self, why: Callable[[], UnderlayError]) -> None:
+        self._why = why
+
+    def __getattr__(self, name: str) -> Any:
+        # The same error is raised for every call: it must not collect their frames.
+        raise self._why().with_traceback(None)
 
 
 def _nothing(asked: msgspec.Struct) -> msgspec.Struct:

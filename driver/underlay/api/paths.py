@@ -53,6 +53,23 @@ def answering(sources: Sources) -> Callable[[str], Answer]:
     return answer
 
 
+def answering_without_records(
+    health: Callable[[], Facts], metrics: Callable[[], bytes]
+) -> Callable[[str], Answer]:
+    """Return the same for a service that could not open its records."""
+
+    def answer(path: str) -> Answer:
+        facts = health()
+        match path:
+            case "/healthz":
+                return _json(HTTPStatus.SERVICE_UNAVAILABLE, facts)
+            case "/metrics":
+                return Answer(HTTPStatus.OK, PROMETHEUS, metrics())
+        return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": facts["error"]})
+
+    return answer
+
+
 def _page(sources: Sources) -> Answer:
     _ask_for_names(sources)
     return page(sources.records, sources.health(), _refusals(sources))

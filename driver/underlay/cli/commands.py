@@ -6,11 +6,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from socket import AF_UNIX, socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,6 +33,9 @@ from underlay.cli.terminal import say
 from underlay.errors import NotFound, UnderlayError, did_you_mean
 from underlay.records import Records
 from underlay.service.settings import Settings, load
+
+if TYPE_CHECKING:
+    from underlay.install import Step
 
 # pyroute2, docker, flask and gunicorn take half a second to import: the commands that
 # need them import them themselves.
@@ -89,12 +92,58 @@ def serve() -> None:
     Settings come from /etc/underlay/underlay.toml and UNDERLAY_* variables:
       UNDERLAY_LOG_LEVEL=debug underlay serve
     """
-    from underlay.service.logs import set_up
     from underlay.service.server import serve as run
 
-    settings = load(os.environ)
-    set_up(settings.log_level)
-    run(settings)
+    run(os.environ)
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Print the steps, and change nothing.")
+def install(dry_run: bool) -> None:
+    """Install the units of systemd, start the service, and start it at each boot.
+
+    Once more, or over an older version, it brings everything up to date. Records and
+    settings are kept.
+
+    \b
+    Examples:
+      underlay install --dry-run
+      underlay install
+    """
+    from underlay.install import install_steps
+
+    settings = load({})  # as the service will, without this shell's variables
+    _take(install_steps(settings), dry_run=dry_run)
+    if not dry_run:
+        health = _ask(settings, "/healthz")
+        say("the service is ", overview.in_words(health))
+        sys.exit(0 if health and health["ok"] else 1)
+
+
+@main.command()
+@click.option("--purge", is_flag=True, help="Remove the records as well.")
+@click.option("--dry-run", is_flag=True, help="Print the steps, and change nothing.")
+def uninstall(purge: bool, dry_run: bool) -> None:
+    """Stop the service and remove exactly what `underlay install` made.
+
+    It refuses while there are networks, and names them.
+
+    \b
+    Examples:
+      underlay uninstall
+      underlay uninstall --purge
+    """
+    from underlay.install import uninstall_steps
+
+    _take(uninstall_steps(load({}), purge=purge), dry_run=dry_run)
+
+
+def _take(steps: Iterable[Step], *, dry_run: bool) -> None:
+    """Print each step, and take it."""
+    for step in steps:
+        say(f"would {step.text}" if dry_run and step.run else step.text)
+        if step.run and not dry_run:
+            step.run()
 
 
 @main.command("status")

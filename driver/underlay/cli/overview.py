@@ -20,7 +20,7 @@ RECENT_SHOWN, REFUSALS_SHOWN = 5, 10
 
 def print_status(facts: Mapping[str, Any]) -> None:
     """Print the whole status."""
-    say("service   ", _service(facts["service"]))
+    say("service   ", in_words(facts["service"]))
     for name, columns in STATUS.items():
         say()
         say(name)
@@ -54,7 +54,8 @@ def watch(show: Callable[[], None], seconds: float) -> None:
         return
 
 
-def _service(health: Facts | None) -> Painted:
+def in_words(health: Facts | None) -> Painted:
+    """Return whether the service runs, and works."""
     if not health:
         words = "not running, or no permission to ask it (use sudo)"
         return Painted(words, "yellow")

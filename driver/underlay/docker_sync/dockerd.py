@@ -9,6 +9,7 @@ That thread also imports the client, which takes 50 ms: the first call does not 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_address, ip_interface, ip_network
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from docker.types.daemon import CancellableStream
 
 DRIVER = "underlay"
+_loading = threading.Lock()
 Answer = TypeVar("Answer")
 # After these events dockerd may list something else. Health checks cause others.
 HAPPENINGS = {
@@ -104,6 +106,7 @@ class Dockerd:
 
         Asked by one thread only.
         """
+        _load()
         from requests.exceptions import ConnectionError as Disconnected
 
         with self._refusals():
@@ -129,6 +132,7 @@ class Dockerd:
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
+        _load()
         from docker.errors import DockerException, StreamParseError
         from requests.exceptions import RequestException
 
@@ -136,6 +140,15 @@ class Dockerd:
             yield
         except (DockerException, RequestException, StreamParseError) as error:
             raise OSError(f"dockerd at {self._url} does not answer: {error}") from error
+
+
+def _load() -> None:
+    """Import Docker's library, in one thread at a time.
+
+    Its modules import each other: Python may take two threads for a deadlock.
+    """
+    with _loading:
+        import docker  # noqa: F401
 
 
 def view(networks: Iterable[Mapping[str, Any]]) -> DockerView:

@@ -12,9 +12,12 @@ from underlay.records.endings import Endings
 from underlay.records.endpoints import Endpoints
 from underlay.records.host import HostRecords
 from underlay.records.leases import Leases
+from underlay.records.migrations import copy_before_migration
 from underlay.records.networks import Networks
 from underlay.records.pools import Pools
 from underlay.records.repairs import Repairs
+
+__all__ = ["Records", "copy_before_migration"]
 
 
 class Records:

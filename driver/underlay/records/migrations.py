@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from underlay.errors import RecordsTooNew
+from underlay.errors import RecordsDamaged, RecordsTooNew
 
 # Records, and copies of them, are for their owner alone.
 MODE = 0o600
@@ -316,6 +316,29 @@ def check_version(
     if found > known:
         raise RecordsTooNew(path=path, found=found, known=known)
     return found
+
+
+def copy_before_migration(path: Path, *, dry_run: bool = False) -> Path | None:
+    """Copy records that this program will migrate; return the copy, or None.
+
+    Raises RecordsTooNew, RecordsDamaged. `dry_run`: only return its path.
+    """
+    if not path.exists():
+        return None
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        found = check_version(db, path)
+        if not 0 < found < len(MIGRATIONS):
+            return None
+        copy = path.with_name(f"{path.name}.v{found}")
+        if not dry_run:
+            _back_up(db, copy)
+    except sqlite3.Error as error:
+        raise RecordsDamaged(path=path, why=error) from error
+    else:
+        return copy
+    finally:
+        db.close()
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -20,6 +20,8 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 # Whatever this process creates from now on is for root alone.
 UMASK = 0o077
 LOCK = "lock"
+# The list of what `underlay install` has made.
+INVENTORY = "installed.json"
 # The state directory has it where a file system is mounted on it.
 _LOST_AND_FOUND = "lost+found"
 _BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -51,7 +53,7 @@ def close_off(folder: Path, records: Path) -> None:
     try:
         mended = list(_close(folder, FOLDER_MODE)) if _is_own(folder, records) else []
         # Listed only now: other users can no longer add files.
-        mine = [path for path in folder.iterdir() if _is_mine(path, records)]
+        mine = own_files(folder, records)
         _check_links(folder, mine)
         files = {f for path in mine if (f := path.resolve()).is_file()}
     except OSError as error:
@@ -82,8 +84,13 @@ def _is_own(folder: Path, records: Path) -> bool:
     return not stranger
 
 
+def own_files(folder: Path, records: Path) -> list[Path]:
+    """Return the service's own files in the state directory; raises OSError."""
+    return [path for path in folder.iterdir() if _is_mine(path, records)]
+
+
 def _is_mine(path: Path, records: Path) -> bool:
-    return path.name == LOCK or path.name.startswith(records.name)
+    return path.name in (LOCK, INVENTORY) or path.name.startswith(records.name)
 
 
 def _beside(records: Path) -> set[Path]:

@@ -65,6 +65,20 @@ class PeriodicJob:
         self._hurried = threading.Event()
         self._stopping = threading.Event()
         self._once = LogOnce()
+        # When the present run began or got on; None between two runs.
+        self._progress: float | None = None
+        self._thread = 0
+
+    def note_progress(self) -> None:
+        """Note that the present run gets on; other threads may call this as well."""
+        if threading.get_ident() == self._thread:
+            self._progress = time.monotonic()
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long the present run has not got on; 0 while none is due."""
+        since = self._progress
+        return 0.0 if since is None else time.monotonic() - since
 
     def wake(self) -> None:
         """Ask for a run soon; never waits."""
@@ -82,6 +96,7 @@ class PeriodicJob:
 
     def run(self) -> None:
         """Run the job now, and again whenever it is time."""
+        self._thread = threading.get_ident()
         while not self._stopping.is_set():
             self._woken.clear()
             self._hurried.clear()
@@ -100,6 +115,7 @@ class PeriodicJob:
                 return
 
     def _run_once(self) -> float | None:
+        self._progress = time.monotonic()
         try:
             again = self._job()
         except (UnderlayError, OSError) as error:
@@ -112,4 +128,6 @@ class PeriodicJob:
         else:
             self._once.is_news("job", "")
             return again
+        finally:
+            self._progress = None
         return None

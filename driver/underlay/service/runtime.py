@@ -24,7 +24,10 @@ from underlay.api.refusals import Refusals
 from underlay.errors import UnderlayError
 from underlay.kernel.clock import since_boot
 from underlay.kernel.events import Listener
-from underlay.model.objects import PREFIX
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Device
+from underlay.model.objects import PREFIX, Object
+from underlay.model.steps import Step
 from underlay.reconcile.log_once import LogOnce
 from underlay.records import Records
 from underlay.service.gauges import Gauges
@@ -65,7 +68,8 @@ Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
     """Build the parts and start the threads; return the application and the threads."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    parts = build(settings)
+    kernel = WatchedKernel()
+    parts = build(settings, kernel=kernel)
     parts.recovery.begin()
     metrics = Metrics()
     observe(parts, metrics)
@@ -80,6 +84,7 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
         reading, health, metrics.text, refusals.recent, threads.ask_for_names
     )
     threads.answer_with(paths.answering(sources))
+    kernel.used = threads.note_progress
 
     def note(call: Call) -> None:
         metrics.call(call)
@@ -97,6 +102,35 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
         return plugin(environ, start_response)
 
     return application, threads
+
+
+class WatchedKernel(LinuxKernel):
+    """The kernel adapter, which tells when it is used: a pass that hangs no longer is.
+
+    A pass may take minutes on a host with many networks, but no use of the kernel does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: Callable[[], None] = lambda: None
+
+    def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
+        """Observe, and tell so."""
+        self.used()
+        found = super().observe(names)
+        self.used()
+        return found
+
+    def device(self, name: str) -> Device | None:
+        """Find a device, and tell so."""
+        self.used()
+        return super().device(name)
+
+    def apply(self, step: Step) -> None:
+        """Apply a step, and tell so."""
+        self.used()
+        super().apply(step)
+        self.used()
 
 
 class BackgroundThreads:
@@ -212,6 +246,15 @@ class BackgroundThreads:
             self.ask_for_names()
         else:
             self.names.wake()
+
+    def note_progress(self) -> None:
+        """Note that a pass gets on, if this is the thread of the passes."""
+        self._pass.note_progress()
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long the present pass has not got on; 0 between two passes."""
+        return self._pass.stalled_seconds
 
     def start(self) -> None:
         """Start the threads."""

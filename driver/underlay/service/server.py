@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
 import signal
+import socket
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
-from gunicorn.systemd import sd_notify
+from gunicorn.util import parse_address
 
-from underlay.errors import AlreadyRunning, NotAllowed
-from underlay.records import Records
-from underlay.service import file_modes
-from underlay.service.settings import Settings
+from underlay.errors import UnderlayError
+from underlay.service import file_modes, logs
+from underlay.service.settings import Settings, load
+from underlay.service.startup import claim
+from underlay.service.supervision import Supervisor, holds_sockets
 
 if TYPE_CHECKING:
     from underlay.service.runtime import BackgroundThreads
+    from underlay.service.standby import Standby
     from underlay.service.worker import Worker
+
+log = logging.getLogger(__name__)
 
 THREADS = 16
 # If the server has just closed an idle connection, Docker posts to it nevertheless and
@@ -29,18 +35,32 @@ KEEPALIVE = 0
 GRACEFUL_SECONDS = 20
 
 
-def serve(settings: Settings) -> None:
-    """Serve until TERM; raises UnderlayError if it cannot start."""
-    state = Path(settings.state_dir)
-    file_modes.make(state, file_modes.FOLDER_MODE)
-    for folder in (settings.run_dir, settings.plugin_dir):
-        file_modes.make(Path(folder), 0o755)
+def serve(environment: MutableMapping[str, str]) -> None:
+    """Serve until TERM; raises UnderlayError if it cannot start.
+
+    With sockets from systemd it always starts, and answers why it cannot work: Docker's
+    calls wait in these sockets.
+    """
     os.umask(file_modes.UMASK)
-    file_modes.close_off(state, settings.records)
-    with _only_one(state):
-        # Opened here first, where a refusal can still be shown and end the program.
-        Records(settings.records, verify=True).close()
-        Service(settings).run()
+    is_held = holds_sockets(environment)
+    settings, claimed, fault = Settings(), None, None
+    logs.set_up(settings.log_level)
+    try:
+        settings = load(environment)
+        logs.set_up(settings.log_level)
+        claimed = claim(settings)
+    except UnderlayError as error:
+        if not is_held:
+            raise
+        fault = error
+
+    def check() -> None:
+        if claimed:
+            claimed.check_records()
+        else:
+            claim(load(environment)).lock.close()
+
+    Service(settings, Supervisor(environment), fault, check, is_held=is_held).run()
 
 
 class Master(Arbiter):  # type: ignore[misc]
@@ -62,13 +82,26 @@ class Log(Logger):  # type: ignore[misc]
 
 
 class Service(BaseApplication):  # type: ignore[misc]
-    """The gunicorn application. The parts are built in the worker, after the fork."""
+    """The gunicorn application. The parts are built in the worker, after the fork.
 
-    def __init__(self, settings: Settings) -> None:
+    `fault`: why they cannot be built. `check` raises an UnderlayError while that is so.
+    `is_held`: systemd holds the sockets; otherwise the service ends then.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        fault: UnderlayError | None,
+        check: Callable[[], None],
+        *,
+        is_held: bool,
+    ) -> None:
         self._settings = settings
-        self._threads: BackgroundThreads | None = None
         # gunicorn would report READY when it listens, long before it answers.
-        self._notify = os.environ.pop("NOTIFY_SOCKET", "")
+        self._supervisor = supervisor
+        self._fault, self._check, self._is_held = fault, check, is_held
+        self._threads: BackgroundThreads | Standby | None = None
         super().__init__()
 
     def run(self) -> None:
@@ -77,6 +110,7 @@ class Service(BaseApplication):  # type: ignore[misc]
 
     def load_config(self) -> None:
         """Set gunicorn up; sockets from systemd replace `bind`."""
+        run_dir = self._settings.run_dir
         chosen = {
             "bind": self._addresses(),
             "workers": 1,
@@ -87,7 +121,7 @@ class Service(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": GRACEFUL_SECONDS,
             "timeout": 60,
             "control_socket_disable": True,
-            "worker_tmp_dir": self._settings.run_dir,
+            "worker_tmp_dir": run_dir if Path(run_dir).is_dir() else None,
             "loglevel": "warning",
             "logger_class": Log,
             "proc_name": "underlay",
@@ -101,9 +135,21 @@ class Service(BaseApplication):  # type: ignore[misc]
         """Return the application; called in the worker, after the fork."""
         # Imported here, so that the master stays half the size.
         from underlay.service import runtime
+        from underlay.service.standby import Standby
 
-        application, self._threads = runtime.start(self._settings)
-        return application
+        if self._fault is None:
+            try:
+                application, self._threads = runtime.start(self._settings)
+            except UnderlayError as error:
+                if not self._is_held:
+                    raise
+                self._fault = error
+            else:
+                return application
+        names = socket.gethostname(), *self._settings.status_names
+        self._threads = Standby(self._fault, self._check, names)
+        self._threads.start()
+        return self._threads.application
 
     def _addresses(self) -> list[str]:
         found = [
@@ -121,13 +167,20 @@ class Service(BaseApplication):  # type: ignore[misc]
         name = self._settings.plugin_socket.name
         told = [s for s in worker.sockets if not _is_called(s.getsockname(), name)]
         worker.sockets = [s for s in worker.sockets if s not in told]
+        status = [s.sock for s in told]
+        if all(s.family == socket.AF_UNIX for s in status):
+            status += _listening(self._settings.status_address)
         if self._threads:
-            self._threads.serve_status([s.sock for s in told])
-        if self._notify:
-            os.environ["NOTIFY_SOCKET"] = self._notify
-            sd_notify("READY=1", worker.log, unset_environment=True)
+            self._threads.serve_status(status)
+            self._supervisor.watch(lambda: self._stalled_seconds)
+        self._supervisor.tell_ready(str(self._fault or ""))
+
+    @property
+    def _stalled_seconds(self) -> float:
+        return self._threads.stalled_seconds if self._threads else 0.0
 
     def _stop(self) -> None:
+        self._supervisor.stop()
         if self._threads:
             self._threads.stop()
 
@@ -136,20 +189,15 @@ def _is_called(address: object, name: str) -> bool:
     return isinstance(address, str) and Path(address).name == name
 
 
-def _only_one(state: Path) -> IO[str]:
-    """Hold the lock of a state directory for as long as the file is open."""
+def _listening(address: str) -> list[socket.socket]:
+    """Listen for status on a TCP address that systemd does not hold."""
+    if not address:
+        return []
     try:
-        lock = (state / file_modes.LOCK).open("a+", encoding="ascii")
-    except OSError as error:
-        raise NotAllowed(what=f"writing to {state}", why=error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        pid = lock.read().strip()
-        lock.close()
-        raise AlreadyRunning(path=state, pid=f" (pid {pid})" if pid else "") from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
+        host, port = parse_address(address)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return [socket.create_server((host, port), family=family)]
+    except (OSError, RuntimeError, ValueError) as error:
+        facts = {"address": address, "error": error}
+        log.warning("cannot listen on status_listen", extra=facts)
+        return []

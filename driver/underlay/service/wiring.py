@@ -62,11 +62,13 @@ class Parts:
     forward_path: ForwardPath
 
 
-def build(settings: Settings, *, readonly: bool = False) -> Parts:
+def build(
+    settings: Settings, *, readonly: bool = False, kernel: Kernel | None = None
+) -> Parts:
     """Open the records and put the parts together; raises UnderlayError."""
     use_protocol(settings.route_protocol)
     records = Records(settings.records, readonly=readonly)
-    return assemble(records, LinuxKernel(), settings, Host(_machine()))
+    return assemble(records, kernel or LinuxKernel(), settings, Host(_machine()))
 
 
 def examined(

@@ -210,3 +210,50 @@ def test_run_waits_as_long_as_it_is_told_to_settle():
     wait_for(runs, 2)
     finish(loop, thread)
     assert runs[1] >= busy_until
+
+
+def test_a_waiting_job_is_not_stalled_however_long_it_waits():
+    runs = []
+    loop, thread = running(lambda: runs.append(1))
+    wait_for(runs, 1)
+    time.sleep(0.3)
+    assert loop.stalled_seconds == 0
+    finish(loop, thread)
+
+
+def test_a_run_is_stalled_since_its_last_progress():
+    begun, goes_on, ends = (threading.Event() for _ in range(3))
+
+    def hang():
+        begun.set()
+        goes_on.wait(30)
+        loop.note_progress()
+        begun.clear()
+        ends.wait(30)
+
+    loop, thread = running(hang)
+    assert begun.wait(30)
+    time.sleep(0.3)
+    loop.note_progress()  # of another thread: a call of Docker
+    assert loop.stalled_seconds >= 0.3
+    goes_on.set()
+    while begun.is_set():
+        time.sleep(0.001)
+    assert loop.stalled_seconds < 0.3
+    ends.set()
+    finish(loop, thread)
+    assert loop.stalled_seconds == 0
+
+
+def test_a_failed_run_is_over_and_not_stalled():
+    runs = []
+
+    def fail():
+        runs.append(1)
+        raise OSError
+
+    loop, thread = running(fail)
+    wait_for(runs, 1)
+    time.sleep(0.2)
+    assert loop.stalled_seconds == 0
+    finish(loop, thread)
