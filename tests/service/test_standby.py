@@ -71,7 +71,7 @@ def test_status_socket_of_a_service_without_records_has_the_reason(damaged):
     assert said.stderr.startswith("E-501 ")
 
 
-def test_service_ends_when_its_records_open_so_that_systemd_starts_it_anew(damaged):
+def test_service_ends_when_its_records_open_so_that_systemd_starts_it_again(damaged):
     assert damaged.post("Plugin.Activate")[0] == 200
     (damaged.state / "underlay.db").unlink()
     assert damaged.process.wait(timeout=30) == 0
