@@ -200,15 +200,18 @@ def test_records_are_copied_before_an_upgrade_migrates_them(site, tmp_path):
 
 def test_newer_records_stop_an_install_before_it_changes_anything(site):
     site.service.run("install")
-    pids = site.service.pids()
-    newer = "import sqlite3; sqlite3.connect('{}').execute('PRAGMA user_version = {}')"
-    site.host.run("python3", "-c", newer.format(f"{STATE}/underlay.db", 99))
-    said = refused(site.service.run("install", check=False))
-    assert said.startswith(f"E-502 the records in {STATE}/underlay.db were written by")
-    assert f"{STATE}/underlay.db.v{len(MIGRATIONS)}" in said
-    assert site.service.pids() == pids
-    known = len(MIGRATIONS)
-    site.host.run("python3", "-c", newer.format(f"{STATE}/underlay.db", known))
+    main = ("show", "--value", "-p", "MainPID", "underlay.service")
+    pid, known = site.service.systemctl(*main), len(MIGRATIONS)
+    change = "import sqlite3; sqlite3.connect('{}').execute('PRAGMA user_version = {}')"
+    newer, back = (change.format(f"{STATE}/underlay.db", n) for n in (99, known))
+    site.host.run("python3", "-c", newer)
+    try:
+        said = refused(site.service.run("install", check=False))
+        assert said.startswith(f"E-502 the records in {STATE}/underlay.db were written")
+        assert f"{STATE}/underlay.db.v{known}" in said
+        assert site.service.systemctl(*main) == pid
+    finally:
+        site.host.run("python3", "-c", back)
 
 
 def test_service_without_systemd_s_sockets_gives_way_to_the_units(site):
