@@ -6,7 +6,10 @@ import json
 
 import pytest
 
-from tests.lab.service import wait_until
+from tests.docker.conftest import GATEWAY4, Site
+from tests.lab.host import Host
+from tests.lab.service import Service, wait_until
+from tests.lab.systemd import SystemdHost, Unit
 
 ROUTED = "10.78.0.0/24", "10.78.0.1"
 
@@ -24,12 +27,6 @@ def routed(newest):
     newest.lan.run("ip", "route", "del", ROUTED[0])
 
 
-def found(site, check):
-    done = site.service.run("doctor", "--json", check=False)
-    told = json.loads(done.stdout)
-    return next(c for c in told["checks"] if c["id"] == check)
-
-
 def health(site):
     facts = site.service.status()
     return {e["health"] for e in (*facts["networks"], *facts["endpoints"])}
@@ -43,7 +40,7 @@ def test_routed_container_behind_a_native_chain_with_a_drop_is_not_reported_ok(r
     """And the commands that the doctor prints make it reachable again."""
     routed.ping_from_lan("10.78.0.5")
     wait_until(lambda: health(routed) == {"ok"}, 10, lambda: health(routed))
-    assert found(routed, "firewall")["level"] == "ok"
+    assert facts(routed)["firewall"]["level"] == "ok"
     nft(routed, "add table inet site")
     nft(routed, "add chain inet site fw { type filter hook forward priority 5;"
         " policy drop; }")  # fmt: skip
@@ -51,9 +48,143 @@ def test_routed_container_behind_a_native_chain_with_a_drop_is_not_reported_ok(r
     wait_until(lambda: health(routed) == {"failing"}, 10, lambda: health(routed))
     (trouble,) = routed.service.status()["troubles"]
     assert trouble["error"].startswith("E-405 containers of network far are cut off")
-    check = found(routed, "firewall")
+    check = facts(routed)["firewall"]
     assert check["level"] == "failure"
     routed.host.outer_run("sh", "-ec", check["findings"][0]["remedy"])
     routed.ping_from_lan("10.78.0.5")
     wait_until(lambda: health(routed) == {"ok"}, 10, lambda: health(routed))
-    assert found(routed, "firewall")["level"] == "ok"
+    assert facts(routed)["firewall"]["level"] == "ok"
+
+
+def facts(site, *words):
+    done = site.service.run("doctor", "--json", *words, check=False)
+    assert done.stderr == ""
+    told = json.loads(done.stdout)
+    assert done.returncode == (0 if told["ok"] else 1)
+    return {check["id"]: check for check in told["checks"]}
+
+
+def levels(found, *names):
+    return {name: found[name]["level"] for name in names}
+
+
+def test_healthy_host_with_containers_passes(newest):
+    newest.network("lan")
+    newest.run("web", "lan")
+    wait_until(lambda: newest.live()[1], 5)
+    found = facts(newest)
+    failed = {n: c["findings"] for n, c in found.items() if c["level"] == "failure"}
+    assert failed == {}
+    names = (
+        "service", "records", "drift", "sockets", "engine", "docker-list", "uplink",
+        "same-macs", "pools", "parents", "host-access", "firewall", "disk",
+    )  # fmt: skip
+    assert set(levels(found, *names).values()) == {"ok"}
+
+
+def test_port_locked_to_one_mac_is_told_with_the_modes_that_work(newest):
+    """And a container there really reaches nothing, while a routed one does."""
+    newest.network("lan", "--ip-range", "10.77.0.128/25")
+    port, host = f"p-{newest.host.name}", newest.host
+    mac = host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
+    bridge = ("bridge", "link", "set", "dev", port)
+    newest.lan.run("bridge", "fdb", "replace", mac, "dev", port, "master", "static")
+    newest.lan.run(*bridge, "learning", "off", "locked", "on")
+    try:
+        newest.run("web", "lan")
+        ping = ("ping", "-c1", "-W1", GATEWAY4)
+        assert host.exec("web", *ping, check=False).returncode != 0
+        (finding,) = facts(newest)["uplink"]["findings"]
+        assert (finding["level"], finding["where"]) == ("failure", "eth0")
+        assert "mode=macvlan and mode=bridge: no: networks lan" in finding["why"]
+        assert "mode=ipvlan (ipvlan_mode=l2) and mode=routed: yes" in finding["remedy"]
+    finally:
+        newest.lan.run(*bridge, "learning", "on", "locked", "off")
+        newest.lan.run("bridge", "fdb", "del", mac, "dev", port, "master")
+    assert facts(newest)["uplink"]["level"] == "ok"
+
+
+def test_container_with_published_ports_on_the_lan_is_named(newest):
+    newest.network("lan")
+    newest.run("web", "lan", "-p", "80:80")
+    (finding,) = facts(newest)["published-ports"]["findings"]
+    assert (finding["level"], finding["where"]) == ("warning", "container web")
+    assert "80/tcp" in finding["what"]
+
+
+def test_service_that_was_killed_is_told_with_its_stale_socket(newest):
+    newest.network("lan")
+    newest.service.kill()
+    try:
+        found = facts(newest)
+        assert levels(found, "service", "sockets") == {
+            "service": "failure",
+            "sockets": "failure",
+        }
+        facts(newest, "--fix")
+        assert facts(newest)["sockets"]["level"] == "ok"
+    finally:
+        newest.service.start()
+    assert set(levels(facts(newest), "service", "sockets").values()) == {"ok"}
+
+
+def test_host_without_dockerd_is_checked_all_the_same(newest):
+    newest.network("lan")
+    newest.host.stop_dockerd()
+    try:
+        found = facts(newest)
+        assert levels(found, "engine", "docker-list", "service", "uplink") == {
+            "engine": "warning",
+            "docker-list": "ok",
+            "service": "ok",
+            "uplink": "ok",
+        }
+    finally:
+        newest.host.start_dockerd()
+
+
+def test_new_network_with_a_finding_is_noticed_in_log_and_status(lan):
+    """A second after `docker network create`: no call of Docker waits for it."""
+    with Host(lan, "budget", "28.5", 11) as host:
+        site = Site(host, Service(host, mac_budget=1))
+        site.service.start()
+        host.start_dockerd()
+        host.load_image()
+        site.network("lan")
+        site.run("web", "lan")
+
+        def carries():
+            found = site.service.status()["notices"]
+            return [n["text"] for n in found if "it carries 3 MACs" in n["text"]]
+
+        # Of the host, of its access to the containers, and of this one.
+        wait_until(carries, 10, lambda: site.service.status()["notices"])
+        (notice,) = site.service.status()["notices"]
+        assert (notice["check"], notice["where"]) == ("mac-budget", "eth0")
+        assert "mac_budget is 1" in notice["text"]
+        assert notice["text"] in site.service.log
+        assert f"notice (mac-budget): eth0: {notice['text']}" in (
+            site.service.run("status").stdout
+        )
+
+
+def test_unit_that_does_not_start_before_docker_fails(lan):
+    with SystemdHost(lan, "order", 12) as host:
+        site = Site(host, Unit(host))
+        # The command runs in a chroot of this host's, and asks its systemd.
+        site.service.env["SYSTEMD_IGNORE_CHROOT"] = "1"
+        check = facts(site)["unit-order"]
+        assert check["findings"][0]["what"] == "systemd has no such unit"
+        site.service.start()
+        assert facts(site)["unit-order"]["level"] == "ok"
+        unit = "/etc/systemd/system/underlay.service"
+        host.run("sed", "-i", "s/^Before=.*/After=docker.service/", unit)
+        host.run("systemctl", "daemon-reload")
+        check = facts(site)["unit-order"]
+        assert check["level"] == "failure"
+        assert check["findings"][0]["what"] == "it is not ordered before docker.service"
+        host.run("sed", "-i", "s/^After=.*/Before=docker.service/", unit)
+        host.run("systemctl", "daemon-reload")
+        host.run("systemctl", "disable", "underlay.service")
+        (finding,) = facts(site)["unit-order"]["findings"]
+        assert (finding["level"], finding["what"]) == ("warning", "it is not enabled")

@@ -36,6 +36,7 @@ class Bench:
             "health": None,
             "ask_docker": lambda: DockerView((), {}, frozenset()),
             "ask_engine": lambda: DockerEngine("28.5.2"),
+            "ask_containers": lambda ids: {},  # noqa: ARG005
             "plan": list,
             "now": time.time(),
         }

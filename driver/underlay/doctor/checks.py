@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from underlay.doctor import (
+    containers,
+    engine,
     firewall,
     host_sysctls,
     kernel_features,
+    machine,
     macs,
+    network_programs,
     open_forwarding,
     parents,
+    service,
     uplink,
 )
 from underlay.doctor.examined import Examined
@@ -44,6 +49,27 @@ CHECKS = (
           firewall.forward_chains),
     Check("open-forwarding", "the host routes for no other machine",
           open_forwarding.unfiltered),
+    Check("service", "the service answers", service.running),
+    Check("records", "the records can be read", service.readable_records),
+    Check("drift", "the kernel is as the records want it", service.drift),
+    Check("sockets", "a program answers each plugin socket", service.sockets),
+    Check("unit-order", "systemd starts the service before Docker, or there is none",
+          network_programs.unit_order),
+    Check("network-programs", "no other program manages the driver's devices",
+          network_programs.managing),
+    Check("engine", "the engine is one that the driver works with", engine.supported),
+    Check("docker-list", "Docker and the records know the same", engine.listed),
+    Check("published-ports", "no port is published in vain", engine.published),
+    Check("pools", "every pool has free addresses", containers.pools),
+    Check("host-routes", "the host has no subnet of a network on another device",
+          containers.colliding),
+    Check("host-access", "host and containers reach each other directly",
+          containers.host_access),
+    Check("default-routes", "every container has the default route it can have",
+          containers.default_routes),
+    Check("same-macs", "no MAC is on a segment twice", containers.same_macs),
+    Check("clock", "the clock is later than the newest record", machine.clock),
+    Check("disk", "the disk of the records has room", machine.disk),
 )  # fmt: skip
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from underlay.kernel import Kernel
 from underlay.model import Device, Endpoint, Network
-from underlay.model.docker import DockerEngine, DockerView
+from underlay.model.docker import DockerContainer, DockerEngine, DockerView
 from underlay.model.objects import Sysctl
 from underlay.modes import mode_name, traits_of
 from underlay.modes.child_device import is_isolated
@@ -36,10 +36,10 @@ class Examined:
     """A host under examination; asking changes nothing.
 
     `records` is None if they cannot be read, and `records_error` says why. `health` is
-    what the service reports, None if it does not answer. `ask_docker` and `ask_engine`
-    raise OSError if dockerd does not answer. `plan` returns the steps that the kernel
-    lacks. `asked_for` are devices to test beside the parents of networks. `now` is in
-    seconds since 1970.
+    what the service reports, None if it does not answer. `ask_docker`, `ask_engine` and
+    `ask_containers` raise OSError if dockerd does not answer. `plan` returns the steps
+    that the kernel lacks. `asked_for` are devices to test beside the parents of
+    networks. `now` is in seconds since 1970.
     """
 
     kernel: Kernel
@@ -47,6 +47,7 @@ class Examined:
     records: Records | None
     ask_docker: Callable[[], DockerView]
     ask_engine: Callable[[], DockerEngine]
+    ask_containers: Callable[[Collection[str]], dict[str, DockerContainer]]
     now: float
     plan: Callable[[], list[str]] = list
     records_error: str = ""
@@ -78,6 +79,10 @@ class Examined:
     def engine(self) -> DockerEngine | None:
         """What dockerd says of itself; None if it does not answer."""
         return _or_none(self.ask_engine)
+
+    def containers(self, ids: Collection[str]) -> dict[str, DockerContainer]:
+        """Return containers as dockerd describes them; none if it does not answer."""
+        return _or_none(partial(self.ask_containers, ids)) or {}
 
     def parent_of(self, network: Network) -> Device | None:
         """Return the lowest device of a network as it is now, None if it is missing.

@@ -106,6 +106,16 @@ def is_configured_by_routers(device: str) -> bool:
     return False
 
 
+def keys_of(path: Path) -> dict[str, str]:
+    """Return the keys and values of a file of lines KEY=VALUE, none if it is gone."""
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError:
+        return {}
+    lines = (line.partition("=") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, equals, value in lines if equals}
+
+
 def first_line(path: Path) -> str:
     """Return the first line of a small file, "" if there is none to read."""
     try:

@@ -106,6 +106,7 @@ def examination(
         records=records,
         ask_docker=dockerd.look,
         ask_engine=dockerd.engine,
+        ask_containers=dockerd.containers,
         now=Host("").clock(),
         mac_budget=settings.mac_budget,
     )

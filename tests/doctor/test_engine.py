@@ -1,0 +1,120 @@
+"""Engines, and what they list, against the records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_interface
+
+import pytest
+
+from underlay.docker_sync.dockerd import _engine
+from underlay.model import Endpoint
+from underlay.model.docker import (
+    DockerContainer,
+    DockerEndpoint,
+    DockerEngine,
+    DockerNetwork,
+    DockerView,
+)
+
+LAN = DockerNetwork("lan", "lan", "default", (), ours=True)
+WEB = DockerEndpoint("e" * 64, "c" * 64, "web", "", ())
+
+
+def view(*networks, **endpoints):
+    return lambda: DockerView(networks, endpoints, frozenset())
+
+
+def no_answer():
+    raise OSError("dockerd does not answer")
+
+
+def engine(bench, version, **facts):
+    return bench.check("engine", ask_engine=lambda: DockerEngine(version, **facts))
+
+
+@pytest.mark.parametrize("version", ["20.10.24", "26.1.5", "28.5.2", "29.0.3", "30.1"])
+def test_supported_engines_pass(bench, version):
+    assert engine(bench, version) == ()
+
+
+@pytest.mark.parametrize("version", ["29.0.0", "29.0.1", "29.0.2"])
+def test_engines_known_to_crash_fail(bench, version):
+    (found,) = engine(bench, version)
+    assert found.level == "failure"
+    assert "upgrade to 29.0.3" in found.remedy
+
+
+def test_engine_older_than_any_that_was_tested_warns(bench):
+    (found,) = engine(bench, "19.03.15")
+    assert found.level == "warning"
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"OperatingSystem": "Docker Desktop"}, "this is Docker Desktop"),
+        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, "it runs rootless"),
+    ],
+)
+def test_docker_desktop_and_rootless_are_told_in_one_sentence(bench, info, said):
+    told = _engine({"ServerVersion": "28.5.2", **info})
+    (found,) = bench.check("engine", ask_engine=lambda: told)
+    assert (found.level, found.what) == ("failure", said)
+    assert "no driver can put a container" in found.why
+
+
+def test_dockerd_that_does_not_answer_is_a_warning(bench):
+    (found,) = bench.check("engine", ask_engine=no_answer)
+    assert (found.level, found.where) == ("warning", "dockerd")
+    for check in ("docker-list", "published-ports"):
+        assert bench.check(check, ask_docker=no_answer) == ()
+
+
+def test_network_that_only_docker_knows_fails(bench):
+    assert bench.check("docker-list", ask_docker=view()) == ()
+    foreign = replace(LAN, id="x", ours=False)
+    assert bench.check("docker-list", ask_docker=view(foreign)) == ()
+    (found,) = bench.check("docker-list", ask_docker=view(LAN))
+    assert (found.level, found.where) == ("failure", "network lan")
+    bench.network("lan")
+    assert bench.check("docker-list", ask_docker=view(LAN)) == ()
+
+
+def test_network_that_only_the_records_know_warns(bench):
+    bench.network("lan")
+    (found,) = bench.check("docker-list", ask_docker=view())
+    assert (found.level, found.where) == ("warning", "network lan")
+
+
+def test_endpoint_of_a_removed_container_is_named_with_what_it_holds(bench):
+    bench.network("lan")
+    gone = Endpoint("e1", "lan", ipv4=ip_interface("10.0.0.5/24"))
+    with bench.records.transaction():
+        bench.records.endpoints.add(gone)
+    assert bench.check("docker-list", ask_docker=view(LAN)) == ()  # just starting
+    with bench.records.transaction():
+        bench.records.endpoints.join("e1", "/run/docker/netns/web")
+    (found,) = bench.check("docker-list", ask_docker=view(LAN))
+    assert (found.level, found.where) == ("warning", "endpoint e1")
+    assert "10.0.0.5" in found.why
+    assert bench.check("docker-list", ask_docker=view(LAN, e1="web")) == ()
+
+
+def test_published_ports_warn_only_where_nothing_else_publishes_them(bench):
+    lan = replace(LAN, endpoints=(WEB,))
+    other = "n" * 64
+
+    def found(*networks, ports=("80/tcp",)):
+        container = DockerContainer("", {key: {} for key in networks}, {}, ports)
+        return bench.check(
+            "published-ports",
+            ask_docker=view(lan),
+            ask_containers=lambda ids: dict.fromkeys(ids, container),
+        )
+
+    (finding,) = found("lan")
+    assert (finding.level, finding.where) == ("warning", "container web")
+    assert "80/tcp" in finding.what
+    assert found("lan", other) == ()
+    assert found("lan", ports=()) == ()
