@@ -1,0 +1,46 @@
+"""What the client of Docker's API does in several threads at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+# The second thread begins while the first is in the middle of importing `requests`,
+# which that does on the way to `urllib3`.
+THREADS = """
+import importlib.abc, sys, threading, time
+from underlay.docker_sync.dockerd import Dockerd
+
+half_way = threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "urllib3":
+            half_way.set()
+            time.sleep(0.3)
+
+sys.meta_path.insert(0, Slow())
+dockerd = Dockerd("unix:///nowhere/docker.sock", 1.0)
+ended = []
+
+def asked(question, *words):
+    try:
+        question(*words)
+    except BaseException as error:
+        ended.append(type(error).__name__)
+
+first = threading.Thread(target=asked, args=(dockerd.listen, print))
+second = threading.Thread(target=asked, args=(dockerd.look,))
+first.start()
+assert half_way.wait(10)
+second.start()
+first.join()
+second.join()
+print(*ended)
+"""
+
+
+def test_two_threads_that_ask_first_do_not_block_each_other():
+    words = (sys.executable, "-c", THREADS)
+    told = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+    assert told.stdout.split() == ["OSError", "OSError"]
