@@ -42,7 +42,8 @@ SUBNETS = {"lan": "10.1.0.0/27", "way": "10.2.0.0/27"}
 OPTIONS = {"lan": {"parent": "eth0"}, "way": {"mode": "routed", "proxy": "eth0"}}
 # Longer than a thread of a busy machine stands still in the middle of a start.
 GRACE_SECONDS = 1.0
-MEMORY_BYTES = 4 << 20
+# Two megabytes of it are what SQLite keeps of a file that has grown.
+MEMORY_BYTES = 6 << 20
 # On the real kernel each takes some 20 ms to be forgotten.
 REAL_LIVES = int(os.environ.get("UNDERLAY_CHURN_LIVES", "200"))
 LIVES = 10 * REAL_LIVES

@@ -47,14 +47,15 @@ class LiveEndpoints:
     being_deleted: set[str] = field(default_factory=set)
     _endpoints: set[str] = field(default_factory=set)
     _addresses: set[Place] = field(default_factory=set)
-    _gone: set[str | Place] = field(default_factory=set)
+    # What ended since Docker was asked; None while no answer is awaited.
+    _gone: set[str | Place] | None = None
     _unknown: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def expect(self) -> None:
         """Prepare for an answer of Docker: what ends from now on outdates it."""
         with self._lock:
-            self._gone.clear()
+            self._gone = set()
 
     def update(self, view: DockerView) -> None:
         """Store what Docker listed, without what has ended since it was asked."""
@@ -65,9 +66,10 @@ class LiveEndpoints:
             for interface in endpoint.addresses
         }
         with self._lock:
+            gone, self._gone = self._gone or set(), None
             self.kept, self.seen = (), frozenset()
-            self._endpoints = {e for e in view.endpoints if e not in self._gone}
-            self._addresses = {a for a in addresses if a not in self._gone}
+            self._endpoints = {e for e in view.endpoints if e not in gone}
+            self._addresses = {a for a in addresses if a not in gone}
 
     def note_unknown(self, pool: str) -> None:
         """Store an unknown PoolID by which Docker requested an address."""
@@ -91,7 +93,8 @@ class LiveEndpoints:
     def forget(self, gone: str | Place) -> None:
         """Note that Docker deleted an endpoint, or released an address."""
         with self._lock:
-            self._gone.add(gone)
+            if self._gone is not None:
+                self._gone.add(gone)
             if isinstance(gone, str):
                 self._endpoints.discard(gone)
             else:

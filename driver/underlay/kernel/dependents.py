@@ -16,7 +16,7 @@ KINDS = ("vlan", "dummy")
 _CHILD_KINDS = (*links.MODES, "vlan")
 # What a container or a virtual machine has in a bridge, or what leads to others of
 # theirs on another host; everything else is a wire, or stands on one.
-_INNER = ("dummy", "geneve", "tun", "veth", "vxlan")
+INNER_KINDS = ("dummy", "geneve", "tun", "veth", "vxlan")
 
 
 def ports(ours: Iterable[RawLink]) -> Iterator[BridgePort]:
@@ -45,7 +45,7 @@ def container_bridges() -> frozenset[str]:
 
 
 def _has_wire(bridge: int) -> bool:
-    return any(port.kind not in _INNER for port in links.ports_of(bridge))
+    return any(port.kind not in INNER_KINDS for port in links.ports_of(bridge))
 
 
 def _parent(bridge: RawLink) -> str:

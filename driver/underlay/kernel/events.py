@@ -13,27 +13,22 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 
-from underlay.kernel import namespaces
+from underlay.kernel import iptables, namespaces
 from underlay.kernel import rtnetlink as nl
+from underlay.kernel.host_events import HostEvents, Urgency
 from underlay.kernel.ip import NOT_LEARNT
 from underlay.kernel.rtnetlink import (
     NETLINK_LISTEN_ALL_NSID,
     NETLINK_NETFILTER,
-    RTM_DELADDR,
-    RTM_DELLINK,
     RTM_DELNEIGH,
-    RTM_DELNETCONF,
     RTM_DELNSID,
     RTM_DELROUTE,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
     RTM_NEWNEIGH,
-    RTM_NEWNETCONF,
     RTM_NEWNSID,
     RTM_NEWROUTE,
     SOL_NETLINK,
 )
-from underlay.model.objects import protocol
+from underlay.model.objects import TABLE, protocol
 
 # Links, neighbours, addresses, routes and settings of devices (forwarding, say) of IPv4
 # and IPv6, and the numbers of namespaces.
@@ -43,10 +38,12 @@ _GROUPS = (
 _NFTABLES = 1 << 6
 _SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 1 << 22
-# The head of a message is all that is looked at; the rest is cut off.
-_HEAD_BYTES, _ANCILLARY_BYTES = 64, socket.CMSG_SPACE(4)
+# Of a message about a link, its name, kind and bridge are looked at.
+_MOST_BYTES, _ANCILLARY_BYTES = 4096, socket.CMSG_SPACE(4)
 # Without a pause a storm would be reported event by event; without a limit, never.
 _GATHER_SECONDS, _AT_ONCE = 0.01, 20_000
+
+_NAMES = TABLE.encode(), iptables.CHAIN.encode()
 
 _NUMBER = struct.Struct("=i")
 _HEADER_BYTES, _KIND_AT, _PROTOCOL_AT = 16, 4, 21
@@ -72,7 +69,7 @@ class Listener:
     def __init__(
         self, stop: socket.socket, concerns: Callable[[str], bool] = lambda _: True
     ) -> None:
-        self._stop, self._concerns = stop, concerns
+        self._stop, self._host = stop, HostEvents(concerns)
         self._is_urgent = False
         self._lock = threading.Lock()
         self._known: dict[int, tuple[tuple[int, int], str]] = {}
@@ -98,12 +95,10 @@ class Listener:
     def listen(self, changed: Callable[[frozenset[str] | None, bool], None]) -> None:
         """Call `changed` with the sandboxes where something changed, "" for the host.
 
-        With None if anything may have changed: at first, and after an overflow. A
-        namespace that is not watched counts once as the host: a pass may want to watch
-        it from now on. Only the place of an event counts, not its content. A sandbox
-        that is gone has changed, too. The second argument tells whether it is urgent:
-        not if only other programs' devices and firewall rules changed, as when Docker
-        starts a container on its own bridge. Raises OSError.
+        With None if anything may have changed: at first, and after an overflow. Of an
+        event in a sandbox only the place counts, not its content. A sandbox that is
+        gone has changed, too. The second argument tells whether it is urgent: not if
+        only other programs' devices and firewall rules changed. Raises OSError.
         """
         with ExitStack() as stack:
             routing = stack.enter_context(_opened(socket.NETLINK_ROUTE, _GROUPS))
@@ -118,7 +113,7 @@ class Listener:
                 _readable(self._stop, seconds=_GATHER_SECONDS)
                 self._is_urgent = False
                 paths = self._drain(routing)
-                paths |= {"" for s in tables for _ in _messages(s)}
+                paths |= {"" for s in tables for m in _messages(s) if _is_of_ours(m)}
                 if None in paths:
                     changed(None, True)
                 elif paths:
@@ -154,22 +149,12 @@ class Listener:
                 return self._forget(namespaces.nsid_in(message[_HEADER_BYTES:]))
             if kind in (RTM_NEWNSID, RTM_DELNSID):
                 return set()
-            if here:
-                self._is_urgent = self._is_urgent or self._is_concerning(kind, message)
-            return {""} if here else self._of(nsid)
+            return self._in_host(kind, message) if here else self._of(nsid)
 
-    def _is_concerning(self, kind: int, message: bytes) -> bool:
-        """Return whether an event of the host may be about a device that matters.
-
-        The kernel's own routes come with an address, which has an event too.
-        """
-        if kind in (RTM_NEWROUTE, RTM_DELROUTE):
-            return message[_PROTOCOL_AT : _PROTOCOL_AT + 1] != bytes([nl.RTPROT_KERNEL])
-        try:
-            name = _device_of(kind, message)
-        except OSError:
-            return False  # the device is gone, as its own event tells
-        return name is None or self._concerns(name)
+    def _in_host(self, kind: int, message: bytes) -> set[str | None]:
+        urgency = self._host.urgency(kind, message[_HEADER_BYTES:])
+        self._is_urgent = self._is_urgent or urgency is Urgency.NOW
+        return {""} if urgency else set()
 
     def _of(self, nsid: int) -> set[str | None]:
         if nsid in self._known:
@@ -179,10 +164,10 @@ class Listener:
         self._own = namespaces.own_nsid()
         if nsid == self._own:
             return {""}
-        # No sandbox of ours, or one that the pass has yet to look into for the first
-        # time: that looks as soon as it is woken.
+        # No sandbox of ours, or one that a pass has yet to look into for the first
+        # time: it was woken when the device left the host.
         self._strangers.add(nsid)
-        return {""}
+        return set()
 
     def _forget(self, nsid: int) -> set[str | None]:
         """Free a number for its next namespace; return the path of the former one."""
@@ -199,24 +184,15 @@ class Listener:
             self._known.clear()
             self._numbers.clear()
             self._strangers.clear()
+            self._host.forget()
 
 
-def _device_of(kind: int, message: bytes) -> str | None:
-    """Return the name of the device that an event is about, None: it may be any.
+def _is_of_ours(rules: Message | None) -> bool:
+    """Return whether a change of firewall rules may be one of ours, None: it may be.
 
-    Raises OSError if the device is gone.
+    Each message has the name of the table and of the chain.
     """
-    body = message[_HEADER_BYTES:]
-    if kind in (RTM_NEWLINK, RTM_DELLINK) and len(body) > nl.IFINFO.size:
-        found = dict(nl.attributes(body[nl.IFINFO.size :]))
-        return nl.text(found[nl.IFLA_IFNAME]) if nl.IFLA_IFNAME in found else None
-    if kind in (RTM_NEWADDR, RTM_DELADDR) and len(body) >= nl.IFADDR.size:
-        return socket.if_indextoname(nl.IFADDR.unpack_from(body)[4])
-    is_whole = len(body) >= _NETCONF_INDEX_AT + _NUMBER.size
-    if kind in (RTM_NEWNETCONF, RTM_DELNETCONF) and is_whole:
-        (index,) = _NUMBER.unpack_from(body, _NETCONF_INDEX_AT)
-        return socket.if_indextoname(index) if index > 0 else None
-    return None
+    return rules is None or any(name in rules[0] for name in _NAMES)
 
 
 def _readable(
@@ -226,14 +202,14 @@ def _readable(
 
 
 def _messages(s: socket.socket) -> Iterator[Message | None]:
-    """Yield the heads of all messages there are, None where some were lost.
+    """Yield all messages there are, None where some were lost.
 
     To the end: once it has dropped one the kernel drops all until then, and does not
     say so again.
     """
     while True:
         try:
-            message, ancillary, _, _ = s.recvmsg(_HEAD_BYTES, _ANCILLARY_BYTES)
+            message, ancillary, _, _ = s.recvmsg(_MOST_BYTES, _ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
