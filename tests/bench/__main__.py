@@ -13,6 +13,7 @@ from tests.bench.foreign import foreign
 from tests.bench.power_cut import power
 from tests.bench.reconcile import reconcile
 from tests.bench.routed import routed
+from tests.bench.veth_floor import veth_floor
 from tests.lab.rootfs import ENGINES
 
 
@@ -34,6 +35,8 @@ def main() -> None:
     repairs = paths.add_parser("reconcile", help="what passes cost, and repairs take")
     repairs.add_argument("--times", type=int, default=20, help="at least 20")
     paths.add_parser("foreign", help="what passes cost beside others' things")
+    floor = paths.add_parser("veth", help="what a round trip over a veth costs")
+    floor.add_argument("--rounds", type=int, default=9, help="at least 3")
     boots = paths.add_parser("power", help="what a boot after a power cut takes")
     boots.add_argument("--rounds", type=int, default=7, help="at least 5")
     for path in (one, costs, other):
@@ -41,6 +44,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.what in ("control", "cost") and given.runs < 10:
         parser.error("--runs: a median of fewer than 10 says little")
+    if given.what == "veth" and given.rounds < 3:
+        parser.error("--rounds: a median of fewer than 3 says little")
     if given.what == "datapath" and (given.rounds < 3 or given.seconds < 1):
         parser.error("a median of fewer than 3 rounds, or of no time, says little")
     if given.what == "routed" and given.count < 200:
@@ -71,6 +76,8 @@ def measure(given: argparse.Namespace) -> bool:
         return reconcile(given.times)
     if given.what == "foreign":
         return foreign()
+    if given.what == "veth":
+        return veth_floor(given.rounds)
     if given.what == "power":
         return power(given.rounds)
     asked = Asked(given.engine, given.rounds, given.seconds, given.spread, given.single)

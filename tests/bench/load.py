@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.host import Host
-from tests.lab.net import Lan
+from tests.lab.net import Namespace
 
 PINGPONG = (sys.executable, str(Path(__file__).with_name("pingpong.py")))
 STREAM_PORT, PING_PORT = 5201, 5202
@@ -50,7 +50,7 @@ def on_host(host: Host, *before: str) -> Command:
     return lambda *argv, **options: host.outer(*before, *argv, **options)
 
 
-def on_lan(lan: Lan, *before: str) -> Command:
+def on_lan(lan: Namespace, *before: str) -> Command:
     """Return what starts a command on the router side, after these words."""
     return lambda *argv, **options: lan.start(*before, *argv, **options)
 
