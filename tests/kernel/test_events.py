@@ -120,13 +120,13 @@ def test_events_of_foreign_containers_are_not_reported(hearing, line):
     assert hearing.upon(line) == set()
 
 
-def test_a_cable_in_a_bridge_of_containers_is_reported(hearing):
+def test_new_wire_in_a_bridge_of_containers_is_reported(hearing):
     hearing.upon("link add docker0 type bridge")
     hearing.upon("link add link eth0 name child type macvlan")
     assert hearing.upon("link set child master docker0") == {""}
 
 
-def test_a_device_of_ours_that_is_renamed_is_urgent(hearing):
+def test_renamed_device_with_the_driver_s_mark_is_urgent(hearing):
     hearing.upon("link add other type veth peer name far")
     hearing.upon("link set other alias underlay:a:b")
     hearing.urgent.clear()
