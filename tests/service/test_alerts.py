@@ -44,6 +44,7 @@ BROKEN = {
     "UnderlayObjectsFail": {
         f'underlay_failing_objects{{network="lan",{HOST}}}': "2x60"
     },
+    "UnderlayNotice": {f'underlay_notices{{check="wireless",{HOST}}}': "1x60"},
     "UnderlayRepairsKeepComing": {
         f'underlay_repairs_total{{kind="link",result="done",{HOST}}}': "0+9x60"
     },

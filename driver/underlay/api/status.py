@@ -35,7 +35,7 @@ def status(records: Records, refusals: Sequence[Facts] = ()) -> Facts:
         "endpoints": endpoints(records, healths),
         "pools": pools(records),
         "troubles": failures(records),
-        "notices": [asdict(notice) for notice in records.host.notices()],
+        "notices": notices(records),
         "repairs": repairs(records, NEWEST_REPAIRS),
         "refusals": list(refusals),
     }
@@ -127,6 +127,11 @@ def health_report(records: Records) -> HealthReport:
 def pools(records: Records) -> list[Facts]:
     """Return every pool, its networks and its addresses in use."""
     return [_pool(records, pool) for pool in records.pools.all()]
+
+
+def notices(records: Records) -> list[Facts]:
+    """Return what quick checks of the host found."""
+    return [asdict(notice) for notice in records.host.notices()]
 
 
 def pool_use(records: Records) -> list[Facts]:

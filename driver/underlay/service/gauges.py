@@ -116,6 +116,12 @@ class Gauges(Collector):
             ["network"],
             failing,
         )
+        checks: Counter[Labels] = Counter(
+            (notice.check,) for notice in self._records.host.notices()
+        )
+        yield _family(
+            "notices", "What quick checks of the host found", ["check"], checks
+        )
         yield from self._of_parents(networks.values())
 
     def _of_parents(self, networks: Iterable[Network]) -> Iterator[GaugeMetricFamily]:

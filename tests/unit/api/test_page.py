@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from underlay.api.page.page import page
 from underlay.api.page.picture import WIDTH, draw
-from underlay.model import Endpoint, Network, Subnet, Uplink
+from underlay.model import Endpoint, Network, Notice, Subnet, Uplink
 from underlay.records import Records
 
 HEALTH = {"ok": True, "error": "", "unwritten": [], "started": 1772356364.0, "pid": 7}
@@ -97,6 +97,7 @@ def test_hostile_text_stays_text_and_is_cut(records, text):
     fill(records, [network(stored, note=stored)], [endpoint(1, stored)])
     with records.transaction():
         records.repairs.note_failure("underlay:x", stored, 1.0)
+        records.host.set_notices([Notice("mac-budget", stored, stored, 1.0)])
     html, _ = shown(records, [refusal(text)])
     found = Elements(html)
     assert set(found.tags) <= PLAIN

@@ -60,6 +60,7 @@ def _facts(
             "networks": networks,
             "pools": status.pool_use(records),
             "failures": status.failures(records),
+            "notices": status.notices(records),
             "repairs": status.repairs(records, status.NEWEST_REPAIRS),
             "refusals": list(refusals),
             "endpoints": sum(network["endpoints"] for network in networks),
