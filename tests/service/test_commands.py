@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -301,3 +302,16 @@ def test_version_option_prints_the_package_s_version(idle):
 
     assert idle.run("version").stdout == f"underlay {__version__}\n"
     assert facts(idle, "version") == {"version": __version__}
+
+
+def test_status_is_shown_again_until_interrupted(used):
+    command = [sys.executable, "-m", "underlay", "status", "--watch"]
+    with subprocess.Popen(
+        command, env=used.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        shown = 0
+        while shown < 2:
+            shown += process.stdout.readline().startswith("service   running")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+        assert process.stderr.read() == ""

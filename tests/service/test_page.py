@@ -122,7 +122,9 @@ def test_page_command_serves_at_a_secret_address_until_interrupted(daemon):
                 assert (code, "macvlan" in told) == (403, False)
             assert ask(daemon, secret, "evil.example", port)[0] == 421
             assert ask(daemon, secret, "localhost", port)[0] == 200
-            daemon.stop()
+            (daemon.state / "underlay.db").rename(daemon.state / "away.db")
+            code, told, _ = ask(daemon, secret, "localhost", port)
+            assert (code, told[:6]) == (500, "E-506 ")
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=10) == 0

@@ -13,6 +13,8 @@ import click
 
 from underlay.api.httpd import Answer, Server
 from underlay.cli.terminal import say
+from underlay.errors import UnderlayError
+from underlay.model.text import printable
 
 ADDRESS = "127.0.0.1"
 
@@ -27,7 +29,11 @@ def serve_page(read: Callable[[], Answer], port: int) -> None:
 
     def answer(path: str) -> Answer:
         if hmac.compare_digest(path.encode(), secret.encode()):
-            return read()
+            try:
+                return read()
+            except UnderlayError as error:
+                text = f"{printable(str(error))}\n".encode()
+                return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", text)
         text = b"Open the address that `underlay page` printed.\n"
         return Answer(HTTPStatus.FORBIDDEN, "text/plain", text)
 

@@ -105,8 +105,12 @@ class Gauges(Collector):
             ["network", "state"],
             by_name(counts.addresses()),
         )
+        yield from self._of_findings(names)
+        yield from self._of_parents(networks.values())
+
+    def _of_findings(self, names: Mapping[str, str]) -> Iterator[GaugeMetricFamily]:
         cut_off = [o.network for o in self._records.host.obstacles()]
-        marked = [Owner.parse(mark).network for mark in counts.failing()]
+        marked = [Owner.parse(mark).network for mark in self._records.counts.failing()]
         failing: Counter[Labels] = Counter(
             (names.get(network, ""),) for network in marked + cut_off
         )
@@ -122,7 +126,6 @@ class Gauges(Collector):
         yield _family(
             "notices", "What quick checks of the host found", ["check"], checks
         )
-        yield from self._of_parents(networks.values())
 
     def _of_parents(self, networks: Iterable[Network]) -> Iterator[GaugeMetricFamily]:
         up: dict[Labels, float] = {}

@@ -156,6 +156,15 @@ def test_page_of_ten_thousand_endpoints_is_small_and_quick(records):
     assert took < 1.0
 
 
+def test_page_of_two_thousand_networks_is_bounded(records):
+    networks = [network(f"net{n}", f"{n:064x}", f"eth{n % 500}") for n in range(2_000)]
+    fill(records, networks, [endpoint(n, f"c{n}", f"{n:064x}") for n in range(2_000)])
+    html, _ = shown(records)
+    assert len(html) < 100_000
+    assert "<b>2,000</b> networks" in html
+    assert "1,940 more" in html
+
+
 def test_failing_networks_and_endpoints_come_first(records):
     networks = [network(f"net{n}", f"{n:064x}") for n in range(80)]
     bad = f"{79:064x}"

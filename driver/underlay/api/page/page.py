@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from underlay import __version__
 from underlay.api import status
 from underlay.api.httpd import Answer
-from underlay.api.page.picture import MOST_ENDPOINTS, draw
+from underlay.api.page.picture import MOST_ENDPOINTS, MOST_NETWORKS, draw
 from underlay.model.text import printable
 from underlay.records import Records
 
@@ -48,27 +48,33 @@ def _facts(
     judge = status.health_report(records)
     parents = _worst_first(status.parents(records, judge))
     networks = _worst_first(status.networks(records, judge))
-    for network in networks:
-        network["drawn"] = status.some_endpoints(
-            records, network["id"], MOST_ENDPOINTS, judge
-        )
+    drawn = [
+        {**n, "drawn": status.some_endpoints(records, n["id"], MOST_ENDPOINTS, judge)}
+        for n in networks[:MOST_NETWORKS]
+    ]
+    used = {network["parent"] for network in drawn}
     shown: Facts = _safe(
         {
             "version": __version__,
             "service": health,
-            "parents": parents,
-            "networks": networks,
-            "pools": status.pool_use(records),
-            "failures": status.failures(records),
-            "notices": status.notices(records),
-            "repairs": status.repairs(records, status.NEWEST_REPAIRS),
-            "refusals": list(refusals),
+            "parents": _rows(parents),
+            "networks": _rows(networks),
+            "pools": _rows(status.pool_use(records)),
+            "failures": _rows(status.failures(records)),
+            "notices": _rows(status.notices(records)),
+            "repairs": _rows(status.repairs(records, status.NEWEST_REPAIRS)),
+            "refusals": _rows(refusals),
             "endpoints": sum(network["endpoints"] for network in networks),
+            "drawn": drawn,
         }
     )
-    shown["picture"] = draw(shown["parents"], shown["networks"])
-    shown["most"] = MOST_ROWS
-    return shown
+    above = [_safe(parent) for parent in parents if parent["name"] in used]
+    return {**shown, "picture": draw(above, shown["drawn"])}
+
+
+def _rows(found: Sequence[Facts]) -> Facts:
+    """Return the rows that are shown, and how many there are in all."""
+    return {"shown": list(found[:MOST_ROWS]), "total": len(found)}
 
 
 def _worst_first(found: list[Facts]) -> list[Facts]:
