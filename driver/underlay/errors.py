@@ -593,6 +593,15 @@ class CommandFailed(Unavailable):
     )
 
 
+class ProgramOfUser(Conflict):
+    id = "E-525"
+    text = (
+        "{path} can be changed by other users than root ({why}), and the service would"
+        " run it as root. Install the program as root, in /opt/underlay for example"
+        " (docs/install.md), and run its `underlay install`. Nothing was changed."
+    )
+
+
 class NotInstalled(Unavailable):
     id = "E-524"
     text = (

@@ -257,3 +257,20 @@ def test_own_status_address_is_served_beside_systemd_s_sockets(site):
     told = site.host.run("curl", "-s", "http://127.0.0.1:9157/healthz").stdout
     assert json.loads(told)["ok"]
     site.host.run("rm", "-r", "/etc/underlay")
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "why"),
+    [
+        ("chown 1000", "chown 0", "it belongs to user 1000"),
+        ("chmod 777", "chmod 755", "its mode is 0777"),
+    ],
+)
+def test_program_that_users_may_change_is_not_installed(site, change, back, why):
+    site.host.run(*change.split(), "/opt/underlay/bin")
+    try:
+        said = refused(site.service.run("install", check=False))
+    finally:
+        site.host.run(*back.split(), "/opt/underlay/bin")
+    assert said.startswith("E-525 /opt/underlay/bin can be changed by other users")
+    assert why in said

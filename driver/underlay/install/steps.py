@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,6 +18,7 @@ from underlay.errors import (
     NoSystemd,
     NotAllowed,
     NotInstalled,
+    ProgramOfUser,
 )
 from underlay.install import systemd_control as systemd
 from underlay.install.files import UNITS, Inventory, text_of, wanted
@@ -40,6 +42,7 @@ def install_steps(settings: Settings) -> list[Step]:
     """
     _check_root("installing")
     program = _program()
+    _check_program(program)
     if not systemd.is_running():
         raise NoSystemd(program=program)
     inventory = Inventory.of(settings)
@@ -86,6 +89,23 @@ def _program() -> Path:
     """Return the command of the environment that this runs in: a venv's, or pipx's."""
     beside = Path(sys.executable).with_name("underlay")
     return beside if beside.exists() else Path(sys.argv[0]).absolute()
+
+
+def _check_program(program: Path) -> None:
+    """Raise ProgramOfUser if any user may change what the service will run.
+
+    Groups that may are root's business: Debian's group staff owns /usr/local.
+    """
+    package = Path(__file__).parents[1]
+    for path in (program, Path(sys.prefix), package, Path(sys.executable).resolve()):
+        for part in (path, *path.parents):
+            found = part.stat()
+            if found.st_uid != 0:
+                raise ProgramOfUser(path=part, why=f"it belongs to user {found.st_uid}")
+            sticky = found.st_mode & stat.S_ISVTX  # as /tmp
+            if found.st_mode & stat.S_IWOTH and not sticky:
+                mode = stat.S_IMODE(found.st_mode)
+                raise ProgramOfUser(path=part, why=f"its mode is {mode:04o}")
 
 
 def _directories(settings: Settings, inventory: Inventory) -> Iterator[Step]:
