@@ -70,7 +70,7 @@ def methods(
 def refusing(why: Callable[[], UnderlayError]) -> dict[str, Method]:
     """Return the table of a service without records: what needs them raises `why`.
 
-    What Docker asks of any driver is answered: a dockerd that starts meanwhile asks once.
+    What Docker asks of any driver is answered: dockerd asks that only once.
     """
     lacking: Any = _Lacking(why)
     return methods(lacking, lacking, lambda: None, lambda: None)
