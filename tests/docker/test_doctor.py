@@ -188,3 +188,35 @@ def test_unit_that_does_not_start_before_docker_fails(lan):
         host.run("systemctl", "disable", "underlay.service")
         (finding,) = facts(site)["unit-order"]["findings"]
         assert (finding["level"], finding["what"]) == ("warning", "it is not enabled")
+
+
+NETWORKD = "/etc/systemd/network"
+MANAGED = "[Match]\nName=ul-*\n[Network]\nLinkLocalAddressing=no\n"
+UNMANAGED = "[Match]\nName=ul-*\n[Link]\nUnmanaged=yes\n"
+
+
+def test_networkd_that_manages_the_driver_s_devices_fails(lan):
+    with SystemdHost(lan, "netd", 13) as host:
+        host.load_image()
+        site = Site(host, Unit(host))
+        site.service.start()
+        site.docker(
+            "network", "create", "-d", "underlay", "--ipam-driver", "underlay",
+            "-o", "mode=routed", "--subnet", ROUTED[0], "--gateway", ROUTED[1], "far",
+        )  # fmt: skip
+        site.run("web", "far")
+        assert facts(site)["network-programs"]["level"] == "ok"
+        write = ("sh", "-c", f"mkdir -p {NETWORKD}; cat > {NETWORKD}/$0.network")
+        host.run(*write, "50-all", input=MANAGED)
+        # It waits for udev, unless /sys is as in a container.
+        host.run("mount", "-o", "remount,bind,ro", "/sys")
+        host.run("systemd-sysusers")
+        host.run("systemctl", "start", "systemd-networkd.service")
+
+        def level():
+            return facts(site)["network-programs"]["level"]
+
+        wait_until(lambda: level() == "failure", 10, level)
+        host.run(*write, "05-underlay", input=UNMANAGED)
+        host.run("systemctl", "restart", "systemd-networkd.service")
+        wait_until(lambda: level() == "ok", 10, level)

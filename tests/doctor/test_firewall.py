@@ -11,6 +11,7 @@ from tests.fakes import Clock
 from tests.lab import net
 from underlay.api.facts import HealthReport
 from underlay.model import Subnet
+from underlay.model.docker import DockerEngine
 from underlay.networks.forward_path import ForwardPath
 
 pytestmark = pytest.mark.needs("nftables")
@@ -124,7 +125,11 @@ def test_chain_that_drops_only_new_connections_to_containers_warns(routed):
 def test_forward_policy_of_either_back_end_fails_without_docker_s_chain(routed, tool):
     """As a Docker with nftables leaves the policy of an earlier one."""
     iptables(tool, "-P FORWARD DROP;-A FORWARD -i docker0 -o docker0 -j ACCEPT")
+    engine = DockerEngine("29.1.0", firewall="nftables")
+    (found,) = routed.check("firewall", ask_engine=lambda: engine)
+    assert "Docker uses nftables here, without the chain DOCKER-USER" in found.why
     (found,) = routed.check("firewall")
+    assert "Docker uses nftables" not in found.why
     assert found.what == f"the chain FORWARD of {tool} drops its IPv4 traffic"
     run(found.remedy)
     assert routed.check("firewall") == ()

@@ -42,6 +42,11 @@ def test_remedy_for_a_missing_device_type_names_module_and_working_mode(bench):
     assert vlan.remedy.startswith("modprobe 8021q; ")
 
 
+@pytest.mark.needs("macvlan", "ipvlan", "vlan", "dummy")
+def test_real_kernel_with_all_device_types_passes(bench):
+    assert bench.check("device-types") == ()
+
+
 def test_kernel_with_all_device_types_passes(bench):
     assert bench.check("device-types", kernel=FakeKernel()) == ()
 

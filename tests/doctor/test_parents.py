@@ -109,6 +109,15 @@ def test_macvlan_child_keeps_ipvlan_networks_from_the_parent(bench):
     assert "remove foreign0" in found.remedy
 
 
+@pytest.mark.needs("ipvlan")
+def test_ipvlan_child_keeps_macvlan_networks_from_the_parent(bench):
+    bench.network()
+    assert bench.check("parent-use") == ()
+    net.ip("link add foreign0 link eth0 type ipvlan mode l2")
+    (found,) = bench.check("parent-use")
+    assert found.what == "it carries the ipvlan device foreign0 (host)"
+
+
 def test_wireless_parent_fails_for_macvlan_and_not_for_ipvlan(bench):
     kernel = FakeKernel(LO, ETH0)
     bench.network("lan", mode="ipvlan")

@@ -33,10 +33,10 @@ SHORTER = {
 }
 
 
-# Tests of tests/kernel for what this machine's kernel lacks: all, and in the old kernel
-# some. test_link_kinds.py has one for every kind.
+# Tests of tests/kernel and tests/doctor for what this machine's kernel lacks: all, and
+# in the old kernel some. test_link_kinds.py has one for every kind.
 LACKED = {
-    "7.2": ("tests/kernel", NO_CHURN),
+    "7.2": ("tests/kernel", "tests/doctor", NO_CHURN),
     "6.1": tuple(
         f"tests/kernel/test_{x}.py" for x in ("link_kinds", "contract", "netlink")
     ),

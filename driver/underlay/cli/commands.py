@@ -302,16 +302,20 @@ def doctor(do_fix: bool, parents: tuple[str, ...], as_json: bool) -> None:
     """
     from underlay.cli.findings import as_facts, is_healthy, print_results
     from underlay.doctor.checks import examine, fix
+    from underlay.doctor.finding import Result
     from underlay.service.wiring import examined
 
     # The log of the service would be in the way: findings say the same.
     logging.getLogger("underlay").addHandler(logging.NullHandler())
     settings = load(os.environ)
-    with closing(examined(settings, _ask(settings, "/healthz"), parents)) as host:
-        results = examine(host)
-        fixed = list(fix(results)) if do_fix else []
-        if fixed:
-            results = examine(host)
+
+    def run() -> list[Result]:
+        with closing(examined(settings, _ask(settings, "/healthz"), parents)) as host:
+            return examine(host)
+
+    results = run()
+    fixed = list(fix(results)) if do_fix else []
+    results = run() if fixed else results
     if as_json:
         print_json(as_facts(results, fixed))
     else:

@@ -95,8 +95,9 @@ class Examined:
             return self.kernel.device(network.uplink.base_name)
         return find_device(identity, self.kernel.device, self.kernel.devices)
 
+    @cached_property
     def on_parents(self) -> dict[str, tuple[Device, list[Network]]]:
-        """Return the parents that exist, by name, each with the networks on it.
+        """The parents that exist, by name, each with the networks on it.
 
         Also the devices that were asked for, which may have none.
         """

@@ -7,6 +7,7 @@ tables of nft, those of firewalld and Docker included.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from underlay.doctor.examined import Examined
 from underlay.doctor.finding import Finding
@@ -28,7 +29,8 @@ def forward_chains(host: Examined) -> Iterator[Finding]:
             for chain, packet in blocked(network, chains, host.kernel, uplink, way=way):
                 if (key := (chain.table, chain.name, packet.family)) not in seen:
                     seen.add(key)
-                    yield _finding(network, chain, packet, way)
+                    found = _finding(network, chain, packet, way)
+                    yield replace(found, why=f"{found.why}{_leftover(host, chain)}")
     yield from _back_ends(chains)
 
 
@@ -44,6 +46,17 @@ def _finding(network: Network, chain: BaseChain, packet: Packet, way: str) -> Fi
         if is_out
         else "nothing on the LAN can open a connection to its containers",
         _remedy(network, chain, packet),
+    )
+
+
+def _leftover(host: Examined, chain: BaseChain) -> str:
+    """Return that a chain of iptables is left from another firewall of Docker's."""
+    engine = host.engine
+    if not engine or "nftables" not in engine.firewall or "table " in chain.table:
+        return ""
+    return (
+        ". Docker uses nftables here, without the chain DOCKER-USER: these rules of"
+        " iptables are left from before, and a reboot removes them"
     )
 
 

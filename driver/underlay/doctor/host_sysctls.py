@@ -66,7 +66,7 @@ def reverse_path(host: Examined) -> Iterator[Finding]:
 
 def router_advertisements(host: Examined) -> Iterator[Finding]:
     """Find devices that would lose their IPv6 routes because the host forwards."""
-    names = {host.kernel.default_device() or "", *host.on_parents()} - {""}
+    names = {host.kernel.default_device() or "", *host.on_parents} - {""}
     for name in sorted(names):
         path = f"net/ipv6/conf/{name}/accept_ra"
         forwards = host.sysctl(f"net/ipv6/conf/{name}/forwarding") == "1"

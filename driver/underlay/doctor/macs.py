@@ -59,7 +59,7 @@ def budget(host: Examined) -> Iterator[Finding]:
 
 def promiscuous(host: Examined) -> Iterator[Finding]:
     """Find parents that receive every frame because they have too many MACs."""
-    for name, (device, networks) in host.on_parents().items():
+    for name, (device, networks) in host.on_parents.items():
         if device.kind in _VIRTUAL or device.master:
             continue
         if inspection.is_promiscuous(name):

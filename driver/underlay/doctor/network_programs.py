@@ -27,14 +27,16 @@ def managing(host: Examined) -> Iterator[Finding]:
         if state not in ("unmanaged", "pending", "initialized"):
             yield _managed(
                 "systemd-networkd", name,
-                "a file /etc/systemd/network/05-underlay.network with [Match] Name=ul-*"
-                " and [Link] Unmanaged=yes; then networkctl reload",
+                "sudo underlay install has it leave ul-* alone, by a file"
+                " /etc/systemd/network/05-underlay.network with [Match] Name=ul-* and"
+                " [Link] Unmanaged=yes; then networkctl reload",
             )  # fmt: skip
         manager = host.places.run / "NetworkManager/devices" / str(index)
         if inspection.keys_of(manager).get("managed") in ("true", "1"):
             yield _managed(
                 "NetworkManager", name,
-                "a file /etc/NetworkManager/conf.d/90-underlay.conf with [keyfile] and"
+                "sudo underlay install has it leave them alone, by a file in"
+                " /etc/NetworkManager/conf.d with [keyfile] and"
                 " unmanaged-devices=interface-name:ul-*; then nmcli general reload",
             )  # fmt: skip
 
@@ -64,7 +66,7 @@ def unit_order(host: Examined) -> Iterator[Finding]:
             "systemd has no such unit",
             "the service does not start by itself at boot, and containers with a"
             " restart policy do not get their network",
-            "install the unit: docs/settings.md has it",
+            "sudo underlay install",
         )
         return
     before = facts.get("Before", "").split()

@@ -53,7 +53,7 @@ def states(host: Examined) -> Iterator[Finding]:
                 "failure", name, "this host has no such device",
                 "it cannot be tested", "ip link shows the devices there are",
             )  # fmt: skip
-    for name, (device, networks) in host.on_parents().items():
+    for name, (device, networks) in host.on_parents.items():
         if device.link_fault:
             yield _faulty(device, networks)
         yield from _renamed(name, networks)
@@ -100,7 +100,7 @@ def _renamed(name: str, networks: list[Network]) -> Iterator[Finding]:
 
 def hold(host: Examined) -> Iterator[Finding]:
     """Find parents that are held by something that excludes children."""
-    for name, (device, networks) in host.on_parents().items():
+    for name, (device, networks) in host.on_parents.items():
         kinds = {mode_name(n.options) for n in networks}
         master = host.kernel.device(device.master) if device.master else None
         children = kinds & {"macvlan", "ipvlan"} or not networks
@@ -153,7 +153,7 @@ def _other_children(name: str, networks: list[Network]) -> Iterator[Finding]:
 
 def wireless(host: Examined) -> Iterator[Finding]:
     """Find Wi-Fi parents of containers with MACs of their own."""
-    for name, (_, networks) in host.on_parents().items():
+    for name, (_, networks) in host.on_parents.items():
         own = [n for n in networks if has_own_macs(n)]
         if host.kernel.is_wireless(name) and (own or not networks):
             yield Finding(
