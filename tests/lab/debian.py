@@ -73,13 +73,30 @@ def downloaded(suite: str, packages: list[str], apt: Path) -> list[Path]:
     return sorted((apt / "cache/archives").glob("*.deb"))
 
 
+def bootstrapped(suite: str, packages: list[str], work: Path) -> Path:
+    """The smallest Debian of a suite with these packages, each of them set up."""
+    dest = work / "root"
+    words = (
+        "--variant=minbase",
+        f"--keyring={KEYRING}",
+        "--include",
+        ",".join(packages),
+    )
+    done = subprocess.run(
+        ["debootstrap", *words, suite, dest, mirror()], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"debootstrap failed: {done.stdout[-2000:]}{done.stderr}")
+    return dest
+
+
 def _configured(suite: str, apt: Path) -> Path:
     """The configuration of an apt that knows the packages of one suite."""
     for name in ("state/lists/partial", "cache/archives/partial"):
         (apt / name).mkdir(parents=True)
     (apt / "state/status").touch()
     (apt / "sources.list").write_text(
-        f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n"
+        f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n"
     )
     config = apt / "apt.conf"
     config.write_text(
@@ -104,7 +121,7 @@ def _apt(config: Path, *argv: str, folder: Path | None = None) -> None:
         raise RuntimeError(f"apt-get {argv[0]} failed: {done.stderr}")
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """The Debian mirror this machine itself uses, or $UNDERLAY_LAB_MIRROR."""
     if override := os.environ.get("UNDERLAY_LAB_MIRROR"):
         return override

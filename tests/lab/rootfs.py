@@ -16,7 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.lab import uml
-from tests.lab.debian import built, downloaded, unpack, unpacked, unpacked_alone
+from tests.lab.debian import (
+    bootstrapped,
+    built,
+    downloaded,
+    unpack,
+    unpacked,
+    unpacked_alone,
+)
 
 ENGINES = {"20.10": "bookworm", "26.1": "trixie", "28.5": "sid"}
 
@@ -33,6 +40,7 @@ NEWER_PACKAGES = ["docker-cli", "docker-compose"]
 ROUTING_PACKAGES = ["frr", "bird2", "radvd"]
 BROWSER = ["chromium-headless-shell", "fonts-dejavu-core"]
 NEWEST = "28.5"
+BARE_SUITES = ["bookworm", "trixie"]
 # The last Debian whose systemd takes cgroup v1 as well as v2 without being told.
 SYSTEMD_SUITE = "bookworm"
 SYSTEMD_DEBS = ("systemd_", "libsystemd-shared_")
@@ -63,6 +71,11 @@ def operated() -> Path:
 def browser() -> Path:
     """A root with a headless Chromium and a font, fetched if it is missing."""
     return built("root-browser", _fetch_browser)
+
+
+def bare(suite: str) -> Path:
+    """The smallest Debian of a suite with Python, as debootstrap makes it."""
+    return built(f"bare-{suite}", lambda work: bootstrapped(suite, ["python3"], work))
 
 
 def promtool() -> Path:
@@ -223,6 +236,7 @@ def fetch_all() -> None:
         daemons = pool.submit(routing)
         paths = [*pool.map(root, ENGINES), *pool.map(uml.kernel, uml.KERNELS)]
         paths += [daemons.result(), booting(), operated(), promtool(), browser()]
+        paths += pool.map(bare, BARE_SUITES)
     sys.stdout.writelines(f"{path}\n" for path in [*paths, image()])
 
 

@@ -1,0 +1,69 @@
+"""The Debian package, installed on bare systems of both suites, without a network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab import rootfs, wheels
+from tests.lab.bare import BareHost
+from tests.lab.wheels import ROOT
+from underlay import __version__
+
+PROGRAM = "/usr/bin/underlay"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("package")
+    words = (ROOT / "script/deb", folder)
+    found = [str(wheels.needed(rootfs.bare(suite))) for suite in rootfs.BARE_SUITES]
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": " ".join(found)}
+    made = subprocess.run(
+        words, env=os.environ | offline, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    return Path(made.stdout.strip())
+
+
+@pytest.fixture(params=rootfs.BARE_SUITES)
+def bare(request, package):
+    with BareHost(request.param, package.parent) as found:
+        yield found
+
+
+def files(bare):
+    """Return all that is not the package manager's, a log, or compiled."""
+    places = "find / -xdev -not -path '/var/*' -not -name '*.pyc' -not -path '/proc/*'"
+    return set(bare.run("sh", "-c", places).stdout.splitlines())
+
+
+def dpkg(bare, *words, check=True):
+    return bare.run("dpkg", *words, check=check)
+
+
+def test_package_runs_where_nothing_but_python_is_and_leaves_nothing(bare, package):
+    before = files(bare)
+    said = dpkg(bare, "-i", f"/mnt/{package.name}").stdout
+    assert "systemd does not run here. Start the service yourself" in said
+    assert __version__ in bare.run(PROGRAM, "version").stdout
+    # What does not need a running service works: the checks of this host.
+    told = bare.run(PROGRAM, "doctor", "--json", check=False)
+    assert told.stdout.startswith(("[", "{")), told.stderr
+    said = dpkg(bare, "-i", f"/mnt/{package.name}").stdout  # again, as an upgrade
+    assert __version__ in bare.run(PROGRAM, "version").stdout
+    dpkg(bare, "--purge", "underlay")
+    assert files(bare) == before
+
+
+def test_package_says_what_it_needs_and_recommends(package):
+    words = ("dpkg-deb", "--field", str(package), "Depends", "Recommends", "Version")
+    told = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert told.splitlines() == [
+        "Depends: python3 (>= 3.11)",
+        "Recommends: nftables, iptables",
+        f"Version: {__version__}",
+    ]
