@@ -43,7 +43,7 @@ def plan(wanted: DesiredState, seen: Iterable[Object]) -> tuple[Step, ...]:
     late: list[Step] = []  # what sets links up, when their filters are there
     bare: set[str] = set()
     for key, o in sorted(want.items(), key=lambda item: item[1].build_order):
-        if late and not isinstance(o, Link | NftChain):
+        if late and o.build_order > NftChain.build_order:
             steps += late
             late = []
         found = None if key in replaced or place(o) in gone else have.get(key)

@@ -8,7 +8,15 @@ from ipaddress import ip_interface
 
 import pytest
 
-from underlay.model.objects import Address, Link, Neighbour, NftChain, Owner, Route
+from underlay.model.objects import (
+    Address,
+    BridgePort,
+    Link,
+    Neighbour,
+    NftChain,
+    Owner,
+    Route,
+)
 from underlay.model.steps import Amend, Create, Delete, describe_before
 from underlay.planning.desired import DesiredState
 from underlay.planning.plan import plan
@@ -31,6 +39,16 @@ def test_plan_builds_bottom_up_and_drops_top_down():
         "ip link del ul-1",
         "ip link del ul-0",
     ]
+
+
+def test_shim_is_up_after_its_filters_also_beside_a_bridge_in_the_place_of_a_device():
+    owner = Owner.parse("underlay::shim/eth1")
+    shim = Link("ul-2", "macvlan", owner, "eth1", up=True, up_after_filters=True)
+    hook = "filter hook ingress priority 0"
+    chain = NftChain("netdev", "ingress-ul-2", hook, ("drop",), "ul-2", owner)
+    port = BridgePort("eth0", "ul-3", Owner.parse("underlay::bridge/eth0"))
+    steps = plan(DesiredState((shim, chain, port)), [port])
+    assert [type(s.object) for s in steps] == [Link, NftChain, Link]
 
 
 def test_plan_is_empty_where_nothing_differs():
