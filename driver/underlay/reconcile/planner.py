@@ -60,10 +60,12 @@ class _Recorded:
 
     `endpoints`: those asked for because something of theirs was seen. `by_kernel`: what
     is wanted of sysctls and of the firewall, which the kernel is asked about.
+    `networks`: all of them, by id.
     """
 
     version: tuple[int, int]
     endpoints: frozenset[str]
+    networks: Mapping[str, Network]
     parts: Mapping[str, DesiredState]
     by_kernel: frozenset[ForwardAccept | Sysctl]
 
@@ -119,8 +121,9 @@ class Planner:
             for e in snapshot.repairable.values()
             if Owner(e.network, e.id).mark not in marks
         ]
-        there = _there(self._networks(repairable), repairable)
         recorded = self._by_records(host)
+        # By the same records: the networks may have changed a moment ago.
+        there = _there(recorded.networks, repairable)
         parts = {
             **recorded.parts,
             "take-overs": snapshot.takeovers,
@@ -148,14 +151,11 @@ class Planner:
         settings = {o for o in wanted if isinstance(o, Sysctl)}
         return self.kernel.forward_rules(accepts) | self.kernel.sysctls(settings)
 
-    def _networks(self, endpoints: Iterable[Endpoint]) -> list[Network]:
-        found = map(self.records.networks.get, {e.network for e in endpoints})
-        return [network for network in found if network]
-
     def plan_sandboxes(self, snapshot: Snapshot) -> tuple[Step, ...]:
         """Return the steps in the sandboxes, without a look at the host."""
         endpoints = snapshot.repairable.values()
-        networks = [n for n in self._networks(endpoints) if self._has_parent(n)]
+        known = map(self.records.networks.get, {e.network for e in endpoints})
+        networks = {n.id: n for n in known if n and self._has_parent(n)}
         want = total(_there(networks, endpoints).values())
         inner = [o for o in want.objects if getattr(o, "sandbox", "")]
         want = replace(want, objects=tuple(inner))
@@ -202,18 +202,18 @@ class Planner:
         by_kernel = {
             o for p in parts.values() for o in p.objects if isinstance(o, asked)
         }
-        found = _Recorded(version, host.endpoints, parts, frozenset(by_kernel))
-        self._recorded = found
-        return found
+        self._recorded = _Recorded(
+            version, host.endpoints, networks, parts, frozenset(by_kernel)
+        )
+        return self._recorded
 
 
 def _there(
-    networks: Iterable[Network], endpoints: Iterable[Endpoint]
+    networks: Mapping[str, Network], endpoints: Iterable[Endpoint]
 ) -> dict[str, DesiredState]:
     """Return what endpoints want whose sandboxes were observed, by their ids."""
-    known = {network.id: network for network in networks}
     return {
-        e.id: endpoint_objects(known[e.network], e, there=True)
+        e.id: endpoint_objects(networks[e.network], e, there=True)
         for e in endpoints
-        if e.network in known
+        if e.network in networks
     }
