@@ -134,6 +134,11 @@ def test_renamed_device_with_the_driver_s_mark_is_urgent(hearing):
     assert any(hearing.urgent)
 
 
+def test_veth_that_is_a_parent_is_reported_when_it_is_renamed(hearing):
+    """The listener has heard nothing of it before, and the new name is no parent's."""
+    assert hearing.upon("link set eth0 name lan0") == {""}
+
+
 @pytest.mark.needs("nftables")
 def test_events_of_firewall_rules_are_not_urgent(hearing):
     hearing.urgent.clear()

@@ -31,6 +31,8 @@ _PROTOCOL_AT = 5  # in the head of a route (linux/rtnetlink.h)
 # Behind the family, as the first attribute (linux/netconf.h).
 _NETCONF_INDEX_AT = 8
 _INDEX = struct.Struct("=i")
+# What the kernel says of a device that has just come: all of its flags have changed.
+_NEW = 0xFFFFFFFF
 
 
 class Urgency(IntEnum):
@@ -84,7 +86,7 @@ class HostEvents:
         return Urgency.NOW
 
     def _of_link(self, kind: int, body: bytes) -> Urgency:
-        family, _, index, _, _ = nl.IFINFO.unpack_from(body)
+        family, _, index, _, change = nl.IFINFO.unpack_from(body)
         if family == socket.AF_BRIDGE:
             return self._on_device(index)  # of a port: its own event tells the rest
         found = dict(nl.attributes(body[nl.IFINFO.size :]))
@@ -104,6 +106,8 @@ class HostEvents:
             return Urgency.NOW
         if last and (last.is_ours or self._concerns(last.name)):
             return Urgency.NOW  # it was renamed, or lost its mark
+        if kind == RTM_NEWLINK and last is None and change != _NEW:
+            return Urgency.SOON  # a parent may have been renamed, of whatever kind
         is_news = kind == RTM_DELLINK or device != last
         return Urgency.SOON if is_news and not device.is_inner else Urgency.NEVER
 
