@@ -364,6 +364,15 @@ def test_changed_host_filter_tables_are_reported_and_reads_are_not(hearing):
     assert done("nft", "flush", "ruleset") == {""}
 
 
+def test_long_message_about_rules_is_read_to_its_end():
+    """Where pages have 64 KB, the kernel puts up to 8 KB into one."""
+    ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
+    with ours, theirs:
+        theirs.setblocking(False)
+        ours.send(bytes(7_800) + b"underlay\0")
+        assert [events._is_of_ours(m) for m in events._messages(theirs)] == [True]
+
+
 @pytest.mark.parametrize("kind", [16, 17, 20, 21, 24, 25, 28, 80, 81, 255])
 @pytest.mark.parametrize("size", [0, 1, 4, 8, 11, 12, 16, 17, 20, 48])
 @pytest.mark.parametrize("byte", [0, 1, 255])

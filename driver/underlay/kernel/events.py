@@ -38,8 +38,9 @@ _GROUPS = (
 _NFTABLES = 1 << 6
 _SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 1 << 22
-# Of a message about a link, its name, kind and bridge are looked at.
-_MOST_BYTES, _ANCILLARY_BYTES = 4096, socket.CMSG_SPACE(4)
+# Of a message about a link, its name, kind and bridge are looked at. Changes of rules
+# come many in one message, which is longer than a page of 4 KB where pages are longer.
+_MOST_BYTES, _ANCILLARY_BYTES = 8192, socket.CMSG_SPACE(4)
 # Without a pause a storm would be reported event by event; without a limit, never.
 _GATHER_SECONDS, _AT_ONCE = 0.01, 20_000
 
