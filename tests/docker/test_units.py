@@ -284,3 +284,36 @@ def test_devices_of_containers_are_repaired_by_the_confined_service(site):
     site.docker("rm", "-f", "c1")
     mounted = run(site, f"nsenter -t {master} -m cat /proc/self/mountinfo")
     assert sandbox.removeprefix("/var") not in mounted
+
+
+# It would give each of our devices an address, were it not told to leave them alone.
+GREEDY = "[Match]\nName=ul-*\n\n[Network]\nAddress=192.0.2.77/32\n"
+NETWORKD = "/etc/systemd/system/systemd-networkd.service.d"
+
+
+def test_networkd_leaves_our_devices_alone_because_of_the_installed_file(site):
+    site.network("lan")
+    site.run("c1", "lan")
+    [shim] = site.our_links()
+    # Its package would make the user. /sys as in a container: there is no udev here.
+    run(site, f"""
+        grep -q systemd-network /etc/passwd ||
+            echo systemd-network:x:998:998::/:/bin/false >>/etc/passwd
+        grep -q systemd-network /etc/group || echo systemd-network:x:998: >>/etc/group
+        mkdir -p {NETWORKD}
+        printf '[Service]\nReadOnlyPaths=/sys\n' >{NETWORKD}/sys.conf
+        printf '{GREEDY}' >/etc/systemd/network/90-greedy.network
+        systemctl daemon-reload
+        systemctl restart systemd-networkd
+    """)  # fmt: skip
+    addresses = f"ip -4 -o addr show dev {shim}"
+    try:
+        time.sleep(3)
+        assert run(site, addresses) == ""
+        site.ping_from("c1", GATEWAY4)
+        run(site, "rm /etc/systemd/network/05-underlay.network")
+        run(site, "systemctl restart systemd-networkd")
+        wait_until(lambda: "192.0.2.77" in run(site, addresses), 15)
+    finally:
+        run(site, "systemctl stop systemd-networkd")
+        run(site, f"rm -r /etc/systemd/network/90-greedy.network {NETWORKD}")
