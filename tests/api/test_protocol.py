@@ -97,6 +97,26 @@ def test_container_lifecycle_works_over_the_socket(plugin):
     assert plugin.kernel.links == {}
 
 
+BAD = {
+    "no sandbox": ("SandboxKey", ""),
+    "NUL in the sandbox": ("SandboxKey", "/run/\0x"),
+    "sandbox of a NUL": ("SandboxKey", "\0"),
+    "long sandbox": ("SandboxKey", "/run/x" * 1000),
+    "newline behind the id": ("EndpointID", "e" * 64 + "\n"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_sandbox_that_is_no_path_or_id_with_a_newline_is_refused(plugin, name):
+    key, value = BAD[name]
+    ask(plugin, "NetworkDriver.CreateNetwork", NETWORK)
+    ask(plugin, "NetworkDriver.CreateEndpoint", ENDPOINT)
+    code, told = ask(plugin, "NetworkDriver.Join", {**JOIN, key: value})
+    assert code == 400
+    assert told["Err"].startswith("E-300")
+    assert f"`$.{key}`" in told["Err"]
+
+
 @pytest.mark.parametrize(
     ("given", "option", "told"),
     [

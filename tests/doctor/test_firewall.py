@@ -149,6 +149,25 @@ def test_accept_in_docker_s_chain_passes_the_policy_drop_of_its_own_table(routed
 
 
 @pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
+@pytest.mark.parametrize("end", ["", ";-A DOCKER-USER -j RETURN"])
+def test_rules_that_the_service_adds_with_the_first_container_count(bench, tool, end):
+    docker = "-P FORWARD DROP;-N DOCKER-USER;-A FORWARD -j DOCKER-USER"
+    iptables(tool, docker + end)
+    net.ip(
+        "addr add 10.77.0.9/24 dev eth0",
+        "route add default via 10.77.0.1",
+        "link add br0 type bridge nf_call_iptables 1",
+    )
+    bench.network("routed", "", (FOUR,), mode="routed")
+    bench.network("lan", "br0", (Subnet(ip_network("10.8.0.0/24")),), bridge="br0")
+    assert bench.check("firewall") == ()
+    iptables(tool, "-I DOCKER-USER -i ul-+ -j DROP")
+    assert levels(bench) == [("failure", "network routed")]
+    iptables(tool, "-F FORWARD")  # nothing leads to the chain
+    assert levels(bench)[:1] == [("failure", "network lan")]
+
+
+@pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
 def test_ufw_is_recognized_and_its_own_command_is_the_remedy(routed, tool):
     iptables(tool, UFW)
     (found,) = routed.check("firewall")
@@ -217,7 +236,7 @@ def test_bridge_network_fails_behind_a_native_chain_that_sees_bridged_packets(be
 
 def test_status_says_failing_while_a_chain_cuts_containers_off(routed):
     kernel, time = routed.given["kernel"], Clock()
-    path = ForwardPath(routed.records, kernel, time, time)
+    path = ForwardPath(routed.records, kernel, time)
     (network,) = routed.records.networks.all()
 
     def health():
@@ -237,7 +256,7 @@ def test_status_says_failing_while_a_chain_cuts_containers_off(routed):
 
 def test_rules_are_listed_only_after_the_kernel_told_of_a_change(routed, monkeypatch):
     kernel, time, listed = routed.given["kernel"], Clock(), []
-    path = ForwardPath(routed.records, kernel, time, time)
+    path = ForwardPath(routed.records, kernel, time)
     look = kernel.forward_chains
     monkeypatch.setattr(kernel, "forward_chains", lambda: listed.append(1) or look())
 

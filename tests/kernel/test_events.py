@@ -342,26 +342,28 @@ def test_socket_overflow_means_that_anything_may_have_changed(make, monkeypatch)
 
 
 @pytest.mark.needs("nftables")
-def test_changed_host_filter_tables_are_reported_and_reads_are_not(hearing):
+def test_rules_of_all_programs_are_reported_and_reads_are_not(hearing):
     def done(*words):
         hearing.told.clear()
+        hearing.rules.clear()
         subprocess.run(words, check=False, capture_output=True)
         time.sleep(LONG_ENOUGH)
-        return set().union(*hearing.told)
+        return set().union(*hearing.told), set(hearing.rules)
 
-    assert done("nft", "add", "table", "ip", "theirs") == set()
-    assert done("nft", "add", "chain", "ip", "theirs", "c") == set()
-    assert done("nft", "add", "rule", "ip", "theirs", "c", "drop") == set()
-    assert done("nft", "add", "table", "ip", "underlay") == {""}
-    assert done("nft", "add", "chain", "ip", "underlay", "c") == {""}
-    assert done("nft", "add", "rule", "ip", "underlay", "c", "drop") == {""}
-    assert done("iptables-nft", "-N", "DOCKER-USER") == {""}
-    assert done("iptables-nft", "-S", "DOCKER-USER") == set()
-    assert done("nft", "-j", "list", "ruleset") == set()
-    assert done("iptables-nft", "-F", "DOCKER-USER") == set()  # it was empty
-    assert done("iptables-nft", "-A", "DOCKER-USER", "-j", "RETURN") == {""}
-    assert done("nft", "delete", "table", "ip", "theirs") == set()
-    assert done("nft", "flush", "ruleset") == {""}
+    ours, theirs, nothing = ({""}, {"changed"}), (set(), {"changed"}), (set(), set())
+    assert done("nft", "add", "table", "ip", "theirs") == theirs
+    assert done("nft", "add", "chain", "ip", "theirs", "c") == theirs
+    assert done("nft", "add", "rule", "ip", "theirs", "c", "drop") == theirs
+    assert done("nft", "add", "table", "ip", "underlay") == ours
+    assert done("nft", "add", "chain", "ip", "underlay", "c") == ours
+    assert done("nft", "add", "rule", "ip", "underlay", "c", "drop") == ours
+    assert done("iptables-nft", "-N", "DOCKER-USER") == ours
+    assert done("iptables-nft", "-S", "DOCKER-USER") == nothing
+    assert done("nft", "-j", "list", "ruleset") == nothing
+    done("iptables-nft", "-F", "DOCKER-USER")  # it was empty
+    assert done("iptables-nft", "-A", "DOCKER-USER", "-j", "RETURN") == ours
+    assert done("nft", "delete", "table", "ip", "theirs") == theirs
+    assert done("nft", "flush", "ruleset") == ours
 
 
 def test_long_message_about_rules_is_read_to_its_end():

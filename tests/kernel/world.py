@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 
 from tests.lab import net
 from tests.worlds import HERE, ROUTED, network
@@ -70,11 +71,14 @@ class Hearing:
     """A listener at work in this thread's namespace, and what it told."""
 
     def __init__(self):
-        self.told, self.urgent = [], []
+        self.told, self.urgent, self.rules = [], [], []
         self.parents = {"eth0"}
         self._ours, self._theirs = socket.socketpair()
         self.listener = events.Listener(self._theirs, self.parents.__contains__)
-        self.thread = threading.Thread(target=self.listener.listen, args=(self.hear,))
+        self.thread = threading.Thread(
+            target=self.listener.listen,
+            args=(self.hear, partial(self.rules.append, "changed")),
+        )
         self.thread.start()
         self.hush()
 

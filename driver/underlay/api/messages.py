@@ -17,10 +17,12 @@ import msgspec
 
 from underlay.model import MAC, Endpoint, Network, Subnet
 
-Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,127}$")]
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z][0-9A-Za-z_.-]{0,127}\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 # No zone: fd00::5%eth0 and fd00::5 are one address on the segment.
 AddressText = Annotated[str, msgspec.Meta(max_length=64, pattern="^[^%]*$")]
+# The kernel's paths are not empty, and end at a NUL.
+PathText = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"\A[^\0]+\Z")]
 
 ADDRESS_SPACE = "underlay"
 GENERIC = "com.docker.network.generic"
@@ -202,7 +204,7 @@ class Join(msgspec.Struct):
 
     NetworkID: Id
     EndpointID: Id
-    SandboxKey: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    SandboxKey: PathText
 
 
 class InterfaceName(msgspec.Struct):

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 
-from underlay.kernel import iptables, namespaces
+from underlay.kernel import namespaces
 from underlay.kernel import rtnetlink as nl
 from underlay.kernel.host_events import HostEvents, Urgency
 from underlay.kernel.ip import NOT_LEARNT
@@ -28,7 +28,7 @@ from underlay.kernel.rtnetlink import (
     RTM_NEWROUTE,
     SOL_NETLINK,
 )
-from underlay.model.objects import TABLE, protocol
+from underlay.model.objects import DOCKER_USER, TABLE, protocol
 
 # Links, neighbours, addresses, routes and settings of devices (forwarding, say) of IPv4
 # and IPv6, and the numbers of namespaces.
@@ -44,7 +44,7 @@ _MOST_BYTES, _ANCILLARY_BYTES = 8192, socket.CMSG_SPACE(4)
 # Without a pause a storm would be reported event by event; without a limit, never.
 _GATHER_SECONDS, _AT_ONCE = 0.01, 20_000
 
-_NAMES = TABLE.encode(), iptables.CHAIN.encode()
+_NAMES = TABLE.encode(), DOCKER_USER.encode()
 
 _NUMBER = struct.Struct("=i")
 _HEADER_BYTES, _KIND_AT, _PROTOCOL_AT = 16, 4, 21
@@ -93,13 +93,18 @@ class Listener:
                 self._numbers[file] = nsid
             self._known[nsid] = (file, path)
 
-    def listen(self, changed: Callable[[frozenset[str] | None, bool], None]) -> None:
+    def listen(
+        self,
+        changed: Callable[[frozenset[str] | None, bool], None],
+        rules_changed: Callable[[], None] = lambda: None,
+    ) -> None:
         """Call `changed` with the sandboxes where something changed, "" for the host.
 
         With None if anything may have changed: at first, and after an overflow. Of an
         event in a sandbox only the place counts, not its content. A sandbox that is
         gone has changed, too. The second argument tells whether it is urgent: not if
-        only other programs' devices and firewall rules changed. Raises OSError.
+        only other programs' devices changed. `rules_changed` is called after a change
+        of any firewall rule, also of another program. Raises OSError.
         """
         with ExitStack() as stack:
             routing = stack.enter_context(_opened(socket.NETLINK_ROUTE, _GROUPS))
@@ -114,7 +119,11 @@ class Listener:
                 _readable(self._stop, seconds=_GATHER_SECONDS)
                 self._is_urgent = False
                 paths = self._drain(routing)
-                paths |= {"" for s in tables for m in _messages(s) if _is_of_ours(m)}
+                rules = [_is_of_ours(m) for s in tables for m in _messages(s)]
+                if rules:
+                    rules_changed()
+                if any(rules):
+                    paths.add("")
                 if None in paths:
                     changed(None, True)
                 elif paths:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from underlay.kernel import iptables, nftables, ruleset
 from underlay.kernel.dependents import container_bridges
 from underlay.model import FAMILIES
-from underlay.model.objects import ForwardAccept, NftChain
+from underlay.model.objects import DOCKER_USER, ForwardAccept, NftChain
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,9 @@ class Firewall:
         """Return our rules for routed traffic, and the wanted ones not needed here."""
         if not (wanted or self._may_have_rules):
             return frozenset()
-        with _assuming_no_change(f"iptables -S {iptables.CHAIN}"):
+        with _assuming_no_change(f"iptables -S {DOCKER_USER}"):
             bridges = container_bridges() if wanted else frozenset()
-            told = [ruleset.filter_chain(f, iptables.CHAIN) for f in FAMILIES]
+            told = [ruleset.filter_chain(f, DOCKER_USER) for f in FAMILIES]
             found_for = frozenset(wanted), bridges, told
             if found_for != self._rules_for:
                 self._rules = frozenset(iptables.forward_rules(wanted, bridges))

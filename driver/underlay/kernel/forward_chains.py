@@ -221,6 +221,8 @@ def _xtables(tool: str, instead: str, family: Family) -> BaseChain | None:
             policy = _TARGETS.get(words[2], "accept")
         elif words[0] == "-A":
             chains[words[1]].append(_rule(words[2:]))
+        elif words[0] == "-N":
+            chains[words[1]] = []
     found = {chain: tuple(rules) for chain, rules in {_FORWARD: [], **chains}.items()}
     return BaseChain(name, _FORWARD, policy, (family,), found)
 

@@ -15,6 +15,7 @@ from underlay.kernel import command, ruleset
 from underlay.model import Family
 from underlay.model.objects import (
     CONTAINER_GROUP,
+    DOCKER_USER,
     GOT,
     IPTABLES,
     MARK,
@@ -23,10 +24,10 @@ from underlay.model.objects import (
     ForwardAccept,
 )
 
-CHAIN = "DOCKER-USER"
 _BACK_ENDS = ("", "-nft", "-legacy")
 _OURS = re.compile(
-    rf'^-A {CHAIN} (?P<match>.*?) -m comment --comment "?{MARK}"? -j (?P<verdict>\w+)$'
+    rf'^-A {DOCKER_USER} (?P<match>.*?) -m comment --comment "?{MARK}"?'
+    r" -j (?P<verdict>\w+)$"
 )
 # iptables shows the name that /etc/iproute2/group has for a number.
 _GROUP = re.compile(r"(--(?:src|dst)-group) \S+")
@@ -73,7 +74,8 @@ def create(wanted: ForwardAccept, bridges: Collection[str] = ()) -> None:
         is_there = (wanted.match, "ACCEPT") in ours
         # Behind the rules of the administrator, but before the RETURN that older
         # engines end the chain with.
-        last = len(rules) + bool(not rules or rules[-1] != f"-A {CHAIN} -j RETURN")
+        is_open = not rules or rules[-1] != f"-A {DOCKER_USER} -j RETURN"
+        last = len(rules) + is_open
         places = (n for n, r in enumerate(rules, 1) if _is(r, wanted.match, "ACCEPT"))
         place = next(places, last)
         change = [] if is_there else [_inserted(place, wanted.match, "ACCEPT")]
@@ -151,7 +153,7 @@ def bridge_firewall_drops(bridge: str, family: Family) -> str:
             if "-P FORWARD DROP" in lines and not (
                 "-A FORWARD -j ACCEPT" in accepts
                 or any(f" {bridge} " in x or "--physdev" in x for x in accepts)
-                or _listed(tool, CHAIN)
+                or _listed(tool, DOCKER_USER)
             ):
                 return f"{tool} filters it, and the policy of its FORWARD is DROP"
     return ""
@@ -168,7 +170,7 @@ def _chain(family: Family) -> tuple[str, list[str]] | None:
     """Return the tool that sees Docker's chain, and the chain's rules."""
     for tool in _tools(family):
         try:
-            lines = _run(tool, "-S", CHAIN).splitlines()
+            lines = _run(tool, "-S", DOCKER_USER).splitlines()
         except TimeoutError:
             raise  # no answer does not mean that there is no chain
         except OSError:
@@ -188,11 +190,11 @@ def _tools(family: Family) -> Iterator[str]:
 
 
 def _inserted(place: int, match: str, verdict: str) -> str:
-    return f"-I {CHAIN} {place} {match} -m comment --comment {MARK} -j {verdict}"
+    return f"-I {DOCKER_USER} {place} {match} -m comment --comment {MARK} -j {verdict}"
 
 
 def _deleted(match: str, verdict: str) -> str:
-    return f"-D {CHAIN} {match} -m comment --comment {MARK} -j {verdict}"
+    return f"-D {DOCKER_USER} {match} -m comment --comment {MARK} -j {verdict}"
 
 
 def _change(tool: str, lines: Collection[str]) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from underlay.errors import ForwardingBlocked
 from underlay.kernel import Kernel
 from underlay.model import Family, Network, Obstacle
-from underlay.model.objects import CONTAINER_GROUP, PREFIX
-from underlay.model.ruleset import BaseChain, Packet, State
+from underlay.model.objects import CONTAINER_GROUP, DOCKER_USER, IPTABLES, PREFIX
+from underlay.model.ruleset import BaseChain, Packet, Rule, State
 from underlay.modes import mode_name, traits_of
 from underlay.records import Records
 
@@ -24,23 +24,21 @@ log = logging.getLogger(__name__)
 
 # A port of a container: rules know them by the beginning of their names, or the group.
 _PORT = f"{PREFIX}000000000000"
-# Lists of thousands of rules take long: they take at most this part of the time.
-_SHARE = 0.1
+# What the service's own rules do with the packets that are judged here.
+_ACCEPT, _RETURN = Rule((), "accept"), Rule((), "return", "RETURN")
 
 
 @dataclass
 class ForwardPath:
     """Records which networks are cut off by a chain of the firewall.
 
-    `monotonic` gives seconds, `clock` seconds since 1970.
+    `clock` gives seconds since 1970.
     """
 
     records: Records
     kernel: Kernel
     clock: Callable[[], float]
-    monotonic: Callable[[], float]
     _looked_at: object = None
-    _not_before: float = 0.0
 
     def update(self) -> None:
         """Judge the networks again if the rules or the networks changed.
@@ -55,11 +53,9 @@ class ForwardPath:
         known = [(n.id, n.uplink.parent, n.proxy) for n in networks]
         # Told before the list: what changes during it is listed the next time.
         state = known, uplink, self.kernel.forward_change_mark() if networks else None
-        began = self.monotonic()
-        if state == self._looked_at or began < self._not_before:
+        if state == self._looked_at:
             return
         chains = self.kernel.forward_chains() if networks else []
-        self._not_before = began + (self.monotonic() - began) / _SHARE
         found = dict(cut_off(networks, chains, self.kernel, uplink))
         self._record(found)
         self._looked_at = state
@@ -130,7 +126,8 @@ def blocked(
             if not _sees(network, chain, kernel, family):
                 continue
             found = partial(_packets, network, chain, uplink, family)
-            dropped = next((p for p in found(way) if chain.blocks(p)), None)
+            whole = _with_ours(chain)
+            dropped = next((p for p in found(way) if whole.blocks(p)), None)
             if dropped:
                 yield chain, dropped
 
@@ -139,6 +136,20 @@ def _sees(network: Network, chain: BaseChain, kernel: Kernel, family: Family) ->
     if traits_of(network.options).host_prefix:
         return not chain.bridged
     return chain.bridged or kernel.filters_bridged(network.uplink.parent, family)
+
+
+def _with_ours(chain: BaseChain) -> BaseChain:
+    """Return a chain as it is once the service has added its rules.
+
+    They come with the first container of a network, and a pass restores them.
+    """
+    rules = chain.chains.get(DOCKER_USER)
+    if rules is None or not chain.table.startswith(tuple(IPTABLES.values())):
+        return chain
+    # Older engines end the chain with a RETURN, and ours come before that.
+    theirs = rules[:-1] if rules[-1:] == (_RETURN,) else rules
+    whole = {**chain.chains, DOCKER_USER: (*theirs, _ACCEPT)}
+    return replace(chain, chains=whole)
 
 
 def _packets(

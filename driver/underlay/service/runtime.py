@@ -24,10 +24,8 @@ from underlay.api.refusals import Refusals
 from underlay.errors import UnderlayError
 from underlay.kernel.clock import since_boot
 from underlay.kernel.events import Listener
-from underlay.kernel.linux import LinuxKernel
-from underlay.model import Device
-from underlay.model.objects import PREFIX, Object
-from underlay.model.steps import Step
+from underlay.model.objects import PREFIX
+from underlay.networks.forward_path import ForwardPath
 from underlay.reconcile.log_once import LogOnce
 from underlay.records import Records
 from underlay.service.gauges import Gauges
@@ -35,6 +33,7 @@ from underlay.service.loop import Calls, PeriodicJob
 from underlay.service.metrics import Metrics
 from underlay.service.notices import Notices
 from underlay.service.settings import Settings
+from underlay.service.supervision import WatchedKernel
 from underlay.service.wiring import Parts, build, examination, observe
 
 log = logging.getLogger(__name__)
@@ -43,6 +42,8 @@ log = logging.getLogger(__name__)
 EVENTS_SETTLE_SECONDS = 0.05
 # What happens to devices and rules of others is looked at, but does not hurry.
 FOREIGN_SETTLE_SECONDS = 1.0
+# Lists of thousands of rules take long: they take at most this part of the time.
+RULES_SHARE = 0.1
 PASS_LEAST_SECONDS = 0.25
 # Most events are of what Docker and its calls do. A pass that waits until Docker is
 # done is one instead of four, and leaves Docker the processor and the kernel's locks.
@@ -104,35 +105,6 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
     return application, threads
 
 
-class WatchedKernel(LinuxKernel):
-    """The kernel adapter, which tells when it is used: a pass that hangs no longer is.
-
-    A pass may take minutes on a host with many networks, but no use of the kernel does.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used: Callable[[], None] = lambda: None
-
-    def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
-        """Observe, and tell so."""
-        self.used()
-        found = super().observe(names)
-        self.used()
-        return found
-
-    def device(self, name: str) -> Device | None:
-        """Find a device, and tell so."""
-        self.used()
-        return super().device(name)
-
-    def apply(self, step: Step) -> None:
-        """Apply a step, and tell so."""
-        self.used()
-        super().apply(step)
-        self.used()
-
-
 class BackgroundThreads:
     """The threads besides Docker's calls: passes, events, Docker's list, status."""
 
@@ -155,7 +127,6 @@ class BackgroundThreads:
         self._parents: frozenset[str] | None = None
         self._is_urgent = True
         self._reconciler = parts.reconciler
-        self._forward_path, self._once = parts.forward_path, LogOnce()
         self.calls = Calls(RUSH_CALLS)
         self._lock = threading.Lock()
         self._changed: frozenset[str] | None = None
@@ -167,6 +138,7 @@ class BackgroundThreads:
             least=self._least,
             retry=EVENTS_RETRY_SECONDS,
         )
+        self._rules = _rules_job(parts.forward_path, settings.period)
         self.names = self._names_job(parts, settings)
         self._dockerd, self._ipam = parts.dockerd, parts.ipam
         self._stopping, self._period = threading.Event(), settings.period
@@ -208,6 +180,7 @@ class BackgroundThreads:
         """Return what the threads run, by their names."""
         return {
             "pass": self._pass.run,
+            "rules": self._rules.run,
             "names": self.names.run,
             "events": self._listen_to_kernel,
             "docker": self._listen_to_docker,
@@ -277,7 +250,7 @@ class BackgroundThreads:
         """Listen to the kernel; after a failure, a pass finds the missed changes."""
         while True:
             try:
-                self._listener.listen(self.note)
+                self._listener.listen(self.note, self._rules.wake)
             except OSError as error:
                 log.warning("kernel events lost, retrying", extra={"error": error})
             except Exception:
@@ -351,8 +324,7 @@ class BackgroundThreads:
                 "everywhere" if changed is None else scope, time.perf_counter() - began
             )
             self._parents = self._reconciler.parents.device_names()
-            with self._once.trying("what the firewall drops"):
-                self._forward_path.update()
+            self._rules.wake()  # for a new network, or another default route
             if not changed:
                 _settle_heap()
         except BaseException:
@@ -365,6 +337,7 @@ class BackgroundThreads:
         """Stop the threads; a hanging call to Docker is not awaited."""
         self._stopping.set()
         self._pass.stop()
+        self._rules.stop()
         self.names.stop()
         self._dockerd.hang_up()
         self._reconciler.announcer.stop()
@@ -387,6 +360,25 @@ def _settle_heap() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def _rules_job(forward_path: ForwardPath, period: float) -> PeriodicJob:
+    """Return the job that judges what the rules of all programs let pass."""
+    took = 0.0
+
+    def judge() -> None:
+        nonlocal took
+        began = time.monotonic()
+        forward_path.update()
+        took = time.monotonic() - began
+
+    return PeriodicJob(
+        judge,
+        period=period,
+        settle=lambda waited: FOREIGN_SETTLE_SECONDS - waited,
+        least=lambda since: took / RULES_SHARE - since,
+        retry=EVENTS_RETRY_SECONDS,
+    )
 
 
 def _sync_with_docker(

@@ -1,12 +1,19 @@
-"""What systemd and the service tell each other: sockets, readiness, the watchdog."""
+"""What systemd and the service tell each other: sockets, readiness, the watchdog.
+
+With what the watchdog needs to know: that a pass gets on.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 
+from underlay.kernel.linux import LinuxKernel
+from underlay.model import Device
+from underlay.model.objects import Object
+from underlay.model.steps import Step
 from underlay.model.text import printable
 
 
@@ -61,3 +68,32 @@ class Supervisor:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
             sending.connect(address)
             sending.sendall(text.encode())
+
+
+class WatchedKernel(LinuxKernel):
+    """The kernel adapter, which tells when it is used: a pass that hangs no longer is.
+
+    A pass may take minutes on a host with many networks, but no use of the kernel does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: Callable[[], None] = lambda: None
+
+    def observe(self, names: Collection[str] | None = None) -> frozenset[Object]:
+        """Observe, and tell so."""
+        self.used()
+        found = super().observe(names)
+        self.used()
+        return found
+
+    def device(self, name: str) -> Device | None:
+        """Find a device, and tell so."""
+        self.used()
+        return super().device(name)
+
+    def apply(self, step: Step) -> None:
+        """Apply a step, and tell so."""
+        self.used()
+        super().apply(step)
+        self.used()

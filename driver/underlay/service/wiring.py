@@ -160,7 +160,7 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
         records, kernel, engine, parents, observer, clock, dockerd.containers
     )
     parts = records, kernel, engine, reconciler, ipam, cleanup, recovery, dockerd
-    return Parts(*parts, ForwardPath(records, kernel, clock, monotonic))
+    return Parts(*parts, ForwardPath(records, kernel, clock))
 
 
 def observe(parts: Parts, metrics: Metrics) -> None:

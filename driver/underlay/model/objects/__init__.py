@@ -23,6 +23,7 @@ from underlay.model.objects.common import (
     use_protocol,
 )
 from underlay.model.objects.firewall import (
+    DOCKER_USER,
     FORWARDED,
     GOT,
     IPTABLES,
@@ -50,6 +51,7 @@ Object = (
 __all__ = [
     "ADDRESS_SYSCTLS",
     "CONTAINER_GROUP",
+    "DOCKER_USER",
     "FORWARDED",
     "GOT",
     "HOST_METRIC",

@@ -20,6 +20,8 @@ from underlay.model.owner import MARK, Owner
 
 # Docker's firewall tool of each IP family.
 IPTABLES = {4: "iptables", 6: "ip6tables"}
+# Docker leaves this chain to the administrator, and jumps to it first.
+DOCKER_USER = "DOCKER-USER"
 # What routed containers send and get, in iptables' words.
 SENT = f"-m devgroup --src-group {CONTAINER_GROUP:#x}"
 GOT = f"-m devgroup --dst-group {CONTAINER_GROUP:#x}"
@@ -51,7 +53,7 @@ class ForwardAccept(KernelObject):
         how = "-I" if verb == "add" else "-D"
         comment = f'-m comment --comment "{MARK}"'
         tool = IPTABLES[self.family]
-        return f"{tool} {how} DOCKER-USER {self.match} {comment} -j ACCEPT"
+        return f"{tool} {how} {DOCKER_USER} {self.match} {comment} -j ACCEPT"
 
 
 @dataclass(frozen=True, slots=True)
