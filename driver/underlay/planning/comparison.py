@@ -127,9 +127,10 @@ def _restricted(
     have = {o.key: o for o in seen if o.key in keys}
     places = {*moved, *map(place, _unsatisfied_links(wanted, have))}
     if places:
-        mine = [o for o in want.objects if o.key in keys or place(o) in places]
-        theirs = [o for o in seen if o.key in keys or place(o) in places]
-        return replace(want, objects=tuple(mine)), theirs
+        # By key in both: nft does not tell the device of every chain.
+        keys |= {o.key for o in (*want.objects, *seen) if place(o) in places}
+        wanted = {o.key: o for o in want.objects if o.key in keys}
+        have = {o.key: o for o in seen if o.key in keys}
     return replace(want, objects=tuple(wanted.values())), tuple(have.values())
 
 

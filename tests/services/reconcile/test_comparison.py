@@ -220,10 +220,25 @@ EVENTS = [
 ]  # fmt: skip
 
 
+def hide_devices(kernel, monkeypatch):
+    """List chains as nft 1.0.6 does, which does not tell the device of one."""
+    observe = kernel.observe
+
+    def told(*words):
+        return frozenset(
+            replace(o, device="") if isinstance(o, NftChain) else o
+            for o in observe(*words)
+        )
+
+    monkeypatch.setattr(kernel, "observe", told)
+
+
 @pytest.mark.parametrize("mode", WORLDS)
 @pytest.mark.parametrize("seed", range(4))
-def test_plan_from_memory_is_the_plan_without_one(records, mode, seed):
+def test_plan_from_memory_is_the_plan_without_one(records, mode, seed, monkeypatch):
     world, dice = World(records, WORLDS[mode]), random.Random(seed)
+    if seed % 2:
+        hide_devices(world.kernel, monkeypatch)
     planner = world.engine.reconciler.planner
     for event in (second_network, *[begin, begin, dock] * 6, settle):
         with suppress(UnderlayError):
