@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +49,10 @@ def nft(script):
 def iptables(tool, lines):
     for line in lines.split(";"):
         subprocess.run([tool, *line.split()], check=True)
+
+
+def output(*words):
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 def run(remedy):
@@ -167,6 +174,49 @@ def test_rules_that_the_service_adds_with_the_first_container_count(bench, tool,
     assert levels(bench)[:1] == [("failure", "network lan")]
 
 
+def test_chain_that_the_service_does_not_add_its_rules_to_is_judged_as_it_is(routed):
+    """Docker moved to nft, and the chains of legacy are there until a reboot."""
+    docker = "-P FORWARD DROP;-N DOCKER-USER;-A FORWARD -j DOCKER-USER"
+    used = "nft" if "nf_tables" in output("iptables", "-V") else "legacy"
+    other = {"nft": "legacy", "legacy": "nft"}[used]
+    iptables(f"iptables-{used}", docker)
+    assert routed.check("firewall") == ()
+    iptables(f"iptables-{other}", docker)
+    found = routed.check("firewall")
+    assert [(f.level, f.where) for f in found] == [
+        ("failure", "network lan"), ("warning", "host"),
+    ]  # fmt: skip
+    assert found[0].what.startswith(f"the chain FORWARD of iptables-{other} drops")
+    run(found[0].remedy)
+    assert levels(routed) == [("warning", "host")]
+
+
+def test_rules_of_legacy_that_cannot_be_listed_are_not_taken_for_none(
+    routed, tmp_path, monkeypatch
+):
+    iptables("iptables-legacy", "-P FORWARD DROP")
+    assert levels(routed) == [("failure", "network lan")]
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    tool = tmp_path / "iptables-legacy"
+    tool.write_text("#!/bin/sh\necho 'holding the xtables lock' >&2; exit 4\n")
+    tool.chmod(0o755)
+    (found,) = routed.check("firewall")
+    assert found.what == "this could not be checked: [Errno 1] holding the xtables lock"
+
+
+def test_iptables_of_the_other_back_end_does_not_stand_in_for_a_missing_tool(
+    routed, tmp_path, monkeypatch
+):
+    """A host with the program iptables alone, and rules of legacy by a container."""
+    iptables("iptables-nft", "-A FORWARD -j ACCEPT")
+    iptables("iptables-legacy", "-A FORWARD -j ACCEPT")
+    for name, program in (("iptables", "iptables-nft"), ("nft", "nft")):
+        (tmp_path / name).symlink_to(Path(shutil.which(program)).resolve())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    chains = routed.given["kernel"].forward_chains()
+    assert [chain.table for chain in chains] == ["iptables"]
+
+
 @pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
 def test_ufw_is_recognized_and_its_own_command_is_the_remedy(routed, tool):
     iptables(tool, UFW)
@@ -252,6 +302,36 @@ def test_status_says_failing_while_a_chain_cuts_containers_off(routed):
     assert health().since == found.since  # and not since the last look
     nft("delete table inet t")
     assert health().health == "ok"
+
+
+def test_bridge_that_chains_begin_to_see_is_judged_again_without_a_change_of_rules(
+    bench,
+):
+    net.ip("link add br0 type bridge", "link set br0 up")
+    network = bench.network("lan", "br0", (FOUR,), bridge="br0")
+    Path("/proc/sys/net/bridge/bridge-nf-call-iptables").write_text("0", "ascii")
+    nft(DROP.format("inet"))
+    path = ForwardPath(bench.records, bench.given["kernel"], Clock())
+    path.update()
+    assert not bench.records.host.obstacles()
+    net.ip("link set br0 type bridge nf_call_iptables 1")
+    path.update()
+    assert [o.network for o in bench.records.host.obstacles()] == [network.id]
+    net.ip("link set br0 type bridge nf_call_iptables 0")
+    path.update()
+    assert not bench.records.host.obstacles()
+
+
+def test_text_of_the_status_has_the_name_that_docker_tells_later(routed):
+    nft(DROP.format("inet"))
+    path = ForwardPath(routed.records, routed.given["kernel"], Clock())
+    path.update()
+    (network,) = routed.records.networks.all()
+    with routed.records.transaction():
+        routed.records.networks.rename(network.id, "office")
+    path.update()
+    (found,) = routed.records.host.obstacles()
+    assert found.text.startswith("E-405 containers of network office are cut off")
 
 
 def test_rules_are_listed_only_after_the_kernel_told_of_a_change(routed, monkeypatch):

@@ -51,6 +51,14 @@ def test_forwarding_behind_docker_s_policy_passes(open_host):
     assert open_host.check("open-forwarding") == ()
 
 
+def test_host_without_default_route_passes_behind_the_driver_s_chain(open_host):
+    net.ip("route del default")
+    assert open_host.check("open-forwarding") != ()
+    door = forwarding.chain(4, ["docker0"], ["docker0", "br0"])
+    open_host.given["kernel"].apply(Create(door))
+    assert open_host.check("open-forwarding") == ()
+
+
 def test_host_that_forwarded_before_the_driver_passes(bench):
     shell("echo 1 > /proc/sys/net/ipv4/ip_forward")
     noted = sysctl.needed(SysctlReason("forwarding", family=4))

@@ -27,7 +27,7 @@ def unfiltered(host: Examined) -> Iterator[Finding]:
     for family in families:
         path = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}[family]
         foreign = Packet(
-            family, "new", reads=host.kernel.default_device() or "", leaves=_ANOTHER,
+            family, "new", reads=host.kernel.default_device() or _ANOTHER, leaves=_ANOTHER,
             from_group=_DEFAULT_GROUP, to_group=_DEFAULT_GROUP,
         )  # fmt: skip
         is_open = not any(chain.blocks(foreign) for chain in chains)

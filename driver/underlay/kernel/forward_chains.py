@@ -6,19 +6,21 @@ match, so iptables lists them again. The back end legacy is listed by its own to
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import shutil
 import struct
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
-from underlay.kernel import command, ruleset
+from underlay.kernel import command, iptables, ruleset
 from underlay.kernel import rtnetlink as nl
 from underlay.model import FAMILIES, Family
-from underlay.model.objects import IPTABLES
+from underlay.model.objects import DOCKER_USER, IPTABLES
 from underlay.model.ruleset import UNKNOWN, BaseChain, Match, Rule, Verdict
 
 _SEES: dict[str, tuple[Family, ...]] = {
@@ -81,15 +83,26 @@ def forward_chains() -> list[BaseChain]:
         found = list(_native())
         tables = {chain.table for chain in found}
         for family in FAMILIES:
-            name = IPTABLES[family]
             table = f"table {'ip' if family == 4 else 'ip6'} filter"
-            if table in tables and (listed := _xtables(f"{name}-nft", name, family)):
+            listed = _xtables("nft", family) if table in tables else None
+            if listed:
                 found = [chain for chain in found if chain.table != table]
-                found.append(listed)
-            if ruleset.has_legacy_filter(family):
-                legacy = _xtables(f"{name}-legacy", name, family)
-                found += [legacy] if legacy else []
+            legacy = ruleset.has_legacy_filter(family)
+            both = listed, _xtables("legacy", family) if legacy else None
+            found += _with_ours_marked([chain for chain in both if chain], family)
     return found
+
+
+def _with_ours_marked(
+    chains: Collection[BaseChain], family: Family
+) -> Iterator[BaseChain]:
+    """Mark the one of both back ends that has, or is to have, the service's rules."""
+    having = [chain for chain in chains if DOCKER_USER in chain.chains]
+    if len(having) > 1:
+        used = iptables.back_end(IPTABLES[family])
+        having = [chain for chain in having if iptables.back_end(chain.table) == used]
+    for chain in chains:
+        yield replace(chain, takes_ours=chain in having)
 
 
 def _native() -> Iterator[BaseChain]:
@@ -205,14 +218,19 @@ def _subnet(given: object) -> object:
         return UNKNOWN
 
 
-def _xtables(tool: str, instead: str, family: Family) -> BaseChain | None:
-    """Return the chain FORWARD as a tool lists it, None if the tool cannot."""
-    name = tool if shutil.which(tool) else instead
-    if not shutil.which(name):
+def _xtables(back_end: str, family: Family) -> BaseChain | None:
+    """Return the chain FORWARD of a back end of iptables, None without its tool.
+
+    Raises OSError if rules of legacy are not listed; those of nft were, by nft.
+    """
+    name = iptables.tool_of(back_end, family)
+    if not name:
         return None
     done = command.run(name, "-w", "2", "-S")
-    if done.returncode:
+    if done.returncode and back_end == "nft":
         return None
+    if done.returncode:
+        raise OSError(errno.EPERM, done.stderr.strip() or f"{name} failed")
     policy: Verdict = "accept"
     chains: dict[str, list[Rule]] = defaultdict(list)
     for line in done.stdout.splitlines():

@@ -189,6 +189,20 @@ def _tools(family: Family) -> Iterator[str]:
             yield tool
 
 
+def tool_of(wanted: str, family: Family) -> str:
+    """Return the program of a back end ("nft" or "legacy"), "" if there is none."""
+    name = IPTABLES[family]
+    if shutil.which(f"{name}-{wanted}"):
+        return f"{name}-{wanted}"
+    has_name = shutil.which(name) and back_end(name) == wanted
+    return name if has_name else ""
+
+
+def back_end(tool: str) -> str:
+    """Return which back end a program is of; raises OSError."""
+    return "nft" if "nf_tables" in command.run(tool, "-V").stdout else "legacy"
+
+
 def _inserted(place: int, match: str, verdict: str) -> str:
     return f"-I {DOCKER_USER} {place} {match} -m comment --comment {MARK} -j {verdict}"
 

@@ -64,6 +64,7 @@ class BaseChain:
 
     `table` is how its tool names it (table inet filter, iptables-nft). `families` are
     those it sees, and `bridged` tells frames that cross a bridge from packets.
+    `takes_ours`: it is of the tool by which the service adds its rules.
     """
 
     table: str
@@ -72,6 +73,7 @@ class BaseChain:
     families: tuple[Family, ...]
     chains: Mapping[str, tuple[Rule, ...]] = field(hash=False)
     bridged: bool = False
+    takes_ours: bool = False
 
     def blocks(self, packet: Packet) -> bool:
         """Return whether it drops a packet in any case."""

@@ -15,7 +15,7 @@ from functools import partial
 from underlay.errors import ForwardingBlocked
 from underlay.kernel import Kernel
 from underlay.model import Family, Network, Obstacle
-from underlay.model.objects import CONTAINER_GROUP, DOCKER_USER, IPTABLES, PREFIX
+from underlay.model.objects import CONTAINER_GROUP, DOCKER_USER, PREFIX
 from underlay.model.ruleset import BaseChain, Packet, Rule, State
 from underlay.modes import mode_name, traits_of
 from underlay.records import Records
@@ -41,7 +41,7 @@ class ForwardPath:
     _looked_at: object = None
 
     def update(self) -> None:
-        """Judge the networks again if the rules or the networks changed.
+        """Judge the networks again if rules, networks or bridge settings changed.
 
         The kernel tells whether rules changed; only then they are listed. Raises
         OSError and UnderlayError.
@@ -50,15 +50,24 @@ class ForwardPath:
         if not (networks or self._looked_at or self.records.host.obstacles()):
             return
         uplink = self.kernel.default_device() or ""
-        known = [(n.id, n.uplink.parent, n.proxy) for n in networks]
+        known = [(n.id, n.label, n.uplink.parent, n.proxy) for n in networks]
+        bridged = [self._filtered(n) for n in networks]
         # Told before the list: what changes during it is listed the next time.
-        state = known, uplink, self.kernel.forward_change_mark() if networks else None
+        mark = self.kernel.forward_change_mark() if networks else None
+        state = known, bridged, uplink, mark
         if state == self._looked_at:
             return
         chains = self.kernel.forward_chains() if networks else []
         found = dict(cut_off(networks, chains, self.kernel, uplink))
         self._record(found)
         self._looked_at = state
+
+    def _filtered(self, network: Network) -> list[Family]:
+        """Return the families of a bridge network whose frames the chains see."""
+        if traits_of(network.options).host_prefix:
+            return []
+        see = partial(self.kernel.filters_bridged, network.uplink.parent)
+        return [family for family in network.families if see(family)]
 
     def _record(self, found: dict[str, str]) -> None:
         before = {o.network: o for o in self.records.host.obstacles()}
@@ -144,7 +153,7 @@ def _with_ours(chain: BaseChain) -> BaseChain:
     They come with the first container of a network, and a pass restores them.
     """
     rules = chain.chains.get(DOCKER_USER)
-    if rules is None or not chain.table.startswith(tuple(IPTABLES.values())):
+    if rules is None or not chain.takes_ours:
         return chain
     # Older engines end the chain with a RETURN, and ours come before that.
     theirs = rules[:-1] if rules[-1:] == (_RETURN,) else rules

@@ -369,8 +369,11 @@ def _rules_job(forward_path: ForwardPath, period: float) -> PeriodicJob:
     def judge() -> None:
         nonlocal took
         began = time.monotonic()
-        forward_path.update()
-        took = time.monotonic() - began
+        try:
+            forward_path.update()
+        finally:
+            # Also of a list that failed: a program that hangs does so for seconds.
+            took = time.monotonic() - began
 
     return PeriodicJob(
         judge,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 import pytest
 
 from underlay.service.loop import Calls
-from underlay.service.runtime import BackgroundThreads
+from underlay.service.runtime import BackgroundThreads, _rules_job
 
 
 @pytest.fixture
@@ -88,3 +89,15 @@ def test_pass_after_a_call_of_docker_does_not_wait_for_the_last_pass(threads, no
     threads.calls.note()
     now[0] += 0.1
     assert threads._least(0.15) == 0
+
+
+def test_list_of_rules_that_fails_late_takes_no_larger_share_of_the_time(now):
+    class Hanging:
+        def update(self):
+            now[0] += 3.0
+            raise TimeoutError(errno.ETIMEDOUT, "nft does not end")
+
+    job = _rules_job(Hanging(), 30.0)
+    with pytest.raises(TimeoutError):
+        job._job()
+    assert job._least(3.0) == pytest.approx(27.0)
