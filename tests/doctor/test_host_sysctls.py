@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from ipaddress import ip_network
+from pathlib import Path
 
 from tests.lab import net
 from underlay.doctor.checks import fix
@@ -76,6 +77,47 @@ def test_router_advertisements_that_forwarding_ignores_fail_and_are_fixed(bench)
          "sysctl -w net.ipv6.conf.eth0.accept_ra=1", ""),
     ]  # fmt: skip
     assert bench.check("router-advertisements") == ()
+
+
+def test_commands_for_a_vlan_work_although_its_name_has_a_point(bench):
+    net.ip(
+        "link add eth0.50 type veth peer name wire1",
+        "link set eth0.50 up",
+        "addr add 10.1.0.2/24 dev eth0",
+        "addr add 10.2.0.2/24 dev eth0.50",
+    )
+    bench.network("lan", "eth0.50", (FOUR,), mode="routed")
+    for device in ("eth0", "eth0.50"):
+        sysctl(f"ipv4/conf/{device}/rp_filter", 1)
+    sysctl("ipv6/conf/all/forwarding", 1)
+    sysctl("ipv6/conf/eth0.50/accept_ra", 1)
+    (found,) = bench.check("reverse-path")
+    shell(found.remedy.partition(": ")[2])
+    assert bench.check("reverse-path") == ()
+    result = bench.result("router-advertisements")
+    ((step, revert, _),) = fix([result])
+    assert bench.check("router-advertisements") == ()
+    shell(revert)
+    assert len(bench.check("router-advertisements")) == 1
+    shell(step)
+    assert bench.check("router-advertisements") == ()
+
+
+def test_commands_quote_the_name_of_a_device(bench):
+    name = "a;false"
+    net.ip(f"link add {name} type veth peer name wire1", f"link set {name} up")
+    net.ip(f"addr add 10.2.0.2/24 dev {name}", "addr add 10.1.0.2/24 dev eth0")
+    bench.network("lan", name, (FOUR,), mode="routed")
+    for device in ("eth0", name):
+        Path(f"/proc/sys/net/ipv4/conf/{device}/rp_filter").write_text("1", "ascii")
+    (found,) = bench.check("reverse-path")
+    shell(found.remedy.partition(": ")[2])
+    assert bench.check("reverse-path") == ()
+    net.ip(f"link set {name} down")
+    (found,) = bench.check("parents")
+    shell(found.remedy)
+    (found,) = bench.check("parents")
+    assert found.what == "it has no carrier"
 
 
 def test_bridge_behind_a_dropping_forward_chain_fails(bench):

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from underlay.doctor.checks import CHECKS, examine
+from underlay.doctor.finding import Check
 from underlay.model import Repair
 
 NOW = 1_800_000_000.0
@@ -72,3 +74,17 @@ def test_disk_that_is_mounted_read_only_fails(bench, disk):
         "failure",
         "the file system: it is mounted read-only",
     )
+
+
+def test_check_that_ends_with_a_bug_warns_and_holds_up_no_other(bench):
+    def run(_host):
+        raise IndexError("no such row")
+        yield
+
+    broken = Check("broken", "never", run)
+    (clock,) = [check for check in CHECKS if check.id == "clock"]
+    first, second = examine(bench.examined(), [broken, clock])
+    assert (first.level, second.level) == ("warning", "ok")
+    (found,) = first.findings
+    assert found.what == "this could not be checked: IndexError: no such row"
+    assert "a bug in underlay" in found.remedy

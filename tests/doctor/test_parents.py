@@ -155,7 +155,7 @@ def test_virtual_machine_warns_with_the_setting_of_its_hypervisor(
     ("file", "text", "cloud"),
     [
         ("sys_vendor", "Amazon EC2", "Amazon EC2"),
-        ("sys_vendor", "Google", "Google Cloud"),
+        ("product_name", "Google Compute Engine", "Google Cloud"),
         ("chassis_asset_tag", "7783-7084-3265-9085-8269-3286-77", "Microsoft Azure"),
         ("sys_vendor", "Hetzner", "Hetzner"),
     ],

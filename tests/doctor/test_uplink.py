@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -206,3 +207,11 @@ def uppers():
     )  # fmt: skip
     known = [e["mac"] for e in json.loads(shown.stdout) if "self" in e.get("flags", [])]
     return sum(mac.startswith("02:") for mac in known)
+
+
+def test_device_without_a_mac_is_refused(namespace):  # noqa: ARG001
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("this kernel has no tun")
+    net.ip("tuntap add tun9 mode tun", "link set tun9 up")
+    with pytest.raises(OSError, match="tun9 has no MAC of Ethernet"):
+        ask_uplink("tun9", GATEWAYS, 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 
 from underlay.doctor import (
@@ -21,6 +22,8 @@ from underlay.doctor import (
 from underlay.doctor.examined import Examined
 from underlay.doctor.finding import Check, Finding, Result
 from underlay.errors import UnderlayError
+
+log = logging.getLogger(__name__)
 
 CHECKS = (
     Check("device-types", "the kernel has the device types of all modes",
@@ -85,6 +88,14 @@ def _found(host: Examined, check: Check) -> Iterator[Finding]:
         yield Finding(
             "warning", "host", f"this could not be checked: {error}",
             "what is wrong here stays unknown", "run the command as root on the host",
+        )  # fmt: skip
+    except Exception as error:
+        log.exception("internal error")
+        yield Finding(
+            "warning", "host",
+            f"this could not be checked: {type(error).__name__}: {error}",
+            "what is wrong here stays unknown",
+            "this is a bug in underlay: please report it with this text",
         )  # fmt: skip
 
 

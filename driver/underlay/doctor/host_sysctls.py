@@ -10,6 +10,8 @@ from underlay.doctor.finding import Finding, Fix
 from underlay.kernel import inspection, sysctl
 from underlay.model import FAMILIES, Family
 from underlay.model.objects import Sysctl
+from underlay.model.steps import Create
+from underlay.model.text import as_sysctl
 from underlay.modes import mode_name
 
 _FORWARDING: dict[Family, str] = {
@@ -24,7 +26,7 @@ def forwarding(host: Examined) -> Iterator[Finding]:
     for family in FAMILIES:
         users = [n for n in host.networks if is_routed(n) and n.speaks(family)]
         if users and host.sysctl(_FORWARDING[family]) == "0":
-            name = _FORWARDING[family].replace("/", ".")
+            name = as_sysctl(_FORWARDING[family])
             yield Finding(
                 "failure",
                 "host",
@@ -49,7 +51,7 @@ def reverse_path(host: Examined) -> Iterator[Finding]:
             continue
         if device.name in host.kernel.container_bridges():
             continue
-        values = {everywhere, host.sysctl(f"net/ipv4/conf/{device.name}/rp_filter")}
+        values = {everywhere, host.sysctl(_filter_of(device.name))}
         if _STRICT in values and _LOOSE not in values:
             strict.append(device.name)
     if len(strict) > 1:
@@ -60,8 +62,12 @@ def reverse_path(host: Examined) -> Iterator[Finding]:
             f"a packet for the routed networks {labels(users)} is dropped if it comes"
             " by another device than the answer leaves by",
             "if routes are not symmetric: "
-            + "; ".join(f"sysctl -w net.ipv4.conf.{d}.rp_filter=2" for d in strict),
+            + "; ".join(str(Create(Sysctl(_filter_of(d), _LOOSE))) for d in strict),
         )
+
+
+def _filter_of(device: str) -> str:
+    return f"net/ipv4/conf/{device}/rp_filter"
 
 
 def router_advertisements(host: Examined) -> Iterator[Finding]:
@@ -73,7 +79,7 @@ def router_advertisements(host: Examined) -> Iterator[Finding]:
         if not forwards or host.sysctl(path) != "1":
             continue
         learns = inspection.is_configured_by_routers(name)
-        step = f"sysctl -w {path.replace('/', '.')}"
+        step, revert = (str(Create(Sysctl(path, value))) for value in ("2", "1"))
         yield Finding(
             "failure" if learns else "warning",
             name,
@@ -82,8 +88,8 @@ def router_advertisements(host: Examined) -> Iterator[Finding]:
             "the host loses its IPv6 default route when that expires"
             if learns
             else "if routers are to configure this device, they no longer do",
-            f"{step}=2; to keep it, write it to a file in /etc/sysctl.d",
-            Fix(f"{step}=2", f"{step}=1", partial(sysctl.write, Sysctl(path, "2"))),
+            f"{step}; to keep it, write it to a file in /etc/sysctl.d",
+            Fix(step, revert, partial(sysctl.write, Sysctl(path, "2"))),
         )
 
 

@@ -78,7 +78,7 @@ def unit_order(host: Examined) -> Iterator[Finding]:
             f"it is not ordered before {_LATER[0]}",
             "at boot Docker starts its containers first, waits 15 seconds for the"
             " plugin and gives them up; at shutdown the service ends too early",
-            f"add Before={' '.join(_LATER)} to [Unit], leave After= of these out, and"
+            f"add Before={_LATER[0]} to [Unit], leave out After={' '.join(_LATER)}, and"
             " systemctl daemon-reload",
         )
     if facts.get("UnitFileState") not in ("enabled", "enabled-runtime", "static"):

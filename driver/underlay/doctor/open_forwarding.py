@@ -26,8 +26,9 @@ def unfiltered(host: Examined) -> Iterator[Finding]:
     chains = host.kernel.forward_chains() if families else []
     for family in families:
         path = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}[family]
+        uplink = host.kernel.default_device() or _ANOTHER
         foreign = Packet(
-            family, "new", reads=host.kernel.default_device() or _ANOTHER, leaves=_ANOTHER,
+            family, "new", reads=uplink, leaves=_ANOTHER,
             from_group=_DEFAULT_GROUP, to_group=_DEFAULT_GROUP,
         )  # fmt: skip
         is_open = not any(chain.blocks(foreign) for chain in chains)

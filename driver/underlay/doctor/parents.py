@@ -8,6 +8,7 @@ from underlay.doctor.examined import Examined, has_own_macs, labels, needs_paren
 from underlay.doctor.finding import Finding
 from underlay.kernel import inspection
 from underlay.model import Device, Network
+from underlay.model.objects.common import word
 from underlay.modes import mode_name
 from underlay.modes.parent_sharing import CHILD_KINDS
 
@@ -26,7 +27,7 @@ _HYPERVISORS = {
 }
 _CLOUDS = {
     "amazon ec2": "Amazon EC2",
-    "google": "Google Cloud",
+    "google compute engine": "Google Cloud",
     "digitalocean": "DigitalOcean",
     "hetzner": "Hetzner",
     "openstack": "OpenStack",
@@ -80,7 +81,9 @@ def _faulty(device: Device, networks: list[Network]) -> Finding:
         device.name,
         "it is down" if is_down else "it has no carrier",
         f"{used} cut off from the LAN",
-        f"ip link set {device.name} up" if is_down else "check cable and switch port",
+        f"ip link set {word(device.name)} up"
+        if is_down
+        else "check cable and switch port",
     )
 
 
@@ -115,7 +118,7 @@ def hold(host: Examined) -> Iterator[Finding]:
                 f"spanning tree is on, with a delay of {delay:g} s",
                 "a new port forwards only after twice this time: DHCP clients and"
                 " health checks in new containers give up earlier",
-                f"ip link set {name} type bridge stp_state 0, or forward_delay 0,"
+                f"ip link set {word(name)} type bridge stp_state 0, or forward_delay 0,"
                 " unless the bridge closes a loop",
             )
 

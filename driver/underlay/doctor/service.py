@@ -11,6 +11,7 @@ from pathlib import Path
 
 from underlay.doctor.examined import Examined
 from underlay.doctor.finding import Finding, Fix
+from underlay.model.objects.common import word
 
 # A container that is just starting needs steps for a moment.
 _SETTLE_SECONDS = 1.0
@@ -90,9 +91,7 @@ def sockets(host: Examined) -> Iterator[Finding]:
             "start the service"
             if is_ours
             else "start the plugin it belongs to, or remove the file if that is gone",
-            Fix(f"rm {path}", "systemctl restart underlay", partial(_remove, path))
-            if is_ours
-            else None,
+            _removal_of(path) if is_ours else None,
         )
 
 
@@ -106,6 +105,11 @@ def _is_stale(path: Path) -> bool:
         except OSError:
             return False  # busy, gone, or not for this user
     return False
+
+
+def _removal_of(path: Path) -> Fix:
+    command = f"rm {word(str(path))}"
+    return Fix(command, "systemctl restart underlay", partial(_remove, path))
 
 
 def _remove(path: Path) -> None:

@@ -9,6 +9,7 @@ other namespace ever shows the device (decision 0019).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
 import threading
@@ -23,6 +24,7 @@ from underlay.model import IpAddress
 from underlay.model.objects import Link, Owner
 
 SECONDS = 2.0
+_MAC_CHARACTERS = 17
 _NEWNET = 0x40000000  # os.unshare came only with Python 3.12
 _OWNER = Owner("doctor", "uplink")
 _NO_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
@@ -56,6 +58,8 @@ def _asked(
 ) -> frozenset[IpAddress]:
     found = links.link_named(device)
     mac = found.mac if found else ""
+    if len(mac) != _MAC_CHARACTERS:  # a tunnel, or InfiniBand
+        raise OSError(errno.EINVAL, f"{device} has no MAC of Ethernet")
     return announce.answering_gateways(
         device, {g: _speaker(mac, g) for g in gateways}, seconds
     )

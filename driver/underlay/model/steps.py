@@ -5,6 +5,7 @@ docs/architecture.md lists what the text leaves out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from underlay.model.objects import (
@@ -17,6 +18,7 @@ from underlay.model.objects import (
     Sysctl,
 )
 from underlay.model.objects.common import nsenter, word
+from underlay.model.text import as_sysctl
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,13 @@ class Amend:
         if not isinstance(link, Link) or not isinstance(seen, Link):
             return str(Create(link))
         settings = [s.replace("*", seen.name) for s in link.differing_sysctls(seen)]
-        steps = [" ".join(["sysctl -w", *settings]).replace("/", ".")]
+        steps = [_sysctl_command(settings)] if settings else []
         if (link.room or 0) > (seen.mtu or 0):
             link = replace(link, mtu=link.room)
         words = [f"{nsenter(seen.sandbox)}ip link set", word(seen.name)]
         words += _attributes(link)
         if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
             words += ["type", link.kind, *_flavour(link)]
-        steps = steps if settings else []
         return "; ".join(
             steps if link.attributes_match(seen) else [*steps, " ".join(words)]
         )
@@ -100,10 +101,16 @@ def describe_before(step: Step) -> str:
         return str(Create(seen))
     paths = {setting.partition("=")[0] for setting in wanted.differing_sysctls(seen)}
     found = [s for s in seen.sysctls if s.partition("=")[0] in paths]
-    words = ["sysctl -w", *found] if found else []
-    settings = " ".join(words).replace("*", seen.name).replace("/", ".")
+    settings = _sysctl_command(s.replace("*", seen.name) for s in found)
     parts = [settings, "" if wanted.attributes_match(seen) else str(Create(seen))]
     return "; ".join(part for part in parts if part)
+
+
+def _sysctl_command(settings: Iterable[str]) -> str:
+    """Return the command that makes settings (PATH=VALUE), "" for none."""
+    pairs = (setting.partition("=") for setting in settings)
+    words = [word(f"{as_sysctl(path)}={value}") for path, _, value in pairs]
+    return " ".join(["sysctl -w", *words]) if words else ""
 
 
 def needs_announcement(step: Step) -> bool:

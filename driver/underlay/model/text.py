@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+_SYSCTL = str.maketrans("/.", "./")
+
 
 def printable(text: str) -> str:
     r"""Return a text on one line, with unprintable characters escaped: `\x1b`.
@@ -18,6 +20,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def as_sysctl(path: str) -> str:
+    """Return the path of a setting under /proc/sys in the words of sysctl.
+
+    The points in the name of a device (a VLAN's, eth0.50) are slashes there.
+    """
+    return path.translate(_SYSCTL)
 
 
 def as_json(facts: object, indent: int | None = None) -> str:

@@ -16,6 +16,7 @@ from underlay.model.objects import (
     NftChain,
     Owner,
     Route,
+    Sysctl,
 )
 from underlay.model.steps import Amend, Create, Delete, describe_before
 from underlay.planning.desired import DesiredState
@@ -114,6 +115,16 @@ def test_step_tells_the_state_before_it():
     assert describe_before(Amend(seen, want)) == was
     down = replace(seen, up=False)
     assert describe_before(Amend(down, want)) == f"{was}; {link.replace(' up', '')}"
+
+
+def test_points_in_the_name_of_a_device_are_slashes_in_the_words_of_sysctl():
+    want = replace(CHILD, name="eth0.50", sysctls=(LOOSE.format(2),), up=True)
+    seen = replace(want, sysctls=(LOOSE.format(0),))
+    sysctl = "sysctl -w net.ipv4.conf.eth0/50.rp_filter="
+    assert texts(DesiredState((want,)), [seen]) == [f"{sysctl}2"]
+    assert describe_before(Amend(seen, want)) == f"{sysctl}0"
+    made = Create(Sysctl("net/ipv4/conf/eth0.50/rp_filter", "2"))
+    assert str(made) == f"{sysctl}2"
 
 
 def test_hidden_or_inherited_settings_are_not_compared():

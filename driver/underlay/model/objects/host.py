@@ -16,6 +16,7 @@ from underlay.model.objects.common import (
     word,
 )
 from underlay.model.owner import Owner
+from underlay.model.text import as_sysctl
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Sysctl(KernelObject):
     def command(self, verb: Verb) -> str:
         """Return the step in sysctl's words."""
         del verb
-        return f"sysctl -w {self.path.replace('/', '.')}={self.value}"
+        return f"sysctl -w {word(f'{as_sysctl(self.path)}={self.value}')}"
 
 
 @dataclass(frozen=True, slots=True)
