@@ -91,8 +91,8 @@ class ParentTracker:
     _ports: dict[str, str] = field(default_factory=dict)
     # What was logged last of a network, by network and subject.
     _said: dict[tuple[str, str], str] = field(default_factory=dict)
-    # The bridges of containers, as the last pass saw them: no verb looks for them.
-    # None: no pass has looked.
+    # The bridges of containers, as the last pass saw them, or the first new network
+    # that needs them: no other verb looks for them. None: no network needed them.
     _container_bridges: tuple[str, ...] | None = None
 
     def take_changes(self) -> list[ParentChange]:
@@ -125,12 +125,15 @@ class ParentTracker:
         """Record the state of all parents, all renames in one transaction."""
         known = self.records.networks.all()
         self._follow_bonds(known)
-        if any(traits_of(n.options).nftables_option for n in known):
-            self._container_bridges = tuple(sorted(self.kernel.container_bridges()))
+        needed = any(traits_of(n.options).nftables_option for n in known)
+        self._container_bridges = self._find_bridges() if needed else None
         if all(self.resolve(network) == network for network in known):
             return
         with self.records.transaction(durable=False):
             self._note_all({})
+
+    def _find_bridges(self) -> tuple[str, ...]:
+        return tuple(sorted(self.kernel.container_bridges()))
 
     def _follow_bonds(self, known: Iterable[Network]) -> None:
         """Note the networks on a bond that sends by another port than before.
@@ -300,7 +303,14 @@ class ParentTracker:
         return not needed or self.kernel.can_filter
 
     def placed(self, network: Network) -> Network:
-        """Return a new network with what its parent shows, if that is there already."""
+        """Return a new network with what its parent shows, if that is there already.
+
+        While passes had no reason to look for bridges, the network looks for itself.
+        Else the first pass would find a chain missing, and show a repair.
+        """
+        needed = traits_of(network.options).nftables_option
+        if needed and self._container_bridges is None:
+            self._container_bridges = self._find_bridges()
         uplink = network.uplink
         parent = self.kernel.device(uplink.parent) if uplink.parent else None
         return replace(network, uplink=self._placed(network, uplink, parent))

@@ -13,6 +13,7 @@ import pytest
 from tests.fakes import FakeKernel
 from tests.worlds import HERE, IPVLAN, MACVLAN, WAYS, life, network, parts, steps_of
 from underlay.errors import KernelRefused, MixedChildTypes
+from underlay.model import Device
 from underlay.model.objects import ForwardAccept, NftChain, Owner
 from underlay.model.steps import Create, Delete, is_by_program
 
@@ -108,6 +109,18 @@ def test_pass_that_removes_or_replaces_a_shim_runs_no_program_under_the_write_lo
     assert engine.reconcile() == []
     assert not kernel.links
     assert filters(kernel) == set()
+
+
+def test_first_network_beside_docker_s_bridge_leaves_nothing_to_repair(path, kernel):
+    """Docker's bridge was made after the last look at the bridges, if there was one."""
+    engine, ipam = parts(path, kernel)
+    assert engine.reconcile() == []
+    kernel.strangers["docker0"] = Device("docker0", "bridge", "02:00:00:00:00:01", 1500)
+    life(engine, ipam, MACVLAN)[0]()
+    chains = [o for o in kernel.others.values() if isinstance(o, NftChain)]
+    assert f"nat-{SHIM.device}" in {chain.name for chain in chains}
+    assert engine.reconcile() == []
+    assert engine.records.repairs.latest(1) == []
 
 
 def is_chain(kind):
