@@ -150,7 +150,7 @@ class NoSubnet(Invalid):
     text = (
         "no IPv{family} subnet given: a container on the real network needs the"
         " subnet of that network, and Docker gives an IPAM driver nothing to derive it"
-        " from. Add --subnet, for example --subnet {example}."
+        " from. Add --subnet, for example --subnet {example}.{hint}"
     )
 
 
@@ -325,10 +325,7 @@ class RouteConflict(Conflict):
 
 class AddressTaken(Conflict):
     id = "E-140"
-    text = (
-        "{address} is taken: {holder}. Choose another address, or free this one first"
-        " (underlay history {address} shows what used it)."
-    )
+    text = "{address} is taken: {holder}. Choose another address{or_free}."
 
 
 class PoolExhausted(Conflict):
@@ -546,7 +543,8 @@ class NoRecords(Unavailable):
     id = "E-506"
     text = (
         "there are no records in {path}: underlay has not run with this state"
-        " directory. Start the service (underlay serve), or set UNDERLAY_STATE_DIR."
+        " directory. Start the service (underlay install, or underlay serve without"
+        " systemd), or set UNDERLAY_STATE_DIR."
     )
 
 

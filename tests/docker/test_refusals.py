@@ -105,10 +105,9 @@ def bare(*words):
 
 
 def taken(address, holder):
-    return (
-        f"E-140 {address} is taken: {holder}. Choose another address, or free this one"
-        f" first (underlay history {address} shows what used it)."
-    )
+    used = f"(underlay history {address} shows what used it)"
+    or_free = f", or free this one first {used}" if holder == WEB else ""
+    return f"E-140 {address} is taken: {holder}. Choose another address{or_free}."
 
 
 def unusable(address, what):
@@ -289,7 +288,11 @@ CASES = [
         net("-o", "repair=no"),
         "E-101 repair='no' is not valid: one of on, off.",
     ),
-    (bare("-o", "parent=eth0"), f"E-111 no IPv4 {NO_SUBNET} 192.168.1.0/24."),
+    (
+        bare("-o", "parent=eth0"),
+        f"E-111 no IPv4 {NO_SUBNET} 192.168.1.0/24. A network without IPv4 needs"
+        " --ipv4=false (Docker 28 and later).",
+    ),
     (bare("-o", "parent=eth0", "--ipv6", *TEN5), f"E-111 no IPv6 {NO_SUBNET} fd00:1::/64."),
     (
         bare("-o", "parent=eth0", "--subnet", "10.77.0.0/16"),

@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 OPTIONS = ("domain", "probe")
 EXAMPLES = {4: "192.168.1.0/24", 6: "fd00:1::/64"}
+WITHOUT_IPV4 = " A network without IPv4 needs --ipv4=false (Docker 28 and later)."
 OWN = "it is this host's own"
 # The `docker network create` of a claim without a network still runs if this process
 # made the claim so recently. Only then may a plain request name the aux address of
@@ -86,7 +87,8 @@ class IpamDriver:
         """
         domain = _domain(options)
         if not subnet:
-            raise NoSubnet(family=family, example=EXAMPLES[family])
+            hint = WITHOUT_IPV4 if family == 4 else ""
+            raise NoSubnet(family=family, example=EXAMPLES[family], hint=hint)
         wanted = parse_subnet(subnet, family)
         first, last = parse_range(span, wanted)
         identity = f"{domain}/{wanted}/{secrets.token_hex(6)}"
@@ -182,16 +184,14 @@ class IpamDriver:
             holders = self._live_holders(claim.pool, chosen)
             if not holders and self.is_own(chosen):
                 if not self._may_be_own_aux(claim, container):
-                    raise AddressTaken(address=chosen, holder=OWN)
+                    raise AddressTaken(address=chosen, holder=OWN, or_free="")
                 self._reserve(claim, chosen, "aux")
             elif not holders:
                 self._start_lease(claim, chosen, "endpoint", container)
             elif self._may_be_aux(claim, holders, container):
                 self._reserve(claim, chosen, "aux")
             else:
-                own = holders[0].role == "aux" and self.is_own(chosen)
-                holder = OWN if own else self._describe(holders[0])
-                raise AddressTaken(address=chosen, holder=holder)
+                raise self._taken(holders[0])
             return self._endpoint_interface(claim, chosen)
 
     def _endpoint_interface(self, claim: Claim, address: IpAddress) -> IpInterface:
@@ -277,7 +277,7 @@ class IpamDriver:
         holders = self.records.leases.live(claim.pool.id, address)
         used = [t for t in holders if t.role == "endpoint"]
         if used:
-            raise AddressTaken(address=address, holder=self._describe(used[0]))
+            raise self._taken(used[0])
         if not any(t.claim == claim.id and t.role == role for t in holders):
             self._start_lease(claim, address, role)
 
@@ -338,6 +338,14 @@ class IpamDriver:
         self, claim: Claim, address: IpAddress, role: Role, container: str = ""
     ) -> None:
         start_lease(self.records, claim, address, role, self.clock(), container)
+
+    def _taken(self, lease: Lease) -> AddressTaken:
+        """Return the refusal: only what a container has can be freed."""
+        own = lease.role == "aux" and self.is_own(lease.address)
+        holder = OWN if own else self._describe(lease)
+        used = f"(underlay history {lease.address} shows what used it)"
+        or_free = f", or free this one first {used}" if lease.role == "endpoint" else ""
+        return AddressTaken(address=lease.address, holder=holder, or_free=or_free)
 
     def _describe(self, lease: Lease) -> str:
         network = self.records.networks.get(lease.network)

@@ -131,7 +131,7 @@ def choice(options: Mapping[str, str], key: str, words: Collection[str]) -> str:
     """Return a value out of `words`; the first word is the default."""
     value = options.get(key) or next(iter(words))
     if value not in words:
-        need = f"one of {', '.join(words)}"
+        need = f"one of {', '.join(filter(None, words))}"
         near = did_you_mean(value, words)
         hint = mode_meant(value, words, key) if key in NAMES_MODE else near
         raise BadValue(key=key, value=value, need=need, hint=hint)

@@ -118,7 +118,9 @@ def _value(key: str, value: object, where: str) -> object:
             raise BadSettings(where=where, why=f"{value!r} is not {need}", hint="")
         return int(digits)
     if not isinstance(value, str) or (not value and key not in _MAY_BE_EMPTY):
-        raise BadSettings(where=where, why=f"{value!r} is not text", hint="")
+        number = isinstance(value, int | float)
+        hint = f' Write it in quotes: {key} = "{value}".' if number else ""
+        raise BadSettings(where=where, why=f"{value!r} is not text", hint=hint)
     if key == "status_listen" and value and not _LISTEN.fullmatch(value):
         why = f"{value!r} is not a port, or an address and a port (192.0.2.5:9157)"
         raise BadSettings(where=where, why=why, hint="")

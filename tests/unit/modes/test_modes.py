@@ -116,6 +116,7 @@ def test_invalid_mode_is_refused(options, refusal, words):
         ({"vlan": "4095"}, BadValue, "a number from 1 to 4094"),
         ({"vlan": "5"}, BadValue, "Add -o parent=<device>"),
         ({"default_route": "off"}, BadValue, "one of yes, no"),
+        ({"host_access": "yes"}, BadValue, "not valid: one of on, off."),
         ({"gateway": "nobody"}, BadValue, "none, or an address, or one of each"),
         ({"gateway": "fe80::1%eth0", "parent": "eth0"}, BadValue, "none, or an"),
         ({"gateway": "10.9.0.1"}, BadValue, "Add -o parent=<device>"),

@@ -36,6 +36,10 @@ def test_environment_overrides_the_settings_file(file):
         ("period = 0", "out of range, the least is 0.1"),
         ("docker_timeout = 0.5", "the least is 1"),
         ("state_dir = 5", "5 is not text"),
+        (
+            "status_listen = 9157",
+            'is not text. Write it in quotes: status_listen = "9157".',
+        ),
         ("state_dir = ''", "is not text"),
         ("route_protocol = 16", "not a number from 19 to 255"),
         ("route_protocol = 186", "not a number from 19 to 255, but 42"),
