@@ -40,6 +40,8 @@ def test_remedy_for_a_missing_device_type_names_module_and_working_mode(bench):
     assert "until then use mode=macvlan or mode=routed" in ipvlan.remedy
     assert "networks lan cannot work" in ipvlan.why
     assert vlan.remedy.startswith("modprobe 8021q; ")
+    assert "mode=" not in vlan.remedy
+    assert "until then use a VLAN that the switch sends untagged" in vlan.remedy
 
 
 @pytest.mark.needs("macvlan", "ipvlan", "vlan", "dummy")
@@ -65,3 +67,10 @@ def test_host_without_nft_fails_if_a_network_needs_it(bench, monkeypatch):
     (found,) = bench.check("nftables")
     assert (found.level, found.remedy.split()[:2]) == ("failure", ["install", "the"])
     assert "networks lan" in found.why
+
+
+def test_without_root_a_silent_nft_is_not_called_missing(bench, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    (found,) = bench.check("nftables")
+    assert (found.level, found.remedy) == ("warning", "run it with sudo")

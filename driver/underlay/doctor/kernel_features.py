@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from underlay.doctor.examined import Examined, labels
@@ -19,6 +20,11 @@ _NEEDED_BY = {
     "vlan": ("a VLAN made on demand (parent=eth0.50)", "8021q"),
     "dummy": ("a network without a parent", "dummy"),
 }
+# What does without a device type; for the others it is another mode.
+_INSTEAD = {
+    "vlan": "a VLAN that the switch sends untagged to a device of its own",
+    "dummy": "a parent, with --internal if no traffic is to leave",
+}
 _PACKAGES = (
     "if there is no such module, install the package with the kernel's extra modules"
     " (linux-modules-extra-$(uname -r) on Ubuntu, kernel-modules-extra on Fedora)"
@@ -29,11 +35,12 @@ def device_types(host: Examined) -> Iterator[Finding]:
     """Find the device types that this kernel cannot make."""
     lacking = [kind for kind in _NEEDED_BY if not host.kernel.has_kind(kind)]
     works = [f"mode={m}" for m, mode in MODES.items() if mode.KIND not in lacking]
-    instead = f"; until then use {' or '.join(works)}" if works else ""
     for kind in lacking:
         purpose, module = _NEEDED_BY[kind]
         users = [n for n in host.networks if kind in _kinds_of(n)]
         hit = f"; networks {labels(users)} cannot work" if users else ""
+        other = _INSTEAD.get(kind) or " or ".join(works)
+        instead = f"; until then use {other}" if other else ""
         yield Finding(
             "failure" if users else "warning",
             "kernel",
@@ -56,6 +63,10 @@ def _kinds_of(network: Network) -> Iterator[str]:
 def nftables(host: Examined) -> Iterator[Finding]:
     """Find that the host lacks nftables."""
     if host.kernel.can_filter:
+        return
+    if os.geteuid() != 0:
+        why = "without root, nft answers nothing"
+        yield Finding("warning", "host", "nft was not asked", why, "run it with sudo")
         return
     users = [n for n in host.networks if traits_of(n.options).nftables_option]
     hit = f" (networks {labels(users)})" if users else ""
