@@ -68,7 +68,8 @@ def test_reading_commands_print_the_same_with_or_without_the_service(used):
     used.stop()
     assert [facts(used, *words) for words in commands] == running
     assert facts(used, "status")["service"] is None
-    assert used.run("status").stdout.startswith("service   not running, or")
+    shown = used.run("status").stdout
+    assert shown.startswith("service   not running, or not answering (underlay doctor")
 
 
 def test_tables_show_the_recorded_networks_and_endpoints(used):
@@ -279,6 +280,9 @@ def test_wrong_arguments_are_a_usage_error(idle):
     done = idle.run("statsu")
     assert done.returncode == 2
     assert "Error: No such command 'statsu'" in done.stderr
+    done = idle.run("status", "--watch", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: --watch is for people" in done.stderr
 
 
 def test_help_text_has_examples(idle):
@@ -300,7 +304,8 @@ def test_shell_completion_knows_the_commands(idle):
 def test_version_option_prints_the_package_s_version(idle):
     from underlay import __version__
 
-    assert idle.run("version").stdout == f"underlay {__version__}\n"
+    for word in ("version", "--version"):
+        assert idle.run(word).stdout == f"underlay {__version__}\n"
     assert facts(idle, "version") == {"version": __version__}
 
 

@@ -8,7 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from socket import AF_UNIX, SHUT_WR, socket
+from socket import AF_UNIX, SHUT_WR, create_server, socket
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -149,6 +149,15 @@ def test_page_command_shows_the_records_while_the_service_is_down(daemon):
             process.send_signal(signal.SIGINT)
     assert "The service does not answer" in done.stdout
     assert "macvlan" in done.stdout
+
+
+def test_page_on_a_port_in_use_says_so_and_what_to_do(daemon):
+    with create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = daemon.run("page", "--port", str(port))
+    assert done.returncode == 2
+    text = f"port {port}: Address already in use. Choose another --port, or leave it"
+    assert text in done.stderr
 
 
 def test_page_command_without_records_says_so(idle):

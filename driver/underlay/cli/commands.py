@@ -59,6 +59,7 @@ class ErrorReportingGroup(click.Group):
 @click.group(
     cls=ErrorReportingGroup, context_settings={"help_option_names": ["-h", "--help"]}
 )
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Docker containers on the real network, without NAT.
 
@@ -158,6 +159,8 @@ def status_command(watch: bool, as_json: bool) -> None:
       underlay status --watch
       underlay status --json | jq .troubles
     """
+    if watch and as_json:
+        raise click.UsageError("--watch is for people: it does not go with --json")
     settings = load(os.environ)
     show = overview.print_status
     if as_json:

@@ -57,7 +57,7 @@ def watch(show: Callable[[], None], seconds: float) -> None:
 def in_words(health: Facts | None) -> Painted:
     """Return whether the service runs, and works."""
     if not health:
-        words = "not running, or no permission to ask it (use sudo)"
+        words = "not running, or not answering (underlay doctor says why)"
         return Painted(words, "yellow")
     if not health["ok"]:
         return Painted(f"failing, pid {health['pid']}: {health['error']}", "red")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
 import threading
 from collections.abc import Callable
@@ -40,7 +41,9 @@ def serve_page(read: Callable[[], Answer], port: int) -> None:
     try:
         listener = create_server((ADDRESS, port))
     except OSError as error:
-        raise click.UsageError(f"port {port}: {error.strerror}") from error
+        why = os.strerror(error.errno or 0)
+        words = f"port {port}: {why}. Choose another --port, or leave it out"
+        raise click.UsageError(words) from error
     server = Server(answer)
     with listener:
         server.start([listener])
