@@ -243,7 +243,10 @@ def test_the_fields_of_the_status_are_those_documented(records):
 def test_every_column_of_the_history_is_explained_in_its_order():
     text = (ROOT / "docs/cli.md").read_text()
     table = text.partition("## underlay history")[2].partition("## underlay version")[0]
-    assert re.findall(r"^\| ([A-Z]+) \|", table, re.MULTILINE) == [*tables.REPAIRS]
+    assert re.findall(r"^\| ([A-Z]+) \|", table, re.MULTILINE) == [
+        *tables.HISTORY,
+        *tables.REPAIRS,
+    ]
 
 
 def test_status_sample_has_the_columns_of_the_command():
