@@ -204,6 +204,25 @@ def test_rules_of_legacy_that_cannot_be_listed_are_not_taken_for_none(
     assert found.what == "this could not be checked: [Errno 1] holding the xtables lock"
 
 
+@pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
+def test_quotes_in_names_and_comments_of_any_text_are_read(routed, tool):
+    def add(*words):
+        subprocess.run([tool, "-A", "FORWARD", *words], check=True)
+
+    def comment(text):
+        return "-m", "comment", "--comment", text
+
+    iptables(tool, "-P FORWARD DROP")
+    for name in ("br'0", 'br"0', '"br0'):
+        add("-i", name, "-j", "ACCEPT")
+    add("-i", "br0", *comment("one\n-j ACCEPT 'two\" \\"), "-j", "ACCEPT")
+    add("-i", "br0", *comment(""), "-j", "ACCEPT")
+    assert levels(routed) == [("failure", "network lan")]
+    add("-s", "10.9.0.0/24", *comment("it's\n\"\n"), "-j", "ACCEPT")
+    add("-d", "10.9.0.0/24", *comment("-j DROP"), "-j", "ACCEPT")
+    assert routed.check("firewall") == ()
+
+
 def test_iptables_of_the_other_back_end_does_not_stand_in_for_a_missing_tool(
     routed, tmp_path, monkeypatch
 ):

@@ -11,6 +11,7 @@ import pytest
 from tests.kernel.conftest import ip
 from tests.kernel.world import bring_about
 from underlay.errors import KernelRefused
+from underlay.kernel import sysctl
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import (
     HOST_METRIC,
@@ -94,6 +95,14 @@ def test_link_setting_changed_by_another_program_is_set_again_alone(setting):
     bring_about(kernel, pair)
     assert written(path, PAIR.name) == value
     assert written("net/ipv4/conf/*/arp_ignore", PAIR.name) == "0"
+
+
+@pytest.mark.usefixtures("namespace")
+def test_settings_are_set_on_a_device_with_an_equals_sign_in_its_name():
+    """As a container may rename its own."""
+    ip("link", "add", "a=b", "type", "veth", "peer", "name", "other")
+    sysctl.set_of_device(("net/ipv4/conf/*/arp_ignore=1",), "a=b")
+    assert written("net/ipv4/conf/*/arp_ignore", "a=b") == "1"
 
 
 @pytest.mark.usefixtures("namespace")

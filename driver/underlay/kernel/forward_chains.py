@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
-import shlex
+import re
 import shutil
 import struct
 from collections import defaultdict
@@ -42,6 +42,9 @@ _TARGETS: dict[str, Verdict] = {
     "QUEUE": "accept", "NFQUEUE": "accept",
 }  # fmt: skip
 _FORWARD = "FORWARD"
+# iptables quotes comments, in which a line may end, and no names of devices.
+_LINE_END = re.compile(r"\n(?=-[APN] )")
+_WORD = re.compile(r'(?<!\S)"((?:[^"\\]|\\.)*)"(?!\S)|\S+', re.DOTALL)
 # linux/netfilter/nf_tables.h
 _SUBSYSTEM = 10 << 8
 _NEWGEN, _GETGEN = _SUBSYSTEM | 15, _SUBSYSTEM | 16
@@ -233,13 +236,13 @@ def _xtables(back_end: str, family: Family) -> BaseChain | None:
         raise OSError(errno.EPERM, done.stderr.strip() or f"{name} failed")
     policy: Verdict = "accept"
     chains: dict[str, list[Rule]] = defaultdict(list)
-    for line in done.stdout.splitlines():
-        words = shlex.split(line)
+    for line in _LINE_END.split(done.stdout.strip()):
+        words = [m[1] or m[0] for m in _WORD.finditer(line)]
         if words[:2] == ["-P", _FORWARD]:
             policy = _TARGETS.get(words[2], "accept")
-        elif words[0] == "-A":
+        elif words[:1] == ["-A"]:
             chains[words[1]].append(_rule(words[2:]))
-        elif words[0] == "-N":
+        elif words[:1] == ["-N"]:
             chains[words[1]] = []
     found = {chain: tuple(rules) for chain, rules in {_FORWARD: [], **chains}.items()}
     return BaseChain(name, _FORWARD, policy, (family,), found)

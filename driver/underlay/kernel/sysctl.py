@@ -119,9 +119,9 @@ def _of_any(place: str, key: str) -> str | None:
 def set_of_device(settings: Iterable[str], device: str) -> None:
     """Set sysctls of a device; raises OSError."""
     for setting in settings:
-        path, value = setting.replace("*", device).split("=")
+        path, _, value = setting.partition("=")
         with suppress(FileNotFoundError):  # a kernel without IPv6
-            (SYSCTLS / path).write_text(value)
+            (SYSCTLS / path.replace("*", device)).write_text(value)
 
 
 def restore_of_device(settings: Iterable[str], device: str) -> None:

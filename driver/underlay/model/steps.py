@@ -61,8 +61,8 @@ class Amend:
             return f"{Delete(seen)}; {Create(link)}"
         if not isinstance(link, Link) or not isinstance(seen, Link):
             return str(Create(link))
-        settings = [s.replace("*", seen.name) for s in link.differing_sysctls(seen)]
-        steps = [_sysctl_command(settings)] if settings else []
+        settings = link.differing_sysctls(seen)
+        steps = [_sysctl_command(settings, seen.name)] if settings else []
         if (link.room or 0) > (seen.mtu or 0):
             link = replace(link, mtu=link.room)
         words = [f"{nsenter(seen.sandbox)}ip link set", word(seen.name)]
@@ -101,15 +101,18 @@ def describe_before(step: Step) -> str:
         return str(Create(seen))
     paths = {setting.partition("=")[0] for setting in wanted.differing_sysctls(seen)}
     found = [s for s in seen.sysctls if s.partition("=")[0] in paths]
-    settings = _sysctl_command(s.replace("*", seen.name) for s in found)
+    settings = _sysctl_command(found, seen.name)
     parts = [settings, "" if wanted.attributes_match(seen) else str(Create(seen))]
     return "; ".join(part for part in parts if part)
 
 
-def _sysctl_command(settings: Iterable[str]) -> str:
-    """Return the command that makes settings (PATH=VALUE), "" for none."""
+def _sysctl_command(settings: Iterable[str], device: str) -> str:
+    """Return the command that makes settings of a device, "" for none."""
     pairs = (setting.partition("=") for setting in settings)
-    words = [word(f"{as_sysctl(path)}={value}") for path, _, value in pairs]
+    words = [
+        word(f"{as_sysctl(path.replace('*', device))}={value}")
+        for path, _, value in pairs
+    ]
     return " ".join(["sysctl -w", *words]) if words else ""
 
 
