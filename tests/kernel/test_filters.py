@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,20 @@ pytestmark = pytest.mark.needs("nftables")
 def test_restarted_service_beside_its_own_table_still_finds_nftables():
     nft("add", "table", "netdev", "underlay")
     assert LinuxKernel().can_filter
+
+
+@pytest.mark.usefixtures("namespace")
+def test_nft_without_json_counts_as_missing(tmp_path, monkeypatch):
+    """What it lists cannot be read: chains would be made again in each pass."""
+    script = f"""#!/bin/sh
+        [ "$1" = -j ] && {{ echo "Error: JSON support not compiled-in" >&2; exit 1; }}
+        exec {shutil.which("nft")} "$@"
+    """
+    (tmp_path / "nft").write_text(script)
+    (tmp_path / "nft").chmod(0o755)
+    assert LinuxKernel().can_filter
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert not LinuxKernel().can_filter
 
 
 @pytest.mark.usefixtures("namespace")
