@@ -223,6 +223,27 @@ def test_quotes_in_names_and_comments_of_any_text_are_read(routed, tool):
     assert routed.check("firewall") == ()
 
 
+@pytest.mark.parametrize(("version", "runs"), [("1.0.6", 1), ("1.0.2", 2), ("", 2)])
+def test_elements_of_sets_are_not_listed_where_nft_can_leave_them_out(
+    routed, tmp_path, monkeypatch, version, runs
+):
+    """With -t, nft 1.0.2 leaves out those within rules too; older ones refuse it."""
+    nft(DROP.format("inet") + RULE + 'iifname { "ul-*", "x" } accept'
+        "; add set inet t many { type ipv4_addr; elements = { 192.0.2.1 } }"
+        + RULE + 'oifname { "ul-*", "y" } accept')  # fmt: skip
+    (tmp_path / "nft").write_text(f"""#!/bin/sh
+        echo "$*" >> {tmp_path}/calls
+        [ "$2" = -t ] && [ -z "{version}" ] && exit 1
+        {shutil.which("nft")} "$@" | sed 's/"version": "[0-9.]*"/"version": "{version}"/
+            '$([ "$2" = -t ] && [ {version} != 1.0.6 ] && echo 's/"ul-\\*", //')
+    """)
+    (tmp_path / "nft").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert routed.check("firewall") == ()
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == ["-j -t list ruleset", "-j list ruleset"][:runs]
+
+
 def test_iptables_of_the_other_back_end_does_not_stand_in_for_a_missing_tool(
     routed, tmp_path, monkeypatch
 ):

@@ -42,6 +42,8 @@ _TARGETS: dict[str, Verdict] = {
     "QUEUE": "accept", "NFQUEUE": "accept",
 }  # fmt: skip
 _FORWARD = "FORWARD"
+# With -t, versions before left out the sets within rules too.
+_TERSE_SINCE = (1, 0, 6)
 # iptables quotes comments, in which a line may end, and no names of devices.
 _LINE_END = re.compile(r"\n(?=-[APN] )")
 _WORD = re.compile(r'(?<!\S)"((?:[^"\\]|\\.)*)"(?!\S)|\S+', re.DOTALL)
@@ -108,15 +110,25 @@ def _with_ours_marked(
         yield replace(chain, takes_ours=chain in having)
 
 
-def _native() -> Iterator[BaseChain]:
-    if not shutil.which("nft"):
-        return
-    done = command.run("nft", "-j", "list", "ruleset")
+def _ruleset() -> list[dict[str, Any]]:
+    """Return what nft lists, without the elements of sets: these may be 100,000."""
+    done = command.run("nft", "-j", "-t", "list", "ruleset")
+    if done.returncode or _version(done.stdout) < _TERSE_SINCE:
+        done = command.run("nft", "-j", "list", "ruleset")
     if done.returncode:
         if "Operation not supported" in done.stderr or not generation():
-            return
+            return []
         raise OSError(done.returncode, done.stderr.strip())
-    listed = json.loads(done.stdout or "{}").get("nftables", [])
+    return list(json.loads(done.stdout or "{}").get("nftables", ()))
+
+
+def _version(listed: str) -> tuple[int, ...]:
+    found = re.search(r'"version": "(\d+)\.(\d+)\.(\d+)', listed)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def _native() -> Iterator[BaseChain]:
+    listed = _ruleset() if shutil.which("nft") else []
     rules: dict[tuple[str, str], dict[str, list[Rule]]] = defaultdict(dict)
     for chain in (x["chain"] for x in listed if "chain" in x):
         rules[chain["family"], chain["table"]][chain["name"]] = []
