@@ -317,3 +317,45 @@ def test_networkd_leaves_our_devices_alone_because_of_the_installed_file(site):
     finally:
         run(site, "systemctl stop systemd-networkd")
         run(site, f"rm -r /etc/systemd/network/90-greedy.network {NETWORKD}")
+
+
+# Of the rest of the host, it does not take care.
+KEPT_OFF = "[device-lab]\nmatch-device=interface-name:eth0\nmanaged=0\n"
+
+
+def test_network_manager_leaves_our_devices_alone_because_of_the_installed_file(site):
+    site.network("lan")
+    site.run("c1", "lan")
+    [shim] = site.our_links()
+    # Their packages would make the user, and there is no udev here.
+    run(site, f"""
+        grep -q messagebus /etc/passwd ||
+            echo messagebus:x:997:997::/:/bin/false >>/etc/passwd
+        grep -q messagebus /etc/group || echo messagebus:x:997: >>/etc/group
+        printf '{KEPT_OFF}' >/etc/NetworkManager/conf.d/10-lab.conf
+        systemctl start dbus.socket
+        systemctl restart NetworkManager
+    """)  # fmt: skip
+    state = f"nmcli -g GENERAL.STATE device show {shim}"
+    try:
+        wait_until(lambda: "unmanaged" in run(site, state), 15)
+        run(site, "systemctl restart NetworkManager")
+        wait_until(lambda: "unmanaged" in run(site, state), 15)
+        assert site.our_links() == [shim]
+        site.ping_from("c1", GATEWAY4)
+        run(site, "rm /etc/NetworkManager/conf.d/90-underlay.conf")
+        run(site, "systemctl restart NetworkManager")
+        wait_until(lambda: "connected" in run(site, state), 15)
+    finally:
+        run(site, "systemctl stop NetworkManager dbus.socket dbus.service")
+        run(site, "rm /etc/NetworkManager/conf.d/10-lab.conf")
+
+
+def test_udev_keeps_name_and_mac_of_our_devices_because_of_the_installed_file(site):
+    site.network("lan")
+    [shim] = site.our_links()
+    file = "/etc/systemd/network/05-underlay.link"
+    asked = f"udevadm test-builtin net_setup_link /sys/class/net/{shim} 2>&1"
+    assert f"ID_NET_LINK_FILE={file}" in run(site, asked)
+    run(site, f"rm {file}")
+    assert file not in run(site, asked)

@@ -39,6 +39,18 @@ def test_parent_over_the_budget_warns_and_one_at_the_budget_passes(bench):
     assert found.what == "it carries 5 MACs, and mac_budget is 4 (networks a)"
 
 
+def test_least_budget_of_the_setting_and_of_the_networks_counts(bench):
+    bench.network("a", host_access="off", mac_budget="4")
+    bench.network("b", host_access="off", mac_budget="0")
+    endpoints(bench, "a", 2)
+    endpoints(bench, "b", 2, first=2)
+    (found,) = bench.check("mac-budget")
+    assert found.what == "it carries 5 MACs, and mac_budget is 4 (networks a, b)"
+    assert bench.check("mac-budget", mac_budget=9) == (found,)
+    (stricter,) = bench.check("mac-budget", mac_budget=3)
+    assert "mac_budget is 3" in stricter.what
+
+
 def test_exceeded_budget_is_logged_once_and_told_until_it_is_over(bench, caplog):
     bench.network("a", host_access="off")
     endpoints(bench, "a", 1)

@@ -41,6 +41,7 @@ ROUTING_PACKAGES = ["frr", "bird2", "radvd"]
 BROWSER = ["chromium-headless-shell", "fonts-dejavu-core"]
 NEWEST = "28.5"
 BARE_SUITES = ["bookworm", "trixie"]
+IMAGE_SUITE = "trixie"
 # The last Debian whose systemd takes cgroup v1 as well as v2 without being told.
 SYSTEMD_SUITE = "bookworm"
 SYSTEMD_DEBS = ("systemd_", "libsystemd-shared_")
@@ -64,8 +65,11 @@ def booting() -> Path:
 
 
 def operated() -> Path:
-    """The same with what an administrator has there too: nft, fetched if missing."""
-    return built("root-operated", _fetch_operated)
+    """The same with what is on a whole machine too, fetched if it is missing.
+
+    That are nft, and the programs that may touch a new device: NetworkManager, udev.
+    """
+    return built("root-operated-with-udev", _fetch_operated)
 
 
 def browser() -> Path:
@@ -90,6 +94,11 @@ def promtool() -> Path:
     return package / "usr/bin/promtool"
 
 
+def image_base() -> Path:
+    """A tar for `docker import`: what the image of underlay is built on."""
+    return built("image-base.tar", _fetch_image_base)
+
+
 def image() -> Path:
     """A tar for `docker import`: a static busybox and its applets, nothing else."""
     busybox = root("26.1") / "usr/bin/busybox"
@@ -108,6 +117,14 @@ def _fetch_browser(work: Path) -> Path:
     for name in ("proc", "dev", "run", "tmp"):
         (dest / name).mkdir(exist_ok=True)
     return dest
+
+
+def _fetch_image_base(work: Path) -> Path:
+    packages = ["python3", "nftables", "iptables"]
+    dest = bootstrapped(IMAGE_SUITE, packages, work)
+    target = work / "image-base.tar"
+    subprocess.run(["tar", "-c", "-C", dest, "-f", target, "."], check=True)
+    return target
 
 
 def _fetch_routing(work: Path) -> Path:
@@ -148,8 +165,14 @@ def _fetch_operated(work: Path) -> Path:
     dest = work / "root"
     shutil.copytree(booting(), dest, symlinks=True, copy_function=os.link)
     dest.chmod(0o755)
-    for deb in downloaded(ENGINES[NEWEST], ["nftables"], work / "apt"):
-        unpack(deb, dest, "--skip-old-files")
+    newest = ["nftables", "network-manager", "dbus"]
+    for deb in downloaded(ENGINES[NEWEST], newest, work / "apt"):
+        if not deb.name.startswith(SYSTEMD_DEBS):
+            unpack(deb, dest, "--skip-old-files")
+    # udev goes with the systemd that is there.
+    for deb in downloaded(SYSTEMD_SUITE, ["udev"], work / "older"):
+        if deb.name.startswith("udev_"):
+            unpack(deb, dest, "--skip-old-files")
     return dest
 
 
@@ -236,7 +259,7 @@ def fetch_all() -> None:
         daemons = pool.submit(routing)
         paths = [*pool.map(root, ENGINES), *pool.map(uml.kernel, uml.KERNELS)]
         paths += [daemons.result(), booting(), operated(), promtool(), browser()]
-        paths += pool.map(bare, BARE_SUITES)
+        paths += [*pool.map(bare, BARE_SUITES), image_base()]
     sys.stdout.writelines(f"{path}\n" for path in [*paths, image()])
 
 

@@ -87,7 +87,7 @@ class Dockerd:
             note()
             for event in self._events:
                 about = (event.get("Actor") or {}).get("Attributes") or {}
-                if about.get("type") == DRIVER or event.get("Action") == "rename":
+                if _is_driver(about.get("type")) or event.get("Action") == "rename":
                     kind = event.get("Type"), event.get("Action")
                     note(is_created=kind == ("network", "create"))
 
@@ -176,7 +176,15 @@ def _reserved(network: Mapping[str, Any]) -> Iterator[IpAddress]:
 
 def _is_ours(network: Mapping[str, Any]) -> bool:
     ipam = network.get("IPAM") or {}
-    return DRIVER in (network.get("Driver"), ipam.get("Driver"))
+    return any(map(_is_driver, (network.get("Driver"), ipam.get("Driver"))))
+
+
+def _is_driver(name: str | None) -> bool:
+    """Return whether Docker means this driver, a managed plugin by its tag as well.
+
+    As `underlay:latest` or `registry.example:5000/someone/underlay:0.1.0`.
+    """
+    return (name or "").rpartition("/")[2].partition(":")[0] == DRIVER
 
 
 def _inspect_networks(client: docker.APIClient) -> Iterator[Mapping[str, Any]]:
@@ -198,7 +206,7 @@ def _inspect_each(
 
 def _network(network: Mapping[str, Any]) -> DockerNetwork:
     ipam = network.get("IPAM") or {}
-    pooled = ipam.get("Driver") == DRIVER
+    pooled = _is_driver(ipam.get("Driver"))
     parts = [p for p in ipam.get("Config") or () if _is_subnet(p)]
     segments = tuple(_segment(part, pooled=pooled) for part in parts)
     members = (network.get("Containers") or {}).items()
@@ -207,7 +215,7 @@ def _network(network: Mapping[str, Any]) -> DockerNetwork:
         name=network["Name"],
         domain=(ipam.get("Options") or {}).get("domain", "default") if pooled else "",
         ip_networks=tuple(segment.subnet for segment in segments),
-        ours=network.get("Driver") == DRIVER,
+        ours=_is_driver(network.get("Driver")),
         options=network.get("Options") or {},
         internal=bool(network.get("Internal")),
         subnets=segments,

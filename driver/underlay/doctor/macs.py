@@ -10,6 +10,7 @@ from underlay.doctor.finding import Finding
 from underlay.kernel import inspection
 from underlay.model import Network
 from underlay.modes import mode_name, traits_of
+from underlay.modes.options import mac_budget
 
 # These are promiscuous for reasons of their own, and cost nothing by it.
 _VIRTUAL = ("veth", "bridge")
@@ -40,15 +41,18 @@ def carried(host: Examined) -> dict[str, tuple[int, list[Network]]]:
 
 
 def budget(host: Examined) -> Iterator[Finding]:
-    """Find parents with more MACs than the setting `mac_budget` allows."""
-    if not host.mac_budget:
-        return
+    """Find parents with more MACs than `mac_budget` allows.
+
+    Of the setting and the options of the networks there, the least counts.
+    """
     for name, (count, networks) in carried(host).items():
-        if count > host.mac_budget:
+        given = (host.mac_budget, *(mac_budget(n.options) for n in networks))
+        most = min((budget for budget in given if budget), default=0)
+        if most and count > most:
             yield Finding(
                 "warning",
                 name,
-                f"it carries {count} MACs, and mac_budget is {host.mac_budget}"
+                f"it carries {count} MACs, and mac_budget is {most}"
                 f" (networks {labels(networks)})",
                 "a switch with a limit drops the frames of the newest containers, or"
                 " shuts the port",

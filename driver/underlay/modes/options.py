@@ -38,7 +38,8 @@ WAIT_FAIL = ("wait", "fail")
 YES_NO = ("yes", "no")
 # Every mode takes these, of an endpoint and of a network.
 ENDPOINT_KEYS = ("default_route", *MTU_KEYS, *REPAIR_KEYS)
-NETWORK_KEYS = ("mode", "host_access", "gateway", *ENDPOINT_KEYS)
+NETWORK_KEYS = ("mode", "host_access", "gateway", "mac_budget", *ENDPOINT_KEYS)
+MAC_BUDGET_MOST = 999_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,14 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
     choice(options, "repair", ON_OFF)
     choice(options, "missing_parent", WAIT_FAIL)
     choice(options, "default_route", YES_NO)
+    mac_budget(options)
+
+
+def mac_budget(options: Mapping[str, str]) -> int:
+    """Return how many MACs the network's parent may carry, 0 for no limit."""
+    if not options.get("mac_budget"):
+        return 0
+    return number(options, "mac_budget", 0, MAC_BUDGET_MOST, "a number of MACs")
 
 
 def check_endpoint(network: Network, endpoint: Endpoint) -> None:

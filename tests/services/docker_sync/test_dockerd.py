@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from underlay.docker_sync.dockerd import view
+
 # The second thread begins while the first is in the middle of importing `requests`,
 # which that does on the way to `urllib3`.
 THREADS = """
@@ -44,3 +48,28 @@ def test_two_threads_that_ask_first_do_not_block_each_other():
     words = (sys.executable, "-c", THREADS)
     told = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
     assert told.stdout.split() == ["OSError", "OSError"]
+
+
+@pytest.mark.parametrize(
+    ("driver", "is_ours"),
+    [
+        ("underlay", True),
+        ("underlay:latest", True),
+        ("registry.example:5000/someone/underlay:0.1.0", True),
+        ("macvlan", False),
+        ("underlay-fork:latest", False),
+        ("underlay/other:latest", False),
+        ("", False),
+    ],
+)
+def test_networks_of_a_managed_plugin_are_recognized_by_its_name(driver, is_ours):
+    pools = [{"Subnet": "10.0.0.0/24", "Gateway": "10.0.0.1"}]
+    told = {
+        "Id": "n1",
+        "Name": "lan",
+        "Driver": driver,
+        "IPAM": {"Driver": driver, "Config": pools},
+    }
+    (network,) = view([told]).networks
+    (subnet,) = network.subnets
+    assert (network.ours, subnet.pooled) == (is_ours, is_ours)

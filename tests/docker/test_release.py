@@ -1,10 +1,12 @@
-"""The Debian package, installed on bare systems of both suites, without a network."""
+"""What a release consists of; its Debian package, installed on bare systems."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
-from pathlib import Path
+import tarfile
+from zipfile import ZipFile
 
 import pytest
 
@@ -17,16 +19,23 @@ PROGRAM = "/usr/bin/underlay"
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("package")
-    words = (ROOT / "script/deb", folder)
+def release(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("release")
+    words = (ROOT / "script/release", folder)
     found = [str(wheels.needed(rootfs.bare(suite))) for suite in rootfs.BARE_SUITES]
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": " ".join(found)}
     made = subprocess.run(
         words, env=os.environ | offline, capture_output=True, text=True
     )
     assert made.returncode == 0, made.stderr
-    return Path(made.stdout.strip())
+    assert made.stdout.startswith(f"git tag --sign v{__version__} ")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def package(release):
+    (found,) = release.glob("*.deb")
+    return found
 
 
 @pytest.fixture(params=rootfs.BARE_SUITES)
@@ -67,3 +76,24 @@ def test_package_says_what_it_needs_and_recommends(package):
         "Recommends: nftables, iptables",
         f"Version: {__version__}",
     ]
+
+
+def test_sdist_has_what_builds_and_tests_it_and_the_wheel_has_the_units(release):
+    with tarfile.open(release / f"underlay-{__version__}.tar.gz") as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {"README.md", "script/test", "tests/worlds.py", "docs/install.md"} <= names
+    assert {"systemd/underlay.service", "Dockerfile", "script/plugin.json"} <= names
+    with ZipFile(release / f"underlay-{__version__}-py3-none-any.whl") as wheel:
+        inside = set(wheel.namelist())
+    assert any(name.endswith("underlay.service") for name in inside)
+    assert not any(name.startswith("tests/") for name in inside)
+
+
+def test_notes_of_the_release_have_its_changes_and_the_sums_of_its_files(release):
+    notes = (release / "notes.md").read_text()
+    assert notes.startswith(f"underlay {__version__}\n")
+    assert "### Added" in notes
+    assert "## [" not in notes
+    for file in {*release.iterdir()} - {release / "notes.md"}:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        assert f"{digest}  {file.name}" in notes
