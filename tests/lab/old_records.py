@@ -24,12 +24,11 @@ STORED = ROOT / "tests/records/stored"
 DRIVER = ("-d", "underlay", "--ipam-driver", "underlay")
 NETWORKS = {
     "lan": ("-o", "parent=eth0", "--subnet", "10.77.0.0/24", "--gateway", "10.77.0.1",
-            "--ip-range", "10.77.0.64/27", "--aux-address", "printer=10.77.0.65"),
-    "six": ("-o", "parent=eth0.6", "--ipv6", "--subnet", "10.78.0.0/24",
-            "--subnet", "fd78::/64"),
+            "--ip-range", "10.77.0.64/27", "--aux-address", "printer=10.77.0.65",
+            "--ipv6", "--subnet", "fd77::/64", "--gateway", "fd77::1"),
     "routed": ("-o", "mode=routed", "--subnet", "10.79.0.0/24"),
 }  # fmt: skip
-CONTAINERS = {"web": "lan", "db": "lan", "gone": "lan", "six": "six", "far": "routed"}
+CONTAINERS = {"web": "lan", "db": "lan", "gone": "lan", "far": "routed"}
 
 
 class Older(Service):

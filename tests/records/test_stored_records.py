@@ -16,7 +16,9 @@ from underlay.records import Records, migrations
 from underlay.records.migrations import MIGRATIONS
 
 STORED = Path(__file__).with_name("stored")
-OLDER = range(1, len(MIGRATIONS))
+# No commit left records of these: they got their last form together with the next one.
+NEVER_WRITTEN = (3, 5)
+OLDER = sorted({*range(1, len(MIGRATIONS))} - {*NEVER_WRITTEN})
 
 
 @pytest.fixture(params=OLDER)
@@ -54,7 +56,7 @@ def test_networks_and_endpoints_are_those_that_docker_has(migrated):
     records, facts = migrated
     assert {n.id for n in records.networks.all()} == set(facts["networks"].values())
     found = {
-        e.id: (e.network_id, [str(a.ip) for a in e.addresses], e.mac)
+        e.id: (e.network, [str(a.ip) for a in e.addresses], e.mac)
         for e in records.endpoints.all()
     }
     assert found == {
@@ -71,15 +73,14 @@ def test_addresses_in_use_stay_taken_and_released_ones_rest(migrated):
     used = {a for c in facts["containers"].values() for a in c["addresses"]}
     pools = records.pools.all()
     assert used <= {address for pool in pools for address in taken(records, pool)}
-    (released,) = facts["released"]
-    (past, *_) = records.leases.history(released, 10)
-    assert past.until
+    released = set(facts["released"])
+    assert all(records.leases.history(address, 1)[0].until for address in released)
     with records.transaction():
         for pool in pools:
-            for claim in records.pools.claims_on(pool):
+            for claim in records.pools.claims_on(pool.id):
                 free = records.pools.next_free(claim)
-                assert str(free) not in {*used, released}
-                records.pools.take(pool, free)
+                assert str(free) not in used | released
+                records.pools.take(pool.id, free)
 
 
 def test_schema_is_that_of_new_records(migrated, tmp_path):
@@ -106,4 +107,4 @@ def test_version_before_takes_the_copy_back_and_refuses_the_newer_one(stored):
 
 
 def taken(records, pool):
-    return {str(lease.address) for lease in records.leases.live_in(pool)}
+    return {str(lease.address) for lease in records.leases.live_in(pool.id)}

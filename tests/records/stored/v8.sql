@@ -1,0 +1,192 @@
+BEGIN TRANSACTION;
+CREATE TABLE awaited (network TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE claim (
+            id      TEXT PRIMARY KEY,
+            pool    INTEGER NOT NULL REFERENCES pool (id) ON DELETE CASCADE,
+            slice   INTEGER NOT NULL REFERENCES slice (id),
+            network TEXT NOT NULL DEFAULT '',
+            since   REAL NOT NULL
+        ) STRICT
+        ;
+INSERT INTO "claim" VALUES('default/10.77.0.0/24/d5898d94bbd1',1,2,'1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70',1.79605881214916062349e+09);
+INSERT INTO "claim" VALUES('default/fd77::/64/c39650c60593',2,3,'1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70',1.79605881215337276454e+09);
+INSERT INTO "claim" VALUES('default/10.79.0.0/24/e042cd4c8215',3,4,'8a8cae7db9c94324c214947bc126ae32f76a419704efdb537ad43f745288c8b5',1.7960588121916878224e+09);
+CREATE TABLE endpoint (
+            id        TEXT PRIMARY KEY,
+            network   TEXT NOT NULL REFERENCES network (id) ON DELETE CASCADE,
+            ipv4      TEXT NOT NULL,
+            ipv6      TEXT NOT NULL,
+            mac       TEXT NOT NULL,
+            options   TEXT NOT NULL,
+            container TEXT NOT NULL DEFAULT '',
+            created   REAL NOT NULL
+        ) STRICT
+        ;
+INSERT INTO "endpoint" VALUES('afc36b499ebc9b8a4fd70b74bb16a70849dae650c13dfbae4f4755906edc38b8','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','10.77.0.64/24','fd77::2/64','6a:c5:15:b6:2f:0f','{}','web',1.7960588123435213566e+09);
+INSERT INTO "endpoint" VALUES('296b7e33b81950d4a1ad33201112e46e6132c581a4cdcad40132581736dd208f','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','10.77.0.66/24','fd77::3/64','8e:70:5e:1a:71:e9','{}','db',1.7960588125476071834e+09);
+INSERT INTO "endpoint" VALUES('fe6d1eabba89d33566ed2fdef773afd093ca9115912e2d8562c79ddc708867ed','8a8cae7db9c94324c214947bc126ae32f76a419704efdb537ad43f745288c8b5','10.79.0.2/32','','82:67:ef:54:8f:d6','{}','far',1.79605881292437911033e+09);
+CREATE TABLE freed (
+            turn    INTEGER PRIMARY KEY AUTOINCREMENT,
+            pool    INTEGER NOT NULL REFERENCES pool (id) ON DELETE CASCADE,
+            slice   INTEGER NOT NULL REFERENCES slice (id),
+            address BLOB NOT NULL,
+            UNIQUE (pool, address)
+        ) STRICT
+        ;
+INSERT INTO "freed" VALUES(1,1,2,X'0A4D0043');
+INSERT INTO "freed" VALUES(2,2,3,X'FD770000000000000000000000000004');
+CREATE TABLE fresh (
+            pool  INTEGER NOT NULL REFERENCES pool (id) ON DELETE CASCADE,
+            last  BLOB NOT NULL,
+            first BLOB NOT NULL,
+            PRIMARY KEY (pool, last)
+        ) STRICT, WITHOUT ROWID
+        ;
+INSERT INTO "fresh" VALUES(1,X'0A4D003F',X'0A4D0002');
+INSERT INTO "fresh" VALUES(1,X'0A4D00FE',X'0A4D0044');
+INSERT INTO "fresh" VALUES(2,X'FD77000000000000FFFFFFFFFFFFFFFF',X'FD770000000000000000000000000005');
+INSERT INTO "fresh" VALUES(3,X'0A4F00FE',X'0A4F0003');
+CREATE TABLE host (one INTEGER PRIMARY KEY CHECK (one = 1), identity TEXT NOT NULL) STRICT;
+INSERT INTO "host" VALUES(1,'3d1219c7c4c5404aaa1f6d2a48adfda4');
+CREATE TABLE network (
+            id       TEXT PRIMARY KEY,
+            options  TEXT NOT NULL,
+            internal INTEGER NOT NULL,
+            segments TEXT NOT NULL,
+            parent   TEXT NOT NULL,
+            name     TEXT NOT NULL DEFAULT '',
+            created  REAL NOT NULL
+        , here TEXT NOT NULL DEFAULT '[]', mac TEXT NOT NULL DEFAULT '', base TEXT NOT NULL DEFAULT '', absent TEXT NOT NULL DEFAULT '', mtu INTEGER NOT NULL DEFAULT 0) STRICT
+        ;
+INSERT INTO "network" VALUES('1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','{"parent": "eth0"}',0,'[["10.77.0.0/24", "10.77.0.1", ["10.77.0.65"], true], ["fd77::/64", "fd77::1", [], true]]','eth0','lan',1.79605881215550208093e+09,'["10.77.0.11/24", "fd77::11/64"]','66:52:66:50:84:1c','["eth0", "veth", "66:52:66:50:84:1c", "", 0]','',1500);
+INSERT INTO "network" VALUES('8a8cae7db9c94324c214947bc126ae32f76a419704efdb537ad43f745288c8b5','{"mode": "routed"}',0,'[["10.79.0.0/24", "10.79.0.1", [], true]]','','routed',1.796058812195243597e+09,'[]','','','',0);
+CREATE TABLE pool (
+            id      INTEGER PRIMARY KEY AUTOINCREMENT,
+            domain  TEXT NOT NULL,
+            subnet  TEXT NOT NULL,
+            family  INTEGER NOT NULL,
+            first   BLOB NOT NULL,
+            last    BLOB NOT NULL,
+            holders TEXT NOT NULL DEFAULT '[]',
+            UNIQUE (domain, subnet)
+        ) STRICT
+        ;
+INSERT INTO "pool" VALUES(1,'default','10.77.0.0/24',4,X'0A4D0000',X'0A4D00FF','["lan"]');
+INSERT INTO "pool" VALUES(2,'default','fd77::/64',6,X'FD770000000000000000000000000000',X'FD77000000000000FFFFFFFFFFFFFFFF','["lan"]');
+INSERT INTO "pool" VALUES(3,'default','10.79.0.0/24',4,X'0A4F0000',X'0A4F00FF','["routed"]');
+CREATE TABLE remnant (endpoint TEXT PRIMARY KEY, network TEXT NOT NULL, path TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE repair (
+            id        INTEGER PRIMARY KEY AUTOINCREMENT,
+            at        REAL NOT NULL,
+            mark      TEXT NOT NULL,
+            place     TEXT NOT NULL,
+            before    TEXT NOT NULL,
+            step      TEXT NOT NULL,
+            seconds   REAL NOT NULL,
+            error     TEXT NOT NULL,
+            network   TEXT NOT NULL,
+            container TEXT NOT NULL
+        ) STRICT
+        ;
+CREATE TABLE sandbox (
+            endpoint TEXT PRIMARY KEY REFERENCES endpoint (id) ON DELETE CASCADE,
+            path     TEXT NOT NULL,
+            left     INTEGER NOT NULL DEFAULT 0
+        , device TEXT NOT NULL DEFAULT '', mtu INTEGER NOT NULL DEFAULT 0, defaults TEXT NOT NULL DEFAULT '', settings TEXT NOT NULL DEFAULT '[]', without TEXT NOT NULL DEFAULT '') STRICT
+        ;
+INSERT INTO "sandbox" VALUES('afc36b499ebc9b8a4fd70b74bb16a70849dae650c13dfbae4f4755906edc38b8','/var/run/docker/netns/90435b0c72e8',0,'eth0',1500,'46','[]','');
+INSERT INTO "sandbox" VALUES('296b7e33b81950d4a1ad33201112e46e6132c581a4cdcad40132581736dd208f','/var/run/docker/netns/cc76066f0cfa',0,'eth0',1500,'46','[]','');
+INSERT INTO "sandbox" VALUES('fe6d1eabba89d33566ed2fdef773afd093ca9115912e2d8562c79ddc708867ed','/var/run/docker/netns/e9c01e004331',0,'',0,'','[]','');
+CREATE TABLE setting (
+            path   TEXT PRIMARY KEY,
+            reason TEXT NOT NULL,
+            before TEXT NOT NULL,
+            value  TEXT NOT NULL,
+            turn   INTEGER NOT NULL
+        ) STRICT
+        ;
+INSERT INTO "setting" VALUES('net/ipv4/ip_forward','forwarding/4','1','1',0);
+CREATE TABLE slice (
+            id    INTEGER PRIMARY KEY,
+            pool  INTEGER NOT NULL REFERENCES pool (id) ON DELETE CASCADE,
+            first BLOB NOT NULL,
+            last  BLOB NOT NULL,
+            UNIQUE (pool, first, last)
+        ) STRICT
+        ;
+INSERT INTO "slice" VALUES(1,1,X'0A4D0001',X'0A4D00FE');
+INSERT INTO "slice" VALUES(2,1,X'0A4D0040',X'0A4D005F');
+INSERT INTO "slice" VALUES(3,2,X'FD770000000000000000000000000001',X'FD77000000000000FFFFFFFFFFFFFFFF');
+INSERT INTO "slice" VALUES(4,3,X'0A4F0001',X'0A4F00FE');
+CREATE TABLE takeover (
+            parent   TEXT PRIMARY KEY,
+            bridge   TEXT NOT NULL UNIQUE,
+            state    TEXT NOT NULL,
+            facts    TEXT NOT NULL,
+            settings TEXT NOT NULL
+        ) STRICT
+        ;
+CREATE TABLE tenure (
+            id        INTEGER PRIMARY KEY,
+            address   TEXT NOT NULL,
+            role      TEXT NOT NULL,
+            pool      INTEGER,
+            claim     TEXT NOT NULL DEFAULT '',
+            network   TEXT NOT NULL DEFAULT '',
+            endpoint  TEXT NOT NULL DEFAULT '',
+            mac       TEXT NOT NULL DEFAULT '',
+            container TEXT NOT NULL DEFAULT '',
+            since     REAL NOT NULL,
+            until     REAL NOT NULL DEFAULT 0
+        ) STRICT
+        ;
+INSERT INTO "tenure" VALUES(1,'10.77.0.1','gateway',1,'default/10.77.0.0/24/d5898d94bbd1','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','','','',1.79605881215070509911e+09,0.0);
+INSERT INTO "tenure" VALUES(2,'10.77.0.65','aux',1,'default/10.77.0.0/24/d5898d94bbd1','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','','','',1.79605881215180110928e+09,0.0);
+INSERT INTO "tenure" VALUES(3,'fd77::1','gateway',2,'default/fd77::/64/c39650c60593','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','','','',1.79605881215418839453e+09,0.0);
+INSERT INTO "tenure" VALUES(4,'10.79.0.1','gateway',3,'default/10.79.0.0/24/e042cd4c8215','8a8cae7db9c94324c214947bc126ae32f76a419704efdb537ad43f745288c8b5','','','',1.79605881219423794744e+09,0.0);
+INSERT INTO "tenure" VALUES(5,'10.77.0.64','endpoint',1,'default/10.77.0.0/24/d5898d94bbd1','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','afc36b499ebc9b8a4fd70b74bb16a70849dae650c13dfbae4f4755906edc38b8','6a:c5:15:b6:2f:0f','web',1.79605881233968257904e+09,0.0);
+INSERT INTO "tenure" VALUES(6,'fd77::2','endpoint',2,'default/fd77::/64/c39650c60593','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','afc36b499ebc9b8a4fd70b74bb16a70849dae650c13dfbae4f4755906edc38b8','6a:c5:15:b6:2f:0f','web',1.79605881234116792678e+09,0.0);
+INSERT INTO "tenure" VALUES(7,'10.77.0.66','endpoint',1,'default/10.77.0.0/24/d5898d94bbd1','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','296b7e33b81950d4a1ad33201112e46e6132c581a4cdcad40132581736dd208f','8e:70:5e:1a:71:e9','db',1.79605881254431700702e+09,0.0);
+INSERT INTO "tenure" VALUES(8,'fd77::3','endpoint',2,'default/fd77::/64/c39650c60593','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','296b7e33b81950d4a1ad33201112e46e6132c581a4cdcad40132581736dd208f','8e:70:5e:1a:71:e9','db',1.7960588125459787845e+09,0.0);
+INSERT INTO "tenure" VALUES(9,'10.77.0.67','endpoint',1,'default/10.77.0.0/24/d5898d94bbd1','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','45996d944bbffd8d73053b0c52bf1781e3d6dae6d047450c58986e33d74ddd15','3a:b0:03:59:0b:db','',1.7960588127198369503e+09,1.79605881314733505245e+09);
+INSERT INTO "tenure" VALUES(10,'fd77::4','endpoint',2,'default/fd77::/64/c39650c60593','1fae46156ed620330b164c5e195a96d42435f4d312eaf5eccee3241d0f86ac70','45996d944bbffd8d73053b0c52bf1781e3d6dae6d047450c58986e33d74ddd15','3a:b0:03:59:0b:db','',1.79605881272109556201e+09,1.79605881314874076841e+09);
+INSERT INTO "tenure" VALUES(11,'10.79.0.2','endpoint',3,'default/10.79.0.0/24/e042cd4c8215','8a8cae7db9c94324c214947bc126ae32f76a419704efdb537ad43f745288c8b5','fe6d1eabba89d33566ed2fdef773afd093ca9115912e2d8562c79ddc708867ed','82:67:ef:54:8f:d6','far',1.79605881291866421702e+09,0.0);
+CREATE TABLE trouble (mark TEXT PRIMARY KEY, text TEXT NOT NULL, since REAL NOT NULL) STRICT;
+CREATE TABLE vlan (
+            network TEXT NOT NULL REFERENCES network (id) ON DELETE CASCADE,
+            height  INTEGER NOT NULL,
+            name    TEXT NOT NULL,
+            PRIMARY KEY (network, height)
+        ) STRICT, WITHOUT ROWID
+        ;
+CREATE INDEX network_parent ON network (parent);
+CREATE INDEX endpoint_network ON endpoint (network);
+CREATE INDEX endpoint_mac ON endpoint (mac);
+CREATE INDEX pool_subnet ON pool (subnet);
+CREATE INDEX pool_place ON pool (domain, family, first);
+CREATE INDEX claim_pool ON claim (pool);
+CREATE INDEX claim_slice ON claim (slice);
+CREATE INDEX claim_network ON claim (network);
+CREATE INDEX freed_queue ON freed (slice, turn);
+CREATE UNIQUE INDEX tenure_one_owner ON tenure (pool, address) WHERE until = 0 AND role = 'endpoint';
+CREATE INDEX tenure_live ON tenure (pool, address) WHERE until = 0;
+CREATE INDEX tenure_gateway ON tenure (pool) WHERE until = 0 AND role = 'gateway';
+CREATE INDEX tenure_claim ON tenure (claim) WHERE until = 0;
+CREATE INDEX tenure_endpoint ON tenure (endpoint) WHERE until = 0;
+CREATE INDEX tenure_address ON tenure (address);
+CREATE INDEX tenure_mac ON tenure (mac);
+CREATE INDEX tenure_container ON tenure (container);
+CREATE INDEX tenure_until ON tenure (until);
+CREATE INDEX vlan_name ON vlan (name);
+CREATE INDEX network_mode ON network (json_extract(options, '$.mode'));
+CREATE INDEX sandbox_path ON sandbox (path);
+CREATE INDEX sandbox_leaving ON sandbox (endpoint) WHERE left = 1;
+CREATE INDEX sandbox_unsettled ON sandbox (endpoint) WHERE device = '';
+CREATE INDEX repair_mark ON repair (mark);
+CREATE INDEX repair_container ON repair (container);
+CREATE INDEX repair_network ON repair (network);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('pool',3);
+INSERT INTO "sqlite_sequence" VALUES('freed',2);
+COMMIT;
+PRAGMA user_version = 8;
