@@ -295,11 +295,8 @@ def test_networkd_leaves_our_devices_alone_because_of_the_installed_file(site):
     site.network("lan")
     site.run("c1", "lan")
     [shim] = site.our_links()
-    # Its package would make the user. /sys as in a container: there is no udev here.
+    # /sys as in a container: no udev runs here.
     run(site, f"""
-        grep -q systemd-network /etc/passwd ||
-            echo systemd-network:x:998:998::/:/bin/false >>/etc/passwd
-        grep -q systemd-network /etc/group || echo systemd-network:x:998: >>/etc/group
         mkdir -p {NETWORKD}
         printf '[Service]\nReadOnlyPaths=/sys\n' >{NETWORKD}/sys.conf
         printf '{GREEDY}' >/etc/systemd/network/90-greedy.network
@@ -315,11 +312,12 @@ def test_networkd_leaves_our_devices_alone_because_of_the_installed_file(site):
         run(site, "systemctl restart systemd-networkd")
         wait_until(lambda: "192.0.2.77" in run(site, addresses), 15)
     finally:
-        run(site, "systemctl stop systemd-networkd")
+        run(site, "systemctl stop systemd-networkd.socket systemd-networkd")
         run(site, f"rm -r /etc/systemd/network/90-greedy.network {NETWORKD}")
 
 
 # Of the rest of the host, it does not take care.
+NETWORK_MANAGER = "/etc/systemd/system/NetworkManager.service.d"
 KEPT_OFF = "[device-lab]\nmatch-device=interface-name:eth0\nmanaged=0\n"
 
 
@@ -327,12 +325,13 @@ def test_network_manager_leaves_our_devices_alone_because_of_the_installed_file(
     site.network("lan")
     site.run("c1", "lan")
     [shim] = site.our_links()
-    # Their packages would make the user, and there is no udev here.
+    # It takes over what has an address, were it not told to leave that alone.
     run(site, f"""
-        grep -q messagebus /etc/passwd ||
-            echo messagebus:x:997:997::/:/bin/false >>/etc/passwd
-        grep -q messagebus /etc/group || echo messagebus:x:997: >>/etc/group
+        ip addr add 192.0.2.77/32 dev {shim}
+        mkdir -p {NETWORK_MANAGER}
+        printf '[Service]\nReadOnlyPaths=/sys\n' >{NETWORK_MANAGER}/sys.conf
         printf '{KEPT_OFF}' >/etc/NetworkManager/conf.d/10-lab.conf
+        systemctl daemon-reload
         systemctl start dbus.socket
         systemctl restart NetworkManager
     """)  # fmt: skip
@@ -348,7 +347,7 @@ def test_network_manager_leaves_our_devices_alone_because_of_the_installed_file(
         wait_until(lambda: "connected" in run(site, state), 15)
     finally:
         run(site, "systemctl stop NetworkManager dbus.socket dbus.service")
-        run(site, "rm /etc/NetworkManager/conf.d/10-lab.conf")
+        run(site, f"rm -r /etc/NetworkManager/conf.d/10-lab.conf {NETWORK_MANAGER}")
 
 
 def test_udev_keeps_name_and_mac_of_our_devices_because_of_the_installed_file(site):

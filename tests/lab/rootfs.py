@@ -46,6 +46,13 @@ IMAGE_SUITE = "trixie"
 SYSTEMD_SUITE = "bookworm"
 SYSTEMD_DEBS = ("systemd_", "libsystemd-shared_")
 UNITS = Path("usr/lib/systemd/system")
+STARTED = {"sysinit": "systemd-journald.service", "multi-user": "docker.service"}
+# What the packages of the operated root would have made.
+USERS = {
+    "passwd": "messagebus:x:997:997::/:/bin/false\n"
+    "systemd-network:x:998:998::/:/bin/false",
+    "group": "messagebus:x:997:\nsystemd-network:x:998:",
+}
 
 
 def root(engine: str) -> Path:
@@ -173,6 +180,15 @@ def _fetch_operated(work: Path) -> Path:
     for deb in downloaded(SYSTEMD_SUITE, ["udev"], work / "older"):
         if deb.name.startswith("udev_"):
             unpack(deb, dest, "--skip-old-files")
+    # Tests start them, and boots stay as they are.
+    for wanted in (dest / UNITS).glob("*.wants/*"):
+        if wanted.name not in STARTED.values():
+            wanted.unlink()
+    for file, line in USERS.items():
+        users = dest / "etc" / file
+        text = users.read_text()
+        users.unlink()  # a link: the other roots have it too
+        users.write_text(f"{text}{line}\n")
     return dest
 
 
@@ -184,8 +200,7 @@ def _enable(dest: Path) -> None:
     for wants in (dest / UNITS).glob("*.wants"):
         shutil.rmtree(wants)
     shutil.rmtree(dest / UNITS.parent / "system-generators")
-    started = {"sysinit": "systemd-journald.service", "multi-user": "docker.service"}
-    for target, unit in started.items():
+    for target, unit in STARTED.items():
         wants = dest / UNITS / f"{target}.target.wants"
         wants.mkdir()
         (wants / unit).symlink_to(f"../{unit}")

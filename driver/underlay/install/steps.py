@@ -167,9 +167,10 @@ def _starts(*, is_active: bool) -> Iterator[Step]:
         f"systemctl enable {' '.join(UNITS)}",
         lambda: systemd.systemctl("enable", *UNITS),
     )
-    yield from _reloads()
     verb = "restart" if is_active else "start"
     yield Step(f"systemctl {verb} {' '.join(UNITS)}", start)
+    # Last: if one of them refuses, the service runs nevertheless.
+    yield from _reloads()
 
 
 def _reloads() -> Iterator[Step]:
