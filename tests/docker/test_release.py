@@ -82,7 +82,7 @@ def test_sdist_has_what_builds_and_tests_it_and_the_wheel_has_the_units(release)
     with tarfile.open(release / f"underlay-{__version__}.tar.gz") as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert {"README.md", "script/test", "tests/worlds.py", "docs/install.md"} <= names
-    assert {"systemd/underlay.service", "Dockerfile", "script/plugin.json"} <= names
+    assert {"driver/underlay/install/systemd/underlay.service", "Dockerfile"} <= names
     with ZipFile(release / f"underlay-{__version__}-py3-none-any.whl") as wheel:
         inside = set(wheel.namelist())
     assert any(name.endswith("underlay.service") for name in inside)
