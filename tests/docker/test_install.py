@@ -131,6 +131,23 @@ def test_uninstall_removes_what_was_made_and_keeps_the_records(site):
     assert files(site) == before
 
 
+@pytest.mark.parametrize("first", ["disable", "leave"])
+def test_uninstall_that_ended_halfway_can_be_repeated(site, first):
+    before = files(site)
+    site.service.run("install")
+    units = "underlay.socket", "underlay.service"
+    if first == "disable":
+        site.service.systemctl("disable", "--now", *units)
+    else:  # only the files are gone, and the service runs on
+        site.host.run("sh", "-c", f"rm {UNITS}/*.wants/underlay.*")
+    site.host.run("sh", "-c", f"rm {UNITS}/underlay.socket {UNITS}/underlay.service")
+    site.service.systemctl("daemon-reload")
+    site.service.run("uninstall", "--purge")
+    assert files(site) == before
+    states = site.host.run("systemctl", "is-active", *units, check=False).stdout
+    assert states.split() == ["inactive", "inactive"]
+
+
 def test_file_of_the_administrator_is_not_overwritten(site):
     own = f"{UNITS}/underlay.service"
     write(site, own, "[Service]\nExecStart=/bin/true\n")

@@ -200,13 +200,23 @@ def _check_unused(path: Path) -> None:
 def _stops(settings: Settings) -> Iterator[Step]:
     def stop() -> None:
         if systemd.is_running():
-            systemd.systemctl("disable", "--now", *UNITS)
+            _end_units()
         # systemd has removed its own. Docker would wait at any other one.
         for path in (settings.plugin_socket, settings.status_socket):
             path.unlink(missing_ok=True)
         _remove_empty(settings.run_dir)
 
     yield Step(f"systemctl disable --now {' '.join(UNITS)}", stop)
+
+
+def _end_units() -> None:
+    """Disable and stop the units; one whose file is gone already may still run."""
+    there = [unit for unit in UNITS if systemd.has_file(unit)]
+    if there:
+        systemd.systemctl("disable", "--now", *there)
+    left = [unit for unit in UNITS if systemd.is_active(unit)]
+    if left:
+        systemd.systemctl("stop", *left)
 
 
 def _removals(inventory: Inventory) -> Iterator[Step]:

@@ -23,6 +23,11 @@ def is_active(unit: str) -> bool:
     return _run("systemctl", "is-active", "--quiet", unit).returncode == 0
 
 
+def has_file(unit: str) -> bool:
+    """Return whether there is a file of a unit."""
+    return _run("systemctl", "cat", unit).returncode == 0
+
+
 def systemctl(*words: str) -> None:
     """Run systemctl; raises CommandFailed."""
     command("systemctl", *words)
