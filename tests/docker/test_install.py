@@ -139,7 +139,8 @@ def test_uninstall_that_ended_halfway_can_be_repeated(site, first):
     if first == "disable":
         site.service.systemctl("disable", "--now", *units)
     else:  # only the files are gone, and the service runs on
-        site.host.run("sh", "-c", f"rm {UNITS}/*.wants/underlay.*")
+        wants = f"{UNITS}/*.wants"
+        site.host.run("sh", "-c", f"rm {wants}/underlay.*; rmdir {wants} || true")
     site.host.run("sh", "-c", f"rm {UNITS}/underlay.socket {UNITS}/underlay.service")
     site.service.systemctl("daemon-reload")
     site.service.run("uninstall", "--purge")

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Collection, MutableMapping
+from contextlib import suppress
 
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Device
@@ -55,7 +56,8 @@ class Supervisor:
         pause = self._watchdog / 2
         while True:
             if stalled_seconds() < pause:
-                self._tell("WATCHDOG=1")
+                with suppress(OSError):  # one failure is no reason to be killed
+                    self._tell("WATCHDOG=1")
             if self._stopping.wait(pause):
                 return
 

@@ -55,6 +55,17 @@ def test_watchdog_is_told_at_half_its_time_and_not_while_stalled(systemd):
     supervisor.stop()
 
 
+def test_watchdog_goes_on_after_systemd_could_not_be_told_once(systemd, tmp_path):
+    listening, environment = systemd
+    supervisor = Supervisor(environment)
+    (tmp_path / "notify").rename(tmp_path / "away")
+    supervisor.watch(lambda: 0.0)
+    time.sleep(0.3)
+    (tmp_path / "away").rename(tmp_path / "notify")
+    assert listening.recv(4096) == b"WATCHDOG=1"
+    supervisor.stop()
+
+
 def test_abstract_address_of_systemd_is_understood():
     name = f"underlay-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
