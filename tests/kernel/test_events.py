@@ -18,6 +18,8 @@ from tests.kernel.world import LONG_ENOUGH, Hearing, inside
 from tests.lab import net
 from tests.lab.service import wait_until
 from underlay.kernel import events, namespaces
+from underlay.kernel import rtnetlink as nl
+from underlay.kernel.host_events import HostEvents, Urgency
 
 MANY = 10_000
 
@@ -101,6 +103,16 @@ def test_host_events_are_reported_without_a_sandbox_path(hearing, line):
 def test_event_is_urgent_if_it_may_concern_a_parent(hearing, line, is_urgent):
     assert hearing.upon(line) == {""}
     assert any(hearing.urgent) == is_urgent
+
+
+@pytest.mark.usefixtures("quiet")
+def test_event_on_a_device_with_a_name_of_any_bytes_is_rated():
+    words = b"ip link add br\xff type bridge".split()
+    subprocess.run(words, check=True)
+    (index,) = [i for i, found in socket.if_nameindex() if found.startswith("br")]
+    address = nl.IFADDR.pack(socket.AF_INET, 24, 0, 0, index)
+    rate = HostEvents(lambda _: False).urgency
+    assert rate(nl.RTM_NEWADDR, address) is Urgency.SOON
 
 
 @pytest.mark.parametrize(

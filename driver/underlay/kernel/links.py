@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import re
 import socket
 import struct
@@ -265,7 +266,8 @@ def kind_attribute(kind: str, data: bytes = b"") -> bytes:
 
 
 def _get(key: int, name: str) -> RawLink | None:
-    body = nl.IFINFO.pack(0, 0, 0, 0, 0) + nl.attribute(key, name.encode() + b"\0")
+    named = nl.attribute(key, os.fsencode(name) + b"\0")  # as if_indextoname has it
+    body = nl.IFINFO.pack(0, 0, 0, 0, 0) + named
     try:
         for message in nl.exchange(RTM_GETLINK, NLM_F_REQUEST, RTM_NEWLINK, body):
             return _link(message)
