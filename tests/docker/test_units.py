@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
@@ -202,6 +203,50 @@ def test_all_containers_are_back_after_a_reboot(site):
     assert pings.worst < PING_SECONDS
     for address in fixed.values():
         assert site.reached_from_lan(address), address
+
+
+def test_containers_of_a_boot_wait_for_a_service_that_appears_late(site):
+    site.network("lan", "--ip-range", "10.77.0.128/25")
+    names = [f"c{n}" for n in range(4)]
+    in_parallel(lambda n=n: site.run(n, "lan", *ALWAYS) for n in names)
+    # It cannot start eight times, which takes about five seconds.
+    tries = "echo >>/run/tries; [ $(wc -l </run/tries) -gt 8 ]"
+    late = f"[Service]\nExecStartPre=/bin/sh -c '{tries}'\n"
+    site.host.run("sh", "-c", f"cat >{DROP_IN}", input=late)
+    site.host.power_cut()
+    site.host.start()
+    with Pings(site.host) as pings:
+        assert int(run(site, "wc -l </run/tries")) == 9
+        running = site.docker("ps", "--format", "{{.Names}}").stdout.split()
+        assert set(running) == set(names)
+        for name in names:
+            site.ping_from(name, GATEWAY4)
+    assert pings.worst < PING_SECONDS
+    wait_until(lambda: site.live()[2] == len(names), 30, site.live)
+
+
+def failed_starts(site):
+    told = json.loads(site.service.run("doctor", "--json", check=False).stdout)
+    (check,) = [c for c in told["checks"] if c["id"] == "failed-starts"]
+    return check["findings"]
+
+
+def test_container_that_could_not_start_without_the_service_is_found_afterwards(site):
+    """Docker does not start it again, whatever its restart policy."""
+    site.network("lan")
+    for name in ("web", "other"):
+        site.run(name, "lan", *ALWAYS)
+    site.docker("stop", "-t0", "web")
+    site.service.systemctl("stop", "underlay.socket")
+    refused(site.docker("start", "web", check=False))
+    site.service.systemctl("start", "underlay.socket", "underlay.service")
+    wait_until(lambda: is_well(site), 20)
+    (finding,) = failed_starts(site)
+    assert finding["where"] == "container web"
+    assert "underlay.sock" in finding["what"]
+    run(site, finding["remedy"].rpartition("then ")[2])
+    site.ping_from("web", GATEWAY4)
+    assert failed_starts(site) == []
 
 
 # In place of a defect: as long as /run/hang is there, a pass does not go on.

@@ -37,6 +37,7 @@ class Bench:
             "ask_docker": lambda: DockerView((), {}, frozenset()),
             "ask_engine": lambda: DockerEngine("28.5.2"),
             "ask_containers": lambda ids: {},  # noqa: ARG005
+            "ask_failed_starts": list,
             "plan": list,
             "now": time.time(),
         }

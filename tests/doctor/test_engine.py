@@ -15,6 +15,7 @@ from underlay.model.docker import (
     DockerEngine,
     DockerNetwork,
     DockerView,
+    FailedStart,
 )
 
 LAN = DockerNetwork("lan", "lan", "default", (), ours=True)
@@ -118,3 +119,17 @@ def test_published_ports_warn_only_where_nothing_else_publishes_them(bench):
     assert "80/tcp" in finding.what
     assert found("lan", other) == ()
     assert found("lan", ports=()) == ()
+
+
+def test_container_that_docker_could_not_start_fails_if_it_is_on_such_a_network(bench):
+    def found(*networks):
+        failed = FailedStart("web", networks, "plugin underlay not found")
+        return bench.check(
+            "failed-starts", ask_docker=view(LAN), ask_failed_starts=lambda: [failed]
+        )
+
+    assert found("another") == ()
+    (finding,) = found("another", LAN.name)
+    assert (finding.level, finding.where) == ("failure", "container web")
+    assert "plugin underlay not found" in finding.what
+    assert "docker start web" in finding.remedy

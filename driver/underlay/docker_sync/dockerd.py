@@ -22,6 +22,7 @@ from underlay.model.docker import (
     DockerEngine,
     DockerNetwork,
     DockerView,
+    FailedStart,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +72,14 @@ class Dockerd:
             lambda client: list(_inspect_each(client.inspect_container, ids))
         )
         return {container["Id"]: _container(container) for container in found}
+
+    def failed_starts(self) -> list[FailedStart]:
+        """Return the containers with a restart policy that dockerd could not start.
+
+        It does not try again. Raises OSError if it does not answer.
+        """
+        found = self._ask(lambda client: list(_inspect_stopped(client)))
+        return [one for container in found for one in _failed_start(container)]
 
     def engine(self) -> DockerEngine:
         """Return what dockerd says of itself; raises OSError if it does not answer."""
@@ -202,6 +211,21 @@ def _inspect_each(
             yield inspect(identity)
         except NotFound:
             continue
+
+
+def _inspect_stopped(client: docker.APIClient) -> Iterator[Mapping[str, Any]]:
+    stopped = {"status": ["created", "exited"]}
+    ids = [c["Id"] for c in client.containers(all=True, filters=stopped)]
+    return _inspect_each(client.inspect_container, ids)
+
+
+def _failed_start(container: Mapping[str, Any]) -> Iterator[FailedStart]:
+    policy = (container.get("HostConfig") or {}).get("RestartPolicy") or {}
+    error = (container.get("State") or {}).get("Error")
+    networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    if error and policy.get("Name") in ("always", "unless-stopped"):
+        name = container["Name"].removeprefix("/")
+        yield FailedStart(name, tuple(networks), error)
 
 
 def _network(network: Mapping[str, Any]) -> DockerNetwork:

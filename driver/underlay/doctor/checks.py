@@ -62,6 +62,7 @@ CHECKS = (
           network_programs.managing),
     Check("engine", "the engine is one that the driver works with", engine.supported),
     Check("docker-list", "Docker and the records know the same", engine.listed),
+    Check("failed-starts", "Docker could start every container", engine.started),
     Check("published-ports", "no port is published in vain", engine.published),
     Check("pools", "every pool has free addresses", containers.pools),
     Check("host-routes", "the host has no subnet of a network on another device",

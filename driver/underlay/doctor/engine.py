@@ -112,6 +112,21 @@ def listed(host: Examined) -> Iterator[Finding]:
             )
 
 
+def started(host: Examined) -> Iterator[Finding]:
+    """Find containers that Docker could not start, and does not try to start again."""
+    names = {n.name for n in host.docker.networks if n.ours} if host.docker else set()
+    for failed in host.failed_starts:
+        if names.intersection(failed.networks):
+            yield Finding(
+                "failure",
+                f"container {failed.container}",
+                f"Docker could not start it: {failed.error}",
+                "its restart policy does not help: Docker tries a start that fails for"
+                " its network only once, as at a boot without the service",
+                f"repair the cause, then docker start {failed.container}",
+            )
+
+
 def published(host: Examined) -> Iterator[Finding]:
     """Find containers with published ports (-p) on networks where that does nothing."""
     view = host.docker

@@ -10,7 +10,12 @@ from typing import Any, TypeVar
 
 from underlay.kernel import Kernel
 from underlay.model import Device, Endpoint, Network
-from underlay.model.docker import DockerContainer, DockerEngine, DockerView
+from underlay.model.docker import (
+    DockerContainer,
+    DockerEngine,
+    DockerView,
+    FailedStart,
+)
 from underlay.model.objects import Sysctl
 from underlay.modes import mode_name, traits_of
 from underlay.modes.child_device import is_isolated
@@ -36,10 +41,10 @@ class Examined:
     """A host under examination; asking changes nothing.
 
     `records` is None if they cannot be read, and `records_error` says why. `health` is
-    what the service reports, None if it does not answer. `ask_docker`, `ask_engine` and
-    `ask_containers` raise OSError if dockerd does not answer. `plan` returns the steps
-    that the kernel lacks. `asked_for` are devices to test beside the parents of
-    networks. `now` is in seconds since 1970.
+    what the service reports, None if it does not answer. Those that ask Docker raise
+    OSError if dockerd does not answer. `plan` returns the steps that the kernel lacks.
+    `asked_for` are devices to test beside the parents of networks. `now` is in seconds
+    since 1970.
     """
 
     kernel: Kernel
@@ -48,6 +53,7 @@ class Examined:
     ask_docker: Callable[[], DockerView]
     ask_engine: Callable[[], DockerEngine]
     ask_containers: Callable[[Collection[str]], dict[str, DockerContainer]]
+    ask_failed_starts: Callable[[], list[FailedStart]]
     now: float
     plan: Callable[[], list[str]] = list
     records_error: str = ""
@@ -74,6 +80,11 @@ class Examined:
     def docker(self) -> DockerView | None:
         """What dockerd lists; None if it does not answer."""
         return _or_none(self.ask_docker)
+
+    @cached_property
+    def failed_starts(self) -> list[FailedStart]:
+        """What dockerd could not start by itself; nothing if it does not answer."""
+        return _or_none(self.ask_failed_starts) or []
 
     @cached_property
     def engine(self) -> DockerEngine | None:

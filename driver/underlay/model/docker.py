@@ -53,6 +53,15 @@ class DockerContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedStart:
+    """A container that Docker was to start by itself, and why it could not."""
+
+    container: str
+    networks: tuple[str, ...]
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class DockerView:
     """What dockerd lists of the networks that use this driver or its IPAM.
 

@@ -107,6 +107,7 @@ def examination(
         ask_docker=dockerd.look,
         ask_engine=dockerd.engine,
         ask_containers=dockerd.containers,
+        ask_failed_starts=dockerd.failed_starts,
         now=Host("").clock(),
         mac_budget=settings.mac_budget,
     )
