@@ -63,4 +63,9 @@ def through(network: Network, shim: Owner) -> Iterable[NftChain]:
     rules = tuple(
         f"{begin} {to}snat to {address}" for to, address in (*ways, ("", known[0].ip))
     )
-    yield NftChain("ip", f"nat-{shim.device}", BEFORE_OTHERS, rules, owner=shim)
+    yield NftChain("ip", name_of_chain(shim), BEFORE_OTHERS, rules, owner=shim)
+
+
+def name_of_chain(shim: Owner) -> str:
+    """Return the name of the chain of a shim for packets from other bridges."""
+    return f"nat-{shim.device}"

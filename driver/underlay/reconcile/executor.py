@@ -193,8 +193,10 @@ class Executor:
                 if not owner.takes_over:
                     self.backoff.refuse(owner, step, refused)
             else:
-                outcome.applied.append(step)
                 self.backoff.take(owner, step)
+                if self.parents.is_following(step):
+                    continue
+                outcome.applied.append(step)
             self.repair_log.add(owner, step, refused)
             made |= needs_announcement(step)
         if made:

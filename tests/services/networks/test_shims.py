@@ -13,9 +13,11 @@ import pytest
 from tests.fakes import FakeKernel
 from tests.worlds import HERE, IPVLAN, MACVLAN, WAYS, life, network, parts, steps_of
 from underlay.errors import KernelRefused, MixedChildTypes
-from underlay.model import Device
+from underlay.model import Device, Uplink
 from underlay.model.objects import ForwardAccept, NftChain, Owner
 from underlay.model.steps import Create, Delete, is_by_program
+from underlay.modes import masquerade
+from underlay.reconcile.scheduling import REPAIRS
 
 SHIM = Owner.parse("underlay::shim/eth0")
 ASKED = {"host_access": "on"}
@@ -121,6 +123,33 @@ def test_first_network_beside_docker_s_bridge_leaves_nothing_to_repair(path, ker
     assert f"nat-{SHIM.device}" in {chain.name for chain in chains}
     assert engine.reconcile() == []
     assert engine.records.repairs.latest(1) == []
+
+
+def test_following_docker_s_bridges_is_no_repair_however_many_there_are(path, kernel):
+    engine, ipam = parts(path, kernel)
+    life(engine, ipam, MACVLAN)[0]()
+    bridge = Device("shop", "bridge", "02:00:00:00:00:01", 1500)
+    chain = next(iter(masquerade.through(beside("shop"), SHIM)))
+    for _ in range(REPAIRS + 5):
+        kernel.strangers["shop"] = bridge
+        assert engine.reconcile() == []
+        assert kernel.others[chain.key] == chain
+        del kernel.strangers["shop"]
+        assert engine.reconcile() == []
+        assert chain.key not in kernel.others
+    assert engine.records.repairs.latest(1) == []
+    assert engine.records.repairs.failures() == []
+    kernel.strangers["shop"] = bridge
+    engine.reconcile()
+    del kernel.others[chain.key]
+    engine.reconcile()
+    (repair,) = engine.records.repairs.latest(9)
+    assert chain.name in repair.step
+
+
+def beside(*bridges):
+    uplink = Uplink(parent="eth0", host_addresses=HERE, container_bridges=bridges)
+    return replace(network("n1", **MACVLAN), uplink=uplink)
 
 
 def is_chain(kind):
