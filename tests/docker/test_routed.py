@@ -254,6 +254,31 @@ def unordered(dump):
 
 
 @pytest.mark.usefixtures("known")
+def test_bridges_that_docker_makes_are_followed_and_not_repaired(newest):
+    """By the rules for routed containers, and by the chain for macvlan containers."""
+
+    def rules_name(bridge):
+        chains = newest.host.outer_run("nft", "list", "table", "ip", "underlay").stdout
+        accepts = newest.host.outer_run("iptables", "-S", "DOCKER-USER").stdout
+        return [bridge in text for text in (chains, accepts)]
+
+    def is_settled():
+        return newest.service.run("plan", check=False).returncode == 0
+
+    routed(newest, "r", *FOUR)
+    newest.network("lan")
+    newest.run("web", "r")
+    wait_until(is_settled, 10)
+    before = newest.service.facts("history")
+    name = "com.docker.network.bridge.name"
+    newest.docker("network", "create", "-o", f"{name}=shop", "shop")
+    wait_until(lambda: rules_name("shop") == [True, True], 10)
+    newest.docker("network", "rm", "shop")
+    wait_until(lambda: rules_name("shop") == [False, False], 10)
+    wait_until(is_settled, 10)
+    assert newest.service.facts("history") == before
+
+
 def test_unpublished_ports_of_routed_containers_stay_closed(site):
     """Also on a bridge that Docker makes later; to the LAN it is closed by Docker."""
     routed(site, "r", *FOUR)

@@ -14,6 +14,7 @@ from underlay.model.objects import (
     PLAIN_NAME,
     SHIM_GROUP,
     NftChain,
+    Object,
     Owner,
 )
 from underlay.modes.options import choice
@@ -63,9 +64,9 @@ def through(network: Network, shim: Owner) -> Iterable[NftChain]:
     rules = tuple(
         f"{begin} {to}snat to {address}" for to, address in (*ways, ("", known[0].ip))
     )
-    yield NftChain("ip", name_of_chain(shim), BEFORE_OTHERS, rules, owner=shim)
+    yield NftChain("ip", f"nat-{shim.device}", BEFORE_OTHERS, rules, owner=shim)
 
 
-def name_of_chain(shim: Owner) -> str:
-    """Return the name of the chain of a shim for packets from other bridges."""
-    return f"nat-{shim.device}"
+def lists_bridges(found: Object) -> bool:
+    """Return whether an object is such a chain."""
+    return isinstance(found, NftChain) and found.hook == BEFORE_OTHERS

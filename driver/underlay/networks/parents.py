@@ -11,9 +11,11 @@ from typing import Any
 from underlay.errors import UnderlayError
 from underlay.kernel import Kernel
 from underlay.model import Device, DeviceIdentity, Network, Uplink
-from underlay.model.objects import NftChain, SharedOwner
+from underlay.model.objects import ForwardAccept
 from underlay.model.steps import Step
-from underlay.modes import masquerade, traits_of
+from underlay.modes import traits_of
+from underlay.modes.masquerade import lists_bridges
+from underlay.networks.forwarding import is_door
 from underlay.planning.checks import check_parent_sharing
 from underlay.planning.device_lookup import (
     find_device,
@@ -96,8 +98,8 @@ class ParentTracker:
     # The bridges of containers, as the last pass saw them, or the first new network
     # that needs them: no other verb looks for them. None: no network needed them.
     _container_bridges: tuple[str, ...] | None = None
-    # The chains that the last pass found to need other rules, for the host's bridges.
-    _following: set[str] = field(default_factory=set)
+    # Whether the last pass found other bridges of containers than the one before.
+    _has_other_bridges: bool = False
 
     def is_following(self, step: Step) -> bool:
         """Return whether a step follows a change of the host, and so is no repair.
@@ -106,7 +108,9 @@ class ParentTracker:
         them would mark the networks beside it, and thirty of them as failing (E-403).
         """
         made = step.object
-        return isinstance(made, NftChain) and made.name in self._following
+        return self._has_other_bridges and (
+            isinstance(made, ForwardAccept) or is_door(made) or lists_bridges(made)
+        )
 
     def take_changes(self) -> list[ParentChange]:
         """Return what passes and verbs have recorded since the last call."""
@@ -138,9 +142,12 @@ class ParentTracker:
         """Record the state of all parents, all renames in one transaction."""
         known = self.records.networks.all()
         self._follow_bonds(known)
-        self._following.clear()
-        needed = any(traits_of(n.options).nftables_option for n in known)
-        self._container_bridges = self._find_bridges() if needed else None
+        traits = [traits_of(n.options) for n in known]
+        needed = any(t.nftables_option or t.host_prefix for t in traits)
+        last = self._container_bridges
+        now = self._find_bridges() if needed else None
+        self._has_other_bridges = None not in (last, now) and last != now
+        self._container_bridges = now
         if all(self.resolve(network) == network for network in known):
             return
         with self.records.transaction(durable=False):
@@ -262,9 +269,6 @@ class ParentTracker:
             facts = {"parent": now.base_device.name}
             self._say(after, "name", "parent changed", facts)
         self._add(change)
-        if was.container_bridges != now.container_bridges:
-            shim = SharedOwner("shim", now.parent).owner
-            self._following.add(masquerade.name_of_chain(shim))
         self.records.networks.move(after)
 
     def _say_state(self, network: Network) -> None:

@@ -11,12 +11,21 @@ from ipaddress import ip_interface
 import pytest
 
 from tests.fakes import FakeKernel
-from tests.worlds import HERE, IPVLAN, MACVLAN, WAYS, life, network, parts, steps_of
+from tests.worlds import (
+    HERE,
+    IPVLAN,
+    MACVLAN,
+    ROUTED,
+    WAYS,
+    life,
+    network,
+    parts,
+    steps_of,
+)
 from underlay.errors import KernelRefused, MixedChildTypes
-from underlay.model import Device, Uplink
+from underlay.model import Device
 from underlay.model.objects import ForwardAccept, NftChain, Owner
 from underlay.model.steps import Create, Delete, is_by_program
-from underlay.modes import masquerade
 from underlay.reconcile.scheduling import REPAIRS
 
 SHIM = Owner.parse("underlay::shim/eth0")
@@ -125,31 +134,39 @@ def test_first_network_beside_docker_s_bridge_leaves_nothing_to_repair(path, ker
     assert engine.records.repairs.latest(1) == []
 
 
-def test_following_docker_s_bridges_is_no_repair_however_many_there_are(path, kernel):
+@pytest.mark.parametrize("options", [MACVLAN, ROUTED], ids=["macvlan", "routed"])
+def test_following_docker_s_bridges_is_no_repair_however_many(path, kernel, options):
+    if options is ROUTED:
+        kernel.host_addresses = {}
     engine, ipam = parts(path, kernel)
-    life(engine, ipam, MACVLAN)[0]()
-    bridge = Device("shop", "bridge", "02:00:00:00:00:01", 1500)
-    chain = next(iter(masquerade.through(beside("shop"), SHIM)))
+    for verb in life(engine, ipam, options)[:2]:
+        verb()
+    assert engine.reconcile() == []
     for _ in range(REPAIRS + 5):
-        kernel.strangers["shop"] = bridge
+        kernel.strangers["shop"] = SHOP
         assert engine.reconcile() == []
-        assert kernel.others[chain.key] == chain
+        assert naming("shop", kernel)
         del kernel.strangers["shop"]
         assert engine.reconcile() == []
-        assert chain.key not in kernel.others
+        assert not naming("shop", kernel)
     assert engine.records.repairs.latest(1) == []
     assert engine.records.repairs.failures() == []
-    kernel.strangers["shop"] = bridge
+    kernel.strangers["shop"] = SHOP
     engine.reconcile()
+    chain, *_ = naming("shop", kernel)
     del kernel.others[chain.key]
     engine.reconcile()
     (repair,) = engine.records.repairs.latest(9)
     assert chain.name in repair.step
 
 
-def beside(*bridges):
-    uplink = Uplink(parent="eth0", host_addresses=HERE, container_bridges=bridges)
-    return replace(network("n1", **MACVLAN), uplink=uplink)
+SHOP = Device("shop", "bridge", "02:00:00:00:00:01", 1500)
+
+
+def naming(bridge, kernel):
+    """Return the chains with a rule that names a bridge."""
+    chains = [o for o in kernel.others.values() if isinstance(o, NftChain)]
+    return [c for c in chains if any(f'"{bridge}"' in rule for rule in c.rules)]
 
 
 def is_chain(kind):
