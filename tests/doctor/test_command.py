@@ -65,6 +65,9 @@ def test_only_the_option_fix_changes_the_host(daemon, words):
     path = "/proc/sys/net/ipv6/conf/eth0/accept_ra"
     shown = "/proc/sys/net/ipv6/conf/all/forwarding"
     daemon.in_namespace("sh", "-c", f"echo 1 > {shown}; echo 1 > {path}")
+    # As a router gives it: with an end.
+    lives = "valid_lft 1000 preferred_lft 900".split()
+    daemon.in_namespace("ip", "addr", "add", "fd05::5/64", "dev", "eth0", *lives)
     done = doctor(daemon, "--parent", "eth0", *words)
     value = daemon.in_namespace("cat", path).strip()
     step = "sysctl -w net.ipv6.conf.eth0.accept_ra="

@@ -67,6 +67,8 @@ def test_router_advertisements_that_forwarding_ignores_fail_and_are_fixed(bench)
     sysctl("ipv6/conf/eth0/accept_ra", 1)
     (found,) = bench.check("router-advertisements")
     assert found.level == "warning"
+    assert found.fix is None
+    assert found.remedy.startswith("sysctl -w net.ipv6.conf.eth0.accept_ra=2; ")
     # As a router gives it: with an end.
     net.ip("addr add fd05::5/64 dev eth0 valid_lft 1000 preferred_lft 900 nodad")
     result = bench.result("router-advertisements")
@@ -83,6 +85,7 @@ def test_commands_for_a_vlan_work_although_its_name_has_a_point(bench):
     net.ip(
         "link add eth0.50 type veth peer name wire1",
         "link set eth0.50 up",
+        "addr add fd05::5/64 dev eth0.50 valid_lft 1000 preferred_lft 900 nodad",
         "addr add 10.1.0.2/24 dev eth0",
         "addr add 10.2.0.2/24 dev eth0.50",
     )

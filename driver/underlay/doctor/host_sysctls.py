@@ -89,7 +89,10 @@ def router_advertisements(host: Examined) -> Iterator[Finding]:
             if learns
             else "if routers are to configure this device, they no longer do",
             f"{step}; to keep it, write it to a file in /etc/sysctl.d",
-            Fix(step, revert, partial(sysctl.write, Sysctl(path, "2"))),
+            # Otherwise routers would begin to configure a device that none configures.
+            Fix(step, revert, partial(sysctl.write, Sysctl(path, "2")))
+            if learns
+            else None,
         )
 
 
