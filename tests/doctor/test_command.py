@@ -66,7 +66,7 @@ def test_only_the_option_fix_changes_the_host(daemon, words):
     shown = "/proc/sys/net/ipv6/conf/all/forwarding"
     daemon.in_namespace("sh", "-c", f"echo 1 > {shown}; echo 1 > {path}")
     # As a router gives it: with an end.
-    lives = "valid_lft 1000 preferred_lft 900".split()
+    lives = ["valid_lft", "1000", "preferred_lft", "900"]
     daemon.in_namespace("ip", "addr", "add", "fd05::5/64", "dev", "eth0", *lives)
     done = doctor(daemon, "--parent", "eth0", *words)
     value = daemon.in_namespace("cat", path).strip()
