@@ -121,3 +121,41 @@ def test_endpoint_may_refuse_the_default_route_for_itself(newest):
     )  # fmt: skip
     assert defaults(newest, "web") == []
     newest.ping_from("web", GATEWAY4)
+
+
+def test_extra_routes_lead_past_the_gateway_and_are_repaired(site):
+    """The gateway is none: what is behind the router is reached by the routes alone."""
+    create(
+        site, "lan", "--subnet", LAN4, *RANGE, *SIX, "-o", "gateway=none",
+        "-o", f"route=10.88.0.0/16 via {GATEWAY4}, fd88::/64 via {GATEWAY6}",
+    )  # fmt: skip
+    site.run("web", "lan")
+    site.ping_from("web", BEYOND4)
+    wait_until(lambda: answers(site, "web", BEYOND6), 10)
+    assert defaults(site, "web") == []
+    for words in (
+        f"route del {BEYOND4.replace('.1', '.0')}/16",
+        "-6 route del fd88::/64",
+    ):
+        sandbox = f"/proc/{site.host.pid_of('web')}/ns/net"
+        site.host.run("nsenter", f"--net={sandbox}", "ip", *words.split())
+    wait_until(lambda: answers(site, "web", BEYOND6), 10)
+    site.ping_from("web", BEYOND4)
+
+
+def test_endpoint_has_routes_of_its_own_on_engines_that_take_its_options(site):
+    create(site, "lan", "--subnet", LAN4, *RANGE, "-o", "gateway=none")
+    way = f"driver-opt=route=10.88.0.0/16 via {GATEWAY4}"
+    site.docker("run", "-d", "--name", "web", "--network", f"name=lan,{way}", "bb",
+                "sleep", "1000")  # fmt: skip
+    site.ping_from("web", BEYOND4)
+
+
+def test_network_gives_the_default_route_of_one_family_only(site):
+    create(site, "lan", "--subnet", LAN4, *RANGE, *SIX, "--gateway", GATEWAY4,
+           "--gateway", GATEWAY6, "-o", "default_route=6")  # fmt: skip
+    site.run("web", "lan")
+    assert defaults(site, "web") == []
+    # Older engines choose one network for both families, by IPv4.
+    expected = [True] if site.host.engine == "28.5" else []
+    assert [GATEWAY6 in line for line in defaults(site, "web", "-6")] == expected

@@ -136,8 +136,8 @@ def default_routes(host: Examined) -> Iterator[Finding]:
 
 def _offers(network: Network, family: int) -> bool:
     given = any(g and g.version == family for g in gateway.of(network))
-    no = network.internal or network.options.get("default_route") == "no"
-    return given and not no
+    allowed = gateway.default_families(network.options)
+    return given and family in allowed and not network.internal
 
 
 def same_macs(host: Examined) -> Iterator[Finding]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
-from underlay.errors import ConflictingOptions, PassthruFull, UnknownMode
+from underlay.errors import BadValue, ConflictingOptions, PassthruFull, UnknownMode
 from underlay.model import Endpoint, JoinAnswer, Network
 from underlay.model.objects import Object, SysctlReason
-from underlay.modes import bridge, ipvlan, macvlan, routed, sysctls
+from underlay.modes import bridge, extra_routes, ipvlan, macvlan, routed, sysctls
 from underlay.modes.child_device import is_isolated
 from underlay.modes.misspellings import mode_meant
-from underlay.modes.options import Traits
+from underlay.modes.options import Traits, check_endpoint_options
 
 
 class Mode(Protocol):
@@ -50,6 +51,25 @@ class Mode(Protocol):
         """Return what Join answers."""
 
 
+def check(network: Network) -> None:
+    """Raise Invalid unless the options of a new network make sense."""
+    mode_of(network.options).check(network)
+    _check_routes(network, network.options)
+
+
+def check_endpoint(network: Network, endpoint: Endpoint) -> None:
+    """Raise Invalid unless the options of a new endpoint make sense."""
+    check_endpoint_options(network, endpoint)
+    _check_routes(network, endpoint.options)
+
+
+def _check_routes(network: Network, given: Mapping[str, str]) -> None:
+    extra_routes.check(network, given)
+    if given.get(extra_routes.KEY) and not traits_of(network.options).answers_arp:
+        need = "without a segment there is no next hop: the host's routes decide"
+        raise BadValue(key=extra_routes.KEY, value=given["route"], need=need, hint="")
+
+
 def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     """Return what Join answers.
 
@@ -57,6 +77,7 @@ def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     routes, and Docker the container's start.
     """
     found = mode_of(network.options).attachment(network, endpoint)
+    found = replace(found, via=(*found.via, *extra_routes.of(network, endpoint)))
     if not sysctls.switch_ipv6_off(endpoint.options):
         return found
     return JoinAnswer(

@@ -53,10 +53,11 @@ def is_isolated(options: Mapping[str, str]) -> bool:
     return not (options.get("parent") or options.get("bridge"))
 
 
-def has_way_out(network: Network, endpoint: Endpoint) -> bool:
-    """Return whether the container may have a default route by this network."""
-    leads_nowhere = network.internal or is_isolated(network.options)
-    return not leads_nowhere and gateway.gives_default_route(network, endpoint)
+def ways_out(network: Network, endpoint: Endpoint) -> tuple[Family, ...]:
+    """Return the IP families of default routes that the container may have by it."""
+    if network.internal or is_isolated(network.options):
+        return ()
+    return gateway.default_families({**network.options, **endpoint.options})
 
 
 def reserved_gateways(options: Mapping[str, str]) -> tuple[Family, ...]:
@@ -127,6 +128,4 @@ def endpoint_link(
 def on_segment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     """Return the child device and the gateways of the endpoint's subnets."""
     device = Owner(network.id, endpoint.id).device
-    if not has_way_out(network, endpoint):
-        return JoinAnswer(device)
-    return gateway.attachment(device, network, endpoint)
+    return gateway.attachment(device, network, endpoint, ways_out(network, endpoint))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from underlay.errors import BadValue
-from underlay.model import Endpoint, IpAddress, JoinAnswer, Network, host_network
-from underlay.modes.options import YES_NO, choice
+from underlay.model import (
+    FAMILIES,
+    Endpoint,
+    Family,
+    IpAddress,
+    JoinAnswer,
+    Network,
+    host_network,
+)
+from underlay.modes.options import DEFAULT_ROUTE, choice
 
 
 def named(options: Mapping[str, str]) -> dict[int, IpAddress | None]:
@@ -57,10 +65,10 @@ def check(network: Network, *, isolated: bool) -> None:
             raise _bad(value, need)
 
 
-def gives_default_route(network: Network, endpoint: Endpoint) -> bool:
-    """Return whether the container may have its default route by this network."""
-    said = {**network.options, **endpoint.options}
-    return choice(said, "default_route", YES_NO) == "yes"
+def default_families(options: Mapping[str, str]) -> tuple[Family, ...]:
+    """Return the IP families in which a network may give the default route."""
+    said = choice(options, "default_route", DEFAULT_ROUTE)
+    return tuple(f for f in FAMILIES if said in ("yes", str(f)))
 
 
 def of(network: Network) -> list[IpAddress | None]:
@@ -69,8 +77,10 @@ def of(network: Network) -> list[IpAddress | None]:
     return [said.get(s.subnet.version, s.gateway) for s in network.subnets]
 
 
-def attachment(device: str, network: Network, endpoint: Endpoint) -> JoinAnswer:
-    """Return a device and the gateways of the subnets an endpoint is in.
+def attachment(
+    device: str, network: Network, endpoint: Endpoint, families: Collection[Family]
+) -> JoinAnswer:
+    """Return a device and the gateways, in these families, of an endpoint's subnets.
 
     A gateway outside every subnet is reached by a route of its own.
     """
@@ -79,6 +89,7 @@ def attachment(device: str, network: Network, endpoint: Endpoint) -> JoinAnswer:
         said.get(address.version, segment.gateway)
         for address in endpoint.addresses
         if (segment := network.subnet_of(address.ip)) is not None
+        and address.version in families
     ]
     return JoinAnswer(
         device,

@@ -106,9 +106,8 @@ def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     if _flavour(network.options) == "l2":
         return child_device.on_segment(network, endpoint)
     device = Owner(network.id, endpoint.id).device
-    if not child_device.has_way_out(network, endpoint):
-        return JoinAnswer(device)
-    families = sorted({a.version for a in endpoint.addresses})
+    allowed = child_device.ways_out(network, endpoint)
+    families = sorted({a.version for a in endpoint.addresses} & {*allowed})
     return JoinAnswer(device, on_link=tuple(EVERYWHERE[f] for f in families))
 
 

@@ -35,9 +35,10 @@ KERNELS_TABLES = (253, 255)
 REPAIR_KEYS = ("repair", "missing_parent")
 ON_OFF = ("on", "off")
 WAIT_FAIL = ("wait", "fail")
-YES_NO = ("yes", "no")
+# `default_route`: in both IP families, in none, or in one.
+DEFAULT_ROUTE = ("yes", "no", "4", "6")
 # Every mode takes these, of an endpoint and of a network.
-ENDPOINT_KEYS = ("default_route", *MTU_KEYS, *REPAIR_KEYS)
+ENDPOINT_KEYS = ("default_route", "route", *MTU_KEYS, *REPAIR_KEYS)
 NETWORK_KEYS = ("mode", "host_access", "gateway", "mac_budget", *ENDPOINT_KEYS)
 MAC_BUDGET_MOST = 999_999
 
@@ -82,7 +83,7 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
         )
     choice(options, "repair", ON_OFF)
     choice(options, "missing_parent", WAIT_FAIL)
-    choice(options, "default_route", YES_NO)
+    choice(options, "default_route", DEFAULT_ROUTE)
     mac_budget(options)
 
 
@@ -93,7 +94,7 @@ def mac_budget(options: Mapping[str, str]) -> int:
     return number(options, "mac_budget", 0, MAC_BUDGET_MOST, "a number of MACs")
 
 
-def check_endpoint(network: Network, endpoint: Endpoint) -> None:
+def check_endpoint_options(network: Network, endpoint: Endpoint) -> None:
     """Raise unless the options of an endpoint make sense."""
     check_known(endpoint.options, ENDPOINT_KEYS, "endpoint")
     check_ipv6_mtu(network, mtu(endpoint.options))

@@ -7,6 +7,7 @@ pool's gateway address is on the host's end of every veth.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_interface
 
 from underlay.errors import NeedsUnderlayIpam, NotWithRouted
@@ -145,14 +146,17 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
 def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     """Return the container's end; its own pools are reached by the gateway anyway."""
     found = _beside(network, endpoint)
-    if gateway.gives_default_route(network, endpoint):
-        return found
-    return JoinAnswer(found.device, on_link=found.on_link, via=found.via)
+    families = gateway.default_families({**network.options, **endpoint.options})
+    return replace(
+        found,
+        gateway4=found.gateway4 if 4 in families else None,
+        gateway6=found.gateway6 if 6 in families else None,
+    )
 
 
 def _beside(network: Network, endpoint: Endpoint) -> JoinAnswer:
     device = Owner(network.id, endpoint.id).device
-    found = gateway.attachment(device, network, endpoint)
+    found = gateway.attachment(device, network, endpoint, FAMILIES)
     gateways = {g.version: g for g in (found.gateway4, found.gateway6) if g}
     return JoinAnswer(
         device,

@@ -28,13 +28,15 @@ from underlay.model import Endpoint, IpAddress, JoinAnswer, Network, difference
 from underlay.model.objects import Object, Owner
 from underlay.modes import (
     attachment,
+    check,
     check_capacity,
+    check_endpoint,
     mode_of,
     traits_of,
     withholds_way_out,
 )
 from underlay.modes.child_device import check_mtu
-from underlay.modes.options import check_endpoint, mtu, waits_for_parent
+from underlay.modes.options import mtu, waits_for_parent
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.dropper import Dropper, Ended
@@ -125,7 +127,7 @@ class NetworkDriver:
         Creating the same network again succeeds. Raises Invalid, Conflict,
         KernelRefused.
         """
-        mode_of(asked.options).check(asked)
+        check(asked)
         found = resolve_parent(asked, self.kernel)
         uplink = replace(
             found,

@@ -24,8 +24,11 @@ from underlay.model.objects import Owner
 from underlay.model.steps import Create
 from underlay.modes import (
     MODES,
+    attachment,
     bridge,
+    check,
     check_capacity,
+    check_endpoint,
     ipvlan,
     macvlan,
     misspellings,
@@ -33,7 +36,7 @@ from underlay.modes import (
     mode_of,
     withholds_way_out,
 )
-from underlay.modes.options import MODE_KEYS, NETWORK_KEYS, check_endpoint
+from underlay.modes.options import MODE_KEYS, NETWORK_KEYS
 
 V4 = Subnet(ip_network("10.0.0.0/24"), ip_address("10.0.0.1"))
 V6 = Subnet(ip_network("fd00::/64"), ip_address("fd00::1"))
@@ -200,6 +203,75 @@ def test_network_or_endpoint_may_leave_the_default_route_to_others(options):
         assert mode.attachment(asked, one) == mode.attachment(same, plain)
     with pytest.raises(BadValue, match="Did you mean 'yes'"):
         check_endpoint(open_, replace(plain, options={"default_route": "yess"}))
+
+
+@pytest.mark.parametrize("mode", ["macvlan", "ipvlan", "routed", "bridge"])
+def test_default_route_in_one_family_leaves_the_other_to_other_networks(mode):
+    ways = {"bridge": {"bridge": "br0"}, "routed": {"mode": "routed"}}
+    options = ways.get(mode, {"mode": mode, "parent": "eth0"})
+    for said, four, six in (
+        ("yes", True, True),
+        ("4", True, False),
+        ("6", False, True),
+    ):
+        asked = network(V4, V6, default_route=said, **options)
+        found = attachment(asked, endpoint(**BOTH))
+        assert (bool(found.gateway4), bool(found.gateway6)) == (four, six)
+
+
+ROUTES = "10.8.0.0/16 via 10.0.0.254, 10.9.0.0/16 via 10.0.0.253,fd08::/16 via fd00::9"
+
+
+def test_routes_of_a_network_and_of_an_endpoint_are_answered_at_join():
+    asked = network(V4, V6, parent="eth0", route=ROUTES)
+    check(asked)
+
+    def told(**facts):
+        return [
+            f"{to} via {hop}" for to, hop in attachment(asked, endpoint(**facts)).via
+        ]
+
+    assert told(**BOTH) == [
+        "10.8.0.0/16 via 10.0.0.254",
+        "10.9.0.0/16 via 10.0.0.253",
+        "fd08::/16 via fd00::9",
+    ]
+    assert len(told(ipv4=BOTH["ipv4"])) == 2
+    own = {"route": "10.7.0.0/16 via 10.0.0.1"}
+    assert told(**BOTH, options=own) == ["10.7.0.0/16 via 10.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("10.8.0.0/16", "routes are like 10.0.0.0/8 via 192.168.1.254"),
+        ("10.8.0.0/16 by 10.0.0.1", "routes are like"),
+        ("10.8.0.1/16 via 10.0.0.1", "has host bits set"),
+        ("10.8.0.0/16 via here", "'here' does not appear to be"),
+        ("10.8.0.0/16 via 10.0.0.1,", "routes are like"),
+        ("10.8.0.0/16 via fd00::1", "of one IP family"),
+        ("fd08::/16 via fe80::1%eth0", "of one IP family"),
+        ("0.0.0.0/0 via 10.0.0.1", "what gateway= is for"),
+        ("224.0.0.0/4 via 10.0.0.1", "is not behind a router"),
+        ("10.0.0.0/24 via 10.0.0.1", "is the network itself"),
+        ("10.8.0.0/16 via 10.1.0.1", "must be in a subnet of the network"),
+        ("10.8.0.0/16 via 10.0.0.1, 10.8.0.0/16 via 10.0.0.2", "only once"),
+        (", ".join(f"10.8.{n}.0/24 via 10.0.0.1" for n in range(65)), "64 routes"),
+    ],
+)
+def test_route_that_cannot_work_is_refused_for_network_and_endpoint(value, words):
+    with pytest.raises(BadValue, match=words):
+        check(network(V4, V6, parent="eth0", route=value))
+    one = replace(endpoint(**BOTH), options={"route": value})
+    with pytest.raises(BadValue, match=words):
+        check_endpoint(network(V4, V6, parent="eth0"), one)
+
+
+def test_route_needs_a_segment_on_which_a_next_hop_answers():
+    way = "10.8.0.0/16 via 10.0.0.1"
+    check(network(parent="eth0", ipvlan_mode="l2", route=way))
+    with pytest.raises(BadValue, match="without a segment there is no next hop"):
+        check(network(parent="eth0", ipvlan_mode="l3", route=way))
 
 
 def test_mtu_that_disables_ipv6_is_refused_with_ipv6_only():

@@ -1,0 +1,79 @@
+"""Routes of a container beside its default route: `route=`, in every mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address, ip_network
+
+from underlay.errors import BadValue
+from underlay.model import Endpoint, IpAddress, IpNetwork, Network
+from underlay.modes import gateway
+
+KEY = "route"
+# More than anyone writes by hand; each is a step of every repair.
+MOST = 64
+Way = tuple[IpNetwork, IpAddress]
+
+
+def check(network: Network, options: Mapping[str, str]) -> None:
+    """Raise unless `route=` of the network or an endpoint makes sense there.
+
+    A next hop is on the network's own segment: the kernel refuses any other.
+    """
+    value, seen = options.get(KEY, ""), set()
+    for destination, hop in ways(options):
+        if destination in seen:
+            raise _bad(value, f"{destination} may be there only once")
+        seen.add(destination)
+        if any(destination == s.subnet for s in network.subnets):
+            need = f"{destination} is the network itself, which needs no next hop"
+            raise _bad(value, need)
+        if not _is_reached(network, hop):
+            need = (
+                f"the next hop {hop} must be in a subnet of the network, or be its"
+                " gateway"
+            )
+            raise _bad(value, need)
+
+
+def of(network: Network, endpoint: Endpoint) -> tuple[Way, ...]:
+    """Return destinations and next hops, of the IP families the endpoint has."""
+    families = {address.version for address in endpoint.addresses}
+    found = ways({**network.options, **endpoint.options})
+    return tuple(way for way in found if way[1].version in families)
+
+
+def ways(options: Mapping[str, str]) -> Iterator[Way]:
+    """Return what `route=` says, `10.0.0.0/8 via 192.168.1.254, ...`."""
+    value = options.get(KEY, "")
+    parts = [part.split() for part in value.split(",")] if value.strip() else []
+    if len(parts) > MOST:
+        raise _bad(value[:40], f"there may be {MOST} routes at the most")
+    for words in parts:
+        yield _way(value, words)
+
+
+def _way(value: str, words: list[str]) -> Way:
+    example = "10.0.0.0/8 via 192.168.1.254, with commas between several"
+    if len(words) != 3 or words[1] != "via":
+        raise _bad(value, f"routes are like {example}")
+    text, _, hop_text = words
+    try:
+        destination, hop = ip_network(text), ip_address(hop_text)
+    except ValueError as error:
+        raise _bad(value, f"routes are like {example}: {error}") from None
+    if "%" in hop_text or destination.version != hop.version:
+        raise _bad(value, "a destination and its next hop are of one IP family")
+    if not destination.prefixlen:
+        raise _bad(value, "the default route is what gateway= is for")
+    if destination.is_multicast or destination.is_loopback:
+        raise _bad(value, f"{destination} is not behind a router")
+    return destination, hop
+
+
+def _is_reached(network: Network, hop: IpAddress) -> bool:
+    return bool(network.subnet_of(hop)) or hop in gateway.of(network)
+
+
+def _bad(value: str, need: str) -> BadValue:
+    return BadValue(key=KEY, value=value, need=need, hint="")
