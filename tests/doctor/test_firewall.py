@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -112,6 +113,21 @@ def test_native_chain_that_drops_routed_traffic_fails_and_its_remedy_works(
     (found,) = routed.check("firewall")
     assert (found.level, found.where) == ("failure", "network lan")
     assert found.what.startswith("the chain fw of table i")
+    run(found.remedy)
+    assert routed.check("firewall") == ()
+
+
+@pytest.mark.parametrize(
+    ("table", "chain"), [("t", "fwd"), ("drop", "c"), ("t", "f;w")]
+)
+def test_remedy_works_for_names_that_nft_takes_in_json_only(routed, table, chain):
+    made = {"family": "inet", "table": table, "name": chain, "type": "filter",
+            "hook": "forward", "prio": 0, "policy": "drop"}  # fmt: skip
+    added = [{"table": {"family": "inet", "name": table}}, {"chain": made}]
+    facts = json.dumps({"nftables": [{"add": one} for one in added]})
+    subprocess.run(["nft", "-j", "-f", "-"], input=facts, text=True, check=True)
+    (found,) = routed.check("firewall")
+    assert found.what.startswith(f"the chain {chain} of table inet {table} drops")
     run(found.remedy)
     assert routed.check("firewall") == ()
 

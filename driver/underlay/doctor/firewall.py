@@ -6,12 +6,15 @@ tables of nft, those of firewalld and Docker included.
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 
 from underlay.doctor.examined import Examined
 from underlay.doctor.finding import Finding
-from underlay.model import Network
+from underlay.kernel.nftables import is_word
+from underlay.model import IpNetwork, Network
 from underlay.model.ruleset import BaseChain, Packet
 from underlay.networks.forward_path import blocked, is_forwarded
 
@@ -83,7 +86,10 @@ def _remedy(network: Network, chain: BaseChain, packet: Packet) -> str:
             " --add-egress-zone=trusted --set-target=ACCEPT; firewall-cmd --reload"
         )
     if chain.table.startswith("table "):
-        where = f"nft insert rule {chain.table.removeprefix('table ')} {chain.name}"
+        family, table = chain.table.removeprefix("table ").split(" ", 1)
+        if not (is_word(table) and is_word(chain.name)):
+            return _in_json(family, table, chain.name, subnet)
+        where = f"nft insert rule {family} {table} {chain.name}"
         word = "ip" if packet.family == 4 else "ip6"
         return (
             f"{where} {word} saddr {subnet} accept; {where} {word} daddr {subnet}"
@@ -91,6 +97,20 @@ def _remedy(network: Network, chain: BaseChain, packet: Packet) -> str:
         )
     where = f"{chain.table} -I {chain.name}"
     return f"{where} -s {subnet} -j ACCEPT; {where} -d {subnet} -j ACCEPT"
+
+
+def _in_json(family: str, table: str, chain: str, subnet: IpNetwork) -> str:
+    """Return the same for names that nft takes in JSON only."""
+    protocol = "ip" if subnet.version == 4 else "ip6"
+    prefix = {"addr": str(subnet.network_address), "len": subnet.prefixlen}
+    commands = []
+    for field in ("saddr", "daddr"):
+        fact = {"payload": {"protocol": protocol, "field": field}}
+        match = {"op": "==", "left": fact, "right": {"prefix": prefix}}
+        place = {"family": family, "table": table, "chain": chain}
+        then = {"expr": [{"match": match}, {"accept": None}]}
+        commands.append({"insert": {"rule": {**place, **then}}})
+    return f"echo {shlex.quote(json.dumps({'nftables': commands}))} | nft -j -f -"
 
 
 def _back_ends(chains: list[BaseChain]) -> Iterator[Finding]:

@@ -86,6 +86,17 @@ def is_there() -> bool:
     return True
 
 
+def is_word(name: str) -> bool:
+    """Return whether nft takes a name of a chain or table as a word.
+
+    Not `fwd` or `drop`, which it has no quotes for. Other programs may use them.
+    """
+    with suppress(OSError):
+        command_line = f"list chain inet {name} {name}"
+        return "syntax error" not in command.run("nft", "-c", command_line).stderr
+    return True
+
+
 def create(chain: NftChain) -> None:
     """Create a chain with its rules, and its table if need be; raises OSError.
 
