@@ -89,7 +89,7 @@ def is_there() -> bool:
 def is_word(name: str) -> bool:
     """Return whether nft takes a name of a chain or table as a word.
 
-    Not `fwd` or `drop`, which it has no quotes for. Other programs may use them.
+    Words of its own language ("drop") cannot be quoted. Other programs may use them.
     """
     with suppress(OSError):
         command_line = f"list chain inet {name} {name}"

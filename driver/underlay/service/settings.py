@@ -80,6 +80,7 @@ _LEAST = {"period": 0.1, "grace": 1.0, "docker_timeout": 1.0}
 # routing daemons: /etc/iproute2/rt_protos, and FRR's.
 _PROTOCOLS = {*range(19, 256)} - {42, 99, *range(186, 200)}
 _MAY_BE_EMPTY = ("status_listen", "status_hosts")
+_LAST_PORT = 65535
 _LISTEN = re.compile(r"((\[[0-9A-Fa-f:.]+\]|[^][:\s]+)?:)?\d{1,5}")
 # The values that whole numbers may have, and how an error says that.
 _WHOLE = {
@@ -121,13 +122,18 @@ def _value(key: str, value: object, where: str) -> object:
         number = isinstance(value, int | float)
         hint = f' Write it in quotes: {key} = "{value}".' if number else ""
         raise BadSettings(where=where, why=f"{value!r} is not text", hint=hint)
-    if key == "status_listen" and value and not _LISTEN.fullmatch(value):
+    if key == "status_listen" and value and not _is_listenable(value):
         why = f"{value!r} is not a port, or an address and a port (192.0.2.5:9157)"
         raise BadSettings(where=where, why=why, hint="")
     if key == "log_level" and value not in LEVELS:
         need = f"{value!r} is not one of {', '.join(LEVELS)}"
         raise BadSettings(where=where, why=need, hint=did_you_mean(value, LEVELS))
     return value
+
+
+def _is_listenable(text: str) -> bool:
+    """Return whether a text is a port, or an address and a port."""
+    return bool(_LISTEN.fullmatch(text)) and int(text.rpartition(":")[2]) <= _LAST_PORT
 
 
 def _number(key: str, value: object, where: str) -> float:

@@ -48,6 +48,7 @@ def test_environment_overrides_the_settings_file(file):
         ("status_listen = '0.0.0.0'", "is not a port"),
         ("status_listen = '::1:9157'", "is not a port"),
         ("status_listen = '1.2.3.4:x'", "is not a port"),
+        ("status_listen = '99999'", "'99999' is not a port"),
         ("metrics_by_container = 'yes'", "'yes' is not true or false"),
         ("log_level = 'loud'", "not one of debug, info"),
         ("period = ", "underlay.toml"),
