@@ -108,8 +108,13 @@ class ParentTracker:
         them would mark the networks beside it, and thirty of them as failing (E-403).
         """
         made = step.object
-        return self._has_other_bridges and (
+        if not (
             isinstance(made, ForwardAccept) or is_door(made) or lists_bridges(made)
+        ):
+            return False
+        # Rules are planned with the bridges of that moment, maybe later than the look.
+        return (
+            self._has_other_bridges or self._find_bridges() != self._container_bridges
         )
 
     def take_changes(self) -> list[ParentChange]:

@@ -160,6 +160,25 @@ def test_following_docker_s_bridges_is_no_repair_however_many(path, kernel, opti
     assert chain.name in repair.step
 
 
+def test_bridge_that_docker_makes_during_a_pass_is_no_repair_either(path, kernel):
+    kernel.host_addresses = {}
+    engine, ipam = parts(path, kernel)
+    for verb in life(engine, ipam, ROUTED)[:2]:
+        verb()
+    assert engine.reconcile() == []
+    look = kernel.container_bridges
+
+    def look_too_early():
+        found = look()
+        kernel.strangers["shop"] = SHOP
+        return found
+
+    kernel.container_bridges = look_too_early
+    engine.reconcile()
+    assert naming("shop", kernel)
+    assert engine.records.repairs.latest(1) == []
+
+
 SHOP = Device("shop", "bridge", "02:00:00:00:00:01", 1500)
 
 
