@@ -253,7 +253,6 @@ def unordered(dump):
     return {key: sorted(shown.splitlines()) for key, shown in dump.items()}
 
 
-@pytest.mark.usefixtures("known")
 def test_bridges_that_docker_makes_are_followed_and_not_repaired(newest):
     """By the rules for routed containers, and by the chain for macvlan containers."""
 
@@ -279,6 +278,7 @@ def test_bridges_that_docker_makes_are_followed_and_not_repaired(newest):
     assert newest.service.facts("history") == before
 
 
+@pytest.mark.usefixtures("known")
 def test_unpublished_ports_of_routed_containers_stay_closed(site):
     """Also on a bridge that Docker makes later; to the LAN it is closed by Docker."""
     routed(site, "r", *FOUR)
