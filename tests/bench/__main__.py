@@ -39,6 +39,7 @@ def main() -> None:
     floor.add_argument("--rounds", type=int, default=9, help="at least 3")
     boots = paths.add_parser("power", help="what a boot after a power cut takes")
     boots.add_argument("--rounds", type=int, default=7, help="at least 5")
+    boots.add_argument("--containers", type=int, default=50)
     for path in (one, costs, other):
         path.add_argument("--engine", choices=ENGINES, default="28.5")
     given = parser.parse_args()
@@ -79,7 +80,7 @@ def measure(given: argparse.Namespace) -> bool:
     if given.what == "veth":
         return veth_floor(given.rounds)
     if given.what == "power":
-        return power(given.rounds)
+        return power(given.rounds, given.containers)
     asked = Asked(given.engine, given.rounds, given.seconds, given.spread, given.single)
     return datapath(asked, not given.no_uml)
 

@@ -29,7 +29,6 @@ from tests.lab.service import wait_until
 from tests.lab.systemd import SystemdHost, Unit
 
 OURS, BUILT_IN = "underlay", "macvlan"
-CONTAINERS = 50
 # A period as installed. A host runs longer than the grace time between two power cuts;
 # with the usual minute the bench would do nothing but wait for it.
 SETTINGS = {"period": 30, "grace": 20}
@@ -41,17 +40,17 @@ BOOTED = "PID 1 to Docker's API"
 SPENT = "CPU time of the whole host until then"
 
 
-def power(rounds: int) -> bool:
+def power(rounds: int, count: int) -> bool:
     """Measure and print it; tell whether the aim was met."""
     # As an installed one, the service need not be compiled at every start.
     compileall.compile_dir(str(Path(underlay.__file__).parent), quiet=1)
     with Lan() as lan, ExitStack() as hosts:
         sites = {
-            name: hosts.enter_context(_site(lan, name, index))
+            name: hosts.enter_context(_site(lan, name, index, count))
             for index, name in enumerate((OURS, BUILT_IN), 1)
         }
-        found, own = _measure(sites, rounds)
-    title = f"A boot that brings {CONTAINERS} containers back"
+        found, own = _measure(sites, rounds, count)
+    title = f"A boot that brings {count} containers back"
     compared(title, found, unit="seconds", digits=2)
     say(f"\nCPU time of the service until then: {spread(own, 2)} s.")
     measured = ratio(found[STARTED][OURS], found[STARTED][BUILT_IN])
@@ -60,7 +59,7 @@ def power(rounds: int) -> bool:
 
 
 @contextmanager
-def _site(lan: Lan, driver: str, index: int) -> Iterator[Site]:
+def _site(lan: Lan, driver: str, index: int, count: int) -> Iterator[Site]:
     """Make a host with the containers on its disk and the power off."""
     with SystemdHost(lan, driver, index) as host:
         site = Site(host, Unit(host, **SETTINGS))
@@ -72,20 +71,20 @@ def _site(lan: Lan, driver: str, index: int) -> Iterator[Site]:
             "network", "create", "-d", driver, *ipam, "-o", "parent=eth0",
             "--subnet", "10.78.0.0/16", "--gateway", "10.78.0.1", "lan",
         )  # fmt: skip
-        _start_all(site)
+        _start_all(site, count)
         if driver == OURS:
             _tell_machine(site)
         host.power_cut()
         yield site
 
 
-def _start_all(site: Site) -> None:
+def _start_all(site: Site, count: int) -> None:
     api = _api(site)
     try:
         config = api.create_host_config(
             network_mode="lan", restart_policy={"Name": "always"}
         )
-        for _ in range(CONTAINERS):
+        for _ in range(count):
             api.start(api.create_container("bb", ["sleep", "9999"], host_config=config))
     finally:
         api.close()
@@ -105,7 +104,9 @@ def _tell_machine(site: Site) -> None:
     )
 
 
-def _measure(sites: dict[str, Site], rounds: int) -> tuple[dict[str, Compared], Series]:
+def _measure(
+    sites: dict[str, Site], rounds: int, count: int
+) -> tuple[dict[str, Compared], Series]:
     """Return what boots took on each host, and the service's own CPU time."""
     found: dict[str, Compared] = {
         what: {OURS: [], BUILT_IN: []} for what in (STARTED, BOOTED, SPENT)
@@ -123,7 +124,7 @@ def _measure(sites: dict[str, Site], rounds: int) -> tuple[dict[str, Compared], 
                 found[BOOTED][driver].append(host.booted())
                 found[SPENT][driver].append(spent)
                 own += [_processor(sites[driver])] if driver == OURS else []
-            _check(sites[driver], driver)
+            _check(sites[driver], driver, count)
             host.power_cut()
     return found, own
 
@@ -133,14 +134,14 @@ def _processor(site: Site) -> float:
     return sum(map(process_spent, site.service.pids())) / 1000
 
 
-def _check(site: Site, driver: str) -> None:
+def _check(site: Site, driver: str, count: int) -> None:
     """Count what is back, and wait until the dead of the power cut are forgotten."""
     back = len(site.docker("ps", "-q").stdout.split())
-    if back != CONTAINERS:
-        raise RuntimeError(f"{back} of {CONTAINERS} containers are back on {driver}")
+    if back != count:
+        raise RuntimeError(f"{back} of {count} containers are back on {driver}")
     if driver == OURS:
         wait_until(
-            lambda: [len(site.live()[1]), site.live()[2]] == [CONTAINERS] * 2,
+            lambda: [len(site.live()[1]), site.live()[2]] == [count] * 2,
             4 * SETTINGS["grace"],
             site.live,
         )
