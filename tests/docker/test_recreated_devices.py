@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.docker.site import inside, is_settled
@@ -77,3 +79,19 @@ def test_recreated_device_has_every_sysctl_as_before(newest):
         assert f"{path}:{value}" in before
     made_again(site)
     assert settings(site) == before
+
+
+def test_queue_for_multicast_is_set_and_repaired(newest):
+    newest.network("lan", "-o", "bcqueuelen=5000")
+    newest.run("web", "lan")
+    sandbox = f"--net=/proc/{newest.host.pid_of('web')}/ns/net"
+
+    def shown():
+        ip = ("ip", "-d", "link", "show", "eth0")
+        return newest.host.run("nsenter", sandbox, *ip).stdout
+
+    assert " bcqueuelen 5000 " in shown()
+    words = ("ip", "link", "set", "eth0", "type", "macvlan", "bcqueuelen", "7")
+    time.sleep(1)  # until the service has looked into the sandbox
+    newest.host.run("nsenter", sandbox, *words)
+    wait_until(lambda: " bcqueuelen 5000 " in shown(), 10, shown)

@@ -181,11 +181,17 @@ def _data(link: Link, files: ExitStack) -> bytes:
         return b""
     mode = links.code_of(links.MODES[link.kind], link.flavour)
     if link.kind != "ipvlan":
-        return attribute(nl.IFLA_MACVLAN_MODE, NUMBER.pack(mode))
+        return attribute(nl.IFLA_MACVLAN_MODE, NUMBER.pack(mode)) + _queue(link)
     flags = _MODE.pack(links.code_of(links.IPVLAN_FLAGS, link.flag))
     return attribute(nl.IFLA_IPVLAN_MODE, _MODE.pack(mode)) + attribute(
         nl.IFLA_IPVLAN_FLAGS, flags
     )
+
+
+def _queue(link: Link) -> bytes:
+    if link.queue is None:
+        return b""
+    return attribute(nl.IFLA_MACVLAN_BC_QUEUE_LEN, NUMBER.pack(link.queue))
 
 
 def _amend(seen: Link, link: Link) -> None:
@@ -199,6 +205,10 @@ def _amend(seen: Link, link: Link) -> None:
     finally:
         if not link.attributes_match(seen):
             _change(found.index, **_differing(seen, link))
+        if not link.has_queue(seen):
+            # pyroute2 does not know the attribute.
+            data = links.kind_attribute(link.kind, _queue(link))
+            change_link(found.index, data, up=None)
 
 
 def _is_ours(found: RawLink, link: Link) -> bool:

@@ -76,7 +76,8 @@ class RawLink:
     `link` is the index of what it stands on: in another namespace if that is
     `elsewhere`, which has the number `netnsid` here (-1: none). `master` is that of the
     bridge or bond it is a port of. `flavour` and `flag` are the mode of a macvlan or
-    ipvlan child, `vlan` a tag of 802.1Q. `filtered` are the IP families that a bridge,
+    ipvlan child, `queue` how many broadcasts wait for a macvlan child at most, if the
+    kernel tells; `vlan` a tag of 802.1Q. `filtered` are the IP families that a bridge,
     of its own, shows to iptables; `active` is the index of the one port that a bond
     sends by. `settings` are sysctls of a link of ours, as far as it
     has that IP family.
@@ -98,6 +99,7 @@ class RawLink:
     master: int = 0
     flavour: str = ""
     flag: str = ""
+    queue: int | None = None
     vlan: int = 0
     filtered: tuple[int, ...] = ()
     active: int = 0
@@ -332,6 +334,8 @@ def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:
         facts["flavour"] = MODES[kind].get(
             nl.number(data.get(nl.IFLA_MACVLAN_MODE, b"")), ""
         )
+    if kind == "macvlan" and nl.IFLA_MACVLAN_BC_QUEUE_LEN in data:
+        facts["queue"] = nl.number(data[nl.IFLA_MACVLAN_BC_QUEUE_LEN])
     if kind in ("ipvlan", "ipvtap"):
         flags = nl.number(data.get(nl.IFLA_IPVLAN_FLAGS, b""))
         facts["flag"] = IPVLAN_FLAGS.get(flags, "")

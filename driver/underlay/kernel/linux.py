@@ -374,6 +374,7 @@ def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
         parent=parent,
         flavour=raw.flavour or None,
         flag=raw.flag or None,
+        queue=raw.queue,
         vlan=raw.vlan or None,
         mac=raw.mac,
         mtu=raw.mtu,

@@ -67,7 +67,8 @@ class Amend:
             link = replace(link, mtu=link.room)
         words = [f"{nsenter(seen.sandbox)}ip link set", word(seen.name)]
         words += _attributes(link)
-        if link.kind != "ipvlan" and link.flavour not in (None, seen.flavour):
+        changed = link.flavour not in (None, seen.flavour) or not link.has_queue(seen)
+        if link.kind != "ipvlan" and changed:
             words += ["type", link.kind, *_flavour(link)]
         return "; ".join(
             steps if link.attributes_match(seen) else [*steps, " ".join(words)]
@@ -184,4 +185,5 @@ def _said(device: str, fact: str) -> str:
 def _flavour(link: Link) -> list[str]:
     words = ["id", str(link.vlan)] if link.vlan else []
     words += ["mode", link.flavour] if link.flavour else []
+    words += ["bcqueuelen", str(link.queue)] if link.queue is not None else []
     return words + ([link.flag] if link.flag else [])

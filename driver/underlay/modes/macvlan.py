@@ -9,12 +9,13 @@ from underlay.errors import BadMac
 from underlay.model import Endpoint, Network
 from underlay.model.objects import Object
 from underlay.modes import child_device, host_access
-from underlay.modes.options import Traits, choice
+from underlay.modes.options import Traits, choice, number
 from underlay.modes.parent_sharing import ParentUse
 
 KIND = "macvlan"
 FLAVOURS = ("bridge", "private", "vepa", "passthru")
-OWN_KEYS = ("macvlan_mode",)
+OWN_KEYS = ("macvlan_mode", "bcqueuelen")
+QUEUE_MOST = 1_000_000
 
 sysctl_reasons = child_device.sysctl_reasons
 attachment = child_device.on_segment
@@ -23,6 +24,7 @@ attachment = child_device.on_segment
 def check(network: Network) -> None:
     """Raise unless the options make sense."""
     child_device.check(network, OWN_KEYS)
+    _queue(network.options)
     host_access.check(network.options, _obstacle(network.options))
 
 
@@ -73,6 +75,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the child device, and the host's routes to it."""
     flavour = _flavour(network.options)
     link = child_device.endpoint_link(network, endpoint, KIND, flavour, None)
+    link = replace(link, queue=_queue(network.options))
     if flavour == "passthru":
         # A MAC set on the child would be set on the parent.
         link = replace(link, mac=None)
@@ -87,3 +90,10 @@ def _obstacle(options: Mapping[str, str]) -> str:
 
 def _flavour(options: Mapping[str, str]) -> str:
     return choice(options, "macvlan_mode", FLAVOURS)
+
+
+def _queue(options: Mapping[str, str]) -> int | None:
+    """Return how many broadcasts may wait for a container; None is the kernel's."""
+    if not options.get("bcqueuelen"):
+        return None
+    return number(options, "bcqueuelen", 1, QUEUE_MOST, "a number of packets")

@@ -115,6 +115,8 @@ def test_invalid_mode_is_refused(options, refusal, words):
             BadValue,
             "host_access='on' is not valid: only off is possible, because macvlan",
         ),
+        ({"bcqueuelen": "0"}, BadValue, "a number of packets from 1"),
+        ({"mac_budget": "few"}, BadValue, "a number of MACs from 0"),
         ({"vlan": "0"}, BadValue, "a number from 1 to 4094"),
         ({"vlan": "4095"}, BadValue, "a number from 1 to 4094"),
         ({"vlan": "5"}, BadValue, "Add -o parent=<device>"),

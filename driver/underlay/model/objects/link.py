@@ -17,7 +17,8 @@ class Link(KernelObject):
     A link observed without an owner was created by a process that died before it could
     set the mark.
 
-    `flavour` and `flag` are the mode of a macvlan or ipvlan child; `vlan` is the tag
+    `flavour` and `flag` are the mode of a macvlan or ipvlan child; `queue`
+    is how many broadcasts wait for a macvlan child at the most. `vlan` is the tag
     (802.1Q). `peer` is the other end of a veth, created in the same request. `master`
     is the bridge it is a port of, `group` the device group that firewall rules match.
     `room` is the least MTU it must have. `copy_from` is a device whose MTU and MAC it
@@ -39,6 +40,7 @@ class Link(KernelObject):
     parent: str | None = None
     flavour: str | None = None
     flag: str | None = None
+    queue: int | None = None
     vlan: int | None = None
     mac: str | None = None
     mtu: int | None = None
@@ -112,7 +114,12 @@ class Link(KernelObject):
             and self.up in (None, seen.up)
             and self.master in (None, seen.master)
             and self.group in (None, seen.group)
+            and self.has_queue(seen)
         )
+
+    def has_queue(self, seen: Any) -> bool:
+        """Return whether `seen` has the queue that we set; old kernels tell of none."""
+        return seen.queue is None or self.queue in (None, seen.queue)
 
 
 @lru_cache  # thousands of devices have the same ones
