@@ -15,7 +15,7 @@ from underlay.errors import (
 )
 from underlay.model import Device, DeviceIdentity, LinkFault, Network, Uplink
 from underlay.model.host import Host
-from underlay.model.objects import IPTABLES, Owner, SharedOwner
+from underlay.model.objects import IPTABLES, PLAIN_NAME, Owner, SharedOwner
 from underlay.modes import mode_name, traits_of
 from underlay.modes.child_device import is_isolated
 from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST, vlan
@@ -215,6 +215,9 @@ def _bridge(wish: str, host: Host) -> Uplink:
         why, hint = "it belongs to a network of underlay", ""
     elif found.name not in bridges:
         why, hint = "Docker made it, and sets its addresses and firewall", ""
+    elif not PLAIN_NAME.fullmatch(found.name):
+        # To iptables, br+ is every bridge whose name begins with br.
+        why, hint = "iptables reads its name as more than a name", " Rename it."
     else:
         return Uplink(found.name, (), found.mtu, base_device=identity_of(found))
     raise BadBridge(bridge=wish, why=why, hint=hint, known=known)

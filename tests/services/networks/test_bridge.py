@@ -56,6 +56,13 @@ def test_container_has_one_veth_end_and_the_bridge_the_other(engine, kernel):
     assert kernel.others == {}
 
 
+@pytest.mark.parametrize("name", ["br+", 'br"0'])
+def test_bridge_whose_name_is_a_pattern_to_iptables_is_refused(records, name):
+    engine = engine_on(records, FakeKernel(LO, ETH0, replace(BR0, name=name)))
+    with pytest.raises(BadBridge, match="iptables reads its name as more than a name"):
+        engine.create_network(replace(ON, options={"bridge": name}))
+
+
 def test_veth_step_takes_mac_and_mtu_from_the_bridge_in_shell_syntax(engine, kernel):
     engine.create_network(replace(ON, options={"bridge": "br0", "mtu": "1400"}))
     made = engine.create_endpoint(WEB)
