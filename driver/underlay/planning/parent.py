@@ -205,7 +205,8 @@ def _bridge(wish: str, host: Host) -> Uplink:
         for d in host.devices("bridge")
         if not (d.ours or DOCKERS_BRIDGE.fullmatch(d.name))
     ]
-    known = ", ".join(sorted(bridges)) or "none"
+    none = "none; mode=bridge with parent= and takeover=yes makes one of a NIC"
+    known = ", ".join(sorted(bridges)) or none
     if found is None:
         why, hint = "this host has no device of that name", did_you_mean(wish, bridges)
     elif found.kind != "bridge":

@@ -126,6 +126,12 @@ def test_device_that_is_no_administrator_s_bridge_is_refused(
     assert engine.records.networks.all() == []
 
 
+def test_host_without_a_bridge_is_told_how_to_get_one(engine, kernel):
+    del kernel.strangers["br0"]
+    with pytest.raises(BadBridge, match=r"Bridges: none; mode=bridge .* makes one"):
+        engine.create_network(ON)
+
+
 def test_bridge_that_forwards_nothing_is_refused_with_the_way_out(engine, kernel):
     kernel.dropping["br0", 6] = "ip6tables says no"
     engine.create_network(ON)  # IPv4 alone
