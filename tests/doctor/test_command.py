@@ -37,7 +37,7 @@ def test_json_has_every_check_in_order_with_its_place_in_the_docs(daemon):
     found = facts(daemon)
     assert list(found) == [check.id for check in CHECKS]
     for name, check in found.items():
-        assert check.keys() == {"id", "level", "docs", "findings"}
+        assert check.keys() == {"id", "level", "skipped", "docs", "findings"}
         assert check["docs"] == f"docs/doctor.md#{name}"
         for finding in check["findings"]:
             keys = {"level", "where", "what", "why", "remedy", "fix"}
@@ -47,7 +47,10 @@ def test_json_has_every_check_in_order_with_its_place_in_the_docs(daemon):
 
 def test_command_works_without_records_service_and_docker(idle):
     found = facts(idle)
-    assert found["parents"]["level"] == "ok"
+    assert found["parents"]["level"] == "skipped"
+    assert found["parents"]["skipped"] == "the records cannot be read"
+    assert found["docker-list"]["level"] == "skipped"
+    assert found["disk"]["level"] == "ok"
     assert not idle.state.exists()
 
 

@@ -133,3 +133,15 @@ def test_container_that_docker_could_not_start_fails_if_it_is_on_such_a_network(
     assert (finding.level, finding.where) == ("failure", "container web")
     assert "plugin underlay not found" in finding.what
     assert "docker start web" in finding.remedy
+
+
+def test_check_that_can_look_at_nothing_is_skipped_with_the_reason(bench):
+    def silent():
+        raise OSError("dockerd does not answer")
+
+    result = bench.result("docker-list", ask_docker=silent)
+    assert (result.level, result.skipped) == ("skipped", "dockerd does not answer")
+    result = bench.result("firewall", records=None)
+    assert (result.level, result.skipped) == ("skipped", "the records cannot be read")
+    assert bench.result("parents", records=None).level == "skipped"
+    assert bench.result("parents", records=None, asked_for=("eth0",)).level == "ok"

@@ -24,6 +24,7 @@ def as_facts(results: Collection[Result], fixed: Fixed) -> dict[str, Any]:
             {
                 "id": result.check.id,
                 "level": result.level,
+                "skipped": result.skipped,
                 "docs": f"{PAGE}#{result.check.id}",
                 "findings": [
                     {
@@ -56,7 +57,8 @@ def print_results(results: Collection[Result], fixed: Fixed) -> None:
     width = max(len(result.check.id) for result in results)
     for result in results:
         if not result.findings:
-            say(f"ok         {result.check.id.ljust(width)}  {result.check.passes}")
+            what = result.skipped or result.check.passes
+            say(f"{result.level.ljust(9)}  {result.check.id.ljust(width)}  {what}")
         for found in result.findings:
             what = f"{found.where}: {found.what}"
             say(f"{found.level.ljust(9)}  {result.check.id.ljust(width)}  {what}")
@@ -66,6 +68,8 @@ def print_results(results: Collection[Result], fixed: Fixed) -> None:
                 say(f"  --fix:   {found.fix.step}")
     levels = [result.level for result in results]
     failed, warned = levels.count("failure"), levels.count("warning")
-    say(f"{failed} failed, {warned} warned, {levels.count('ok')} passed")
+    skipped = levels.count("skipped")
+    rest = f", {skipped} skipped" if skipped else ""
+    say(f"{failed} failed, {warned} warned, {levels.count('ok')} passed{rest}")
     if not all(level == "ok" for level in levels):
         say(f"{PAGE} explains each check")

@@ -75,7 +75,7 @@ def _version(text: str) -> Iterator[Finding]:
 def listed(host: Examined) -> Iterator[Finding]:
     """Find differences between what Docker lists and the records."""
     view = host.docker
-    if view is None or host.records is None:
+    if view is None:
         return
     known = {n.id for n in host.networks}
     for network in view.networks:

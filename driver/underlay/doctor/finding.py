@@ -8,7 +8,7 @@ from typing import Literal
 
 from underlay.doctor.examined import Examined
 
-Level = Literal["ok", "warning", "failure"]
+Level = Literal["ok", "skipped", "warning", "failure"]
 _ORDER: tuple[Level, ...] = ("ok", "warning", "failure")
 
 
@@ -42,21 +42,28 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check by its id, and what is true of a host that passes it."""
+    """A check by its id, and what is true of a host that passes it.
+
+    `lacks` returns why it can look at nothing on a host, "" if it can.
+    """
 
     id: str
     passes: str
     run: Callable[[Examined], Iterator[Finding]]
+    lacks: Callable[[Examined], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found."""
+    """What one check found, or why it was skipped."""
 
     check: Check
     findings: tuple[Finding, ...]
+    skipped: str = ""
 
     @property
     def level(self) -> Level:
         """Return the worst level that was found."""
+        if self.skipped:
+            return "skipped"
         return max((f.level for f in self.findings), key=_ORDER.index, default="ok")
