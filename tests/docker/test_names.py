@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from tests.docker.conftest import GATEWAY4
+from tests.lab.service import wait_until
 
 NAME, ADDRESS = "outside.example", "192.0.2.7"
 SERVER = f"""
@@ -71,3 +72,17 @@ def test_network_with_a_way_out_causes_no_warning(site):
     site.network("lan")
     site.network("apart", "--internal", subnet="10.79.0.0/24", gateway="10.79.0.1")
     assert SAID not in site.service.log[before:]
+
+
+def test_running_containers_are_in_the_file_for_name_servers(site):
+    site.network("lan")
+    site.run("web_1", "lan")
+    address = site.attached("web_1", "lan")[0]
+    path = "/run/underlay/hosts/containers"
+
+    def listed():
+        return site.host.run("cat", path, check=False).stdout.splitlines()[1:]
+
+    wait_until(lambda: listed() == [f"{address} web-1 web-1.lan"], 10, listed)
+    site.docker("rm", "-f", "web_1")
+    wait_until(lambda: listed() == [], 10, listed)

@@ -202,8 +202,13 @@ def _stops(settings: Settings) -> Iterator[Step]:
         if systemd.is_running():
             _end_units()
         # systemd has removed its own. Docker would wait at any other one.
-        for path in (settings.plugin_socket, settings.status_socket):
+        for path in (
+            settings.plugin_socket,
+            settings.status_socket,
+            settings.hosts_file,
+        ):
             path.unlink(missing_ok=True)
+        _remove_empty(str(settings.hosts_file.parent))
         _remove_empty(settings.run_dir)
 
     yield Step(f"systemctl disable --now {' '.join(UNITS)}", stop)

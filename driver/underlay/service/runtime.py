@@ -29,6 +29,7 @@ from underlay.networks.forward_path import ForwardPath
 from underlay.reconcile.log_once import LogOnce
 from underlay.records import Records
 from underlay.service.gauges import Gauges
+from underlay.service.hosts_file import HostsFile
 from underlay.service.loop import Calls, PeriodicJob
 from underlay.service.metrics import Metrics
 from underlay.service.notices import Notices
@@ -154,6 +155,7 @@ class BackgroundThreads:
             examination, parts.records, parts.kernel, settings, parts.dockerd
         )
         notices = Notices(parts.records, examined)
+        hosts = HostsFile(parts.records, settings.hosts_file)
 
         def follow() -> None:
             try:
@@ -162,6 +164,8 @@ class BackgroundThreads:
                 # With the names that Docker has just told.
                 with once.trying("quick checks of the host"):
                     notices.update()
+                with once.trying(f"writing {settings.hosts_file}"):
+                    hosts.update()
 
         return PeriodicJob(
             follow,

@@ -50,6 +50,11 @@ class Settings:
         return Path(self.run_dir) / "status.sock"
 
     @property
+    def hosts_file(self) -> Path:
+        """Return the file with names and addresses, for name servers."""
+        return Path(self.run_dir) / "hosts" / "containers"
+
+    @property
     def status_address(self) -> str:
         """Return the address and port for the status, "" for none.
 

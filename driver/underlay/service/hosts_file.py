@@ -1,0 +1,73 @@
+"""The names and addresses of containers in a file, for a name server of the LAN.
+
+In the format of /etc/hosts, which dnsmasq (hostsdir) and CoreDNS (hosts) read again
+after a change. Names are known once Docker has told them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from underlay.records import Records
+
+_LONGEST_LABEL = 63
+_OTHERS = ("localhost",)  # no container is that
+_HEAD = "# containers of underlay: written by its service\n"
+# Any name server may read it.
+FILE_MODE, FOLDER_MODE = 0o644, 0o755
+
+
+class HostsFile:
+    """Writes the file when its text has changed; the folder of `path` is its own."""
+
+    def __init__(self, records: Records, path: Path) -> None:
+        self._records, self._path = records, path
+        self._seen: object = None
+        self._written = ""
+
+    def update(self) -> None:
+        """Write the file if need be; raises OSError and UnderlayError."""
+        seen = self._records.change_counter()
+        if seen == self._seen and self._path.exists():
+            return
+        text = _HEAD + "".join(sorted(entries(self._records)))
+        if text != self._written or not self._path.exists():
+            self._write(text)
+        self._seen, self._written = seen, text
+
+    def _write(self, text: str) -> None:
+        folder = self._path.parent
+        folder.mkdir(FOLDER_MODE, exist_ok=True)
+        folder.chmod(FOLDER_MODE)
+        # Hidden: dnsmasq does not read it before it is whole.
+        half = folder / f".{self._path.name}"
+        half.write_text(text, "ascii")
+        half.chmod(FILE_MODE)
+        os.replace(half, self._path)  # noqa: PTH105 - as the kernel calls it
+
+
+def entries(records: Records) -> Iterator[str]:
+    """Return a line for each address of a running container whose name is known.
+
+    The names are the container's, and the container's in its network.
+    """
+    networks = {n.id: label_of(n.name) for n in records.networks.all()}
+    for endpoint in records.endpoints.all():
+        name = label_of(endpoint.container)
+        if name and endpoint.sandbox and not endpoint.left:
+            within = networks.get(endpoint.network, "")
+            names = f"{name} {name}.{within}" if within else name
+            for address in endpoint.addresses:
+                yield f"{address.ip} {names}\n"
+
+
+def label_of(name: str) -> str:
+    """Return a name as DNS has it: letters, digits and hyphens, 63 at the most.
+
+    "" if nothing of it can be one.
+    """
+    plain = re.sub(r"[^a-z0-9-]", "-", name.lower())[:_LONGEST_LABEL].strip("-")
+    return "" if plain in _OTHERS else plain
