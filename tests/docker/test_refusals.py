@@ -43,12 +43,13 @@ def told(done) -> str:
 
 
 OPTIONS = (
-    "Known options: com.docker.network.driver.mtu, default_route, gateway, host_access,"
-    " macvlan_mode, missing_parent, mode, mtu, parent, repair, vlan."
+    "Known options: bcqueuelen, com.docker.network.driver.mtu, default_route, gateway,"
+    " host_access, mac_budget, macvlan_mode, missing_parent, mode, mtu, parent, repair,"
+    " route, vlan."
 )
 ENDPOINT_OPTIONS = (
     "Known options: com.docker.network.driver.mtu, default_route, missing_parent, mtu,"
-    " repair."
+    " repair, route."
 )
 MTU = "is not valid: a number of bytes from 68 to 65535."
 HERE = "Devices: docker0, eth0."
