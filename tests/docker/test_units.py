@@ -320,7 +320,9 @@ def test_devices_of_containers_are_repaired_by_the_confined_service(site):
     time.sleep(2)
     run(site, f"nsenter --net={sandbox} ip link del eth0")
     wait_until(lambda: "link add" in site.service.run(*learned).stdout, 10)
-    site.ping_from("c1", GATEWAY4)
+    # Its addresses and routes follow.
+    ping = ("ping", "-c1", "-W1", GATEWAY4)
+    wait_until(lambda: site.host.exec("c1", *ping, check=False).returncode == 0, 10)
     assert site.attached("c1", "lan") == before
     run(site, "systemctl is-active systemd-journald")
     master = shown(site, "MainPID")
