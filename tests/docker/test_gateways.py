@@ -159,3 +159,15 @@ def test_network_gives_the_default_route_of_one_family_only(site):
     # Older engines choose one network for both families, by IPv4.
     expected = [True] if site.host.engine == "28.5" else []
     assert [GATEWAY6 in line for line in defaults(site, "web", "-6")] == expected
+
+
+def test_routed_container_without_a_default_route_reaches_what_its_route_names(site):
+    site.docker(
+        "network", "create", "-d", "underlay", "--ipam-driver", "underlay",
+        "-o", "mode=routed", "-o", "proxy=eth0", "-o", "default_route=no",
+        "--subnet", "10.77.0.96/27", "--gateway", "10.77.0.97",
+        "-o", "route=10.88.0.0/16 via 10.77.0.97", "far",
+    )  # fmt: skip
+    site.run("web", "far")
+    assert defaults(site, "web") == []
+    site.ping_from("web", BEYOND4)

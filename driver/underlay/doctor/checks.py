@@ -38,7 +38,7 @@ def _no_docker(host: Examined) -> str:
     return "" if host.docker else "dockerd does not answer"
 
 
-def _neither(host: Examined) -> str:
+def _no_records_or_docker(host: Examined) -> str:
     return _no_records(host) or _no_docker(host)
 
 
@@ -82,7 +82,7 @@ CHECKS = (
           network_programs.managing),
     Check("engine", "the engine is one that the driver works with", engine.supported),
     Check("docker-list", "Docker and the records know the same", engine.listed,
-          _neither),
+          _no_records_or_docker),
     Check("failed-starts", "Docker could start every container", engine.started,
           _no_docker),
     Check("published-ports", "no port is published in vain", engine.published,

@@ -64,10 +64,12 @@ def check_endpoint(network: Network, endpoint: Endpoint) -> None:
 
 
 def _check_routes(network: Network, given: Mapping[str, str]) -> None:
-    extra_routes.check(network, given)
-    if given.get(extra_routes.KEY) and not traits_of(network.options).answers_arp:
+    key, traits = extra_routes.KEY, traits_of(network.options)
+    extra_routes.check(network, given, only_gateway=traits.host_prefix)
+    # The next hop of a routed container is the host, with a segment or without.
+    if given.get(key) and not (traits.answers_arp or traits.host_prefix):
         need = "without a segment there is no next hop: the host's routes decide"
-        raise BadValue(key=extra_routes.KEY, value=given["route"], need=need, hint="")
+        raise BadValue(key=key, value=given[key], need=need, hint="")
 
 
 def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:

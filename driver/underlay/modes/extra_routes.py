@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
 from underlay.errors import BadValue
-from underlay.model import Endpoint, IpAddress, IpNetwork, Network
+from underlay.model import Endpoint, IpAddress, IpNetwork, Network, host_network
 from underlay.modes import gateway
 
 KEY = "route"
@@ -15,24 +15,26 @@ MOST = 64
 Way = tuple[IpNetwork, IpAddress]
 
 
-def check(network: Network, options: Mapping[str, str]) -> None:
+def check(network: Network, options: Mapping[str, str], *, only_gateway: bool) -> None:
     """Raise unless `route=` of the network or an endpoint makes sense there.
 
-    A next hop is on the network's own segment: the kernel refuses any other.
+    The kernel refuses a next hop that no route without one leads to. With
+    `only_gateway` there is such a route to the gateway alone, else to each subnet.
     """
-    value, seen = options.get(KEY, ""), set()
+    value = options.get(KEY, "")
+    gateways = [g for g in gateway.of(network) if g]
+    # What the container has a route to anyway: the kernel keeps one for each.
+    seen = {s.subnet for s in network.subnets} | {host_network(g) for g in gateways}
     for destination, hop in ways(options):
         if destination in seen:
-            raise _bad(value, f"{destination} may be there only once")
-        seen.add(destination)
-        if any(destination == s.subnet for s in network.subnets):
-            need = f"{destination} is the network itself, which needs no next hop"
+            need = f"the container has another route to {destination} already"
             raise _bad(value, need)
-        if not _is_reached(network, hop):
-            need = (
-                f"the next hop {hop} must be in a subnet of the network, or be its"
-                " gateway"
-            )
+        seen.add(destination)
+        if only_gateway and hop not in gateways:
+            need = f"the next hop {hop} must be the gateway: the host routes all else"
+            raise _bad(value, need)
+        if network.subnet_of(hop) is None:
+            need = f"the next hop {hop} must be in a subnet of the network"
             raise _bad(value, need)
 
 
@@ -69,10 +71,6 @@ def _way(value: str, words: list[str]) -> Way:
     if destination.is_multicast or destination.is_loopback:
         raise _bad(value, f"{destination} is not behind a router")
     return destination, hop
-
-
-def _is_reached(network: Network, hop: IpAddress) -> bool:
-    return bool(network.subnet_of(hop)) or hop in gateway.of(network)
 
 
 def _bad(value: str, need: str) -> BadValue:

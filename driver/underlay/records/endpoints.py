@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from underlay.model import FAMILIES, Endpoint, Family, LearnedState, LeftoverDevice
@@ -101,6 +101,18 @@ class Endpoints:
     def _where(self, where: str, *values: object) -> list[Endpoint]:
         rows = self._db.rows(f"{_ENDPOINT} WHERE {where}", *values)
         return [_endpoint(r) for r in rows]
+
+    def named(self) -> Iterator[tuple[str, str, str]]:
+        """Return name, network and address of running containers, where known.
+
+        An address is as on record, with its prefix length.
+        """
+        rows = self._db.rows(
+            "SELECT container, network, ipv4, ipv6 FROM endpoint JOIN sandbox"
+            " ON sandbox.endpoint = endpoint.id WHERE left = 0 AND container <> ''"
+        )
+        for container, network, *addresses in rows:
+            yield from ((container, network, text) for text in addresses if text)
 
     def containers(self) -> dict[str, str]:
         """Return the container name of every endpoint id; "" if unknown."""

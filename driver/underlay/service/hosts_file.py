@@ -6,7 +6,6 @@ after a change. Names are known once Docker has told them.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ _LONGEST_LABEL = 63
 _OTHERS = ("localhost",)  # no container is that
 _HEAD = "# containers of underlay: written by its service\n"
 # Any name server may read it.
-FILE_MODE, FOLDER_MODE = 0o644, 0o755
+_FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 
 
 class HostsFile:
@@ -40,13 +39,13 @@ class HostsFile:
 
     def _write(self, text: str) -> None:
         folder = self._path.parent
-        folder.mkdir(FOLDER_MODE, exist_ok=True)
-        folder.chmod(FOLDER_MODE)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(_FOLDER_MODE)
         # Hidden: dnsmasq does not read it before it is whole.
         half = folder / f".{self._path.name}"
         half.write_text(text, "ascii")
-        half.chmod(FILE_MODE)
-        os.replace(half, self._path)  # noqa: PTH105 - as the kernel calls it
+        half.chmod(_FILE_MODE)
+        half.replace(self._path)
 
 
 def entries(records: Records) -> Iterator[str]:
@@ -55,13 +54,11 @@ def entries(records: Records) -> Iterator[str]:
     The names are the container's, and the container's in its network.
     """
     networks = {n.id: label_of(n.name) for n in records.networks.all()}
-    for endpoint in records.endpoints.all():
-        name = label_of(endpoint.container)
-        if name and endpoint.sandbox and not endpoint.left:
-            within = networks.get(endpoint.network, "")
+    for container, network, address in records.endpoints.named():
+        if name := label_of(container):
+            within = networks.get(network, "")
             names = f"{name} {name}.{within}" if within else name
-            for address in endpoint.addresses:
-                yield f"{address.ip} {names}\n"
+            yield f"{address.partition('/')[0]} {names}\n"
 
 
 def label_of(name: str) -> str:

@@ -255,9 +255,10 @@ def test_routes_of_a_network_and_of_an_endpoint_are_answered_at_join():
         ("fd08::/16 via fe80::1%eth0", "of one IP family"),
         ("0.0.0.0/0 via 10.0.0.1", "what gateway= is for"),
         ("224.0.0.0/4 via 10.0.0.1", "is not behind a router"),
-        ("10.0.0.0/24 via 10.0.0.1", "is the network itself"),
+        ("10.0.0.0/24 via 10.0.0.1", "another route to 10.0.0.0/24 already"),
+        ("10.0.0.1/32 via 10.0.0.9", "another route to 10.0.0.1/32 already"),
         ("10.8.0.0/16 via 10.1.0.1", "must be in a subnet of the network"),
-        ("10.8.0.0/16 via 10.0.0.1, 10.8.0.0/16 via 10.0.0.2", "only once"),
+        ("10.8.0.0/16 via 10.0.0.1, 10.8.0.0/16 via 10.0.0.2", "another route"),
         (", ".join(f"10.8.{n}.0/24 via 10.0.0.1" for n in range(65)), "64 routes"),
     ],
 )
@@ -267,6 +268,20 @@ def test_route_that_cannot_work_is_refused_for_network_and_endpoint(value, words
     one = replace(endpoint(**BOTH), options={"route": value})
     with pytest.raises(BadValue, match=words):
         check_endpoint(network(V4, V6, parent="eth0"), one)
+
+
+def test_next_hop_outside_the_subnets_is_refused_also_if_it_is_the_gateway():
+    """With default_route=no nothing leads to it, and no container would start."""
+    way = "10.8.0.0/16 via 10.99.9.1"
+    with pytest.raises(BadValue, match="must be in a subnet of the network"):
+        check(network(parent="eth0", gateway="10.99.9.1", route=way))
+
+
+def test_next_hop_of_a_routed_network_is_its_gateway_alone():
+    pool = replace(V4, pooled=True)
+    check(network(pool, mode="routed", route="10.8.0.0/16 via 10.0.0.1"))
+    with pytest.raises(BadValue, match="must be the gateway"):
+        check(network(pool, mode="routed", route="10.8.0.0/16 via 10.0.0.9"))
 
 
 def test_route_needs_a_segment_on_which_a_next_hop_answers():
