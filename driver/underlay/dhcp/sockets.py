@@ -1,0 +1,143 @@
+"""An exchange with DHCP servers on a device of this thread's network namespace.
+
+A packet socket needs no address, takes no port from the container, and no firewall of
+the host or the container is in its way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
+
+from underlay.dhcp.exchange import Exchange
+from underlay.dhcp.frames import FILTER
+from underlay.dhcp.offers import Outcome
+
+_ALL_PROTOCOLS = 0x0003
+_SOL_PACKET, _ADD_MEMBERSHIP, _UNICAST, _IGNORE_OUTGOING = 263, 1, 3, 23
+_SO_ATTACH_FILTER, _SO_MARK = 26, 36
+_MEMBERSHIP = struct.Struct("=iHH8s")  # index, kind, length, MAC
+_STEP = struct.Struct("=HBBI")
+_MAC_BYTES = 6
+_LONGEST = 2048  # bytes of a frame that are looked at; longer ones are no answers
+# A storm of frames must not be read for ever, and what is due is sent meanwhile.
+_MOST_AT_ONCE = 256
+# How soon an abandoned exchange is noticed.
+_SLICE_SECONDS = 0.1
+# The queue of the device is full, or the shim's filter dropped it: like a lost frame.
+_LOST = (errno.ENOBUFS, errno.EAGAIN)
+
+
+def since_boot() -> float:
+    """Return the seconds since the host booted, those it was suspended included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def never() -> bool:
+    """Return that an exchange is not abandoned."""
+    return False
+
+
+def run(
+    exchange: Exchange,
+    device: str,
+    deadline: float,
+    *,
+    abandoned: Callable[[], bool] = never,
+    mark: int = 0,
+) -> Outcome | None:
+    """Return how an exchange ends, None if it has not at the deadline, or is abandoned.
+
+    Times are those of since_boot(). The device passes what is for the client's MAC as
+    long as this runs, also if the MAC is not its own. `mark` is for the filters of the
+    shim. Raises OSError if the device is missing, down, or goes down.
+    """
+    with opened(device, exchange.client.mac, mark) as s:
+        poll = select.poll()
+        poll.register(s, select.POLLIN)
+        while not exchange.outcome and not abandoned():
+            now = since_boot()
+            if now >= deadline:
+                break
+            _send(s, exchange.tick(now))
+            due = deadline if exchange.due is None else min(exchange.due, deadline)
+            wait = min(max(due - since_boot(), 0), _SLICE_SECONDS)
+            if poll.poll(wait * 1000):
+                _hear(s, exchange)
+    return exchange.outcome
+
+
+def send(frames: Collection[bytes], device: str, *, mark: int = 0) -> None:
+    """Send frames that get no answer; raises OSError."""
+    with _socket(device, 0, mark) as s:
+        _send(s, frames)
+
+
+def opened(device: str, mac: str, mark: int = 0) -> socket.socket:
+    """Return a socket that does not block, and hears what DHCP servers tell a MAC.
+
+    Not what has the tag of a VLAN, nor what the host itself sends. Raises OSError.
+    """
+    s = _socket(device, _ALL_PROTOCOLS, mark)
+    try:
+        wanted = bytes.fromhex(mac.replace(":", ""))
+        if wanted != s.getsockname()[4]:
+            index = socket.if_nametoindex(device)
+            membership = _MEMBERSHIP.pack(index, _UNICAST, _MAC_BYTES, wanted)
+            s.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, membership)
+    except BaseException:
+        s.close()
+        raise
+    return s
+
+
+def _socket(device: str, protocol: int, mark: int) -> socket.socket:
+    with ExitStack() as stack:
+        # Without a protocol, it hears nothing before it has its filter.
+        s = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+        s.setblocking(False)
+        attach(s, FILTER)
+        with suppress(OSError):  # from Linux 4.20 on; the filter drops them too
+            s.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+        if mark:
+            with suppress(PermissionError):
+                s.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
+        s.bind((device, protocol))
+        if len(s.getsockname()[4]) != _MAC_BYTES:
+            raise OSError(errno.EOPNOTSUPP, f"{device} is no Ethernet device")
+        stack.pop_all()
+    return s
+
+
+def attach(s: socket.socket, program: Collection[tuple[int, int, int, int]]) -> None:
+    """Have the kernel drop what a filter of classic BPF drops."""
+    code = b"".join(_STEP.pack(*step) for step in program)
+    steps = ctypes.create_string_buffer(code, len(code))
+    block = struct.pack("@HP", len(program), ctypes.addressof(steps))
+    s.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, block)
+
+
+def _send(s: socket.socket, frames: Collection[bytes]) -> None:
+    for frame in frames:
+        try:
+            s.send(frame)
+        except OSError as error:
+            if error.errno not in _LOST:
+                raise
+
+
+def _hear(s: socket.socket, exchange: Exchange) -> None:
+    for _ in range(_MOST_AT_ONCE):
+        try:
+            frame = s.recv(_LONGEST)
+        except BlockingIOError:
+            return
+        exchange.feed(frame, since_boot())
+        if exchange.outcome:
+            return
