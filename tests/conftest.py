@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
 
 from tests.kinds import left_out, need
 from underlay.records import Records
+
+# A run says whether a change is good: what is generated is the same each time.
+# `script/test long` looks for more.
+settings.register_profile("steady", derandomize=True)
+if not os.environ.get("UNDERLAY_EXPLORE"):
+    settings.load_profile("steady")
 
 LONGEST_FIRST = "uml", "docker"
 # Of these, the files that keep a worker busy for longest.

@@ -10,9 +10,18 @@ from typing import Any
 from underlay.errors import KernelRefused
 from underlay.ipam.driver import IpamDriver
 from underlay.kernel import Kernel
-from underlay.model import Device, HostEntry, IpAddress, IpInterface, SysctlBackup
+from underlay.model import (
+    Device,
+    HostEntry,
+    HostUse,
+    IpAddress,
+    IpInterface,
+    SysctlBackup,
+    Verdict,
+)
 from underlay.model.objects import (
     ADDRESS_SYSCTLS,
+    AltName,
     BridgePort,
     ForwardAccept,
     Link,
@@ -52,15 +61,24 @@ class FakeKernel:
         self.settings: dict[str, str] = {}
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
         self.default = default
+        self.default_routers: list[tuple[str, IpAddress]] = []
         self.has_nft = True
         self._is_nft_asked = False
         self.booted = "boot-1"
         self.sandboxes: set[str] = set()
         self.lacks: set[str] = set()
+        self.taken_names: set[str] = set()
         self.carrying: set[str] = set()
         self.other_namespaces: dict[str, tuple[IpAddress, ...]] = {}
         self.own: set[str] = set()
+        # MACs by address; "" for a route of another program.
+        self.neighbours: dict[str, str] = {}
         self.answered: set[str] = set()
+        # The MACs of machines on the LAN, by address; every question for them.
+        self.foreign: dict[str, str] = {}
+        # What other hosts ask for at the same time, so often: their MACs.
+        self.rivals: dict[str, list[str]] = {}
+        self.asked: list[tuple[tuple[str, ...], frozenset[str]]] = []
         self.on_devices: dict[str, list[HostEntry]] = {}
         self.silent: set[str] = set()
         self.wireless: set[str] = set()
@@ -102,10 +120,12 @@ class FakeKernel:
             and (
                 (names is None and not isinstance(o, ForwardAccept))
                 or (isinstance(o, BridgePort) and o.master in (names or ()))
+                or (isinstance(o, AltName) and o.device in (names or ()))
             )
         ]
         unmarked = {
-            o if isinstance(o, BridgePort) else replace(o, owner=None) for o in others
+            o if isinstance(o, BridgePort | AltName) else replace(o, owner=None)
+            for o in others
         }
         return frozenset(seen | unmarked)
 
@@ -117,7 +137,7 @@ class FakeKernel:
                 (
                     *(_as_shown(link) for link in self.rooms.get(path, {}).values()),
                     *(
-                        replace(o, owner=None)
+                        o if isinstance(o, AltName) else replace(o, owner=None)
                         for o in self.others.values()
                         if getattr(o, "sandbox", "") == path
                     ),
@@ -145,6 +165,9 @@ class FakeKernel:
             for k, o in self.others.items()
             if (getattr(o, "sandbox", ""), o.device) != (sandbox, device)
         }
+
+    def lacking_names(self, wanted: Collection[AltName]) -> frozenset[AltName]:
+        return frozenset(name for name in wanted if name.name in self.taken_names)
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         return frozenset(
@@ -313,6 +336,24 @@ class FakeKernel:
         self.assert_may_wait()
         return frozenset(a for a in addresses if device not in self.silent)
 
+    def ask(
+        self,
+        devices: Collection[str],
+        addresses: Collection[IpAddress],
+        is_ours: Callable[[str], bool],
+    ) -> Verdict:
+        self.assert_may_wait()
+        parent = self.device(next(iter(devices)))
+        if parent is None or parent.link_fault:
+            return Verdict(unasked=f"{next(iter(devices))} is down")
+        self.asked.append((tuple(devices), frozenset(map(str, addresses))))
+        there = {a: self.foreign[str(a)] for a in addresses if str(a) in self.foreign}
+        used = {a: mac for a, mac in there.items() if not is_ours(mac)}
+        rivals = {
+            a: r for a in {*addresses} - used.keys() if (r := self.rivals.get(str(a)))
+        }
+        return Verdict(used, {a: left.pop() for a, left in rivals.items()})
+
     def announce(
         self,
         sandbox: str,
@@ -414,6 +455,9 @@ class FakeKernel:
     def default_device(self) -> str | None:
         return self.default
 
+    def routers(self) -> tuple[tuple[str, IpAddress], ...]:
+        return tuple(self.default_routers)
+
     def forward_change_mark(self) -> object:
         return tuple(self.forwarding)
 
@@ -442,6 +486,10 @@ class FakeKernel:
     def is_own(self, address: IpAddress) -> bool:
         return str(address) in self.own
 
+    def use_of(self, address: IpAddress) -> HostUse | None:
+        mac = "" if str(address) in self.own else self.neighbours.get(str(address))
+        return None if mac is None else HostUse(mac)
+
     def container_bridges(self) -> frozenset[str]:
         ports = {d.master for d in self.strangers.values() if d.kind != "veth"}
         outer = ports | {self.default}
@@ -459,6 +507,11 @@ class FakeKernel:
 
     def boot(self) -> str:
         return self.booted
+
+    def inside(self, sandbox: str, run: Callable[[], Any]) -> Any:
+        if sandbox not in self.sandboxes:
+            raise OSError(errno.ENOENT, "no such namespace")
+        return run()
 
     def sandbox_exists(self, path: str) -> bool:
         return path in self.sandboxes
@@ -508,7 +561,10 @@ def engine_on(
     clock = clock or Clock()
     kernel.is_locked = records._database._lock._is_owned
     host = Host("machine-1", clock, boot or clock)
-    return Engine(assemble(records, kernel, Settings(), host))
+    parts = assemble(records, kernel, Settings(), host)
+    # Ranges begin at their first address, so that tests can name addresses.
+    object.__setattr__(parts.ipam, "machine", "")
+    return Engine(parts)
 
 
 def ipam_on(
@@ -528,4 +584,5 @@ def ipam_on(
         own,
         engine.live_endpoints,
         boot or clock,
+        wire=engine.parts.ipam.wire,
     )

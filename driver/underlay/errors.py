@@ -67,11 +67,6 @@ class UnknownMode(Invalid):
     text = "unknown mode {mode!r}.{hint} Modes: {known}."
 
 
-class NotSupportedYet(Invalid):
-    id = "E-103"
-    text = "{what} is not supported in this version. {instead}"
-
-
 class ConflictingOptions(Invalid):
     id = "E-104"
     text = "{first} and {second} cannot be combined. Keep one of them."
@@ -332,8 +327,8 @@ class PoolExhausted(Conflict):
     id = "E-141"
     text = (
         "no address is left in {span}: of {size}, {live} in use, {reserved} reserved"
-        " ({gateway} gateway, {aux} aux). Stop a container, or create the network with"
-        " a larger --ip-range or --subnet."
+        " ({gateway} gateway, {aux} aux){foreign}{kept}. Stop a container, or create"
+        " the network with a larger --ip-range or --subnet."
     )
 
 
@@ -362,6 +357,65 @@ class MacTaken(Conflict):
 class BadMac(Invalid):
     id = "E-145"
     text = "MAC {mac!r} cannot be used: {why}."
+
+
+class AddressInUse(Conflict):
+    id = "E-167"
+    text = (
+        "{address} is in use on the network: the machine with the MAC {mac} has it,"
+        " seen first {since}. Take it away from that machine, or choose another"
+        " address. The service asks again by itself; underlay conflict forget"
+        " {address} frees it at once."
+    )
+
+
+class NoDhcpServer(Unavailable):
+    id = "E-160"
+    text = (
+        "no DHCP server gave an address on {device}: {asked} in {seconds:.0f} s"
+        " ({heard}). Check that a server serves the segment of {device}, and that the"
+        " switch lets through frames of other MACs than the host's."
+    )
+
+
+class UnusableOffer(Unavailable):
+    id = "E-161"
+    text = (
+        "the DHCP server {server} offers {address}, which cannot be used: {why}. Change"
+        " what that server gives out."
+    )
+
+
+class OtherAddressGiven(Conflict):
+    id = "E-162"
+    text = (
+        "{asked} was asked for, and the DHCP server {server} gives {address} instead."
+        " Reserve the address in that server for the MAC {mac}, or leave the address"
+        " out."
+    )
+
+
+class LeaseRefused(Conflict):
+    id = "E-164"
+    text = (
+        "the DHCP server {server} does not give {address} to the MAC {mac}, and Docker"
+        " names the MAC only after it has got the address. Start the container again:"
+        " the MAC is on record now, and the server is asked for it."
+    )
+
+
+class NotWithDhcp(Invalid):
+    id = "E-166"
+    text = "source=dhcp is not possible here: {why}."
+
+
+class LeaseNotRenewed(Unavailable):
+    id = "E-170"
+    text = (
+        "no DHCP server on {device} has renewed {address} since {since}: {server} gave"
+        " it until {until}. The container keeps the address, and servers are asked"
+        " again. Check that {server} runs, and that the container reaches it."
+    )
 
 
 class AddressNotAllocated(Conflict):

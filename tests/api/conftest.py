@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.fakes import FakeKernel, engine_on, ipam_on
-from underlay.api.methods import methods
+from underlay.api.methods import IpamCalls, NetworkCalls, methods
 from underlay.api.plugin import create_app
 
 
@@ -21,7 +21,10 @@ class Plugin:
         self.calls = []
         self.missed = threading.Event()
         app = create_app(
-            methods(self.engine, self.ipam, lambda: None, self.missed.set),
+            methods(
+                NetworkCalls(self.engine, lambda: None, lambda _: self.missed.set()),
+                IpamCalls(self.ipam, self.missed.set),
+            ),
             self.calls.append,
         )
         self.client = app.test_client()

@@ -107,3 +107,37 @@ def test_recordings_contain_every_method_and_the_odd_hosts():
     assert len(seen) > 4500
     assert len({call["method"] for call in seen}) >= 20
     assert {call["host"] for call in seen} >= {"", "plugin.moby.localhost"}
+
+
+NAMED = "com.docker.network.endpoint.name"
+
+
+def test_engine_29_gets_the_same_address_and_mac_for_a_name_again(tmp_path):
+    """Its calls name the container; a pool is known by its domain and subnet."""
+    addresses, macs = {}, {}
+    for scenario, group in groupby(calls("29.7.2"), key=lambda c: c["scenario"]):
+        if scenario == "08-ipam-reqmac":
+            continue  # the recorder gave one PoolID to two claims
+        records = Records(tmp_path / f"{scenario}.db")
+        plugin, translation, who = Plugin(records), Translation({}), None
+        for call in group:
+            asked = translation.apply(call["req"]) if call["req"] else {}
+            answer = plugin.post(call["method"], json.dumps(asked), "")
+            told = json.loads(answer.data)
+            if answer.status_code != 200:
+                continue
+            if isinstance(call["resp"], dict):
+                translation.learn(call["resp"], told)
+            if call["method"] == "IpamDriver.RequestAddress":
+                name = (asked.get("Options") or {}).get(NAMED)
+                who = name and (scenario, asked["PoolID"].rpartition("/")[0], name)
+                if who and not asked["Address"]:
+                    addresses.setdefault(who, []).append(told["Address"])
+            elif call["method"] == "NetworkDriver.CreateEndpoint" and who:
+                mac = (told.get("Interface") or {}).get("MacAddress")
+                macs.setdefault(who, []).extend([mac] if mac else [])
+        records.close()
+    for found in (addresses, macs):
+        again = {who: each for who, each in found.items() if len(each) > 1}
+        assert again
+        assert all(len(set(each)) == 1 for each in again.values()), again

@@ -38,6 +38,7 @@ BREACHES = [
     ("model/steps.py", "import underlay.modes.macvlan", "floors"),
     ("planning/plan.py", "import underlay.records", "floors"),
     ("records/database.py", "import underlay.kernel.links", "floors"),
+    ("dhcp/packets.py", "import underlay.kernel.links", "floors"),
     ("ipam/driver.py", "import underlay.networks.driver", "floors"),
     ("networks/driver.py", "import underlay.reconcile.executor", "floors"),
     ("modes/macvlan.py", "import underlay.modes.routed", "a mode knows no other mode"),

@@ -7,7 +7,7 @@ import io
 import re
 import time
 import tokenize
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,14 @@ import pytest
 from tests.architecture.words import IN_CODE, PRIVATE
 from tests.lab.rootfs import ENGINES
 from underlay.api import status
+from underlay.api.leases import leases
 from underlay.cli import tables
 from underlay.cli.commands import main
-from underlay.errors import NotSupportedYet, UnderlayError
-from underlay.model import Network, Subnet
+from underlay.errors import UnderlayError
+from underlay.ipam.lease_states import STATES
+from underlay.model import DhcpLease, Network, Subnet
 from underlay.modes import mode_of
-from underlay.modes.options import ENDPOINT_KEYS
+from underlay.modes.options import DHCP_KEYS, ENDPOINT_KEYS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "driver/underlay"
@@ -96,7 +98,6 @@ def test_commands_in_samples_are_there(page):
 # has to say as well.
 LIMITS = [
     (r"E-103\b", "probe", "nothing else is refused with it"),
-    (r"same MAC|keeps its MAC", "same network", "another network gives another MAC"),
     (
         r"unknown (`-o` )?option|option that is (not|un)known",
         r"com\.docker\.",
@@ -125,28 +126,13 @@ def test_documented_claim_comes_with_its_limit(statement, limit, why):
                 )
 
 
-def test_options_refused_as_not_implemented_are_those_the_docs_name():
-    calls = [
-        node
-        for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func) == NotSupportedYet.__name__
-    ]
-    texts = [key.value.value for call in calls for key in call.keywords[:1]]
-    assert texts == ["--ipam-opt probe=on"]
-
-
 def test_features_the_readme_says_are_missing_are_missing_and_explained():
     text = (ROOT / "README.md").read_text()
     said = text.partition("It does **not** have:")[2].partition("\n## ")[0]
     assert not set(re.findall(r"`(\w+)`", said)) & set(main.commands)
     modes = (ROOT / "docs/modes.md").read_text()
     explained = modes.partition("## What comes later")[2]
-    for word in (
-        "probe=on", "DHCP", "SLAAC", "firewall", "without `--ip`", "ifname", "accepts",
-        "Swarm",
-    ):  # fmt: skip
+    for word in ("DHCP", "SLAAC", "firewall", "Swarm"):
         assert word in said, word
         assert word in explained, word
 
@@ -228,6 +214,73 @@ def test_history_sample_is_what_the_command_prints(capsys):
     tables.print_table(REPAIRS, tables.REPAIRS)
     printed = capsys.readouterr().out
     assert f"$ underlay history\n{printed}```" in (ROOT / "docs/repair.md").read_text()
+
+
+LEASE = {
+    "name": "web",
+    "kind": "name",
+    "container": "web",
+    "parent": "eth0",
+    "network": "lan",
+    "address": "192.168.1.61/24",
+    "mac": "3e:19:cd:fd:a3:51",
+    "client_id": "01:3e:19:cd:fd:a3:51",
+    "hostname": "web",
+    "server": "192.168.1.1",
+    "router": "192.168.1.1",
+    "state": "bound",
+    "since": 1772356364.0,
+    "renew": 1772397850.0,
+    "expires": 1772442764.0,
+}
+
+
+def recorded_lease():
+    """Return the lease of the sample as it is on record."""
+    facts = {key: LEASE[key] for key in ("kind", "mac", "hostname", "since", "renew")}
+    return DhcpLease(
+        id=0,
+        uplink="eth0",
+        value="web",
+        client_id=bytes.fromhex(LEASE["client_id"].replace(":", "")),
+        address=IPv4Interface(LEASE["address"]),
+        server=IPv4Address(LEASE["server"]),
+        **facts,
+    )
+
+
+@pytest.mark.usefixtures("utc")
+def test_lease_sample_is_what_the_command_prints(capsys, records):
+    with records.transaction():
+        records.dhcp_leases.save(recorded_lease())
+    (stored,) = leases(records, 0.0)
+    facts = {**LEASE, "reservation": stored["reservation"]}
+    tables.print_facts(tables.lease_in_words(facts))
+    printed = capsys.readouterr().out
+    sample = f"$ underlay lease show web\n{printed}```"
+    assert sample in (ROOT / "docs/dhcp.md").read_text()
+
+
+def test_every_fact_and_column_of_a_lease_is_documented(records):
+    with records.transaction():
+        records.dhcp_leases.save(recorded_lease())
+    (facts,) = leases(records, 0.0)
+    text = (ROOT / "docs/cli.md").read_text()
+    table = text.partition("**A lease from a DHCP server**")[2].partition("**A repair")
+    cells = re.findall(r"^\| (`.+?`) \|", table[0], re.MULTILINE)
+    documented = [word for cell in cells for word in re.findall(r"`(\w+)`", cell)]
+    assert sorted(documented) == sorted(facts)
+    states = re.findall(r"^\| `state` \| (.*) \|$", table[0], re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", states[0])) == set(STATES)
+    table = text.partition("## underlay lease")[2].partition("## underlay history")[0]
+    heads = re.findall(r"^\| ([A-Z, ]+) \|", table, re.MULTILINE)
+    assert ", ".join(heads).split(", ") == [*tables.LEASES]
+
+
+def test_every_option_for_dhcp_servers_is_on_its_page():
+    text = (ROOT / "docs/dhcp.md").read_text()
+    documented = re.findall(r"^\| `-o (\w+)` \|", text, re.MULTILINE)
+    assert sorted(documented) == sorted([*DHCP_KEYS, "gateway"])
 
 
 def test_the_fields_of_the_status_are_those_documented(records):

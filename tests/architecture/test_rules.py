@@ -118,8 +118,11 @@ def test_single_module_creates_and_deletes_kernel_objects():
 
 
 def test_displayed_times_use_the_wall_clock():
-    # wiring injects it; status and the health in runtime and standby show it.
+    # wiring injects it; status and the health in runtime and standby show it, and
+    # `underlay reserve` and `underlay conflict forget` record it, `underlay lease` says
+    # by it which leases are over.
     shown = {"wiring.py", "status.py", "runtime.py", "standby.py"}
+    shown |= {"reservations.py", "conflicts.py", "leases.py"}
     wall = re.compile(r"\btime\.time\b|\b(date|datetime)\.(now|utcnow|today)\b")
     telling = {path.name for path in SOURCES if wall.search(path.read_text())}
     assert telling == shown
@@ -156,7 +159,8 @@ def wall_clock_arithmetic(tree):
 
 
 def test_durations_use_the_monotonic_clock():
-    # How long history is kept is counted in days of the calendar.
+    # How long history is kept is counted in days of the calendar. What is on record
+    # from an earlier boot has no other clock.
     found = {
         (named(path), name)
         for path, tree in TREES.items()
@@ -164,7 +168,10 @@ def test_durations_use_the_monotonic_clock():
         if path.stem != "clock"
     }
     announcing = {f for f in found if f[0] == "underlay/reconcile/announcer.py"}
-    assert found - announcing == {("underlay/docker_sync/cleanup.py", "forget")}
+    assert found - announcing == {
+        ("underlay/docker_sync/cleanup.py", "forget"),
+        ("underlay/ipam/dhcp_servers.py", "when"),
+    }
 
 
 def test_records_are_never_written_to_a_view():

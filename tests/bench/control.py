@@ -104,12 +104,15 @@ def containers(site: Site, runs: int) -> list[Aim]:
     ]  # fmt: skip
 
 
-def network(site: Site, name: str) -> None:
+def network(
+    site: Site, driver: str, name: str = "", *words: str, part: str = ""
+) -> None:
     """Create a network of ours or of the built-in driver, in the LAN's own subnet."""
-    ipam, part = (IPAM, "64") if name == OURS else ((), "128")
+    ipam, usual = (IPAM, "64") if driver == OURS else ((), "128")
     site.docker(
-        "network", "create", "-d", name, *ipam, "-o", "parent=eth0", "--subnet", LAN4,
-        "--gateway", GATEWAY4, "--ip-range", f"10.77.0.{part}/26", name,
+        "network", "create", "-d", driver, *ipam, "-o", "parent=eth0", "--subnet", LAN4,
+        "--gateway", GATEWAY4, "--ip-range", f"10.77.0.{part or usual}/26", *words,
+        name or driver,
     )  # fmt: skip
 
 

@@ -53,6 +53,10 @@ STARTS, REMOVAL = f"{PARALLEL} starts at once", f"`docker rm -f` of {PARALLEL}"
 AIM_CPU_MS = {BESIDE: 20, ONLY: 22, FOREIGN: 3}
 AIM_RUN = {(ONLY, QUIET): 1.02, (BESIDE, QUIET): 1.00}
 AIM_LOADED, AIM_REMOVAL = 1.10, 0.8
+# The same network but for the questions to the segment, and a container that keeps its
+# address by its name. On one host, in turn.
+UNASKED, NAMED = "unasked", "--name web"
+AIM_ASKED = 1.03
 
 Sites = dict[str, Site]
 # What was done, and whether the host was QUIET or LOADED.
@@ -66,6 +70,7 @@ class Found:
         self.walls: dict[Case, dict[str, Series]] = defaultdict(_pair)
         self.own: dict[Case, Series] = defaultdict(list)
         self.removals: dict[str, dict[str, Series]] = defaultdict(_pair)
+        self.asked: dict[str, Series] = defaultdict(list)
         self.loads: list[str] = []
 
     @property
@@ -91,6 +96,7 @@ def cost(engine: str, runs: int) -> bool:
             tell_machine(sites[OURS])
             for load in (QUIET, LOADED):
                 _measure(sites, runs, load, found)
+            _asked(sites[OURS], runs, found)
         aims = _tables(found)
         with crowd(lan, engine, FEW, 3) as few, crowd(lan, engine, MANY, 4) as many:
             aims += calls(few, many, runs)
@@ -146,10 +152,25 @@ def _one_at_a_time(sites: Sites, runs: int, case: Case, found: Found) -> None:
             found.own[FOREIGN, load].append(foreign)
 
 
-def _run(site: Site, name: str) -> tuple[float, float]:
+def _asked(site: Site, runs: int, found: Found) -> None:
+    """Compare starts on networks that ask the segment and that do not."""
+    network(site, OURS, UNASKED, "--ipam-opt", "probe=off", part="192")
+    site.run("guest", OURS)
+    ways = {OURS: (OURS,), UNASKED: (UNASKED,), NAMED: (OURS, *NAMED.split())}
+    for turn in range(-1, 2 * runs):
+        tell(f"with and without questions, {turn + 1} of {2 * runs}")
+        for what in list(ways)[:: 1 if turn % 2 else -1]:
+            wall, own = _run(site, *ways[what])
+            if turn >= 0:
+                found.asked[what].append(wall)
+                found.own[f"on {OURS}, {what}", QUIET].append(own)
+    site.docker("rm", "-f", "guest")
+
+
+def _run(site: Site, name: str, *words: str) -> tuple[float, float]:
     """Return the wall time of `docker run --rm`, and what the service spent on it."""
     before = site.service.spent()
-    wall = timed(site.docker, "run", "--rm", "--network", name, "bb", "true")
+    wall = timed(site.docker, "run", "--rm", *words, "--network", name, "bb", "true")
     time.sleep(SETTLED_SECONDS)
     return wall, site.service.spent() - before
 
@@ -194,7 +215,22 @@ def _tables(found: Found) -> list[Aim]:
     compared("Wall time on underlay and on Docker's macvlan", walls, found.note)
     title = f"CPU time of {REMOVAL}, quiet"
     compared(title, found.removals, found.note)
-    return [*_processor_aims(found), *_wall_aims(found)]
+    table(
+        "Wall time with and without questions to the segment, on one host",
+        ("milliseconds: median (min to max)", "", "to probe=off, turn by turn"),
+        [
+            (what, spread(walls), f"{paired(walls, found.asked[UNASKED]):.3f}")
+            for what, walls in found.asked.items()
+        ],
+        found.note,
+    )
+    return [*_processor_aims(found), *_wall_aims(found), _asked_aim(found)]
+
+
+def _asked_aim(found: Found) -> Aim:
+    times = paired(found.asked[OURS], found.asked[UNASKED])
+    title = f"`docker run --rm`: at most {AIM_ASKED:.2f} times that with probe=off"
+    return title, f"{times:.3f}", times <= AIM_ASKED
 
 
 def _processor_aims(found: Found) -> Iterator[Aim]:

@@ -95,6 +95,7 @@ def _routed(folder: Path) -> Series:
         engine.remove_dead_endpoint,
         kernel.is_own,
         engine.live_endpoints,
+        wire=engine.parts.ipam.wire,
     )
     claim = ipam.request_pool(str(POOL), "", {}, POOL.version).id
     ipam.request_gateway(claim, "10.80.0.1")

@@ -65,6 +65,7 @@ def _measure(path: Path, count: int) -> list[Aim]:
         engine.remove_dead_endpoint,
         kernel.is_own,
         engine.live_endpoints,
+        wire=engine.parts.ipam.wire,
     )
     claims = [
         ipam.request_pool(str(pool), "", {}, pool.version).id for pool in (FOUR, SIX)

@@ -95,7 +95,7 @@ class Site:
 
     def our_links(self):
         shown = self.host.run("ip", "-o", "link").stdout
-        return re.findall(r"(ul-[0-9a-f]+)", shown)
+        return re.findall(r"(ul-[0-9a-f]{12})", shown)
 
     def dump(self):
         """Return all of the host's network that a driver could change, as text."""
@@ -149,6 +149,17 @@ class Site:
             self.docker("network", "rm", network)
         # The next test may give the same address to another MAC at once.
         self.lan.run("ip", "neigh", "flush", "all")
+        self.forget_kept()
+
+    def forget_kept(self):
+        """Delete what is kept for removed containers: other tests use their names."""
+        path = f"{self.service.env['UNDERLAY_STATE_DIR']}/underlay.db"
+        forget = (
+            "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]);"
+            "db.execute('DELETE FROM reservation WHERE idle = 1');"
+            "db.execute('DELETE FROM dhcp_lease WHERE endpoint = ?', ['']); db.commit()"
+        )
+        self.host.outer_run("python3", "-c", forget, path, check=False)
 
     def assert_nothing_left(self):
         wait_until(lambda: self.live() == ([], [], 0), 10, self.live)

@@ -91,6 +91,9 @@ def test_port_locked_to_one_mac_is_told_with_the_modes_that_work(newest):
     bridge = ("bridge", "link", "set", "dev", port)
     newest.lan.run("bridge", "fdb", "replace", mac, "dev", port, "master", "static")
     newest.lan.run(*bridge, "learning", "off", "locked", "on")
+    # A container has its MAC by its name: the switch may know it from before.
+    flush = ("ip", "link", "set", "dev", port, "type", "bridge_slave", "fdb_flush")
+    newest.lan.run(*flush)
     try:
         newest.run("web", "lan")
         ping = ("ping", "-c1", "-W1", GATEWAY4)
@@ -159,7 +162,7 @@ def test_new_network_with_a_finding_is_noticed_in_log_and_status(lan):
             return [n["text"] for n in found if "it carries 3 MACs" in n["text"]]
 
         # Of the host, of its access to the containers, and of this one.
-        wait_until(carries, 10, lambda: site.service.status()["notices"])
+        wait_until(carries, 20, lambda: site.service.status()["notices"])
         (notice,) = site.service.status()["notices"]
         assert (notice["check"], notice["where"]) == ("mac-budget", "eth0")
         assert "mac_budget is 1" in notice["text"]

@@ -171,3 +171,40 @@ def test_routed_container_without_a_default_route_reaches_what_its_route_names(s
     site.run("web", "far")
     assert defaults(site, "web") == []
     site.ping_from("web", BEYOND4)
+
+
+@pytest.fixture
+def default_route(site):
+    """Set the next hop of the host's default route, None for no such route."""
+
+    def put(hop):
+        site.host.run("ip", "route", "del", "default", check=False)
+        if hop:
+            site.host.run("ip", "route", "add", "default", "via", hop)
+
+    yield put
+    put(GATEWAY4)
+
+
+@pytest.mark.parametrize("router", ["10.77.0.254", None])
+def test_gateway_is_not_guessed(site, default_route, router):
+    """Where a router is not the first address, a guess would give that to nothing."""
+    default_route(router)
+    before = len(site.service.log)
+    create(site, "lan", "--subnet", LAN4)
+    is_told = "the host has no router in this subnet" in site.service.log[before:]
+    assert is_told is (router is None)
+    assert pool(site, LAN4)["gateway"] == ([router] if router else [])
+    site.run("web", "lan")
+    ways = site.in_container("web", "ip", "route")
+    assert ("default" in ways) is bool(router)
+    assert not router or f"default via {router} " in ways
+
+
+def test_network_without_a_router_spends_no_address(site, default_route):
+    default_route(None)
+    create(site, "lan", "--subnet", "10.77.0.120/30")
+    site.run("one", "lan")
+    site.run("two", "lan")
+    found = {site.attached(name, "lan")[0] for name in ("one", "two")}
+    assert found == {"10.77.0.121", "10.77.0.122"}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.docker.conftest import refused
 from tests.lab.service import wait_until
-from underlay.records.migrations import MIGRATIONS
+from underlay.records.migrations import MIGRATIONS, migrate
 
 UNITS = "/etc/systemd/system"
 STATE = "/var/lib/underlay"
@@ -196,13 +196,9 @@ def test_install_over_an_older_version_updates_and_removes_its_files(site):
 
 def test_records_are_copied_before_an_upgrade_migrates_them(site, tmp_path):
     older, number = tmp_path / "older.db", len(MIGRATIONS) - 1
-    db = sqlite3.connect(older)
-    for migration in MIGRATIONS[:number]:
-        for statement in migration:
-            db.execute(statement)
+    db = sqlite3.connect(older, isolation_level=None)
+    migrate(db, older, MIGRATIONS[:number])
     db.execute("INSERT INTO host VALUES (1, 'before')")
-    db.execute(f"PRAGMA user_version = {number}")
-    db.commit()
     db.close()
     site.host.run("install", "-d", "-m700", STATE)
     site.host.run("cp", f"/outer{older}", f"{STATE}/underlay.db")

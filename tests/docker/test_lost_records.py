@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.docker.conftest import GATEWAY4, IPAM, refused
+from tests.lab.dhcp_servers import Kea, Scope
 from tests.lab.service import GRACE_SECONDS, wait_until
 
 RANGE = ("--ip-range", "10.77.0.64/27")
 OTHER_RANGE = ("--ip-range", "10.77.0.128/27")
 IN_RANGE, IN_OTHER_RANGE = range(64, 96), range(128, 160)
 REBUILT_SECONDS = 10
+LEASE_SECONDS = 20
 DUAL = ("--ipv6", "--subnet", "fd77::/64", "--gateway", "fd77::1")
 
 
@@ -261,6 +263,30 @@ def test_lost_records_of_a_network_with_ipam_only_are_rebuilt(newest):
         return pool["live"]
 
     wait_until(lambda: live() == 1, 5, live)
+
+
+def test_lost_records_of_a_network_with_dhcp_are_rebuilt(site, lan):
+    with Kea(lan.start, scope=Scope(lease_seconds=LEASE_SECONDS)) as server:
+        words = ("-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp")
+        site.docker("network", "create", *words, "-o", "parent=eth0", "lan")
+        site.run("c1", "lan")
+        site.run("c2", "lan")
+        before, attached = on_record_soon(site, 2), site.attached("c1", "lan")
+        address, mac = attached[0], attached[2]
+        routes = site.in_container("c1", "ip", "route")
+        with nothing_lost(site, "c1"):
+            lose_records(site)
+            assert_rebuilt(site, before)
+            assert site.in_container("c1", "ip", "route") == routes
+            # Only one that knows the lease renews it.
+            site.host.run("sleep", str(1.5 * LEASE_SECONDS))
+            assert (mac, address) in {(x.mac, x.address) for x in server.leases()}
+            assert site.in_container("c1", "ip", "route") == routes
+            run_fresh(site, "c3", "lan")
+        site.docker("restart", "-t0", "c1")
+        assert site.attached("c1", "lan") == attached
+        site.clear()
+        wait_until(lambda: not site.service.on_record()["pools"], 5)
 
 
 def test_network_removed_after_a_loss_takes_no_address_of_another(site):

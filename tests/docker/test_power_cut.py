@@ -15,7 +15,7 @@ from tests.lab.net import NETNS
 from tests.lab.service import GRACE_SECONDS, wait_until
 from tests.lab.systemd import SystemdHost, Unit
 
-RANGE = "10.77.0.128/25"
+RANGE = "10.77.0.128/26"  # a draw begins anywhere in it, not at what is FIXED
 FIXED = {f"fixed{n}": f"10.77.0.{200 + n}" for n in range(25)}
 DRAWN = [f"drawn{n}" for n in range(25)]
 AT_ONCE = 10  # clients of the engine's

@@ -18,7 +18,8 @@ RUN = ("run", "--rm", "--network")
 # Made once for all cases: networks and containers that are in the way.
 SCENE = (
     (*ON_LAN, "--gateway", "10.77.0.1", "--aux-address", "nas=10.77.0.9", "lan"),
-    (*CREATE, *IPAM, "-o", "parent=eth0", "--subnet", "10.78.0.0/30", "small"),
+    (*CREATE, *IPAM, "-o", "parent=eth0", "--subnet", "10.78.0.0/30",
+     "--gateway", "10.78.0.1", "small"),
     (*CREATE, *IPAM, "-o", "parent=eth0", *SIX, "--subnet", "10.76.0.0/24", "six"),
     ("run", "-d", "--name", "web", "--network", "lan", "--ip", "10.77.0.5",
      "--mac-address", "02:00:00:00:00:05", "bb", "sleep", "1000"),
@@ -30,6 +31,10 @@ def net(*words):
     return (*ON_LAN, *words, "no")
 
 
+def leased(*words):
+    return (*CREATE, *IPAM, "--ipam-opt", "source=dhcp", *words, "no")
+
+
 def on(network, *words):
     return (*RUN, network, *words, "bb", "true")
 
@@ -39,17 +44,20 @@ def told(done) -> str:
     assert done.returncode != 0, done.stdout
     found = re.search(r"E-\d{3} .*", done.stderr)
     assert found, done.stderr
-    return found[0].removesuffix(".; rolled back")
+    # Since when differs from run to run.
+    text = re.sub(r" since \d{4}-\d\d-\d\d \d\d:\d\d", " since then", found[0])
+    return text.removesuffix(".; rolled back")
 
 
 OPTIONS = (
-    "Known options: bcqueuelen, com.docker.network.driver.mtu, default_route, gateway,"
-    " host_access, mac_budget, macvlan_mode, missing_parent, mode, mtu, parent, repair,"
-    " route, vlan."
+    "Known options: bcqueuelen, com.docker.network.driver.mtu,"
+    " com.docker.network.endpoint.ifname, default_route, gateway, hold, host_access,"
+    " hostname, identity, ifname, lease_timeout, mac_budget, macvlan_mode,"
+    " missing_parent, mode, mtu, parent, repair, route, source, vlan."
 )
 ENDPOINT_OPTIONS = (
-    "Known options: com.docker.network.driver.mtu, default_route, missing_parent, mtu,"
-    " repair, route."
+    "Known options: com.docker.network.driver.mtu, com.docker.network.endpoint.ifname,"
+    " default_route, identity, ifname, missing_parent, mtu, repair, route."
 )
 MTU = "is not valid: a number of bytes from 68 to 65535."
 HERE = "Devices: docker0, eth0."
@@ -61,7 +69,6 @@ TOO_SMALL = (
     "E-106 mtu 1000 is too small for IPv6: below 1280 the kernel switches IPv6 off on"
     " the device. Use 1280 or more, or a network without IPv6."
 )
-LATER = "is not supported in this version."
 NO_SUBNET = (
     "subnet given: a container on the real network needs the subnet of that network, and"
     " Docker gives an IPAM driver nothing to derive it from. Add --subnet, for"
@@ -73,6 +80,7 @@ OVERLAP = (
     " addresses, add --ipam-opt domain=<name>."
 )
 WEB = "container web of network lan has it"
+SINCE = f"{WEB} since then"
 TWO_MACS = (
     "Two devices with one MAC on a segment lose each other's frames. Choose another"
     " --mac-address, or leave it out."
@@ -107,7 +115,7 @@ def bare(*words):
 
 def taken(address, holder):
     used = f"(underlay history {address} shows what used it)"
-    or_free = f", or free this one first {used}" if holder == WEB else ""
+    or_free = f", or free this one first {used}" if holder == SINCE else ""
     return f"E-140 {address} is taken: {holder}. Choose another address{or_free}."
 
 
@@ -313,12 +321,56 @@ CASES = [
     ),
     (
         net("--ipam-opt", "domian=x"),
-        unknown("domian", "Known options: domain, probe.", what="IPAM", near="domain"),
+        unknown(
+            "domian",
+            "Known options: domain, probe, slice, source.",
+            what="IPAM",
+            near="domain",
+        ),
+    ),
+    (
+        net("--ipam-opt", "source=dchp"),
+        "E-101 source='dchp' is not valid: pool or dhcp. Did you mean 'dhcp'?",
+    ),
+    (
+        net("--ipam-opt", "source=dhcp", "--ipam-opt", "slice=1/2"),
+        "E-104 source=dhcp and slice=1/2 cannot be combined. Keep one of them.",
+    ),
+    (net("-o", "hold=5"), "E-101 hold='5' is not valid: it is for source=dhcp."),
+    (
+        leased("-o", "parent=eth0", "-o", "lease_timeout=90"),
+        "E-101 lease_timeout='90' is not valid: a number of seconds from 1 to 60.",
+    ),
+    (
+        leased("-o", "parent=eth0", "-o", "source=dhcp"),
+        "E-101 source='dhcp' is not valid: with --ipam-driver underlay it is"
+        " --ipam-opt source=dhcp, and with --ipam-driver null -o source=dhcp.",
+    ),
+    (
+        leased(),
+        "E-166 source=dhcp is not possible here: the network has no parent, so no"
+        " server. Add -o parent=<device>.",
+    ),
+    (
+        leased("-o", "mode=routed"),
+        "E-166 source=dhcp is not possible here: containers of mode=routed have no"
+        " segment of their own.",
+    ),
+    (
+        leased("-o", "parent=eth0", "--internal"),
+        "E-166 source=dhcp is not possible here: the network is --internal, and the"
+        " lease brings a gateway.",
+    ),
+    (
+        leased("-o", "parent=eth0", "--ipv6"),
+        "E-166 source=dhcp is not possible here: IPv6 addresses come from router"
+        " advertisements or a pool. Leave --ipv6 out.",
     ),
     (net("--ipam-opt", "probe=maybe"), "E-101 probe='maybe' is not valid: on or off."),
     (
-        net("--ipam-opt", "probe=on"),
-        f"E-103 --ipam-opt probe=on {LATER} Leave it out.",
+        net("--ipam-opt", "slice=5/4"),
+        "E-101 slice='5/4' is not valid: a part and how many there are, as 2/4, of 254"
+        " addresses.",
     ),
     (
         net("--ipam-opt", "domain=two words"),
@@ -329,15 +381,15 @@ CASES = [
         net("--gateway", "10.77.0.1", "--aux-address", "a=10.77.0.1"),
         taken("10.77.0.1", "it is the gateway of network lan"),
     ),
-    (net("--gateway", "10.77.0.5"), taken("10.77.0.5", WEB)),
-    (net("--aux-address", "a=10.77.0.5"), taken("10.77.0.5", WEB)),
+    (net("--gateway", "10.77.0.5"), taken("10.77.0.5", SINCE)),
+    (net("--aux-address", "a=10.77.0.5"), taken("10.77.0.5", SINCE)),
     (net("--gateway", "10.77.0.255"), unusable("10.77.0.255", "broadcast")),
     (
         net("-o", "macvlan_mode=passthru"),
         "E-121 macvlan_mode=passthru gives all of eth0 to one network, and network lan"
         " uses it. Use another parent, or macvlan_mode=bridge for both.",
     ),
-    (on("lan", "--ip", "10.77.0.5"), taken("10.77.0.5", WEB)),
+    (on("lan", "--ip", "10.77.0.5"), taken("10.77.0.5", SINCE)),
     (
         on("lan", "--ip", "10.77.0.1"),
         taken("10.77.0.1", "it is the gateway of network lan"),

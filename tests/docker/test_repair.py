@@ -189,7 +189,7 @@ TAKEN_IN_HOST = {
         "forwarding": "echo 0 >/proc/sys/net/ipv4/ip_forward",
         "the rule in Docker's chain": "iptables -D DOCKER-USER -m devgroup"
         " --src-group 0x756c -m comment --comment underlay: -j ACCEPT",
-        "answers of the proxy": "ip neigh del proxy 10.99.0.2 dev eth0",
+        "answers of the proxy": "ip neigh del proxy {four} dev eth0",
     },
     "bridge": {
         "the pair": "ip link del {ul}",
@@ -209,7 +209,8 @@ def test_objects_removed_in_the_host_are_restored(web, taken):
     site, mode = web
     ours = re.search(r"ul-\w+", site.host.run("ip", "-br", "link").stdout)[0]
     before, host, told = face(site), ways(site), repairs(site)
-    command = TAKEN_IN_HOST[mode][taken].format(ul=ours)
+    four = site.attached("web", "lan")[0]
+    command = TAKEN_IN_HOST[mode][taken].format(ul=ours, four=four)
     # By the machine's programs: those of the host may lack nft.
     site.host.outer_run("sh", "-ec", command)
     if taken in SILENT:

@@ -143,6 +143,7 @@ def test_calls_of_docker_wait_for_a_service_that_is_stopped(site):
     site.clear()
 
 
+@pytest.mark.timeout(600)
 def test_kills_during_parallel_starts_and_stops_leave_every_container_connected(site):
     dice = random.Random(16)
     site.network("lan", "--ip-range", "10.77.0.128/25")

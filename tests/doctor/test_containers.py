@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
 from tests.fakes import Clock, ipam_on
 from tests.lab import net
-from underlay.model import Endpoint, LearnedState, Subnet
+from underlay.model import DhcpLease, Endpoint, LearnedState, Subnet
 
 FOUR = Subnet(ip_network("10.9.0.0/24"), ip_interface("10.9.0.1").ip)
 
@@ -120,3 +120,56 @@ def test_healthy_host_passes_every_check_about_containers(bench):
     container(bench, "lan", "e1", mac="02:42:0a:00:00:05", learned=learned)
     for name in ("pools", "host-routes", "host-access", "default-routes", "same-macs"):
         assert bench.check(name) == (), name
+
+
+DHCP = Subnet(ip_network("0.0.0.0/0"), pooled=True, dhcp=True)
+
+
+def test_device_with_another_subnet_than_the_leases_passes(bench):
+    net.ip(
+        "link add eth1 type veth peer name wire1",
+        "link set eth1 up",
+        "addr add 10.8.0.10/24 dev eth1",
+    )
+    bench.network("lan", "eth0", (DHCP,))
+    assert bench.check("host-routes") == ()
+    container(bench, "lan", "e1")
+    assert bench.check("host-routes") == ()
+    net.ip("addr add 10.9.0.10/24 dev eth1")
+    (found,) = bench.check("host-routes")
+    assert "the host has 10.9.0.10/24 on eth1, and 10.9.0.0/24 is on eth0" in found.what
+
+
+def test_host_without_an_address_in_the_subnet_of_the_leases_warns(bench):
+    net.ip("addr add 10.8.0.9/24 dev eth0")
+    bench.network("lan", "eth0", (DHCP,))
+    assert bench.check("host-access") == ()
+    container(bench, "lan", "e1")
+    (found,) = bench.check("host-access")
+    assert found.what == "the host has no address of 10.9.0.0/24 on eth0"
+    net.ip("addr add 10.9.0.9/24 dev eth0")
+    assert bench.check("host-access") == ()
+
+
+@pytest.mark.parametrize(
+    ("router", "options", "count"),
+    [("10.9.0.1", {}, 1), (None, {}, 0), ("10.9.0.1", {"gateway": "none"}, 0)],
+)
+def test_container_without_the_default_route_of_its_lease_warns(
+    bench, router, options, count
+):
+    bench.network("lan", "eth0", (DHCP,), **options)
+    container(bench, "lan", "e1", learned=LearnedState("eth0", 1500))
+    lease = DhcpLease(
+        0, "eth0", "name", "e1", "02:42:0a:00:00:05", network="lan", endpoint="e1",
+        address=ip_interface("10.9.0.5/24"), router=router and ip_address(router),
+    )  # fmt: skip
+    with bench.records.transaction():
+        bench.records.dhcp_leases.save(lease)
+    assert len(bench.check("default-routes")) == count
+
+
+def test_pool_of_a_dhcp_server_is_never_nearly_used_up(bench):
+    ipam = ipam_on(bench.records, Clock())
+    ipam.request_pool("", "", {"source": "dhcp"}, 4)
+    assert bench.check("pools") == ()

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from tests.fakes import Clock
 from tests.lab import net
 from underlay.api.facts import HealthReport
-from underlay.model import Subnet
+from underlay.model import Endpoint, Subnet
 from underlay.model.docker import DockerEngine
 from underlay.networks.forward_path import ForwardPath
 
@@ -408,3 +408,23 @@ def test_rules_are_listed_only_after_the_kernel_told_of_a_change(routed, monkeyp
     assert [update(), update()] == [3, 3]
     net.ip("route del default")
     assert [update(), update()] == [4, 4]
+
+
+def test_bridge_network_with_dhcp_is_judged_by_the_subnet_of_its_leases(bench):
+    net.ip("link add br0 type bridge", "link set br0 up")
+    nft(ACCEPT.format("bridge") + "; add rule bridge t fw ip saddr 10.0.0.0/8 drop")
+    everywhere = Subnet(ip_network("0.0.0.0/0"), pooled=True, dhcp=True)
+    bench.network("lan", "br0", (everywhere,), mode="bridge", bridge="br0")
+    judge = ForwardPath(bench.records, bench.given["kernel"], Clock())
+    judge.update()
+    assert (levels(bench), bench.records.host.obstacles()) == ([], [])
+    web = Endpoint("e1", "lan", ip_interface("10.9.0.5/24"))
+    with bench.records.transaction():
+        bench.records.endpoints.add(web)
+    judge.update()
+    (cut_off,) = bench.records.host.obstacles()
+    assert "E-405" in cut_off.text
+    (found,) = [f for f in bench.check("firewall") if f.level == "failure"]
+    assert "10.9.0.0/24" in found.remedy
+    run(found.remedy)
+    assert levels(bench) == []

@@ -55,7 +55,11 @@ def test_exceeded_budget_is_logged_once_and_told_until_it_is_over(bench, caplog)
     bench.network("a", host_access="off")
     endpoints(bench, "a", 1)
     time = Clock()
-    notices = Notices(bench.records, lambda: bench.examined(mac_budget=2, now=time()))
+
+    def examined():
+        return bench.examined(mac_budget=2, now=time())
+
+    notices = Notices(bench.records, examined, time)
     notices.update()
     assert bench.records.host.notices() == []
     endpoints(bench, "a", 1, first=1)
@@ -68,6 +72,7 @@ def test_exceeded_budget_is_logged_once_and_told_until_it_is_over(bench, caplog)
     assert [r.message for r in caplog.records] == [found.text]
     with bench.records.transaction():
         bench.records.endpoints.remove("a", "a-1")
+    time.now += 10
     notices.update()
     assert bench.records.host.notices() == []
 

@@ -151,6 +151,7 @@ class Crowd:
             kernel.is_own,
             self.engine.live_endpoints,
             finish_deletions=self.engine.dropper.finish_all,
+            wire=self.engine.parts.ipam.wire,
         )
         self.cleanup = Cleanup(
             records, kernel, self.engine, self.ipam, self.engine.reconciler.observer,

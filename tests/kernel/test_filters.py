@@ -110,7 +110,8 @@ def test_chains_without_marks_on_their_rules_are_replaced_once():
     assert said == (
         f"nft delete chain netdev underlay egress-{device}; nft add chain netdev"
         f' underlay egress-{device} {{ type filter hook egress device "{device}"'
-        " priority 0; ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop }"
+        " priority 0; meta mark 0x0000756c accept;"
+        " ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop }"
     )
     bring_about(kernel, *wanted)
     assert "comment" in nft("list", "ruleset")

@@ -93,6 +93,7 @@ class World:
             kernel.is_own,
             self.engine.live_endpoints,
             self.clock,
+            wire=self.engine.parts.ipam.wire,
         )
         self.last = {name: name for name in PARENTS}
         self.macs = {name: f"02:00:00:00:01:0{n}" for n, name in enumerate(PARENTS)}

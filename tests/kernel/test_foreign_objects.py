@@ -73,6 +73,8 @@ def all_there_is():
     shown += ["neigh show nud permanent"]
     found = {words: sorted(ip(*words.split()).splitlines()) for words in shown}
     # What passes with time, or with the carrier of a device.
+    routes = found["route show table all"]
+    found["route show table all"] = [x.replace(" linkdown", "") for x in routes]
     for words in ("-o addr", "-d -o link", "-6 route show table all"):
         found[words] = [x for x in found[words] if "fe80" not in x and "ff00" not in x]
     found["-d -o link"] = [

@@ -21,6 +21,7 @@ from tests.worlds import LAN, WEB
 from underlay.errors import KernelRefused
 from underlay.kernel import link_changes, links
 from underlay.kernel.linux import LinuxKernel
+from underlay.model import HostUse
 from underlay.model.objects import UNFINISHED_GROUP, Owner
 from underlay.model.steps import Create, Delete
 
@@ -215,6 +216,25 @@ def test_host_s_own_addresses_are_known_in_both_families():
     assert [a for a in (*own, *others) if LinuxKernel().is_own(ip_address(a))] == list(
         own
     )
+
+
+@pytest.mark.parametrize(("net", "size"), [("10.0.0.", 32), ("fd00::", 128)])
+def test_routes_and_confirmed_neighbours_show_which_addresses_are_in_use(net, size):
+    mac = "02:00:00:00:00:66"
+    ip("addr", "add", f"{net}2/{24 if size == 32 else 64}", "dev", "eth0")
+    wait_until(lambda: LinuxKernel().is_own(ip_address(f"{net}2")), 5)
+    ip("route", "add", f"{net}3/{size}", "via", f"{net}7", "dev", "eth0", "onlink")
+    ip("route", "add", f"{net}4/{size}", "dev", "eth0", "proto", "157")
+    ip("route", "add", f"{net}8/{size - 1}", "dev", "eth0")
+    ip("route", "add", "blackhole", f"{net}5/{size}")
+    states = {"6": "reachable", "7": "permanent", "8": "stale", "9": "failed"}
+    for last, state in states.items():
+        words = () if state == "failed" else ("lladdr", mac)
+        ip("neigh", "add", f"{net}{last}", *words, "dev", "eth0", "nud", state)
+    found = {n: LinuxKernel().use_of(ip_address(f"{net}{n}")) for n in "123456789"}
+    assert {n: use for n, use in found.items() if use} == {
+        "2": HostUse(), "3": HostUse(), "6": HostUse(mac), "7": HostUse(mac),
+    }  # fmt: skip
 
 
 def test_driver_s_devices_in_other_namespaces_are_found_with_their_addresses():

@@ -16,6 +16,7 @@ from underlay.kernel import host_entries, links, namespaces, neighbours, probe
 from underlay.kernel import ip as routing
 from underlay.kernel import rtnetlink as nl
 from underlay.kernel.linux import LinuxKernel
+from underlay.model import cache
 from underlay.model.objects import Address, Link, Neighbour, Owner, Route
 from underlay.model.steps import Create
 
@@ -83,7 +84,7 @@ def remembered():
 
 
 def forget():
-    for _ in range(3):
+    for _ in range(3 * cache._OFTEN):
         routing.next_generation()
         neighbours.next_generation()
         links.next_generation()

@@ -37,6 +37,7 @@ class Host:
             self.kernel.is_own,
             self.engine.live_endpoints,
             self.clock,
+            wire=self.engine.parts.ipam.wire,
         )
         self.ipam, self.claims, segments = ipam, [], []
         for subnet, gateway in POOLS:

@@ -49,6 +49,11 @@ umount -l /.old
 # Shared, so that what dockerd mounts in /run/docker/netns appears in /outer/run too.
 mount --make-rshared /
 for part in run proc sys dev; do mount --rbind "/$part" "/outer/$part"; done
+# It is a machine of its own, also to the programs that it runs from the machine's root.
+if [ -f /outer/etc/machine-id ]; then
+    echo "$name" | md5sum | cut -c1-32 >/run/machine-id
+    mount --bind /run/machine-id /outer/etc/machine-id
+fi
 echo "$name" >/proc/sys/kernel/hostname
 ip link set lo up
 

@@ -1,5 +1,6 @@
 """Unpacked Debian roots: one for each Docker engine, one of these with a systemd that
-can be PID 1, one with routing daemons, and one with a browser. And Prometheus' checker.
+can be PID 1, one with routing daemons, one with DHCP servers, and one with a browser.
+And Prometheus' checker.
 
 ``python -m tests.lab.rootfs`` fetches all of them beforehand, and the kernels of
 uml.py, so that no test waits for a download. They are kept in ``$UNDERLAY_LAB_CACHE``.
@@ -38,6 +39,14 @@ PACKAGES = [
 # The client is a package of its own since trixie, and so is compose as a plugin of it.
 NEWER_PACKAGES = ["docker-cli", "docker-compose"]
 ROUTING_PACKAGES = ["frr", "bird2", "radvd"]
+# The static busybox has udhcpc too, which runs wherever this machine's programs do.
+SERVING_PACKAGES = [
+    "dnsmasq-base", "kea-dhcp4-server", "isc-dhcp-server", "udhcpd", "busybox-static",
+]  # fmt: skip
+SERVING_SUITE = "bookworm"
+# The oldest Debian whose networkd tells the host names of its clients.
+NETWORKD_SUITE = "trixie"
+NETWORKD_PACKAGES = ["systemd", "dbus-daemon", "busybox-static"]
 BROWSER = ["chromium-headless-shell", "fonts-dejavu-core"]
 NEWEST = "28.5"
 BARE_SUITES = ["bookworm", "trixie"]
@@ -64,6 +73,19 @@ def root(engine: str) -> Path:
 def routing() -> Path:
     """The unpacked root with FRR, BIRD and radvd, fetched if it is not there yet."""
     return built("root-routing", _fetch_routing)
+
+
+def serving() -> Path:
+    """The unpacked root with DHCP servers and udhcpc, fetched if it is not there yet.
+
+    They are dnsmasq, Kea, ISC dhcpd and udhcpd.
+    """
+    return built("root-serving", _fetch_serving)
+
+
+def networkd() -> Path:
+    """A root with systemd-networkd, fetched if it is not there yet."""
+    return built("root-networkd", _fetch_networkd)
 
 
 def booting() -> Path:
@@ -136,10 +158,7 @@ def _fetch_image_base(work: Path) -> Path:
 
 def _fetch_routing(work: Path) -> Path:
     dest = unpacked("trixie", ROUTING_PACKAGES, work)
-    for name in ("proc", "dev", "run"):
-        (dest / name).mkdir(exist_ok=True)
-    shutil.rmtree(dest / "var/run", ignore_errors=True)
-    (dest / "var/run").symlink_to("/run")
+    _make_mountable(dest)
     # FRR runs as its own user, which its maintainer script would have made.
     (dest / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nfrr:x:0:0::/:/bin/sh\n")
     (dest / "etc/group").write_text("root:x:0:\nfrr:x:0:\nfrrvty:x:0:\n")
@@ -147,6 +166,38 @@ def _fetch_routing(work: Path) -> Path:
     permit = "auth required pam_permit.so\naccount required pam_permit.so\n"
     (dest / "etc/pam.d/frr").write_text(permit)
     (dest / "etc/pam.d/other").write_text(permit)
+    return dest
+
+
+def _make_mountable(dest: Path) -> None:
+    """Make what tests/lab/daemon.py mounts, and have one /run."""
+    for name in ("proc", "dev", "run"):
+        (dest / name).mkdir(exist_ok=True)
+    shutil.rmtree(dest / "var/run", ignore_errors=True)
+    (dest / "var/run").symlink_to("/run")
+
+
+def _fetch_serving(work: Path) -> Path:
+    dest = unpacked(SERVING_SUITE, SERVING_PACKAGES, work)
+    _make_mountable(dest)
+    (dest / "etc/passwd").write_text("root:x:0:0::/:/bin/false\n")
+    (dest / "etc/group").write_text("root:x:0:\n")
+    return dest
+
+
+def _fetch_networkd(work: Path) -> Path:
+    dest = unpacked(NETWORKD_SUITE, NETWORKD_PACKAGES, work)
+    _make_mountable(dest)
+    (dest / "sys").mkdir()
+    # It is to manage no device that it has not been told of.
+    shutil.rmtree(dest / UNITS.parent / "network")
+    (dest / "var/lib/systemd").mkdir(parents=True, exist_ok=True)
+    (dest / "var/lib/systemd/network").symlink_to("/run/kept")
+    # The user that it wants to become.
+    for file, rest in ("passwd", "0::/:/bin/false"), ("group", ""):
+        names = ("root", "systemd-network")
+        lines = (f"{name}:x:0:{rest}\n" for name in names)
+        (dest / "etc" / file).write_text("".join(lines))
     return dest
 
 
@@ -269,11 +320,12 @@ def _add(
 
 
 def fetch_all() -> None:
-    """Fetch every root, the image, the routers, and the kernels that tests boot."""
+    """Fetch every root, the image, the daemons, and the kernels that tests boot."""
     with ThreadPoolExecutor() as pool:
-        daemons = pool.submit(routing)
+        daemons = [pool.submit(routing), pool.submit(serving), pool.submit(networkd)]
         paths = [*pool.map(root, ENGINES), *pool.map(uml.kernel, uml.KERNELS)]
-        paths += [daemons.result(), booting(), operated(), promtool(), browser()]
+        paths += [daemon.result() for daemon in daemons]
+        paths += [booting(), operated(), promtool(), browser()]
         paths += [*pool.map(bare, BARE_SUITES), image_base()]
     sys.stdout.writelines(f"{path}\n" for path in [*paths, image()])
 

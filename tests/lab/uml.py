@@ -19,6 +19,8 @@ from tests.lab.debian import built, cache, unpacked
 
 KERNELS = {"6.1": "bookworm", "7.2": "sid"}
 PACKAGES = ["user-mode-linux", "busybox-static", "libc6", "patchelf"]
+# These panic at "ptrace set fp regs failed" if a processor has more than AVX-512.
+SMALL_REGISTERS = ("6.1",)
 INIT = Path(__file__).with_name("uml-init.sh")
 # What no test in there is skipped for. The kernel calls the module of vlan 8021q.
 KINDS = "macvlan,ipvlan,vlan,dummy,bond,ifb,vxlan"
@@ -37,6 +39,14 @@ def kernel(name: str) -> Path:
     """The directory of a kernel, fetched if it is not there yet."""
     suite = KERNELS[name]
     return built(f"uml-{suite}", lambda work: _fetch(suite, work))
+
+
+def why_not(name: str) -> str:
+    """Return why a kernel cannot run on this machine's processor, "" if it can."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="ascii")
+    if name in SMALL_REGISTERS and " amx_tile " in flags:
+        return f"UML {name} has no room for the registers of a processor with AMX"
+    return ""
 
 
 def run(

@@ -39,7 +39,9 @@ def test_scrape_of_ten_thousand_endpoints_takes_less_than_half_a_second(records)
             mac = f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
             records.endpoints.add(Endpoint(f"e{number}", "n1", address, mac=mac))
     health = {"ok": True, "unwritten": []}
-    gauges = Gauges(records, lambda: health, lambda: 1.0, by_container=False)
+    gauges = Gauges(
+        records, lambda: health, lambda: 1.0, lambda: 0.0, by_container=False
+    )
     began = time.perf_counter()
     found = {family.name: family for family in gauges.collect()}
     took = time.perf_counter() - began

@@ -49,6 +49,7 @@ def test_reading_commands_print_the_same_with_or_without_the_service(used):
         ("pool", "ls"),
         ("pool", "show", "10.0.0.0/24"),
         ("pool", "show", "default/10.0.0.0/24"),
+        ("lease", "ls"),
         ("history", "10.0.0.5"),
         ("history",),
     )
@@ -320,3 +321,55 @@ def test_status_is_shown_again_until_interrupted(used):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 0
         assert process.stderr.read() == ""
+
+
+def test_reserved_address_is_kept_until_it_is_given_up(used):
+    done = used.run("reserve", "10.0.0.9", "web")
+    assert done.stdout == "reserved 10.0.0.9 for web\n"
+    (kept,) = facts(used, "pool", "show", "10.0.0.0/24")["kept"]
+    assert (kept["address"], kept["container"]) == ("10.0.0.9", "web")
+    assert (kept["origin"], kept["gone"]) == ("reserved", None)
+    assert facts(used, "reserve") == [{"domain": "default", **kept}]
+    assert re.search(r"10.0.0.9 +default +web +reserved", used.run("reserve").stdout)
+    pool = facts(used, "pool", "ls")[0]["claims"][0]["id"]
+    naming = {"com.docker.network.endpoint.name": "db"}
+    asked = {"PoolID": pool, "Address": "10.0.0.9", "Options": naming}
+    status, answer = used.post("IpamDriver.RequestAddress", asked)
+    assert status != 200
+    assert "reserved for container web" in answer["Err"]
+    done = used.run("unreserve", "10.0.0.9")
+    assert done.stdout == "10.0.0.9 is no longer kept for web\n"
+    assert used.post("IpamDriver.RequestAddress", asked)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "word", "note"),
+    [
+        ("10.0.0.9", "default", ""),
+        ("10.0.9.0", "default", "no network has a subnet with 10.0.9.0 yet, in domain"),
+        ("10.0.0.9", "lab", "no network has a subnet with 10.0.0.9 yet, in domain lab"),
+    ],
+)
+def test_reservation_in_no_subnet_of_a_network_says_so(used, address, word, note):
+    done = used.run("reserve", address, "web", "--domain", word)
+    assert done.stdout == f"reserved {address} for web\n"
+    assert done.stderr.startswith(note) if note else done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (("reserve", "10.0.0.5", "web"), "E-140 10.0.0.5 is taken: endpoint has it"),
+        (("reserve", "10.0.0.0", "web"), "E-143 "),
+        (("reserve", "ten", "web"), "E-101 ADDRESS='ten' is not valid"),
+        (("reserve", "10.0.0.9", "a b"), "E-101 NAME='a b' is not valid"),
+        (("reserve", "10.0.0.9", "web", "--domain", "a/b"), "E-101 domain='a/b'"),
+        (("unreserve", "10.0.0.9"), "E-507 no reservation in domain default of "),
+        (("reserve", "10.0.0.9"), "Usage: "),
+        (("reserve", "--compose", "/etc/hostname"), "E-523 `docker compose -f "),
+    ],
+)
+def test_reservation_that_cannot_be_is_refused(used, words, refusal):
+    done = used.run(*words)
+    assert done.returncode != 0
+    assert done.stderr.startswith(refusal)

@@ -8,6 +8,7 @@ import pytest
 
 from underlay.model import Endpoint, Network
 from underlay.records import Records
+from underlay.service import hosts_file
 from underlay.service.hosts_file import HostsFile, label_of
 
 FOUR, SIX = IPv4Interface("10.0.0.5/24"), IPv6Interface("fd00::5/64")
@@ -62,6 +63,41 @@ def test_file_is_replaced_as_a_whole_only_after_a_change_and_made_again_if_lost(
     assert path.parent.stat().st_mode & 0o777 == 0o755
     path.unlink()
     assert lines(file) == before
+
+
+def test_endpoint_is_added_before_the_file_is_written_again(hosts, monkeypatch):
+    file, records = hosts
+    start(records, "e1", "web", ipv4=FOUR)
+    file.add("e1")  # there is no file yet
+    before = lines(file)
+    path, number = file._path, file._path.stat().st_ino
+    start(records, "e2", "db", ipv4=FOUR, ipv6=SIX)
+    start(records, "e3", "", ipv4=FOUR)
+    for added in ("e2", "e3", "e4"):
+        file.add(added)
+    both = ["10.0.0.5 db db.home-lan", "fd00::5 db db.home-lan"]
+    assert path.read_text().splitlines()[1:] == before + both
+    assert path.stat().st_ino == number
+    assert lines(file) == sorted(before + both)
+    # One that left before the file was written again is in it no more.
+    start(records, "e5", "short", ipv4=FOUR)
+    file.add("e5")
+    with records.transaction():
+        records.endpoints.leave("e5")
+    assert lines(file) == sorted(before + both)
+    # One that is added while the file is written is not lost.
+    known = hosts_file.entries
+
+    def meanwhile(records, endpoint=""):
+        found = list(known(records, endpoint))
+        if not endpoint:
+            start(records, "e6", "late", ipv4=FOUR)
+            file.add("e6")
+        return found
+
+    monkeypatch.setattr(hosts_file, "entries", meanwhile)
+    start(records, "e7", "last", ipv4=FOUR)
+    assert "10.0.0.5 late late.home-lan" in lines(file)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,16 @@ import socket
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_interface
+from pathlib import Path
 
 import pytest
 
 from tests.api.bodies import ENDPOINT, IDS, JOIN, NETWORK
 from tests.lab.service import wait_until
 from tests.service.conftest import whole_answer
+from underlay.kernel import arp_nd
+from underlay.kernel.namespaces import run_in
 
 SUBNET = "10.37.0.0/24"
 
@@ -76,6 +80,48 @@ def test_sixteen_calls_are_served_in_parallel(daemon):
     assert time.monotonic() - started < 2
     for s in held:
         s.close()
+
+
+def test_name_of_a_container_is_in_the_file_for_name_servers_when_join_is_answered(
+    daemon,
+):
+    """Engine 29 tells the name before that. The container has not started yet."""
+    pool = daemon.post("IpamDriver.RequestPool", {"Pool": "10.0.0.0/24"})[1]["PoolID"]
+    pooled = {**NETWORK["IPv4Data"][0], "AddressSpace": "underlay"}
+    daemon.post("NetworkDriver.CreateNetwork", {**NETWORK, "IPv4Data": [pooled]})
+    named = {"com.docker.network.endpoint.name": "web"}
+    asked = {"PoolID": pool, "Address": "10.0.0.5", "Options": named}
+    daemon.post("IpamDriver.RequestAddress", asked)
+    daemon.post("NetworkDriver.CreateEndpoint", ENDPOINT)
+    path = daemon.folder / "run" / "hosts" / "containers"
+    wait_until(path.exists, 5)
+    assert "web" not in path.read_text()
+    assert daemon.post("NetworkDriver.Join", JOIN)[0] == 200
+    assert path.read_text().splitlines()[1:] == ["10.0.0.5 web"]
+
+
+def test_address_of_a_network_that_was_just_created_is_told_to_the_segment(daemon):
+    """The networks of a project are created on several hosts at once, and used."""
+
+    def opened():
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(arp_nd.ARP))
+        s.bind(("wire0", arp_nd.ARP))
+        return s
+
+    for n in range(2):
+        pool = daemon.post("IpamDriver.RequestPool", {"Pool": f"10.{n}.0.0/24"})[1]
+        segment = {"AddressSpace": "underlay", "Pool": f"10.{n}.0.0/24"}
+        body = {**NETWORK, "NetworkID": str(n) * 64, "IPv4Data": [segment]}
+        assert daemon.post("NetworkDriver.CreateNetwork", body) == (200, {})
+        given = daemon.post("IpamDriver.RequestAddress", {"PoolID": pool["PoolID"]})[1]
+        address = ip_interface(given["Address"]).ip
+        with run_in(Path(f"/proc/{daemon.process.pid}/ns/net"), opened) as s:
+            s.settimeout(0.5)
+            s.send(arp_nd.probe(bytes.fromhex("020000000066"), address))
+            while (said := arp_nd.said(s.recv(128))) is None or said.kind != "hold":
+                pass
+        assert said.address == address
+        time.sleep(2 * (n == 0))  # then the parent is listened to, for the first one
 
 
 def test_parallel_container_lifecycles_leave_nothing(daemon):

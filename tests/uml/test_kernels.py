@@ -68,6 +68,8 @@ def passed(name, *words, only=(), memory="2G", timeout=1200):
 
     `only` tests that need one of these kinds are run, of which there must be some.
     """
+    if reason := uml.why_not(name):
+        pytest.skip(reason)
     command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words)
     env = {"PYTHONDONTWRITEBYTECODE": "1", "UNDERLAY_ONLY_NEEDING": ",".join(only)}
     done = uml.run(name, command, memory=memory, timeout=timeout, env=env)

@@ -36,8 +36,14 @@ def processes(scratch):
     return found
 
 
+def skip_if_unable(name):
+    if reason := uml.why_not(name):
+        pytest.skip(reason)
+
+
 @pytest.mark.parametrize("name", uml.KERNELS)
 def test_uml_command_keeps_its_output_exit_code_directory_and_environment(name):
+    skip_if_unable(name)
     script = "uname -r; pwd; echo $WORD >&2; exit 7"
     done = uml.run(name, ["sh", "-c", script], timeout=200, env={"WORD": "a  'b'"})
     release, *rest = done.stdout.splitlines()
@@ -53,6 +59,7 @@ def test_files_written_inside_the_kernel_are_discarded(scratch):
 
 @pytest.mark.parametrize("name", uml.KERNELS)
 def test_kernel_that_does_not_boot_says_why(name, tmp_path_factory, monkeypatch):
+    skip_if_unable(name)
     script = tmp_path_factory.mktemp("broken") / "init"
     script.write_text("#!/bin/sh\necho 'cannot go on'; exit 1\n")
     monkeypatch.setattr(uml, "INIT", script)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from underlay.ipam import conflicts, lease_states
 from underlay.model import Endpoint, Failure, Network, Obstacle
 from underlay.model.objects import Owner, SharedOwner
 from underlay.planning.desired import endpoint_objects, network_objects
@@ -37,7 +38,12 @@ class HealthReport:
         self._neighbour = records.endpoints.any_of
         self._taken = {t.bridge: t.parent for t in records.host.takeovers()}
         self._obstacles = {o.network: o for o in records.host.obstacles()}
-        self._failures = {_whole(t.mark): t for t in records.repairs.failures()}
+        failures = [
+            *lease_states.failures(records, now),
+            *conflicts.failures(records),
+            *records.repairs.failures(),
+        ]
+        self._failures = {_whole(t.mark): t for t in failures}
         recent = now - RECENT_SECONDS
         last = sorted(records.repairs.last().items(), key=lambda found: found[1])
         self._repaired = {_whole(mark): at for mark, at in last if at >= recent}

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, ip_interface
 from typing import Annotated, Any
 
 import msgspec
@@ -30,7 +30,8 @@ INTERNAL = "com.docker.network.internal"
 MAC_OPTION = "com.docker.network.endpoint.macaddress"
 PORTS_OPTION = "com.docker.network.portmap"
 NAME_OPTION = "com.docker.network.endpoint.name"
-GATEWAY_TYPE = ("RequestAddressType", "com.docker.network.gateway")
+GATEWAY = "com.docker.network.gateway"
+GATEWAY_TYPE = ("RequestAddressType", GATEWAY)
 
 
 class Empty(msgspec.Struct):
@@ -85,9 +86,14 @@ class IpamData(msgspec.Struct):
     AuxAddresses: dict[str, AddressText] | None = None
 
     def segment(self) -> Subnet | None:
-        """Return the subnet; None for the 0.0.0.0/0 of the null IPAM driver."""
+        """Return the subnet; None for the 0.0.0.0/0 of the null IPAM driver.
+
+        That of this one is a network whose addresses come from DHCP servers. Its
+        gateway is none: by it the network is known to be that of a claim.
+        """
         pool = ip_interface(self.Pool).network if self.Pool else None
-        if pool is None or pool.prefixlen == 0:
+        everywhere = pool is None or pool.prefixlen == 0
+        if pool is None or (everywhere and self.AddressSpace != ADDRESS_SPACE):
             return None
         aux = (self.AuxAddresses or {}).values()
         return Subnet(
@@ -95,6 +101,7 @@ class IpamData(msgspec.Struct):
             ip_interface(self.Gateway).ip if self.Gateway else None,
             tuple(sorted({ip_interface(a).ip for a in aux}, key=int)),
             pooled=self.AddressSpace == ADDRESS_SPACE,
+            dhcp=everywhere,
         )
 
 
@@ -122,13 +129,17 @@ class CreateNetwork(msgspec.Struct):
     def network(self) -> Network:
         """Return the network as asked; raises ValidationError."""
         data = [*(self.IPv4Data or ()), *(self.IPv6Data or ())]
+        options = driver_options(self.Options)
         with reading():
-            return Network(
-                id=self.NetworkID,
-                options=driver_options(self.Options),
-                internal=is_internal(self.Options),
-                subnets=tuple(s for d in data if (s := d.segment())),
-            )
+            subnets = tuple(s for d in data if (s := d.segment()))
+        if not subnets and options.get("source") == "dhcp":  # with the null IPAM driver
+            subnets = (Subnet(IPv4Network("0.0.0.0/0"), dhcp=True),)
+        return Network(
+            id=self.NetworkID,
+            options=options,
+            internal=is_internal(self.Options),
+            subnets=subnets,
+        )
 
 
 class NetworkId(msgspec.Struct):
@@ -208,10 +219,14 @@ class Join(msgspec.Struct):
 
 
 class InterfaceName(msgspec.Struct):
-    """The device Docker moves, and how its new name begins."""
+    """The device Docker moves, how its new name begins, and the name itself, if any.
+
+    Engines take DstName from moby#52866 on; the others ignore it.
+    """
 
     SrcName: str
     DstPrefix: str = "eth"
+    DstName: str = ""
 
 
 class StaticRoute(msgspec.Struct):
@@ -251,7 +266,7 @@ class RequestPool(msgspec.Struct):
 
 
 class PoolGiven(msgspec.Struct):
-    """RequestPool's answer."""
+    """RequestPool's answer. With a gateway in its data Docker asks for none."""
 
     PoolID: str
     Pool: str

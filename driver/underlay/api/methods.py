@@ -11,8 +11,10 @@ import msgspec
 
 from underlay.api import messages as m
 from underlay.errors import AddressTaken, UnderlayError, UnknownPool
+from underlay.ipam.dhcp_claims import mark_of
 from underlay.ipam.driver import IpamDriver
-from underlay.model import IpInterface
+from underlay.model import Endpoint, IpInterface, Network
+from underlay.modes.ignored_options import without_effect
 from underlay.networks.driver import NetworkDriver
 
 log = logging.getLogger(__name__)
@@ -26,15 +28,8 @@ class Method:
     answer: Callable[[Any], msgspec.Struct]
 
 
-def methods(
-    engine: NetworkDriver,
-    ipam: IpamDriver,
-    changed: Callable[[], None],
-    missing: Callable[[], None],
-) -> dict[str, Method]:
-    """Return the method table; `changed` and `missing` ask for a look at Docker."""
-    network = NetworkCalls(engine, changed, missing)
-    pool = IpamCalls(ipam, missing)
+def methods(network: NetworkCalls, pool: IpamCalls) -> dict[str, Method]:
+    """Return the method table."""
     return {
         "Plugin.Activate": Method(None, lambda _: m.Manifest()),
         "NetworkDriver.GetCapabilities": Method(
@@ -73,7 +68,8 @@ def refusing(why: Callable[[], UnderlayError]) -> dict[str, Method]:
     What Docker asks of any driver is answered: dockerd asks that only once.
     """
     lacking: Any = _Lacking(why)
-    return methods(lacking, lacking, lambda: None, lambda: None)
+    network = NetworkCalls(lacking, lambda: None, lambda _: None)
+    return methods(network, IpamCalls(lacking, lambda: None))
 
 
 class _Lacking:
@@ -87,6 +83,16 @@ class _Lacking:
         raise self._why().with_traceback(None)
 
 
+def _warn_of_ignored(asked: Network | Endpoint) -> None:
+    """Name the options of a new network or endpoint that change nothing."""
+    if keys := without_effect(asked):
+        what = "network" if isinstance(asked, Network) else "endpoint"
+        log.warning(
+            "options without effect: neither Docker nor this driver acts on them",
+            extra={what: asked.id[:12], "options": ", ".join(keys)},
+        )
+
+
 def _nothing(asked: msgspec.Struct) -> msgspec.Struct:
     del asked
     return m.Empty()
@@ -94,11 +100,15 @@ def _nothing(asked: msgspec.Struct) -> msgspec.Struct:
 
 @dataclass(frozen=True, slots=True)
 class NetworkCalls:
-    """The methods of NetworkDriver."""
+    """The methods of NetworkDriver.
+
+    `changed` asks for a look at Docker. `joined` is called with an endpoint that got a
+    sandbox, before Docker is answered.
+    """
 
     engine: NetworkDriver
     changed: Callable[[], None]
-    missing: Callable[[], None]
+    joined: Callable[[str], None]
 
     def gw_alloc_check(self, asked: m.GwAllocCheck) -> msgspec.Struct:
         """Answer whether Docker may leave out the gateway address."""
@@ -112,7 +122,9 @@ class NetworkCalls:
 
     def create(self, asked: m.CreateNetwork) -> msgspec.Struct:
         """Create a network."""
-        self.engine.create_network(asked.network())
+        network = asked.network()
+        self.engine.create_network(network)
+        _warn_of_ignored(network)
         self.changed()
         return m.Empty()
 
@@ -125,14 +137,19 @@ class NetworkCalls:
     def create_endpoint(self, asked: m.CreateEndpoint) -> msgspec.Struct:
         """Create an endpoint; answer its MAC unless Docker asked for one."""
         endpoint = self.engine.create_endpoint(asked.endpoint())
+        _warn_of_ignored(endpoint)
         if asked.publishes:
             log.info(
                 "-p has no effect: the container has an address of its own on the"
                 " network, and every port it listens on is open there",
                 extra={"endpoint": endpoint.id[:12]},
             )
-        given = asked.Interface.MacAddress if asked.Interface else ""
-        answer = m.EndpointInterface(MacAddress="" if given else endpoint.mac)
+        given = asked.Interface or m.EndpointInterface()
+        answer = m.EndpointInterface(
+            # With the null IPAM driver the address is the lease's.
+            Address="" if given.Address else str(endpoint.ipv4 or ""),
+            MacAddress="" if given.MacAddress else endpoint.mac,
+        )
         return m.EndpointCreated(answer)
 
     def delete_endpoint(self, asked: m.EndpointId) -> msgspec.Struct:
@@ -143,9 +160,9 @@ class NetworkCalls:
     def join(self, asked: m.Join) -> msgspec.Struct:
         """Answer which device Docker moves into the sandbox, and its routes."""
         found = self.engine.join(asked.NetworkID, asked.EndpointID, asked.SandboxKey)
-        self.missing()
+        self.joined(asked.EndpointID)
         return m.Joined(
-            m.InterfaceName(found.device),
+            m.InterfaceName(found.device, found.prefix, found.name),
             Gateway=str(found.gateway4 or ""),
             GatewayIPv6=str(found.gateway6 or ""),
             StaticRoutes=(
@@ -162,7 +179,7 @@ class NetworkCalls:
 
 @dataclass(frozen=True, slots=True)
 class IpamCalls:
-    """The methods of IpamDriver."""
+    """The methods of IpamDriver; `missing` asks for a look at Docker."""
 
     ipam: IpamDriver
     missing: Callable[[], None]
@@ -172,7 +189,8 @@ class IpamCalls:
         claim = self.ipam.request_pool(
             asked.Pool, asked.SubPool, asked.Options or {}, 6 if asked.V6 else 4
         )
-        return m.PoolGiven(claim.id, str(claim.pool.subnet))
+        data = {m.GATEWAY: f"{mark}/0"} if (mark := mark_of(claim)) else {}
+        return m.PoolGiven(claim.id, str(claim.pool.subnet), data)
 
     def release_pool(self, asked: m.PoolId) -> msgspec.Struct:
         """Release a claim."""

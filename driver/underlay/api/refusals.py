@@ -116,7 +116,7 @@ def _facts(records: Records, refusal: Refusal) -> Facts:
         "network": network.label if network else network_id[:12],
         "container": refusal.container or (endpoint.container if endpoint else ""),
         "endpoint": refusal.endpoint[:12],
-        "pool": str(claim.pool.subnet) if claim else refusal.pool,
+        "pool": claim.pool.label if claim else refusal.pool,
         "address": refusal.address,
         "call": refusal.call,
     }

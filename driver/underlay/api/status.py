@@ -13,12 +13,23 @@ from ipaddress import ip_address
 from typing import Any
 
 from underlay import __version__
+from underlay.api import leases
 from underlay.api.facts import HealthReport
+from underlay.ipam import conflicts, lease_states
 from underlay.ipam.subnets import usable
-from underlay.model import MAC, Endpoint, Lease, Network, Pool, Repair
+from underlay.model import (
+    MAC,
+    Endpoint,
+    Lease,
+    Network,
+    Pool,
+    Repair,
+    Reservation,
+)
 from underlay.model.owner import Owner
 from underlay.modes import gateway, mode_name
 from underlay.modes.child_device import is_isolated
+from underlay.modes.ignored_options import without_effect
 from underlay.records import Records
 
 NEWEST_REPAIRS = 20
@@ -75,9 +86,13 @@ def endpoints(records: Records, healths: HealthReport | None = None) -> list[Fac
     """Return every endpoint, the state of its device and its health."""
     judge = healths or health_report(records)
     known = {n.id: n for n in records.networks.all()}
+    given = {
+        endpoint: leases.granted(*lease)
+        for endpoint, lease in records.dhcp_leases.granted().items()
+    }
     # One may have been created after the networks were read.
     return [
-        _judged(known[endpoint.network], endpoint, judge)
+        _judged(known[endpoint.network], endpoint, given.get(endpoint.id), judge)
         for endpoint in records.endpoints.all()
         if endpoint.network in known
     ]
@@ -92,12 +107,18 @@ def some_endpoints(
     mine = [e for e in map(records.endpoints.get, failing) if e]
     others = records.endpoints.some_of(network, most)
     mine += [e for e in others if e.id not in failing]
-    return [_judged(found, e, judge) for e in mine[:most]] if found else []
+    if found is None:
+        return []
+    return [
+        _judged(found, e, leases.of_endpoint(records, e.id), judge) for e in mine[:most]
+    ]
 
 
-def _judged(network: Network, endpoint: Endpoint, judge: HealthReport) -> Facts:
+def _judged(
+    network: Network, endpoint: Endpoint, lease: Facts | None, judge: HealthReport
+) -> Facts:
     health = judge.of_endpoint(network, endpoint)
-    facts = {**_endpoint(endpoint, network), **asdict(health)}
+    facts = {**_endpoint(endpoint, network), "lease": lease, **asdict(health)}
     facts["state"] = "failing" if health.health == "failing" else facts["state"]
     return facts
 
@@ -111,7 +132,12 @@ def _endpoint_counts(records: Records) -> Counter[str]:
 
 def failures(records: Records) -> list[Facts]:
     """Return what cannot be repaired, oldest first."""
-    found = [(t.mark, t.text, t.since) for t in records.repairs.failures()]
+    failing = [
+        *records.repairs.failures(),
+        *conflicts.failures(records),
+        *lease_states.failures(records, _now()),
+    ]
+    found = [(t.mark, t.text, t.since) for t in failing]
     found += [
         (Owner(o.network).mark, o.text, o.since) for o in records.host.obstacles()
     ]
@@ -121,12 +147,23 @@ def failures(records: Records) -> list[Facts]:
 
 def health_report(records: Records) -> HealthReport:
     """Return the health of everything now."""
-    return HealthReport(records, time.time())
+    return HealthReport(records, _now())
+
+
+def _now() -> float:
+    return time.time()
 
 
 def pools(records: Records) -> list[Facts]:
     """Return every pool, its networks and its addresses in use."""
     return [_pool(records, pool) for pool in records.pools.all()]
+
+
+def reservations(records: Records) -> list[Facts]:
+    """Return every address that is kept for a container, by domain and address."""
+    return [
+        {"domain": kept.domain, **_kept(kept)} for kept in records.reservations.all()
+    ]
 
 
 def notices(records: Records) -> list[Facts]:
@@ -150,6 +187,13 @@ def pool_use(records: Records) -> list[Facts]:
         for r in records.counts.ranges()
     ]
     return sorted(found, key=lambda facts: -facts["share"])
+
+
+def conflicts_of(records: Records) -> list[Facts]:
+    """Return the addresses that other machines have, the oldest conflict first."""
+    known = {n.id: n.label for n in records.networks.all()}
+    found = records.leases.conflicts()
+    return [_lease(t, known.get(t.network, t.network[:12])) for t in found]
 
 
 def history(records: Records, word: str, limit: int = 1000) -> list[Facts]:
@@ -195,9 +239,10 @@ def _network(network: Network, count: int) -> Facts:
         "parent": "" if is_isolated(network.options) else network.parent_label,
         "device": network.uplink.parent or network.proxy,
         "internal": network.internal,
-        "subnets": [str(s.subnet) for s in network.subnets],
+        "subnets": [s.label for s in network.subnets],
         "gateways": [str(found) for found in gateway.of(network) if found],
         "options": dict(network.options),
+        "ignored_options": without_effect(network),
         "endpoints": count,
         "created": network.created,
     }
@@ -211,6 +256,7 @@ def _endpoint(endpoint: Endpoint, network: Network) -> Facts:
         "network": network.label,
         "addresses": [str(a) for a in endpoint.addresses],
         "mac": endpoint.mac,
+        "ignored_options": without_effect(endpoint),
         "sandbox": endpoint.sandbox,
         "state": joined if endpoint.sandbox else "created",
         "created": endpoint.created,
@@ -224,15 +270,33 @@ def _pool(records: Records, pool: Pool) -> Facts:
     return {
         "id": f"{pool.domain}/{pool.subnet}",
         "domain": pool.domain,
-        "subnet": str(pool.subnet),
+        "subnet": pool.label,
         "networks": list(pool.holders),
         "claims": [
-            {"id": c.id, "first": str(c.first), "last": str(c.last)} for c in claims
+            {"id": c.id, "first": str(c.first), "last": str(c.last)}
+            if c.source == "pool"
+            else {"id": c.id, "first": "", "last": ""}
+            for c in claims
         ],
         "live": sum(t.role == "endpoint" for t in live),
         "gateway": sorted({str(t.address) for t in live if t.role == "gateway"}),
         "aux": sorted({str(t.address) for t in live if t.role == "aux"}),
-        "size": int(last) - int(first) + 1,
+        "kept": [
+            _kept(kept)
+            for kept in records.reservations.inside(pool.domain, pool.subnet)
+        ],
+        "size": None if pool.is_dhcp else int(last) - int(first) + 1,
+    }
+
+
+def _kept(kept: Reservation) -> Facts:
+    return {
+        "address": str(kept.address),
+        "container": kept.name,
+        "origin": kept.origin,
+        "mac": kept.mac,
+        "since": kept.since,
+        "gone": kept.gone or None,
     }
 
 

@@ -17,6 +17,9 @@ import click
 from underlay import __version__
 from underlay.api import status
 from underlay.cli import overview
+from underlay.cli.conflicts import conflict_command
+from underlay.cli.leases import lease_command
+from underlay.cli.reservations import reserve_command, unreserve_command
 from underlay.cli.tables import (
     ENDPOINTS,
     HISTORY,
@@ -364,6 +367,12 @@ def _browse(
 main.add_command(_browse("network", "NAME", "lan", NETWORKS, status.networks))
 main.add_command(_browse("endpoint", "ID", "3f2a9c01d4e7", ENDPOINTS, status.endpoints))
 main.add_command(_browse("pool", "SUBNET", "192.168.1.0/24", POOLS, status.pools))
+
+
+main.add_command(conflict_command)
+main.add_command(lease_command)
+main.add_command(reserve_command)
+main.add_command(unreserve_command)
 
 
 def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from underlay.cli.tables import (
+    GIVEN,
     RECENT,
     STATUS,
     Facts,
@@ -25,6 +26,11 @@ def print_status(facts: Mapping[str, Any]) -> None:
         say()
         say(name)
         print_table(facts[name], columns)
+    given = [endpoint for endpoint in facts["endpoints"] if endpoint["lease"]]
+    if given:
+        say()
+        say("leases of DHCP servers")
+        print_table(given, GIVEN)
     done = [repair for repair in facts["repairs"] if not repair["error"]]
     if done:
         say()

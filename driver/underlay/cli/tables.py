@@ -12,6 +12,15 @@ from underlay.model.text import as_json, printable
 
 # No column is made narrower than this.
 LEAST_COLUMNS = 8
+_NEVER = "for ever"
+# What a container is to DHCP servers, by the kind of its name there.
+_KNOWN_BY = {
+    "label": "identity",
+    "name": "name",
+    "mac": "MAC",
+    "address": "--ip",
+    "place": "place",
+}
 COLOURS = {"failing": "red", "pending": "yellow", "repaired": "cyan"}
 Facts = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Facts], object]]
@@ -106,6 +115,54 @@ def _health(facts: Facts) -> str:
     return "ok" if state == "joined" else state
 
 
+def _lease_state(facts: Facts) -> Painted:
+    colours = {"bound": "green", "unanswered": "red", "unserved": "yellow"}
+    return Painted(_lease_words(facts), colours.get(facts["state"], ""))
+
+
+def _lease_words(facts: Facts) -> str:
+    """Return the state of a lease in words."""
+    match facts["state"]:
+        case "bound":
+            return "bound to a running container"
+        case "unanswered":
+            return f"bound; no server has renewed it since {when(facts['since'])}"
+        case "held":
+            return "held for a stopped container"
+        case "ended":
+            return "ended; its container is stopped"
+        case "removed":
+            what = "a removed" if facts["container"] else "an ended"
+            return f"of {what} container, goes back {when(facts['goes_back'])}"
+    return "no server has given an address yet"
+
+
+def _until(facts: Facts) -> str:
+    return when(facts["expires"]) if facts["expires"] else _NEVER
+
+
+def lease_in_words(facts: Facts) -> Facts:
+    """Return the facts of a lease for people, those that are not known left out.
+
+    A reservation is a line for each program of a server.
+    """
+    given = bool(facts["address"])
+    return {
+        "container": facts["container"],
+        "known by": f"{_KNOWN_BY[facts['kind']]} {facts['name']}",
+        **{key: facts[key] for key in ("parent", "network", "address", "mac")},
+        "client id": facts["client_id"],
+        "host name": facts["hostname"],
+        "server": facts["server"],
+        "router": facts["router"],
+        "state": _lease_words(facts),
+        "since": when(facts["since"]) if given else "",
+        "renew": when(facts["renew"]) if facts["renew"] else "",
+        "expires": _until(facts) if given else "",
+        **{f"in {name}": line for name, line in (facts["reservation"] or {}).items()},
+    }
+
+
 def _object(facts: Facts) -> str:
     """Return the container or network, or what networks share: eth0.50, shim/eth0."""
     shared: str = facts["object"].removeprefix("underlay:").strip(":")
@@ -153,6 +210,39 @@ STATUS: Mapping[str, Columns] = {
     "networks": NETWORKS,
     "endpoints": ENDPOINTS,
     "pools": POOLS,
+}
+LEASES: Columns = {
+    "NAME": lambda f: f["name"],
+    "CONTAINER": lambda f: f["container"] or "-",
+    "PARENT": lambda f: f["parent"],
+    "NETWORK": lambda f: f["network"] or "-",
+    "ADDRESS": lambda f: f["address"] or "-",
+    "MAC": lambda f: f["mac"],
+    "SERVER": lambda f: f["server"] or "-",
+    "UNTIL": lambda f: _until(f) if f["address"] else "-",
+    "STATE": _lease_state,
+}
+# Below the endpoints in the status, if one has a lease.
+GIVEN: Columns = {
+    "ADDRESS": lambda f: ", ".join(f["addresses"][:1]),
+    "CONTAINER": lambda f: f["container"] or "-",
+    "NETWORK": lambda f: f["network"],
+    "SERVER": lambda f: f["lease"]["server"],
+    "UNTIL": lambda f: when(f["lease"]["until"]) if f["lease"]["until"] else _NEVER,
+}
+CONFLICTS: Columns = {
+    "ADDRESS": lambda f: f["address"],
+    "MAC": lambda f: f["mac"],
+    "NETWORK": lambda f: f["network"] or "-",
+    "SINCE": lambda f: when(f["since"]),
+}
+RESERVATIONS: Columns = {
+    "ADDRESS": lambda f: f["address"],
+    "DOMAIN": lambda f: f["domain"],
+    "CONTAINER": lambda f: f["container"],
+    "BY": lambda f: f["origin"],
+    "SINCE": lambda f: when(f["since"]),
+    "GONE": lambda f: when(f["gone"]) if f["gone"] else "-",
 }
 HISTORY: Columns = {
     "ADDRESS": lambda f: f["address"],

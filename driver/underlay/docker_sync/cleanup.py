@@ -8,10 +8,11 @@ the grace time, the cleanup frees it by the verb Docker would have used.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+from underlay.ipam import identity
 from underlay.ipam.driver import IpamDriver
 from underlay.ipam.placeholder_claims import is_placeholder, placeholder_id
 from underlay.kernel import Kernel
@@ -43,6 +44,9 @@ class Cleanup:
     monotonic: Callable[[], float]
     grace: float
     history_days: float
+    reserve_days: float = 7.0
+    # Called with the names of the containers that Docker lists.
+    note_names: Callable[[Collection[str]], None] = lambda _names: None
     _suspects: dict[str, float] = field(default_factory=dict)
     _held: frozenset[IpAddress] | None = None
     _once: LogOnce = field(default_factory=LogOnce)
@@ -62,6 +66,8 @@ class Cleanup:
         self.note_listed(view)
         with self._once.trying("names of containers and networks"):
             self._learn_names(view)
+        with self._once.trying("containers that Docker lists"):
+            self._note_containers(view)
         self._held = None
         dead, staying = dict(self._dead(view)), dict(self._not_leaving(view))
         for key in self._confirmed_dead({*dead, *staying}):
@@ -84,9 +90,26 @@ class Cleanup:
             self.records.repairs.note([entry])
 
     def forget(self) -> None:
-        """Delete the leases that ended more than `history_days` ago."""
-        age = self.history_days * DAY_SECONDS
-        self.records.leases.forget_before(self.clock() - age)
+        """Delete the leases that ended more than `history_days` ago.
+
+        And free what was kept for containers that Docker has not listed for
+        `reserve_days`.
+        """
+        now = self.clock()
+        history, kept = self.history_days * DAY_SECONDS, self.reserve_days * DAY_SECONDS
+        self.records.leases.forget_before(now - history)
+        if self.records.reservations.gone_before(now - kept):
+            with self.records.transaction():
+                for gone in self.records.reservations.gone_before(now - kept):
+                    self.records.reservations.drop(gone)
+
+    def _note_containers(self, view: DockerView) -> None:
+        """Record which containers are gone, so that others may have their addresses."""
+        names = {identity.name_of(container.name) for container in view.containers}
+        if self.records.reservations.is_news(names):
+            with self.records.transaction(durable=False):
+                self.records.reservations.note_listed(names, self.clock())
+        self.note_names(names)
 
     def _dead(
         self, view: DockerView
@@ -244,3 +267,12 @@ class Cleanup:
                 with self.records.transaction():
                     self.records.endpoints.name_container(endpoint, name)
                     self.records.leases.name_container(endpoint, name)
+                    # A container that is renamed keeps nothing under its new name:
+                    # Compose renames one to recreate it.
+                    if not known_as:
+                        identity.keep_for(self.records, endpoint, name)
+                self._note_running(endpoint)
+
+    def _note_running(self, endpoint: str) -> None:
+        if known := self.records.endpoints.get(endpoint):
+            self.ipam.idle.note_running(known.network, known.container)

@@ -12,9 +12,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from underlay.ipam.dhcp_claims import EVERYWHERE, domain_of_mark, is_mark
+from underlay.ipam.idle_containers import IdleContainers
 from underlay.model import IpAddress, Subnet
 from underlay.model.docker import (
     DockerContainer,
@@ -23,6 +26,7 @@ from underlay.model.docker import (
     DockerNetwork,
     DockerView,
     FailedStart,
+    ListedContainer,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from docker.types.daemon import CancellableStream
 
 DRIVER = "underlay"
+# Engine 29.
+NAMING_API = 1, 52
 _loading = threading.Lock()
 Answer = TypeVar("Answer")
 # After these events dockerd may list something else. Health checks cause others.
@@ -59,7 +65,12 @@ class Dockerd:
 
     def look(self) -> DockerView:
         """Return what dockerd lists now; raises OSError if it does not answer."""
-        return view(self._ask(lambda client: list(_inspect_networks(client))))
+
+        def ask(client: docker.APIClient) -> DockerView:
+            networks = list(_inspect_networks(client))
+            return replace(view(networks), containers=_containers_on(client, networks))
+
+        return self._ask(ask)
 
     def containers(self, ids: Collection[str]) -> dict[str, DockerContainer]:
         """Return these containers as dockerd describes them; unknown ones are left out.
@@ -85,19 +96,24 @@ class Dockerd:
         """Return what dockerd says of itself; raises OSError if it does not answer."""
         return _engine(self._ask(lambda client: client.info()))
 
-    def listen(self, note: Note) -> None:
+    def listen(self, note: Note, idle: IdleContainers) -> None:
         """Call `note` now, and after events of the driver's networks or of names.
 
-        `is_created`: Docker lists a new network, whose name no call carried. Returns
-        when dockerd ends, or after `hang_up`; raises OSError if it does not answer.
+        `is_created`: Docker lists a new network, whose name no call carried. `idle` is
+        told of containers that are created and removed. Returns when dockerd ends, or
+        after `hang_up`; raises OSError if it does not answer.
         """
         with self._refusals(), closing(self._connect()) as client:
             self._events = client.events(filters=HAPPENINGS, decode=True)
+            changes = idle.changes
+            ours = [n for n in client.networks() if _is_ours(n)]
+            idle.update(_containers_on(client, ours), changes)
             note()
             for event in self._events:
                 about = (event.get("Actor") or {}).get("Attributes") or {}
-                if _is_driver(about.get("type")) or event.get("Action") == "rename":
-                    kind = event.get("Type"), event.get("Action")
+                kind = event.get("Type"), event.get("Action")
+                _tell(idle, client, kind, event.get("Actor") or {})
+                if _is_driver(about.get("type")) or kind[1] == "rename":
                     note(is_created=kind == ("network", "create"))
 
     def hang_up(self) -> None:
@@ -151,6 +167,38 @@ class Dockerd:
             raise OSError(f"dockerd at {self._url} does not answer: {error}") from error
 
 
+def _tell(
+    idle: IdleContainers,
+    client: docker.APIClient,
+    kind: tuple[str | None, str | None],
+    actor: Mapping[str, Any],
+) -> None:
+    """Tell `idle` what an event is about.
+
+    A container that is created starts a tenth of a second later at the soonest.
+    """
+    about = actor.get("Attributes") or {}
+    name = about.get("name", "")
+    if kind == ("network", "create") and _is_driver(about.get("type")):
+        idle.note_network(actor.get("ID", ""), name)
+    elif kind == ("network", "destroy"):
+        idle.note_network_removed(actor.get("ID", ""))
+    elif kind == ("container", "rename"):
+        idle.note_renamed(about.get("oldName", "").removeprefix("/"), name)
+    elif kind == ("container", "destroy"):
+        idle.note_removed(name)
+    elif kind == ("container", "create") and not _tells_names(client):
+        # Not inspected: dockerd answers that only when it has started the container.
+        for container in _list_containers(client, {"id": actor["ID"]}):
+            idle.note_created(container)
+
+
+def _tells_names(client: docker.APIClient) -> bool:
+    """Return whether the engine names the container when it asks for an address."""
+    major, _, minor = client.api_version.partition(".")
+    return (int(major), int(minor)) >= NAMING_API
+
+
 def _load() -> None:
     """Import Docker's library, in one thread at a time.
 
@@ -201,6 +249,37 @@ def _inspect_networks(client: docker.APIClient) -> Iterator[Mapping[str, Any]]:
     return _inspect_each(client.inspect_network, ours)
 
 
+def _containers_on(
+    client: docker.APIClient, networks: Iterable[Mapping[str, Any]]
+) -> tuple[ListedContainer, ...]:
+    keys = [key for network in networks for key in (network["Id"], network["Name"])]
+    return _list_containers(client, {"network": keys}) if keys else ()
+
+
+def _list_containers(
+    client: docker.APIClient, filters: Mapping[str, object]
+) -> tuple[ListedContainer, ...]:
+    found = client.containers(all=True, filters=filters)
+    return tuple(
+        ListedContainer(_own_name(container), tuple(_drawing(container)))
+        for container in found
+    )
+
+
+def _own_name(container: Mapping[str, Any]) -> str:
+    """Return the name of a container; the list has those of its links as well."""
+    names = (name.removeprefix("/") for name in container.get("Names") or ())
+    return next((name for name in names if "/" not in name), "")
+
+
+def _drawing(container: Mapping[str, Any]) -> Iterator[str]:
+    networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    for name, place in networks.items():
+        chosen = place.get("IPAMConfig") or {}
+        if not any(chosen.get(key) for key in ("IPv4Address", "IPv6Address")):
+            yield place.get("NetworkID") or name
+
+
 def _inspect_each(
     inspect: Callable[[str], Mapping[str, Any]], ids: Iterable[str]
 ) -> Iterator[Mapping[str, Any]]:
@@ -231,13 +310,13 @@ def _failed_start(container: Mapping[str, Any]) -> Iterator[FailedStart]:
 def _network(network: Mapping[str, Any]) -> DockerNetwork:
     ipam = network.get("IPAM") or {}
     pooled = _is_driver(ipam.get("Driver"))
-    parts = [p for p in ipam.get("Config") or () if _is_subnet(p)]
+    parts = [p for p in ipam.get("Config") or () if _is_subnet(p, pooled=pooled)]
     segments = tuple(_segment(part, pooled=pooled) for part in parts)
     members = (network.get("Containers") or {}).items()
     return DockerNetwork(
         id=network["Id"],
         name=network["Name"],
-        domain=(ipam.get("Options") or {}).get("domain", "default") if pooled else "",
+        domain=_domain(ipam, parts) if pooled else "",
         ip_networks=tuple(segment.subnet for segment in segments),
         ours=_is_driver(network.get("Driver")),
         options=network.get("Options") or {},
@@ -248,13 +327,33 @@ def _network(network: Mapping[str, Any]) -> DockerNetwork:
     )
 
 
-def _is_subnet(part: Mapping[str, Any]) -> bool:
-    """Tell a subnet from the 0.0.0.0/0 of the null IPAM driver."""
+def _is_subnet(part: Mapping[str, Any], *, pooled: bool) -> bool:
+    """Tell a subnet from the 0.0.0.0/0 of the null IPAM driver.
+
+    That of underlay's, which has a mark, is for addresses of DHCP servers.
+    """
     text = part.get("Subnet") or "0.0.0.0/0"
-    return ip_network(text, strict=False).prefixlen > 0
+    is_subnet = ip_network(text, strict=False).prefixlen > 0
+    return is_subnet or (pooled and _mark(part) is not None)
+
+
+def _mark(part: Mapping[str, Any]) -> IpAddress | None:
+    """Return the mark of a network whose addresses DHCP servers give."""
+    if part.get("Subnet") != str(EVERYWHERE) or not part.get("Gateway"):
+        return None
+    gateway = ip_interface(part["Gateway"]).ip
+    return gateway if is_mark(gateway) else None
+
+
+def _domain(ipam: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> str:
+    marks = (mark for part in parts if (mark := _mark(part)))
+    named: str = (ipam.get("Options") or {}).get("domain", "default")
+    return next(map(domain_of_mark, marks), named)
 
 
 def _segment(part: Mapping[str, Any], *, pooled: bool) -> Subnet:
+    if pooled and _mark(part):
+        return Subnet(EVERYWHERE, pooled=True, dhcp=True)
     aux = (part.get("AuxiliaryAddresses") or {}).values()
     return Subnet(
         ip_network(part["Subnet"], strict=False),

@@ -15,8 +15,9 @@ from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface
 
 from underlay.errors import RecordsUnwritable, UnderlayError
-from underlay.ipam import leases, subnets
+from underlay.ipam import identity, leases, subnets
 from underlay.ipam.adoption import Adoption, RecordsSnapshot
+from underlay.ipam.dhcp import DhcpAddresses
 from underlay.ipam.placeholder_claims import reserve_in_all_pools
 from underlay.kernel import Kernel
 from underlay.model import BridgeTakeover, Endpoint, IpAddress, Network, Subnet
@@ -26,7 +27,8 @@ from underlay.model.docker import (
     DockerNetwork,
     DockerView,
 )
-from underlay.model.objects import Owner
+from underlay.model.objects import Address, Link, Owner
+from underlay.modes import traits_of
 from underlay.networks import reboot
 from underlay.networks.driver import NetworkDriver
 from underlay.networks.parents import ParentTracker
@@ -60,6 +62,7 @@ class Recovery:
     observer: SandboxObserver
     clock: Callable[[], float]
     containers: Callable[[Collection[str]], Mapping[str, DockerContainer]]
+    dhcp: DhcpAddresses
     _once: LogOnce = field(default_factory=LogOnce)
     _is_begun: bool = False
 
@@ -191,6 +194,7 @@ class Recovery:
             if container and sandbox and self.kernel.sandbox_exists(sandbox):
                 put = partial(self._add_endpoint, network, endpoint, container)
                 done &= self._try(network, endpoint, put)
+                self.dhcp.note_adopted(endpoint.id)
         return done
 
     def _try(
@@ -265,8 +269,33 @@ class Recovery:
         self.records.endpoints.add(endpoint)
         self.records.endpoints.join(endpoint.id, told.sandbox)
         leases.assign(self.records, known, endpoint)
+        if endpoint.ipv4 and any(segment.dhcp for segment in known.subnets):
+            mark = Owner(network.id, listed.id).mark
+            there = self._address_there(told.sandbox, mark, endpoint.ipv4)
+            self.dhcp.adopt(known, endpoint, there)
         self.records.leases.name_container(endpoint.id, endpoint.container)
+        identity.keep_for(self.records, endpoint.id, endpoint.container)
+        self.engine.idle.note_running(network.id, endpoint.container)
         return True
+
+    def _address_there(
+        self, sandbox: str, mark: str, told: IPv4Interface
+    ) -> IPv4Interface:
+        """Return the address of a device in its sandbox.
+
+        A server may have changed it since Docker was told of one.
+        """
+        room = self.kernel.observe_sandboxes({sandbox}).get(sandbox, ())
+        names = {o.name for o in room if isinstance(o, Link) and o.key == mark}
+        found = [
+            o.interface
+            for o in room
+            if isinstance(o, Address)
+            and o.device in names
+            and isinstance(o.interface, IPv4Interface)
+            and not o.interface.is_link_local
+        ]
+        return found[0] if len(found) == 1 else told
 
     def _completed(
         self, network: DockerNetwork, told: Mapping[str, DockerContainer]
@@ -274,7 +303,7 @@ class Recovery:
         """Return a network with the gateways that Docker has and does not list."""
         segments = [
             segment
-            if segment.gateway
+            if segment.gateway or segment.dhcp
             else replace(segment, gateway=self._gateway(network, segment, span, told))
             for segment, span in zip(network.subnets, network.ranges, strict=True)
         ]
@@ -289,7 +318,8 @@ class Recovery:
     ) -> IpAddress | None:
         """Return the gateway of a subnet that Docker lists without one.
 
-        It is the gateway of a container, else the first address, as IPAM chooses it.
+        It is the gateway of a container, else a router of the host. On no segment, or
+        in a network of another driver, it is the first address, as IPAM chooses it.
         """
         for container in told.values():
             for address in container.gateways.get(network.id, ()):
@@ -304,6 +334,12 @@ class Recovery:
                 return None
         except UnderlayError:
             return None
-        first, _ = subnets.parse_range("" if segment.pooled else span, segment.subnet)
         used = {a.ip for e in network.endpoints for a in e.addresses}
-        return None if first in used | set(segment.aux) else first
+        used.update(segment.aux)
+        for _, router in self.kernel.routers():
+            if router in segment.subnet and router not in used:
+                return router
+        if network.ours and not traits_of(network.options).host_prefix:
+            return None
+        first, _ = subnets.parse_range("" if segment.pooled else span, segment.subnet)
+        return None if first in used else first

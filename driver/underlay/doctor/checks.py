@@ -88,6 +88,8 @@ CHECKS = (
     Check("published-ports", "no port is published in vain", engine.published,
           _no_docker),
     Check("pools", "every pool has free addresses", containers.pools, _no_records),
+    Check("identities", "no container has two addresses of one pool",
+          containers.identities, _no_records),
     Check("host-routes", "the host has no subnet of a network on another device",
           containers.colliding, _no_records),
     Check("host-access", "host and containers reach each other directly",

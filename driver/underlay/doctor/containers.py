@@ -37,9 +37,28 @@ def pools(host: Examined) -> Iterator[Finding]:
                 )
 
 
+def identities(host: Examined) -> Iterator[Finding]:
+    """Find containers that have two addresses of one pool."""
+    records, having = host.records, defaultdict(list)
+    for kept in records.reservations.in_use_twice() if records else ():
+        pool = records.pools.having(kept.domain, kept.address) if records else 0
+        having[kept.name, pool].append(str(kept.address))
+    for (container, _), addresses in having.items():
+        if len(addresses) > 1:
+            yield Finding(
+                "warning",
+                f"container {container}",
+                f"it has {' and '.join(addresses)} of one subnet",
+                "each has its own MAC, and after starts in another order the two may be"
+                " exchanged",
+                "if it is on two networks of this subnet, give it --ip on each; if not,"
+                " two containers claim its name: remove one",
+            )
+
+
 def colliding(host: Examined) -> Iterator[Finding]:
     """Find subnets of networks that the host has on another device."""
-    for network in host.networks:
+    for network in map(host.as_leased, host.networks):
         if not needs_parent(network):
             continue
         for device in host.kernel.devices():
@@ -76,7 +95,7 @@ def _is_below(host: Examined, name: str, network: Network) -> bool:
 
 def host_access(host: Examined) -> Iterator[Finding]:
     """Find networks whose containers the host does not reach directly."""
-    for network in host.networks:
+    for network in map(host.as_leased, host.networks):
         name = mode_name(network.options)
         if name not in ("macvlan", "ipvlan") or not needs_parent(network):
             continue
@@ -119,7 +138,8 @@ def default_routes(host: Examined) -> Iterator[Finding]:
             has = any(
                 e.learned and family in e.learned.default_families for e in endpoints
             )
-            offered = [n for n in networks if _offers(n, family)]
+            is_leased = family == 4 and any(e.router for e in endpoints)
+            offered = [n for n in networks if _offers(n, family, leased=is_leased)]
             if offered and not has:
                 name = endpoints[0].container or endpoints[0].id[:12]
                 yield Finding(
@@ -134,8 +154,11 @@ def default_routes(host: Examined) -> Iterator[Finding]:
                 )
 
 
-def _offers(network: Network, family: int) -> bool:
+def _offers(network: Network, family: int, *, leased: bool) -> bool:
+    """Return whether a network has a default route to give; `leased`: DHCP has."""
     given = any(g and g.version == family for g in gateway.of(network))
+    if leased and any(s.dhcp for s in network.subnets):
+        given = given or "gateway" not in network.options
     allowed = gateway.default_families(network.options)
     return given and family in allowed and not network.internal
 

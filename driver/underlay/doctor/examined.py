@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from underlay.kernel import Kernel
-from underlay.model import Device, Endpoint, Network
+from underlay.model import Device, Endpoint, Network, as_leased
 from underlay.model.docker import (
     DockerContainer,
     DockerEngine,
@@ -70,6 +70,10 @@ class Examined:
     def endpoints(self) -> list[Endpoint]:
         """All endpoints on record."""
         return self.records.endpoints.all() if self.records else []
+
+    def as_leased(self, network: Network) -> Network:
+        """Return a network with the subnets that its containers have addresses of."""
+        return as_leased(network, self.endpoints)
 
     def close(self) -> None:
         """Close the records."""

@@ -23,7 +23,7 @@ _UFW = "ufw-"
 
 def forward_chains(host: Examined) -> Iterator[Finding]:
     """Find chains that drop what routed and bridge networks need."""
-    networks = [n for n in host.networks if is_forwarded(n)]
+    networks = [host.as_leased(n) for n in host.networks if is_forwarded(n)]
     chains = host.kernel.forward_chains() if networks else []
     uplink = host.kernel.default_device() or ""
     for network in networks:

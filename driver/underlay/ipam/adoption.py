@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from underlay.errors import Overlap
 from underlay.ipam.leases import start_lease
@@ -19,7 +19,7 @@ from underlay.ipam.placeholder_claims import (
 )
 from underlay.ipam.pools import add_pool
 from underlay.ipam.subnets import parse_pool_id, parse_range
-from underlay.model import Claim, IpAddress, IpNetwork, Lease, Subnet
+from underlay.model import Claim, IpAddress, IpNetwork, Lease, Source, Subnet
 from underlay.model.docker import DockerEndpoint, DockerNetwork, DockerView
 from underlay.records import Records
 
@@ -105,6 +105,10 @@ class Adoption:
             return own[0]
         if self._is_going(network, segment.subnet):
             return None
+        for claim in claims if segment.dhcp and network.ours else ():
+            if not claim.network:  # the domain is that of one network
+                self.records.pools.bind(claim.id, network.id)
+                return replace(claim, network=network.id)
         if not self._is_short(network.domain, segment.subnet, claims):
             return next((c for c in claims if not c.network), None)
         return self._add_claim(network, segment, span)
@@ -140,7 +144,8 @@ class Adoption:
         name = identity or placeholder_id(domain, subnet, network.id)
         bounds = parse_range(span, subnet)
         owner = network.id if network.ours else ""
-        claim = add_placeholder(self.records, pool, name, bounds, owner)
+        source: Source = "dhcp" if segment.dhcp else "pool"
+        claim = add_placeholder(self.records, pool, name, bounds, owner, source)
         if segment.gateway:
             start_lease(self.records, claim, segment.gateway, "gateway", self.now)
         for address in segment.aux:

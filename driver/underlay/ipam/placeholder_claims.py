@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from ipaddress import ip_address
 
+from underlay.ipam.dhcp_claims import EVERYWHERE
 from underlay.ipam.leases import start_lease
 from underlay.ipam.subnets import Span, parse_pool_id
 from underlay.model import (
@@ -21,6 +22,7 @@ from underlay.model import (
     IpNetwork,
     Lease,
     Pool,
+    Source,
     host_network,
 )
 from underlay.model.owner import Owner
@@ -44,12 +46,18 @@ def is_placeholder(claim: Claim) -> bool:
 
 
 def add_placeholder(
-    records: Records, pool: Pool, name: str, span: Span, network: str = ""
+    records: Records,
+    pool: Pool,
+    name: str,
+    span: Span,
+    network: str = "",
+    source: Source = "pool",
 ) -> Claim:
     """Record a claim of a listed network; `network` is its id, "" if not ours."""
-    records.pools.add_claim(name, pool, *span, LONG_AGO)
+    probe = source == "pool"
+    records.pools.add_claim(name, pool, *span, LONG_AGO, probe=probe, source=source)
     records.pools.bind(name, network)
-    return Claim(name, pool, *span, network)
+    return Claim(name, pool, *span, network, probe=probe, source=source)
 
 
 def claims_under(records: Records, identity: str) -> list[Claim]:
@@ -76,6 +84,19 @@ def resolve(records: Records, identity: str) -> Claim | None:
     for claim in claims_under(records, identity)[:1]:
         return bind_name(records, claim, identity)
     return None
+
+
+def known(records: Records, identity: str) -> Claim | None:
+    """Return the claim of a PoolID, None if that is not on record.
+
+    With DHCP also the lost claim that it means, in a transaction of its own: while
+    servers are asked, there is none.
+    """
+    found, parsed = records.pools.claim(identity), parse_pool_id(identity)
+    if found or parsed is None or parsed[1] != EVERYWHERE:
+        return found
+    with records.transaction():
+        return resolve(records, identity)
 
 
 def release_name(records: Records, claim: Claim) -> None:
@@ -124,7 +145,8 @@ def reserve_in_all_pools(
 ) -> None:
     """Reserve addresses of the service's devices in all pools they may belong to.
 
-    The mark of a device names the network, not the pool. `only` limits this to a pool.
+    Not where DHCP servers know which addresses are free. The mark of a device names the
+    network, not the pool. `only` limits this to a pool.
     """
     if not seen:
         return
@@ -149,7 +171,7 @@ def reserve_in_all_pools(
 def _reserve(
     records: Records, claim: Claim | None, owner: Owner, address: IpAddress, now: float
 ) -> None:
-    if claim is None:
+    if claim is None or claim.source == "dhcp":
         return
     live = records.leases.live(claim.pool.id, address)
     if not any(t.role == "endpoint" for t in live):

@@ -1,15 +1,39 @@
-"""A pool is recorded, unless it overlaps another pool of its domain."""
+"""Pools as they are asked for, and recorded unless they overlap in their domain."""
 
 from __future__ import annotations
 
-from underlay.errors import Overlap
-from underlay.ipam.subnets import usable
+from collections.abc import Mapping
+
+from underlay.errors import NoSubnet, Overlap
+from underlay.ipam.options import domain_of, narrowed
+from underlay.ipam.subnets import Span, parse_range, parse_subnet, usable
 from underlay.model import IpNetwork, Pool
 from underlay.records import Records
 
+EXAMPLES = {4: "192.168.1.0/24", 6: "fd00:1::/64"}
+WITHOUT_IPV4 = " A network without IPv4 needs --ipv4=false (Docker 28 and later)."
+
+
+def asked_pool(
+    subnet: str, span: str, options: Mapping[str, str], family: int
+) -> tuple[str, IpNetwork, Span]:
+    """Return the domain, the subnet, and the range (--ip-range) that are asked for.
+
+    Raises NoSubnet, BadSubnet, BadRange, and for the options Invalid.
+    """
+    domain = domain_of(options)
+    if not subnet:
+        hint = WITHOUT_IPV4 if family == 4 else ""
+        raise NoSubnet(family=family, example=EXAMPLES[family], hint=hint)
+    wanted = parse_subnet(subnet, family)
+    return domain, wanted, narrowed(options, parse_range(span, wanted))
+
 
 def add_pool(records: Records, domain: str, subnet: IpNetwork) -> Pool:
-    """Record the pool of a subnet; raises Overlap."""
+    """Record the pool of a subnet; raises Overlap.
+
+    What was kept in an earlier pool of these addresses is not free in this one.
+    """
     other = records.pools.overlapping(domain, subnet)
     if other:
         raise Overlap(
@@ -18,7 +42,10 @@ def add_pool(records: Records, domain: str, subnet: IpNetwork) -> Pool:
             holder=_holder(records, other),
             domain=domain,
         )
-    return records.pools.add(domain, subnet, *usable(subnet))
+    pool = records.pools.add(domain, subnet, *usable(subnet))
+    for kept in records.reservations.inside(domain, subnet):
+        records.pools.take(pool.id, kept.address)
+    return pool
 
 
 def _holder(records: Records, pool: Pool) -> str:

@@ -6,12 +6,26 @@ import hashlib
 import re
 from ipaddress import IPv4Network, ip_address, ip_network
 
-from underlay.errors import BadRange, BadSubnet, OutsideSubnet, UnusableAddress
+from underlay.errors import (
+    BadRange,
+    BadSubnet,
+    BadValue,
+    OutsideSubnet,
+    UnusableAddress,
+)
 from underlay.model import IpAddress, IpNetwork
 
 Span = tuple[IpAddress, IpAddress]
 DOMAIN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+LEAST_TO_SPREAD, LARGEST_OFFSET = 64, 65536
 _POOL_ID = re.compile(rf"(?P<domain>{DOMAIN})/(?P<subnet>[^/]+/[0-9]+)/[0-9a-f]{{12}}")
+
+
+def check_domain(domain: str) -> None:
+    """Raise BadValue unless a word can be the name of a domain."""
+    if not re.fullmatch(DOMAIN, domain):
+        need = "one word of letters, digits, '_', '.' and '-', at most 63"
+        raise BadValue(key="domain", value=domain, need=need, hint="")
 
 
 def parse_subnet(text: str, family: int) -> IpNetwork:
@@ -37,6 +51,8 @@ def parse_pool_id(text: str) -> tuple[str, IpNetwork] | None:
     found = _POOL_ID.fullmatch(text)
     if found is None:
         return None
+    if found["subnet"] == "0.0.0.0/0":  # of a claim whose addresses DHCP servers give
+        return found["domain"], IPv4Network("0.0.0.0/0")
     family = 6 if ":" in found["subnet"] else 4
     try:
         subnet = parse_subnet(found["subnet"], family)
@@ -102,6 +118,19 @@ def parse_address(text: str, subnet: IpNetwork) -> IpAddress:
         last_one = "broadcast" if address == subnet[-1] else "network"
         raise UnusableAddress(what=last_one, **facts)
     return address
+
+
+def own_start(host: str, first: IpAddress, last: IpAddress) -> IpAddress:
+    """Return where a host begins in a range: elsewhere than others, as a rule.
+
+    Hosts that draw from one range so seldom want the same address. A small range is
+    used from its first address on; in a large one of IPv6 the numbers stay small.
+    """
+    size = min(int(last) - int(first) + 1, LARGEST_OFFSET)
+    if size < LEAST_TO_SPREAD:
+        return first
+    digest = hashlib.sha256(f"{host}\0{first}\0{last}".encode()).digest()
+    return first + int.from_bytes(digest[:8]) % size
 
 
 def derive_mac(host: str, network: str, subject: str) -> str:

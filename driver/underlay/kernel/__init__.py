@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol, TypeVar
 
-from underlay.model import Family, HostEntry, IpAddress, SysctlBackup
+from underlay.model import Family, HostEntry, IpAddress, SysctlBackup, Verdict
 from underlay.model.host import Host
 from underlay.model.objects import (
+    AltName,
     ForwardAccept,
     Link,
     MovedEntry,
@@ -17,6 +18,8 @@ from underlay.model.objects import (
 )
 from underlay.model.ruleset import BaseChain
 from underlay.model.steps import Step
+
+T = TypeVar("T")
 
 
 class Kernel(Host, Protocol):
@@ -35,6 +38,12 @@ class Kernel(Host, Protocol):
 
         Our links, the addresses and routes on them, default routes by any device. A
         link without a mark was left unfinished by a process of ours that died.
+        """
+
+    def lacking_names(self, wanted: Collection[AltName]) -> frozenset[AltName]:
+        """Return those of these names that cannot be given.
+
+        Another device has the name, or the kernel knows no alternative names.
         """
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
@@ -58,6 +67,18 @@ class Kernel(Host, Protocol):
         """Return which addresses answer on a device now; takes up to three seconds.
 
         The kernel's neighbour entries of these are deleted, so that it asks again.
+        """
+
+    def ask(
+        self,
+        devices: Collection[str],
+        addresses: Collection[IpAddress],
+        is_ours: Callable[[str], bool],
+    ) -> Verdict:
+        """Ask whether machines have addresses, on devices of one segment.
+
+        The first device is the parent. A MAC that `is_ours` is no conflict.
+        Takes 0.2 seconds, less if all answer. Nothing is changed.
         """
 
     def announce(
@@ -135,6 +156,9 @@ class Kernel(Host, Protocol):
 
     def boot(self) -> str:
         """Return an id of this boot of the host."""
+
+    def inside(self, sandbox: str, run: Callable[[], T]) -> T:
+        """Return what `run` returns, run in a sandbox; raises OSError."""
 
     def sandbox_exists(self, path: str) -> bool:
         """Return whether a namespace is still mounted at the path of a sandbox."""

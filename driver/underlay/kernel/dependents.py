@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from underlay.kernel import ip, links, namespaces
+from underlay.kernel import ip, links, namespaces, route_lookup
 from underlay.kernel.links import RawLink
 from underlay.model.objects import BridgePort
 
@@ -36,7 +36,7 @@ def container_bridges() -> frozenset[str]:
     Of Docker, libvirt and others, also before they have a port: a name proves nothing.
     A bridge with a route to far networks leads out, even with containers only.
     """
-    outer = ip.ways_out()
+    outer = route_lookup.ways_out()
     return frozenset(
         link.name
         for link in links.all_links("bridge")

@@ -64,8 +64,6 @@ _UNFIT = IFA_F_TENTATIVE | IFA_F_DEPRECATED | IFA_F_DADFAILED | IFA_F_TEMPORARY
 # Routes of the kernel, of Docker and `ip route`, and static ones. What a routing daemon
 # learns comes by the hundred thousand.
 NOT_LEARNT = (nl.RTPROT_KERNEL, nl.RTPROT_BOOT, nl.RTPROT_STATIC)
-# For documentation (RFC 5737, RFC 3849): no host has these.
-_FAR = ip_address("192.0.2.1"), ip_address("2001:db8::1")
 
 
 def next_generation() -> None:
@@ -77,17 +75,29 @@ def next_generation() -> None:
 def default_device_index() -> int | None:
     """Return the index of the device the best default route leaves by, IPv4 first."""
     for family in nl.FAMILIES.values():
-        ways = []
-        for message in nl.dump(
-            *_in_main_table(family), strict=True, wanted=partial(_is_main, family, 0)
-        ):
-            route = dict(nl.attributes(message[nl.RTMSG.size :]))
-            if nl.RTA_OIF in route:
-                metric = nl.number(route.get(nl.RTA_PRIORITY, b""))
-                ways.append((metric, nl.number(route[nl.RTA_OIF])))
-        if ways:
-            return min(ways)[1]
+        if ways := _defaults(family):
+            return ways[0][0]
     return None
+
+
+def routers() -> list[tuple[int, model.IpAddress]]:
+    """Return the next hops of the default routes with their devices, best first."""
+    ways = (way for family in nl.FAMILIES.values() for way in _defaults(family))
+    return [(index, ip_address(hop)) for index, hop in ways if hop]
+
+
+def _defaults(family: int) -> list[tuple[int, bytes]]:
+    """Return device and next hop (b"" if there is none) of each, best first."""
+    ways = []
+    for message in nl.dump(
+        *_in_main_table(family), strict=True, wanted=partial(_is_main, family, 0)
+    ):
+        route = dict(nl.attributes(message[nl.RTMSG.size :]))
+        if nl.RTA_OIF in route:
+            metric = nl.number(route.get(nl.RTA_PRIORITY, b""))
+            hop = route.get(nl.RTA_GATEWAY, b"")
+            ways.append((metric, nl.number(route[nl.RTA_OIF]), hop))
+    return [(index, hop) for _, index, hop in sorted(ways)]
 
 
 def addresses_given_to(index: int) -> list[str]:
@@ -116,47 +126,6 @@ def usable_on(index: int) -> tuple[model.IpInterface, ...]:
         and scope == RT_SCOPE_UNIVERSE
         and not flags & (_UNFIT if interface.version == 6 else 0)
     )
-
-
-def neighbouring(address: bytes) -> int:
-    """Return the index of the device on which the kernel would resolve an address.
-
-    0: on none, because a router is the next hop, or there is no route.
-    """
-    index, is_direct = _way_to(address)
-    return index if is_direct else 0
-
-
-def ways_out() -> set[int]:
-    """Return the indexes of the devices by which the host reaches far networks."""
-    return {_way_to(address.packed)[0] for address in _FAR} - {0}
-
-
-def _way_to(address: bytes) -> tuple[int, bool]:
-    """Return the device that a packet leaves by, and whether without a next hop."""
-    message = _route_to(address)
-    if not message or nl.RTMSG.unpack_from(message)[7] != nl.RTN_UNICAST:
-        return 0, False
-    found = dict(nl.attributes(message[nl.RTMSG.size :]))
-    direct = nl.RTA_GATEWAY not in found and nl.RTA_VIA not in found
-    return nl.number(found.get(nl.RTA_OIF, b"")), direct
-
-
-def route_is_local(address: bytes) -> bool:
-    """Return whether a packet to a packed address stays on this host."""
-    message = _route_to(address)
-    return bool(message and nl.RTMSG.unpack_from(message)[7] == nl.RTN_LOCAL)
-
-
-def _route_to(address: bytes) -> bytes:
-    """Return the message about the route to a packed address, b"" if there is none."""
-    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-    body = nl.RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
-    body += nl.attribute(nl.RTA_DST, address)
-    try:
-        return next(nl.exchange(RTM_GETROUTE, NLM_F_REQUEST, RTM_NEWROUTE, body), b"")
-    except OSError:
-        return b""
 
 
 def addresses(names: Mapping[int, str]) -> Iterator[Address]:

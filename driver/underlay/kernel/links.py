@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import socket
 import struct
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from underlay.kernel.rtnetlink import (
     RTM_NEWLINK,
 )
 from underlay.model.cache import GenerationCache
-from underlay.model.objects import MARK, PREFIX, UNFINISHED_GROUP, Owner
+from underlay.model.objects import MARK, UNFINISHED_GROUP, Owner
 
 _IPV4 = Path("/proc/sys/net/ipv4/conf")
 _IFREQ, _IFNAMSIZ, _SIOCGIFINDEX = struct.Struct("=16si20x"), 16, 0x8933
@@ -61,9 +60,6 @@ MODES = {"macvlan": _MACVLAN, "macvtap": _MACVLAN, "ipvlan": _IPVLAN, "ipvtap": 
 IPVLAN_FLAGS = {0: "bridge", 1: "private", 2: "vepa"}
 
 
-_OUR_NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
-
-
 def code_of(names: Mapping[int, str], name: str | None) -> int:
     """Return the kernel's number for a name of a mode or flag."""
     return next(code for code, known in names.items() if known == name)
@@ -80,7 +76,7 @@ class RawLink:
     kernel tells; `vlan` a tag of 802.1Q. `filtered` are the IP families that a bridge,
     of its own, shows to iptables; `active` is the index of the one port that a bond
     sends by. `settings` are sysctls of a link of ours, as far as it
-    has that IP family.
+    has that IP family; `altnames` are its alternative names.
     """
 
     index: int
@@ -105,20 +101,20 @@ class RawLink:
     active: int = 0
     owner: Owner | None = None
     settings: tuple[str, ...] = ()
+    altnames: tuple[str, ...] = ()
+    # Whether it is ours, in the host: it has our mark, and the name for the mark. Or it
+    # is unfinished: created by a process that died before it set the mark. Found out
+    # once, for a pass asks for thousands.
+    ours: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        marked = self.owner is not None and self.owner.device == self.name
+        object.__setattr__(self, "ours", marked or self._is_unfinished)
 
     @property
     def elsewhere(self) -> bool:
         """Whether what it stands on is in another namespace."""
         return self.netnsid is not None
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is ours, in the host: it has our mark, and the name for the mark.
-
-        Or it is unfinished: created by a process that died before it set the mark.
-        """
-        marked = self.owner is not None and self.owner.device == self.name
-        return marked or self._is_unfinished
 
     @property
     def ours_inside(self) -> bool:
@@ -129,7 +125,7 @@ class RawLink:
     @property
     def _is_unfinished(self) -> bool:
         created = self.group == UNFINISHED_GROUP and self.kind in KINDS
-        return bool(created and not self.alias and _OUR_NAME.fullmatch(self.name))
+        return bool(created and not self.alias and Owner.is_device(self.name))
 
 
 def link_named(name: str) -> RawLink | None:
@@ -244,6 +240,18 @@ def _may_be_ours(message: bytes) -> bool:
     return any(mark in message for mark in _MARKS)
 
 
+def names_are_known() -> bool:
+    """Return whether the kernel knows alternative names, as those from 5.5 on do.
+
+    The request is for no link: a kernel that knows it refuses that.
+    """
+    try:
+        nl.request(nl.RTM_NEWLINKPROP, 0, nl.IFINFO.pack(0, 0, 0, 0, 0))
+    except OSError as error:
+        return error.errno != errno.EOPNOTSUPP
+    return True
+
+
 def kind_is_known(kind: str) -> bool:
     """Return whether the kernel has a kind of link, or a module of it to load.
 
@@ -309,6 +317,7 @@ def _new_link(message: bytes) -> RawLink:
         alias=alias,
         owner=owner,
         settings=_settings(found.get(nl.IFLA_AF_SPEC, b"")) if owner else (),
+        altnames=_altnames(found.get(nl.IFLA_PROP_LIST, b"")) if owner else (),
         group=nl.number(found.get(nl.IFLA_GROUP, b"")),
         loopback=bool(flags & IFF_LOOPBACK),
         up=bool(flags & IFF_UP),
@@ -319,6 +328,11 @@ def _new_link(message: bytes) -> RawLink:
 
 
 _our_link = GenerationCache(_new_link)
+
+
+def _altnames(properties: bytes) -> tuple[str, ...]:
+    found = nl.attributes(properties)
+    return tuple(nl.text(name) for key, name in found if key == nl.IFLA_ALT_IFNAME)
 
 
 def _signed(value: bytes) -> int:

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
 from underlay import model
 from underlay.errors import KernelRefused
 from underlay.kernel import (
     announce,
+    conflict_probe,
     dependents,
     forward_chains,
     host_entries,
@@ -25,18 +27,20 @@ from underlay.kernel import (
     namespaces,
     neighbours,
     nftables,
+    route_lookup,
     sandboxes,
     sysctl,
 )
-from underlay.kernel.dependents import container_bridges
 from underlay.kernel.firewall import Firewall
 from underlay.kernel.links import RawLink
-from underlay.kernel.probe import answering
-from underlay.model import Device, Family, HostEntry, LinkFault, SysctlBackup
+from underlay.kernel.probe import ANSWER_SECONDS, answering
+from underlay.model import Device, Family, HostEntry, LinkFault, SysctlBackup, Verdict
 from underlay.model.cache import GenerationCache
 from underlay.model.objects import (
     ADDRESS_SYSCTLS,
+    PREFIX,
     Address,
+    AltName,
     BridgePort,
     ForwardAccept,
     Link,
@@ -44,6 +48,7 @@ from underlay.model.objects import (
     Neighbour,
     NftChain,
     Object,
+    Owner,
     Route,
     Sysctl,
     SysctlReason,
@@ -52,12 +57,10 @@ from underlay.model.ruleset import BaseChain
 from underlay.model.steps import Amend, Create, Delete, Step
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-# How long a machine on the LAN may take to answer for its address.
-ANSWER_SECONDS = 0.5
 NAMESPACE = Path("/proc/self/ns/net")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-_SO_NETNS_COOKIE = 71
 
 
 class LinuxKernel:
@@ -81,19 +84,21 @@ class LinuxKernel:
         found = (links.link_named(name) for name in names if links.is_there(name))
         ours = [raw for raw in found if raw and raw.ours]
         seen = (_ours(raw, _name_of) for raw in ours)
-        return frozenset((*seen, *dependents.ports(ours)))
+        return frozenset((*seen, *_names(ours), *dependents.ports(ours)))
 
     def _observe_all(self) -> frozenset[Object]:
         links.next_generation()
         ip.next_generation()
         neighbours.next_generation()
         _link.next_generation()
+        _altnames.next_generation()
         ours = links.our_links()
         names = {raw.index: raw.name for raw in ours}
         shims = [raw.index for raw in ours if raw.owner and raw.owner.shared]
         return frozenset(
             (
                 *(_ours(raw, _name_of) for raw in ours),
+                *_names(ours),
                 *dependents.ports(ours),
                 *ip.addresses(names),
                 *ip.routes(names),
@@ -110,6 +115,28 @@ class LinuxKernel:
             path: frozenset(_inside(path, *room))
             for path, room in sandboxes.look(paths).items()
         }
+
+    def lacking_names(self, wanted: Collection[AltName]) -> frozenset[AltName]:
+        """Return those of these names that cannot be given; see Kernel."""
+        return frozenset(name for name in wanted if not self._can_give(name))
+
+    def _can_give(self, name: AltName) -> bool:
+        def look() -> bool:
+            found = links.link_named(name.name)
+            return found is None or found.owner == name.owner
+
+        try:
+            free = (
+                namespaces.run_in(Path(name.sandbox), look) if name.sandbox else look()
+            )
+        except OSError:  # the sandbox is gone, and what is there with it
+            return False
+        return free and self._has_names
+
+    @cached_property
+    def _has_names(self) -> bool:
+        """Whether the kernel knows alternative names (5.5)."""
+        return links.names_are_known()
 
     def sysctls(self, settings: Collection[Sysctl]) -> frozenset[Object]:
         """Return the present values of these sysctls, as far as the kernel has them."""
@@ -139,6 +166,15 @@ class LinuxKernel:
         """Return which addresses answer on a device to ARP or neighbour discovery."""
         with _reading(f"ip neigh show dev {device}"):
             return answering(links.index_of(device), addresses)
+
+    def ask(
+        self,
+        devices: Collection[str],
+        addresses: Collection[model.IpAddress],
+        is_ours: Callable[[str], bool],
+    ) -> Verdict:
+        """Ask whether machines on a segment have addresses; see Kernel."""
+        return conflict_probe.ask(devices, addresses, is_ours)
 
     def announce(
         self,
@@ -189,7 +225,7 @@ class LinuxKernel:
     def apply(self, step: Step) -> None:
         """Apply one step."""
         try:
-            if isinstance(step.object, Link | BridgePort):
+            if isinstance(step.object, Link | AltName | BridgePort):
                 link_changes.apply(step)
             elif getattr(step.object, "sandbox", ""):
                 sandboxes.apply(step)
@@ -259,6 +295,11 @@ class LinuxKernel:
         index = ip.default_device_index()
         return _name_of(index) if index else None
 
+    def routers(self) -> tuple[tuple[str, model.IpAddress], ...]:
+        """Return the next hops of default routes with their devices, best first."""
+        with _reading("ip route show default"):
+            return tuple((_name_of(index) or "", hop) for index, hop in ip.routers())
+
     def addresses_of(self, device: str) -> tuple[model.IpInterface, ...]:
         """Return the host's own addresses on a device, or on all of them ("")."""
         with _reading(f"ip addr show dev {device}"):
@@ -283,17 +324,21 @@ class LinuxKernel:
 
     def is_in_use(self, address: model.IpAddress) -> bool:
         """Return whether a machine on a segment of this host answers for an address."""
-        index = ip.neighbouring(address.packed)
+        index = route_lookup.neighbouring(address.packed)
         return bool(index and answering(index, {address}, ANSWER_SECONDS))
 
     def is_own(self, address: model.IpAddress) -> bool:
         """Return whether an address is the host's own: whether its route is local."""
-        return ip.route_is_local(address.packed)
+        return route_lookup.route_is_local(address.packed)
+
+    def use_of(self, address: model.IpAddress) -> model.HostUse | None:
+        """Return how the host's own routes and neighbours show an address in use."""
+        return route_lookup.use_of(address)
 
     def container_bridges(self) -> frozenset[str]:
         """Return bridges, not ours, with containers or virtual machines only."""
         with _reading("ip link show type bridge"):
-            return container_bridges()
+            return dependents.container_bridges()
 
     def has_dependents(self, device: str) -> bool:
         """Return whether something in another namespace stands on a device of ours."""
@@ -308,12 +353,11 @@ class LinuxKernel:
 
     def boot(self) -> str:
         """Return an id of this boot of the host, and of its namespace."""
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
-                cookie = s.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8).hex()
-        except OSError:
-            cookie = ""  # before Linux 5.14
-        return f"{BOOT.read_text('ascii').strip()}/{cookie}"
+        return f"{BOOT.read_text('ascii').strip()}/{namespaces.own_cookie()}"
+
+    def inside(self, sandbox: str, run: Callable[[], T]) -> T:
+        """Return what `run` returns in a sandbox; see Kernel."""
+        return namespaces.run_in(Path(sandbox), run)
 
     def sandbox_exists(self, path: str) -> bool:
         """Return whether a namespace is mounted at the path, not just an empty file."""
@@ -387,7 +431,7 @@ def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
 
 def _inside(
     path: str,
-    ours: Iterable[RawLink],
+    ours: Collection[RawLink],
     addresses: Iterable[Address],
     routes: Iterable[Route],
 ) -> Iterator[Object]:
@@ -397,10 +441,29 @@ def _inside(
         # addresses the device can have.
         kept = tuple(s for s in seen.sysctls if s.startswith(ADDRESS_SYSCTLS))
         yield replace(seen, sandbox=path, sysctls=kept)
+    named = (raw for raw in ours if raw.altnames)
+    for name in (name for raw in named for name in _altnames(raw)):
+        yield replace(name, sandbox=path)
     for address in addresses:
         yield replace(address, sandbox=path)
     for route in routes:
         yield replace(route, sandbox=path)
+
+
+def _names(ours: Iterable[RawLink]) -> Iterator[AltName]:
+    """Return the alternative names of links in the host that the service gave.
+
+    VLANs and bridges got theirs when they were made.
+    """
+    named = (raw for raw in ours if raw.altnames and raw.owner and raw.owner.endpoint)
+    found = (name for raw in named for name in _altnames(raw))
+    return (name for name in found if name.name.startswith(PREFIX))
+
+
+@GenerationCache
+def _altnames(raw: RawLink) -> tuple[AltName, ...]:
+    owner = raw.owner or Owner()
+    return tuple(AltName(name, raw.name, owner) for name in raw.altnames)
 
 
 def _device(raw: RawLink) -> Device:

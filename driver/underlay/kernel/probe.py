@@ -29,6 +29,8 @@ from underlay.kernel.rtnetlink import (
 _ICMPV6, _SOLICITATION, _ALL_ROUTERS = 58, b"\x85" + b"\0" * 7, "ff02::2"
 # The kernel asks three times, a second apart; the answer is there in milliseconds.
 PATIENCE_SECONDS, _PAUSE_SECONDS = 3.0, 0.01
+# How long a machine on the LAN may take, where Docker waits for it.
+ANSWER_SECONDS = 0.5
 
 
 def answering(

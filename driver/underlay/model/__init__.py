@@ -20,7 +20,17 @@ from underlay.model.ip import (
     IpNetwork,
     host_network,
 )
-from underlay.model.ipam import Claim, Lease, Pool, Role
+from underlay.model.ipam import (
+    Claim,
+    ClientKind,
+    DhcpLease,
+    Lease,
+    Origin,
+    Pool,
+    Reservation,
+    Role,
+    Source,
+)
 from underlay.model.network import (
     Endpoint,
     JoinAnswer,
@@ -29,24 +39,30 @@ from underlay.model.network import (
     Network,
     Subnet,
     Uplink,
+    as_leased,
     difference,
 )
+from underlay.model.wire import HostUse, Kind, Sighting, Verdict
 
 __all__ = [
     "FAMILIES",
     "MAC",
     "BridgeTakeover",
     "Claim",
+    "ClientKind",
     "Device",
     "DeviceIdentity",
+    "DhcpLease",
     "Endpoint",
     "Failure",
     "Family",
     "HostEntry",
+    "HostUse",
     "IpAddress",
     "IpInterface",
     "IpNetwork",
     "JoinAnswer",
+    "Kind",
     "LearnedState",
     "Lease",
     "LeftoverDevice",
@@ -54,12 +70,18 @@ __all__ = [
     "Network",
     "Notice",
     "Obstacle",
+    "Origin",
     "Pool",
     "Repair",
+    "Reservation",
     "Role",
+    "Sighting",
+    "Source",
     "Subnet",
     "SysctlBackup",
     "Uplink",
+    "Verdict",
+    "as_leased",
     "difference",
     "host_network",
 ]

@@ -53,6 +53,21 @@ class DockerContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedContainer:
+    """A container as Docker lists it, whether it runs or not.
+
+    `drawing` are the networks in which it asks for no address of its own choice, by id,
+    or by name before it ran in them.
+    """
+
+    name: str
+    drawing: tuple[str, ...]
+
+
+DockerContainers = tuple[ListedContainer, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FailedStart:
     """A container that Docker was to start by itself, and why it could not."""
 
@@ -66,12 +81,14 @@ class DockerView:
     """What dockerd lists of the networks that use this driver or its IPAM.
 
     `endpoints` maps endpoint ids to container names. `addresses` are those of
-    containers and those reserved (gateway, aux).
+    containers and those reserved (gateway, aux). `containers` are all that have one of
+    these networks, also those that do not run.
     """
 
     networks: tuple[DockerNetwork, ...]
     endpoints: Mapping[str, str]
     addresses: frozenset[IpAddress]
+    containers: DockerContainers = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from underlay.model import Device, Family, IpAddress, IpInterface
+from underlay.model import Device, Family, HostUse, IpAddress, IpInterface
 
 
 class Host(Protocol):
@@ -23,6 +23,9 @@ class Host(Protocol):
     def default_device(self) -> str | None:
         """Return the name of the device that the default route leaves by."""
 
+    def routers(self) -> tuple[tuple[str, IpAddress], ...]:
+        """Return the next hops of default routes with their devices, best first."""
+
     def has_kind(self, kind: str) -> bool:
         """Return whether the kernel can create a kind of device, also by a module."""
 
@@ -31,6 +34,13 @@ class Host(Protocol):
 
     def is_own(self, address: IpAddress) -> bool:
         """Return whether an address is the host's own."""
+
+    def use_of(self, address: IpAddress) -> HostUse | None:
+        """Return how the host's own routes and neighbours show an address in use.
+
+        A neighbour counts while the kernel has confirmed it lately, or if it is
+        permanent. Asks no machine.
+        """
 
     def is_in_use(self, address: IpAddress) -> bool:
         """Return whether a machine on a segment of this host answers for an address."""

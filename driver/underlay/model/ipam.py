@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Literal
 
 from underlay.model.ip import IpAddress, IpNetwork
 
-Role = Literal["endpoint", "gateway", "aux"]
+# conflict: another machine on the segment has the address.
+Role = Literal["endpoint", "gateway", "aux", "conflict"]
+Origin = Literal["drawn", "fixed", "reserved"]
+# dhcp: the servers of the segment say which addresses.
+Source = Literal["pool", "dhcp"]
+# What a container is known by on its parent: what the user calls it (identity=), its
+# name, its MAC or address where the user chose that, or the number of its place in the
+# network where Docker tells none of these.
+ClientKind = Literal["label", "name", "mac", "address", "place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +28,25 @@ class Pool:
     subnet: IpNetwork
     holders: tuple[str, ...] = ()
 
+    @property
+    def is_dhcp(self) -> bool:
+        """Whether it is everything (0.0.0.0/0): DHCP servers have the addresses."""
+        return self.subnet.prefixlen == 0
+
+    @property
+    def label(self) -> str:
+        """Return the subnet as people are shown it."""
+        return "dhcp" if self.is_dhcp else str(self.subnet)
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One network's hold on a pool; Docker knows it as the PoolID.
 
-    `first` and `last` bound what it draws from (--ip-range); `network` is the
-    network it was made for, once CreateNetwork came.
+    `first` and `last` bound what it draws from (--ip-range), beginning at `start` if
+    that is given; `network` is the network it was made for, once CreateNetwork came.
+    `probe`: the segment is asked whether its addresses are free. `source`: where its
+    addresses come from.
     """
 
     id: str
@@ -34,6 +55,9 @@ class Claim:
     last: IpAddress
     network: str = ""
     since: float = 0.0
+    probe: bool = True
+    start: IpAddress | None = None
+    source: Source = "pool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +65,7 @@ class Lease:
     """Which endpoint has an address, from when until when (seconds since 1970; 0: now).
 
     `returned`: Docker released it while the endpoint lived, which still has it.
+    `fixed` and `fixed_mac`: Docker asked for this address (--ip), for this MAC.
     """
 
     id: int
@@ -55,3 +80,71 @@ class Lease:
     since: float = 0.0
     until: float = 0.0
     returned: int = 0
+    fixed: int = 0
+    fixed_mac: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The container that an address of a domain is kept for, and the MAC it had.
+
+    `origin`: the address was drawn, asked for (--ip), or reserved by the administrator.
+    `network` is the id of the one that the container had it on last. `since` is when
+    that began, `gone` when Docker stopped listing the container, 0 while it does.
+    """
+
+    domain: str
+    address: IpAddress
+    name: str
+    origin: Origin
+    network: str = ""
+    mac: str = ""
+    since: float = 0.0
+    gone: float = 0.0
+
+    @property
+    def lapses(self) -> bool:
+        """Whether Docker lists the container no more, unless reserved by hand."""
+        return self.gone > 0 and self.origin != "reserved"
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpLease:
+    """What a container is to DHCP servers, and the address that one gave it.
+
+    It is known by `kind` and `value` on its parent (`uplink`, as asked), whatever the
+    network is. `mac`, `client_id` and `hostname` are what servers are told. `network`
+    had it last; `endpoint` has it, "" while no container does. `container` is the name
+    of the container, "" as long as Docker has not told it. `router` is the next hop
+    of the default route, None if there is none; `options` those of the server's answer,
+    as they came. `former`: addresses that the endpoint had before, and may have still.
+
+    `since` is when the server was asked, in seconds since 1970. So are `renew`,
+    `rebind` and `expires`, which are 0 if it never ends. `uptime` is that moment in
+    seconds since the host booted, and `boot` the id of that boot. `gone`: since when
+    Docker lists the container no more, 0 while it does.
+    """
+
+    id: int
+    uplink: str
+    kind: ClientKind
+    value: str
+    mac: str
+    client_id: bytes = b""
+    hostname: str = ""
+    network: str = ""
+    endpoint: str = ""
+    address: IPv4Interface | None = None
+    server: IPv4Address | None = None
+    server_mac: str = ""
+    router: IPv4Address | None = None
+    options: bytes = b""
+    since: float = 0.0
+    renew: float = 0.0
+    rebind: float = 0.0
+    expires: float = 0.0
+    uptime: float = 0.0
+    boot: str = ""
+    gone: float = 0.0
+    former: tuple[IPv4Interface, ...] = ()
+    container: str = ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from underlay.model.device import DeviceIdentity, LinkFault
@@ -14,13 +14,21 @@ from underlay.model.ip import Family, IpAddress, IpInterface, IpNetwork
 class Subnet:
     """One subnet of a network, with the addresses Docker keeps out of its use.
 
-    `pooled`: its addresses come from our IPAM, not from Docker's.
+    `pooled`: its addresses come from our IPAM, not from Docker's. `dhcp`: and that has
+    them, with their prefix lengths and the gateway, from the servers of the segment.
+    Then the subnet may be all there is (0.0.0.0/0).
     """
 
     subnet: IpNetwork
     gateway: IpAddress | None = None
     aux: tuple[IpAddress, ...] = ()
     pooled: bool = False
+    dhcp: bool = False
+
+    @property
+    def label(self) -> str:
+        """Return the subnet as people are shown it."""
+        return "dhcp" if self.subnet.prefixlen == 0 else str(self.subnet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +168,9 @@ class Endpoint:
 
     `sandbox` is the path of the namespace Docker moves the device into, from Join
     on; `learned` how it was there, once that was seen; `left` tells that Leave came, so
-    the device is on its way back.
+    the device is on its way back. `router` is the next hop of its default route, where
+    that comes with a lease from a DHCP server, and `former` the addresses that a server
+    gave before, as long as the device may have them.
     """
 
     id: str
@@ -174,6 +184,8 @@ class Endpoint:
     left: bool = False
     container: str = ""
     created: float = 0.0
+    router: IPv4Address | None = None
+    former: tuple[IPv4Interface, ...] = ()
 
     @property
     def addresses(self) -> tuple[IpInterface, ...]:
@@ -198,7 +210,8 @@ class JoinAnswer:
     """What Join answers: the device Docker moves, and the way out through it.
 
     `on_link` are destinations to be sent out as they are, without a next hop; `via` are
-    those with one.
+    those with one. Docker calls the device `name` if it takes names from drivers, else
+    `prefix` and a number.
     """
 
     device: str
@@ -206,11 +219,27 @@ class JoinAnswer:
     gateway6: IPv6Address | None = None
     on_link: tuple[IpNetwork, ...] = ()
     via: tuple[tuple[IpNetwork, IpAddress], ...] = ()
+    prefix: str = "eth"
+    name: str = ""
 
     @property
     def destinations(self) -> set[IpNetwork]:
         """Return where its routes lead, but the default route, which Docker moves."""
         return {to for to in (*self.on_link, *dict(self.via)) if to.prefixlen}
+
+
+def as_leased(network: Network, endpoints: Iterable[Endpoint]) -> Network:
+    """Return a network with the subnets of its containers, where DHCP gives them.
+
+    The network itself has 0.0.0.0/0 there: it says nothing about the segment. Endpoints
+    of other networks do not count.
+    """
+    if not any(segment.dhcp for segment in network.subnets):
+        return network
+    leased = {e.ipv4.network for e in endpoints if e.ipv4 and e.network == network.id}
+    others = (segment for segment in network.subnets if not segment.dhcp)
+    found = [Subnet(subnet, pooled=True, dhcp=True) for subnet in sorted(leased)]
+    return replace(network, subnets=(*found, *others))
 
 
 _AS_ASKED = ("options", "internal", "subnets", "network", "ipv4", "ipv6", "mac")

@@ -20,6 +20,7 @@ SharedKind = Literal["vlan", "bridge", "shim", "port", "pool"]
 ReasonKind = Literal["forwarding", "proxy", "loose"]
 _SHARED = {str(kind): kind for kind in get_args(SharedKind)}
 _REASONS = {str(kind): kind for kind in get_args(ReasonKind)}
+_DEVICE = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
 # Ids as Docker sends them, and names as the kernel takes them: no colon, no blank.
 _ID = r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}"
 _NAME = r"[^/:\s]+"
@@ -121,6 +122,11 @@ class Owner:
         """Return the host-side device name, stable and within IFNAMSIZ (15)."""
         identity = self.mark.removeprefix(MARK).encode()
         return PREFIX + hashlib.sha256(identity).hexdigest()[:12]
+
+    @staticmethod
+    def is_device(name: str) -> bool:
+        """Return whether a name is one that `device` may return."""
+        return bool(_DEVICE.fullmatch(name))
 
     @property
     def host_end(self) -> Owner:

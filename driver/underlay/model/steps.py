@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from underlay.model.objects import (
     Address,
+    AltName,
     ForwardAccept,
     Link,
     Neighbour,
@@ -135,6 +136,11 @@ def is_setting_up(step: Step) -> bool:
 def is_by_program(step: Step) -> bool:
     """Return whether a step runs a program. It may hang, so no lock is held."""
     return isinstance(step.object, ForwardAccept | NftChain)
+
+
+def is_naming(step: Step) -> bool:
+    """Return whether a step is about a name for people. No verb and no object waits."""
+    return isinstance(step.object, AltName)
 
 
 def depends_on(step: Step, refused: Step) -> bool:

@@ -7,9 +7,18 @@ from dataclasses import replace
 from typing import Protocol
 
 from underlay.errors import BadValue, ConflictingOptions, PassthruFull, UnknownMode
-from underlay.model import Endpoint, JoinAnswer, Network
+from underlay.model import Endpoint, IpNetwork, JoinAnswer, Network
 from underlay.model.objects import Object, SysctlReason
-from underlay.modes import bridge, extra_routes, ipvlan, macvlan, routed, sysctls
+from underlay.modes import (
+    bridge,
+    device_name,
+    dhcp_options,
+    extra_routes,
+    ipvlan,
+    macvlan,
+    routed,
+    sysctls,
+)
 from underlay.modes.child_device import is_isolated
 from underlay.modes.misspellings import mode_meant
 from underlay.modes.options import Traits, check_endpoint_options
@@ -54,13 +63,20 @@ class Mode(Protocol):
 def check(network: Network) -> None:
     """Raise Invalid unless the options of a new network make sense."""
     mode_of(network.options).check(network)
+    traits = traits_of(network.options)
+    has_segment = traits.answers_arp and traits.parent_use is not None
+    dhcp_options.check(network, mode_name(network.options), has_segment=has_segment)
+    device_name.check(network.options)
     _check_routes(network, network.options)
 
 
 def check_endpoint(network: Network, endpoint: Endpoint) -> None:
     """Raise Invalid unless the options of a new endpoint make sense."""
     check_endpoint_options(network, endpoint)
+    dhcp_options.check_endpoint(network, endpoint.options)
+    device_name.check(endpoint.options)
     _check_routes(network, endpoint.options)
+    extra_routes.check_leased(network, endpoint)
 
 
 def _check_routes(network: Network, given: Mapping[str, str]) -> None:
@@ -136,6 +152,18 @@ def withholds_way_out(network: Network) -> bool:
         return False
     without = options.get("gateway") == "none" and traits.answers_arp
     return without or options.get("default_route") == "no"
+
+
+def lacking_gateway(network: Network) -> list[IpNetwork]:
+    """Return the subnets that have no gateway, where options leave it to Docker."""
+    families = () if network.internal else traits_of(network.options).reserved_gateways
+    return [
+        segment.subnet
+        for segment in network.subnets
+        if segment.gateway is None
+        and segment.subnet.version in families
+        and not segment.dhcp
+    ]
 
 
 def mode_name(options: Mapping[str, str]) -> str:

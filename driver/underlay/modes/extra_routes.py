@@ -24,7 +24,8 @@ def check(network: Network, options: Mapping[str, str], *, only_gateway: bool) -
     value = options.get(KEY, "")
     gateways = [g for g in gateway.of(network) if g]
     # What the container has a route to anyway: the kernel keeps one for each.
-    seen = {s.subnet for s in network.subnets} | {host_network(g) for g in gateways}
+    subnets = {s.subnet for s in network.subnets if not s.dhcp}
+    seen = subnets | {host_network(g) for g in gateways}
     for destination, hop in ways(options):
         if destination in seen:
             need = f"the container has another route to {destination} already"
@@ -36,6 +37,23 @@ def check(network: Network, options: Mapping[str, str], *, only_gateway: bool) -
         if network.subnet_of(hop) is None:
             need = f"the next hop {hop} must be in a subnet of the network"
             raise _bad(value, need)
+
+
+def check_leased(network: Network, endpoint: Endpoint) -> None:
+    """Raise unless `route=` makes sense with the subnet that a DHCP server gave.
+
+    The network has no other. A lease of a single address tells no subnet.
+    """
+    named = gateway.named(network.options).values()
+    for address in endpoint.addresses:
+        segment, subnet = network.subnet_of(address.ip), address.network
+        if not (segment and segment.dhcp and subnet.num_addresses > 1):
+            continue
+        for destination, hop in of(network, endpoint):
+            is_near = hop in subnet or hop in named
+            if hop.version == subnet.version and not is_near:
+                need = f"the next hop {hop} must be in {subnet}, as the lease is"
+                raise _bad(f"{destination} via {hop}", need)
 
 
 def of(network: Network, endpoint: Endpoint) -> tuple[Way, ...]:

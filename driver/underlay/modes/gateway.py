@@ -11,8 +11,10 @@ from underlay.model import (
     Endpoint,
     Family,
     IpAddress,
+    IpInterface,
     JoinAnswer,
     Network,
+    Subnet,
     host_network,
 )
 from underlay.modes.options import DEFAULT_ROUTE, choice
@@ -57,7 +59,8 @@ def check(network: Network, *, isolated: bool) -> None:
         if not any(s.subnet.version == family for s in network.subnets):
             need = f"the network has no IPv{family} subnet that {given} could serve"
             raise _bad(value, need)
-        if segment := network.subnet_of(given):
+        segment = network.subnet_of(given)
+        if segment and not segment.dhcp:
             need = (
                 f"{given} is in {segment.subnet}. Use --gateway {given}, which also"
                 " keeps the address from containers"
@@ -84,19 +87,36 @@ def attachment(
 
     A gateway outside every subnet is reached by a route of its own.
     """
-    said = named(network.options)
-    found = [
-        said.get(address.version, segment.gateway)
-        for address in endpoint.addresses
-        if (segment := network.subnet_of(address.ip)) is not None
-        and address.version in families
-    ]
+    found, on_link = [], []
+    for address in endpoint.addresses:
+        segment = network.subnet_of(address.ip)
+        if segment is None or address.version not in families:
+            continue
+        hop, is_apart = _next_hop(network, endpoint, address, segment)
+        found.append(hop)
+        if hop and is_apart:
+            on_link.append(host_network(hop))
     return JoinAnswer(
         device,
         gateway4=next((g for g in found if isinstance(g, IPv4Address)), None),
         gateway6=next((g for g in found if isinstance(g, IPv6Address)), None),
-        on_link=tuple(host_network(g) for g in found if g and g in said.values()),
+        on_link=tuple(on_link),
     )
+
+
+def _next_hop(
+    network: Network, endpoint: Endpoint, address: IpInterface, segment: Subnet
+) -> tuple[IpAddress | None, bool]:
+    """Return the gateway of one address, and whether it is outside of the subnet.
+
+    With DHCP the lease says both. What has a fixed address there has none.
+    """
+    said = named(network.options)
+    if segment.dhcp:
+        hop = said.get(address.version, endpoint.router or segment.gateway)
+        return hop, hop is not None and hop not in address.network
+    hop = said.get(address.version, segment.gateway)
+    return hop, hop in said.values()
 
 
 def _bad(value: str, need: str) -> BadValue:

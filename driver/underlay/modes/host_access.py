@@ -12,7 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadValue
-from underlay.model import Endpoint, IpAddress, Network, host_network
+from underlay.model import (
+    Endpoint,
+    Family,
+    IpAddress,
+    IpNetwork,
+    Network,
+    host_network,
+)
 from underlay.model.objects import (
     HOST_METRIC,
     SHIM_GROUP,
@@ -48,7 +55,10 @@ _HEARD = (
     "arp saddr ip 0.0.0.0 drop",
     f"{_GROUP} icmpv6 type nd-neighbor-solicit fib saddr . iif oif missing drop",
 )
-_SAID = (f"{_GROUP} drop",)
+# What asks whether an address is in use has this mark: the siblings of the containers
+# hear no other device of the host.
+PROBE_MARK = 0x756C
+_SAID = (f"meta mark {PROBE_MARK:#010x} accept", f"{_GROUP} drop")
 
 
 def obstacle(option: str, value: str) -> str:
@@ -94,8 +104,8 @@ def network_objects(
     With `on_segment` the host must have an address in a subnet of the network:
     containers ask for it by ARP or neighbour discovery.
     """
-    firsts = (s.subnet.network_address for s in network.subnets)
-    if not any(_source(network, first, on_segment=on_segment) for first in firsts):
+    subnets = (s.subnet for s in network.subnets)
+    if not any(_source(network, s.version, s, on_segment=on_segment) for s in subnets):
         return
     owner = _shim_of(network)
     yield Link(
@@ -131,8 +141,12 @@ def endpoint_objects(
     `mac` is the endpoint's, "" if the host needs no neighbour entry.
     """
     owner = Owner(network.id, endpoint.id)
-    for there in (a.ip for a in endpoint.addresses):
-        here = _source(network, there, on_segment=on_segment)
+    for interface in endpoint.addresses:
+        there, segment = interface.ip, network.subnet_of(interface.ip)
+        subnet = segment.subnet if segment else None
+        if segment and segment.dhcp:  # that of the network may be everything
+            subnet = interface.network
+        here = _source(network, there.version, subnet, on_segment=on_segment)
         if here is None:
             continue
         device, metric = _shim_of(network).device, HOST_METRIC[there.version]
@@ -145,12 +159,13 @@ def _shim_of(network: Network) -> Owner:
     return SharedOwner("shim", network.uplink.parent).owner
 
 
-def _source(network: Network, to: IpAddress, *, on_segment: bool) -> IpAddress | None:
-    """Return the host's address in the subnet of an address, or any of its family."""
-    segment = network.subnet_of(to)
+def _source(
+    network: Network, family: Family, subnet: IpNetwork | None, *, on_segment: bool
+) -> IpAddress | None:
+    """Return the host's address in a subnet, or any of its family."""
     for here in (a.ip for a in network.uplink.host_addresses):
-        if here.version == to.version and (
-            not on_segment or (segment and here in segment.subnet)
+        if here.version == family and (
+            not on_segment or (subnet is not None and here in subnet)
         ):
             return here
     return None

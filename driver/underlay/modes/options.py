@@ -15,12 +15,13 @@ from underlay.errors import (
     did_you_mean,
 )
 from underlay.model import Endpoint, Family, Network
-from underlay.model.objects import MAIN_TABLE
 from underlay.modes.misspellings import key_meant, mode_meant
 from underlay.modes.parent_sharing import ParentUse
 
 MTU_KEYS = ("mtu", "com.docker.network.driver.mtu")
 MTU_LEAST, MTU_MOST = 68, 65535
+# The name of the device in the container.
+NAME_KEYS = ("ifname", "com.docker.network.endpoint.ifname")
 IPV6_LEAST_MTU = 1280
 # Options of one mode only; with another mode they may be a misspelling.
 ROUTED_KEYS = ("masquerade", "proxy", "table")
@@ -29,8 +30,6 @@ BRIDGE_KEYS = ("takeover",)
 PARENT_KEYS = ("parent", "vlan")
 MODE_KEYS = (*NAMES_MODE, *BRIDGE_KEYS, *ROUTED_KEYS, *PARENT_KEYS)
 VLAN_LEAST, VLAN_MOST = 1, 4094
-TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
-KERNELS_TABLES = (253, 255)
 # What the service does about a device that is damaged, or cannot be made.
 REPAIR_KEYS = ("repair", "missing_parent")
 ON_OFF = ("on", "off")
@@ -38,9 +37,16 @@ WAIT_FAIL = ("wait", "fail")
 # `default_route`: in both IP families, in none, or in one.
 DEFAULT_ROUTE = ("yes", "no", "4", "6")
 # Every mode takes these, of an endpoint and of a network.
-ENDPOINT_KEYS = ("default_route", "route", *MTU_KEYS, *REPAIR_KEYS)
-NETWORK_KEYS = ("mode", "host_access", "gateway", "mac_budget", *ENDPOINT_KEYS)
+ENDPOINT_KEYS = (
+    "default_route", "identity", "route", *MTU_KEYS, *NAME_KEYS, *REPAIR_KEYS
+)  # fmt: skip
+DHCP_KEYS = ("hold", "hostname", "lease_timeout", "source")
+NETWORK_KEYS = (
+    "mode", "host_access", "gateway", "mac_budget", *DHCP_KEYS, *ENDPOINT_KEYS
+)  # fmt: skip
 MAC_BUDGET_MOST = 999_999
+# Docker's own keys begin so.
+DOCKERS = "com.docker."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,10 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
     """Raise for an unknown key: a typing error must not pass silently.
 
     Keys under com.docker. are Docker's own, and daemon-wide defaults put any of
-    them into every network.
+    them into every network: ignored_options.py names those without effect.
     """
     for key, value in options.items():
-        if key in known or key.startswith("com.docker."):
+        if key in known or key.startswith(DOCKERS):
             continue
         if key in ROUTED_KEYS and what == "network":
             _refuse_routed(options, f"{key}={value}")
@@ -115,17 +121,6 @@ def _refuse_routed(options: Mapping[str, str], option: str) -> NoReturn:
     raise NeedsRouted(option=option)
 
 
-def table_number(options: Mapping[str, str]) -> int:
-    """Return the routing table that routes go to, by its number."""
-    if not options.get("table"):
-        return MAIN_TABLE
-    found = number(options, "table", TABLE_LEAST, TABLE_MOST, "a routing table")
-    if found in KERNELS_TABLES:
-        need = f"a routing table; {found} is the kernel's own"
-        raise BadValue(key="table", value=options["table"], need=need, hint="")
-    return found
-
-
 def is_repaired(network: Network, endpoint: Endpoint) -> bool:
     """Return whether the service repairs an endpoint's device in its sandbox."""
     return choice({**network.options, **endpoint.options}, "repair", ON_OFF) == "on"
@@ -161,13 +156,23 @@ def always_on(options: Mapping[str, str], key: str, why: str) -> None:
 
 def mtu(options: Mapping[str, str]) -> int | None:
     """Return the MTU asked for, in bytes, by either of its two names."""
-    asked = {key: options[key] for key in MTU_KEYS if options.get(key)}
-    for key in asked:
-        number(options, key, MTU_LEAST, MTU_MOST, "a number of bytes")
-    if len(set(asked.values())) > 1:
-        first, second = (f"{key}={value}" for key, value in asked.items())
+    for key in MTU_KEYS:
+        if options.get(key):
+            number(options, key, MTU_LEAST, MTU_MOST, "a number of bytes")
+    size = one_of_keys(options, MTU_KEYS)[1]
+    return int(size) if size else None
+
+
+def one_of_keys(options: Mapping[str, str], keys: tuple[str, str]) -> tuple[str, str]:
+    """Return which of two keys of one meaning is given, and its value; "" for none.
+
+    Raises ConflictingOptions if both are, with different values.
+    """
+    given = [(key, options[key]) for key in keys if options.get(key)]
+    if len({value for _, value in given}) > 1:
+        first, second = (f"{key}={value}" for key, value in given)
         raise ConflictingOptions(first=first, second=second)
-    return int(next(iter(asked.values()))) if asked else None
+    return given[0] if given else ("", "")
 
 
 def vlan(options: Mapping[str, str]) -> int | None:

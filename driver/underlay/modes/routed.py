@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_interface
 
-from underlay.errors import NeedsUnderlayIpam, NotWithRouted
+from underlay.errors import BadValue, NeedsUnderlayIpam, NotWithRouted
 from underlay.model import FAMILIES, Endpoint, JoinAnswer, Network, host_network
 from underlay.model.objects import (
     CONTAINER_GROUP,
     FORWARDED,
     HOST_METRIC,
+    MAIN_TABLE,
     POOL_METRIC,
     Address,
     ForwardAccept,
@@ -35,9 +36,11 @@ from underlay.modes.options import (
     check_ipv6_mtu,
     check_known,
     mtu,
-    table_number,
+    number,
 )
 
+TABLE_LEAST, TABLE_MOST = 1, 2**32 - 1
+KERNELS_TABLES = (253, 255)
 KIND = veth.KIND
 OWN_KEYS = ROUTED_KEYS
 # No duplicate address detection: a container sends at once, and is alone on the link.
@@ -78,7 +81,7 @@ def check(network: Network) -> None:
     if None in gateway.of(network):
         raise NotWithRouted(option="gateway=none", why=_NO_HOP)
     masquerade.is_enabled(options)
-    table_number(options)
+    _table(options)
     check_ipv6_mtu(network, mtu(options))
 
 
@@ -115,7 +118,7 @@ def sysctl_reasons(network: Network) -> Iterable[SysctlReason]:
 
 def network_objects(network: Network) -> Iterable[Object]:
     """Return a blackhole route for the addresses of a pool that no container has."""
-    table = table_number(network.options)
+    table = _table(network.options)
     for segment in network.subnets:
         owner = SharedOwner("pool", table=table, subnet=segment.subnet).owner
         yield Route(segment.subnet, None, POOL_METRIC, table, owner=owner)
@@ -126,7 +129,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the veth, the gateway on the host's end, and the container's route."""
     owner = Owner(network.id, endpoint.id)
     device = owner.host_end.device
-    proxy, table = network.proxy, table_number(network.options)
+    proxy, table = network.proxy, _table(network.options)
     yield veth.links(network, endpoint, group=CONTAINER_GROUP, settings=HOST_END)
     for found in _beside(network, endpoint).on_link:
         yield Address(
@@ -169,3 +172,14 @@ def _beside(network: Network, endpoint: Endpoint) -> JoinAnswer:
             if (segment := network.subnet_of(address.ip))
         ),
     )
+
+
+def _table(options: Mapping[str, str]) -> int:
+    """Return the routing table that routes go to, by its number."""
+    if not options.get("table"):
+        return MAIN_TABLE
+    found = number(options, "table", TABLE_LEAST, TABLE_MOST, "a routing table")
+    if found in KERNELS_TABLES:
+        need = f"a routing table; {found} is the kernel's own"
+        raise BadValue(key="table", value=options["table"], need=need, hint="")
+    return found

@@ -22,7 +22,14 @@ from underlay.errors import (
 from underlay.kernel import Kernel
 from underlay.model import Network
 from underlay.model.objects import Link, NftChain, Object, Owner, SysctlReason
-from underlay.model.steps import Create, Delete, Step, is_by_program, is_setting_up
+from underlay.model.steps import (
+    Create,
+    Delete,
+    Step,
+    is_by_program,
+    is_naming,
+    is_setting_up,
+)
 from underlay.modes.host_access import optional_device
 from underlay.networks.desired_lookup import DesiredLookup
 from underlay.networks.forwarding import Forwarding, is_door
@@ -166,9 +173,12 @@ class Builder:
         return bool(changed)
 
     def _take(self, steps: Iterable[Step], may_wait: str = "") -> None:
-        """Apply steps; what is refused on a device that may wait is left to a pass."""
+        """Apply steps; what is refused on a device that may wait is left to a pass.
+
+        So are the names of devices for people: no container waits for one.
+        """
         apply_all(
-            (step for step in steps if not is_by_program(step)),
+            (s for s in steps if not (is_by_program(s) or is_naming(s))),
             self.apply,
             may_wait=lambda step: bool(may_wait) and may_wait in _devices(step),
         )

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 
 from underlay.errors import (
-    BadMac,
     Conflict,
     EndpointDiffers,
-    MacTaken,
     NetworkDiffers,
     RecordsUnwritable,
     RouteConflict,
     UnknownEndpoint,
     UnknownNetwork,
 )
-from underlay.ipam import leases
+from underlay.ipam import conflicts, leases
+from underlay.ipam.dhcp_claims import with_source
+from underlay.ipam.identity import owner_of
+from underlay.ipam.idle_containers import IdleContainers
 from underlay.ipam.live_endpoints import LiveEndpoints
 from underlay.ipam.placeholder_claims import is_placeholder, move_lease_to_network
-from underlay.ipam.subnets import derive_mac
 from underlay.kernel import Kernel
 from underlay.kernel.clock import Recent
 from underlay.model import Endpoint, IpAddress, JoinAnswer, Network, difference
@@ -31,6 +31,7 @@ from underlay.modes import (
     check,
     check_capacity,
     check_endpoint,
+    lacking_gateway,
     mode_of,
     traits_of,
     withholds_way_out,
@@ -39,8 +40,10 @@ from underlay.modes.child_device import check_mtu
 from underlay.modes.options import mtu, waits_for_parent
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
+from underlay.networks.device_names import take_back, with_name
 from underlay.networks.dropper import Dropper, Ended
 from underlay.networks.leftover_devices import LeftoverDevices
+from underlay.networks.macs import Macs
 from underlay.networks.parents import ParentTracker
 from underlay.planning.checks import (
     check_gateways,
@@ -48,6 +51,7 @@ from underlay.planning.checks import (
     check_parent_sharing,
 )
 from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
+from underlay.planning.device_lookup import has_router
 from underlay.planning.parent import (
     link_fault_of,
     missing_parent,
@@ -67,6 +71,10 @@ LISTED_SECONDS = 60.0
 NAMES = (
     "this network gives no default route: a container on this network alone resolves"
     " outside names only with --dns and a name server on the segment"
+)
+NO_GATEWAY = (
+    "no --gateway is given and the host has no router in this subnet: containers get no"
+    " default route by it"
 )
 # What an owner wanted, and the devices of it that Docker left in a sandbox.
 _Had = tuple[DesiredState, frozenset[Object]]
@@ -90,19 +98,22 @@ class NetworkDriver:
         takeovers: BridgeTakeovers,
         leftovers: LeftoverDevices,
         live_endpoints: LiveEndpoints,
+        idle: IdleContainers,
         dropper: Dropper,
         machine: str,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
         self.records, self.kernel = records, kernel
-        self.live_endpoints = live_endpoints
+        self.live_endpoints, self.idle = live_endpoints, idle
         self.clock, self.monotonic = clock, monotonic
         self._builder, self._lookup = builder, builder.lookup
         self._forwarding, self._parents = builder.forwarding, parents
         self._takeovers, self._remnants = takeovers, leftovers
         self.dropper = dropper
-        self._machine = machine
+        self._macs = Macs(records, machine, self.remove_dead_endpoint)
+        # Asks DHCP servers before an endpoint is recorded; see DhcpAddresses.
+        self.with_address: Callable[[Network, Endpoint], Endpoint] = lambda _, e: e
         # When this process made which endpoint: Docker may not list a young one yet.
         self._made = Recent(LISTED_SECONDS)
         self._began = monotonic()
@@ -111,15 +122,17 @@ class NetworkDriver:
         by("DeleteEndpoint", self._end_endpoint)
         by("DeleteNetwork", self._end_network)
 
-    @cached_property
-    def _identity(self) -> str:
-        return self.records.host.identity(self._machine)
-
     def needs_gateway(
         self, options: Mapping[str, str], family: int, *, internal: bool
     ) -> bool:
-        """Return whether a network with these options needs its pool's gateway."""
-        return not internal and family in traits_of(options).reserved_gateways
+        """Return whether a network with these options needs a gateway of its pool.
+
+        On a segment that is a router of the host's, which may be in the pool.
+        """
+        traits = traits_of(options)
+        if internal or family not in traits.reserved_gateways:
+            return False
+        return traits.host_prefix or has_router(options, family, self.kernel)
 
     def create_network(self, asked: Network) -> None:
         """Record a network and build what it needs.
@@ -127,6 +140,7 @@ class NetworkDriver:
         Creating the same network again succeeds. Raises Invalid, Conflict,
         KernelRefused.
         """
+        asked = with_source(self.records, asked)
         check(asked)
         found = resolve_parent(asked, self.kernel)
         uplink = replace(
@@ -141,7 +155,7 @@ class NetworkDriver:
         network = self._parents.placed(network)
         routed = self.records.networks.active("routed")
         check_gateways(network, routed, self.kernel)
-        self.dropper.finish(lambda ended: _parent_of(ended) == uplink.parent)
+        self.dropper.finish(lambda ended: ended.parent == uplink.parent)
         with self._takeovers.attempt(uplink) as hops:
             self._take_over(network, hops)
             # Beside children of another kind, the shim could not be made.
@@ -149,6 +163,9 @@ class NetworkDriver:
             with self._builder.preparing(network, network_objects(network)):
                 self._add_network(network)
         log.info("network created", extra={"network": network.id[:12]})
+        for subnet in lacking_gateway(self._network(network.id)):
+            facts = {"network": network.id[:12], "subnet": subnet}
+            log.warning(NO_GATEWAY, extra=facts)
         if withholds_way_out(network):
             log.warning(NAMES, extra={"network": network.id[:12]})
 
@@ -171,8 +188,10 @@ class NetworkDriver:
         with self._builder.transaction(owner) as build:
             if not self._is_known(network):
                 self._takeovers.confirm(network.uplink)
+                routers = [hop for _, hop in self.kernel.routers()]
+                seen = self.live_endpoints.seen
+                network = leases.bind_claims(self.records, network, seen, routers)
                 self.records.networks.add(network)
-                leases.bind_claims(self.records, network, self.live_endpoints.seen)
             build(self._lookup.desired_of(owner))
 
     def _is_known(self, network: Network) -> bool:
@@ -182,6 +201,7 @@ class NetworkDriver:
         """
         known = self.records.networks.get(network.id)
         if known:
+            network = leases.as_bound(known, network)
             if other := difference(known, network):
                 raise NetworkDiffers(network=network.id[:12], **other)
             return True
@@ -242,13 +262,17 @@ class NetworkDriver:
         if network.uplink.parent and not network.uplink.mtu:
             network = self._parents.resolve(network)
         self._parents.ask_nft(network)
-        self.dropper.finish(partial(_is_in_the_way, network, asked))
+        if any(segment.dhcp for segment in network.subnets):
+            asked = self.with_address(network, asked)
+        macs = self._macs.candidates(network, asked)
+        again = replace(asked, mac=asked.mac or macs[0])
+        self.dropper.finish(partial(_is_in_the_way, network, again))
         want = endpoint_objects(network, asked) + self._builder.without_shim(network)
         with self._builder.preparing(network, want):
             self._takeovers.restore_bridge(network)
-            return self._add_endpoint(asked)
+            return self._add_endpoint(asked, macs)
 
-    def _add_endpoint(self, asked: Endpoint) -> Endpoint:
+    def _add_endpoint(self, asked: Endpoint, macs: Sequence[str]) -> Endpoint:
         with self._builder.transaction(Owner(asked.network, asked.id)) as build:
             network = self._network(asked.network)
             known = self.records.endpoints.get(asked.id)
@@ -258,12 +282,13 @@ class NetworkDriver:
                     raise EndpointDiffers(endpoint=asked.id[:12], **other)
                 build(endpoint_objects(network, known))
                 return known
-            network, endpoint = self._validated(network, asked)
+            network, endpoint = self._validated(network, asked, macs)
             self.records.endpoints.add(endpoint)
-            leases.assign(self.records, network, endpoint)
+            leases.assign(self.records, network, endpoint, fixed_mac=bool(asked.mac))
             move_lease_to_network(self.records, endpoint)
             build(endpoint_objects(network, endpoint))
         self._made.note(endpoint.id, self.monotonic())
+        self.idle.note_running(network.id, owner_of(self.records, endpoint.id))
         return endpoint
 
     def is_young(self, identity: str) -> bool:
@@ -280,6 +305,7 @@ class NetworkDriver:
         endpoint = self.records.endpoints.get(identity)
         self.live_endpoints.being_deleted.add(identity)
         self.live_endpoints.forget(identity)
+        self.idle.note_ended(network, owner_of(self.records, identity))
         try:
             with self.records.transaction():
                 had = self._had(owner)
@@ -312,8 +338,10 @@ class NetworkDriver:
             endpoint = self.records.endpoints.get(identity)
             if endpoint is None or endpoint.network != network:
                 raise UnknownEndpoint(endpoint=identity[:12])
+            conflicts.check_endpoint(self.records, identity)
             found = attachment(known, endpoint)
             self._check_ways(found, known, sandbox)
+            found = with_name(found, self.records, known, endpoint, sandbox)
             self.records.endpoints.join(identity, sandbox)
         return found
 
@@ -345,6 +373,7 @@ class NetworkDriver:
                 self.records.endpoints.leave(identity)
         except RecordsUnwritable as error:
             self.records.endings.remember(error, "Leave", identity)
+        take_back(self.records, self.kernel, identity)
 
     def remove_dead_endpoint(self, identity: str) -> bool:
         """Remove an endpoint from the records if it is dead; return whether it was.
@@ -373,6 +402,7 @@ class NetworkDriver:
         ):
             return False
         log.warning("released stale endpoint", extra={"endpoint": identity[:12]})
+        self.idle.note_ended(endpoint.network, owner_of(self.records, identity))
         self.live_endpoints.forget(identity)
         had = self._lookup.desired_of(owner)
         leases.end_of_endpoint(self.records, identity, self.clock())
@@ -387,7 +417,9 @@ class NetworkDriver:
             raise UnknownNetwork(network=identity[:12])
         return network
 
-    def _validated(self, network: Network, asked: Endpoint) -> tuple[Network, Endpoint]:
+    def _validated(
+        self, network: Network, asked: Endpoint, macs: Sequence[str]
+    ) -> tuple[Network, Endpoint]:
         """Return a new endpoint with its MAC, and its network as recorded now."""
         mode = mode_of(network.options)
         check_endpoint(network, asked)
@@ -405,12 +437,10 @@ class NetworkDriver:
             except Conflict:
                 if not self.remove_dead_endpoint(neighbour.id):
                     raise
-        address = next(iter(asked.addresses), None)
-        subject = str(address.ip) if address else asked.id
-        derived = derive_mac(self._identity, network.id, subject)
+        derived = self._macs.choose(macs, network)
         mac = mode.endpoint_mac(network, asked, parent_mac, derived)
         if asked.mac and seat:
-            self._check_mac(asked.mac, network)
+            self._macs.check(asked.mac, network)
         return network, replace(asked, mac=mac, created=self.clock())
 
     def _on_parent(self, network: Network, asked: Endpoint) -> tuple[Network, str]:
@@ -442,23 +472,6 @@ class NetworkDriver:
             raise missing_parent(now, self.kernel)
         return now
 
-    def _check_mac(self, mac: str, network: Network) -> None:
-        if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
-            raise BadMac(
-                mac=mac,
-                why="it is not a unicast address. Use one such as 02:00:00:00:00:01, or"
-                " leave --mac-address out",
-            )
-        holders = [
-            f"container {e.container or e.id[:12]} of network {n.label} has it"
-            for e in self.records.endpoints.with_mac(mac)
-            if (n := self.records.networks.get(e.network))
-            and n.uplink.parent == network.uplink.parent
-            and not self.remove_dead_endpoint(e.id)
-        ]
-        if holders:
-            raise MacTaken(mac=mac, parent=network.parent_label, holder=holders[0])
-
 
 def _is_in_the_way(network: Network, asked: Endpoint, ended: Ended) -> bool:
     """Return whether a new endpoint must wait until an earlier one's device is gone.
@@ -470,14 +483,10 @@ def _is_in_the_way(network: Network, asked: Endpoint, ended: Ended) -> bool:
         return True
     if ended.owner.network != network.id:
         parent = network.uplink.parent
-        return bool(parent) and _parent_of(ended) == parent
+        return bool(parent) and ended.parent == parent
     was = ended.endpoint
     addresses = {a.ip for a in asked.addresses}
     if was is None:
         return False
     has_mac = bool(asked.mac) and was.mac == asked.mac
     return has_mac or any(a.ip in addresses for a in was.addresses)
-
-
-def _parent_of(ended: Ended) -> str:
-    return ended.network.uplink.parent if ended.network else ""

@@ -39,6 +39,11 @@ class Ended:
     network: Network | None = None
     endpoint: Endpoint | None = None
 
+    @property
+    def parent(self) -> str:
+        """Return the parent of its network, "" if there is none or it is unknown."""
+        return self.network.uplink.parent if self.network else ""
+
 
 class Dropper:
     """The endpoints whose devices are still to be deleted; used by many threads.

@@ -14,7 +14,7 @@ from functools import partial
 
 from underlay.errors import ForwardingBlocked
 from underlay.kernel import Kernel
-from underlay.model import Family, Network, Obstacle
+from underlay.model import Family, Network, Obstacle, as_leased
 from underlay.model.objects import CONTAINER_GROUP, DOCKER_USER, PREFIX
 from underlay.model.ruleset import BaseChain, Packet, Rule, State
 from underlay.modes import mode_name, traits_of
@@ -46,11 +46,15 @@ class ForwardPath:
         The kernel tells whether rules changed; only then they are listed. Raises
         OSError and UnderlayError.
         """
-        networks = [n for n in self.records.networks.all() if is_forwarded(n)]
+        networks = [
+            as_leased(n, self.records.endpoints.of_network(n.id))
+            for n in self.records.networks.all()
+            if is_forwarded(n)
+        ]
         if not (networks or self._looked_at or self.records.host.obstacles()):
             return
         uplink = self.kernel.default_device() or ""
-        known = [(n.id, n.label, n.uplink.parent, n.proxy) for n in networks]
+        known = [(n.id, n.label, n.uplink.parent, n.proxy, n.subnets) for n in networks]
         bridged = [self._filtered(n) for n in networks]
         # Told before the list: what changes during it is listed the next time.
         mark = self.kernel.forward_change_mark() if networks else None

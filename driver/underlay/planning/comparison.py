@@ -70,9 +70,7 @@ class Comparison:
             want, seen = _restricted(want, tuple(seen), keys, map(place, moved))
         seen = without_foreign_routes(seen, want, observed.links)
         if is_done(want, seen):
-            # An endpoint may have ended since: no record wants what it has in the host.
-            if there.keys() - parts.keys() <= _without_host(there):
-                self._last = parts, observed.host
+            self._last = parts, observed.host
             return ()
         return hold_back_deletions(plan(want, seen), want, known)
 
@@ -81,15 +79,6 @@ def _in_sandboxes(there: Parts) -> DesiredState:
     """Return the wanted objects in sandboxes."""
     found = (o for part in there.values() for o in part.objects)
     return DesiredState(tuple(o for o in found if getattr(o, "sandbox", "")))
-
-
-def _without_host(there: Parts) -> set[str]:
-    """Return the ids of those that want nothing in the host."""
-    return {
-        identity
-        for identity, part in there.items()
-        if all(getattr(o, "sandbox", "") for o in part.objects)
-    }
 
 
 def _changed(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from underlay.model import BridgeTakeover, Endpoint, Network, SysctlBackup
 from underlay.model.objects import (
+    PREFIX,
+    AltName,
     BridgePort,
     ForwardAccept,
     Link,
@@ -20,6 +23,9 @@ from underlay.model.objects import (
 from underlay.modes import mode_of
 from underlay.modes.veth import placeholder
 from underlay.planning.sandbox import sandbox_objects
+
+# Names of containers, as Docker takes them, that fit into a name of 127 bytes.
+_READABLE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,123}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ def endpoint_objects(
         # The ports of the bridge are still there, and so is the rule between them.
         accepts = (o for o in objects if isinstance(o, ForwardAccept))
         objects = (placeholder(network, endpoint), *accepts)
+    objects = (*objects, *_host_names(objects, endpoint))
     reasons = frozenset(mode.sysctl_reasons(network))
     if not endpoint.sandbox:
         return DesiredState(objects, reasons=reasons)
@@ -86,6 +93,19 @@ def endpoint_objects(
     mark = Owner(network.id, endpoint.id).mark
     here = (o for o in objects if not (isinstance(o, Link) and o.key == mark))
     return DesiredState(tuple(here), frozenset({mark}), reasons)
+
+
+def _host_names(objects: Iterable[Object], endpoint: Endpoint) -> Iterator[AltName]:
+    """Return the name by which people find the host's end of a container's veth.
+
+    None for a container that is called like a device of ours (twelve hex digits).
+    """
+    called = endpoint.container
+    if not _READABLE.fullmatch(called) or Owner.is_device(f"{PREFIX}{called}"):
+        return
+    for o in objects:
+        if isinstance(o, Link) and o.owner and o.owner.end:
+            yield AltName(f"{PREFIX}{called}", o.name, o.owner)
 
 
 def takeover_objects(found: BridgeTakeover) -> DesiredState:
@@ -146,6 +166,12 @@ class Needs:
                     known = network, endpoint, found
                 self._known[endpoint.id] = known
         return {identity: found for identity, (_, _, found) in self._known.items()}
+
+    def are_of(self, endpoint: Endpoint) -> bool:
+        """Return whether an endpoint, seen in its sandbox, is as it was asked for."""
+        known = self._known.get(endpoint.id)
+        seen = replace(endpoint, learned=None)
+        return known is not None and replace(known[1], learned=None) == seen
 
 
 def total(parts: Iterable[DesiredState]) -> DesiredState:

@@ -7,7 +7,7 @@ another name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from underlay.errors import BadParent, NoDefaultRoute, NoParent, did_you_mean
@@ -48,6 +48,20 @@ def default_device(host: Host) -> Device:
     if found is None:
         raise NoDefaultRoute(known=device_list(host))
     return found
+
+
+def has_router(options: Mapping[str, str], family: int, host: Host) -> bool:
+    """Return whether the host has a default route by the parent that options name."""
+    given = options.get("bridge") or options.get("parent", "")
+    if options.get("vlan"):
+        given = f"{given}.{options['vlan']}"
+    found = host.device(given) if given else None
+    names = {given, *((found.name, found.master) if found else ())}
+    is_any = given == "auto" or given.startswith("mac:")
+    return any(
+        hop.version == family and (is_any or device in names)
+        for device, hop in host.routers()
+    )
 
 
 def _by_mac(wish: str, host: Host) -> Device:

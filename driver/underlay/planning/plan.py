@@ -166,7 +166,9 @@ def _is_deleted(doomed: Object, gone: set[Place]) -> bool:
         # A port is free before anything moves back to it; the binding of a chain goes
         # with the device, it does not.
         return True
-    stays = isinstance(doomed, Address | Sysctl | MovedEntry)
+    # Of the addresses in sandboxes, only those of earlier leases are looked at.
+    of_host = isinstance(doomed, Address) and not doomed.sandbox
+    stays = of_host or isinstance(doomed, Sysctl | MovedEntry)
     return place(doomed) not in gone and not stays
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from ipaddress import IPv4Interface
 from itertools import count
 
 from underlay import model, modes
@@ -18,12 +19,14 @@ from underlay.model.objects import (
     IPV6_SWITCH,
     OWN_LINK_LOCAL,
     Address,
+    AltName,
     Link,
     Object,
     Owner,
     Route,
 )
 from underlay.modes import mode_of
+from underlay.modes.device_name import alternative
 from underlay.modes.ipvlan import EVERYWHERE
 from underlay.modes.options import is_repaired
 from underlay.modes.sysctls import asked, switch_ipv6_off
@@ -50,6 +53,8 @@ def sandbox_objects(
             yield _moved(o, network, endpoint, known)
         else:
             yield o
+    if name := alternative(network, endpoint):
+        yield AltName(name, known.device, owner, endpoint.sandbox)
     yield from _standing(endpoint, known, owner)
     for way in _ways(network, endpoint, known.device):
         family = way.destination.version
@@ -103,7 +108,10 @@ def learn_state(
     settings = known.sysctls if known else ()
     link_local = known.link_local if known else _link_local(endpoint, link, seen)
     found = LearnedState(link.name, mtu, defaults, settings, without, link_local)
-    return replace(endpoint, learned=found)
+    keys = {o.key for o in seen}
+    left = (o.interface for o in _former(endpoint) if o.key in keys)
+    former = tuple(a for a in left if isinstance(a, IPv4Interface))
+    return replace(endpoint, learned=found, former=former)
 
 
 def assume_state(
@@ -111,12 +119,14 @@ def assume_state(
     endpoint: Endpoint,
     seen: Collection[Object],
     names: Collection[str],
+    prefix: str,
 ) -> Endpoint:
     """Return an endpoint with the state that its unobserved device must have had.
 
-    `names` are the devices in the sandbox. Docker numbers the devices it moves there.
+    `names` are the devices in the sandbox. Docker numbers the devices it moves there,
+    behind the `prefix` that Join answered.
     """
-    device = next(name for n in count() if (name := f"eth{n}") not in names)
+    device = next(name for n in count() if (name := f"{prefix}{n}") not in names)
     _, elsewhere = _defaults(device, seen)
     ways = (way for way in _ways(network, endpoint, device) if is_default(way))
     had = {way.destination.version for way in ways} - elsewhere
@@ -127,19 +137,32 @@ def assume_state(
 
 
 def relevant(
-    wanted: Iterable[Object], rooms: Mapping[str, Collection[Object]]
+    wanted: Iterable[Object],
+    rooms: Mapping[str, Collection[Object]],
+    endpoints: Iterable[Endpoint] = (),
 ) -> frozenset[Object]:
     """Return the observed objects in sandboxes that are desired or half made.
 
-    All other objects there are the container's own.
+    And the addresses that `endpoints` had by earlier leases. All other objects there
+    are the container's own.
     """
     keys = {o.key for o in wanted}
+    # As objects of their endpoint, by which they are deleted.
+    former = {o.key: o for e in endpoints for o in _former(e)}
     return frozenset(
-        o
+        former.get(o.key, o) if o.key not in keys else o
         for room in rooms.values()
         for o in room
-        if o.key in keys or (isinstance(o, Link) and o.owner is None)
+        if o.key in keys or o.key in former or (isinstance(o, Link) and o.owner is None)
     )
+
+
+def _former(endpoint: Endpoint) -> Iterator[Address]:
+    """Return the addresses of earlier leases that a device in a sandbox may have."""
+    if known := endpoint.learned:
+        owner = Owner(endpoint.network, endpoint.id)
+        for address in endpoint.former:
+            yield Address(address, known.device, owner, endpoint.sandbox)
 
 
 def repairs_allowed(

@@ -113,6 +113,25 @@ class Announcer:
             heapq.heappush(self._waiting, (item.due, item.number, item))
             self._changed.notify()
 
+    def defend(self, endpoint: Endpoint, address: IpAddress) -> None:
+        """Announce an address of an endpoint once, because another machine claims it.
+
+        Not if its announcing is under way: that goes on.
+        """
+        place = endpoint.sandbox, endpoint.learned.device if endpoint.learned else ""
+        if not place[1]:
+            return
+        now, sent = self.clock(), len(PAUSES_SECONDS)
+        with self._changed:
+            number = next(self._counter)
+            item = _Pending(
+                place, endpoint.id, frozenset({address}), frozenset(), now, number, sent
+            )
+            if item.key not in self._numbers:
+                self._numbers[item.key] = number
+                heapq.heappush(self._waiting, (now, number, item))
+                self._changed.notify()
+
     def run(self) -> None:
         """Announce what is due, until told to stop."""
         while not self._stopping:

@@ -16,6 +16,7 @@ from underlay.model.steps import (
     Delete,
     Step,
     is_by_program,
+    is_naming,
     needs_announcement,
 )
 from underlay.networks.bridge_takeover import BridgeTakeovers
@@ -197,7 +198,9 @@ class Executor:
                 if self.parents.is_following(step):
                     continue
                 outcome.applied.append(step)
-            self.repair_log.add(owner, step, refused)
+            # A new device gets its name so: only a refusal is worth an entry.
+            if refused or not is_naming(step):
+                self.repair_log.add(owner, step, refused)
             made |= needs_announcement(step)
         if made:
             outcome.to_announce = self.records.endpoints.get(owner.endpoint)
@@ -248,7 +251,8 @@ class Executor:
             return None, ()
         known = self.observer.learn(network, endpoint, room)
         want = endpoint_objects(network, known, there=True).of_owner(owner)
-        return want, sandbox.relevant(want.objects, {endpoint.sandbox: room})
+        rooms = {endpoint.sandbox: room}
+        return want, sandbox.relevant(want.objects, rooms, [endpoint])
 
 
 def _is_unowned(owner: Owner, steps: Iterable[Step]) -> bool:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from underlay.kernel import Kernel
 from underlay.model import Endpoint, Network
-from underlay.model.objects import ForwardAccept, Link, Object, Owner, Sysctl
+from underlay.model.objects import (
+    AltName,
+    ForwardAccept,
+    Link,
+    Object,
+    Owner,
+    Sysctl,
+)
 from underlay.model.steps import Step
 from underlay.modes import traits_of
 from underlay.networks.bridge_takeover import BridgeTakeovers
@@ -59,8 +66,8 @@ class _Recorded:
     """What the records want in the host, by network and endpoint, as of a version.
 
     `endpoints`: those asked for because something of theirs was seen. `by_kernel`: what
-    is wanted of sysctls and of the firewall, which the kernel is asked about.
-    `networks`: all of them, by id.
+    is wanted of sysctls and of the firewall, which the kernel is asked about; `names`
+    are alternative names. `networks`: all of them, by id.
     """
 
     version: tuple[int, int]
@@ -68,6 +75,7 @@ class _Recorded:
     networks: Mapping[str, Network]
     parts: Mapping[str, DesiredState]
     by_kernel: frozenset[ForwardAccept | Sysctl]
+    names: frozenset[AltName]
 
 
 @dataclass
@@ -80,10 +88,13 @@ class Planner:
     takeovers: BridgeTakeovers
     leftovers: LeftoverDevices
     observer: SandboxObserver
+    # The wanted alternative names that other devices have, as of the last plan.
+    lacking_names: frozenset[AltName] = frozenset()
     # From one plan to the next, little changes in the records or in the host.
     _needs: Needs = field(default_factory=Needs)
     _recorded: _Recorded | None = None
     _host: _Host = field(default_factory=_Host)
+    _missing: tuple[tuple[_Recorded, _Host], frozenset[AltName]] | None = None
     _comparison: Comparison = field(default_factory=Comparison)
 
     def observe(self, joined: Collection[Endpoint] | None = None) -> Snapshot:
@@ -122,21 +133,43 @@ class Planner:
             if Owner(e.network, e.id).mark not in marks
         ]
         recorded = self._by_records(host)
-        # By the same records: the networks may have changed a moment ago.
-        there = _there(recorded.networks, repairable)
+        there = self._there(recorded, repairable)
         parts = {
             **recorded.parts,
             "take-overs": snapshot.takeovers,
             "forwarding": DesiredState(self.builder.forwarding.chains()),
         }
-        inside = sandbox.relevant((o for p in there.values() for o in p.objects), rooms)
+        wanted = (o for part in there.values() for o in part.objects)
+        inside = sandbox.relevant(wanted, rooms, repairable)
         inside |= self.leftovers.among(rooms, {e.id for e in snapshot.joined})
-        seen = host.objects | self._asked(recorded.by_kernel)
+        lacking = self._lacking(self._missing_names(recorded, host))
+        names = {name for name in _names(there.values()) if name.sandbox}
+        inside |= (lacking_inside := self._lacking(names - inside))
+        self.lacking_names = lacking | lacking_inside
+        seen = host.objects | self._asked(recorded.by_kernel) | lacking
         observed = Observed(seen, host.links, frozenset(inside))
         steps = self._comparison.plan(parts, there, observed, self._known())
         sysctls = self.builder.sysctls
         settings = sysctl_objects(self.records.host.sysctls(), sysctls.needed())
         return steps + sysctls.steps(settings)
+
+    def _there(
+        self, recorded: _Recorded, repairable: Iterable[Endpoint]
+    ) -> dict[str, DesiredState]:
+        """Return what endpoints want whose sandboxes were observed, by their ids.
+
+        By the same records as all else. An endpoint may have ended since its sandbox
+        was observed, or its container have got a name: what it wanted in the host
+        before must not stand for what it wants now.
+        """
+        networks = recorded.networks
+        has_rest = {
+            n.id for n in networks.values() if traits_of(n.options).host_objects
+        }
+        current = (
+            e for e in repairable if e.network not in has_rest or self._needs.are_of(e)
+        )
+        return _there(networks, current)
 
     def _in_host(self, objects: frozenset[Object]) -> _Host:
         if objects != self._host.objects:
@@ -151,6 +184,23 @@ class Planner:
         settings = {o for o in wanted if isinstance(o, Sysctl)}
         return self.kernel.forward_rules(accepts) | self.kernel.sysctls(settings)
 
+    def _missing_names(self, recorded: _Recorded, host: _Host) -> frozenset[AltName]:
+        """Return the names that are wanted and not there, in the host."""
+        of = recorded, host
+        if self._missing is None or any(
+            was is not now for was, now in zip(self._missing[0], of, strict=True)
+        ):
+            self._missing = of, recorded.names - host.objects
+        return self._missing[1]
+
+    def _lacking(self, missing: Collection[AltName]) -> frozenset[AltName]:
+        """Return the missing names that cannot be given.
+
+        They count as seen: such a name is left out, and nothing waits for it. So the
+        kernel is asked for missing names only.
+        """
+        return self.kernel.lacking_names(missing) if missing else frozenset()
+
     def plan_sandboxes(self, snapshot: Snapshot) -> tuple[Step, ...]:
         """Return the steps in the sandboxes, without a look at the host."""
         endpoints = snapshot.repairable.values()
@@ -159,7 +209,8 @@ class Planner:
         want = total(_there(networks, endpoints).values())
         inner = [o for o in want.objects if getattr(o, "sandbox", "")]
         want = replace(want, objects=tuple(inner))
-        steps = plan(want, sandbox.relevant(inner, snapshot.rooms))
+        seen = sandbox.relevant(inner, snapshot.rooms, endpoints)
+        steps = plan(want, seen | self._lacking(_names([want]) - seen))
         return hold_back_deletions(steps, want, self._known())
 
     def _has_parent(self, network: Network) -> bool:
@@ -203,9 +254,19 @@ class Planner:
             o for p in parts.values() for o in p.objects if isinstance(o, asked)
         }
         self._recorded = _Recorded(
-            version, host.endpoints, networks, parts, frozenset(by_kernel)
+            version,
+            host.endpoints,
+            networks,
+            parts,
+            frozenset(by_kernel),
+            _names(parts.values()),
         )
         return self._recorded
+
+
+def _names(parts: Iterable[DesiredState]) -> frozenset[AltName]:
+    objects = (o for part in parts for o in part.objects)
+    return frozenset(o for o in objects if isinstance(o, AltName))
 
 
 def _there(

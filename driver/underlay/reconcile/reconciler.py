@@ -38,7 +38,7 @@ from dataclasses import dataclass, field
 
 from underlay.model import Endpoint, IpAddress, Network
 from underlay.model.objects import Link, Owner
-from underlay.model.steps import Delete, Step
+from underlay.model.steps import Delete, Step, is_naming
 from underlay.modes import mode_of, traits_of
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
@@ -48,6 +48,7 @@ from underlay.networks.parents import ParentChange, ParentTracker
 from underlay.reconcile.announcer import Announcer
 from underlay.reconcile.executor import Executor
 from underlay.reconcile.log_once import LogOnce
+from underlay.reconcile.name_log import NameLog
 from underlay.reconcile.planner import Planner, Snapshot
 from underlay.reconcile.repair_log import RepairLog
 from underlay.reconcile.sandbox_state import SandboxObserver
@@ -75,11 +76,14 @@ class Reconciler:
     backoff: Backoff
     repair_log: RepairLog
     announcer: Announcer
+    name_log: NameLog
     once: LogOnce
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     # Called with the steps of each owner that differs; must not fail or wait.
     on_drift: Callable[[Collection[Step]], None] = lambda _steps: None
+    # Called with the id of a network whose parent is back, or another one.
+    on_parent_back: Callable[[str], None] = lambda _network: None
     # When something that needs a second look was first found missing, by its key.
     _missing: dict[Hashable, float] = field(default_factory=dict)
     # The owners that need a second look, which the next pass must take.
@@ -170,7 +174,7 @@ class Reconciler:
         """Repair owners one by one; return the steps that failed."""
         failed: list[Step] = []
         for steps in differing.values():
-            self.on_drift(steps)
+            self.on_drift([step for step in steps if not is_naming(step)])
         for outcome in self.executor.apply_each(differing, patient=patient):
             failed += outcome.refused
             if outcome.to_announce:
@@ -187,6 +191,8 @@ class Reconciler:
             if change.has_moved:
                 self.repair_log.parent_moved(change.before, change.after)
             self._add_to_announce(self._concerned(change))
+            if change.has_moved or change.may_carry_again:
+                self.on_parent_back(change.after.id)
 
     def _concerned(self, change: ParentChange) -> Iterable[Endpoint]:
         """Return the endpoints to announce after a change of their parent.
@@ -265,7 +271,10 @@ class Reconciler:
         with self.once.trying("how devices are in sandboxes"):
             self.observer.note(snapshot.learned)
         known = {e.id for e in snapshot.joined if e.learned}
-        self._add_to_announce(e for e in snapshot.learned if e.id not in known)
+        fresh = [e for e in snapshot.learned if e.id not in known]
+        for endpoint in fresh:
+            self.name_log.learned(endpoint)
+        self._add_to_announce(fresh)
 
     def _add_to_announce(self, endpoints: Iterable[Endpoint]) -> None:
         self._to_announce |= {e.id: e for e in endpoints}
@@ -310,6 +319,7 @@ class Reconciler:
         self._learn(snapshot)
         self.observer.forget_all_but(snapshot.joined)
         steps = self.planner.plan(snapshot)
+        self.name_log.lacking(self.planner.lacking_names)
         if not steps or self.records.change_counter() == version:
             return list(steps)
         keys = {step.object.key for step in steps}

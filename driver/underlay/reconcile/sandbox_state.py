@@ -9,6 +9,7 @@ from underlay.kernel import Kernel
 from underlay.model import Endpoint, LearnedState, Network
 from underlay.model.objects import Object, Owner
 from underlay.modes.options import is_repaired
+from underlay.networks.device_names import answered_prefix
 from underlay.planning import sandbox
 from underlay.records import Records
 
@@ -72,6 +73,10 @@ class SandboxObserver:
             with self.records.transaction(durable=False):
                 for endpoint in changed:
                     self.records.endpoints.save_learned(endpoint)
+                    if endpoint.ipv4:
+                        self.records.dhcp_leases.keep_former(
+                            endpoint.id, endpoint.former
+                        )
 
     def forget_all_but(self, joined: Collection[Endpoint]) -> None:
         """Forget since when the devices of all other endpoints are seen."""
@@ -123,7 +128,8 @@ class SandboxObserver:
             taken |= self.kernel.names_inside(endpoint.sandbox)
         except OSError:  # the sandbox is gone
             return endpoint
-        found = sandbox.assume_state(network, endpoint, room, taken)
+        prefix = answered_prefix(self.records, network, endpoint, others)
+        found = sandbox.assume_state(network, endpoint, room, taken, prefix)
         if found.learned:
             self._assumed.setdefault(found.sandbox, set()).add(found.learned.device)
         return found

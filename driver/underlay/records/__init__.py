@@ -8,6 +8,7 @@ from pathlib import Path
 
 from underlay.records.counts import Counts
 from underlay.records.database import Database
+from underlay.records.dhcp_leases import DhcpLeases
 from underlay.records.endings import Endings
 from underlay.records.endpoints import Endpoints
 from underlay.records.host import HostRecords
@@ -16,6 +17,7 @@ from underlay.records.migrations import copy_before_migration
 from underlay.records.networks import Networks
 from underlay.records.pools import Pools
 from underlay.records.repairs import Repairs
+from underlay.records.reservations import Reservations
 
 __all__ = ["Records", "copy_before_migration"]
 
@@ -33,7 +35,9 @@ class Records:
         self.networks = Networks(self._database)
         self.endpoints = Endpoints(self._database)
         self.pools = Pools(self._database)
+        self.reservations = Reservations(self._database, self.pools)
         self.leases = Leases(self._database, self.pools)
+        self.dhcp_leases = DhcpLeases(self._database)
         self.repairs = Repairs(self._database)
         self.host = HostRecords(self._database)
         self.counts = Counts(self._database)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from underlay.records.database import Database
+from underlay.records.reservations import YIELDING
 
 _ENDPOINTS = (
     "SELECT e.network, CASE WHEN s.path IS NULL THEN 'created'"
@@ -26,8 +27,23 @@ _MACS = (
 _RANGES = (
     "SELECT s.id, s.pool, s.first, s.last, p.domain, p.subnet,"
     " (SELECT count(*) FROM freed WHERE slice = s.id) AS freed,"
-    " EXISTS (SELECT 1 FROM claim WHERE slice = s.id) AS is_claimed"
+    # How many addresses DHCP servers have, is not known.
+    " EXISTS (SELECT 1 FROM claim WHERE slice = s.id AND source = 'pool')"
+    "  AS is_claimed,"
+    " (SELECT count(*) FROM reservation WHERE domain = p.domain"
+    "  AND place BETWEEN s.first AND s.last AND length(place) = length(s.first)"
+    f"  AND {YIELDING}) AS yielding"
     " FROM slice s JOIN pool p ON p.id = s.pool ORDER BY p.domain, p.family, s.first"
+)
+_LEASES = (
+    "SELECT CASE WHEN address = '' THEN 'unserved' WHEN endpoint <> '' THEN"
+    " iif(rebind > 0 AND rebind <= ?, 'unanswered', 'bound')"
+    " WHEN gone > 0 THEN 'removed'"
+    " WHEN expires > 0 AND expires <= ? THEN 'ended' ELSE 'held' END AS state,"
+    " count(*) AS number FROM dhcp_lease GROUP BY 1"
+)
+_FIRST_END = (
+    "SELECT min(expires) AS first FROM dhcp_lease WHERE endpoint <> '' AND expires > 0"
 )
 _FAILURES = "SELECT mark FROM trouble"
 
@@ -35,6 +51,8 @@ _FAILURES = "SELECT mark FROM trouble"
 @dataclass(frozen=True, slots=True)
 class Range:
     """A range that networks draw addresses from: how many it has, and how many free.
+
+    None of DHCP servers.
 
     `span` is its first and last address, as text with a dash between them.
     """
@@ -68,6 +86,18 @@ class Counts:
         """Return the marks of all objects that cannot be repaired."""
         return [row["mark"] for row in self._db.rows(_FAILURES)]
 
+    def dhcp_leases(self, now: float) -> dict[str, int]:
+        """Return the number of leases from DHCP servers by state.
+
+        `now` in seconds since 1970; the states are those of ipam/lease_states.py.
+        """
+        return dict(map(tuple, self._db.rows(_LEASES, now, now)))
+
+    def first_dhcp_end(self) -> float | None:
+        """Return when the first lease of a container ends, None if none does."""
+        row = self._db.row(_FIRST_END)
+        return row["first"] if row else None
+
     def ranges(self) -> Iterator[Range]:
         """Return every range that a network draws from."""
         found = self._db.rows(_RANGES)
@@ -90,6 +120,7 @@ class Counts:
                 and row["first"] <= other["first"]
                 and other["last"] <= row["last"]
             )
+            free += row["yielding"]  # kept for containers that do not run
             span = f"{ip_address(row['first'])}-{ip_address(row['last'])}"
             size = last - first + 1
             yield Range(row["domain"], row["subnet"], span, size, free)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface
 
 from underlay.model import FAMILIES, Endpoint, Family, LearnedState, LeftoverDevice
 from underlay.model.cache import GenerationCache
@@ -13,9 +13,10 @@ from underlay.records.database import Database
 
 _ENDPOINT = (
     "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults,"
-    " s.settings, s.without, s.beside"
+    " s.settings, s.without, s.beside, d.address AS leased, d.router, d.former"
     " FROM endpoint e"
     " LEFT JOIN sandbox s ON s.endpoint = e.id"
+    " LEFT JOIN dhcp_lease d ON d.endpoint = e.id"
 )
 
 
@@ -102,14 +103,19 @@ class Endpoints:
         rows = self._db.rows(f"{_ENDPOINT} WHERE {where}", *values)
         return [_endpoint(r) for r in rows]
 
-    def named(self) -> Iterator[tuple[str, str, str]]:
+    def named(self, endpoint: str = "") -> Iterator[tuple[str, str, str]]:
         """Return name, network and address of running containers, where known.
 
-        An address is as on record, with its prefix length.
+        Of one endpoint, or of all. An address is as on record, with its prefix length.
         """
         rows = self._db.rows(
-            "SELECT container, network, ipv4, ipv6 FROM endpoint JOIN sandbox"
-            " ON sandbox.endpoint = endpoint.id WHERE left = 0 AND container <> ''"
+            "SELECT e.container, e.network,"
+            " coalesce(nullif(d.address, ''), e.ipv4), e.ipv6"
+            " FROM endpoint e JOIN sandbox s ON s.endpoint = e.id"
+            " LEFT JOIN dhcp_lease d ON d.endpoint = e.id"
+            " WHERE s.left = 0 AND e.container <> ''"
+            f"{' AND e.id = ?' if endpoint else ''}",
+            *([endpoint] if endpoint else []),
         )
         for container, network, *addresses in rows:
             yield from ((container, network, text) for text in addresses if text)
@@ -207,10 +213,12 @@ class Endpoints:
 
 @GenerationCache
 def _endpoint(row: sqlite3.Row) -> Endpoint:
+    # A server may have given another address since Docker was told one.
+    ipv4 = row["leased"] or row["ipv4"]
     return Endpoint(
         id=row["id"],
         network=row["network"],
-        ipv4=IPv4Interface(row["ipv4"]) if row["ipv4"] else None,
+        ipv4=IPv4Interface(ipv4) if ipv4 else None,
         ipv6=IPv6Interface(row["ipv6"]) if row["ipv6"] else None,
         mac=row["mac"],
         options=json.loads(row["options"]),
@@ -219,6 +227,8 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
         left=bool(row["left"]),
         container=row["container"],
         created=row["created"],
+        router=IPv4Address(row["router"]) if row["router"] else None,
+        former=tuple(map(IPv4Interface, (row["former"] or "").split())),
     )
 
 

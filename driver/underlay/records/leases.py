@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from underlay.model import Claim, IpAddress, IpNetwork, Lease, Role
@@ -16,14 +17,17 @@ class Leases:
     def __init__(self, database: Database, pools: Pools) -> None:
         self._db = database
         self._pools = pools
+        # Called with each lease that ends; must not fail or wait.
+        self.on_end: Callable[[Lease], None] = lambda _lease: None
 
     def start(self, lease: Lease) -> None:
         """Record a lease; its address is neither fresh nor freed any more."""
         if lease.pool:
             self._pools.take(lease.pool, lease.address)
+            self._is_reserved(lease, idle=False)
         self._db.run(
             "INSERT INTO tenure (address, role, pool, claim, network, endpoint, mac,"
-            " container, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " container, since, fixed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             str(lease.address),
             lease.role,
             lease.pool,
@@ -33,6 +37,7 @@ class Leases:
             lease.mac,
             lease.container,
             lease.since,
+            lease.fixed,
         )
 
     def move(self, lease: Lease, claim: Claim) -> None:
@@ -44,14 +49,32 @@ class Leases:
         self._db.run("UPDATE tenure SET returned = 1 WHERE id = ?", lease.id)
 
     def end(self, lease: Lease, now: float) -> None:
-        """End a lease; the last live lease of an address frees it."""
+        """End a lease; the last one of an address frees it, unless it is reserved."""
         self._db.run("UPDATE tenure SET until = ? WHERE id = ?", now, lease.id)
-        if lease.pool and not self.live(lease.pool, lease.address):
+        self.on_end(lease)
+        if not lease.pool or self.live(lease.pool, lease.address):
+            return
+        if not self._is_reserved(lease, idle=True):
             self._pools.give_back(lease.pool, lease.address)
+
+    def _is_reserved(self, lease: Lease, *, idle: bool) -> bool:
+        """Return whether an address is reserved; record whether it has no lease now."""
+        changed = self._db.run(
+            "UPDATE reservation SET idle = ? WHERE place = ? AND domain ="
+            " (SELECT domain FROM pool WHERE id = ?)",
+            int(idle),
+            lease.address.packed,
+            lease.pool,
+        )
+        return changed > 0
 
     def live(self, pool: int, address: IpAddress) -> list[Lease]:
         """Return the live leases of an address of a pool."""
         return self._leases("pool = ? AND address = ? AND until = 0", pool, address)
+
+    def having(self, address: IpAddress) -> list[Lease]:
+        """Return the live leases of an address, in all pools, to containers."""
+        return self._leases("address = ? AND until = 0 AND role = 'endpoint'", address)
 
     def live_of_claim(self, claim: str) -> list[Lease]:
         """Return the live leases of a claim."""
@@ -94,10 +117,27 @@ class Leases:
             claim.pool.id,
         )
         first, last = int(claim.first), int(claim.last)
-        count: dict[Role, int] = {"endpoint": 0, "gateway": 0, "aux": 0}
+        count: dict[Role, int] = {"endpoint": 0, "gateway": 0, "aux": 0, "conflict": 0}
+        used = {address for role, address in rows if role == "endpoint"}
         for role, address in rows:
+            if role == "conflict" and address in used:
+                continue  # counted already
             count[role] += whole or first <= int(ip_address(address)) <= last
         return count
+
+    def conflicts(self) -> list[Lease]:
+        """Return the conflicts: addresses that other machines have, by address."""
+        return self._leases("role = 'conflict' AND until = 0 ORDER BY since, id")
+
+    def ended_conflicts(self, pool: int, address: IpAddress) -> int:
+        """Return how many conflicts about an address have ended."""
+        return len(
+            self._leases(
+                "address = ?2 AND pool = ?1 AND role = 'conflict' AND until > 0",
+                pool,
+                address,
+            )
+        )
 
     def gateway_of(self, pool: int) -> Lease | None:
         """Return the live lease of a pool's gateway, the first of several."""
@@ -107,11 +147,12 @@ class Leases:
         return found[0] if found else None
 
     def unassigned(
-        self, address: IpAddress, subnet: IpNetwork, endpoint: str
+        self, address: IpAddress, subnet: IpNetwork, endpoint: str, network: str
     ) -> Lease | None:
         """Return the lease of an address for an endpoint that was not created yet.
 
-        The lease may already be assigned to this endpoint.
+        The lease may already be assigned to this endpoint. If domains have the same
+        subnet, the lease of this network comes first.
         """
         # In this order (CROSS), and not by the index of endpoints (+): an address may
         # have a long history, and '' is the endpoint of all leases without one.
@@ -119,10 +160,11 @@ class Leases:
             "SELECT t.* FROM pool p CROSS JOIN tenure t ON t.pool = p.id"
             " WHERE p.subnet = ? AND t.address = ? AND t.until = 0"
             " AND t.role = 'endpoint' AND +t.endpoint IN ('', ?)"
-            " ORDER BY t.id DESC LIMIT 1",
+            " ORDER BY t.network = ? DESC, t.id DESC LIMIT 1",
             str(subnet),
             str(address),
             endpoint,
+            network,
         )
         return _lease(row) if row else None
 
@@ -141,15 +183,17 @@ class Leases:
         network: str,
         endpoint: str = "",
         mac: str = "",
+        fixed_mac: bool = False,
     ) -> None:
         """Record which network and endpoint a lease belongs to."""
         self._db.run(
-            "UPDATE tenure SET role = ?, network = ?, endpoint = ?, mac = ?"
-            " WHERE id = ?",
+            "UPDATE tenure SET role = ?, network = ?, endpoint = ?, mac = ?,"
+            " fixed_mac = ? WHERE id = ?",
             role,
             network,
             endpoint,
             mac,
+            int(fixed_mac),
             lease,
         )
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 from underlay.errors import RecordsDamaged, RecordsTooNew
@@ -281,6 +282,87 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT
         """,
     ),
+    (
+        # Which container an address is kept for. No foreign keys: it outlives network
+        # and pool, which Docker may create again.
+        """
+        CREATE TABLE reservation (
+            domain  TEXT NOT NULL,
+            place   BLOB NOT NULL,
+            address TEXT NOT NULL,
+            name    TEXT NOT NULL,
+            origin  TEXT NOT NULL,
+            network TEXT NOT NULL,
+            mac     TEXT NOT NULL,
+            since   REAL NOT NULL,
+            gone    REAL NOT NULL DEFAULT 0,
+            idle    INTEGER NOT NULL,
+            PRIMARY KEY (domain, place)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX reservation_name ON reservation (domain, name)",
+        "CREATE INDEX reservation_gone ON reservation (domain, gone) WHERE idle = 1",
+        "CREATE INDEX reservation_since ON reservation (domain, since) WHERE idle = 1",
+        # Docker asked for the address (--ip), for the MAC.
+        "ALTER TABLE tenure ADD COLUMN fixed INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tenure ADD COLUMN fixed_mac INTEGER NOT NULL DEFAULT 0",
+        # Whether the segment is asked for addresses, and which share of the range this
+        # host draws from.
+        "ALTER TABLE claim ADD COLUMN probe INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE claim ADD COLUMN share TEXT NOT NULL DEFAULT ''",
+        # Containers keep the addresses and the MACs that they have.
+        """
+        INSERT OR IGNORE INTO reservation
+        SELECT p.domain, packed(t.address), t.address, t.container, 'drawn', t.network,
+               t.mac, t.since, 0, t.until > 0
+        FROM tenure t JOIN pool p ON p.id = t.pool
+        WHERE t.role = 'endpoint' AND t.container <> ''
+        AND (t.until = 0 OR t.until > strftime('%s', 'now') - 7 * 86400.0 AND t.id =
+             (SELECT max(id) FROM tenure WHERE container = t.container
+              AND pool = t.pool AND role = 'endpoint'))
+        AND NOT EXISTS (SELECT 1 FROM tenure WHERE pool = t.pool AND until = 0
+                        AND address = t.address AND t.until > 0)
+        ORDER BY t.until = 0 DESC, t.until DESC
+        """,
+        "DELETE FROM freed WHERE EXISTS (SELECT 1 FROM reservation r JOIN pool p"
+        " ON p.domain = r.domain WHERE p.id = freed.pool AND r.place = freed.address)",
+    ),
+    (
+        # Where the addresses of a claim come from: pool, or dhcp.
+        "ALTER TABLE claim ADD COLUMN source TEXT NOT NULL DEFAULT 'pool'",
+        # What a container is to DHCP servers, and what they gave it. It outlives its
+        # network: the same name on the same parent has the same MAC and address again.
+        """
+        CREATE TABLE dhcp_lease (
+            id         INTEGER PRIMARY KEY,
+            uplink     TEXT NOT NULL,
+            kind       TEXT NOT NULL,
+            value      TEXT NOT NULL,
+            mac        TEXT NOT NULL,
+            client_id  BLOB NOT NULL,
+            hostname   TEXT NOT NULL,
+            network    TEXT NOT NULL DEFAULT '',
+            endpoint   TEXT NOT NULL DEFAULT '',
+            address    TEXT NOT NULL DEFAULT '',
+            server     TEXT NOT NULL DEFAULT '',
+            server_mac TEXT NOT NULL DEFAULT '',
+            router     TEXT NOT NULL DEFAULT '',
+            options    BLOB NOT NULL DEFAULT x'',
+            since      REAL NOT NULL DEFAULT 0,
+            renew      REAL NOT NULL DEFAULT 0,
+            rebind     REAL NOT NULL DEFAULT 0,
+            expires    REAL NOT NULL DEFAULT 0,
+            uptime     REAL NOT NULL DEFAULT 0,
+            boot       TEXT NOT NULL DEFAULT '',
+            gone       REAL NOT NULL DEFAULT 0,
+            former     TEXT NOT NULL DEFAULT '',
+            container  TEXT NOT NULL DEFAULT '',
+            UNIQUE (uplink, kind, value)
+        ) STRICT
+        """,
+        "CREATE INDEX dhcp_lease_endpoint ON dhcp_lease (endpoint)",
+        "CREATE INDEX dhcp_lease_address ON dhcp_lease (address)",
+    ),
 )
 
 
@@ -292,6 +374,7 @@ def migrate(
     An older database is copied to `<path>.v<version>` first; one that is newer than
     this program is refused.
     """
+    db.create_function("packed", 1, lambda text: ip_address(text).packed)
     found = check_version(db, path, len(migrations))
     if 0 < found < len(migrations):
         _back_up(db, path.with_name(f"{path.name}.v{found}"))

@@ -141,7 +141,8 @@ def _packed_identity(found: DeviceIdentity | None) -> str:
 def _pack(segment: Subnet) -> list[object]:
     gateway = str(segment.gateway) if segment.gateway else None
     aux = [str(a) for a in segment.aux]
-    return [str(segment.subnet), gateway, aux, segment.pooled]
+    flags = [segment.pooled, *([True] if segment.dhcp else [])]
+    return [str(segment.subnet), gateway, aux, *flags]
 
 
 def _uplink(row: sqlite3.Row) -> Uplink:
@@ -165,9 +166,9 @@ def _network(row: sqlite3.Row) -> Network:
             ip_network(subnet),
             ip_address(gateway) if gateway else None,
             tuple(ip_address(a) for a in aux),
-            pooled,
+            *flags,
         )
-        for subnet, gateway, aux, pooled in json.loads(row["segments"])
+        for subnet, gateway, aux, *flags in json.loads(row["segments"])
     )
     return Network(
         id=row["id"],

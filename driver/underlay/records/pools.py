@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
-from underlay.model import Claim, IpAddress, IpNetwork, Pool
+from underlay.model import Claim, IpAddress, IpNetwork, Pool, Source
 from underlay.records.database import Database
 
 _CLAIM = (
@@ -28,6 +28,20 @@ class Pools:
             "SELECT * FROM pool WHERE domain = ? AND subnet = ?", domain, str(subnet)
         )
         return _pool(row) if row else None
+
+    def having(self, domain: str, address: IpAddress) -> int:
+        """Return the id of the pool that an address is in, 0 if there is none.
+
+        What DHCP servers have is in none that addresses could be drawn from.
+        """
+        row = self._db.row(
+            "SELECT id, last FROM pool WHERE domain = ? AND family = ? AND first <= ?"
+            " AND subnet <> '0.0.0.0/0' ORDER BY first DESC LIMIT 1",
+            domain,
+            address.version,
+            address.packed,
+        )
+        return row["id"] if row and row["last"] >= address.packed else 0
 
     def all(self) -> list[Pool]:
         """Return all pools, by domain and subnet."""
@@ -75,17 +89,33 @@ class Pools:
         )
 
     def add_claim(
-        self, identity: str, pool: Pool, first: IpAddress, last: IpAddress, now: float
+        self,
+        identity: str,
+        pool: Pool,
+        first: IpAddress,
+        last: IpAddress,
+        now: float,
+        *,
+        probe: bool = True,
+        start: IpAddress | None = None,
+        source: Source = "pool",
     ) -> None:
-        """Record a claim on a pool that draws addresses from first to last."""
+        """Record a claim on a pool that draws addresses from first to last.
+
+        It begins at `start`. `probe`: its segment is asked whether they are free.
+        """
         bounds = pool.id, first.packed, last.packed
         if self._db.run(_ADD_SLICE, *bounds):
             self._db.run(_MOVE_IN, *bounds, *bounds, *bounds)
         self._db.run(
-            "INSERT INTO claim (id, pool, slice, since) SELECT ?, pool, id, ?"
-            " FROM slice WHERE pool = ? AND first = ? AND last = ?",
+            "INSERT INTO claim (id, pool, slice, since, probe, share, source)"
+            " SELECT ?, pool, id, ?, ?, ?, ? FROM slice"
+            " WHERE pool = ? AND first = ? AND last = ?",
             identity,
             now,
+            int(probe),
+            str(start or ""),
+            source,
             *bounds,
         )
 
@@ -114,6 +144,10 @@ class Pools:
         rows = self._db.rows(f"{_CLAIM} WHERE c.network = ?", network)
         return [_claim(r) for r in rows]
 
+    def bound_claims(self) -> list[Claim]:
+        """Return the claims whose network is known."""
+        return [_claim(r) for r in self._db.rows(f"{_CLAIM} WHERE c.network <> ''")]
+
     def bind(self, claim: str, network: str) -> None:
         """Record the network of a claim."""
         self._db.run("UPDATE claim SET network = ? WHERE id = ?", network, claim)
@@ -137,22 +171,64 @@ class Pools:
     # Free addresses
 
     def next_free(self, claim: Claim) -> IpAddress | None:
-        """Return the next address of the claim's slice: fresh ones first, in order.
+        """Return the next address of the claim's range: fresh ones first, in order.
 
-        Then the one freed longest ago. Both are index look-ups, however large the pool.
+        From its start on, then from its first. Then the one freed longest ago. All are
+        index look-ups, however large the pool; only if nothing is left there may be one
+        more in a range that this one overlaps.
         """
         bounds = claim.pool.id, claim.first.packed, claim.last.packed
-        row = self._db.row(
-            "SELECT max(first, ?2) AS address FROM (SELECT first FROM fresh"
-            " WHERE pool = ?1 AND last >= ?2 ORDER BY last LIMIT 1) WHERE first <= ?3",
-            *bounds,
-        ) or self._db.row(
-            "SELECT address FROM freed WHERE turn = (SELECT min("
-            "  (SELECT min(turn) FROM freed WHERE slice = s.id)) FROM slice s"
-            "  WHERE s.pool = ?1 AND s.first >= ?2 AND s.last <= ?3)",
-            *bounds,
+        begun = claim.pool.id, (claim.start or claim.first).packed, claim.last.packed
+        row = (
+            self._db.row(_NEXT_FRESH, *begun)
+            or self._db.row(_NEXT_FRESH, *bounds)
+            or self._db.row(_NEXT_FREED, *bounds)
+            or self._db.row(_ANY_FREED, *bounds)
         )
         return ip_address(row["address"]) if row else None
+
+    def candidates(self, claim: Claim, most: int) -> list[IpAddress]:
+        """Return the addresses that next_free() will return next, the first one first.
+
+        As long as nothing is given back: those wait behind the last.
+        """
+        start = claim.start or claim.first
+        found = self._fresh(claim, start, claim.last, most)
+        if start > claim.first:  # type: ignore[operator]
+            found += self._fresh(claim, claim.first, start - 1, most - len(found))
+        if len(found) == most:
+            return found
+        bounds = claim.pool.id, claim.first.packed, claim.last.packed
+        slices = self._db.rows(
+            "SELECT id FROM slice WHERE pool = ? AND first >= ? AND last <= ?", *bounds
+        )
+        queue = "SELECT turn, address FROM freed WHERE slice = ? ORDER BY turn LIMIT ?"
+        freed = sorted(
+            (row["turn"], row["address"])
+            for part in slices
+            for row in self._db.rows(queue, part["id"], most)
+        )
+        found += [ip_address(address) for _, address in freed]
+        return found[:most]
+
+    def _fresh(
+        self, claim: Claim, first: IpAddress, last: IpAddress, most: int
+    ) -> list[IpAddress]:
+        """Return the first fresh addresses between two."""
+        rows = self._db.rows(
+            "SELECT max(first, ?2) AS first, min(last, ?3) AS last FROM fresh"
+            " WHERE pool = ?1 AND last >= ?2 AND first <= ?3 ORDER BY last LIMIT ?4",
+            claim.pool.id,
+            first.packed,
+            last.packed,
+            most,
+        )
+        found: list[IpAddress] = []
+        for row in rows:
+            low, high = ip_address(row["first"]), ip_address(row["last"])
+            count = min(int(high) - int(low) + 1, most - len(found))
+            found += [low + n for n in range(count)]
+        return found
 
     def take(self, pool: int, address: IpAddress) -> None:
         """Take an address out of the free ones, fresh or freed."""
@@ -194,6 +270,19 @@ class Pools:
         )
 
 
+_NEXT_FRESH = (
+    "SELECT max(first, ?2) AS address FROM (SELECT first FROM fresh"
+    " WHERE pool = ?1 AND last >= ?2 ORDER BY last LIMIT 1) WHERE first <= ?3"
+)
+_NEXT_FREED = (
+    "SELECT address FROM freed WHERE turn = (SELECT min("
+    "  (SELECT min(turn) FROM freed WHERE slice = s.id)) FROM slice s"
+    "  WHERE s.pool = ?1 AND s.first >= ?2 AND s.last <= ?3)"
+)
+_ANY_FREED = (
+    "SELECT address FROM freed WHERE pool = ?1 AND address BETWEEN ?2 AND ?3"
+    " ORDER BY turn LIMIT 1"
+)
 _ADD_SLICE = (
     "INSERT INTO slice (pool, first, last) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 )
@@ -221,4 +310,7 @@ def _claim(row: sqlite3.Row) -> Claim:
         last=ip_address(row["high"]),
         network=row["network"],
         since=row["since"],
+        probe=bool(row["probe"]),
+        start=ip_address(row["share"]) if row["share"] else None,
+        source=row["source"],
     )

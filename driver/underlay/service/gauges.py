@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from underlay import __version__
 from underlay.errors import UnderlayError
+from underlay.ipam import conflicts, lease_states
 from underlay.model import Network
 from underlay.model.objects import Owner
 from underlay.model.text import printable
@@ -27,7 +28,8 @@ class Gauges(Collector):
     """Reads gauges from the records.
 
     `records` is a connection of its own, `health` what /healthz answers, `view_seconds`
-    the age of Docker's view. `by_container`: one series for each endpoint too.
+    the age of Docker's view, `clock` seconds since 1970. `by_container`: one series for
+    each endpoint too.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Gauges(Collector):
         records: Records,
         health: Callable[[], Mapping[str, Any]],
         view_seconds: Callable[[], float],
+        clock: Callable[[], float],
         *,
         by_container: bool,
     ) -> None:
         self._records = records
         self._health = health
         self._view_seconds = view_seconds
+        self._clock = clock
         self._by_container = by_container
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -65,7 +69,7 @@ class Gauges(Collector):
             "records_size_bytes", "Size of the files of the records", ["file"], sizes
         )
         try:
-            found = [*self._of_networks(), *self._of_pools()]
+            found = [*self._of_networks(), *self._of_pools(), *self._of_leases()]
             found += self._of_endpoints() if self._by_container else ()
         except UnderlayError:
             return  # /healthz and the log have the reason
@@ -105,12 +109,22 @@ class Gauges(Collector):
             ["network", "state"],
             by_name(counts.addresses()),
         )
+        yield _single(
+            "conflicts",
+            "Addresses of pools that other machines have",
+            len(self._records.leases.conflicts()),
+        )
         yield from self._of_findings(names)
         yield from self._of_parents(networks.values())
 
     def _of_findings(self, names: Mapping[str, str]) -> Iterator[GaugeMetricFamily]:
         cut_off = [o.network for o in self._records.host.obstacles()]
-        marked = [Owner.parse(mark).network for mark in self._records.counts.failing()]
+        others = [
+            *conflicts.failures(self._records),
+            *lease_states.failures(self._records, self._clock()),
+        ]
+        marks = [*self._records.counts.failing(), *(found.mark for found in others)]
+        marked = [Owner.parse(mark).network for mark in marks]
         failing: Counter[Labels] = Counter(
             (names.get(network, ""),) for network in marked + cut_off
         )
@@ -168,6 +182,24 @@ class Gauges(Collector):
             "Addresses of a range that no container, gateway or other use has",
             labels,
             {key: r.free for key, r in found.items()},
+        )
+
+    def _of_leases(self) -> Iterator[GaugeMetricFamily]:
+        counts, now = self._records.counts, self._clock()
+        states = counts.dhcp_leases(now)
+        yield _family(
+            "leases",
+            "Leases from DHCP servers (bound: a container has it; unanswered: it has,"
+            " and no server renews it; held; ended; removed; unserved)",
+            ["state"],
+            {(state,): states.get(state, 0) for state in lease_states.STATES},
+        )
+        first = counts.first_dhcp_end()
+        yield _family(
+            "lease_seconds_left_min",
+            "Time until the first lease of a container ends, if it is not renewed",
+            [],
+            {(): first - now} if first else {},
         )
 
     def _of_endpoints(self) -> Iterator[GaugeMetricFamily]:

@@ -103,6 +103,11 @@ class Metrics:
             "underlay_announcements_confirmed",
             "Announced addresses that the gateway then answered",
         )
+        self._probes = self._counter(
+            "underlay_conflict_probes",
+            "Addresses that segments were asked for (free, used, contested, unasked)",
+            "result",
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self._registry)
@@ -159,6 +164,10 @@ class Metrics:
         """Count announced addresses, and those that the gateway confirmed."""
         self._announcements.inc(sent)
         self._confirmations.inc(confirmed)
+
+    def asked(self, result: str, number: int) -> None:
+        """Count addresses that a segment was asked for; unasked: it could not be."""
+        self._probes.labels(result).inc(number)
 
     def looked_at_docker(self) -> None:
         """Note that dockerd answered with its list of networks."""

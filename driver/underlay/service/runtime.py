@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from underlay import __version__
 from underlay.api import paths
 from underlay.api.call import Call
 from underlay.api.httpd import Answer, Server
-from underlay.api.methods import methods
+from underlay.api.methods import IpamCalls, NetworkCalls, methods
 from underlay.api.plugin import create_app
 from underlay.api.refusals import Refusals
 from underlay.errors import UnderlayError
@@ -26,13 +27,16 @@ from underlay.kernel.clock import since_boot
 from underlay.kernel.events import Listener
 from underlay.model.objects import PREFIX
 from underlay.networks.forward_path import ForwardPath
+from underlay.reconcile.defender import Defender
 from underlay.reconcile.log_once import LogOnce
+from underlay.reconcile.new_names import NewNames
 from underlay.records import Records
 from underlay.service.gauges import Gauges
 from underlay.service.hosts_file import HostsFile
 from underlay.service.loop import Calls, PeriodicJob
 from underlay.service.metrics import Metrics
 from underlay.service.notices import Notices
+from underlay.service.segments import Segments
 from underlay.service.settings import Settings
 from underlay.service.supervision import WatchedKernel
 from underlay.service.wiring import Parts, build, examination, observe
@@ -73,13 +77,15 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
     kernel = WatchedKernel()
     parts = build(settings, kernel=kernel)
     parts.recovery.begin()
+    for endpoint in parts.records.endpoints.all():
+        parts.ipam.idle.note_running(endpoint.network, endpoint.container)
     metrics = Metrics()
     observe(parts, metrics)
     # Its own connection: long reads for the status must not delay Docker's calls.
     reading = Records(settings.records, readonly=True)
     clock = time.time
     health = _health(parts.records, clock())
-    metrics.add(_gauges(reading, health, metrics, settings))
+    metrics.add(_gauges(reading, health, metrics, clock, settings))
     refusals = Refusals(clock, time.monotonic)
     threads = BackgroundThreads(parts, settings, reading, metrics)
     sources = paths.Sources(
@@ -92,10 +98,9 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
         metrics.call(call)
         refusals.note(call)
 
-    plugin = create_app(
-        methods(parts.engine, parts.ipam, threads.names.wake, threads.ask_for_names),
-        note,
-    )
+    network = NetworkCalls(parts.engine, threads.note_networks, threads.note_joined)
+    pool = IpamCalls(parts.ipam, threads.ask_for_names)
+    plugin = create_app(methods(network, pool), note)
     threads.start()
     log.info("ready", extra={"version": __version__, "pid": os.getpid()})
 
@@ -127,7 +132,7 @@ class BackgroundThreads:
         # The names of parents; None: any device may become one.
         self._parents: frozenset[str] | None = None
         self._is_urgent = True
-        self._reconciler = parts.reconciler
+        self._reconciler, self._keeper = parts.reconciler, parts.keeper
         self.calls = Calls(RUSH_CALLS)
         self._lock = threading.Lock()
         self._changed: frozenset[str] | None = None
@@ -142,10 +147,11 @@ class BackgroundThreads:
         self._rules = _rules_job(parts.forward_path, settings.period)
         self.names = self._names_job(parts, settings)
         self._dockerd, self._ipam = parts.dockerd, parts.ipam
+        self._segments = Segments(parts.ipam.wire, _defender(parts))
         self._stopping, self._period = threading.Event(), settings.period
+        jobs = self._jobs().items()
         self._threads = [
-            threading.Thread(target=job, name=name, daemon=True)
-            for name, job in self._jobs().items()
+            threading.Thread(target=j, name=n, daemon=True) for n, j in jobs
         ]
         self._hup = self._threads[-1]
 
@@ -154,18 +160,22 @@ class BackgroundThreads:
         examined = partial(
             examination, parts.records, parts.kernel, settings, parts.dockerd
         )
-        notices = Notices(parts.records, examined)
-        hosts = HostsFile(parts.records, settings.hosts_file)
+        notices = Notices(parts.records, examined, time.monotonic)
+        self._hosts = HostsFile(parts.records, settings.hosts_file)
+        named = NewNames(parts.records)
 
         def follow() -> None:
             try:
                 _sync_with_docker(parts, once, look, self._metrics)
             finally:
                 # With the names that Docker has just told.
+                with once.trying("new names"):
+                    if named.any():
+                        self.note(frozenset({""}))
                 with once.trying("quick checks of the host"):
                     notices.update()
                 with once.trying(f"writing {settings.hosts_file}"):
-                    hosts.update()
+                    self._hosts.update()
 
         return PeriodicJob(
             follow,
@@ -190,6 +200,9 @@ class BackgroundThreads:
             "docker": self._listen_to_docker,
             "announcer": self._reconciler.announcer.run,
             "dropper": self._reconciler.dropper.run,
+            "wire": self._ipam.wire.run,
+            "leases": self._keeper.run,
+            "watch": self._segments.listen,
             "hup": self._wait_for_hup,
         }
 
@@ -216,6 +229,17 @@ class BackgroundThreads:
         else:
             self.names.hurry()
 
+    def note_networks(self) -> None:
+        """Note that there is another network, or one less: its segment is heard now."""
+        with suppress(UnderlayError):  # the next pass follows it, and fails aloud
+            self._segments.follow()
+        self.names.wake()
+
+    def note_joined(self, endpoint: str) -> None:
+        """Note that a container starts: name servers know it before it runs."""
+        self._hosts.add(endpoint)
+        self.ask_for_names()
+
     def _hear_docker(self, *, is_created: bool = False) -> None:
         """Ask Docker for what changed: at once for the name of a new network."""
         if is_created:
@@ -223,6 +247,11 @@ class BackgroundThreads:
             self.ask_for_names()
         else:
             self.names.wake()
+
+    def _note_lease(self, sandbox: str) -> None:
+        """Note that a lease brings a container another address or router."""
+        self.note(frozenset({sandbox}))
+        self.names.wake()  # for the file of names
 
     def note_progress(self) -> None:
         """Note that a pass gets on, if this is the thread of the passes."""
@@ -235,6 +264,7 @@ class BackgroundThreads:
 
     def start(self) -> None:
         """Start the threads."""
+        self._keeper.on_change = self._note_lease
         for thread in self._threads:
             thread.start()
 
@@ -269,20 +299,19 @@ class BackgroundThreads:
         """Listen to dockerd; if it does not answer, the job `names` logs that."""
         refused = 0
         while not self._stopping.is_set():
-            began = time.monotonic()
+            began, pause = time.monotonic(), NAMES_RETRY_SECONDS
             try:
-                self._dockerd.listen(self._hear_docker)
+                self._dockerd.listen(self._hear_docker, self._ipam.idle)
                 # If the stream ends at once, each try has dockerd list everything.
                 short = time.monotonic() - began < NAMES_RETRY_SECONDS
                 refused = refused + 1 if short else 0
             except OSError:
-                refused = 0
+                refused, pause = 0, EVENTS_RETRY_SECONDS
             except Exception:
                 # Whatever dockerd sent, it must not end the listening for good.
                 log.exception("internal error")
             self._ipam.forget_made()
-            pause = NAMES_RETRY_SECONDS * (1 + refused)
-            self._stopping.wait(min(pause, self._period))
+            self._stopping.wait(min(pause * (1 + refused), self._period))
 
     def _wait_for_hup(self) -> None:
         """Have a pass look everywhere on HUP, which all other threads block.
@@ -328,6 +357,7 @@ class BackgroundThreads:
                 "everywhere" if changed is None else scope, time.perf_counter() - began
             )
             self._parents = self._reconciler.parents.device_names()
+            self._segments.follow()
             self._rules.wake()  # for a new network, or another default route
             if not changed:
                 _settle_heap()
@@ -346,6 +376,9 @@ class BackgroundThreads:
         self._dockerd.hang_up()
         self._reconciler.announcer.stop()
         self._reconciler.dropper.stop()
+        self._ipam.wire.stop()
+        self._keeper.stop()
+        self._segments.stop()
         self._stop_events.close()
         if self._hup.ident:
             signal.pthread_kill(self._hup.ident, signal.SIGHUP)
@@ -354,6 +387,11 @@ class BackgroundThreads:
             thread.join(timeout=2)
         for records in (self._reading, self._records):
             records.close()
+
+
+def _defender(parts: Parts) -> Defender:
+    announcer = parts.reconciler.announcer
+    return Defender(parts.records, parts.ipam.wire, announcer, since_boot)
 
 
 def _settle_heap() -> None:
@@ -396,7 +434,7 @@ def _sync_with_docker(
         parts.cleanup.forget()
     with once.trying("what Docker ended"):
         parts.records.endings.write()
-    before = parts.recovery.snapshot()
+    before, changes = parts.recovery.snapshot(), parts.ipam.idle.changes
     try:
         view = parts.dockerd.look()
     except OSError:
@@ -404,6 +442,7 @@ def _sync_with_docker(
             look()
         raise
     metrics.looked_at_docker()
+    parts.ipam.idle.update(view.containers, changes)
     if parts.cleanup.note_listed(view):
         look()
     with once.trying("what Docker lists"):
@@ -416,12 +455,14 @@ def _gauges(
     reading: Records,
     health: Callable[[], dict[str, Any]],
     metrics: Metrics,
+    clock: Callable[[], float],
     settings: Settings,
 ) -> Gauges:
     return Gauges(
         reading,
         health,
         lambda: metrics.docker_view_seconds,
+        clock,
         by_container=settings.metrics_by_container,
     )
 

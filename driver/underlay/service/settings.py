@@ -29,6 +29,7 @@ class Settings:
     period: float = 30.0
     grace: float = 60.0
     history_days: float = 180.0
+    reserve_days: float = 7.0
     route_protocol: int = 157
     log_level: str = "info"
     metrics_by_container: bool = False

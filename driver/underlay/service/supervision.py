@@ -53,9 +53,10 @@ class Supervisor:
         self._stopping.set()
 
     def _run(self, stalled_seconds: Callable[[], float]) -> None:
-        pause = self._watchdog / 2
+        # Half of it may be lost to a slow pass, and a busy host wakes nothing in time.
+        pause, longest = self._watchdog / 8, self._watchdog / 2
         while True:
-            if stalled_seconds() < pause:
+            if stalled_seconds() < longest:
                 with suppress(OSError):  # one failure is no reason to be killed
                     self._tell("WATCHDOG=1")
             if self._stopping.wait(pause):

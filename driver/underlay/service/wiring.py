@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,17 @@ from underlay.docker_sync.dockerd import Dockerd
 from underlay.docker_sync.recovery import Recovery
 from underlay.doctor.examined import Examined, Places
 from underlay.errors import UnderlayError
+from underlay.ipam.dhcp import DhcpAddresses
+from underlay.ipam.dhcp_servers import DhcpServers
 from underlay.ipam.driver import IpamDriver
+from underlay.ipam.idle_containers import IdleContainers
+from underlay.ipam.lease_keeper import LeaseKeeper
 from underlay.ipam.live_endpoints import LiveEndpoints
+from underlay.ipam.wire import Wire
 from underlay.kernel import Kernel
 from underlay.kernel.clock import since_boot
 from underlay.kernel.linux import LinuxKernel
+from underlay.model import IpAddress
 from underlay.model.objects import use_protocol
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
@@ -33,6 +40,7 @@ from underlay.networks.sysctls import HostSysctls
 from underlay.reconcile.announcer import Announcer
 from underlay.reconcile.executor import Executor
 from underlay.reconcile.log_once import LogOnce
+from underlay.reconcile.name_log import NameLog
 from underlay.reconcile.planner import Planner
 from underlay.reconcile.reconciler import Reconciler
 from underlay.reconcile.repair_log import RepairLog
@@ -60,6 +68,7 @@ class Parts:
     recovery: Recovery
     dockerd: Dockerd
     forward_path: ForwardPath
+    keeper: LeaseKeeper
 
 
 def build(
@@ -125,10 +134,12 @@ class Host:
 def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -> Parts:
     """Put the parts together over one record and one kernel; starts nothing."""
     clock, monotonic = host.clock, host.monotonic
-    parents = ParentTracker(records, kernel)
-    takeovers = BridgeTakeovers(records, kernel)
+    parents, takeovers = (
+        ParentTracker(records, kernel),
+        BridgeTakeovers(records, kernel),
+    )
     leftovers = LeftoverDevices(records, kernel)
-    live = LiveEndpoints(records)
+    live, idle = LiveEndpoints(records), IdleContainers()
     builder = _builder(records, kernel, monotonic)
     dropper = Dropper(records, builder, live, clock)
     engine = NetworkDriver(
@@ -139,6 +150,7 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
         takeovers=takeovers,
         leftovers=leftovers,
         live_endpoints=live,
+        idle=idle,
         dropper=dropper,
         machine=host.machine,
         clock=clock,
@@ -147,21 +159,55 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     reconciler = _reconciler(
         records, kernel, builder, takeovers, parents, leftovers, dropper, host
     )
+    dhcp, keeper = _dhcp(records, kernel, engine, reconciler, idle, host)
+    ipam = _ipam(records, kernel, engine, live, dropper, dhcp, settings, host)
     observer = reconciler.observer
-    ipam = IpamDriver(
-        records, clock, engine.remove_dead_endpoint, kernel.is_own, live, monotonic,
-        dropper.finish_all,
-    )  # fmt: skip
     cleanup = Cleanup(
-        records, kernel, engine, ipam, observer, clock, monotonic,
-        settings.grace, settings.history_days,
+        records, kernel, engine, ipam, observer, clock, monotonic, settings.grace,
+        settings.history_days, settings.reserve_days, keeper.note_listed,
     )  # fmt: skip
     dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
-    recovery = Recovery(
-        records, kernel, engine, parents, observer, clock, dockerd.containers
-    )
+    told = dockerd.containers
+    recovery = Recovery(records, kernel, engine, parents, observer, clock, told, dhcp)
     parts = records, kernel, engine, reconciler, ipam, cleanup, recovery, dockerd
-    return Parts(*parts, ForwardPath(records, kernel, clock))
+    return Parts(*parts, ForwardPath(records, kernel, clock), keeper)
+
+
+def _dhcp(
+    records: Records,
+    kernel: Kernel,
+    engine: NetworkDriver,
+    reconciler: Reconciler,
+    idle: IdleContainers,
+    host: Host,
+) -> tuple[DhcpAddresses, LeaseKeeper]:
+    servers = DhcpServers(kernel, host.clock, host.monotonic)
+    keeper = LeaseKeeper(records, servers, host.clock, host.monotonic)
+    found = DhcpAddresses(
+        records, kernel, servers, idle, engine.remove_dead_endpoint, host.clock,
+        host.machine, keeper.note,
+    )  # fmt: skip
+    reconciler.on_parent_back = keeper.note_back
+    engine.with_address = found.with_address
+    return found, keeper
+
+
+def _ipam(
+    records: Records,
+    kernel: Kernel,
+    engine: NetworkDriver,
+    live: LiveEndpoints,
+    dropper: Dropper,
+    dhcp: DhcpAddresses,
+    settings: Settings,
+    host: Host,
+) -> IpamDriver:
+    return IpamDriver(
+        records, host.clock, engine.remove_dead_endpoint, kernel.is_own, live,
+        host.monotonic, dropper.finish_all, dhcp.idle, settings.reserve_days,
+        partial(_next_hops, kernel), host.machine, dhcp.request_address,
+        wire=Wire(records, kernel, host.clock, host.monotonic),
+    )  # fmt: skip
 
 
 def observe(parts: Parts, metrics: Metrics) -> None:
@@ -171,6 +217,7 @@ def observe(parts: Parts, metrics: Metrics) -> None:
     reconciler.on_drift = metrics.drift
     reconciler.repair_log.on_repair = metrics.repair
     reconciler.announcer.on_sent = metrics.announced
+    parts.ipam.wire.on_asked = metrics.asked
 
 
 def _reconciler(
@@ -205,6 +252,7 @@ def _reconciler(
         backoff=backoff,
         repair_log=repair_log,
         announcer=Announcer(kernel, host.monotonic),
+        name_log=NameLog(records),
         once=once,
         clock=host.clock,
         monotonic=host.monotonic,
@@ -219,6 +267,10 @@ def _builder(
     shims = Shims(records, kernel, lookup)
     sysctls = HostSysctls(records, kernel, forwarding, lookup)
     return Builder(records, kernel, forwarding, lookup, shims, sysctls)
+
+
+def _next_hops(kernel: Kernel) -> list[IpAddress]:
+    return [hop for _, hop in kernel.routers()]
 
 
 def _machine() -> str:

@@ -341,3 +341,12 @@ def test_claim_of_a_creation_that_never_ends_is_freed_eventually(records):
     house.heed(NOBODY, after=CREATING_SECONDS)
     house.heed(NOBODY, after=1)
     assert records.pools.claim(claim.id) is None
+
+
+def test_look_at_docker_that_brings_nothing_new_writes_nothing(house):
+    """It comes a second after every start, and each write waits for the others."""
+    house.heed(ALIVE)
+    commits = []
+    house.records.watch_commits(commits.append)
+    house.heed(ALIVE, after=1)
+    assert commits == []

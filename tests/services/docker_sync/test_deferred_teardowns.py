@@ -198,6 +198,7 @@ def recovery_on(world):
     return Recovery(
         world.engine.records, world.kernel, world.engine, reconciler.parents,
         reconciler.observer, world.time, lambda _: {},
+        world.engine.parts.recovery.dhcp,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def asked(question, *words):
     except BaseException as error:
         ended.append(type(error).__name__)
 
-first = threading.Thread(target=asked, args=(dockerd.listen, print))
+first = threading.Thread(target=asked, args=(dockerd.listen, print, None))
 second = threading.Thread(target=asked, args=(dockerd.look,))
 first.start()
 assert half_way.wait(10)

@@ -56,14 +56,20 @@ class House:
         self.engine = engine_on(records, self.kernel, self.time)
         reap, is_own = self.engine.remove_dead_endpoint, self.kernel.is_own
         self.ipam = IpamDriver(
-            records, self.time, reap, is_own, self.engine.live_endpoints, self.time
+            records,
+            self.time,
+            reap,
+            is_own,
+            self.engine.live_endpoints,
+            self.time,
+            wire=self.engine.parts.ipam.wire,
         )
         self.told = {"c-web": DockerContainer(SANDBOX, {}, {})}
         self.kernel.sandboxes.add(SANDBOX)
         passes = self.engine.reconciler
         self.recovery = Recovery(
             records, self.kernel, self.engine, passes.parents, passes.observer,
-            self.time, self.ask,
+            self.time, self.ask, self.engine.parts.recovery.dhcp,
         )  # fmt: skip
         self.recovery.begin()
 
@@ -255,9 +261,16 @@ def test_containers_with_docker_ipam_addresses_are_recovered_without_pools(
 def test_gateway_not_listed_by_docker_is_the_one_the_container_has(house):
     gateways = {"n1": (ip_address("10.0.0.3"),)}
     house.told["c-web"] = DockerContainer(SANDBOX, {}, gateways)
+    house.kernel.default_routers = [("eth0", ip_address("10.0.0.4"))]
     house.heed(listed(endpoint(), gateway=None), listed(identity="n2", gateway=None))
-    told, first = (n.subnets[0].gateway for n in house.records.networks.all())
-    assert (str(told), str(first)) == ("10.0.0.3", "10.0.0.1")
+    told, router = (n.subnets[0].gateway for n in house.records.networks.all())
+    assert (str(told), str(router)) == ("10.0.0.3", "10.0.0.4")
+
+
+def test_gateway_not_listed_by_docker_is_none_without_a_router(house):
+    house.heed(listed(gateway=None))
+    (network,) = house.records.networks.all()
+    assert network.subnets[0].gateway is None
 
 
 def test_container_without_a_sandbox_is_starting_and_left_alone(house):

@@ -69,6 +69,7 @@ class LostRecordsMachine(RuleBasedStateMachine):
             self.kernel.is_own,
             self.engine.live_endpoints,
             self.time,
+            wire=self.engine.parts.ipam.wire,
         )
         parts = self.records, self.kernel, self.engine
         observer = self.engine.reconciler.observer
@@ -76,7 +77,8 @@ class LostRecordsMachine(RuleBasedStateMachine):
             *parts, self.ipam, observer, self.time, self.time, GRACE, 30
         )
         parents = self.engine.reconciler.parents
-        self.recovery = Recovery(*parts, parents, observer, self.time, self.ask)
+        dhcp = self.engine.parts.recovery.dhcp
+        self.recovery = Recovery(*parts, parents, observer, self.time, self.ask, dhcp)
         self.kernel.other_namespaces = {
             Owner(net.id, e).mark: (ip_address(a),)
             for net in self.nets.values()
@@ -176,13 +178,19 @@ class LostRecordsMachine(RuleBasedStateMachine):
         net = self.net(n)
         if net and net.members:
             identity = list(net.members)[m % len(net.members)]
-            address = net.members.pop(identity)
+            address = net.members[identity]
+            if self.addresses().count(address) > 1:
+                return  # given twice before Docker was heard: its release ends either
+            del net.members[identity]
             if net.ours:
                 self.engine.leave(identity)
                 self.kernel.sandboxes.discard(f"/run/{identity}")
                 self.kernel.rooms.pop(f"/run/{identity}", None)
                 self.engine.delete_endpoint(net.id, identity)
             self.ipam.release_address(net.pool, address)
+
+    def addresses(self):
+        return [a for net in self.nets.values() for a in net.members.values()]
 
     @rule(n=PICK, m=PICK)
     def release_for_a_living_one(self, n, m):

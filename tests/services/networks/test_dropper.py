@@ -32,6 +32,7 @@ class Site:
         self.ipam = IpamDriver(
             records, clock, self.engine.remove_dead_endpoint, self.kernel.is_own,
             self.engine.live_endpoints, finish_deletions=self.engine.dropper.finish_all,
+            wire=self.engine.parts.ipam.wire,
         )  # fmt: skip
         self.claim = self.ipam.request_pool("10.0.0.0/29", "", {}, 4).id
         self.ipam.request_gateway(self.claim, "10.0.0.1")

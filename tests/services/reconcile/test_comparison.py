@@ -153,6 +153,14 @@ def owner_of(endpoint):
     return Owner(endpoint.network, endpoint.id).device
 
 
+def name(world, dice):
+    """Record that Docker told the name of a container."""
+    endpoint = dice.choice(world.engine.records.endpoints.all())
+    with world.engine.records.transaction():
+        called = f"web{dice.randrange(3)}"
+        world.engine.records.endpoints.name_container(endpoint.id, called)
+
+
 def part(world, dice):
     """Let Docker end an endpoint whose device it leaves in the sandbox."""
     found = [e for e in world.engine.records.endpoints.joined() if e.id != "e1"]
@@ -215,7 +223,7 @@ def settle(world, dice):
 
 
 EVENTS = [
-    vanish, spoil, spoil, intrude, begin, begin, end, take_in, dock, part,
+    vanish, spoil, spoil, intrude, begin, begin, end, take_in, dock, name, part,
     change_parent, change_host, second_network, lose_records, repair, *[settle] * 6,
 ]  # fmt: skip
 
@@ -246,8 +254,11 @@ def test_plan_from_memory_is_the_plan_without_one(records, mode, seed, monkeypat
     planned = 0
     for turn in range(TURNS):
         event = dice.choice(EVENTS)
+        snapshot = planner.observe()
         with suppress(UnderlayError):  # what was spoilt may be in the way
             event(world, dice)
+        if dice.random() < 0.3:  # while a pass is under way
+            planner.plan(snapshot)
         joined = dice.choice([None, ()])
         remembered = planner.steps(joined)
         expected = without_memory(planner).steps(joined)
@@ -278,6 +289,18 @@ def test_endpoint_that_ended_during_a_pass_is_not_remembered_as_wanted(world):
     remembered, expected = plans(planner)
     assert expected
     assert remembered == expected
+
+
+def test_container_named_during_a_pass_is_not_remembered_as_without_a_name(world):
+    """Docker tells the name a moment after the start, while a pass is under way."""
+    planner, endpoints = world.engine.reconciler.planner, world.engine.records.endpoints
+    snapshot = planner.observe()
+    with world.engine.records.transaction():
+        endpoints.name_container("e1", "web")
+    seen = planner.plan(snapshot)
+    remembered, expected = plans(planner)
+    assert [step.object.name for step in expected] == ["ul-web"]
+    assert seen == remembered == expected
 
 
 def test_network_that_changes_during_a_plan_is_not_remembered_as_it_was(

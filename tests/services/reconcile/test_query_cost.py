@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.fakes import BR0, ETH0, LO, FakeKernel, engine_on, ipam_on
-from underlay.model import Endpoint, Network, Subnet
+from underlay.model import Claim, Endpoint, Network, Pool, Subnet
 
 # Small by nature: one row, only what is wrong, a few settings or bridges of the host.
 EXEMPT = {"CONSTANT", "(subquery-1)", "host", "trouble", "setting", "takeover"}
@@ -49,7 +49,7 @@ QUESTIONS = {
     "live (pool=?)": lambda r: r.leases.live_in(1),
     "gateway (pool=?)": lambda r: r.leases.gateway_of(1),
     "one_owner (pool=? AND address=?)": (
-        lambda r: r.leases.unassigned(ADDRESS, SUBNET, "e")
+        lambda r: r.leases.unassigned(ADDRESS, SUBNET, "e", "n")
     ),
     "until (until>? AND until<?)": lambda r: r.leases.forget_before(5.0),
     "address (address=?)": lambda r: r.leases.history("10.0.0.5", 9),
@@ -63,6 +63,12 @@ def test_each_address_query_uses_its_intended_index(records, index):
     plans = [plan_of(records, s) for s in seen if "tenure" in s]
     assert f"INDEX tenure_{index.rstrip()}" in plans[-1]
     assert "SCAN" not in plans[-1]
+
+
+def test_kept_addresses_of_listed_containers_are_found_without_the_others(records):
+    claim = Claim("P", Pool(1, "default", SUBNET), ADDRESS, ADDRESS + 9)
+    (seen,) = statements(records, lambda: records.reservations.listed_in(claim, 64))
+    assert "INDEX reservation_gone (domain=? AND gone=?" in plan_of(records, seen)
 
 
 @pytest.mark.parametrize(

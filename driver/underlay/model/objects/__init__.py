@@ -33,11 +33,12 @@ from underlay.model.objects.firewall import (
 )
 from underlay.model.objects.host import BridgePort, MovedEntry, Sysctl
 from underlay.model.objects.ip import Address, Neighbour, Route
-from underlay.model.objects.link import Link
+from underlay.model.objects.link import AltName, Link
 from underlay.model.owner import MARK, PREFIX, Owner, SharedOwner, SysctlReason
 
 Object = (
     Link
+    | AltName
     | Address
     | Route
     | Neighbour
@@ -68,6 +69,7 @@ __all__ = [
     "TABLE",
     "UNFINISHED_GROUP",
     "Address",
+    "AltName",
     "BridgePort",
     "ForwardAccept",
     "Link",

@@ -18,7 +18,7 @@ SHIM_GROUP = 0x756D
 _protocol = 157
 # The build order. Filters exist before the links they guard are up, addresses before
 # the routes that may need them as their source.
-SHARED, TOP, FILTERS, ADDRESSES, ROUTES = 500, 1000, 1500, 2000, 3000
+SHARED, TOP, FILTERS, ADDRESSES, ROUTES, NAMES = 500, 1000, 1500, 2000, 3000, 4000
 MAIN_TABLE = 254
 # Device names that mean themselves in a rule: to iptables br+ is every name that begins
 # so, and nft has words and signs of its own.

@@ -30,7 +30,8 @@ class Address(KernelObject):
     """An address on a device of ours: the host's, or a container's in its sandbox.
 
     One of the host has scope link, so that the host does not choose it as a source for
-    other destinations. It goes with its device, and is never deleted alone.
+    other destinations. It goes with its device, and is never deleted alone. One in a
+    sandbox is, after a DHCP server has given another one.
     """
 
     interface: model.IpInterface

@@ -1,12 +1,21 @@
-"""The network devices that the service creates."""
+"""The network devices that the service creates, and their alternative names."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from underlay.model.objects.common import SHARED, TOP, KernelObject
+from underlay.model.objects.common import (
+    NAMES,
+    SHARED,
+    TOP,
+    KernelObject,
+    Verb,
+    nsenter,
+    word,
+)
 from underlay.model.owner import Owner
 
 
@@ -120,6 +129,33 @@ class Link(KernelObject):
     def has_queue(self, seen: Any) -> bool:
         """Return whether `seen` has the queue that we set; old kernels tell of none."""
         return seen.queue is None or self.queue in (None, seen.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class AltName(KernelObject):
+    """An alternative name of a device of ours, for people and their programs.
+
+    It is no mark: whatever has the name, the alias tells the owner. One that
+    another device has is left out. `sandbox` is as for a link.
+    """
+
+    name: str
+    device: str
+    owner: Owner
+    sandbox: str = ""
+    key: Hashable = field(init=False, compare=False, repr=False)
+
+    build_order = NAMES
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (AltName, self.owner.mark, self.name))
+
+    __hash__ = KernelObject.__hash__
+
+    def command(self, verb: Verb) -> str:
+        """Return the step in iproute2's words."""
+        words = f"{nsenter(self.sandbox)}ip link property {verb}"
+        return f"{words} dev {word(self.device)} altname {word(self.name)}"
 
 
 @lru_cache  # thousands of devices have the same ones

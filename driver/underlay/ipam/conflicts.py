@@ -1,0 +1,188 @@
+"""Conflicts: addresses that other machines have, kept out of the free ones.
+
+A conflict is a lease with the role `conflict` and the MAC of the other machine. So its
+address is not free, and the history shows which machine had it, and when. It ends when
+the segment, asked again, is silent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from underlay.errors import AddressInUse
+from underlay.ipam.identity import moment
+from underlay.model import Claim, Failure, IpAddress, Lease
+from underlay.model.objects import Owner
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+# For how long an address is left alone before the segment is asked again: longer with
+# each conflict it had, and with the time that this one lasts.
+QUARANTINE_SECONDS, LONGEST_SECONDS = 600.0, 24 * 3600.0
+_DOUBLINGS = 8
+
+
+def start(
+    records: Records, claim: Claim, address: IpAddress, mac: str, now: float
+) -> None:
+    """Record that another machine has an address; part of a transaction."""
+    records.leases.start(
+        Lease(
+            id=0,
+            address=address,
+            role="conflict",
+            pool=claim.pool.id,
+            claim=claim.id,
+            network=claim.network,
+            mac=mac,
+            since=now,
+        )
+    )
+
+
+def of_address(records: Records, pool: int, address: IpAddress) -> Lease | None:
+    """Return the conflict about an address of a pool, None if there is none."""
+    live = records.leases.live(pool, address)
+    return next((lease for lease in live if lease.role == "conflict"), None)
+
+
+def holder_of(records: Records, conflict: Lease) -> Lease | None:
+    """Return the lease of the container that has the address of a conflict too."""
+    live = records.leases.live(conflict.pool or 0, conflict.address)
+    return next((lease for lease in live if lease.role == "endpoint"), None)
+
+
+def quarantine_seconds(records: Records, conflict: Lease, lasted: float) -> float:
+    """Return how long after a conflict was heard of last it is asked about again.
+
+    Ten minutes, twice as long for each earlier conflict, and never less than this one
+    has `lasted`, in seconds; a day at most. For the address of a running container it
+    is ten minutes.
+    """
+    if holder_of(records, conflict):
+        return QUARANTINE_SECONDS
+    earlier = records.leases.ended_conflicts(conflict.pool or 0, conflict.address)
+    least = QUARANTINE_SECONDS * 2.0 ** min(earlier, _DOUBLINGS)
+    return min(max(least, lasted), LONGEST_SECONDS)
+
+
+def failures(records: Records) -> Iterator[Failure]:
+    """Return the conflicts about addresses of containers, as failures of these."""
+    for conflict in records.leases.conflicts():
+        holder = holder_of(records, conflict)
+        if holder and holder.endpoint:
+            mark = Owner(holder.network, holder.endpoint).mark
+            yield Failure(mark, str(error_of(conflict)), conflict.since)
+
+
+def check_endpoint(records: Records, endpoint: str) -> None:
+    """Raise AddressInUse if a machine on the segment has an endpoint's address."""
+    for lease in records.leases.live_of_endpoint(endpoint):
+        if lease.pool and (found := of_address(records, lease.pool, lease.address)):
+            raise error_of(found)
+
+
+def error_of(conflict: Lease) -> AddressInUse:
+    """Return the error that says which machine has an address."""
+    return AddressInUse(
+        address=conflict.address, mac=conflict.mac, since=moment(conflict.since)
+    )
+
+
+@dataclass
+class Conflicts:
+    """Begins and ends conflicts as segments tell; used by many threads.
+
+    `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
+    """
+
+    records: Records
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    # When a conflict was first and last heard of by this process, by pool and address.
+    _heard: dict[tuple[int | None, IpAddress], tuple[float, float]] = field(
+        default_factory=dict
+    )
+
+    def record(self, claim: Claim, used: Mapping[IpAddress, str]) -> None:
+        """Record conflicts about addresses of a claim; part of a transaction."""
+        for address, mac in used.items():
+            self.note_heard(claim.pool.id, address)
+            if of_address(self.records, claim.pool.id, address):
+                continue
+            start(self.records, claim, address, mac, self.clock())
+            facts = {"address": address, "mac": mac, "network": claim.network[:12]}
+            log.warning("address in use by another machine", extra=facts)
+
+    def note_heard(self, pool: int, address: IpAddress) -> None:
+        """Note that a conflict begins or goes on."""
+        now = self.monotonic()
+        first, _ = self._heard.get((pool, address), (now, now))
+        self._heard[pool, address] = first, now
+
+    def settle(
+        self,
+        asked: Mapping[IpAddress, Claim],
+        used: Mapping[IpAddress, str],
+        began: float,
+    ) -> None:
+        """Record which conflicts there are, and which are over since they were asked.
+
+        `began` is when that was: what was heard later is no longer silent.
+        """
+        if not (used or list(self._silent(asked, used, began))):
+            return
+        with self.records.transaction():
+            for address, mac in used.items():
+                if not self._is_reserved(asked[address], address):
+                    self.record(asked[address], {address: mac})
+            for conflict in self._silent(asked, used, began):
+                self.end(conflict)
+
+    def _silent(
+        self,
+        asked: Mapping[IpAddress, Claim],
+        used: Collection[IpAddress],
+        began: float,
+    ) -> Iterator[Lease]:
+        for address in asked.keys() - set(used):
+            pool = asked[address].pool.id
+            _, last = self._heard.get((pool, address), (0.0, 0.0))
+            found = of_address(self.records, pool, address)
+            if found and last < began:
+                yield found
+
+    def end(self, conflict: Lease) -> None:
+        """End a conflict; part of a transaction."""
+        self.records.leases.end(conflict, self.clock())
+        self._heard.pop((conflict.pool, conflict.address), None)
+        facts = {"address": conflict.address, "mac": conflict.mac}
+        log.info("address no longer in use by another machine", extra=facts)
+
+    def _is_reserved(self, claim: Claim, address: IpAddress) -> bool:
+        """Return whether an address was reserved as a gateway or aux meanwhile."""
+        live = self.records.leases.live(claim.pool.id, address)
+        return any(lease.role in ("gateway", "aux") for lease in live)
+
+    def due(self) -> Iterator[Lease]:
+        """Return the conflicts that may be over: their segments are asked again.
+
+        Those of an earlier process at once.
+        """
+        now, found = self.monotonic(), self.records.leases.conflicts()
+        for key in self._heard.keys() - {(c.pool, c.address) for c in found}:
+            # One that is heard of now may be about to be recorded.
+            if now - self._heard.get(key, (now, now))[1] >= QUARANTINE_SECONDS:
+                self._heard.pop(key, None)
+        yield from (conflict for conflict in found if self._is_due(conflict, now))
+
+    def _is_due(self, conflict: Lease, now: float) -> bool:
+        heard = self._heard.get((conflict.pool, conflict.address))
+        if heard is None:
+            return True
+        first, last = heard
+        pause = quarantine_seconds(self.records, conflict, last - first)
+        return now - last >= pause

@@ -1,0 +1,291 @@
+"""What DHCP servers are asked for a container, and what they answer.
+
+Before the container has a device, they are asked on the parent of its network; later
+on its own device, in its sandbox.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Interface
+
+from underlay.dhcp import sockets
+from underlay.dhcp.client import Client, decline, release
+from underlay.dhcp.exchange import Exchange
+from underlay.dhcp.offers import Held, Leased, Refused
+from underlay.kernel import Kernel
+from underlay.model import DhcpLease, Endpoint, Network
+
+log = logging.getLogger(__name__)
+
+# A server that knows the lease answers in a millisecond. One that does not answer in
+# this time is asked on behind the start.
+KNOWN_SECONDS = 0.15
+RENEW_SECONDS = 2.0
+# In place of a lease that ended; dnsmasq pings an address for three seconds.
+REPLACE_SECONDS = 8.0
+# Where no server answered, the next starts fail sooner for so long. But not before one
+# that is back has looked, by a ping of three seconds, whether an address is taken.
+QUIET_SECONDS, QUIET_TIMEOUT = 30.0, 4.0
+# So many starts may wait at once: Docker's other calls find one of the 16 threads.
+MOST_WAITING = 12
+# A renewal comes sooner than it must by up to this part of its time.
+SPREAD = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a server gave; times as in DhcpLease.
+
+    `offered_after`: how many seconds a server took to offer it, of a new lease.
+    """
+
+    address: IPv4Interface
+    server: IPv4Address
+    server_mac: str
+    router: IPv4Address | None
+    options: bytes
+    since: float
+    renew: float
+    rebind: float
+    expires: float
+    uptime: float
+    offered_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of asking: what was `given`, or whether that was `refused`.
+
+    `asked` and `heard` tell in words what was sent and what came instead; `seconds` is
+    how long it took.
+    """
+
+    given: Given | None = None
+    refused: bool = False
+    asked: str = ""
+    heard: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class DhcpServers:
+    """Asks the servers of a segment; used by many threads.
+
+    `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
+    """
+
+    kernel: Kernel
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    random: Callable[[], float] = random.random
+    # Until when starts on a device fail sooner, because no server answered there.
+    _quiet_until: dict[str, float] = field(default_factory=dict)
+    _waiting: threading.Semaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(MOST_WAITING)
+    )
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _boot: str = ""
+
+    def boot(self) -> str:
+        """Return the id of this boot of the host."""
+        self._boot = self._boot or self.kernel.boot()
+        return self._boot
+
+    def stop(self) -> None:
+        """Give up what is being asked, and what will be: the service ends."""
+        self._stopping.set()
+
+    def moment(self, lease: DhcpLease, at: float) -> float:
+        """Return a time of a lease in seconds since the boot.
+
+        What was recorded in this boot does not depend on the clock on the wall.
+        """
+        if lease.boot == self.boot():
+            return lease.uptime + at - lease.since
+        return self.when(at)
+
+    def when(self, at: float) -> float:
+        """Return a time in seconds since 1970 in seconds since the boot."""
+        return self.monotonic() + at - self.clock()
+
+    def ask_again(self, network: Network, lease: DhcpLease) -> Answer:
+        """Ask for the address that a client had before; at most for 0.15 seconds."""
+        assert lease.address  # noqa: S101 - it had one
+        exchange = Exchange.reboot(_client(lease), self.random, lease.address.ip)
+        return self._run(exchange, network.uplink.parent, KNOWN_SECONDS)
+
+    def ask_new(
+        self,
+        network: Network,
+        lease: DhcpLease,
+        wish: IPv4Address | None,
+        seconds: float,
+        refusal: Callable[[IPv4Address], str],
+    ) -> Answer:
+        """Ask for an address, if possible the one of the `wish`, for so long at most.
+
+        `refusal` returns why an address that is offered cannot be used, "" if it can.
+        """
+        if not self._waiting.acquire(blocking=False):
+            return Answer(asked="nothing", heard=f"{MOST_WAITING} starts wait already")
+        try:
+            return self._ask_new(network.uplink.parent, lease, wish, seconds, refusal)
+        finally:
+            self._waiting.release()
+
+    def _ask_new(
+        self,
+        device: str,
+        lease: DhcpLease,
+        wish: IPv4Address | None,
+        seconds: float,
+        refusal: Callable[[IPv4Address], str],
+    ) -> Answer:
+        if self.monotonic() < self._quiet_until.get(device, 0.0):
+            seconds = min(seconds, QUIET_TIMEOUT)
+        exchange = Exchange.new(
+            _client(lease), self.random, lambda offer: refusal(offer.address.ip), wish
+        )
+        answer = self._run(exchange, device, seconds)
+        if answer.given:
+            self._quiet_until.pop(device, None)
+        else:
+            self._quiet_until[device] = self.monotonic() + QUIET_SECONDS
+        return answer
+
+    def renew(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
+        """Ask the server of a lease for more time, from inside the sandbox."""
+        exchange = Exchange.renew(_client(lease), self.random, _held(lease))
+        return self._run_inside(exchange, endpoint)
+
+    def rebind(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
+        """Ask any server for more time, from inside the sandbox."""
+        assert lease.address  # noqa: S101 - it has one
+        exchange = Exchange.rebind(_client(lease), self.random, lease.address.ip)
+        return self._run_inside(exchange, endpoint)
+
+    def confirm(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
+        """Ask any server, from inside the sandbox, whether a lease holds here still."""
+        assert lease.address  # noqa: S101 - it has one
+        exchange = Exchange.reboot(_client(lease), self.random, lease.address.ip)
+        return self._run_inside(exchange, endpoint)
+
+    def replace(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
+        """Ask any server, from inside the sandbox, for a lease in place of this one."""
+        assert lease.address  # noqa: S101 - it has one
+        exchange = Exchange.new(_client(lease), self.random, wished=lease.address.ip)
+        return self._run_inside(exchange, endpoint, REPLACE_SECONDS)
+
+    def release(self, device: str, lease: DhcpLease) -> None:
+        """Give a lease back to its server; nothing answers that."""
+        self._send(device, release(_client(lease), self.random, _held(lease)))
+
+    def decline(self, device: str, lease: DhcpLease) -> None:
+        """Tell the server of a lease that another machine has the address."""
+        held = _held(lease)
+        client = _client(lease)
+        self._send(device, decline(client, self.random, held.address, held.server))
+
+    def _run_inside(
+        self, exchange: Exchange, endpoint: Endpoint, seconds: float = RENEW_SECONDS
+    ) -> Answer:
+        assert endpoint.learned  # noqa: S101 - its device was seen there
+        device = endpoint.learned.device
+        return self.kernel.inside(
+            endpoint.sandbox, lambda: self._run(exchange, device, seconds)
+        )
+
+    def _run(self, exchange: Exchange, device: str, seconds: float) -> Answer:
+        """Run an exchange on a device; without the device nothing is heard."""
+        began = self.monotonic()
+        try:
+            is_stopping = self._stopping.is_set
+            sockets.run(exchange, device, began + seconds, abandoned=is_stopping)
+        except OSError as error:
+            return Answer(asked="nothing", heard=f"{device}: {error.strerror}")
+        took = self.monotonic() - began
+        asked = f"{exchange.sent} message{'s' if exchange.sent != 1 else ''}"
+        match exchange.outcome:
+            case Leased() as leased:
+                return Answer(self._given(leased), seconds=took)
+            case Refused():
+                return Answer(refused=True, asked=asked, seconds=took)
+        return Answer(asked=asked, heard=_in_words(exchange.heard), seconds=took)
+
+    def _given(self, leased: Leased) -> Given:
+        """Return what a server gave; its times count from the request on."""
+        offer, now, uptime = leased.offer, self.clock(), self.monotonic()
+        since = now - (uptime - leased.asked)
+
+        def at(seconds: float | None) -> float:
+            return 0.0 if seconds is None else since + seconds
+
+        return Given(
+            address=offer.address,
+            server=offer.server,
+            server_mac=leased.server_mac,
+            router=offer.gateway(),
+            options=offer.options,
+            since=since,
+            # Containers that start together need not ask together again.
+            renew=at(offer.t1 and offer.t1 * (1 - SPREAD * self.random())),
+            rebind=at(offer.t2),
+            expires=at(offer.lease),
+            uptime=leased.asked,
+            offered_after=leased.offered_after,
+        )
+
+    @staticmethod
+    def _send(device: str, frame: bytes) -> None:
+        try:
+            sockets.send([frame], device)
+        except OSError as error:
+            # The lease ends by itself, if nothing leads to its server now.
+            facts = {"device": device, "error": error}
+            log.info("message to the DHCP server not sent", extra=facts)
+
+
+def _client(lease: DhcpLease) -> Client:
+    return Client(lease.mac, lease.client_id, lease.hostname)
+
+
+def _held(lease: DhcpLease) -> Held:
+    assert lease.address  # noqa: S101 - a lease that was given
+    assert lease.server  # noqa: S101 - a lease that was given
+    return Held(lease.address.ip, lease.server, lease.server_mac)
+
+
+def _in_words(heard: Mapping[str, int]) -> str:
+    """Return what was heard and not taken, in words."""
+    found = [f"{count} times {why}" for why, count in heard.items()]
+    return f"heard: {', '.join(found)}" if found else "no answer"
+
+
+def with_given(lease: DhcpLease, given: Given, boot: str) -> DhcpLease:
+    """Return a lease with what a server gave in this boot.
+
+    An address that the endpoint had until now is a former one.
+    """
+    last, former = lease.address, tuple(a for a in lease.former if a != given.address)
+    if lease.endpoint and last and last not in (given.address, *former):
+        former = (*former, last)
+    return replace(
+        lease,
+        former=former,
+        address=given.address,
+        server=given.server,
+        server_mac=given.server_mac,
+        router=given.router,
+        options=given.options,
+        since=given.since,
+        renew=given.renew,
+        rebind=given.rebind,
+        expires=given.expires,
+        uptime=given.uptime,
+        boot=boot,
+    )

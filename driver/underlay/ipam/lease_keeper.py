@@ -1,0 +1,301 @@
+"""Leases of DHCP servers are renewed while containers have them, and given back.
+
+One thread waits for what is due next, and a few ask servers. A lease is renewed from
+inside the sandbox, on the container's own device: there no firewall, no other client
+and no paused container is in the way. What is on record says what is due; the queue
+only says when to look.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from underlay.errors import UnderlayError
+from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
+from underlay.model import DhcpLease, Endpoint
+from underlay.modes.dhcp_options import hold
+from underlay.records import Records
+
+log = logging.getLogger(__name__)
+
+# RFC 2131, 4.4.5: again after half of the time that is left, but not sooner than this.
+LEAST_AGAIN_SECONDS = 60.0
+# After the end of a lease no server is asked more seldom than this.
+MOST_AGAIN_SECONDS = 600.0
+# So many leases of a parent that is back are asked about in a second.
+PER_SECOND = 20
+# So many servers are asked at once: each is a wait, not work.
+AT_ONCE = 8
+# A container whose device is on its way is looked at again after this time.
+STARTING_SECONDS = 1.0
+# An error that is none of a server's: a full disk, or a defect.
+FAILED_SECONDS = 10.0
+
+
+@dataclass
+class LeaseKeeper:
+    """Renews and releases leases.
+
+    `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
+    `on_change` is called with the path of a sandbox in which another address or router
+    is to be; it must not fail or wait.
+    """
+
+    records: Records
+    servers: DhcpServers
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    on_change: Callable[[str], None] = lambda _sandbox: None
+    # When to look at a lease, by its id, and the earliest entry of each.
+    _queue: list[tuple[float, int]] = field(default_factory=list)
+    _first: dict[int, float] = field(default_factory=dict)
+    # The next try for a lease whose server does not answer, in seconds since the boot.
+    _again: dict[int, float] = field(default_factory=dict)
+    # The leases that may not hold any more: their parent may be on another segment now.
+    _doubted: set[int] = field(default_factory=set)
+    # Those that a thread is about to ask for.
+    _busy: set[int] = field(default_factory=set)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _stopping: bool = False
+
+    def note(self, lease: DhcpLease) -> None:
+        """Look at a lease when it is due; never waits long."""
+        due = self._due(lease)
+        if due is not None:
+            self._look_at(lease.id, due)
+
+    def note_back(self, network: str) -> None:
+        """Ask whether the leases of a network hold: its parent is back, or another."""
+        now = self.monotonic()
+        for number, lease in enumerate(self.records.dhcp_leases.of_network(network)):
+            self._doubted.add(lease.id)
+            self._again.pop(lease.id, None)
+            self._look_at(lease.id, now + number / PER_SECOND)
+
+    def note_all(self) -> None:
+        """Look at all leases when they are due."""
+        for lease in self.records.dhcp_leases.given():
+            self.note(lease)
+
+    def note_listed(self, names: Collection[str]) -> None:
+        """Record which containers Docker lists: those of others are given back."""
+        if found := self.records.dhcp_leases.misjudged(names):
+            now = self.clock()
+            with self.records.transaction(durable=False):
+                for lease in found:
+                    gone = 0.0 if lease.gone else now
+                    self.records.dhcp_leases.note_gone(lease.id, gone)
+        for lease in self.records.dhcp_leases.going():
+            self.note(lease)
+
+    def stop(self) -> None:
+        """End the threads without waiting for a server."""
+        self.servers.stop()
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def run(self) -> None:
+        """Look at leases as they become due, until told to stop."""
+        self.note_all()
+        pool = ThreadPoolExecutor(AT_ONCE, "lease")
+        while (due := self._next()) is not None:
+            pool.submit(self._try, due)
+        pool.shutdown(wait=False, cancel_futures=True)
+
+    def _try(self, identity: int) -> None:
+        """Do what is due for a lease, unless another thread does so now."""
+        with self._changed:
+            if identity in self._busy:
+                self._first[identity] = self.monotonic() + STARTING_SECONDS
+                heapq.heappush(self._queue, (self._first[identity], identity))
+                return
+            self._busy.add(identity)
+        try:
+            self._keep(identity)
+        except (UnderlayError, OSError) as error:
+            log.warning("lease not kept, retrying", extra={"error": error})
+            self._look_at(identity, self.monotonic() + FAILED_SECONDS)
+        except Exception:
+            # One lease must not end the keeping of all others.
+            log.exception("internal error")
+            self._look_at(identity, self.monotonic() + FAILED_SECONDS)
+        finally:
+            with self._changed:
+                self._busy.discard(identity)
+
+    def _look_at(self, lease: int, due: float) -> None:
+        with self._changed:
+            if due < self._first.get(lease, float("inf")):
+                self._first[lease] = due
+                heapq.heappush(self._queue, (due, lease))
+                self._changed.notify_all()
+
+    def _next(self) -> int | None:
+        """Wait for the next lease that is due; return its id, None to stop."""
+        with self._changed:
+            while not self._stopping:
+                pause = self._queue[0][0] - self.monotonic() if self._queue else None
+                if pause is not None and pause <= 0:
+                    due, lease = heapq.heappop(self._queue)
+                    if self._first.get(lease) == due:
+                        del self._first[lease]
+                        return lease
+                    continue  # it was looked at before, by an earlier entry
+                self._changed.wait(pause)
+        return None
+
+    def _due(self, lease: DhcpLease) -> float | None:
+        """Return when something is to be done about a lease, None if nothing is.
+
+        A container that has none yet may be starting with it.
+        """
+        if lease.gone and not lease.endpoint:
+            return self._release_due(lease)
+        is_doubted = lease.id in self._doubted and lease.endpoint
+        if is_doubted or _is_lost(lease):  # at once
+            return self._again.get(lease.id, 0.0)
+        if not lease.renew:
+            return None
+        return max(
+            self.servers.moment(lease, lease.renew), self._again.get(lease.id, 0.0)
+        )
+
+    def _release_due(self, lease: DhcpLease) -> float:
+        """Return when the lease of a removed container is given back.
+
+        Of a removed network too: Compose takes both down, and makes them again.
+        """
+        network = self.records.networks.get(lease.network)
+        seconds = hold(network.options if network else {})
+        return self.servers.when(lease.gone + seconds)
+
+    def _keep(self, identity: int) -> None:
+        lease = self.records.dhcp_leases.by_id(identity)
+        due = self._due(lease) if lease else None
+        if lease is None or due is None:
+            self._again.pop(identity, None)
+            return
+        if due > self.monotonic():
+            self._look_at(identity, due)
+        elif lease.endpoint:
+            self._renew(lease)
+        elif lease.gone:
+            self._release(lease)
+
+    def _renew(self, lease: DhcpLease) -> None:
+        """Ask for more time; record what comes of it, or try again later."""
+        endpoint = self.records.endpoints.get(lease.endpoint)
+        if endpoint is None or endpoint.left:
+            return  # whatever ends the endpoint lets the lease go
+        if not (endpoint.sandbox and endpoint.learned):
+            self._look_at(lease.id, self.monotonic() + STARTING_SECONDS)
+            return
+        began = self.monotonic()
+        answer = self._ask(endpoint, lease)
+        if answer.refused:
+            log.warning(
+                "lease refused, asking for another one",
+                extra={"address": lease.address, "server": lease.server},
+            )
+            answer = self.servers.replace(endpoint, lease)
+        if answer.given:
+            self._extend(endpoint, lease, answer.given)
+            return
+        pause = self._pause(lease, began)
+        self._again[lease.id] = self.monotonic() + pause
+        told = {
+            "address": lease.address,
+            "server": lease.server,
+            "pause": f"{pause:.0f}",
+        }
+        log.warning("lease not renewed: no server answers", extra=told)
+        self._look_at(lease.id, self._again[lease.id])
+
+    def _ask(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
+        """Ask the server that gave the lease, later any server, at last for another.
+
+        After its end the container keeps its address: a router that boots must not
+        take the services down. Another machine with the address would be heard.
+        """
+        if _is_lost(lease):
+            return self.servers.rebind(endpoint, lease)
+        now = self.monotonic()
+        is_over = now >= self.servers.moment(lease, lease.expires)
+        if is_over or lease.id in self._doubted:
+            self._doubted.discard(lease.id)
+            answer = self.servers.confirm(endpoint, lease)
+            is_silent = not (answer.given or answer.refused)
+            return self.servers.replace(endpoint, lease) if is_silent else answer
+        if now >= self.servers.moment(lease, lease.rebind):
+            return self.servers.rebind(endpoint, lease)
+        return self.servers.renew(endpoint, lease)
+
+    def _pause(self, lease: DhcpLease, began: float) -> float:
+        """Return after how many seconds a server is asked again, silent from `began`.
+
+        After half of the time that is left for that (RFC 2131, 4.4.5). After the end of
+        the lease: later each time.
+        """
+        if _is_lost(lease):
+            return LEAST_AGAIN_SECONDS
+        now = self.monotonic()
+        for limit in (lease.rebind, lease.expires):
+            if began < self.servers.moment(lease, limit):
+                left = self.servers.moment(lease, limit) - now
+                return max(left / 2, min(LEAST_AGAIN_SECONDS, left / 4), 1.0)
+        over = now - self.servers.moment(lease, lease.expires)
+        return min(max(over, LEAST_AGAIN_SECONDS), MOST_AGAIN_SECONDS)
+
+    def _extend(self, endpoint: Endpoint, lease: DhcpLease, given: Given) -> None:
+        """Record a lease that was renewed, unless the container has ended meanwhile."""
+        self._again.pop(lease.id, None)
+        with self.records.transaction():
+            known = self.records.dhcp_leases.by_id(lease.id)
+            if known is None or known.endpoint != lease.endpoint:
+                return
+            now = with_given(known, given, self.servers.boot())
+            saved = self.records.dhcp_leases.save(now)
+            if saved.address != lease.address:
+                self._move(lease, saved)
+        if saved.address != lease.address:
+            facts = {"from": lease.address, "to": saved.address, "server": given.server}
+            log.warning("container has another address by its lease", extra=facts)
+        if (saved.address, saved.router) != (lease.address, lease.router):
+            self.on_change(endpoint.sandbox)
+        self.note(saved)
+
+    def _move(self, before: DhcpLease, after: DhcpLease) -> None:
+        """Record in the history that an endpoint has another address now."""
+        assert before.address  # noqa: S101 - it had one
+        assert after.address  # noqa: S101 - it was given
+        leases, now = self.records.leases, self.clock()
+        for held in leases.live_of_endpoint(after.endpoint):
+            if held.address == before.address.ip:
+                leases.end(held, now)
+                moved = replace(held, address=after.address.ip, since=now, fixed=0)
+                leases.start(moved)
+
+    def _release(self, lease: DhcpLease) -> None:
+        """Give a lease back, and forget its container."""
+        network = self.records.networks.get(lease.network)
+        with self.records.transaction():
+            known = self.records.dhcp_leases.by_id(lease.id)
+            if known is None or known.endpoint or not known.gone:
+                return
+            self.records.dhcp_leases.remove(lease.id)
+        if lease.address and lease.server:
+            device = network.uplink.parent if network else lease.uplink
+            self.servers.release(device, lease)
+            facts = {"address": lease.address.ip, "container": lease.value}
+            log.info("lease given back: the container is gone", extra=facts)
+
+
+def _is_lost(lease: DhcpLease) -> bool:
+    """Return whether it is not known which server gave a lease that a container has."""
+    return bool(lease.endpoint and lease.address) and lease.server is None

@@ -1,0 +1,181 @@
+"""What containers are to DHCP servers, and which addresses these gave them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from dataclasses import fields
+from ipaddress import IPv4Address, IPv4Interface
+
+from underlay.model import ClientKind, DhcpLease
+from underlay.records.database import Database
+
+_COLUMNS = [field.name for field in fields(DhcpLease) if field.name != "id"]
+
+
+class DhcpLeases:
+    """The table `dhcp_lease`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def get(self, uplink: str, kind: ClientKind, value: str) -> DhcpLease | None:
+        """Return the lease of a client on a parent."""
+        return self._one("uplink = ? AND kind = ? AND value = ?", uplink, kind, value)
+
+    def by_id(self, identity: int) -> DhcpLease | None:
+        """Return a lease by its id."""
+        return self._one("id = ?", identity)
+
+    def of_endpoint(self, endpoint: str) -> DhcpLease | None:
+        """Return the lease that an endpoint has."""
+        return self._one("endpoint = ?", endpoint) if endpoint else None
+
+    def unassigned(self, network: str, address: IPv4Interface) -> DhcpLease | None:
+        """Return the lease of an address for an endpoint that was not created yet."""
+        found = "network = ? AND address = ? AND endpoint = ''"
+        return self._one(found, network, str(address))
+
+    def having(self, uplink: str, address: IPv4Interface) -> list[DhcpLease]:
+        """Return the leases of an address on a parent."""
+        return self._all("uplink = ? AND address = ?", uplink, str(address))
+
+    def all(self) -> list[DhcpLease]:
+        """Return all of them, by parent and what the client is known by."""
+        return self._all("true ORDER BY uplink, kind, value")
+
+    def given(self) -> list[DhcpLease]:
+        """Return those with an address."""
+        return self._all("address <> ''")
+
+    def of_network(self, network: str) -> list[DhcpLease]:
+        """Return the leases that endpoints of a network have."""
+        return self._all("network = ? AND endpoint <> '' AND address <> ''", network)
+
+    def granted(self) -> dict[str, tuple[str, float]]:
+        """Return the server of a lease and when that ends, by endpoint: for all."""
+        rows = self._db.rows(
+            "SELECT endpoint, server, expires FROM dhcp_lease"
+            " WHERE endpoint <> '' AND address <> ''"
+        )
+        return {row["endpoint"]: (row["server"], row["expires"]) for row in rows}
+
+    def late(self, now: float) -> list[DhcpLease]:
+        """Return those of endpoints that any server should have renewed by now."""
+        found = "endpoint <> '' AND address <> '' AND rebind > 0 AND rebind <= ?"
+        return self._all(found, now)
+
+    def places(self, uplink: str, network: str) -> set[str]:
+        """Return the places of a network that are taken by an endpoint."""
+        rows = self._db.rows(
+            "SELECT value FROM dhcp_lease WHERE uplink = ? AND kind = 'place'"
+            " AND network = ? AND endpoint <> ''",
+            uplink,
+            network,
+        )
+        return {row["value"] for row in rows}
+
+    def has_mac(self, uplink: str, mac: str, *, besides: str) -> bool:
+        """Return whether a client has a MAC; not the one known by `besides`."""
+        found = "uplink = ? AND mac = ? AND value <> ?"
+        return self._one(found, uplink, mac, besides) is not None
+
+    def save(self, lease: DhcpLease) -> DhcpLease:
+        """Record a lease as it is now; return it with its id."""
+        values = [_packed(getattr(lease, name)) for name in _COLUMNS]
+        marks = ", ".join("?" * len(_COLUMNS))
+        updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
+        self._db.run(
+            f"INSERT INTO dhcp_lease ({', '.join(_COLUMNS)}) VALUES ({marks})"
+            f" ON CONFLICT (uplink, kind, value) DO UPDATE SET {updates}",
+            *values,
+        )
+        found = self.get(lease.uplink, lease.kind, lease.value)
+        assert found  # noqa: S101 - it was written in this transaction
+        return found
+
+    def assign(self, lease: int, endpoint: str) -> None:
+        """Record which endpoint has a lease, "" for none."""
+        self._db.run("UPDATE dhcp_lease SET endpoint = ? WHERE id = ?", endpoint, lease)
+
+    def keep_former(self, endpoint: str, former: Collection[IPv4Interface]) -> None:
+        """Record which addresses of earlier leases an endpoint still has."""
+        self._db.run(
+            "UPDATE dhcp_lease SET former = ? WHERE endpoint = ?",
+            _packed(tuple(former)),
+            endpoint,
+        )
+
+    def leave(self, endpoint: str, now: float) -> None:
+        """Record that an endpoint has its lease no more; seconds since 1970.
+
+        Whether a container without a known name is there still, nothing tells.
+        """
+        self._db.run(
+            "UPDATE dhcp_lease SET endpoint = '', former = '',"
+            " gone = CASE container WHEN '' THEN ? ELSE gone END WHERE endpoint = ?",
+            now,
+            endpoint,
+        )
+
+    def name(self, endpoint: str, container: str) -> None:
+        """Record the name of a container; by that it is known instead of by its place.
+
+        Unless another lease on the parent is of that name already.
+        """
+        self._db.run(
+            "UPDATE dhcp_lease SET container = ? WHERE endpoint = ?",
+            container,
+            endpoint,
+        )
+        self._db.run(
+            "UPDATE OR IGNORE dhcp_lease SET kind = 'name', value = ?"
+            " WHERE endpoint = ? AND kind = 'place'",
+            container,
+            endpoint,
+        )
+
+    def misjudged(self, names: Collection[str]) -> list[DhcpLease]:
+        """Return the leases of known containers that are listed or gone otherwise.
+
+        `names` are those of the containers that Docker lists.
+        """
+        found = self._all("container <> ''")
+        return [one for one in found if (one.container in names) == bool(one.gone)]
+
+    def going(self) -> list[DhcpLease]:
+        """Return the leases of containers that Docker lists no more."""
+        return self._all("gone > 0")
+
+    def note_gone(self, lease: int, since: float) -> None:
+        """Record since when Docker lists a container no more, 0 while it does."""
+        self._db.run("UPDATE dhcp_lease SET gone = ? WHERE id = ?", since, lease)
+
+    def remove(self, lease: int) -> None:
+        """Remove a lease."""
+        self._db.run("DELETE FROM dhcp_lease WHERE id = ?", lease)
+
+    def _one(self, where: str, *values: object) -> DhcpLease | None:
+        row = self._db.row(f"SELECT * FROM dhcp_lease WHERE {where}", *values)
+        return _lease(row) if row else None
+
+    def _all(self, where: str, *values: object) -> list[DhcpLease]:
+        rows = self._db.rows(f"SELECT * FROM dhcp_lease WHERE {where}", *values)
+        return [_lease(row) for row in rows]
+
+
+def _packed(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return str(value) if isinstance(value, IPv4Address | IPv4Interface) else value
+
+
+def _lease(row: sqlite3.Row) -> DhcpLease:
+    facts = {key: row[key] for key in row.keys()}  # noqa: SIM118 - a Row is no mapping
+    facts["address"] = IPv4Interface(row["address"]) if row["address"] else None
+    facts["former"] = tuple(map(IPv4Interface, row["former"].split()))
+    for key in ("server", "router"):
+        facts[key] = IPv4Address(row[key]) if row[key] else None
+    return DhcpLease(**facts)

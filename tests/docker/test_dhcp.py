@@ -1,0 +1,212 @@
+"""Addresses from the DHCP servers of the LAN, on real engines and by real servers."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from tests.docker.conftest import GATEWAY4, IPAM, refused
+from tests.lab.dhcp_servers import Dnsmasq, IscDhcpd, Kea, Scope, Udhcpd
+from tests.lab.service import wait_until
+
+LEASE_SECONDS = 10
+MODES = {"macvlan": ("parent=eth0",), "vlan": ("parent=eth0.50",)}
+
+
+@pytest.fixture
+def kea(lan):
+    with Kea(lan.start, scope=Scope(lease_seconds=LEASE_SECONDS)) as server:
+        yield server
+
+
+def create(site, name, *words):
+    site.docker(
+        "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+        "-o", "parent=eth0", *words, name,
+    )  # fmt: skip
+
+
+def of(server, mac):
+    """Return the address that a server has on record for a MAC, "" for none."""
+    return next((x.address for x in server.leases() if x.mac == mac), "")
+
+
+def test_container_has_address_and_router_of_the_server_s_lease(site, kea):
+    create(site, "lan")
+    site.run("web", "lan")
+    address, _, mac = site.attached("web", "lan")
+    assert address == of(kea, mac)
+    shown = site.in_container("web", "ip", "route")
+    assert f"default via {GATEWAY4}" in shown
+    assert f"10.77.0.0/24 dev eth0 scope link  src {address}" in shown
+    site.ping_from("web", GATEWAY4)
+    assert site.reached_from_lan(address)
+
+
+@pytest.mark.usefixtures("kea")
+def test_container_keeps_its_lease_over_restart_removal_and_another_network(site):
+    create(site, "lan")
+    site.run("web", "lan")
+    before = site.attached("web", "lan")
+    wait_until(lambda: site.service.facts("status")["endpoints"][0]["container"], 10)
+    site.docker("restart", "-t", "0", "web")
+    assert site.attached("web", "lan") == before
+    site.docker("rm", "-f", "web")
+    site.docker("network", "rm", "lan")
+    create(site, "lan")
+    site.docker("create", "--name", "web", "--network", "lan", "bb", "sleep", "1000")
+    time.sleep(1.5)  # Docker tells a new container up to 28 by an event only
+    site.docker("start", "web")
+    assert site.attached("web", "lan") == before
+
+
+def test_container_on_a_bridge_in_the_place_of_the_card_has_a_lease(newest, kea):
+    create(newest, "lan", "-o", "mode=bridge", "-o", "takeover=yes", "-o", "hold=0")
+    newest.run("web", "lan")
+    address, _, mac = newest.attached("web", "lan")
+    assert of(kea, mac) == address
+    newest.ping_from("web", GATEWAY4)
+    time.sleep(LEASE_SECONDS * 1.2)
+    assert of(kea, mac) == address  # renewed
+
+
+def test_fixed_addresses_and_those_of_the_server_are_on_one_network(newest, kea):
+    words = ("--subnet", "10.77.0.0/24", "--ip-range", "10.77.0.208/28")
+    create(newest, "lan", *words, "-o", "hold=0")
+    newest.run("db", "lan", "--ip", "10.77.0.210")
+    newest.run("web", "lan")
+    address, _, mac = newest.attached("web", "lan")
+    assert of(kea, mac) == address
+    assert newest.attached("db", "lan")[0] == "10.77.0.210"
+    for name in ("web", "db"):
+        newest.ping_from(name, GATEWAY4)
+    newest.ping_from("web", "10.77.0.210")
+
+
+def test_null_ipam_driver_gets_its_addresses_from_the_server(site, kea):
+    """Each engine tells the driver a MAC or an identity there."""
+    words = ("-o", "parent=eth0", "-o", "source=dhcp", "lan")
+    create_null = ("network", "create", "-d", "underlay", "--ipam-driver", "null")
+    site.docker(*create_null, *words)
+    run = ("run", "-d", "--name", "web", "bb", "sleep", "1000")
+    mac = "02:00:00:00:aa:08"
+    site.docker(*run[:4], "--network", "lan", "--mac-address", mac, *run[4:])
+    address, _, given = site.attached("web", "lan")
+    assert (of(kea, mac), given) == (address, mac)
+    site.ping_from("web", GATEWAY4)
+    site.docker("rm", "-f", "web")
+    site.docker(*run[:4], "--network", "name=lan,driver-opt=identity=shop", *run[4:])
+    first = site.attached("web", "lan")
+    site.docker("rm", "-f", "web")
+    site.docker(
+        "run", "-d", "--name", "other",
+        "--network", "name=lan,driver-opt=identity=shop", *run[4:],
+    )  # fmt: skip
+    assert site.attached("other", "lan") == first
+
+
+def test_lease_is_renewed_for_longer_than_it_lasts(newest, kea):
+    create(newest, "lan")
+    newest.run("web", "lan")
+    address, _, mac = newest.attached("web", "lan")
+    time.sleep(LEASE_SECONDS * 1.5)
+    assert of(kea, mac) == address
+    newest.ping_from("web", GATEWAY4)
+
+
+def test_address_that_the_server_changes_reaches_the_running_container(newest, lan):
+    """And the one before is gone, while Docker still shows it."""
+    scope = Scope(lease_seconds=LEASE_SECONDS)
+    with Kea(lan.start, scope=scope) as server:
+        create(newest, "lan", "-o", "hold=0")
+        newest.run("web", "lan")
+        address, _, mac = newest.attached("web", "lan")
+        server.stop()
+        (server.dir / "leases.csv").unlink(missing_ok=True)
+        server.scope = replace(scope, first="10.77.0.150", last="10.77.0.160")
+        server.start()
+
+        def shown():
+            return newest.in_container("web", "ip", "-o", "-4", "addr", "show", "eth0")
+
+        # It does not know the old one, and so says nothing until that ends.
+        wait_until(lambda: "10.77.0.15" in shown(), 2 * LEASE_SECONDS, shown)
+        wait_until(lambda: f" {address}/" not in shown(), 5, shown)
+        now = of(server, mac)
+        assert f" {now}/24" in shown()
+        assert newest.reached_from_lan(now)
+        newest.ping_from("web", GATEWAY4)
+        (endpoint,) = newest.service.facts("status")["endpoints"]
+        assert endpoint["addresses"] == [f"{now}/24"]
+        newest.clear()
+
+
+def test_mac_of_the_user_s_choice_gets_the_server_s_reservation(site, lan):
+    """Docker tells it after the address: the first start may be refused."""
+    mac = "02:00:00:00:aa:07"
+    scope = Scope(reservations={mac: "10.77.0.207"})
+    with Kea(lan.start, scope=scope) as server:
+        create(site, "lan", "-o", "hold=0")
+        words = ("--name", "web", "--network", "lan", "--mac-address", mac)
+        site.docker("run", "-d", *words, "bb", "sleep", "1000", check=False)
+        if site.inspect("web", "{{.State.Running}}") != "true":
+            site.docker("start", "web")
+        assert site.attached("web", "lan") == ["10.77.0.207", "", mac]
+        assert of(server, mac) == "10.77.0.207"
+        site.clear()
+
+
+def test_lease_is_asked_about_when_the_parent_s_cable_is_back(newest, lan):
+    """The cable may lead to another segment now."""
+    with Kea(lan.start, scope=Scope(lease_seconds=600)) as server:
+        create(newest, "lan", "-o", "hold=0")
+        newest.run("web", "lan")
+        before = server.log.count("DHCP4_LEASE_ALLOC")
+        port = f"p-{newest.host.name}"
+        lan.run("ip", "link", "set", port, "down")
+        time.sleep(2.5)
+        lan.run("ip", "link", "set", port, "up")
+        wait_until(
+            lambda: server.log.count("DHCP4_LEASE_ALLOC") > before, 10,
+            lambda: newest.service.log[-2000:],
+        )  # fmt: skip
+        newest.clear()
+
+
+def test_lease_of_a_removed_container_goes_back_to_the_server(newest, kea):
+    create(newest, "lan", "-o", "hold=1")
+    newest.run("web", "lan")
+    mac = newest.attached("web", "lan")[2]
+    assert of(kea, mac)
+    newest.docker("rm", "-f", "web")
+    wait_until(lambda: not of(kea, mac), 15, lambda: kea.log)
+
+
+def test_start_without_a_server_fails_in_time_and_names_the_parent(newest):
+    create(newest, "lan", "-o", "lease_timeout=2")
+    words = "run", "-d", "--name", "web", "--network", "lan", "bb", "sleep", "1000"
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        starting = pool.submit(newest.docker, *words, check=False)
+        while not starting.done():  # no other call waits for it
+            asked = time.monotonic()
+            newest.docker("ps")
+            assert time.monotonic() - asked < 2
+        assert time.monotonic() - began < 6
+    said = refused(starting.result())
+    assert "E-160" in said
+    assert "eth0" in said
+
+
+@pytest.mark.parametrize("kind", [Dnsmasq, IscDhcpd, Udhcpd])
+def test_container_gets_its_address_from_each_server_of_the_field(newest, lan, kind):
+    with kind(lan.start, scope=Scope(lease_seconds=120)) as server:
+        create(newest, "lan", "-o", "hold=0")
+        newest.run("web", "lan")
+        address, _, mac = newest.attached("web", "lan")
+        assert of(server, mac) == address
+        newest.ping_from("web", GATEWAY4)
+        newest.clear()

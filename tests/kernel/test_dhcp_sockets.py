@@ -1,0 +1,346 @@
+"""Leases from servers across a wire, with the sockets of this machine's kernel."""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address
+
+import pytest
+
+from tests.kernel.conftest import ip
+from tests.lab import net
+from tests.lab.rootfs import root
+from tests.lab.service import wait_until
+from underlay.dhcp import sockets
+from underlay.dhcp.client import Client, release
+from underlay.dhcp.exchange import Exchange
+from underlay.dhcp.frames import (
+    CLIENT_PORT,
+    EVERY_MAC,
+    EVERYWHERE,
+    SERVER_PORT,
+    Receiver,
+    unwrap,
+    wrap,
+)
+from underlay.dhcp.offers import Held, Refused
+from underlay.dhcp.packets import (
+    BOOTREPLY,
+    MessageType,
+    Option,
+    client_id_of_mac,
+    decode,
+    encode,
+)
+from underlay.kernel.namespaces import run_in
+
+ETH_P_ALL = 3
+ADDRESS, SERVER = ip_address("10.55.0.77"), ip_address("10.55.0.1")
+# The device's own, the server's, and one that no device has.
+MAC, SERVER_MAC, UNBORN = (f"02:00:00:00:00:{n:02x}" for n in (9, 1, 0x66))
+CLIENT = Client(UNBORN, client_id_of_mac(UNBORN), "web")
+GIVEN = {
+    Option.SUBNET_MASK: IPv4Address("255.255.255.0").packed,
+    Option.SERVER: SERVER.packed,
+    Option.LEASE_SECONDS: (60).to_bytes(4, "big"),
+}
+ANSWERS = {
+    MessageType.DISCOVER: MessageType.OFFER,
+    MessageType.REQUEST: MessageType.ACK,
+}
+
+pytestmark = pytest.mark.usefixtures("namespace")
+
+
+@pytest.fixture
+def machine(namespace):
+    """A machine at the other end of eth0's wire."""
+    del namespace
+    with net.Namespace(f"udhcp{secrets.token_hex(3)}", "") as found:
+        net.ip(
+            f"link set eth0 address {MAC}",
+            f"link set wire0 address {SERVER_MAC}",
+            f"link set wire0 netns {found.netns}",
+        )
+        commands = f"ip link set wire0 up\nip addr add {SERVER}/24 dev wire0"
+        found.run("sh", "-ec", commands)
+        wait_until(lambda: " UP " in ip("-br", "link", "show", "eth0"), 5)
+        yield found
+
+
+def to_all(packet):
+    """Return the frames in which a server answers: one, to all machines."""
+    receiver = Receiver(EVERY_MAC, EVERYWHERE, CLIENT_PORT)
+    kind = {Option.MESSAGE_TYPE: bytes((ANSWERS[packet.kind],))}
+    answer = replace(packet, op=BOOTREPLY, yiaddr=ADDRESS, options=kind | GIVEN)
+    return [wrap(encode(answer), SERVER_MAC, SERVER, receiver)]
+
+
+def to_one(packet):
+    """Return an answer to the client's MAC and its new address, as Kea sends it."""
+    (frame,) = to_all(packet)
+    receiver = Receiver(packet.chaddr, ADDRESS, CLIENT_PORT)
+    return [wrap(unwrap(frame).payload, SERVER_MAC, SERVER, receiver)]
+
+
+def tagged(packet):
+    """Return an answer with the tag of VLAN 7."""
+    (frame,) = to_all(packet)
+    return [frame[:12] + b"\x81\0\0\x07" + frame[12:]]
+
+
+@contextmanager
+def answering(machine, answers):
+    """Answer the clients on the wire; yield the frames they sent."""
+
+    def opened():
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        s.bind(("wire0", ETH_P_ALL))
+        s.settimeout(0.02)
+        return s
+
+    heard, ended = [], threading.Event()
+    with run_in(net.NETNS / machine.netns, opened) as wire:
+
+        def answer():
+            while not ended.is_set():
+                try:
+                    frame = wire.recv(2000)
+                except TimeoutError:
+                    continue
+                if datagram := unwrap(frame, SERVER_PORT):
+                    heard.append(frame)
+                    for told in answers(decode(datagram.payload)):
+                        wire.send(told)
+
+        server = threading.Thread(target=answer)
+        server.start()
+        try:
+            yield heard
+        finally:
+            ended.set()
+            server.join()
+
+
+def run(exchange, seconds=5.0, **options):
+    return sockets.run(exchange, "eth0", sockets.since_boot() + seconds, **options)
+
+
+def new(client=CLIENT):
+    return Exchange.new(client, random.random)
+
+
+def promiscuity():
+    (link,) = json.loads(ip("-d", "-j", "link", "show", "eth0"))
+    return link["promiscuity"]
+
+
+@pytest.mark.parametrize("answers", [to_all, to_one])
+def test_mac_that_no_device_has_gets_a_lease(machine, answers):
+    with answering(machine, answers) as heard:
+        found = run(new())
+    assert found.offer.address.with_prefixlen == f"{ADDRESS}/24"
+    assert (found.offer.server, found.server_mac) == (SERVER, SERVER_MAC)
+    assert 0 <= sockets.since_boot() - found.asked < 5
+    # A switch learns from it where the client is.
+    assert {frame[6:12].hex(":") for frame in heard} == {UNBORN}
+
+
+@pytest.mark.needs("macvlan")
+def test_child_is_born_with_the_mac_while_it_gets_its_lease(machine):
+    born = []
+
+    def abandoned():
+        if not born:
+            words = f"link add child link eth0 address {UNBORN} type macvlan"
+            born.append(ip(*words.split()))
+            ip("link", "set", "child", "up")
+        return False
+
+    with answering(machine, lambda packet: to_one(packet) if born else []):
+        found = run(new(), abandoned=abandoned)
+    assert found.held.address == ADDRESS
+
+
+DROP_ALL = """
+    nft add table inet t
+    nft "add chain inet t i { type filter hook input priority 0; policy drop; }"
+    nft "add chain inet t o { type filter hook output priority 0; policy drop; }"
+"""
+
+
+@pytest.mark.needs("macvlan", "nftables")
+def test_container_that_drops_everything_renews_on_its_own_device(machine):
+    held = Held(ADDRESS, SERVER, SERVER_MAC)
+    with net.Namespace(f"{machine.netns}c", DROP_ALL) as container:
+        words = f"address {UNBORN} netns {container.netns} type macvlan"
+        net.ip(f"link add child link eth0 {words}")
+        commands = f"ip link set child up\nip addr add {ADDRESS}/24 dev child"
+        container.run("sh", "-ec", commands)
+
+        def renew():
+            exchange = Exchange.renew(CLIENT, random.random, held)
+            return sockets.run(exchange, "child", sockets.since_boot() + 5)
+
+        with answering(machine, to_one) as heard:
+            found = run_in(net.NETNS / container.netns, renew)
+    assert found.held == held
+    # By unicast both ways: from the address, to the server's MAC.
+    assert [unwrap(frame, SERVER_PORT).source for frame in heard] == [ADDRESS]
+    assert heard[0][:12].hex(":") == f"{SERVER_MAC}:{UNBORN}"
+
+
+@pytest.mark.usefixtures("machine")
+def test_device_passes_the_mac_until_the_exchange_ends():
+    before, seen = promiscuity(), []
+
+    def abandoned():
+        seen.append(promiscuity())
+        return len(seen) == 3
+
+    assert run(new(), abandoned=abandoned) is None
+    # A veth has no filter, so that it has to pass everything.
+    assert {*seen} == {before + 1}
+    assert promiscuity() == before
+    # Its own MAC it passes anyway.
+    own, seen = Client(MAC, b"\0web"), []
+    assert run(new(own), abandoned=abandoned) is None
+    assert {*seen} == {before}
+
+
+def test_answer_with_the_tag_of_a_vlan_is_not_heard(machine):
+    exchange = new()
+    with answering(machine, tagged) as heard:
+        assert run(exchange, 0.5) is None
+        wait_until(lambda: heard, 5)
+    assert not exchange.heard
+
+
+@pytest.mark.usefixtures("machine")
+def test_frame_that_the_host_sends_is_not_heard():
+    exchange = new()
+
+    def abandoned():
+        if exchange.sent:  # a program on this host answers by the same device
+            question = decode(unwrap(exchange._frame(), SERVER_PORT).payload)
+            sockets.send(to_all(question), "eth0")
+        return False
+
+    assert run(exchange, 0.5, abandoned=abandoned) is None
+    assert not exchange.heard
+
+
+def test_exchange_ends_at_its_deadline(machine):
+    exchange, began = new(), time.monotonic()
+    with answering(machine, lambda _: []) as heard:
+        assert run(exchange, 1.5) is None
+        assert 1.4 < time.monotonic() - began < 4
+        assert exchange.sent == 2
+        wait_until(lambda: len(heard) == 2, 5)
+
+
+@pytest.mark.usefixtures("machine")
+def test_exchange_that_is_abandoned_ends_soon():
+    began = time.monotonic()
+    assert run(new(), 10, abandoned=lambda: time.monotonic() > began + 0.2) is None
+    assert time.monotonic() - began < 5
+
+
+def test_refusal_ends_a_reboot(machine):
+    def answers(packet):
+        options = {53: bytes((MessageType.NAK,)), 54: SERVER.packed, 56: b"not here"}
+        refusal = replace(packet, op=BOOTREPLY, options=options)
+        receiver = Receiver(EVERY_MAC, EVERYWHERE, CLIENT_PORT)
+        return [wrap(encode(refusal), SERVER_MAC, SERVER, receiver)]
+
+    with answering(machine, answers):
+        found = run(Exchange.reboot(CLIENT, random.random, ADDRESS))
+    assert found == Refused(SERVER, "not here")
+
+
+@pytest.mark.needs("nftables")
+@pytest.mark.usefixtures("machine")
+def test_frame_that_a_filter_of_the_host_drops_is_sent_again():
+    words = "type filter hook egress device eth0 priority 0; policy drop;"
+    rules = f"add table netdev t\nadd chain netdev t c {{ {words} }}\n"
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+    exchange = new()
+    assert run(exchange, 1.5) is None
+    assert exchange.sent == 2
+
+
+def test_missing_device_is_an_os_error():
+    for device in ("nosuch0", "x" * 20):
+        with pytest.raises(OSError):
+            sockets.run(new(), device, sockets.since_boot() + 5)
+        with pytest.raises(OSError):
+            sockets.send([b"x" * 60], device)
+
+
+def test_device_that_goes_down_is_an_os_error():
+    def abandoned():
+        ip("link", "set", "eth0", "down")
+        return False
+
+    for _ in range(2):  # going down, and down
+        with pytest.raises(OSError):
+            run(new(), abandoned=abandoned)
+
+
+CONFIG = f"""
+start {ADDRESS}
+end {ADDRESS}
+interface wire0
+lease_file {{folder}}/leases
+pidfile {{folder}}/pid
+option subnet 255.255.255.0
+option router {SERVER}
+option lease 60
+"""
+
+
+@pytest.fixture
+def udhcpd(machine, tmp_path):
+    """The server of busybox, which knows clients by their MACs only."""
+    config = tmp_path / "udhcpd.conf"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    (tmp_path / "leases").touch()
+    busybox = root("26.1") / "usr/bin/busybox"
+    with (tmp_path / "log").open("wb") as log:
+        machine.start(busybox, "udhcpd", "-f", config, stdout=log, stderr=log)
+    return lambda: (tmp_path / "log").read_text()
+
+
+def test_udhcpd_gives_confirms_renews_and_takes_back_a_lease(udhcpd):
+    """As in a sandbox, on the device with the client's MAC and then its address."""
+    client = Client(MAC, client_id_of_mac(MAC), "web")
+    # It looks for two seconds whether the address is in use.
+    first = run(new(client), 12)
+    assert first, udhcpd()
+    assert first.held.address == ADDRESS
+    assert first.offer.gateway() == SERVER
+    assert first.offer.lease == 60
+    again = run(Exchange.reboot(client, random.random, ADDRESS))
+    assert again.held == first.held
+    ip("addr", "add", f"{ADDRESS}/24", "dev", "eth0")
+    for exchange in (
+        Exchange.renew(client, random.random, first.held),
+        Exchange.rebind(client, random.random, ADDRESS),
+    ):
+        renewed = run(exchange)
+        assert renewed.held == first.held, udhcpd()
+        assert renewed.asked > again.asked
+    sockets.send([release(client, random.random, first.held)], "eth0")
+    ip("addr", "flush", "dev", "eth0")
+    # There is one address: another client gets it only if it was given back.
+    other = run(new(), 12)
+    assert other, udhcpd()
+    assert other.held.address == ADDRESS

@@ -1,0 +1,619 @@
+"""Addresses from DHCP servers: which container gets which, and when they go back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
+
+import pytest
+
+from tests.fakes import Clock, FakeKernel, engine_on
+from underlay.errors import (
+    BadValue,
+    ConflictingOptions,
+    LeaseRefused,
+    NoDhcpServer,
+    NotWithDhcp,
+    OtherAddressGiven,
+    UnknownPool,
+)
+from underlay.ipam.dhcp import DhcpAddresses, host_name_of
+from underlay.ipam.dhcp_claims import EVERYWHERE, mark_of
+from underlay.ipam.dhcp_servers import Answer, Given
+from underlay.ipam.identity import keep_for
+from underlay.ipam.lease_keeper import LeaseKeeper
+from underlay.model import Endpoint, LearnedState, Network, Subnet
+from underlay.records import Records
+
+HOLD, LEASE = 120.0, 3600.0
+ROOM = "/run/docker/netns/web"
+
+
+class Server:
+    """A DHCP server that knows its clients by their client ids."""
+
+    def __init__(self, clock):
+        self.clock, self.given, self.said = clock, {}, []
+        self.is_there, self.next, self.router = True, 100, "10.55.0.1"
+        self.reserved = {}
+
+    def boot(self):
+        return "boot-1"
+
+    def monotonic(self):
+        return self.clock()
+
+    def moment(self, _lease, at):
+        return at
+
+    def when(self, at):
+        return at
+
+    def _give(self, lease, address):
+        self.given[lease.client_id] = address
+        now = self.clock()
+        return Given(
+            address=IPv4Interface(f"{address}/23"),
+            server=IPv4Address("10.55.0.1"),
+            server_mac="02:00:00:00:00:01",
+            router=IPv4Address(self.router),
+            options=b"",
+            since=now,
+            renew=now + LEASE / 2,
+            rebind=now + LEASE * 7 / 8,
+            expires=now + LEASE,
+            uptime=now,
+        )
+
+    def ask_new(self, _network, lease, _wish, seconds, refusal):
+        self.said.append(("new", lease.mac))
+        if not self.is_there:
+            return Answer(asked="4 DISCOVERs", heard="nothing", seconds=seconds)
+        known = self.reserved.get(lease.mac) or self.given.get(lease.client_id)
+        if known is None:
+            taken = set(self.given.values())
+            free = IPv4Address("10.55.0.0") + self.next
+            while free in taken:
+                free += 1
+            known = free
+        given = self._give(lease, known)
+        if why := refusal(given.address.ip):
+            return Answer(asked="4 messages", heard=f"heard: {why}", seconds=seconds)
+        return Answer(given, seconds=1.0)
+
+    def ask_again(self, _network, lease):
+        self.said.append(("again", lease.mac))
+        if not self.is_there:
+            return Answer()
+        known = self.reserved.get(lease.mac) or self.given.get(lease.client_id)
+        if known != lease.address.ip:
+            return Answer(refused=True)
+        return Answer(self._give(lease, lease.address.ip))
+
+    def renew(self, _endpoint, lease):
+        self.said.append(("renew", lease.mac))
+        return self.ask_again(None, lease) if self.is_there else Answer()
+
+    def rebind(self, _endpoint, lease):
+        self.said.append(("rebind", lease.mac))
+        return self.ask_again(None, lease) if self.is_there else Answer()
+
+    def confirm(self, _endpoint, lease):
+        self.said.append(("confirm", lease.mac))
+        return self.ask_again(None, lease)
+
+    def replace(self, _endpoint, lease):
+        self.said.append(("replace", lease.mac))
+        known = self.given.get(lease.client_id) or IPv4Address(f"10.55.0.{self.next}")
+        return Answer(self._give(lease, known)) if self.is_there else Answer()
+
+    def release(self, _device, lease):
+        self.said.append(("release", lease.mac))
+        self.given.pop(lease.client_id, None)
+
+
+class World:
+    """Docker as it starts and stops containers, over one record."""
+
+    def __init__(self, records):
+        self.records, self.clock, self.started = records, Clock(), 0
+        self.kernel = FakeKernel()
+        self.engine = engine_on(records, self.kernel, self.clock)
+        self.ipam, self.server = self.engine.parts.ipam, Server(self.clock)
+        self.keeper = LeaseKeeper(records, self.server, self.clock, self.clock)
+        idle = self.engine.parts.ipam.idle
+        self.dhcp = DhcpAddresses(
+            records, self.kernel, self.server, idle,
+            self.engine.parts.engine.remove_dead_endpoint, self.clock,
+            "machine-1", self.keeper.note,
+        )  # fmt: skip
+        object.__setattr__(self.ipam, "ask_dhcp", self.dhcp.request_address)
+        self.pools = {}
+
+    def network(self, name="n1", **options):
+        claim = self.ipam.request_pool("", "", {"source": "dhcp"}, 4)
+        segment = Subnet(EVERYWHERE, mark_of(claim), pooled=True, dhcp=True)
+        asked = {"parent": "eth0", **options}
+        self.engine.create_network(Network(name, asked, subnets=(segment,)))
+        self.pools[name] = claim.id
+        return claim
+
+    def remove_network(self, name="n1"):
+        self.engine.delete_network(name)
+        self.ipam.release_pool(self.pools[name])
+
+    def start(self, name, network="n1", wish="", mac=""):
+        self.started += 1
+        given = self.ipam.request_address(self.pools[network], wish, name)
+        told = IPv4Interface(str(given))
+        asked = Endpoint(f"e{self.started}", network, told, mac=mac)
+        self.clock.now += 1
+        return self.engine.create_endpoint(asked)
+
+    def stop(self, endpoint):
+        self.engine.delete_endpoint(endpoint.network, endpoint.id)
+        pool = self.pools[endpoint.network]
+        self.ipam.release_address(pool, str(endpoint.ipv4.ip))
+        self.engine.dropper.finish_all()
+
+    def join(self, endpoint, room=ROOM):
+        """Let the device be in a sandbox, as a pass finds it."""
+        self.engine.join(endpoint.network, endpoint.id, room)
+        device = endpoint.id
+        with self.records.transaction():
+            joined = self.records.endpoints.get(device)
+            learned = replace(joined, learned=LearnedState("eth0", 1500))
+            self.records.endpoints.save_learned(learned)
+
+    def listed(self, *names):
+        self.keeper.note_listed(set(names))
+
+    def pass_time(self, seconds):
+        """Let time pass, and the keeper do all that becomes due."""
+        end = self.clock.now + seconds
+        while self.keeper._queue and self.keeper._queue[0][0] <= end:
+            self.clock.now = max(self.clock.now, self.keeper._queue[0][0])
+            self.keeper._keep(self.keeper._next())
+        self.clock.now = end
+
+    @property
+    def verbs(self):
+        return [verb for verb, _ in self.server.said]
+
+
+@pytest.fixture
+def world(records):
+    return World(records)
+
+
+def test_pool_is_everything_and_its_mark_leads_to_the_network(world):
+    first, second = world.network("n1"), world.network("n2")
+    assert str(first.pool.subnet) == "0.0.0.0/0"
+    assert mark_of(first) != mark_of(second)
+    claims = world.records.pools.claims_of
+    assert [c.id for c in claims("n1")] == [first.id]
+    assert [c.id for c in claims("n2")] == [second.id]
+
+
+def test_container_has_what_the_server_gave_and_its_router(world):
+    world.network()
+    web = world.start("web")
+    assert str(web.ipv4) == "10.55.0.100/23"
+    assert str(world.records.endpoints.get(web.id).router) == "10.55.0.1"
+    assert web.mac == world.server.said[0][1]
+    answer = world.engine.join("n1", web.id, ROOM)
+    assert str(answer.gateway4) == "10.55.0.1"
+
+
+def test_restart_asks_for_the_same_address_and_sends_nothing_at_the_stop(world):
+    world.network()
+    web = world.start("web")
+    world.stop(web)
+    again = world.start("web")
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+    assert world.verbs == ["new", "again"]
+
+
+def test_name_keeps_address_and_mac_over_another_network_of_its_parent(world):
+    world.network("n1")
+    web = world.start("web")
+    world.stop(web)
+    world.remove_network("n1")
+    world.network("n2")
+    again = world.start("web", "n2")
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+
+
+def test_lost_records_lead_to_the_same_mac_and_address(world, tmp_path):
+    world.network()
+    web = world.start("web")
+    other = Records(tmp_path / "other.db")
+    new = World(other)
+    new.server = world.server
+    new.dhcp = replace(new.dhcp, servers=world.server)
+    object.__setattr__(new.ipam, "ask_dhcp", new.dhcp.request_address)
+    new.network("n9")
+    again = new.start("web", "n9")
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+    other.close()
+
+
+def test_two_living_containers_of_one_name_are_two_clients(world):
+    world.network("n1")
+    world.network("n2")
+    first, second = world.start("web", "n1"), world.start("web", "n2")
+    assert first.mac != second.mac
+    assert first.ipv4 != second.ipv4
+
+
+def test_mac_of_the_user_s_choice_gets_the_lease_that_docker_was_told(world):
+    world.engine.parts.engine.with_address = world.dhcp.with_address
+    world.network()
+    web = world.start("web", mac="02:00:00:00:00:99")
+    assert web.mac == "02:00:00:00:00:99"
+    assert world.verbs == ["new", "again"]
+    world.stop(web)
+    again = world.start("web", mac="02:00:00:00:00:99")
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+    assert world.verbs == ["new", "again", "again"]
+
+
+def test_reservation_for_the_user_s_mac_is_had_from_the_second_start_on(world):
+    world.engine.parts.engine.with_address = world.dhcp.with_address
+    world.network()
+    mac = "02:00:00:00:00:99"
+    world.server.reserved[mac] = IPv4Address("10.55.0.9")
+    with pytest.raises(LeaseRefused) as refused:
+        world.start("web", mac=mac)
+    assert mac in str(refused.value)
+    world.ipam.release_address(world.pools["n1"], "10.55.0.100")
+    assert "release" in world.verbs
+    assert str(world.start("web", mac=mac).ipv4) == "10.55.0.9/23"
+
+
+def test_silent_server_is_answered_for_by_a_lease_that_is_left(world):
+    world.network()
+    web = world.start("web")
+    world.stop(web)
+    world.server.is_there = False
+    assert world.start("web").ipv4 == web.ipv4
+
+
+def test_refused_lease_is_asked_for_as_a_new_one(world):
+    world.network()
+    web = world.start("web")
+    world.stop(web)
+    world.server.given.clear()
+    world.server.next = 120
+    assert str(world.start("web").ipv4) == "10.55.0.120/23"
+    assert world.verbs == ["new", "again", "new"]
+
+
+def test_start_without_a_server_tells_the_parent_and_the_time(world):
+    world.network(lease_timeout="5")
+    world.server.is_there = False
+    with pytest.raises(NoDhcpServer) as refused:
+        world.start("web")
+    assert "eth0" in str(refused.value)
+    assert "4 DISCOVERs in 5 s" in str(refused.value)
+
+
+def test_other_address_than_asked_for_is_given_back_and_named(world):
+    world.network()
+    with pytest.raises(OtherAddressGiven) as refused:
+        world.start("web", wish="10.55.0.7")
+    assert "10.55.0.7" in str(refused.value)
+    assert "10.55.0.100" in str(refused.value)
+    assert not world.server.given
+
+
+def null_network(world, name="n1"):
+    segment = Subnet(EVERYWHERE, dhcp=True)
+    asked = {"parent": "eth0", "source": "dhcp"}
+    world.engine.parts.engine.with_address = world.dhcp.with_address
+    world.engine.create_network(Network(name, asked, subnets=(segment,)))
+
+
+def create(world, number, network="n1", **asked):
+    return world.engine.create_endpoint(Endpoint(f"e{number}", network, **asked))
+
+
+def test_endpoint_of_the_null_ipam_driver_gets_its_address_from_a_server(world):
+    null_network(world)
+    web = create(world, 1, mac="02:00:00:00:00:99")
+    assert (str(web.ipv4), web.mac) == ("10.55.0.100/23", "02:00:00:00:00:99")
+    assert world.records.dhcp_leases.of_endpoint("e1").kind == "mac"
+    assert str(world.records.endpoints.get("e1").router) == "10.55.0.1"
+    again = create(world, 1, mac="02:00:00:00:00:99")
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+    assert world.verbs == ["new"]
+    world.engine.delete_endpoint("n1", "e1")
+    world.engine.dropper.finish_all()
+    again = create(world, 2, mac="02:00:00:00:00:99")
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+
+
+def test_identity_names_a_container_of_the_null_ipam_driver(world):
+    null_network(world)
+    web = create(world, 1, options={"identity": "shop"})
+    with world.records.transaction():
+        keep_for(world.records, "e1", "shop-web-1")
+    world.engine.delete_endpoint("n1", "e1")
+    world.engine.dropper.finish_all()
+    world.listed("shop-web-1")
+    world.pass_time(HOLD * 2)
+    again = create(world, 2, options={"identity": "shop"})
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+    assert "release" not in world.verbs
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 61, "a/b"])
+def test_identity_is_one_word(world, name):
+    null_network(world)
+    with pytest.raises(BadValue):
+        create(world, 1, options={"identity": name})
+
+
+def test_identity_is_only_for_the_null_ipam_driver(world):
+    world.network()
+    given = world.ipam.request_address(world.pools["n1"], "", "web")
+    with pytest.raises(BadValue):
+        create(world, 1, ipv4=IPv4Interface(str(given)), options={"identity": "a"})
+
+
+@pytest.mark.parametrize("options", [{"source": "dhcp"}, {"source": "pool"}])
+def test_option_source_is_only_for_the_null_ipam_driver(world, options):
+    claim = world.ipam.request_pool("", "", {"source": "dhcp"}, 4)
+    segment = Subnet(EVERYWHERE, mark_of(claim), pooled=True, dhcp=True)
+    asked = {"parent": "eth0", **options}
+    with pytest.raises(BadValue):
+        world.engine.create_network(Network("n1", asked, subnets=(segment,)))
+
+
+def test_address_that_another_container_has_here_is_not_taken_from_a_server(world):
+    world.network("n1")
+    world.network("n2")
+    world.start("web", "n1")
+    world.server.given.clear()
+    with pytest.raises(NoDhcpServer) as refused:
+        world.start("db", "n2")
+    assert "10.55.0.100, which container web has here" in str(refused.value)
+
+
+def test_claim_of_a_server_s_addresses_is_for_ipv4(world):
+    with pytest.raises(NotWithDhcp):
+        world.ipam.request_pool("", "", {"source": "dhcp"}, 6)
+
+
+@pytest.mark.parametrize("option", ["domain", "slice"])
+def test_claim_of_a_server_s_addresses_takes_no_option_of_pools(world, option):
+    with pytest.raises(ConflictingOptions):
+        world.ipam.request_pool("", "", {"source": "dhcp", option: "1/2"}, 4)
+
+
+@pytest.fixture
+def mixed(world):
+    """A network whose range is the administrator's, the rest of it the server's."""
+    asked = ("10.55.0.0/23", "10.55.1.0/28", {"source": "dhcp"}, 4)
+    claim = world.ipam.request_pool(*asked)
+    world.ipam.request_gateway(claim.id, "")
+    segment = Subnet(ip_network("10.55.0.0/23"), ip_address("10.55.0.1"), pooled=True)
+    network = Network("n1", {"parent": "eth0"}, subnets=(segment,))
+    world.engine.create_network(network)
+    world.pools["n1"] = claim.id
+    world.engine.create_network(network)  # Docker asks once more
+    return world
+
+
+def test_network_with_a_subnet_and_a_server_has_both_kinds_of_addresses(mixed):
+    web, db = mixed.start("web"), mixed.start("db", wish="10.55.1.7")
+    assert str(web.ipv4) == "10.55.0.100/23"
+    assert str(db.ipv4) == "10.55.1.7/23"
+    assert mixed.verbs == ["new"]
+    assert mixed.records.dhcp_leases.of_endpoint(db.id) is None
+
+
+def test_address_outside_the_subnet_is_not_taken_from_a_server(mixed):
+    mixed.server.next = 600
+    with pytest.raises(NoDhcpServer) as refused:
+        mixed.start("web")
+    assert "of 10.55.2.88, outside the network's --subnet" in str(refused.value)
+
+
+def test_gateway_by_hand_is_refused_with_a_subnet_too(world):
+    claim = world.ipam.request_pool("10.55.0.0/23", "", {"source": "dhcp"}, 4)
+    with pytest.raises(NotWithDhcp) as refused:
+        world.ipam.request_gateway(claim.id, "10.55.0.1")
+    assert "-o gateway=10.55.0.1" in str(refused.value)
+
+
+def test_gateway_and_aux_addresses_of_a_server_s_subnet_are_refused(world):
+    claim = world.ipam.request_pool("", "", {"source": "dhcp"}, 4)
+    with pytest.raises(NotWithDhcp):
+        world.ipam.request_gateway(claim.id, "10.55.0.1")
+    with pytest.raises(NotWithDhcp):
+        world.ipam.request_address(claim.id, "10.55.0.9", "")
+    with pytest.raises(UnknownPool):
+        world.ipam.request_address(claim.id, "", "")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"mode": "routed"}, {"parent": "eth0", "mode": "ipvlan", "ipvlan_mode": "l3"}, {}],
+)
+def test_network_without_a_segment_takes_no_dhcp(world, options):
+    claim = world.ipam.request_pool("", "", {"source": "dhcp"}, 4)
+    segment = Subnet(EVERYWHERE, mark_of(claim), pooled=True, dhcp=True)
+    with pytest.raises(NotWithDhcp):
+        world.engine.create_network(Network("n1", options, subnets=(segment,)))
+
+
+def test_lease_is_renewed_at_half_of_its_time(world):
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    world.pass_time(LEASE * 5)
+    assert world.verbs.count("renew") == 10
+    assert "rebind" not in world.verbs
+    lease = world.records.dhcp_leases.of_endpoint(web.id)
+    assert lease.expires > world.clock()
+
+
+def test_silent_server_is_asked_again_and_then_any_server(world):
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    world.server.is_there = False
+    world.pass_time(LEASE * 15 / 16)
+    assert world.verbs.count("renew") > 3
+    assert world.verbs.count("rebind") > 0
+    world.server.is_there = True
+    world.pass_time(LEASE)
+    assert world.records.dhcp_leases.of_endpoint(web.id).expires > world.clock()
+
+
+def test_held_lease_is_neither_renewed_nor_released_while_docker_lists_the_container(
+    world,
+):
+    world.network()
+    web = world.start("web")
+    world.stop(web)
+    world.listed("web")
+    world.pass_time(LEASE * 3)
+    assert world.verbs == ["new"]
+
+
+def test_removed_container_gives_its_lease_back_after_the_hold(world):
+    world.network()
+    web = world.start("web")
+    world.listed("web")
+    world.stop(web)
+    world.listed()
+    world.pass_time(HOLD - 5)
+    assert world.verbs == ["new"]
+    world.pass_time(10)
+    assert world.verbs == ["new", "release"]
+    assert world.records.dhcp_leases.all() == []
+
+
+def test_container_that_is_back_within_the_hold_keeps_its_lease(world):
+    world.network()
+    web = world.start("web")
+    world.stop(web)
+    world.listed()
+    world.pass_time(HOLD / 2)
+    again = world.start("web")
+    world.listed("web")
+    world.pass_time(HOLD * 2)
+    assert again.ipv4 == web.ipv4
+    assert "release" not in world.verbs
+
+
+def test_other_router_in_a_renewed_lease_is_the_container_s_at_once(world):
+    changes = []
+    world.keeper.on_change = changes.append
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    world.server.router = "10.55.0.254"
+    world.pass_time(LEASE * 3 / 4)
+    assert changes == [ROOM]
+    assert str(world.records.endpoints.get(web.id).router) == "10.55.0.254"
+
+
+def test_refused_renewal_gives_the_container_another_address(world):
+    changes = []
+    world.keeper.on_change = changes.append
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    world.server.given.clear()
+    world.server.next = 130
+    world.pass_time(LEASE * 3 / 4)
+    endpoint = world.records.endpoints.get(web.id)
+    assert str(endpoint.ipv4) == "10.55.0.130/23"
+    assert endpoint.former == (web.ipv4,)
+    assert changes == [ROOM]
+    (held,) = world.records.leases.live_of_endpoint(web.id)
+    assert str(held.address) == "10.55.0.130"
+    with world.records.transaction():
+        world.records.endpoints.name_container(web.id, "web")
+    # What name servers are told.
+    assert list(world.records.endpoints.named()) == [("web", "n1", "10.55.0.130/23")]
+
+
+def test_lease_without_a_server_ends_and_the_container_keeps_its_address(world):
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    world.server.is_there = False
+    world.pass_time(LEASE * 4)
+    assert world.records.endpoints.get(web.id).ipv4 == web.ipv4
+    asked = world.verbs.count("confirm")
+    assert LEASE * 3 / 600 <= asked <= LEASE * 3 / 600 + 6
+    world.server.is_there = True
+    world.pass_time(700)
+    assert world.records.dhcp_leases.of_endpoint(web.id).expires > world.clock()
+
+
+def test_leases_of_a_parent_that_is_back_are_asked_about_at_once(world):
+    world.network()
+    for name in ("web", "db"):
+        world.join(world.start(name), f"/run/docker/netns/{name}")
+    world.keeper.note_back("n1")
+    world.pass_time(1)
+    assert world.verbs.count("confirm") == 2
+    world.pass_time(10)
+    assert world.verbs.count("confirm") == 2
+
+
+def test_parent_that_is_back_is_not_waited_for_after_a_silent_server(world):
+    world.network()
+    world.join(world.start("web"))
+    world.server.is_there = False
+    world.pass_time(LEASE * 0.6)
+    world.server.is_there = True
+    world.keeper.note_back("n1")
+    world.pass_time(1)
+    assert world.verbs.count("confirm") == 1
+
+
+def test_lease_that_ends_never_is_not_renewed(world):
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    lease = world.records.dhcp_leases.of_endpoint(web.id)
+    with world.records.transaction():
+        forever = replace(lease, renew=0.0, rebind=0.0, expires=0.0)
+        world.keeper.note(world.records.dhcp_leases.save(forever))
+    world.pass_time(LEASE * 5)
+    assert "renew" not in world.verbs
+
+
+def test_containers_without_a_name_have_places_that_are_used_again(world):
+    world.network()
+    first, second = world.start(""), world.start("")
+    assert first.mac != second.mac
+    world.stop(first)
+    again = world.start("")
+    assert (again.ipv4, again.mac) == (first.ipv4, first.mac)
+
+
+def test_place_becomes_the_name_that_docker_tells_later(world):
+    world.network()
+    web = world.start("")
+    with world.records.transaction():
+        keep_for(world.records, web.id, "web")
+    world.stop(web)
+    other = world.start("")
+    again = world.start("web")
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+    assert other.ipv4 != web.ipv4
+
+
+@pytest.mark.parametrize(
+    ("container", "host"),
+    [("web_1", "web-1"), ("Web", "web"), ("x" * 70, "x" * 63), ("-a-", "a"), ("ä", "")],
+)
+def test_host_name_is_the_container_s_name_as_servers_take_it(container, host):
+    assert host_name_of(container) == host

@@ -1,0 +1,104 @@
+"""Asking DHCP servers: when a lease is due, and how many starts may wait."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
+
+import pytest
+
+from tests.fakes import Clock, FakeKernel
+from underlay.dhcp import sockets
+from underlay.ipam import dhcp_servers
+from underlay.ipam.dhcp_servers import MOST_WAITING, DhcpServers
+from underlay.model import DhcpLease, Network, Uplink
+
+LAN = Network("n1", {"parent": "eth0"}, uplink=Uplink("eth0"))
+LEASE = DhcpLease(1, "eth0", "name", "web", "02:00:00:00:00:07", b"\x01web")
+
+
+@pytest.fixture
+def servers():
+    return DhcpServers(FakeKernel(), Clock(5_000.0), Clock(100.0))
+
+
+def ask(servers, seconds=5.0):
+    return servers.ask_new(LAN, LEASE, None, seconds, lambda _: "")
+
+
+def test_lease_of_this_boot_does_not_follow_the_clock_on_the_wall(servers):
+    lease = DhcpLease(
+        1, "eth0", "name", "web", "", since=4_000.0, uptime=50.0, boot=servers.boot()
+    )
+    assert servers.moment(lease, 4_600.0) == 650.0
+    servers.clock.now += 86_400
+    assert servers.moment(lease, 4_600.0) == 650.0
+
+
+def test_lease_of_an_earlier_boot_goes_by_the_clock_on_the_wall(servers):
+    lease = DhcpLease(1, "eth0", "name", "web", "", since=4_000.0, boot="boot-0")
+    assert servers.moment(lease, 5_060.0) == 160.0
+
+
+def test_device_that_is_gone_is_told_like_a_server_that_does_not_answer(
+    servers, monkeypatch
+):
+    def run(*_words, **_more):
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(sockets, "run", run)
+    answer = ask(servers)
+    assert answer.given is None
+    assert answer.heard == "eth0: No such device"
+    servers.release("eth0", with_server())  # and nothing is raised
+
+
+def with_server():
+    return replace(
+        LEASE,
+        address=IPv4Interface("10.0.0.7/24"),
+        server=IPv4Address("10.0.0.1"),
+        server_mac="02:00:00:00:00:01",
+    )
+
+
+def test_start_after_a_silent_one_waits_for_a_shorter_time(servers, monkeypatch):
+    ends = []
+    monkeypatch.setattr(
+        sockets, "run", lambda _exchange, _device, end, **_: ends.append(end)
+    )
+    ask(servers, 12.0)
+    ask(servers, 12.0)
+    servers.monotonic.now += dhcp_servers.QUIET_SECONDS
+    ask(servers, 12.0)
+    assert ends == [112.0, 104.0, 142.0]
+
+
+def test_many_starts_that_wait_leave_threads_to_other_calls(servers, monkeypatch):
+    waiting, go_on = threading.Semaphore(0), threading.Event()
+
+    def run(*_words, **_more):
+        waiting.release()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(sockets, "run", run)
+    with ThreadPoolExecutor(MOST_WAITING) as pool:
+        asked = [pool.submit(ask, servers) for _ in range(MOST_WAITING)]
+        for _ in asked:
+            assert waiting.acquire(timeout=10)
+        assert "starts wait already" in ask(servers).heard
+        go_on.set()
+        assert not any(one.result().given for one in asked)
+
+
+def test_stop_of_the_service_waits_for_no_server(servers, monkeypatch):
+    def run(_exchange, _device, _end, abandoned):
+        assert not abandoned()
+        servers.stop()
+        assert abandoned()
+
+    monkeypatch.setattr(sockets, "run", run)
+    assert ask(servers).given is None
