@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -37,6 +39,16 @@ def pytest_collection_modifyitems(config, items):
             _turn(LONGEST_FILES, item.path.stem),
         )
     )
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Write down which tests failed, for script/test."""
+    if path := os.environ.get("UNDERLAY_FAILED_TESTS"):
+        stats = terminalreporter.stats
+        reports = [*stats.get("failed", ()), *stats.get("error", ())]
+        # pytest-xdist adds the group of a test to its name.
+        names = dict.fromkeys(re.sub(r"@[\w.-]+$", "", x.nodeid) for x in reports)
+        Path(path).write_text("".join(f"{name}\n" for name in names))
 
 
 def _turn(names, name):

@@ -145,7 +145,10 @@ def test_address_that_the_server_changes_reaches_the_running_container(newest, l
 
 
 def test_mac_of_the_user_s_choice_gets_the_server_s_reservation(site, lan):
-    """Docker tells it after the address: the first start may be refused."""
+    """Docker tells it after the address: the first start may be refused.
+
+    And one more, if Docker's event about the container is late.
+    """
     mac = "02:00:00:00:aa:07"
     scope = Scope(reservations={mac: "10.77.0.207"})
     with Kea(lan.start, scope=scope) as server:

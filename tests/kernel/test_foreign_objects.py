@@ -75,7 +75,8 @@ def all_there_is():
     # What passes with time, or with the carrier of a device.
     routes = found["route show table all"]
     found["route show table all"] = [x.replace(" linkdown", "") for x in routes]
-    for words in ("-o addr", "-d -o link", "-6 route show table all"):
+    # An address of a link takes a second to be tried.
+    for words in ("-o addr", "-d -o link", *(x for x in shown if "route" in x)):
         found[words] = [x for x in found[words] if "fe80" not in x and "ff00" not in x]
     found["-d -o link"] = [
         x.split()[1] + x[x.find("alias") :] if "alias" in x else x.split()[1]

@@ -30,7 +30,7 @@ from underlay.errors import (
 )
 from underlay.ipam.dhcp_servers import DhcpServers, Given, with_given
 from underlay.ipam.identity import name_of
-from underlay.ipam.idle_containers import IdleContainers
+from underlay.ipam.idle_containers import LATE_SECONDS, IdleContainers
 from underlay.ipam.leases import start_lease
 from underlay.ipam.subnets import derive_mac
 from underlay.kernel import Kernel
@@ -92,7 +92,7 @@ class DhcpAddresses:
                 raise NotWithDhcp(why=_AUX)
             raise UnknownPool(pool=claim.id, path=self.records.path)
         wish = IPv4Address(address) if address else None
-        name = name_of(container) or self._only_idle(network)
+        name = name_of(container) or self._only_idle(network, is_likely=not address)
         known_as: _KnownAs = ("address", address) if address else None
         lease = self._client(network, ("name", name) if name else known_as, name)
         given = self._asked(network, lease, wish)
@@ -118,8 +118,8 @@ class DhcpAddresses:
             return asked
         if known := self.records.endpoints.get(asked.id):  # Docker asks once more
             return replace(asked, ipv4=known.ipv4)
-        name = self._only_idle(network)
         label = asked.options.get("identity", "")
+        name = self._only_idle(network, is_likely=not (label or asked.mac))
         ways: list[tuple[ClientKind, str]] = [
             ("label", label), ("mac", asked.mac), ("name", name)
         ]  # fmt: skip
@@ -251,8 +251,13 @@ class DhcpAddresses:
         # A third one on this parent at once is a container that Docker forgot.
         return self._new(network, "place", self._free_place(network), "")
 
-    def _only_idle(self, network: Network) -> str:
-        return self.idle.only_one(network) if self.idle.is_known else ""
+    def _only_idle(self, network: Network, *, is_likely: bool) -> str:
+        """Return the container that can be asking, "" if that is not known.
+
+        `is_likely`: Docker has told of it, or will at once.
+        """
+        seconds = LATE_SECONDS if is_likely else 0.0
+        return self.idle.only_one(network, seconds) if self.idle.is_known else ""
 
     def _is_over(self, endpoint: str) -> bool:
         """Return whether an endpoint is gone; a dead one is removed."""

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from underlay.model import Network
 from underlay.model.docker import DockerContainers, ListedContainer
 
+# Docker's event about a new container comes a tenth of a second before it starts, and
+# is late on a busy host.
+LATE_SECONDS = 0.5
+
 
 @dataclass
 class IdleContainers:
@@ -31,7 +35,7 @@ class IdleContainers:
     _networks: dict[str, str] = field(default_factory=dict)
     # How often something changed: an answer of Docker may be older than a change.
     _changes: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Condition = field(default_factory=threading.Condition)
 
     @property
     def changes(self) -> int:
@@ -54,6 +58,7 @@ class IdleContainers:
             self._changes += 1
             for network in container.drawing:
                 self._listed.setdefault(network, set()).add(container.name)
+            self._lock.notify_all()
 
     def note_renamed(self, container: str, name: str) -> None:
         """Note the new name of a container."""
@@ -93,11 +98,19 @@ class IdleContainers:
         with self._lock:
             self._running.get(network, set()).discard(container)
 
-    def only_one(self, network: Network) -> str:
-        """Return the name of the only idle container of a network, "" if not one."""
+    def only_one(self, network: Network, seconds: float = 0.0) -> str:
+        """Return the name of the only idle container of a network, "" if not one.
+
+        While there is none, wait for so many `seconds`: Docker may not have told yet of
+        the one that starts.
+        """
         with self._lock:
-            names = {network.name, self._networks.get(network.id, "")} - {""}
-            keys = {network.id, *names}
-            listed = set[str]().union(*(self._listed.get(key, ()) for key in keys))
-            found = listed - self._running.get(network.id, set())
+            self._lock.wait_for(lambda: self._idle(network), seconds)
+            found = self._idle(network)
         return found.pop() if len(found) == 1 else ""
+
+    def _idle(self, network: Network) -> set[str]:
+        names = {network.name, self._networks.get(network.id, "")} - {""}
+        keys = {network.id, *names}
+        listed = set[str]().union(*(self._listed.get(key, ()) for key in keys))
+        return listed - self._running.get(network.id, set())

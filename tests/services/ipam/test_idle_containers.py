@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from underlay.ipam.idle_containers import IdleContainers
@@ -29,6 +31,14 @@ def test_only_container_that_does_not_run_is_the_one(idle):
     idle.note_running("n1", "db")
     idle.note_running("n1", "")
     assert idle.only_one(LAN) == "web"
+
+
+def test_container_of_which_docker_has_not_told_yet_is_waited_for(idle):
+    look(idle)
+    timer = threading.Timer(0.05, lambda: idle.note_created(listed("web")))
+    timer.start()
+    assert idle.only_one(LAN, 10) == "web"
+    timer.join()
 
 
 def test_two_are_never_told_apart(idle):
