@@ -13,15 +13,22 @@ from tests.lab.installed import Installed, OperatedHost
 from tests.lab.net import Lan
 from tests.lab.rootfs import ENGINES, root
 from tests.lab.service import Service, wait_until
+from tests.turns import turn
+
+OLDER = "20.10", "26.1"
+NOT_IN_TURN = OLDER[turn(len(OLDER))]
 
 
 def pytest_itemcollected(item):
     """Keep the tests of one file and engine on one worker: a host boots once.
 
-    Said as soon as it is collected: xdist looks before collection is modified here.
+    What is for each engine runs on the newest and on one of the older ones. Said as
+    soon as it is collected: xdist looks before collection is modified here.
     """
     if "tests/docker" in item.path.as_posix():
         params = getattr(getattr(item, "callspec", None), "params", {})
+        if params.get("site") == NOT_IN_TURN:
+            item.add_marker(pytest.mark.long)
         engine = params.get("site", params.get("engine", "28.5"))
         item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
 

@@ -5,21 +5,19 @@ Docker's is cut off; the service is started again, and after the grace time the 
 the kernel and Docker agree: nothing leaked, nothing is there twice, nothing that lives
 was freed, and a container that ran all along was never touched.
 
-By default the service dies at every sixth point, and dockerd, which takes longer, at
-every sixth of a few points: at other ones for another commit. UNDERLAY_CRASH_POINTS is
-0 to 5 to choose, or `all`, as in `script/test long`.
+By default the service dies at every twelfth point, and dockerd, which takes longer, at
+one of a few points: at other ones for another commit. UNDERLAY_CRASH_POINTS is 0 to 11
+to choose, or `all`, as in `script/test long`.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from docker.errors import APIError
@@ -28,24 +26,15 @@ from requests.exceptions import RequestException
 from tests.docker.world import NETWORKS, World
 from tests.lab.host import Host
 from tests.lab.service import Mortal, wait_until
+from tests.turns import turn
 
 PERIOD_SECONDS, GRACE_SECONDS = 0.2, 1.0
-EVERY = 6
+EVERY = 12
 # A live container that is freed by mistake is freed by then.
 SETTLED_SECONDS = GRACE_SECONDS + 4 * PERIOD_SECONDS
 
 
-def _turn():
-    """Return which points a commit tries: in the long run all are tried."""
-    command = ("git", "-c", "safe.directory=*", "rev-parse", "HEAD")
-    with suppress(OSError):  # no git here
-        here = Path(__file__).parent
-        done = subprocess.run(command, capture_output=True, text=True, cwd=here)
-        return str(int(done.stdout[:8] or "0", 16) % EVERY)
-    return "0"
-
-
-CHOSEN = os.environ.get("UNDERLAY_CRASH_POINTS") or _turn()
+CHOSEN = os.environ.get("UNDERLAY_CRASH_POINTS") or str(turn(EVERY))
 BRIDGES = """
     ip link add br1 type bridge
     ip link set br1 up
@@ -141,11 +130,11 @@ def points(world, verb):
 
 
 def some(numbers, verb):
-    """Return every sixth of them, at least one, or all."""
+    """Return every twelfth of them, at least one, or all."""
     if CHOSEN == "all":
         return numbers
-    turn = (list(VERBS).index(verb) + int(CHOSEN)) % EVERY
-    return numbers[turn::EVERY] or numbers[-1:]
+    first = (list(VERBS).index(verb) + int(CHOSEN)) % EVERY
+    return numbers[first::EVERY] or numbers[-1:]
 
 
 def told(wrong):

@@ -13,7 +13,7 @@ from tests.docker.conftest import make_site
 from tests.docker.site import PERIOD_SECONDS, Nic, is_settled
 from tests.lab.service import wait_until
 
-CONTAINERS = 20
+CONTAINERS = 10
 # From the parent being back until the first answer. It is less than two on a machine
 # that does nothing else: `script/bench reconcile` measures it.
 BACK_SECONDS = 6.0
