@@ -10,16 +10,13 @@ No transaction is open while servers are asked.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
-from uuid import UUID
 
-from underlay.dhcp.packets import client_id_of_duid, client_id_of_mac
+from underlay.dhcp.packets import client_id_of_mac
 from underlay.errors import (
     LeaseRefused,
     NoDhcpServer,
@@ -28,11 +25,11 @@ from underlay.errors import (
     UnknownPool,
     UnusableOffer,
 )
+from underlay.ipam.dhcp_clients import DhcpClients, KnownAs
 from underlay.ipam.dhcp_servers import DhcpServers, Given, with_given
 from underlay.ipam.identity import name_of
 from underlay.ipam.idle_containers import LATE_SECONDS, IdleContainers
 from underlay.ipam.leases import start_lease
-from underlay.ipam.subnets import derive_mac
 from underlay.kernel import Kernel
 from underlay.model import (
     Claim,
@@ -42,8 +39,7 @@ from underlay.model import (
     IpInterface,
     Network,
 )
-from underlay.modes import mode_of
-from underlay.modes.dhcp_options import host_name_is_sent, lease_timeout
+from underlay.modes.dhcp_options import lease_timeout
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -53,8 +49,6 @@ LEAST_LEFT_SECONDS = 30.0
 # A server that answers so soon has not looked whether a machine has the address.
 UNTRIED_SECONDS = 0.5
 MOST_DECLINED = 3
-# What a container is known by; None where nothing is known of it.
-_KnownAs = tuple[ClientKind, str] | None
 _AUX = (
     "the server keeps its own list of addresses that are taken. Leave --aux-address out"
 )
@@ -93,8 +87,10 @@ class DhcpAddresses:
             raise UnknownPool(pool=claim.id, path=self.records.path)
         wish = IPv4Address(address) if address else None
         name = name_of(container) or self._only_idle(network, is_likely=not address)
-        known_as: _KnownAs = ("address", address) if address else None
-        lease = self._client(network, ("name", name) if name else known_as, name)
+        known_as: KnownAs = ("address", address) if address else None
+        lease = self._clients.of_start(
+            network, ("name", name) if name else known_as, name
+        )
         given = self._asked(network, lease, wish)
         if wish and given.address.ip != wish:
             self.servers.release(network.uplink.parent, self._with(lease, given))
@@ -124,7 +120,7 @@ class DhcpAddresses:
             ("label", label), ("mac", asked.mac), ("name", name)
         ]  # fmt: skip
         known_as = next((way for way in ways if way[1]), None)
-        lease = self._client(network, known_as, name, asked.mac)
+        lease = self._clients.of_start(network, known_as, name, asked.mac)
         given = self._asked(network, lease, None)
         with self.records.transaction():
             saved = self.records.dhcp_leases.save(self._with(lease, given))
@@ -184,7 +180,7 @@ class DhcpAddresses:
         Which server gave it, and until when, is not known unless an old copy tells; the
         keeper asks. Part of a transaction; call `note_adopted` after it.
         """
-        lease = self._lost(network, endpoint)
+        lease = self._clients.of_lost(network, endpoint)
         held = self.records.dhcp_leases.of_endpoint(endpoint.id)
         if held:
             name = held.value.partition("/")[0] if held.kind == "name" else ""
@@ -204,52 +200,12 @@ class DhcpAddresses:
         if lease := self.records.dhcp_leases.of_endpoint(endpoint):
             self.changed(lease)
 
-    def _lost(self, network: Network, endpoint: Endpoint) -> DhcpLease:
-        """Return what a live endpoint is to servers, as its container and MAC tell."""
-        name, uplink = name_of(endpoint.container), network.parent_label
-        kind: ClientKind = "name" if name else "place"
-        seats = [name, f"{name}/{network.id[:12]}"] if name else []
-        # A container with two networks of one parent is known by its MACs.
-        seats.sort(key=lambda s: self._derived_mac(uplink, kind, s) != endpoint.mac)
-        last = f"{name or network.id[:12]}/{endpoint.id[:12]}"
-        free = (seat for seat in seats if self._is_free(uplink, kind, seat, endpoint))
-        return self._new(network, kind, next(free, last), name, endpoint.mac)
-
-    def _is_free(
-        self, uplink: str, kind: ClientKind, seat: str, endpoint: Endpoint
-    ) -> bool:
-        known = self.records.dhcp_leases.get(uplink, kind, seat)
-        mine = ("", endpoint.id)
-        return known is None or known.endpoint in mine or self._is_over(known.endpoint)
-
     def _with(self, lease: DhcpLease, given: Given) -> DhcpLease:
         return with_given(lease, given, self.servers.boot())
 
-    # What a container is known by
-
-    def _client(
-        self, network: Network, known_as: _KnownAs, name: str, mac: str = ""
-    ) -> DhcpLease:
-        """Return the lease of the container that asks, a new one if it has none.
-
-        `mac` is the one of the user's choice. It is on record before a server sees it.
-        """
-        with self.records.transaction():
-            lease = self._seat(network, known_as, name)
-            if mac and lease.mac != mac:
-                lease = replace(lease, mac=mac, client_id=client_id_of_mac(mac))
-            return self.records.dhcp_leases.save(lease)
-
-    def _seat(self, network: Network, known_as: _KnownAs, name: str) -> DhcpLease:
-        kind, value = known_as or ("place", self._free_place(network))
-        for seat in (value, f"{value}/{network.id[:12]}"):
-            known = self.records.dhcp_leases.get(network.parent_label, kind, seat)
-            if known is None:
-                return self._new(network, kind, seat, name)
-            if not known.endpoint or self._is_over(known.endpoint):
-                return replace(known, network=network.id, endpoint="", gone=0.0)
-        # A third one on this parent at once is a container that Docker forgot.
-        return self._new(network, "place", self._free_place(network), "")
+    @property
+    def _clients(self) -> DhcpClients:
+        return DhcpClients(self.records, self._is_over, self.machine)
 
     def _only_idle(self, network: Network, *, is_likely: bool) -> str:
         """Return the container that can be asking, "" if that is not known.
@@ -263,50 +219,6 @@ class DhcpAddresses:
         """Return whether an endpoint is gone; a dead one is removed."""
         gone = self.records.endpoints.get(endpoint) is None
         return gone or self.remove_dead_endpoint(endpoint)
-
-    def _free_place(self, network: Network) -> str:
-        """Return the first place of a network that no container has.
-
-        Nor had, before Docker told its name: it keeps the MAC of the place.
-        """
-        uplink, number = network.parent_label, 1
-        taken = self.records.dhcp_leases.places(uplink, network.id)
-        while True:
-            value = f"{network.id[:12]}/{number}"
-            mac = self._derived_mac(uplink, "place", value)
-            if value not in taken and not self.records.dhcp_leases.has_mac(
-                uplink, mac, besides=value
-            ):
-                return value
-            number += 1
-
-    def _derived_mac(self, uplink: str, kind: ClientKind, value: str) -> str:
-        """Return a MAC that follows from host, parent and what the client is known by.
-
-        A host with lost records is known to the servers by it.
-        """
-        host = self.records.host.identity(self.machine)
-        return derive_mac(host, f"dhcp {uplink}", f"{kind} {value}")
-
-    def _new(
-        self, network: Network, kind: ClientKind, value: str, name: str, mac: str = ""
-    ) -> DhcpLease:
-        """Return a client without a lease, the same on each try; `mac`: that it has."""
-        host, uplink = self.records.host.identity(self.machine), network.parent_label
-        own = mac or self._derived_mac(uplink, kind, value)
-        mode, unborn = mode_of(network.options), Endpoint("", network.id)
-        mac = mode.endpoint_mac(network, unborn, network.uplink.mac, own)
-        return DhcpLease(
-            id=0,
-            uplink=uplink,
-            kind=kind,
-            value=value,
-            mac=mac or network.uplink.mac,
-            client_id=client_id_of_mac(mac) if mac else _duid(host, uplink, value),
-            hostname=host_name_of(name) if host_name_is_sent(network.options) else "",
-            network=network.id,
-            container=name if kind != "place" else "",
-        )
 
     # What servers are asked
 
@@ -383,18 +295,6 @@ class DhcpAddresses:
         device = network.uplink.parent
         verdict = self.kernel.ask((device,), (given.address.ip,), lease.mac.__eq__)
         return verdict.used.get(given.address.ip, "")
-
-
-def host_name_of(container: str) -> str:
-    """Return a container's name as that of a host, "" if nothing of it can be one."""
-    text = re.sub(r"[^a-z0-9-]", "-", container.lower().replace("_", "-"))
-    return text[:63].strip("-")
-
-
-def _duid(host: str, uplink: str, value: str) -> bytes:
-    """Return the client id of a container that has no MAC of its own (RFC 4361)."""
-    digest = hashlib.sha256(f"{host}\0dhcp {uplink}\0{value}".encode()).digest()
-    return client_id_of_duid(int.from_bytes(digest[:4]), UUID(bytes=digest[4:20]))
 
 
 def _as_before(lease: DhcpLease) -> Given:

@@ -17,8 +17,9 @@ from underlay.errors import (
     OtherAddressGiven,
     UnknownPool,
 )
-from underlay.ipam.dhcp import DhcpAddresses, host_name_of
+from underlay.ipam.dhcp import DhcpAddresses
 from underlay.ipam.dhcp_claims import EVERYWHERE, mark_of
+from underlay.ipam.dhcp_clients import host_name_of
 from underlay.ipam.dhcp_servers import Answer, Given
 from underlay.ipam.identity import keep_for
 from underlay.ipam.lease_keeper import LeaseKeeper
