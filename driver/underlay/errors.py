@@ -409,6 +409,14 @@ class NotWithDhcp(Invalid):
     text = "source=dhcp is not possible here: {why}."
 
 
+class OneClientForAll(Invalid):
+    id = "E-168"
+    text = (
+        "client_id={value} would make all containers of the network one client of its"
+        " DHCP server, with one address: {why}. Use {way}."
+    )
+
+
 class LeaseNotRenewed(Unavailable):
     id = "E-170"
     text = (

@@ -50,14 +50,14 @@ def told(done) -> str:
 
 
 OPTIONS = (
-    "Known options: bcqueuelen, com.docker.network.driver.mtu,"
+    "Known options: bcqueuelen, client_id, com.docker.network.driver.mtu,"
     " com.docker.network.endpoint.ifname, default_route, gateway, hold, host_access,"
     " hostname, identity, ifname, lease_timeout, mac_budget, macvlan_mode,"
     " missing_parent, mode, mtu, parent, repair, route, source, vlan."
 )
 ENDPOINT_OPTIONS = (
-    "Known options: com.docker.network.driver.mtu, com.docker.network.endpoint.ifname,"
-    " default_route, identity, ifname, missing_parent, mtu, repair, route."
+    "Known options: client_id, com.docker.network.driver.mtu,"
+    " com.docker.network.endpoint.ifname, default_route, identity, ifname, missing_parent, mtu, repair, route."
 )
 MTU = "is not valid: a number of bytes from 68 to 65535."
 HERE = "Devices: docker0, eth0."
@@ -337,6 +337,20 @@ CASES = [
         "E-104 source=dhcp and slice=1/2 cannot be combined. Keep one of them.",
     ),
     (net("-o", "hold=5"), "E-101 hold='5' is not valid: it is for source=dhcp."),
+    (net("-o", "client_id=duid"), "E-101 client_id='duid' is not valid: it is for source=dhcp."),
+    (
+        leased("-o", "parent=eth0", "-o", "client_id=web"),
+        "E-168 client_id=web would make all containers of the network one client of its"
+        " DHCP server, with one address: a text is the same for each of them. Use mac or"
+        " duid here, and the text for one container, in a network with --ipam-driver"
+        " null -o source=dhcp: --network name=NETWORK,driver-opt=client_id=web.",
+    ),
+    (
+        leased("-o", "parent=eth0", "-o", "mode=ipvlan", "-o", "client_id=mac"),
+        "E-168 client_id=mac would make all containers of the network one client of its"
+        " DHCP server, with one address: in mode ipvlan they all have the MAC of the"
+        " parent. Use duid, or mode=macvlan.",
+    ),
     (
         leased("-o", "parent=eth0", "-o", "lease_timeout=90"),
         "E-101 lease_timeout='90' is not valid: a number of seconds from 1 to 60.",

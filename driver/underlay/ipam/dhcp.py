@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
 
-from underlay.dhcp.packets import client_id_of_mac
 from underlay.errors import (
     LeaseRefused,
     NoDhcpServer,
@@ -25,7 +24,7 @@ from underlay.errors import (
     UnknownPool,
     UnusableOffer,
 )
-from underlay.ipam.dhcp_clients import DhcpClients, KnownAs
+from underlay.ipam.dhcp_clients import DhcpClients, KnownAs, with_mac
 from underlay.ipam.dhcp_servers import DhcpServers, Given, with_given
 from underlay.ipam.identity import name_of
 from underlay.ipam.idle_containers import LATE_SECONDS, IdleContainers
@@ -39,7 +38,8 @@ from underlay.model import (
     IpInterface,
     Network,
 )
-from underlay.modes.dhcp_options import lease_timeout
+from underlay.modes import mode_name
+from underlay.modes.dhcp_options import check_endpoint, client_text, lease_timeout
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -103,8 +103,8 @@ class DhcpAddresses:
         """Return a new endpoint with the address that a server gives it.
 
         With this IPAM driver it has one already. With the null one it gets it here, and
-        is known by what only this call tells: identity=, or the user's MAC. Raises as
-        request_address does, and LeaseRefused.
+        is known by what only this call tells: identity=, client_id= or the user's MAC.
+        Raises as request_address does, BadValue, and LeaseRefused.
         """
         segment = next((s for s in network.subnets if s.dhcp), None)
         if segment is None:
@@ -114,13 +114,14 @@ class DhcpAddresses:
             return asked
         if known := self.records.endpoints.get(asked.id):  # Docker asks once more
             return replace(asked, ipv4=known.ipv4)
-        label = asked.options.get("identity", "")
+        check_endpoint(network, asked.options, mode_name(network.options))
+        label = asked.options.get("identity") or client_text(asked.options)
         name = self._only_idle(network, is_likely=not (label or asked.mac))
         ways: list[tuple[ClientKind, str]] = [
             ("label", label), ("mac", asked.mac), ("name", name)
         ]  # fmt: skip
         known_as = next((way for way in ways if way[1]), None)
-        lease = self._clients.of_start(network, known_as, name, asked.mac)
+        lease = self._clients.of_start(network, known_as, name, asked)
         given = self._asked(network, lease, None)
         with self.records.transaction():
             saved = self.records.dhcp_leases.save(self._with(lease, given))
@@ -145,8 +146,7 @@ class DhcpAddresses:
             if given and is_same:
                 saved = self.records.dhcp_leases.save(self._with(moved, given))
             else:
-                own = client_id_of_mac(asked.mac)
-                unasked = replace(moved, client_id=own, address=None, server=None)
+                unasked = replace(with_mac(lease, asked.mac), address=None, server=None)
                 saved = self.records.dhcp_leases.save(unasked)
         if not is_same:
             self.servers.release(network.uplink.parent, lease)

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from underlay.dhcp.packets import client_id_of_duid, client_id_of_mac
+from underlay.dhcp.packets import (
+    client_id_of_duid,
+    client_id_of_mac,
+    client_id_of_text,
+)
 from underlay.ipam.identity import name_of
 from underlay.ipam.subnets import derive_mac
 from underlay.model import ClientKind, DhcpLease, Endpoint, Network
-from underlay.modes import mode_of
-from underlay.modes.dhcp_options import host_name_is_sent
+from underlay.modes import mode_name, mode_of
+from underlay.modes.dhcp_options import client_id, host_name_is_sent
 from underlay.records import Records
 
 # What a container is known by; None where nothing is known of it.
 KnownAs = tuple[ClientKind, str] | None
+# The first byte of a client id of these sorts.
+_SORTS = {"mac": b"\x01", "duid": b"\xff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +42,47 @@ class DhcpClients:
     machine: str
 
     def of_start(
-        self, network: Network, known_as: KnownAs, name: str, mac: str = ""
+        self,
+        network: Network,
+        known_as: KnownAs,
+        name: str,
+        asked: Endpoint | None = None,
     ) -> DhcpLease:
         """Return the lease of the container that asks, a new one if it has none.
 
-        `mac` is the one of the user's choice. It is on record before a server sees it.
+        `asked` has the MAC and the client id of the user's choice, if they are known
+        before the address. They are on record before a server sees them.
         """
+        asked = asked or Endpoint("", network.id)
         with self.records.transaction():
             lease = self._seat(network, known_as, name)
-            if mac and lease.mac != mac:
-                lease = replace(lease, mac=mac, client_id=client_id_of_mac(mac))
+            if asked.mac and lease.mac != asked.mac:
+                lease = with_mac(lease, asked.mac)
+            lease = self._with_client_id(network, lease, asked.options)
             return self.records.dhcp_leases.save(lease)
+
+    def _with_client_id(
+        self, network: Network, lease: DhcpLease, options: Mapping[str, str]
+    ) -> DhcpLease:
+        """Return a lease with the client id that options ask for.
+
+        One of the same sort stays: it may come from a place, or from another MAC.
+        Otherwise the client is another one to its server, which has to be asked.
+        """
+        said = client_id({**network.options, **options})
+        said = said or ("duid" if mode_name(network.options) == "ipvlan" else "mac")
+        if lease.client_id[:1] == _SORTS.get(said):
+            return lease
+        if said == "mac":
+            found = client_id_of_mac(lease.mac)
+        elif said == "duid":
+            host = self.records.host.identity(self.machine)
+            found = _duid(host, lease.uplink, lease.value)
+        else:
+            found = client_id_of_text(said)
+        if found == lease.client_id:
+            return lease
+        return replace(lease, client_id=found, server=None)
 
     def of_lost(self, network: Network, endpoint: Endpoint) -> DhcpLease:
         """Return what a live endpoint is to servers, as its container and MAC tell."""
@@ -57,7 +93,8 @@ class DhcpClients:
         seats.sort(key=lambda s: self._derived_mac(uplink, kind, s) != endpoint.mac)
         last = f"{name or network.id[:12]}/{endpoint.id[:12]}"
         free = (seat for seat in seats if self._is_free(uplink, kind, seat, endpoint))
-        return self._new(network, kind, next(free, last), name, endpoint.mac)
+        lease = self._new(network, kind, next(free, last), name, endpoint.mac)
+        return self._with_client_id(network, lease, endpoint.options)
 
     def _is_free(
         self, uplink: str, kind: ClientKind, seat: str, endpoint: Endpoint
@@ -100,8 +137,11 @@ class DhcpClients:
     def _new(
         self, network: Network, kind: ClientKind, value: str, name: str, mac: str = ""
     ) -> DhcpLease:
-        """Return a client without a lease, the same on each try; `mac`: that it has."""
-        host, uplink = self.records.host.identity(self.machine), network.parent_label
+        """Return a client without a lease, the same on each try; `mac`: that it has.
+
+        And without a client id.
+        """
+        uplink = network.parent_label
         own = mac or self._derived_mac(uplink, kind, value)
         mode, unborn = mode_of(network.options), Endpoint("", network.id)
         mac = mode.endpoint_mac(network, unborn, network.uplink.mac, own)
@@ -111,11 +151,17 @@ class DhcpClients:
             kind=kind,
             value=value,
             mac=mac or network.uplink.mac,
-            client_id=client_id_of_mac(mac) if mac else _duid(host, uplink, value),
             hostname=host_name_of(name) if host_name_is_sent(network.options) else "",
             network=network.id,
             container=name if kind != "place" else "",
         )
+
+
+def with_mac(lease: DhcpLease, mac: str) -> DhcpLease:
+    """Return a lease that is for another MAC; not yet asked for, if by that MAC."""
+    if lease.client_id[:1] != _SORTS["mac"]:
+        return replace(lease, mac=mac)
+    return replace(lease, mac=mac, client_id=client_id_of_mac(mac), server=None)
 
 
 def host_name_of(container: str) -> str:

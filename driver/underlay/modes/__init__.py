@@ -73,7 +73,7 @@ def check(network: Network) -> None:
 def check_endpoint(network: Network, endpoint: Endpoint) -> None:
     """Raise Invalid unless the options of a new endpoint make sense."""
     check_endpoint_options(network, endpoint)
-    dhcp_options.check_endpoint(network, endpoint.options)
+    dhcp_options.check_endpoint(network, endpoint.options, mode_name(network.options))
     device_name.check(endpoint.options)
     _check_routes(network, endpoint.options)
     extra_routes.check_leased(network, endpoint)

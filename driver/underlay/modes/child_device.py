@@ -11,10 +11,12 @@ from underlay.modes import gateway
 from underlay.modes.options import (
     NETWORK_KEYS,
     PARENT_KEYS,
+    VLAN_LEAST,
+    VLAN_MOST,
     check_ipv6_mtu,
     check_known,
     mtu,
-    vlan,
+    number,
 )
 
 # Without these the host takes part in a VLAN by itself: it has a link-local address
@@ -46,6 +48,13 @@ def check_mtu(options: Mapping[str, str], most: int, parent: str) -> None:
     asked = mtu(options)
     if asked and asked > most:
         raise MtuTooBig(mtu=asked, most=most, parent=parent)
+
+
+def vlan(options: Mapping[str, str]) -> int | None:
+    """Return the VLAN tag asked for by `vlan=`."""
+    if not options.get("vlan"):
+        return None
+    return number(options, "vlan", VLAN_LEAST, VLAN_MOST, "a number")
 
 
 def is_isolated(options: Mapping[str, str]) -> bool:

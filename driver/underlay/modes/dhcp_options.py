@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from underlay.errors import BadValue, NotWithDhcp
+from underlay.errors import BadValue, NotWithDhcp, OneClientForAll
 from underlay.model import Network
 from underlay.modes.child_device import is_isolated
 from underlay.modes.options import DHCP_KEYS, choice, number
@@ -13,6 +13,7 @@ from underlay.modes.options import DHCP_KEYS, choice, number
 # dnsmasq pings an address for three seconds before it offers that.
 TIMEOUT_SECONDS, TIMEOUT_MOST = 12, 60
 HOLD_SECONDS, HOLD_MOST = 120, 86_400
+CLIENT_ID_SORTS, CLIENT_ID_MOST = ("mac", "duid"), 60
 
 
 def check(network: Network, mode: str, *, has_segment: bool) -> None:
@@ -27,7 +28,7 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
         need += " --ipam-driver null -o source=dhcp"
         raise BadValue(key="source", value=source, need=need, hint="")
     if not found:
-        for key in DHCP_KEYS:
+        for key in (*DHCP_KEYS, "client_id"):
             if key in network.options:
                 need, value = "it is for source=dhcp", network.options[key]
                 raise BadValue(key=key, value=value, need=need, hint="")
@@ -35,6 +36,7 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
     lease_timeout(network.options)
     hold(network.options)
     host_name_is_sent(network.options)
+    _check_client_id(network.options, mode)
     if not has_segment:
         raise NotWithDhcp(why=f"containers of mode={mode} have no segment of their own")
     if is_isolated(network.options):
@@ -45,18 +47,57 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
         raise NotWithDhcp(why=why)
 
 
-def check_endpoint(network: Network, options: Mapping[str, str]) -> None:
-    """Raise unless `identity=` names a container that nothing else names."""
-    value = options.get("identity", "")
-    if not value:
-        return
-    need = ""
-    if not any(s.dhcp and not s.pooled for s in network.subnets):
-        need = "it is for networks with --ipam-driver null -o source=dhcp"
-    elif not re.fullmatch(r"[\w.-]{1,60}", value):
+def _check_client_id(options: Mapping[str, str], mode: str) -> None:
+    """Raise if all containers of a network would have one client id."""
+    value = client_id(options)
+    _check_mac_is_own(value, mode)
+    if client_text(options):
+        why = "a text is the same for each of them"
+        way = (
+            "mac or duid here, and the text for one container, in a network with"
+            " --ipam-driver null -o source=dhcp: --network"
+            f" name=NETWORK,driver-opt=client_id={value}"
+        )
+        raise OneClientForAll(value=value, why=why, way=way)
+
+
+def _check_mac_is_own(value: str, mode: str) -> None:
+    if value == "mac" and mode == "ipvlan":
+        why = "in mode ipvlan they all have the MAC of the parent"
+        raise OneClientForAll(value=value, why=why, way="duid, or mode=macvlan")
+
+
+def check_endpoint(network: Network, options: Mapping[str, str], mode: str) -> None:
+    """Raise unless `identity=` and `client_id=` make sense, and are known in time.
+
+    With an IPAM driver Docker tells them after it has got the address.
+    """
+    is_known = any(s.dhcp and not s.pooled for s in network.subnets)
+    for key in ("identity", "client_id"):
+        value = options.get(key, "")
+        if value and not is_known:
+            need = "it is for networks with --ipam-driver null -o source=dhcp"
+            need += ", because elsewhere Docker tells it after it has got the address"
+            raise BadValue(key=key, value=value, need=need, hint="")
+    name, text = options.get("identity", ""), client_id(options)
+    if name and not re.fullmatch(r"[\w.-]{1,60}", name):
         need = "a word of letters, digits, '_', '.' and '-', at most 60"
-    if need:
-        raise BadValue(key="identity", value=value, need=need, hint="")
+        raise BadValue(key="identity", value=name, need=need, hint="")
+    if len(text.encode()) > CLIENT_ID_MOST:
+        need = f"mac, duid, or a text of at most {CLIENT_ID_MOST} bytes"
+        raise BadValue(key="client_id", value=text, need=need, hint="")
+    _check_mac_is_own(text, mode)
+
+
+def client_id(options: Mapping[str, str]) -> str:
+    """Return what servers know a container by: mac, duid, a text, "" for the usual."""
+    return options.get("client_id", "")
+
+
+def client_text(options: Mapping[str, str]) -> str:
+    """Return the client id that is a text of the user's, "" if it is none."""
+    value = client_id(options)
+    return "" if value in CLIENT_ID_SORTS else value
 
 
 def lease_timeout(options: Mapping[str, str]) -> float:

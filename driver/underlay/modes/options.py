@@ -38,7 +38,8 @@ WAIT_FAIL = ("wait", "fail")
 DEFAULT_ROUTE = ("yes", "no", "4", "6")
 # Every mode takes these, of an endpoint and of a network.
 ENDPOINT_KEYS = (
-    "default_route", "identity", "route", *MTU_KEYS, *NAME_KEYS, *REPAIR_KEYS
+    "client_id", "default_route", "identity", "route", *MTU_KEYS, *NAME_KEYS,
+    *REPAIR_KEYS,
 )  # fmt: skip
 DHCP_KEYS = ("hold", "hostname", "lease_timeout", "source")
 NETWORK_KEYS = (
@@ -173,13 +174,6 @@ def one_of_keys(options: Mapping[str, str], keys: tuple[str, str]) -> tuple[str,
         first, second = (f"{key}={value}" for key, value in given)
         raise ConflictingOptions(first=first, second=second)
     return given[0] if given else ("", "")
-
-
-def vlan(options: Mapping[str, str]) -> int | None:
-    """Return the VLAN tag asked for by `vlan=`."""
-    if not options.get("vlan"):
-        return None
-    return number(options, "vlan", VLAN_LEAST, VLAN_MOST, "a number")
 
 
 def number(

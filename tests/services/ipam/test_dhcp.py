@@ -8,12 +8,14 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
 import pytest
 
 from tests.fakes import Clock, FakeKernel, engine_on
+from underlay.dhcp.packets import client_id_of_mac
 from underlay.errors import (
     BadValue,
     ConflictingOptions,
     LeaseRefused,
     NoDhcpServer,
     NotWithDhcp,
+    OneClientForAll,
     OtherAddressGiven,
     UnknownPool,
 )
@@ -360,6 +362,80 @@ def test_identity_is_only_for_the_null_ipam_driver(world):
     given = world.ipam.request_address(world.pools["n1"], "", "web")
     with pytest.raises(BadValue):
         create(world, 1, ipv4=IPv4Interface(str(given)), options={"identity": "a"})
+
+
+def client_id(world, endpoint):
+    return world.records.dhcp_leases.of_endpoint(endpoint.id).client_id
+
+
+def test_client_id_of_a_container_is_its_mac_if_the_network_says_no_other(world):
+    world.network("n1")
+    web = world.start("web")
+    assert client_id(world, web) == client_id_of_mac(web.mac)
+    world.stop(web)
+    world.network("n2", client_id="duid")
+    web = world.start("web", "n2")
+    assert client_id(world, web)[:1] == b"\xff"
+    # To the server it is another client, which has no lease yet.
+    assert world.verbs == ["new", "new"]
+    world.stop(web)
+    assert client_id(world, world.start("web", "n2")) in world.server.given
+    assert world.verbs == ["new", "new", "again"]
+
+
+def test_duid_of_a_place_stays_with_the_name_that_docker_tells(world):
+    world.network(client_id="duid")
+    web = world.start("")
+    before = client_id(world, web)
+    with world.records.transaction():
+        keep_for(world.records, web.id, "web")
+    world.stop(web)
+    assert client_id(world, world.start("web")) == before
+
+
+def test_text_as_a_client_id_names_a_container_of_the_null_ipam_driver(world):
+    null_network(world)
+    web = create(world, 1, options={"client_id": "Shop 7"})
+    assert client_id(world, web) == b"\0Shop 7"
+    other = create(world, 2, options={"client_id": "duid"})
+    assert client_id(world, other)[:1] == b"\xff"
+    world.engine.delete_endpoint("n1", "e1")
+    world.engine.dropper.finish_all()
+    again = create(world, 3, options={"client_id": "Shop 7"})
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+
+
+def test_text_as_a_client_id_has_sixty_bytes_at_the_most(world):
+    null_network(world)
+    with pytest.raises(BadValue):
+        create(world, 1, options={"client_id": "ä" * 31})
+    assert world.verbs == []
+
+
+def test_client_id_of_an_endpoint_is_only_for_the_null_ipam_driver(world):
+    world.network()
+    given = IPv4Interface(str(world.ipam.request_address(world.pools["n1"], "", "web")))
+    with pytest.raises(BadValue) as refused:
+        create(world, 1, ipv4=given, options={"client_id": "duid"})
+    assert "after it has got the address" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"client_id": "web"}, {"client_id": "mac", "mode": "ipvlan"}]
+)
+def test_client_id_that_all_containers_would_share_is_refused(world, options):
+    with pytest.raises(OneClientForAll):
+        world.network(**options)
+
+
+def test_mac_of_the_user_s_choice_leaves_another_client_id_as_it_is(world):
+    world.engine.parts.engine.with_address = world.dhcp.with_address
+    world.network(client_id="duid")
+    mac = "02:00:00:00:00:99"
+    world.server.reserved[mac] = IPv4Address("10.55.0.9")
+    with pytest.raises(LeaseRefused):
+        world.start("web", mac=mac)
+    assert client_id(world, world.start("web", mac=mac))[:1] == b"\xff"
 
 
 @pytest.mark.parametrize("options", [{"source": "dhcp"}, {"source": "pool"}])
