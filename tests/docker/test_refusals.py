@@ -337,6 +337,10 @@ CASES = [
         "E-104 source=dhcp and slice=1/2 cannot be combined. Keep one of them.",
     ),
     (net("-o", "hold=5"), "E-101 hold='5' is not valid: it is for source=dhcp."),
+    (
+        leased("-o", "parent=eth0", "-o", "hostname=registre"),
+        "E-101 hostname='registre' is not valid: one of on, off, register. Did you mean 'register'?",
+    ),
     (net("-o", "client_id=duid"), "E-101 client_id='duid' is not valid: it is for source=dhcp."),
     (
         leased("-o", "parent=eth0", "-o", "client_id=web"),

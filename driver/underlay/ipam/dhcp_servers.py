@@ -19,6 +19,7 @@ from underlay.dhcp.exchange import Exchange
 from underlay.dhcp.offers import Held, Leased, Refused
 from underlay.kernel import Kernel
 from underlay.model import DhcpLease, Endpoint, Network
+from underlay.modes.dhcp_options import is_registered
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +78,13 @@ class DhcpServers:
     """Asks the servers of a segment; used by many threads.
 
     `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
+    `options_of` returns the options of a network by its id, none of an unknown one.
     """
 
     kernel: Kernel
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    options_of: Callable[[str], Mapping[str, str]] = lambda _network: {}
     random: Callable[[], float] = random.random
     # Until when starts on a device fail sooner, because no server answered there.
     _quiet_until: dict[str, float] = field(default_factory=dict)
@@ -116,7 +119,7 @@ class DhcpServers:
     def ask_again(self, network: Network, lease: DhcpLease) -> Answer:
         """Ask for the address that a client had before; at most for 0.15 seconds."""
         assert lease.address  # noqa: S101 - it had one
-        exchange = Exchange.reboot(_client(lease), self.random, lease.address.ip)
+        exchange = Exchange.reboot(self._client(lease), self.random, lease.address.ip)
         return self._run(exchange, network.uplink.parent, KNOWN_SECONDS)
 
     def ask_new(
@@ -149,7 +152,10 @@ class DhcpServers:
         if self.monotonic() < self._quiet_until.get(device, 0.0):
             seconds = min(seconds, QUIET_TIMEOUT)
         exchange = Exchange.new(
-            _client(lease), self.random, lambda offer: refusal(offer.address.ip), wish
+            self._client(lease),
+            self.random,
+            lambda offer: refusal(offer.address.ip),
+            wish,
         )
         answer = self._run(exchange, device, seconds)
         if answer.given:
@@ -160,36 +166,42 @@ class DhcpServers:
 
     def renew(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask the server of a lease for more time, from inside the sandbox."""
-        exchange = Exchange.renew(_client(lease), self.random, _held(lease))
+        exchange = Exchange.renew(self._client(lease), self.random, _held(lease))
         return self._run_inside(exchange, endpoint)
 
     def rebind(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server for more time, from inside the sandbox."""
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.rebind(_client(lease), self.random, lease.address.ip)
+        exchange = Exchange.rebind(self._client(lease), self.random, lease.address.ip)
         return self._run_inside(exchange, endpoint)
 
     def confirm(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, whether a lease holds here still."""
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.reboot(_client(lease), self.random, lease.address.ip)
+        exchange = Exchange.reboot(self._client(lease), self.random, lease.address.ip)
         return self._run_inside(exchange, endpoint)
 
     def replace(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, for a lease in place of this one."""
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.new(_client(lease), self.random, wished=lease.address.ip)
+        exchange = Exchange.new(
+            self._client(lease), self.random, wished=lease.address.ip
+        )
         return self._run_inside(exchange, endpoint, REPLACE_SECONDS)
 
     def release(self, device: str, lease: DhcpLease) -> None:
         """Give a lease back to its server; nothing answers that."""
-        self._send(device, release(_client(lease), self.random, _held(lease)))
+        self._send(device, release(self._client(lease), self.random, _held(lease)))
 
     def decline(self, device: str, lease: DhcpLease) -> None:
         """Tell the server of a lease that another machine has the address."""
         held = _held(lease)
-        client = _client(lease)
+        client = self._client(lease)
         self._send(device, decline(client, self.random, held.address, held.server))
+
+    def _client(self, lease: DhcpLease) -> Client:
+        register = is_registered(self.options_of(lease.network))
+        return Client(lease.mac, lease.client_id, lease.hostname, register)
 
     def _run_inside(
         self, exchange: Exchange, endpoint: Endpoint, seconds: float = RENEW_SECONDS
@@ -248,10 +260,6 @@ class DhcpServers:
             # The lease ends by itself, if nothing leads to its server now.
             facts = {"device": device, "error": error}
             log.info("message to the DHCP server not sent", extra=facts)
-
-
-def _client(lease: DhcpLease) -> Client:
-    return Client(lease.mac, lease.client_id, lease.hostname)
 
 
 def _held(lease: DhcpLease) -> Held:

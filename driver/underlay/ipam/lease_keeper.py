@@ -171,8 +171,7 @@ class LeaseKeeper:
 
         Of a removed network too: Compose takes both down, and makes them again.
         """
-        network = self.records.networks.get(lease.network)
-        seconds = hold(network.options if network else {})
+        seconds = hold(self.records.networks.options_of(lease.network))
         return self.servers.when(lease.gone + seconds)
 
     def _keep(self, identity: int) -> None:

@@ -13,6 +13,7 @@ from underlay.modes.options import DHCP_KEYS, choice, number
 # dnsmasq pings an address for three seconds before it offers that.
 TIMEOUT_SECONDS, TIMEOUT_MOST = 12, 60
 HOLD_SECONDS, HOLD_MOST = 120, 86_400
+HOST_NAME = ("on", "off", "register")
 CLIENT_ID_SORTS, CLIENT_ID_MOST = ("mac", "duid"), 60
 
 
@@ -116,4 +117,9 @@ def hold(options: Mapping[str, str]) -> float:
 
 def host_name_is_sent(options: Mapping[str, str]) -> bool:
     """Return whether servers are told the container's name."""
-    return choice(options, "hostname", ("on", "off")) == "on"
+    return choice(options, "hostname", HOST_NAME) != "off"
+
+
+def is_registered(options: Mapping[str, str]) -> bool:
+    """Return whether servers are asked to have the container's name in the DNS."""
+    return choice(options, "hostname", HOST_NAME) == "register"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import astuple
 from ipaddress import (
     ip_address,
@@ -55,6 +56,11 @@ class Networks:
             network.created,
         )
         self.move(network)
+
+    def options_of(self, identity: str) -> Mapping[str, str]:
+        """Return the options of a network, none if it is not on record."""
+        known = self.get(identity)
+        return known.options if known else {}
 
     def move(self, network: Network) -> None:
         """Record the parent of a network as it is now, or why it is missing."""

@@ -181,7 +181,9 @@ def _dhcp(
     idle: IdleContainers,
     host: Host,
 ) -> tuple[DhcpAddresses, LeaseKeeper]:
-    servers = DhcpServers(kernel, host.clock, host.monotonic)
+    servers = DhcpServers(
+        kernel, host.clock, host.monotonic, records.networks.options_of
+    )
     keeper = LeaseKeeper(records, servers, host.clock, host.monotonic)
     found = DhcpAddresses(
         records, kernel, servers, idle, engine.remove_dead_endpoint, host.clock,

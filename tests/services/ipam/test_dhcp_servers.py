@@ -12,10 +12,12 @@ import pytest
 
 from tests.fakes import Clock, FakeKernel
 from underlay.dhcp import sockets
+from underlay.dhcp.packets import Option, decode
 from underlay.ipam import dhcp_servers
 from underlay.ipam.dhcp_servers import MOST_WAITING, DhcpServers
 from underlay.model import DhcpLease, Network, Uplink
 
+HEADERS = 14 + 20 + 8  # of Ethernet, IP and UDP
 LAN = Network("n1", {"parent": "eth0"}, uplink=Uplink("eth0"))
 LEASE = DhcpLease(1, "eth0", "name", "web", "02:00:00:00:00:07", b"\x01web")
 
@@ -63,6 +65,26 @@ def with_server():
         server=IPv4Address("10.0.0.1"),
         server_mac="02:00:00:00:00:01",
     )
+
+
+@pytest.mark.parametrize(
+    ("hostname", "option"), [("on", Option.HOST_NAME), ("register", Option.FQDN)]
+)
+def test_server_is_asked_to_register_the_name_where_the_network_says_so(
+    servers, monkeypatch, hostname, option
+):
+    sent = []
+
+    def run(exchange, *_words, **_more):
+        sent.extend(exchange.tick(0.0))
+
+    monkeypatch.setattr(sockets, "run", run)
+    servers.options_of = {"n1": {"hostname": hostname}}.get
+    lease = replace(LEASE, network="n1", hostname="web")
+    servers.ask_new(LAN, lease, None, 5.0, lambda _: "")
+    options = decode(sent[0][HEADERS:]).options
+    assert {Option.HOST_NAME, Option.FQDN} & options.keys() == {option}
+    assert b"web" in options[option]
 
 
 def test_start_after_a_silent_one_waits_for_a_shorter_time(servers, monkeypatch):
