@@ -52,7 +52,8 @@ def told(done) -> str:
 OPTIONS = (
     "Known options: bcqueuelen, client_id, com.docker.network.driver.mtu,"
     " com.docker.network.endpoint.ifname, default_route, gateway, hold, host_access,"
-    " hostname, identity, ifname, lease_timeout, mac_budget, macvlan_mode,"
+    " hostname, identity, ifname, lease_mtu, lease_routes, lease_timeout, mac_budget,"
+    " macvlan_mode,"
     " missing_parent, mode, mtu, parent, repair, route, source, vlan."
 )
 ENDPOINT_OPTIONS = (

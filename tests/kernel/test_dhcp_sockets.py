@@ -326,7 +326,7 @@ def test_udhcpd_gives_confirms_renews_and_takes_back_a_lease(udhcpd):
     first = run(new(client), 12)
     assert first, udhcpd()
     assert first.held.address == ADDRESS
-    assert first.offer.gateway() == SERVER
+    assert first.offer.said.gateway() == SERVER
     assert first.offer.lease == 60
     again = run(Exchange.reboot(client, random.random, ADDRESS))
     assert again.held == first.held

@@ -7,6 +7,8 @@ from typing import Any
 from underlay.dhcp.packets import client_id_of_mac
 from underlay.ipam.lease_states import goes_back, state_of
 from underlay.model import DhcpLease, Network
+from underlay.model.lease_options import LeaseOptions
+from underlay.modes.leased import router
 from underlay.records import Records
 
 Facts = dict[str, Any]
@@ -31,6 +33,10 @@ def of_endpoint(records: Records, endpoint: str) -> Facts | None:
 
 def _lease(lease: DhcpLease, known: dict[str, Network], now: float) -> Facts:
     network, state = known.get(lease.network), state_of(lease, now)
+    said, options = (
+        LeaseOptions.of_area(lease.options),
+        network.options if network else {},
+    )
     return {
         "name": lease.value,
         "kind": lease.kind,
@@ -43,7 +49,7 @@ def _lease(lease: DhcpLease, known: dict[str, Network], now: float) -> Facts:
         "client_id": lease.client_id.hex(":"),
         "hostname": lease.hostname,
         "server": _text(lease.server),
-        "router": _text(lease.router),
+        "router": _text(router(options, lease.router, said)),
         "state": state,
         "since": lease.since or None,
         "renew": lease.renew or None,

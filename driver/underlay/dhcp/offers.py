@@ -1,25 +1,24 @@
 """What a server gives in a DHCP message, and how an exchange with it may end.
 
-RFC 2131 and 2132, with classless routes (RFC 3442).
+RFC 2131 and 2132.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface
 
 from underlay.dhcp.packets import (
     Option,
     Packet,
-    addresses,
     encode_options,
     is_name,
     text,
 )
+from underlay.model.lease_options import LeaseOptions
 
 _FOREVER = 0xFFFFFFFF
-_SMALLEST_MTU = 68
 
 
 class BadOffer(ValueError):
@@ -30,19 +29,11 @@ class BadOffer(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """A classless static route (RFC 3442); without `via`, on the link itself."""
-
-    destination: IPv4Network
-    via: IPv4Address | None
-
-
-@dataclass(frozen=True, slots=True)
 class Offer:
     """What a server gives in an OFFER or an ACK.
 
-    Durations are in seconds from the request on, None for ever. `routers` are those of
-    option 3, `routes` those of option 121. `options` has all options in one area, as
+    Durations are in seconds from the request on, None for ever. `said` is what the
+    options bring beside the address; `options` has all of them in one area, as
     `encode_options` makes it.
     """
 
@@ -51,22 +42,9 @@ class Offer:
     lease: float | None
     t1: float | None
     t2: float | None
-    routers: tuple[IPv4Address, ...] = ()
-    routes: tuple[Route, ...] = ()
-    mtu: int | None = None
+    said: LeaseOptions
     domain: str = ""
     options: bytes = b""
-
-    def gateway(self, *, classless: bool = True) -> IPv4Address | None:
-        """Return the default gateway, None if there is none.
-
-        Where there are classless routes, option 3 does not count (RFC 3442), unless
-        they are to be left out.
-        """
-        if classless and self.routes:
-            vias = (r.via for r in self.routes if not r.destination.prefixlen)
-            return next(vias, None)
-        return self.routers[0] if self.routers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +99,11 @@ def read_offer(packet: Packet) -> Offer:
     seconds = _number(options, Option.LEASE_SECONDS, 4)
     if not seconds:
         raise BadOffer("without a lease time")
-    mtu = _number(options, Option.MTU, 2)
     return Offer(
         IPv4Interface((address, prefix)),
         server,
         *_times(seconds, options),
-        routers=tuple(a for a in addresses(options.get(Option.ROUTERS, b"")) if int(a)),
-        routes=_routes(options.get(Option.CLASSLESS_ROUTES, b"")),
-        mtu=mtu if mtu and mtu >= _SMALLEST_MTU else None,
+        said=LeaseOptions.of(options),
         domain=_domain(options.get(Option.DOMAIN, b"")),
         options=encode_options(options),
     )
@@ -157,21 +132,6 @@ def _prefix_length(mask: bytes) -> int | None:
     if len(mask) != 4 or not ones or zeros & (zeros + 1):
         return None
     return ones.bit_count()
-
-
-def _routes(value: bytes) -> tuple[Route, ...]:
-    """Return the routes of option 121, none if one of them cannot be read."""
-    found, at = [], 0
-    while at < len(value):
-        width, size = value[at], (value[at] + 7) // 8
-        entry = value[at + 1 : at + 1 + size + 4]
-        if width > 32 or len(entry) < size + 4:
-            return ()
-        to = IPv4Network((entry[:size].ljust(4, b"\0"), width), strict=False)
-        via = IPv4Address(entry[size:])
-        found.append(Route(to, via if int(via) else None))
-        at += 1 + len(entry)
-    return tuple(found)
 
 
 def _domain(value: bytes) -> str:

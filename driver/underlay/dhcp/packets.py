@@ -14,6 +14,8 @@ from enum import IntEnum
 from ipaddress import IPv4Address
 from uuid import UUID
 
+from underlay.model import lease_options
+from underlay.model.lease_options import addresses
 from underlay.model.text import printable
 
 BOOTREQUEST, BOOTREPLY = 1, 2
@@ -55,11 +57,11 @@ class Option(IntEnum):
 
     PAD = 0
     SUBNET_MASK = 1
-    ROUTERS = 3
+    ROUTERS = lease_options.ROUTERS
     NAME_SERVERS = 6
     HOST_NAME = 12
     DOMAIN = 15
-    MTU = 26
+    MTU = lease_options.MTU
     REQUESTED_ADDRESS = 50
     LEASE_SECONDS = 51
     OVERLOAD = 52
@@ -73,7 +75,7 @@ class Option(IntEnum):
     CLIENT_ID = 61
     FQDN = 81
     SEARCH = 119
-    CLASSLESS_ROUTES = 121
+    CLASSLESS_ROUTES = lease_options.CLASSLESS_ROUTES
     END = 255
 
 
@@ -181,16 +183,11 @@ def decode_options(
 
 
 def _add(found: dict[int, bytes], area: bytes) -> None:
-    at = 0
-    while at < len(area) and area[at] != Option.END:
-        if area[at] == Option.PAD:
-            at += 1
-            continue
-        value = area[at + 2 :][: area[at + 1]] if at + 1 < len(area) else None
-        if value is None or len(value) < area[at + 1]:
-            raise BadPacket("an option is cut off")
-        found[area[at]] = found.get(area[at], b"") + value
-        at += 2 + len(value)
+    try:
+        for code, value in lease_options.parts(area):
+            found[code] = found.get(code, b"") + value
+    except ValueError as error:
+        raise BadPacket(str(error)) from None
 
 
 def text(value: bytes) -> str:
@@ -202,13 +199,6 @@ def is_name(name: str) -> bool:
     """Return whether a text is a name of a host (RFC 1123), qualified or not."""
     labels = name.split(".")
     return len(name) <= _LONGEST_NAME and all(map(_LABEL.fullmatch, labels))
-
-
-def addresses(value: bytes) -> tuple[IPv4Address, ...]:
-    """Return the addresses in an option, none if its length is wrong."""
-    if len(value) % 4:
-        return ()
-    return tuple(IPv4Address(value[at : at + 4]) for at in range(0, len(value), 4))
 
 
 def host_name(name: str) -> bytes:

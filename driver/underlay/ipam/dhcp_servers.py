@@ -19,6 +19,7 @@ from underlay.dhcp.exchange import Exchange
 from underlay.dhcp.offers import Held, Leased, Refused
 from underlay.kernel import Kernel
 from underlay.model import DhcpLease, Endpoint, Network
+from underlay.model.lease_options import LeaseOptions
 from underlay.modes.dhcp_options import is_registered
 
 log = logging.getLogger(__name__)
@@ -241,7 +242,7 @@ class DhcpServers:
             address=offer.address,
             server=offer.server,
             server_mac=leased.server_mac,
-            router=offer.gateway(),
+            router=offer.said.gateway(),
             options=offer.options,
             since=since,
             # Containers that start together need not ask together again.
@@ -274,17 +275,22 @@ def _in_words(heard: Mapping[str, int]) -> str:
     return f"heard: {', '.join(found)}" if found else "no answer"
 
 
-def with_given(lease: DhcpLease, given: Given, boot: str) -> DhcpLease:
+def with_given(
+    lease: DhcpLease, given: Given, boot: str, *, routes: bool = True
+) -> DhcpLease:
     """Return a lease with what a server gave in this boot.
 
-    An address that the endpoint had until now is a former one.
+    An address that the endpoint had until now is a former one, and so are its
+    `routes`, by the classless routes of the lease, to where there are none now.
     """
-    last, former = lease.address, tuple(a for a in lease.former if a != given.address)
-    if lease.endpoint and last and last not in (given.address, *former):
-        former = (*former, last)
+    last, now = lease.address, LeaseOptions.of_area(given.options).destinations
+    here = {given.address, *now}
+    gone = LeaseOptions.of_area(lease.options).destinations - now if routes else ()
+    left = [*lease.former, *([last] if last else []), *sorted(gone)]
+    former = tuple(a for a in dict.fromkeys(left) if a not in here)
     return replace(
         lease,
-        former=former,
+        former=former if lease.endpoint else (),
         address=given.address,
         server=given.server,
         server_mac=given.server_mac,

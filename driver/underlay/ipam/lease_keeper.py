@@ -18,7 +18,9 @@ from dataclasses import dataclass, field, replace
 from underlay.errors import UnderlayError
 from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
 from underlay.model import DhcpLease, Endpoint
+from underlay.model.lease_options import LeaseOptions
 from underlay.modes.dhcp_options import hold
+from underlay.modes.leased import takes_routes
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -42,8 +44,8 @@ class LeaseKeeper:
     """Renews and releases leases.
 
     `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
-    `on_change` is called with the path of a sandbox in which another address or router
-    is to be; it must not fail or wait.
+    `on_change` is called with the path of a sandbox in which another address, router,
+    route or MTU is to be; it must not fail or wait.
     """
 
     records: Records
@@ -258,14 +260,15 @@ class LeaseKeeper:
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint != lease.endpoint:
                 return
-            now = with_given(known, given, self.servers.boot())
+            routes = takes_routes(self.records.networks.options_of(known.network))
+            now = with_given(known, given, self.servers.boot(), routes=routes)
             saved = self.records.dhcp_leases.save(now)
             if saved.address != lease.address:
                 self._move(lease, saved)
         if saved.address != lease.address:
             facts = {"from": lease.address, "to": saved.address, "server": given.server}
             log.warning("container has another address by its lease", extra=facts)
-        if (saved.address, saved.router) != (lease.address, lease.router):
+        if _brought(saved) != _brought(lease):
             self.on_change(endpoint.sandbox)
         self.note(saved)
 
@@ -293,6 +296,11 @@ class LeaseKeeper:
             self.servers.release(device, lease)
             facts = {"address": lease.address.ip, "container": lease.value}
             log.info("lease given back: the container is gone", extra=facts)
+
+
+def _brought(lease: DhcpLease) -> tuple[object, ...]:
+    """Return what a container has by its lease."""
+    return lease.address, lease.router, LeaseOptions.of_area(lease.options)
 
 
 def _is_lost(lease: DhcpLease) -> bool:

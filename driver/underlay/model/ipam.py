@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
 from underlay.model.ip import IpAddress, IpNetwork
@@ -16,6 +16,7 @@ Source = Literal["pool", "dhcp"]
 # What a container is known by on its parent: what the user calls it (identity=), its
 # name, its MAC or address where the user chose that, or the number of its place in the
 # network where Docker tells none of these.
+Former = IPv4Interface | IPv4Network  # an address, or where a route led to
 ClientKind = Literal["label", "name", "mac", "address", "place"]
 
 
@@ -117,7 +118,8 @@ class DhcpLease:
     had it last; `endpoint` has it, "" while no container does. `container` is the name
     of the container, "" as long as Docker has not told it. `router` is the next hop
     of the default route, None if there is none; `options` those of the server's answer,
-    as they came. `former`: addresses that the endpoint had before, and may have still.
+    as they came. `former`: addresses and routes that the endpoint had before, and may
+    have still.
 
     `since` is when the server was asked, in seconds since 1970. So are `renew`,
     `rebind` and `expires`, which are 0 if it never ends. `uptime` is that moment in
@@ -146,5 +148,5 @@ class DhcpLease:
     uptime: float = 0.0
     boot: str = ""
     gone: float = 0.0
-    former: tuple[IPv4Interface, ...] = ()
+    former: tuple[Former, ...] = ()
     container: str = ""

@@ -8,6 +8,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from underlay.model.device import DeviceIdentity, LinkFault
 from underlay.model.ip import Family, IpAddress, IpInterface, IpNetwork
+from underlay.model.ipam import Former
+from underlay.model.lease_options import NO_OPTIONS, LeaseOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +171,9 @@ class Endpoint:
     `sandbox` is the path of the namespace Docker moves the device into, from Join
     on; `learned` how it was there, once that was seen; `left` tells that Leave came, so
     the device is on its way back. `router` is the next hop of its default route, where
-    that comes with a lease from a DHCP server, and `former` the addresses that a server
-    gave before, as long as the device may have them.
+    that comes with a lease from a DHCP server, and `leased` what else came with it.
+    `former` are the addresses that a server gave before, and the destinations of
+    routes, as long as they may be there.
     """
 
     id: str
@@ -185,7 +188,8 @@ class Endpoint:
     container: str = ""
     created: float = 0.0
     router: IPv4Address | None = None
-    former: tuple[IPv4Interface, ...] = ()
+    former: tuple[Former, ...] = ()
+    leased: LeaseOptions = NO_OPTIONS
 
     @property
     def addresses(self) -> tuple[IpInterface, ...]:

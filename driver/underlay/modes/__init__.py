@@ -15,6 +15,7 @@ from underlay.modes import (
     dhcp_options,
     extra_routes,
     ipvlan,
+    leased,
     macvlan,
     routed,
     sysctls,
@@ -96,6 +97,7 @@ def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:
     """
     found = mode_of(network.options).attachment(network, endpoint)
     found = replace(found, via=(*found.via, *extra_routes.of(network, endpoint)))
+    found = leased.with_routes(found, network, endpoint)
     if not sysctls.switch_ipv6_off(endpoint.options):
         return found
     return JoinAnswer(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from underlay.errors import BadValue, MacTaken, MtuTooBig
 from underlay.model import FAMILIES, Endpoint, Family, JoinAnswer, Network
 from underlay.model.objects import Link, Owner, SharedOwner, SysctlReason
-from underlay.modes import gateway
+from underlay.modes import gateway, leased
 from underlay.modes.options import (
     NETWORK_KEYS,
     PARENT_KEYS,
@@ -122,6 +122,7 @@ def endpoint_link(
 ) -> Link:
     """Return the child device of an endpoint."""
     owner = Owner(network.id, endpoint.id)
+    size = mtu(endpoint.options) or mtu(network.options)
     return Link(
         name=owner.device,
         kind=kind,
@@ -130,7 +131,7 @@ def endpoint_link(
         flavour=flavour,
         flag=flag,
         mac=endpoint.mac or None,
-        mtu=mtu(endpoint.options) or mtu(network.options),
+        mtu=size or leased.mtu(network, endpoint),
     )
 
 

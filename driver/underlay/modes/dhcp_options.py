@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from underlay.errors import BadValue, NotWithDhcp, OneClientForAll
 from underlay.model import Network
+from underlay.modes import leased
 from underlay.modes.child_device import is_isolated
 from underlay.modes.options import DHCP_KEYS, choice, number
 
@@ -37,6 +38,8 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
     lease_timeout(network.options)
     hold(network.options)
     host_name_is_sent(network.options)
+    leased.takes_routes(network.options)
+    leased.takes_mtu(network.options)
     _check_client_id(network.options, mode)
     if not has_segment:
         raise NotWithDhcp(why=f"containers of mode={mode} have no segment of their own")

@@ -17,6 +17,7 @@ from underlay.model import (
     Subnet,
     host_network,
 )
+from underlay.modes import leased
 from underlay.modes.options import DEFAULT_ROUTE, choice
 
 
@@ -113,7 +114,8 @@ def _next_hop(
     """
     said = named(network.options)
     if segment.dhcp:
-        hop = said.get(address.version, endpoint.router or segment.gateway)
+        router = leased.router(network.options, endpoint.router, endpoint.leased)
+        hop = said.get(address.version, router or segment.gateway)
         return hop, hop is not None and hop not in address.network
     hop = said.get(address.version, segment.gateway)
     return hop, hop in said.values()

@@ -41,7 +41,9 @@ ENDPOINT_KEYS = (
     "client_id", "default_route", "identity", "route", *MTU_KEYS, *NAME_KEYS,
     *REPAIR_KEYS,
 )  # fmt: skip
-DHCP_KEYS = ("hold", "hostname", "lease_timeout", "source")
+DHCP_KEYS = (
+    "hold", "hostname", "lease_mtu", "lease_routes", "lease_timeout", "source"
+)  # fmt: skip
 NETWORK_KEYS = (
     "mode", "host_access", "gateway", "mac_budget", *DHCP_KEYS, *ENDPOINT_KEYS
 )  # fmt: skip

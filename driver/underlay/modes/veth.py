@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from underlay.model import Endpoint, Network
 from underlay.model.objects import Link, Owner
+from underlay.modes import leased
 from underlay.modes.options import mtu
 
 KIND = "veth"
@@ -35,6 +36,7 @@ def placeholder(network: Network, endpoint: Endpoint) -> Link:
 def _far_end(network: Network, endpoint: Endpoint, like: str | None = None) -> Link:
     owner = Owner(network.id, endpoint.id)
     size = mtu(endpoint.options) or mtu(network.options)
+    size = size or leased.mtu(network, endpoint)
     if not like:
         size = size or network.uplink.mtu or None
     return Link(

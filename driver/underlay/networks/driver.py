@@ -286,6 +286,9 @@ class NetworkDriver:
             self.records.endpoints.add(endpoint)
             leases.assign(self.records, network, endpoint, fixed_mac=bool(asked.mac))
             move_lease_to_network(self.records, endpoint)
+            if any(segment.dhcp for segment in network.subnets):
+                # With what its lease brings.
+                endpoint = self.records.endpoints.get(endpoint.id) or endpoint
             build(endpoint_objects(network, endpoint))
         self._made.note(endpoint.id, self.monotonic())
         self.idle.note_running(network.id, owner_of(self.records, endpoint.id))

@@ -7,13 +7,13 @@ device when Docker has finished, and keeps it so. Only the default route changes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Interface
 from itertools import count
 
 from underlay import model, modes
-from underlay.model import FAMILIES, Endpoint, Family, LearnedState, Network
+from underlay.model import FAMILIES, Endpoint, Family, Former, LearnedState, Network
 from underlay.model.objects import (
     HOST_METRIC,
     IPV6_SWITCH,
@@ -31,6 +31,7 @@ from underlay.modes.ipvlan import EVERYWHERE
 from underlay.modes.options import is_repaired
 from underlay.modes.sysctls import asked, switch_ipv6_off
 
+_Place = tuple[Hashable, str | None]
 # More addresses than that are never recorded.
 LINK_LOCAL_MOST = 16
 _CONNECTED_METRIC = {4: 0, 6: 256}
@@ -108,10 +109,9 @@ def learn_state(
     settings = known.sysctls if known else ()
     link_local = known.link_local if known else _link_local(endpoint, link, seen)
     found = LearnedState(link.name, mtu, defaults, settings, without, link_local)
-    keys = {o.key for o in seen}
-    left = (o.interface for o in _former(endpoint) if o.key in keys)
-    former = tuple(a for a in left if isinstance(a, IPv4Interface))
-    return replace(endpoint, learned=found, former=former)
+    keys = {(o.key, o.device) for o in seen}
+    left = (a for a in endpoint.former if _as_object(endpoint, link.name, a) in keys)
+    return replace(endpoint, learned=found, former=tuple(left))
 
 
 def assume_state(
@@ -143,26 +143,35 @@ def relevant(
 ) -> frozenset[Object]:
     """Return the observed objects in sandboxes that are desired or half made.
 
-    And the addresses that `endpoints` had by earlier leases. All other objects there
-    are the container's own.
+    And what `endpoints` had by earlier leases. All other objects there are the
+    container's own.
     """
     keys = {o.key for o in wanted}
-    # As objects of their endpoint, by which they are deleted.
-    former = {o.key: o for e in endpoints for o in _former(e)}
-    return frozenset(
-        former.get(o.key, o) if o.key not in keys else o
-        for room in rooms.values()
-        for o in room
-        if o.key in keys or o.key in former or (isinstance(o, Link) and o.owner is None)
-    )
+    former = {place: owner for e in endpoints for place, owner in _former(e)}
+    found = set()
+    for o in (o for room in rooms.values() for o in room):
+        if o.key in keys or (isinstance(o, Link) and o.owner is None):
+            found.add(o)
+        elif owner := former.get((o.key, o.device)):
+            # As an object of its endpoint, by which it is deleted.
+            found.add(replace(o, owner=owner))
+    return frozenset(found)
 
 
-def _former(endpoint: Endpoint) -> Iterator[Address]:
-    """Return the addresses of earlier leases that a device in a sandbox may have."""
+def _former(endpoint: Endpoint) -> Iterator[tuple[_Place, Owner]]:
+    """Return what a device may have of earlier leases, and its owner."""
     if known := endpoint.learned:
         owner = Owner(endpoint.network, endpoint.id)
-        for address in endpoint.former:
-            yield Address(address, known.device, owner, endpoint.sandbox)
+        for former in endpoint.former:
+            yield _as_object(endpoint, known.device, former), owner
+
+
+def _as_object(endpoint: Endpoint, device: str, former: Former) -> _Place:
+    """Return the key and the device of an address or a route of an earlier lease."""
+    if isinstance(former, IPv4Interface):
+        return Address(former, device, None, endpoint.sandbox).key, device
+    metric = HOST_METRIC[former.version]
+    return Route(former, device, metric, sandbox=endpoint.sandbox).key, device
 
 
 def repairs_allowed(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 from dataclasses import fields
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from underlay.model import ClientKind, DhcpLease
+from underlay.model import ClientKind, DhcpLease, Former
 from underlay.records.database import Database
 
+_ROUTE = "route:"
 _COLUMNS = [field.name for field in fields(DhcpLease) if field.name != "id"]
 
 
@@ -98,8 +99,8 @@ class DhcpLeases:
         """Record which endpoint has a lease, "" for none."""
         self._db.run("UPDATE dhcp_lease SET endpoint = ? WHERE id = ?", endpoint, lease)
 
-    def keep_former(self, endpoint: str, former: Collection[IPv4Interface]) -> None:
-        """Record which addresses of earlier leases an endpoint still has."""
+    def keep_former(self, endpoint: str, former: Collection[Former]) -> None:
+        """Record what an endpoint still has of earlier leases."""
         self._db.run(
             "UPDATE dhcp_lease SET former = ? WHERE endpoint = ?",
             _packed(tuple(former)),
@@ -164,18 +165,29 @@ class DhcpLeases:
         return [_lease(row) for row in rows]
 
 
+def former_of(packed: str) -> tuple[Former, ...]:
+    """Return the former addresses and routes of a row."""
+    return tuple(
+        IPv4Network(word.removeprefix(_ROUTE))
+        if word.startswith(_ROUTE)
+        else IPv4Interface(word)
+        for word in packed.split()
+    )
+
+
 def _packed(value: object) -> object:
     if value is None:
         return ""
     if isinstance(value, tuple):
-        return " ".join(map(str, value))
+        routes = (_ROUTE * isinstance(one, IPv4Network) for one in value)
+        return " ".join(map("{}{}".format, routes, value))
     return str(value) if isinstance(value, IPv4Address | IPv4Interface) else value
 
 
 def _lease(row: sqlite3.Row) -> DhcpLease:
     facts = {key: row[key] for key in row.keys()}  # noqa: SIM118 - a Row is no mapping
     facts["address"] = IPv4Interface(row["address"]) if row["address"] else None
-    facts["former"] = tuple(map(IPv4Interface, row["former"].split()))
+    facts["former"] = former_of(row["former"])
     for key in ("server", "router"):
         facts[key] = IPv4Address(row[key]) if row[key] else None
     return DhcpLease(**facts)

@@ -9,11 +9,14 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface
 
 from underlay.model import FAMILIES, Endpoint, Family, LearnedState, LeftoverDevice
 from underlay.model.cache import GenerationCache
+from underlay.model.lease_options import LeaseOptions
 from underlay.records.database import Database
+from underlay.records.dhcp_leases import former_of
 
 _ENDPOINT = (
     "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults,"
-    " s.settings, s.without, s.beside, d.address AS leased, d.router, d.former"
+    " s.settings, s.without, s.beside, d.address AS leased, d.router, d.former,"
+    " d.options AS said"
     " FROM endpoint e"
     " LEFT JOIN sandbox s ON s.endpoint = e.id"
     " LEFT JOIN dhcp_lease d ON d.endpoint = e.id"
@@ -228,7 +231,8 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
         container=row["container"],
         created=row["created"],
         router=IPv4Address(row["router"]) if row["router"] else None,
-        former=tuple(map(IPv4Interface, (row["former"] or "").split())),
+        former=former_of(row["former"] or ""),
+        leased=LeaseOptions.of_area(row["said"] or b""),
     )
 
 

@@ -38,7 +38,7 @@ class Server:
     def __init__(self, clock):
         self.clock, self.given, self.said = clock, {}, []
         self.is_there, self.next, self.router = True, 100, "10.55.0.1"
-        self.reserved = {}
+        self.reserved, self.options = {}, b""
 
     def boot(self):
         return "boot-1"
@@ -60,7 +60,7 @@ class Server:
             server=IPv4Address("10.55.0.1"),
             server_mac="02:00:00:00:00:01",
             router=IPv4Address(self.router),
-            options=b"",
+            options=self.options,
             since=now,
             renew=now + LEASE / 2,
             rebind=now + LEASE * 7 / 8,
@@ -596,6 +596,41 @@ def test_other_router_in_a_renewed_lease_is_the_container_s_at_once(world):
     world.pass_time(LEASE * 3 / 4)
     assert changes == [ROOM]
     assert str(world.records.endpoints.get(web.id).router) == "10.55.0.254"
+
+
+ROUTE_A = bytes((121, 8, 24, 192, 0, 2, 10, 55, 0, 9))
+ROUTE_B = bytes((121, 8, 24, 192, 0, 3, 10, 55, 0, 9))
+
+
+@pytest.mark.parametrize(("asked", "former"), [("on", ["192.0.2.0/24"]), ("off", [])])
+def test_other_routes_in_a_renewed_lease_are_the_container_s_at_once(
+    world, asked, former
+):
+    changes = []
+    world.keeper.on_change = changes.append
+    world.network(lease_routes=asked)
+    world.server.options = ROUTE_A
+    web = world.start("web")
+    world.join(web)
+    world.server.options = ROUTE_B
+    world.pass_time(LEASE * 3 / 4)
+    assert changes == [ROOM]
+    endpoint = world.records.endpoints.get(web.id)
+    assert list(map(str, endpoint.former)) == former
+    (route,) = endpoint.leased.routes
+    assert str(route.destination) == "192.0.3.0/24"
+    world.server.options = ROUTE_A
+    world.pass_time(LEASE / 2)
+    former = list(map(str, world.records.endpoints.get(web.id).former))
+    assert former == (["192.0.3.0/24"] if asked == "on" else [])
+
+
+def test_device_is_made_with_the_mtu_of_the_lease(world):
+    world.network(lease_mtu="on")
+    world.server.options = bytes((26, 2)) + (1400).to_bytes(2, "big")
+    world.start("web")
+    (made,) = (o for o in world.kernel.observe() if getattr(o, "mac", "") and o.owner)
+    assert made.mtu == 1400
 
 
 def test_refused_renewal_gives_the_container_another_address(world):

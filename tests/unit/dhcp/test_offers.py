@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.dhcp.messages import GIVEN, SERVER, reply
-from underlay.dhcp.offers import BadOffer, Route, read_offer
+from underlay.dhcp.offers import BadOffer, read_offer
 from underlay.dhcp.packets import Option, decode_options
+from underlay.model.lease_options import LeaseRoute
 
 ROUTER, OTHER = ip_address("10.55.0.254"), ip_address("10.55.0.253")
 DEFAULT = bytes((0,)) + OTHER.packed
@@ -31,9 +32,9 @@ def test_offer_has_what_the_server_says():
     assert found.address == ip_interface("10.55.0.77/23")
     assert found.server == SERVER
     assert (found.lease, found.t1, found.t2) == (3600, 1800, 3150)
-    assert found.routers == (ROUTER, OTHER)
-    assert found.gateway() == ROUTER
-    assert (found.mtu, found.domain) == (1300, "lan.example")
+    assert found.said.routers == (ROUTER, OTHER)
+    assert found.said.gateway() == ROUTER
+    assert (found.said.mtu, found.domain) == (1300, "lan.example")
 
 
 def test_options_are_on_record_as_one_area():
@@ -98,29 +99,31 @@ def test_classless_routes_beat_the_option_for_routers():
         DEFAULT + bytes((20, 172, 16, 47)) + ROUTER.packed + bytes((32, 10, 0, 0, 9))
     )
     read = offer(ROUTERS=ROUTER.packed, CLASSLESS_ROUTES=value + bytes(4))
-    assert read.routes == (
-        Route(ip_network("0.0.0.0/0"), OTHER),
-        Route(ip_network("172.16.32.0/20"), ROUTER),  # bits of the host are cut off
-        Route(ip_network("10.0.0.9/32"), None),
+    assert read.said.routes == (
+        LeaseRoute(ip_network("0.0.0.0/0"), OTHER),
+        LeaseRoute(
+            ip_network("172.16.32.0/20"), ROUTER
+        ),  # bits of the host are cut off
+        LeaseRoute(ip_network("10.0.0.9/32"), None),
     )
-    assert read.gateway() == OTHER
-    assert read.gateway(classless=False) == ROUTER
+    assert read.said.gateway() == OTHER
+    assert read.said.gateway(classless=False) == ROUTER
 
 
 def test_classless_routes_without_a_default_leave_no_gateway():
     read = offer(ROUTERS=ROUTER.packed, CLASSLESS_ROUTES=bytes((8, 10)) + OTHER.packed)
-    assert read.gateway() is None
+    assert read.said.gateway() is None
 
 
 @pytest.mark.parametrize("cut", [bytes((33, 1, 2, 3, 4, 5)) + bytes(4), DEFAULT[:-1]])
 def test_classless_routes_that_cannot_be_read_do_not_count(cut):
     read = offer(ROUTERS=ROUTER.packed, CLASSLESS_ROUTES=DEFAULT + cut)
-    assert (read.routes, read.gateway()) == ((), ROUTER)
+    assert (read.said.routes, read.said.gateway()) == ((), ROUTER)
 
 
 @pytest.mark.parametrize("value", [b"", b"\0\x43", b"\0\0\5\xdc"])
 def test_mtu_that_no_link_has_does_not_count(value):
-    assert offer(MTU=value).mtu is None
+    assert offer(MTU=value).said.mtu is None
 
 
 @pytest.mark.parametrize("value", [b"", b"a b", b"\x1b[2J", b"\xff", b"-x"])
@@ -129,8 +132,8 @@ def test_domain_is_a_name_or_empty(value):
 
 
 def test_routers_are_whole_addresses():
-    assert offer(ROUTERS=bytes(4) + ROUTER.packed).routers == (ROUTER,)
-    assert offer(ROUTERS=ROUTER.packed + b"\1").gateway() is None
+    assert offer(ROUTERS=bytes(4) + ROUTER.packed).said.routers == (ROUTER,)
+    assert offer(ROUTERS=ROUTER.packed + b"\1").said.gateway() is None
 
 
 @given(st.dictionaries(st.sampled_from([*Option]), st.binary(max_size=40)))
