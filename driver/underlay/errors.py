@@ -421,7 +421,7 @@ class LeaseNotRenewed(Unavailable):
     id = "E-170"
     text = (
         "no DHCP server on {device} has renewed {address} since {since}: {server} gave"
-        " it until {until}. The container keeps the address, and servers are asked"
+        " it until {until}. The container {has} the address, and servers are asked"
         " again. Check that {server} runs, and that the container reaches it."
     )
 

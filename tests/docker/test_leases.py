@@ -2,11 +2,79 @@
 
 from __future__ import annotations
 
-from tests.docker.conftest import IPAM
-from tests.lab.dhcp_servers import Kea, Scope
+import time
+from dataclasses import replace
+
+from tests.docker.conftest import GATEWAY4, IPAM
+from tests.lab.dhcp_servers import Dnsmasq, Kea, Scope
 from tests.lab.service import wait_until
 
 LEASE_SECONDS = 20
+ROUTED, LATER = "198.51.100.0/24", "203.0.113.0/24"
+
+
+def ways(network, hop=GATEWAY4):
+    """Return routes as option 121 has them: option 3 does not count beside it."""
+    return ("0.0.0.0/0", GATEWAY4), (network, hop)
+
+
+def test_options_of_the_lease_are_the_container_s_and_it_loses_them_with_the_lease(
+    newest, lan
+):
+    """Routes, MTU and client id; and the address, for as long as no server answers."""
+
+    def inside(*words):
+        return newest.in_container("web", "ip", *words)
+
+    def is_route(network):
+        return f"{network} via {GATEWAY4}" in inside("route")
+
+    scope = Scope(lease_seconds=10, mtu=1400, routes=ways(ROUTED))
+    with Kea(lan.start, scope=scope) as server:
+        newest.docker(
+            "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+            "-o", "parent=eth0", "-o", "hold=0", "-o", "client_id=duid",
+            "-o", "lease_mtu=on", "-o", "when_lost=drop", "lan",
+        )  # fmt: skip
+        newest.run("web", "lan")
+        address, _, mac = newest.attached("web", "lan")
+        (lease,) = (one for one in server.leases() if one.address == address)
+        assert (lease.mac, lease.client_id[:2]) == (mac, "ff")
+        assert is_route(ROUTED)
+        assert f"default via {GATEWAY4}" in inside("route")
+        assert "mtu 1400" in inside("link", "show", "eth0")
+        server.stop()
+        server.scope = replace(scope, mtu=1300, routes=ways(LATER))
+        server.start()
+        wait_until(lambda: is_route(LATER), 15, lambda: inside("route"))
+        wait_until(lambda: not is_route(ROUTED), 5, lambda: inside("route"))
+        assert "mtu 1300" in inside("link", "show", "eth0")
+        server.stop()
+        own = f" {address}/24"
+        wait_until(lambda: own not in inside("addr"), 25, lambda: inside("addr"))
+        wait_until(lambda: address not in str(newest.service.facts("status")), 5)
+        server.start()
+        wait_until(lambda: own in inside("addr"), 80, lambda: newest.service.log[-900:])
+        wait_until(lambda: is_route(LATER), 5, lambda: inside("route"))
+        newest.ping_from("web", GATEWAY4)
+        newest.clear()
+
+
+def test_name_that_a_server_registers_is_that_of_the_container(newest, lan):
+    with Dnsmasq(lan.start, "--dhcp-fqdn", "--domain=lan") as server:
+        newest.docker(
+            "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+            "-o", "parent=eth0", "-o", "hold=0", "-o", "hostname=register", "lan",
+        )  # fmt: skip
+        newest.docker(
+            "create", "--name", "web", "--network", "lan", "bb", "sleep", "99"
+        )
+        time.sleep(1.5)  # Docker tells a new container up to 28 by an event only
+        newest.docker("start", "web")
+        (lease,) = server.leases()
+        assert lease.hostname == "web"
+        assert "client provides name: web" in server.log
+        newest.clear()
 
 
 def test_lease_is_shown_from_the_start_of_a_container_to_its_removal(newest, lan):

@@ -54,7 +54,7 @@ OPTIONS = (
     " com.docker.network.endpoint.ifname, default_route, gateway, hold, host_access,"
     " hostname, identity, ifname, lease_mtu, lease_routes, lease_timeout, mac_budget,"
     " macvlan_mode,"
-    " missing_parent, mode, mtu, parent, repair, route, source, vlan."
+    " missing_parent, mode, mtu, parent, repair, route, source, vlan, when_lost."
 )
 ENDPOINT_OPTIONS = (
     "Known options: client_id, com.docker.network.driver.mtu,"

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 
 from underlay.errors import UnderlayError
 from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
-from underlay.model import DhcpLease, Endpoint
+from underlay.model import DhcpLease, Endpoint, Lease
 from underlay.model.lease_options import LeaseOptions
-from underlay.modes.dhcp_options import hold
+from underlay.modes.dhcp_options import hold, is_dropped
 from underlay.modes.leased import takes_routes
 from underlay.records import Records
 
@@ -35,6 +35,8 @@ PER_SECOND = 20
 AT_ONCE = 8
 # A container whose device is on its way is looked at again after this time.
 STARTING_SECONDS = 1.0
+# So many entries of the history of an address are looked through.
+HISTORY_MOST = 100
 # An error that is none of a server's: a full disk, or a defect.
 FAILED_SECONDS = 10.0
 
@@ -198,6 +200,8 @@ class LeaseKeeper:
             self._look_at(lease.id, self.monotonic() + STARTING_SECONDS)
             return
         began = self.monotonic()
+        if self._is_over(lease) and self._drops(lease):
+            lease = self._drop(endpoint, lease)
         answer = self._ask(endpoint, lease)
         if answer.refused:
             log.warning(
@@ -221,21 +225,46 @@ class LeaseKeeper:
     def _ask(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask the server that gave the lease, later any server, at last for another.
 
-        After its end the container keeps its address: a router that boots must not
-        take the services down. Another machine with the address would be heard.
+        After its end the container keeps its address, unless the network says
+        otherwise: a router that boots must not take the services down.
         """
         if _is_lost(lease):
             return self.servers.rebind(endpoint, lease)
-        now = self.monotonic()
-        is_over = now >= self.servers.moment(lease, lease.expires)
-        if is_over or lease.id in self._doubted:
+        if self._is_over(lease) or lease.id in self._doubted:
             self._doubted.discard(lease.id)
             answer = self.servers.confirm(endpoint, lease)
             is_silent = not (answer.given or answer.refused)
             return self.servers.replace(endpoint, lease) if is_silent else answer
-        if now >= self.servers.moment(lease, lease.rebind):
+        if self.monotonic() >= self.servers.moment(lease, lease.rebind):
             return self.servers.rebind(endpoint, lease)
         return self.servers.renew(endpoint, lease)
+
+    def _is_over(self, lease: DhcpLease) -> bool:
+        """Return whether the time of a lease is over."""
+        ends = bool(lease.expires) and not _is_lost(lease)
+        return ends and self.monotonic() >= self.servers.moment(lease, lease.expires)
+
+    def _drops(self, lease: DhcpLease) -> bool:
+        options = self.records.networks.options_of(lease.network)
+        return is_dropped(options) and not lease.is_dropped
+
+    def _drop(self, endpoint: Endpoint, lease: DhcpLease) -> DhcpLease:
+        """Record that a container must not have the address of a lease any more."""
+        assert lease.address  # noqa: S101 - it was given
+        with self.records.transaction():
+            known = self.records.dhcp_leases.by_id(lease.id)
+            if known is None or known.endpoint != lease.endpoint:
+                return lease
+            former = (*known.former, lease.address)
+            dropped = self.records.dhcp_leases.save(replace(known, former=former))
+            for held in self._held(lease):
+                self.records.leases.end(held, self.clock())
+        log.warning(
+            "lease has ended, taking the address out of the container",
+            extra={"address": lease.address, "server": lease.server},
+        )
+        self.on_change(endpoint.sandbox)
+        return dropped
 
     def _pause(self, lease: DhcpLease, began: float) -> float:
         """Return after how many seconds a server is asked again, silent from `began`.
@@ -263,8 +292,8 @@ class LeaseKeeper:
             routes = takes_routes(self.records.networks.options_of(known.network))
             now = with_given(known, given, self.servers.boot(), routes=routes)
             saved = self.records.dhcp_leases.save(now)
-            if saved.address != lease.address:
-                self._move(lease, saved)
+            if saved.address != lease.address or known.is_dropped:
+                self._move(known, saved)
         if saved.address != lease.address:
             facts = {"from": lease.address, "to": saved.address, "server": given.server}
             log.warning("container has another address by its lease", extra=facts)
@@ -277,11 +306,26 @@ class LeaseKeeper:
         assert before.address  # noqa: S101 - it had one
         assert after.address  # noqa: S101 - it was given
         leases, now = self.records.leases, self.clock()
-        for held in leases.live_of_endpoint(after.endpoint):
-            if held.address == before.address.ip:
+        for held in self._held(before):
+            if not held.until:
                 leases.end(held, now)
-                moved = replace(held, address=after.address.ip, since=now, fixed=0)
-                leases.start(moved)
+            address = after.address.ip
+            leases.start(replace(held, address=address, since=now, until=0.0, fixed=0))
+
+    def _held(self, lease: DhcpLease) -> list[Lease]:
+        """Return the entry of the history about an endpoint and its lease, if any.
+
+        The last one that has ended, where the address was taken out of the container.
+        """
+        assert lease.address  # noqa: S101 - it was given
+        ip, leases = lease.address.ip, self.records.leases
+        found = (
+            leases.history(str(ip), HISTORY_MOST)
+            if lease.is_dropped
+            else leases.live_of_endpoint(lease.endpoint)
+        )
+        mine = [h for h in found if (h.endpoint, h.address) == (lease.endpoint, ip)]
+        return mine[:1]
 
     def _release(self, lease: DhcpLease) -> None:
         """Give a lease back, and forget its container."""
@@ -300,7 +344,8 @@ class LeaseKeeper:
 
 def _brought(lease: DhcpLease) -> tuple[object, ...]:
     """Return what a container has by its lease."""
-    return lease.address, lease.router, LeaseOptions.of_area(lease.options)
+    said = LeaseOptions.of_area(lease.options)
+    return lease.address, lease.is_dropped, lease.router, said
 
 
 def _is_lost(lease: DhcpLease) -> bool:

@@ -54,6 +54,7 @@ def error_of(lease: DhcpLease) -> LeaseNotRenewed:
         since=moment(lease.since),
         server=lease.server,
         until=moment(lease.expires),
+        has="has lost (when_lost=drop)" if lease.is_dropped else "keeps",
     )
 
 

@@ -119,7 +119,7 @@ class DhcpLease:
     of the container, "" as long as Docker has not told it. `router` is the next hop
     of the default route, None if there is none; `options` those of the server's answer,
     as they came. `former`: addresses and routes that the endpoint had before, and may
-    have still.
+    have still. With the address itself among them, the endpoint must not have it.
 
     `since` is when the server was asked, in seconds since 1970. So are `renew`,
     `rebind` and `expires`, which are 0 if it never ends. `uptime` is that moment in
@@ -150,3 +150,8 @@ class DhcpLease:
     gone: float = 0.0
     former: tuple[Former, ...] = ()
     container: str = ""
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether its time is over, and it was taken out of the running container."""
+        return self.address in self.former

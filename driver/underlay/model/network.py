@@ -173,7 +173,8 @@ class Endpoint:
     the device is on its way back. `router` is the next hop of its default route, where
     that comes with a lease from a DHCP server, and `leased` what else came with it.
     `former` are the addresses that a server gave before, and the destinations of
-    routes, as long as they may be there.
+    routes, as long as they may be there; `lost` is one whose lease has ended, which
+    must not be there until a server gives it again.
     """
 
     id: str
@@ -190,6 +191,7 @@ class Endpoint:
     router: IPv4Address | None = None
     former: tuple[Former, ...] = ()
     leased: LeaseOptions = NO_OPTIONS
+    lost: IPv4Interface | None = None
 
     @property
     def addresses(self) -> tuple[IpInterface, ...]:

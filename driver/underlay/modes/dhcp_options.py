@@ -38,6 +38,7 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
     lease_timeout(network.options)
     hold(network.options)
     host_name_is_sent(network.options)
+    is_dropped(network.options)
     leased.takes_routes(network.options)
     leased.takes_mtu(network.options)
     _check_client_id(network.options, mode)
@@ -116,6 +117,11 @@ def hold(options: Mapping[str, str]) -> float:
     if not options.get("hold"):
         return HOLD_SECONDS
     return number(options, "hold", 0, HOLD_MOST, "a number of seconds")
+
+
+def is_dropped(options: Mapping[str, str]) -> bool:
+    """Return whether a container loses the address of a lease that has ended."""
+    return choice(options, "when_lost", ("keep", "drop")) == "drop"
 
 
 def host_name_is_sent(options: Mapping[str, str]) -> bool:

@@ -42,7 +42,8 @@ ENDPOINT_KEYS = (
     *REPAIR_KEYS,
 )  # fmt: skip
 DHCP_KEYS = (
-    "hold", "hostname", "lease_mtu", "lease_routes", "lease_timeout", "source"
+    "hold", "hostname", "lease_mtu", "lease_routes", "lease_timeout", "source",
+    "when_lost",
 )  # fmt: skip
 NETWORK_KEYS = (
     "mode", "host_access", "gateway", "mac_budget", *DHCP_KEYS, *ENDPOINT_KEYS

@@ -162,7 +162,8 @@ def _former(endpoint: Endpoint) -> Iterator[tuple[_Place, Owner]]:
     """Return what a device may have of earlier leases, and its owner."""
     if known := endpoint.learned:
         owner = Owner(endpoint.network, endpoint.id)
-        for former in endpoint.former:
+        lost = (endpoint.lost,) if endpoint.lost else ()
+        for former in (*endpoint.former, *lost):
             yield _as_object(endpoint, known.device, former), owner
 
 

@@ -100,7 +100,13 @@ class DhcpLeases:
         self._db.run("UPDATE dhcp_lease SET endpoint = ? WHERE id = ?", endpoint, lease)
 
     def keep_former(self, endpoint: str, former: Collection[Former]) -> None:
-        """Record what an endpoint still has of earlier leases."""
+        """Record what an endpoint still has of earlier leases.
+
+        An address that was taken out of it stays among that.
+        """
+        known = self.of_endpoint(endpoint)
+        if known and known.address and known.is_dropped:
+            former = (*former, known.address)
         self._db.run(
             "UPDATE dhcp_lease SET former = ? WHERE endpoint = ?",
             _packed(tuple(former)),

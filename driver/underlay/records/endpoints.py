@@ -113,7 +113,9 @@ class Endpoints:
         """
         rows = self._db.rows(
             "SELECT e.container, e.network,"
-            " coalesce(nullif(d.address, ''), e.ipv4), e.ipv6"
+            # Not one that was taken out of the container.
+            " CASE WHEN instr(' ' || d.former || ' ', ' ' || d.address || ' ') THEN ''"
+            " ELSE coalesce(nullif(d.address, ''), e.ipv4) END, e.ipv6"
             " FROM endpoint e JOIN sandbox s ON s.endpoint = e.id"
             " LEFT JOIN dhcp_lease d ON d.endpoint = e.id"
             " WHERE s.left = 0 AND e.container <> ''"
@@ -218,10 +220,11 @@ class Endpoints:
 def _endpoint(row: sqlite3.Row) -> Endpoint:
     # A server may have given another address since Docker was told one.
     ipv4 = row["leased"] or row["ipv4"]
+    own, former = IPv4Interface(ipv4) if ipv4 else None, former_of(row["former"] or "")
     return Endpoint(
         id=row["id"],
         network=row["network"],
-        ipv4=IPv4Interface(ipv4) if ipv4 else None,
+        ipv4=own if own not in former else None,
         ipv6=IPv6Interface(row["ipv6"]) if row["ipv6"] else None,
         mac=row["mac"],
         options=json.loads(row["options"]),
@@ -231,7 +234,8 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
         container=row["container"],
         created=row["created"],
         router=IPv4Address(row["router"]) if row["router"] else None,
-        former=former_of(row["former"] or ""),
+        former=tuple(one for one in former if one != own),
+        lost=own if own in former else None,
         leased=LeaseOptions.of_area(row["said"] or b""),
     )
 

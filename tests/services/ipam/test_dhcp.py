@@ -25,6 +25,7 @@ from underlay.ipam.dhcp_clients import host_name_of
 from underlay.ipam.dhcp_servers import Answer, Given
 from underlay.ipam.identity import keep_for
 from underlay.ipam.lease_keeper import LeaseKeeper
+from underlay.ipam.lease_states import failures
 from underlay.model import Endpoint, LearnedState, Network, Subnet
 from underlay.records import Records
 
@@ -666,6 +667,64 @@ def test_lease_without_a_server_ends_and_the_container_keeps_its_address(world):
     world.server.is_there = True
     world.pass_time(700)
     assert world.records.dhcp_leases.of_endpoint(web.id).expires > world.clock()
+
+
+def test_lease_without_a_server_is_dropped_at_its_end_if_it_is_so_wished(world):
+    changes, records = [], world.records
+    world.keeper.on_change = changes.append
+    world.network(when_lost="drop")
+    web = world.start("web")
+    world.join(web)
+    with records.transaction():
+        records.endpoints.name_container(web.id, "web")
+    world.server.is_there = False
+    world.pass_time(LEASE * 2)
+    endpoint = records.endpoints.get(web.id)
+    assert (endpoint.ipv4, endpoint.lost, endpoint.former) == (None, web.ipv4, ())
+    assert changes == [ROOM]
+    assert list(records.endpoints.named()) == []
+    assert records.leases.live_of_endpoint(web.id) == []
+    (failure,) = failures(records, world.clock())
+    assert "has lost (when_lost=drop)" in failure.text
+    # The pass has seen that it is gone. It must not come back for that.
+    with records.transaction():
+        records.dhcp_leases.keep_former(web.id, ())
+    assert records.endpoints.get(web.id).ipv4 is None
+
+
+@pytest.mark.parametrize("other", [None, "10.55.0.140"])
+def test_dropped_address_is_back_when_a_server_gives_it_or_another(world, other):
+    changes, records = [], world.records
+    world.network(when_lost="drop")
+    web = world.start("web")
+    world.join(web)
+    world.server.is_there = False
+    world.pass_time(LEASE * 2)
+    world.keeper.on_change = changes.append
+    world.server.is_there = True
+    if other:
+        world.server.given[client_id(world, web)] = IPv4Address(other)
+    world.pass_time(700)
+    endpoint = records.endpoints.get(web.id)
+    assert str(endpoint.ipv4.ip) == (other or str(web.ipv4.ip))
+    assert (endpoint.lost, endpoint.former) == (None, (web.ipv4,) if other else ())
+    assert changes == [ROOM]
+    (held,) = records.leases.live_of_endpoint(web.id)
+    assert held.address == endpoint.ipv4.ip
+    world.stop(web)
+
+
+def test_dropped_address_is_of_no_use_to_the_next_start_without_a_server(world):
+    world.network(when_lost="drop")
+    web = world.start("web")
+    world.join(web)
+    world.server.is_there = False
+    world.pass_time(LEASE * 2)
+    world.stop(web)
+    with pytest.raises(NoDhcpServer):
+        world.start("web")
+    world.server.is_there = True
+    assert world.start("web").ipv4 == web.ipv4
 
 
 def test_leases_of_a_parent_that_is_back_are_asked_about_at_once(world):

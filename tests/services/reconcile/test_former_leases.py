@@ -74,6 +74,24 @@ def test_former_address_is_forgotten_once_it_is_gone(world):
     assert FORMER in addresses(world)
 
 
+def test_address_of_a_lost_lease_is_out_of_the_container_until_it_is_given_again(world):
+    records = world.engine.records
+    world.engine.reconcile()
+    lease = records.dhcp_leases.of_endpoint("e1")
+    with records.transaction():
+        records.dhcp_leases.save(replace(lease, former=(IPv4Interface(NOW),)))
+    for _ in range(3):
+        world.engine.reconcile()
+        assert NOW not in addresses(world)
+        assert OWN in addresses(world)
+    assert world.engine.records.endpoints.get("e1").lost == IPv4Interface(NOW)
+    with records.transaction():
+        records.dhcp_leases.save(lease)
+    world.engine.reconcile()
+    assert NOW in addresses(world)
+    assert KEPT in routes(world)
+
+
 def test_former_route_goes_that_of_the_lease_comes_and_the_container_s_own_stays(world):
     world.engine.reconcile()
     found = routes(world)
