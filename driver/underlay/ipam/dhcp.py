@@ -124,7 +124,7 @@ class DhcpAddresses:
         lease = self._clients.of_start(network, known_as, name, asked)
         given = self._asked(network, lease, None)
         with self.records.transaction():
-            saved = self.records.dhcp_leases.save(self._with(lease, given))
+            saved = self._save(self._with(lease, given))
         self.changed(saved)
         return replace(asked, ipv4=given.address)
 
@@ -144,7 +144,7 @@ class DhcpAddresses:
         is_same = given is not None and given.address == asked.ipv4
         with self.records.transaction():
             if given and is_same:
-                saved = self.records.dhcp_leases.save(self._with(moved, given))
+                saved = self._save(self._with(moved, given))
             else:
                 unasked = replace(with_mac(lease, asked.mac), address=None, server=None)
                 saved = self.records.dhcp_leases.save(unasked)
@@ -159,7 +159,7 @@ class DhcpAddresses:
         """Record what a server gave, and that an endpoint is about to have it."""
         assert lease.address  # noqa: S101 - it was given
         with self.records.transaction():
-            saved = self.records.dhcp_leases.save(lease)
+            saved = self._save(lease)
             for held in self.records.leases.live(claim.pool.id, lease.address.ip):
                 if not held.endpoint or self.remove_dead_endpoint(held.endpoint):
                     self.records.leases.end(held, self.clock())
@@ -169,6 +169,12 @@ class DhcpAddresses:
             )
         self.changed(saved)
         return lease.address
+
+    def _save(self, lease: DhcpLease) -> DhcpLease:
+        """Record what a server gave; no other container can have it held any more."""
+        saved = self.records.dhcp_leases.save(lease)
+        self.records.dhcp_leases.take_over(saved)
+        return saved
 
     # What was lost
 

@@ -95,6 +95,16 @@ class DhcpLeases:
         assert found  # noqa: S101 - it was written in this transaction
         return found
 
+    def take_over(self, lease: DhcpLease) -> None:
+        """Record that those without an endpoint have the address of a lease no more."""
+        self._db.run(
+            "UPDATE dhcp_lease SET address = '', server = ''"
+            " WHERE uplink = ? AND address = ? AND endpoint = '' AND id <> ?",
+            lease.uplink,
+            str(lease.address),
+            lease.id,
+        )
+
     def assign(self, lease: int, endpoint: str) -> None:
         """Record which endpoint has a lease, "" for none."""
         self._db.run("UPDATE dhcp_lease SET endpoint = ? WHERE id = ?", endpoint, lease)

@@ -302,6 +302,18 @@ def test_start_without_a_server_tells_the_parent_and_the_time(world):
     assert "4 DISCOVERs in 5 s" in str(refused.value)
 
 
+def test_address_of_an_ended_lease_that_a_server_gives_another_is_that_one_s(world):
+    world.network()
+    web = world.start("web")
+    world.stop(web)
+    world.clock.now += LEASE * 2
+    world.server.given.clear()
+    db = world.start("db")
+    assert (db.ipv4, db.mac) == (web.ipv4, world.server.said[-1][1])
+    assert world.records.dhcp_leases.of_endpoint(db.id).value == "db"
+    assert world.start("web").ipv4 != web.ipv4
+
+
 def test_other_address_than_asked_for_is_given_back_and_named(world):
     world.network()
     with pytest.raises(OtherAddressGiven) as refused:
