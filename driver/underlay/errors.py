@@ -395,6 +395,16 @@ class OtherAddressGiven(Conflict):
     )
 
 
+class ServerGoesByMac(Conflict):
+    id = "E-163"
+    text = (
+        "the DHCP server {server} gives container {container} the address {address},"
+        " which container {other} has: it goes by the MAC only, and in mode ipvlan all"
+        " containers have that of {device}. Use macvlan, or a server that goes by"
+        " client ids."
+    )
+
+
 class LeaseRefused(Conflict):
     id = "E-164"
     text = (

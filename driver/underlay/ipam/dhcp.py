@@ -21,6 +21,7 @@ from underlay.errors import (
     NoDhcpServer,
     NotWithDhcp,
     OtherAddressGiven,
+    ServerGoesByMac,
     UnknownPool,
     UnusableOffer,
 )
@@ -36,6 +37,7 @@ from underlay.model import (
     DhcpLease,
     Endpoint,
     IpInterface,
+    Lease,
     Network,
 )
 from underlay.modes import mode_name
@@ -252,10 +254,12 @@ class DhcpAddresses:
     ) -> Given:
         seconds = lease_timeout(network.options)
         wish = wish or (lease.address.ip if lease.address else None)
+        clashes: list[ServerGoesByMac] = []
+        refusal = partial(self._refusal, network, lease, clashes)
         for _ in range(MOST_DECLINED):
-            answer = self.servers.ask_new(
-                network, lease, wish, seconds, partial(self._refusal, network)
-            )
+            answer = self.servers.ask_new(network, lease, wish, seconds, refusal)
+            if answer.given is None and clashes:
+                raise clashes[0]
             if answer.given is None:
                 raise NoDhcpServer(
                     device=network.parent_label,
@@ -275,8 +279,18 @@ class DhcpAddresses:
         why = f"the machine with the MAC {mac} has it"
         raise UnusableOffer(server=given.server, address=given.address.ip, why=why)
 
-    def _refusal(self, network: Network, offered: IPv4Address) -> str:
-        """Return why an address that a server offers cannot be used, "" if it can."""
+    def _refusal(
+        self,
+        network: Network,
+        lease: DhcpLease,
+        clashes: list[ServerGoesByMac],
+        offered: IPv4Address,
+        server: IPv4Address,
+    ) -> str:
+        """Return why an address that a server offers cannot be used, "" if it can.
+
+        Add to `clashes` if it does not tell two clients of one MAC apart.
+        """
         if self.kernel.is_own(offered):
             return f"of {offered}, this host's own"
         if network.subnet_of(offered) is None:
@@ -286,8 +300,25 @@ class DhcpAddresses:
             if held.endpoint == "" or other is None:
                 continue
             if other.uplink.parent == network.uplink.parent:
+                if self._has_mac_of(held, lease):
+                    clashes.append(
+                        ServerGoesByMac(
+                            server=server,
+                            address=offered,
+                            container=lease.container or lease.value,
+                            other=held.container or held.endpoint[:12],
+                            device=network.parent_label,
+                        )
+                    )
                 return f"of {offered}, which container {held.container} has here"
         return ""
+
+    def _has_mac_of(self, held: Lease, lease: DhcpLease) -> bool:
+        """Return whether the holder of an address is another client of the same MAC."""
+        other = self.records.dhcp_leases.of_endpoint(held.endpoint)
+        if other is None or other.client_id == lease.client_id:
+            return False
+        return other.mac == lease.mac
 
     def _other_holder(self, network: Network, lease: DhcpLease, given: Given) -> str:
         """Return the MAC of a machine that has an address, "" if there is none.

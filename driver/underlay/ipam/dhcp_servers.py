@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from underlay.dhcp import sockets
 from underlay.dhcp.client import Client, decline, release
 from underlay.dhcp.exchange import Exchange
-from underlay.dhcp.offers import Held, Leased, Refused
+from underlay.dhcp.offers import Held, Leased, Offer, Refused
 from underlay.kernel import Kernel
 from underlay.model import DhcpLease, Endpoint, Network
 from underlay.model.lease_options import LeaseOptions
@@ -37,6 +37,9 @@ QUIET_SECONDS, QUIET_TIMEOUT = 30.0, 4.0
 MOST_WAITING = 12
 # A renewal comes sooner than it must by up to this part of its time.
 SPREAD = 0.1
+
+# Returns why an address that a server offers cannot be used, "" if it can.
+Refusal = Callable[[IPv4Address, IPv4Address], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +132,9 @@ class DhcpServers:
         lease: DhcpLease,
         wish: IPv4Address | None,
         seconds: float,
-        refusal: Callable[[IPv4Address], str],
+        refusal: Refusal,
     ) -> Answer:
-        """Ask for an address, if possible the one of the `wish`, for so long at most.
-
-        `refusal` returns why an address that is offered cannot be used, "" if it can.
-        """
+        """Ask for an address, if possible the one of the `wish`, for so long."""
         if not self._waiting.acquire(blocking=False):
             return Answer(asked="nothing", heard=f"{MOST_WAITING} starts wait already")
         try:
@@ -148,14 +148,18 @@ class DhcpServers:
         lease: DhcpLease,
         wish: IPv4Address | None,
         seconds: float,
-        refusal: Callable[[IPv4Address], str],
+        refusal: Refusal,
     ) -> Answer:
         if self.monotonic() < self._quiet_until.get(device, 0.0):
             seconds = min(seconds, QUIET_TIMEOUT)
+
+        def accept(offer: Offer) -> str:
+            return refusal(offer.address.ip, offer.server)
+
         exchange = Exchange.new(
             self._client(lease),
             self.random,
-            lambda offer: refusal(offer.address.ip),
+            accept,
             wish,
         )
         answer = self._run(exchange, device, seconds)

@@ -17,6 +17,7 @@ from underlay.errors import (
     NotWithDhcp,
     OneClientForAll,
     OtherAddressGiven,
+    ServerGoesByMac,
     UnknownPool,
 )
 from underlay.ipam.dhcp import DhcpAddresses
@@ -39,7 +40,7 @@ class Server:
     def __init__(self, clock):
         self.clock, self.given, self.said = clock, {}, []
         self.is_there, self.next, self.router = True, 100, "10.55.0.1"
-        self.reserved, self.options = {}, b""
+        self.reserved, self.options, self.goes_by_mac = {}, b"", False
 
     def boot(self):
         return "boot-1"
@@ -53,8 +54,11 @@ class Server:
     def when(self, at):
         return at
 
+    def _id(self, lease):
+        return lease.mac if self.goes_by_mac else lease.client_id
+
     def _give(self, lease, address):
-        self.given[lease.client_id] = address
+        self.given[self._id(lease)] = address
         now = self.clock()
         return Given(
             address=IPv4Interface(f"{address}/23"),
@@ -73,7 +77,7 @@ class Server:
         self.said.append(("new", lease.mac))
         if not self.is_there:
             return Answer(asked="4 DISCOVERs", heard="nothing", seconds=seconds)
-        known = self.reserved.get(lease.mac) or self.given.get(lease.client_id)
+        known = self.reserved.get(lease.mac) or self.given.get(self._id(lease))
         if known is None:
             taken = set(self.given.values())
             free = IPv4Address("10.55.0.0") + self.next
@@ -81,7 +85,7 @@ class Server:
                 free += 1
             known = free
         given = self._give(lease, known)
-        if why := refusal(given.address.ip):
+        if why := refusal(given.address.ip, given.server):
             return Answer(asked="4 messages", heard=f"heard: {why}", seconds=seconds)
         return Answer(given, seconds=1.0)
 
@@ -89,7 +93,7 @@ class Server:
         self.said.append(("again", lease.mac))
         if not self.is_there:
             return Answer()
-        known = self.reserved.get(lease.mac) or self.given.get(lease.client_id)
+        known = self.reserved.get(lease.mac) or self.given.get(self._id(lease))
         if known != lease.address.ip:
             return Answer(refused=True)
         return Answer(self._give(lease, lease.address.ip))
@@ -108,12 +112,12 @@ class Server:
 
     def replace(self, _endpoint, lease):
         self.said.append(("replace", lease.mac))
-        known = self.given.get(lease.client_id) or IPv4Address(f"10.55.0.{self.next}")
+        known = self.given.get(self._id(lease)) or IPv4Address(f"10.55.0.{self.next}")
         return Answer(self._give(lease, known)) if self.is_there else Answer()
 
     def release(self, _device, lease):
         self.said.append(("release", lease.mac))
-        self.given.pop(lease.client_id, None)
+        self.given.pop(self._id(lease), None)
 
 
 class World:
@@ -468,6 +472,38 @@ def test_address_that_another_container_has_here_is_not_taken_from_a_server(worl
     with pytest.raises(NoDhcpServer) as refused:
         world.start("db", "n2")
     assert "10.55.0.100, which container web has here" in str(refused.value)
+
+
+@pytest.fixture
+def ipvlan(world):
+    """A network whose containers have one MAC, and a server that goes by that only."""
+    world.network(mode="ipvlan")
+    world.server.goes_by_mac = True
+    return world
+
+
+def test_server_that_goes_by_the_mac_only_is_named_with_both_containers(ipvlan):
+    ipvlan.start("web")
+    with pytest.raises(ServerGoesByMac) as refused:
+        ipvlan.start("db")
+    for word in ("10.55.0.1", "container db", "container web", "macvlan"):
+        assert word in str(refused.value)
+
+
+def test_server_that_goes_by_the_mac_only_gives_a_stopped_container_s_lease_away(
+    ipvlan,
+):
+    web = ipvlan.start("web")
+    ipvlan.stop(web)
+    assert ipvlan.start("db").ipv4 == web.ipv4
+    with pytest.raises(ServerGoesByMac):
+        ipvlan.start("web")
+
+
+def test_ipvlan_containers_have_leases_of_a_server_that_goes_by_client_ids(ipvlan):
+    ipvlan.server.goes_by_mac = False
+    web, db = ipvlan.start("web"), ipvlan.start("db")
+    assert web.ipv4 != db.ipv4
 
 
 def test_claim_of_a_server_s_addresses_is_for_ipv4(world):

@@ -28,7 +28,7 @@ def servers():
 
 
 def ask(servers, seconds=5.0):
-    return servers.ask_new(LAN, LEASE, None, seconds, lambda _: "")
+    return servers.ask_new(LAN, LEASE, None, seconds, lambda *_: "")
 
 
 def test_lease_of_this_boot_does_not_follow_the_clock_on_the_wall(servers):
@@ -81,7 +81,7 @@ def test_server_is_asked_to_register_the_name_where_the_network_says_so(
     monkeypatch.setattr(sockets, "run", run)
     servers.options_of = {"n1": {"hostname": hostname}}.get
     lease = replace(LEASE, network="n1", hostname="web")
-    servers.ask_new(LAN, lease, None, 5.0, lambda _: "")
+    servers.ask_new(LAN, lease, None, 5.0, lambda *_: "")
     options = decode(sent[0][HEADERS:]).options
     assert {Option.HOST_NAME, Option.FQDN} & options.keys() == {option}
     assert b"web" in options[option]
