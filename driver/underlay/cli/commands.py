@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
-from socket import AF_UNIX, socket
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +16,7 @@ from underlay.api import status
 from underlay.cli import overview
 from underlay.cli.conflicts import conflict_command
 from underlay.cli.leases import lease_command
+from underlay.cli.parts import ask_service, parts_now, records_now
 from underlay.cli.reservations import reserve_command, unreserve_command
 from underlay.cli.tables import (
     ENDPOINTS,
@@ -119,7 +117,7 @@ def install(dry_run: bool) -> None:
     settings = load({})  # as the service will, without this shell's variables
     _take(install_steps(settings), dry_run=dry_run)
     if not dry_run:
-        health = _ask(settings, "/healthz")
+        health = ask_service(settings, "/healthz")
         say("the service is ", overview.in_words(health))
         sys.exit(0 if health and health["ok"] else 1)
 
@@ -175,9 +173,9 @@ def status_command(watch: bool, as_json: bool) -> None:
 
 
 def _status(settings: Settings) -> Facts:
-    health = _ask(settings, "/healthz")
-    refused = _ask(settings, "/refusals") if health else None
-    with _records(settings) as records:
+    health = ask_service(settings, "/healthz")
+    refused = ask_service(settings, "/refusals") if health else None
+    with records_now(settings) as records:
         facts = status.status(records, (refused or {}).get("refusals", ()))
     return {"service": health, **facts}
 
@@ -202,9 +200,9 @@ def page_command(port: int) -> None:
     settings = load(os.environ)
 
     def read() -> Answer:
-        health = _ask(settings, "/healthz")
-        refused = _ask(settings, "/refusals") if health else None
-        with _records(settings) as records:
+        health = ask_service(settings, "/healthz")
+        refused = ask_service(settings, "/refusals") if health else None
+        with records_now(settings) as records:
             return page(records, health, (refused or {}).get("refusals", ()))
 
     read()  # or why the records cannot be read
@@ -218,7 +216,7 @@ def plan(as_json: bool) -> None:
 
     Exit code 0: there is nothing to do. Exit code 2: there are steps.
     """
-    with _parts(readonly=True) as parts:
+    with parts_now(readonly=True) as parts:
         steps = [str(step) for step in parts.reconciler.planner.steps()]
     if as_json:
         print_json({"steps": steps})
@@ -236,7 +234,7 @@ def reconcile(network: str | None, as_json: bool) -> None:
 
     Exit code 1: the kernel refused a step.
     """
-    with _parts() as parts:
+    with parts_now() as parts:
         only = (
             _one("network", network, status.networks(parts.records))
             if network
@@ -270,7 +268,7 @@ def history(what: str | None, only_repairs: bool, as_json: bool) -> None:
       underlay history web
       underlay history --repairs web
     """
-    with _records(load(os.environ)) as records:
+    with records_now(load(os.environ)) as records:
         if what is None:
             had, done = [], status.repairs(records)
         else:
@@ -316,7 +314,9 @@ def doctor(do_fix: bool, parents: tuple[str, ...], as_json: bool) -> None:
     settings = load(os.environ)
 
     def run() -> list[Result]:
-        with closing(examined(settings, _ask(settings, "/healthz"), parents)) as host:
+        with closing(
+            examined(settings, ask_service(settings, "/healthz"), parents)
+        ) as host:
             return examine(host)
 
     results = run()
@@ -342,7 +342,7 @@ def _browse(
     @group.command("ls", help=f"List all recorded {kind}s.")
     @JSON
     def ls(as_json: bool) -> None:
-        with _records(load(os.environ)) as records:
+        with records_now(load(os.environ)) as records:
             found = read(records)
         print_json(found) if as_json else print_table(found, columns)
 
@@ -354,7 +354,7 @@ def _browse(
     @click.argument("name", metavar=argument)
     @JSON
     def show(name: str, as_json: bool) -> None:
-        with _records(load(os.environ)) as records:
+        with records_now(load(os.environ)) as records:
             facts = _one(kind, name, read(records))
         if as_json:
             print_json(facts)
@@ -393,56 +393,3 @@ def _one(kind: str, name: str, found: Sequence[Facts]) -> Facts:
         else did_you_mean(name, known),
         known=", ".join(known[:12]) or "none",
     )
-
-
-@contextmanager
-def _records(settings: Settings) -> Iterator[Records]:
-    records = Records(settings.records, readonly=True)
-    try:
-        _add_unwritten(records, _ask(settings, "/healthz"))
-        yield records
-    finally:
-        records.close()
-
-
-@contextmanager
-def _parts(*, readonly: bool = False) -> Iterator[Any]:
-    from underlay.networks import reboot
-    from underlay.service.wiring import build
-
-    settings = load(os.environ)
-    Records(settings.records, readonly=True).close()  # or NoRecords: none are made
-    parts = build(settings, readonly=readonly)
-    try:
-        _add_unwritten(parts.records, _ask(settings, "/healthz"))
-        if not readonly:
-            reboot.forget_last_boot(parts.records, parts.kernel)
-            # In a sandbox, only endpoints that Docker lists are repaired.
-            with suppress(OSError):
-                parts.cleanup.note_listed(parts.dockerd.look())
-        yield parts
-    finally:
-        parts.records.close()
-
-
-def _ask(settings: Settings, path: str) -> dict[str, Any] | None:
-    """Return what the service says, or None if it does not answer."""
-    connection = HTTPConnection("underlay", timeout=2)
-    try:
-        connection.sock = socket(AF_UNIX)
-        connection.sock.settimeout(2)
-        connection.sock.connect(str(settings.status_socket))
-        connection.request("GET", path)
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
-    except (OSError, HTTPException, ValueError):
-        return None
-    else:
-        return answer
-    finally:
-        connection.close()
-
-
-def _add_unwritten(records: Records, health: Facts | None) -> None:
-    """Apply to the records what the service could not write yet."""
-    unwritten = (health or {}).get("unwritten", ())
-    records.endings.take_over_from([tuple(ending.split()) for ending in unwritten])
