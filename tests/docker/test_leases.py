@@ -60,6 +60,39 @@ def test_options_of_the_lease_are_the_container_s_and_it_loses_them_with_the_lea
         newest.clear()
 
 
+def test_lease_is_renewed_and_given_back_by_hand(newest, lan):
+    """Renewed because the server says more than before, long before it is due."""
+
+    def command(*words):
+        return newest.service.run("lease", *words, check=False)
+
+    def routes():
+        return newest.in_container("web", "ip", "route")
+
+    scope = Scope(lease_seconds=600, routes=ways(ROUTED))
+    with Kea(lan.start, scope=scope) as server:
+        newest.docker(
+            "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+            "-o", "parent=eth0", "-o", "hold=600", "lan",
+        )  # fmt: skip
+        newest.run("web", "lan")
+        address = newest.attached("web", "lan")[0]
+        # Docker has told the name, and a pass has seen the device.
+        wait_until(lambda: not command("renew", "web").returncode, 15)
+        server.stop()
+        server.scope = replace(scope, routes=ways(LATER))
+        server.start()
+        assert f"web has {address}/24, given by" in command("renew", "web").stdout
+        assert LATER in routes()
+        assert ROUTED not in routes()
+        assert "E-507" in command("release", "web").stderr
+        newest.docker("stop", "-t", "0", "web")
+        wait_until(lambda: not command("release", "web").returncode, 10)
+        wait_until(lambda: server.leases() == [], 10, lambda: server.log[-900:])
+        assert newest.service.facts("lease", "ls") == []
+        newest.clear()
+
+
 def test_name_that_a_server_registers_is_that_of_the_container(newest, lan):
     with Dnsmasq(lan.start, "--dhcp-fqdn", "--domain=lan") as server:
         newest.docker(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from underlay.errors import UnderlayError
 from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
+from underlay.ipam.lease_states import error_of
 from underlay.model import DhcpLease, Endpoint, Lease
 from underlay.model.lease_options import LeaseOptions
 from underlay.modes.dhcp_options import hold, is_dropped
@@ -35,6 +36,8 @@ PER_SECOND = 20
 AT_ONCE = 8
 # A container whose device is on its way is looked at again after this time.
 STARTING_SECONDS = 1.0
+# A lease that was asked for is on record after this time at the latest.
+LATE_SECONDS = 60.0
 # So many entries of the history of an address are looked through.
 HISTORY_MOST = 100
 # An error that is none of a server's: a full disk, or a defect.
@@ -58,8 +61,11 @@ class LeaseKeeper:
     # When to look at a lease, by its id, and the earliest entry of each.
     _queue: list[tuple[float, int]] = field(default_factory=list)
     _first: dict[int, float] = field(default_factory=dict)
-    # The next try for a lease whose server does not answer, in seconds since the boot.
-    _again: dict[int, float] = field(default_factory=dict)
+    # The next try for a lease whose server does not answer, in seconds since the boot,
+    # and when it was given: if a command has renewed it since, that try is void.
+    _again: dict[int, tuple[float, float]] = field(default_factory=dict)
+    # When the lease was asked for that was renewed last, in seconds since the boot.
+    _newest: float = 0.0
     # The leases that may not hold any more: their parent may be on another segment now.
     _doubted: set[int] = field(default_factory=set)
     # Those that a thread is about to ask for.
@@ -94,8 +100,52 @@ class LeaseKeeper:
                 for lease in found:
                     gone = 0.0 if lease.gone else now
                     self.records.dhcp_leases.note_gone(lease.id, gone)
-        for lease in self.records.dhcp_leases.going():
+        for lease in (*self.records.dhcp_leases.going(), *self._renewed()):
             self.note(lease)
+
+    def _renewed(self) -> list[DhcpLease]:
+        """Return the leases that may have been renewed since this was called last.
+
+        By a command too, which another process runs.
+        """
+        since = self._newest - LATE_SECONDS
+        found = self.records.dhcp_leases.asked_after(self.servers.boot(), since)
+        self._newest = max((one.uptime for one in found), default=self._newest)
+        return found
+
+    def renew(self, lease: DhcpLease) -> DhcpLease | None:
+        """Renew the lease of a running container now; return it as it is then.
+
+        Any server may do so, or give another address. None if the container is starting
+        or ending. Raises LeaseNotRenewed if no server answers.
+        """
+        endpoint = self.records.endpoints.get(lease.endpoint)
+        if endpoint is None or endpoint.left or not endpoint.learned:
+            return None
+        answer = self._answer(endpoint, lease)
+        answer = answer if answer.given else self.servers.rebind(endpoint, lease)
+        if not answer.given:
+            raise error_of(lease)
+        self._extend(endpoint, lease, answer.given)
+        return self.records.dhcp_leases.by_id(lease.id)
+
+    def release(self, lease: DhcpLease) -> bool:
+        """Give a lease back, and forget its container; return whether that was done.
+
+        Not if a container has it, or Docker lists its container again since.
+        """
+        network = self.records.networks.get(lease.network)
+        with self.records.transaction():
+            known = self.records.dhcp_leases.by_id(lease.id)
+            if known is None or known.endpoint or known.gone != lease.gone:
+                return False
+            self.records.dhcp_leases.remove(lease.id)
+        if lease.address and lease.server:
+            device = network.uplink.parent if network else lease.uplink
+            self.servers.release(device, lease)
+            facts = {"address": lease.address.ip, "container": lease.value}
+            log.info("lease given back", extra=facts)
+        return True
 
     def stop(self) -> None:
         """End the threads without waiting for a server."""
@@ -163,12 +213,15 @@ class LeaseKeeper:
             return self._release_due(lease)
         is_doubted = lease.id in self._doubted and lease.endpoint
         if is_doubted or _is_lost(lease):  # at once
-            return self._again.get(lease.id, 0.0)
+            return self._next_try(lease)
         if not lease.renew:
             return None
-        return max(
-            self.servers.moment(lease, lease.renew), self._again.get(lease.id, 0.0)
-        )
+        return max(self.servers.moment(lease, lease.renew), self._next_try(lease))
+
+    def _next_try(self, lease: DhcpLease) -> float:
+        """Return when a server that did not answer is asked again, 0 if all did."""
+        due, given = self._again.get(lease.id, (0.0, lease.since))
+        return due if given == lease.since else 0.0
 
     def _release_due(self, lease: DhcpLease) -> float:
         """Return when the lease of a removed container is given back.
@@ -189,7 +242,7 @@ class LeaseKeeper:
         elif lease.endpoint:
             self._renew(lease)
         elif lease.gone:
-            self._release(lease)
+            self.release(lease)
 
     def _renew(self, lease: DhcpLease) -> None:
         """Ask for more time; record what comes of it, or try again later."""
@@ -202,25 +255,31 @@ class LeaseKeeper:
         began = self.monotonic()
         if self._is_over(lease) and self._drops(lease):
             lease = self._drop(endpoint, lease)
-        answer = self._ask(endpoint, lease)
-        if answer.refused:
-            log.warning(
-                "lease refused, asking for another one",
-                extra={"address": lease.address, "server": lease.server},
-            )
-            answer = self.servers.replace(endpoint, lease)
+        answer = self._answer(endpoint, lease)
         if answer.given:
             self._extend(endpoint, lease, answer.given)
             return
         pause = self._pause(lease, began)
-        self._again[lease.id] = self.monotonic() + pause
+        due = self.monotonic() + pause
+        self._again[lease.id] = due, lease.since
         told = {
             "address": lease.address,
             "server": lease.server,
             "pause": f"{pause:.0f}",
         }
         log.warning("lease not renewed: no server answers", extra=told)
-        self._look_at(lease.id, self._again[lease.id])
+        self._look_at(lease.id, due)
+
+    def _answer(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
+        """Ask for more time, and for another lease if that is refused."""
+        answer = self._ask(endpoint, lease)
+        if not answer.refused:
+            return answer
+        log.warning(
+            "lease refused, asking for another one",
+            extra={"address": lease.address, "server": lease.server},
+        )
+        return self.servers.replace(endpoint, lease)
 
     def _ask(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask the server that gave the lease, later any server, at last for another.
@@ -326,20 +385,6 @@ class LeaseKeeper:
         )
         mine = [h for h in found if (h.endpoint, h.address) == (lease.endpoint, ip)]
         return mine[:1]
-
-    def _release(self, lease: DhcpLease) -> None:
-        """Give a lease back, and forget its container."""
-        network = self.records.networks.get(lease.network)
-        with self.records.transaction():
-            known = self.records.dhcp_leases.by_id(lease.id)
-            if known is None or known.endpoint or not known.gone:
-                return
-            self.records.dhcp_leases.remove(lease.id)
-        if lease.address and lease.server:
-            device = network.uplink.parent if network else lease.uplink
-            self.servers.release(device, lease)
-            facts = {"address": lease.address.ip, "container": lease.value}
-            log.info("lease given back: the container is gone", extra=facts)
 
 
 def _brought(lease: DhcpLease) -> tuple[object, ...]:

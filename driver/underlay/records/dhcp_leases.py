@@ -66,6 +66,14 @@ class DhcpLeases:
         found = "endpoint <> '' AND address <> '' AND rebind > 0 AND rebind <= ?"
         return self._all(found, now)
 
+    def asked_after(self, boot: str, uptime: float) -> list[DhcpLease]:
+        """Return those of endpoints that were asked for in a boot after a moment of it.
+
+        In seconds since the boot.
+        """
+        found = "endpoint <> '' AND address <> '' AND boot = ? AND uptime > ?"
+        return self._all(found, boot, uptime)
+
     def places(self, uplink: str, network: str) -> set[str]:
         """Return the places of a network that are taken by an endpoint."""
         rows = self._db.rows(

@@ -12,6 +12,7 @@ from underlay.dhcp.packets import client_id_of_mac
 from underlay.errors import (
     BadValue,
     ConflictingOptions,
+    LeaseNotRenewed,
     LeaseRefused,
     NoDhcpServer,
     NotWithDhcp,
@@ -39,6 +40,7 @@ class Server:
 
     def __init__(self, clock):
         self.clock, self.given, self.said = clock, {}, []
+        self.lease = LEASE
         self.is_there, self.next, self.router = True, 100, "10.55.0.1"
         self.reserved, self.options, self.goes_by_mac = {}, b"", False
 
@@ -67,9 +69,9 @@ class Server:
             router=IPv4Address(self.router),
             options=self.options,
             since=now,
-            renew=now + LEASE / 2,
-            rebind=now + LEASE * 7 / 8,
-            expires=now + LEASE,
+            renew=now + self.lease / 2,
+            rebind=now + self.lease * 7 / 8,
+            expires=now + self.lease,
             uptime=now,
         )
 
@@ -596,6 +598,69 @@ def test_silent_server_is_asked_again_and_then_any_server(world):
     world.server.is_there = True
     world.pass_time(LEASE)
     assert world.records.dhcp_leases.of_endpoint(web.id).expires > world.clock()
+
+
+def lease_of(world, endpoint):
+    return world.records.dhcp_leases.of_endpoint(endpoint.id)
+
+
+def test_lease_is_renewed_when_an_administrator_wants_it(world):
+    world.network()
+    web = world.start("web")
+    assert world.keeper.renew(lease_of(world, web)) is None  # it is starting
+    world.join(web)
+    world.clock.now += LEASE / 4
+    after = world.keeper.renew(lease_of(world, web))
+    assert after.expires == world.clock() + LEASE
+    assert world.verbs == ["new", "renew", "again"]
+
+
+def test_lease_that_is_renewed_by_hand_may_come_from_another_server(world):
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    world.server.renew = lambda _endpoint, _lease: Answer()
+    assert world.keeper.renew(lease_of(world, web)).server
+    assert world.verbs == ["new", "rebind", "again"]
+    world.server.is_there = False
+    with pytest.raises(LeaseNotRenewed):
+        world.keeper.renew(lease_of(world, web))
+
+
+def by_hand(world):
+    """Return the keeper of the process of a command: it has a queue of its own."""
+    return LeaseKeeper(world.records, world.server, world.clock, world.clock)
+
+
+def test_lease_that_a_command_has_renewed_is_renewed_by_the_service_when_due(world):
+    """It is shorter now, and the service waits after a server that was silent."""
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    world.server.is_there = False
+    world.pass_time(LEASE * 5)  # asked again ten minutes later
+    world.server.is_there, world.server.lease = True, 100.0
+    by_hand(world).renew(lease_of(world, web))
+    world.listed("web")
+    asked = len(world.verbs)
+    world.pass_time(60)
+    assert world.verbs[asked:] == ["renew", "again"]
+
+
+def test_lease_is_given_back_by_hand_unless_a_container_has_it(world):
+    world.network()
+    web = world.start("web")
+    lease = lease_of(world, web)
+    assert not world.keeper.release(lease)
+    world.stop(web)
+    world.listed("web")
+    (held,) = world.records.dhcp_leases.all()
+    assert by_hand(world).release(held)
+    assert world.verbs == ["new", "release"]
+    assert world.records.dhcp_leases.all() == []
+    world.pass_time(LEASE * 2)
+    assert world.verbs == ["new", "release"]
+    assert world.start("web").mac == web.mac
 
 
 def test_held_lease_is_neither_renewed_nor_released_while_docker_lists_the_container(

@@ -75,6 +75,25 @@ def run(*words, code=0):
     return done.output
 
 
+@pytest.mark.parametrize(
+    ("verb", "name", "kind", "hint"),
+    [
+        ("renew", "mail", "running", "does not run"),
+        ("release", "web", "stopped", "stop the container first"),
+    ],
+)
+def test_lease_is_renewed_of_running_and_released_of_stopped_containers(
+    save, verb, name, kind, hint
+):
+    save(replace(WEB, endpoint="e" * 64), MAIL)
+    said = run(verb, name, code=1)
+    assert said.startswith(f"E-507 no lease of a {kind} container '{name}' on record.")
+    assert hint in said
+    other = {"mail": "web, 10.55.0.100", "web": "mail, 10.55.0.101"}[name]
+    assert said.rstrip().endswith(f"On record: {other}.")
+    assert "E-507 no lease 'db' on record" in run(verb, "db", code=1)
+
+
 def states(*words):
     head, *lines = run("ls", *words).splitlines()
     return [line[head.index("STATE") :] for line in lines]
