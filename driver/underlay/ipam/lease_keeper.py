@@ -132,12 +132,15 @@ class LeaseKeeper:
     def release(self, lease: DhcpLease) -> bool:
         """Give a lease back, and forget its container; return whether that was done.
 
-        Not if a container has it, or Docker lists its container again since.
+        Not if a container has it or starts with it, or Docker lists its container again
+        since.
         """
         network = self.records.networks.get(lease.network)
         with self.records.transaction():
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint or known.gone != lease.gone:
+                return False
+            if not known.gone and self._is_starting(known):
                 return False
             self.records.dhcp_leases.remove(lease.id)
         if lease.address and lease.server:
@@ -146,6 +149,11 @@ class LeaseKeeper:
             facts = {"address": lease.address.ip, "container": lease.value}
             log.info("lease given back", extra=facts)
         return True
+
+    def _is_starting(self, lease: DhcpLease) -> bool:
+        """Return whether Docker knows the address of a lease, and has no endpoint."""
+        held = self.records.leases.having(lease.address.ip) if lease.address else ()
+        return any((h.network, h.endpoint) == (lease.network, "") for h in held)
 
     def stop(self) -> None:
         """End the threads without waiting for a server."""

@@ -663,6 +663,13 @@ def test_lease_is_given_back_by_hand_unless_a_container_has_it(world):
     assert world.start("web").mac == web.mac
 
 
+def test_lease_that_a_container_is_starting_with_is_not_given_back(world):
+    world.network()
+    world.ipam.request_address(world.pools["n1"], "", "web")
+    (lease,) = world.records.dhcp_leases.all()
+    assert not by_hand(world).release(lease)
+
+
 def test_held_lease_is_neither_renewed_nor_released_while_docker_lists_the_container(
     world,
 ):
