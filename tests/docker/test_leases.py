@@ -51,7 +51,7 @@ def test_options_of_the_lease_are_the_container_s_and_it_loses_them_with_the_lea
         assert "mtu 1300" in inside("link", "show", "eth0")
         server.stop()
         own = f" {address}/24"
-        wait_until(lambda: own not in inside("addr"), 25, lambda: inside("addr"))
+        wait_until(lambda: own not in inside("addr"), 25, lambda: newest.service.log)
         (endpoint,) = newest.service.facts("status")["endpoints"]
         assert endpoint["addresses"] == []
         server.start()

@@ -176,6 +176,7 @@ class LeaseKeeper:
             if identity in self._busy:
                 self._first[identity] = self.monotonic() + STARTING_SECONDS
                 heapq.heappush(self._queue, (self._first[identity], identity))
+                self._changed.notify_all()
                 return
             self._busy.add(identity)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
 
@@ -661,6 +663,22 @@ def test_lease_is_given_back_by_hand_unless_a_container_has_it(world):
     world.pass_time(LEASE * 2)
     assert world.verbs == ["new", "release"]
     assert world.start("web").mac == web.mac
+
+
+def test_lease_that_is_due_while_it_is_asked_for_is_looked_at_again(world):
+    keeper = LeaseKeeper(world.records, world.server, world.clock, time.monotonic)
+    with ThreadPoolExecutor(1) as pool:
+        due = pool.submit(keeper._next)
+        while not keeper._changed._waiters:
+            time.sleep(0.01)
+        keeper._busy.add(7)
+        keeper._try(7)
+        try:
+            assert due.result(10) == 7
+        finally:
+            with keeper._changed:
+                keeper._stopping = True
+                keeper._changed.notify_all()
 
 
 def test_lease_that_a_container_is_starting_with_is_not_given_back(world):
