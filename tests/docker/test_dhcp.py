@@ -201,6 +201,29 @@ def test_start_without_a_server_fails_in_time_and_names_the_parent(newest):
     assert "eth0" in said
 
 
+@pytest.mark.parametrize("kind", [Dnsmasq, Kea, Udhcpd])
+def test_server_on_a_child_of_the_parent_gives_and_takes_back_a_lease(newest, kind):
+    """The parent's frames do not reach it; what it tells one MAC leaves by the card."""
+    host, lease = newest.host, Scope(lease_seconds=120)
+    host.run(
+        "sh", "-ec",
+        "ip link add own link eth0 type macvlan mode bridge;"
+        " ip addr add 10.77.0.60/24 dev own; ip link set own up",
+    )  # fmt: skip
+    try:
+        with kind(host.outer, scope=lease, device="own") as server:
+            create(newest, "lan", "-o", "hold=1")
+            newest.run("web", "lan")
+            address, _, mac = newest.attached("web", "lan")
+            assert of(server, mac) == address
+            newest.ping_from("web", GATEWAY4)
+            newest.docker("rm", "-f", "web")
+            wait_until(lambda: not of(server, mac), 15, lambda: server.log)
+            newest.clear()
+    finally:
+        host.run("ip", "link", "del", "own")
+
+
 @pytest.mark.parametrize("kind", [Dnsmasq, IscDhcpd, Udhcpd])
 def test_container_gets_its_address_from_each_server_of_the_field(newest, lan, kind):
     with kind(lan.start, scope=Scope(lease_seconds=120)) as server:

@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
 
@@ -17,8 +18,11 @@ from underlay.dhcp import sockets
 from underlay.dhcp.client import Client, decline, release
 from underlay.dhcp.exchange import Exchange
 from underlay.dhcp.offers import Held, Leased, Refused
+from underlay.ipam.wire import devices_of
 from underlay.kernel import Kernel
 from underlay.model import DhcpLease, Endpoint, Network
+from underlay.model.objects import SharedOwner
+from underlay.modes.host_access import PROBE_MARK
 
 log = logging.getLogger(__name__)
 
@@ -134,24 +138,25 @@ class DhcpServers:
         if not self._waiting.acquire(blocking=False):
             return Answer(asked="nothing", heard=f"{MOST_WAITING} starts wait already")
         try:
-            return self._ask_new(network.uplink.parent, lease, wish, seconds, refusal)
+            return self._ask_new(network, lease, wish, seconds, refusal)
         finally:
             self._waiting.release()
 
     def _ask_new(
         self,
-        device: str,
+        network: Network,
         lease: DhcpLease,
         wish: IPv4Address | None,
         seconds: float,
         refusal: Callable[[IPv4Address], str],
     ) -> Answer:
+        device = network.uplink.parent
         if self.monotonic() < self._quiet_until.get(device, 0.0):
             seconds = min(seconds, QUIET_TIMEOUT)
         exchange = Exchange.new(
             _client(lease), self.random, lambda offer: refusal(offer.address.ip), wish
         )
-        answer = self._run(exchange, device, seconds)
+        answer = self._run(exchange, device, seconds, shim_of(network))
         if answer.given:
             self._quiet_until.pop(device, None)
         else:
@@ -200,12 +205,16 @@ class DhcpServers:
             endpoint.sandbox, lambda: self._run(exchange, device, seconds)
         )
 
-    def _run(self, exchange: Exchange, device: str, seconds: float) -> Answer:
+    def _run(
+        self, exchange: Exchange, device: str, seconds: float, shim: str = ""
+    ) -> Answer:
         """Run an exchange on a device; without the device nothing is heard."""
         began = self.monotonic()
         try:
-            is_stopping = self._stopping.is_set
-            sockets.run(exchange, device, began + seconds, abandoned=is_stopping)
+            sockets.run(
+                exchange, device, began + seconds,
+                abandoned=self._stopping.is_set, shim=shim, mark=PROBE_MARK,
+            )  # fmt: skip
         except OSError as error:
             return Answer(asked="nothing", heard=f"{device}: {error.strerror}")
         took = self.monotonic() - began
@@ -242,12 +251,22 @@ class DhcpServers:
 
     @staticmethod
     def _send(device: str, frame: bytes) -> None:
+        """Send a frame by the shim of a parent, where there is one: all hear that."""
+        with suppress(OSError):
+            shim = SharedOwner("shim", device).owner.device
+            sockets.send([frame], shim, mark=PROBE_MARK)
+            return
         try:
             sockets.send([frame], device)
         except OSError as error:
             # The lease ends by itself, if nothing leads to its server now.
             facts = {"device": device, "error": error}
             log.info("message to the DHCP server not sent", extra=facts)
+
+
+def shim_of(network: Network) -> str:
+    """Return the device by which a parent's children are asked, "" if there is none."""
+    return next(iter(devices_of(network)[1:]), "")
 
 
 def _client(lease: DhcpLease) -> Client:

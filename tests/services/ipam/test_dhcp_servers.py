@@ -95,7 +95,7 @@ def test_many_starts_that_wait_leave_threads_to_other_calls(servers, monkeypatch
 
 
 def test_stop_of_the_service_waits_for_no_server(servers, monkeypatch):
-    def run(_exchange, _device, _end, abandoned):
+    def run(_exchange, _device, _end, abandoned, **_):
         assert not abandoned()
         servers.stop()
         assert abandoned()
