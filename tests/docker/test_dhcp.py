@@ -141,6 +141,15 @@ def test_address_that_the_server_changes_reaches_the_running_container(newest, l
         newest.ping_from("web", GATEWAY4)
         (endpoint,) = newest.service.facts("status")["endpoints"]
         assert endpoint["addresses"] == [f"{now}/24"]
+        # Docker has no call for it.
+        assert newest.attached("web", "lan")[0] == address
+        assert endpoint["lease"]["told"] == f"{address}/24"
+        shown = newest.service.run("status").stdout
+        assert f"web: {now}/24 since " in shown
+        assert f"Docker believes {address}/24" in shown
+        newest.docker("restart", "-t", "0", "web")
+        (endpoint,) = newest.service.facts("status")["endpoints"]
+        assert endpoint["lease"]["told"] is None
         newest.clear()
 
 
