@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
+from typing import Literal, get_args
 
 from underlay.dhcp import sockets
 from underlay.dhcp.client import Client, decline, release
-from underlay.dhcp.exchange import Exchange
+from underlay.dhcp.exchange import Exchange, Kind
 from underlay.dhcp.offers import Held, Leased, Refused
 from underlay.ipam.wire import devices_of
 from underlay.kernel import Kernel
@@ -37,8 +39,15 @@ REPLACE_SECONDS = 8.0
 QUIET_SECONDS, QUIET_TIMEOUT = 30.0, 4.0
 # So many starts may wait at once: Docker's other calls find one of the 16 threads.
 MOST_WAITING = 12
+# A server counts as one of a parent's for so long after an answer.
+ANSWERED_SECONDS = 3600.0
 # A renewal comes sooner than it must by up to this part of its time.
 SPREAD = 0.1
+
+
+# unsent: there is no device to ask by, or it is down.
+Result = Literal["given", "refused", "silent", "unsent"]
+RESULTS: tuple[Result, ...] = get_args(Result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +90,15 @@ class DhcpServers:
     """Asks the servers of a segment; used by many threads.
 
     `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
+    `on_exchange` is called with what was asked (dhcp/exchange.py), how that ended
+    (RESULTS), and how many seconds it took.
     """
 
     kernel: Kernel
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     random: Callable[[], float] = random.random
+    on_exchange: Callable[[Kind, Result, float], None] = lambda *_: None
     # Until when starts on a device fail sooner, because no server answered there.
     _quiet_until: dict[str, float] = field(default_factory=dict)
     _waiting: threading.Semaphore = field(
@@ -94,6 +106,8 @@ class DhcpServers:
     )
     _stopping: threading.Event = field(default_factory=threading.Event)
     _boot: str = ""
+    # When a server answered last, by the parent as asked for and its address.
+    _answered: dict[tuple[str, IPv4Address], float] = field(default_factory=dict)
 
     def boot(self) -> str:
         """Return the id of this boot of the host."""
@@ -121,7 +135,8 @@ class DhcpServers:
         """Ask for the address that a client had before; at most for 0.15 seconds."""
         assert lease.address  # noqa: S101 - it had one
         exchange = Exchange.reboot(_client(lease), self.random, lease.address.ip)
-        return self._run(exchange, network.uplink.parent, KNOWN_SECONDS)
+        device = network.uplink.parent
+        return self._run(exchange, lease, device, KNOWN_SECONDS)
 
     def ask_new(
         self,
@@ -156,7 +171,7 @@ class DhcpServers:
         exchange = Exchange.new(
             _client(lease), self.random, lambda offer: refusal(offer.address.ip), wish
         )
-        answer = self._run(exchange, device, seconds, shim_of(network))
+        answer = self._run(exchange, lease, device, seconds, shim_of(network))
         if answer.given:
             self._quiet_until.pop(device, None)
         else:
@@ -166,25 +181,25 @@ class DhcpServers:
     def renew(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask the server of a lease for more time, from inside the sandbox."""
         exchange = Exchange.renew(_client(lease), self.random, _held(lease))
-        return self._run_inside(exchange, endpoint)
+        return self._run_inside(exchange, lease, endpoint)
 
     def rebind(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server for more time, from inside the sandbox."""
         assert lease.address  # noqa: S101 - it has one
         exchange = Exchange.rebind(_client(lease), self.random, lease.address.ip)
-        return self._run_inside(exchange, endpoint)
+        return self._run_inside(exchange, lease, endpoint)
 
     def confirm(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, whether a lease holds here still."""
         assert lease.address  # noqa: S101 - it has one
         exchange = Exchange.reboot(_client(lease), self.random, lease.address.ip)
-        return self._run_inside(exchange, endpoint)
+        return self._run_inside(exchange, lease, endpoint)
 
     def replace(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, for a lease in place of this one."""
         assert lease.address  # noqa: S101 - it has one
         exchange = Exchange.new(_client(lease), self.random, wished=lease.address.ip)
-        return self._run_inside(exchange, endpoint, REPLACE_SECONDS)
+        return self._run_inside(exchange, lease, endpoint, REPLACE_SECONDS)
 
     def release(self, device: str, lease: DhcpLease) -> None:
         """Give a lease back to its server; nothing answers that."""
@@ -197,16 +212,25 @@ class DhcpServers:
         self._send(device, decline(client, self.random, held.address, held.server))
 
     def _run_inside(
-        self, exchange: Exchange, endpoint: Endpoint, seconds: float = RENEW_SECONDS
+        self,
+        exchange: Exchange,
+        lease: DhcpLease,
+        endpoint: Endpoint,
+        seconds: float = RENEW_SECONDS,
     ) -> Answer:
         assert endpoint.learned  # noqa: S101 - its device was seen there
         device = endpoint.learned.device
         return self.kernel.inside(
-            endpoint.sandbox, lambda: self._run(exchange, device, seconds)
+            endpoint.sandbox, lambda: self._run(exchange, lease, device, seconds)
         )
 
     def _run(
-        self, exchange: Exchange, device: str, seconds: float, shim: str = ""
+        self,
+        exchange: Exchange,
+        lease: DhcpLease,
+        device: str,
+        seconds: float,
+        shim: str = "",
     ) -> Answer:
         """Run an exchange on a device; without the device nothing is heard."""
         began = self.monotonic()
@@ -216,8 +240,10 @@ class DhcpServers:
                 abandoned=self._stopping.is_set, shim=shim, mark=PROBE_MARK,
             )  # fmt: skip
         except OSError as error:
+            self.on_exchange(exchange.kind, "unsent", 0.0)
             return Answer(asked="nothing", heard=f"{device}: {error.strerror}")
         took = self.monotonic() - began
+        self._note(lease.uplink, exchange, took)
         asked = f"{exchange.sent} message{'s' if exchange.sent != 1 else ''}"
         match exchange.outcome:
             case Leased() as leased:
@@ -225,6 +251,33 @@ class DhcpServers:
             case Refused():
                 return Answer(refused=True, asked=asked, seconds=took)
         return Answer(asked=asked, heard=_in_words(exchange.heard), seconds=took)
+
+    def _note(self, uplink: str, exchange: Exchange, took: float) -> None:
+        """Count an exchange, and note which servers answered on a parent."""
+        match exchange.outcome:
+            case Leased():
+                self.on_exchange(exchange.kind, "given", took)
+            case Refused():
+                self.on_exchange(exchange.kind, "refused", took)
+            case _:
+                self.on_exchange(exchange.kind, "silent", took)
+        for server in exchange.servers:
+            others = [a for at, a in list(self._answered) if at == uplink]
+            if others and server not in others:
+                known = ", ".join(map(str, others))
+                told = {"device": uplink, "server": server, "others": known}
+                log.warning("another DHCP server answers on the segment", extra=told)
+            self._answered[uplink, server] = self.monotonic()
+
+    def answering(self) -> Mapping[str, int]:
+        """Return how many servers have answered in the last hour, by parent.
+
+        Of each parent on which one has answered since the service started.
+        """
+        found, now = Counter[str](), self.monotonic()
+        for (uplink, _), at in list(self._answered.items()):
+            found[uplink] += now - at < ANSWERED_SECONDS
+        return found
 
     def _given(self, leased: Leased) -> Given:
         """Return what a server gave; its times count from the request on."""

@@ -218,6 +218,8 @@ def observe(parts: Parts, metrics: Metrics) -> None:
     reconciler.repair_log.on_repair = metrics.repair
     reconciler.announcer.on_sent = metrics.announced
     parts.ipam.wire.on_asked = metrics.asked
+    parts.keeper.servers.on_exchange = metrics.dhcp.exchanged
+    metrics.dhcp.answering = parts.keeper.servers.answering
 
 
 def _reconciler(

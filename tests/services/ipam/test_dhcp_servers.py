@@ -12,9 +12,10 @@ import pytest
 
 from tests.fakes import Clock, FakeKernel
 from underlay.dhcp import sockets
+from underlay.dhcp.offers import Refused
 from underlay.ipam import dhcp_servers
 from underlay.ipam.dhcp_servers import MOST_WAITING, DhcpServers
-from underlay.model import DhcpLease, Network, Uplink
+from underlay.model import DhcpLease, Endpoint, LearnedState, Network, Uplink
 
 LAN = Network("n1", {"parent": "eth0"}, uplink=Uplink("eth0"))
 LEASE = DhcpLease(1, "eth0", "name", "web", "02:00:00:00:00:07", b"\x01web")
@@ -92,6 +93,63 @@ def test_many_starts_that_wait_leave_threads_to_other_calls(servers, monkeypatch
         assert "starts wait already" in ask(servers).heard
         go_on.set()
         assert not any(one.result().given for one in asked)
+
+
+def answered_by(*servers, outcome=None):
+    """Return what stands for an exchange that these servers answer."""
+
+    def run(exchange, *_words, **_more):
+        exchange.servers |= set(map(IPv4Address, servers))
+        exchange.outcome = outcome
+
+    return run
+
+
+def test_exchanges_are_counted_by_what_is_asked_and_the_result(servers, monkeypatch):
+    found = []
+    servers.on_exchange = lambda *words: found.append(words[:2])
+    monkeypatch.setattr(sockets, "run", answered_by())
+    ask(servers)
+    refused = Refused(IPv4Address("10.0.0.1"), "no")
+    monkeypatch.setattr(sockets, "run", answered_by("10.0.0.1", outcome=refused))
+    servers.ask_again(LAN, with_server())
+    servers.kernel.sandboxes.add("/run/web")
+    learned = LearnedState("eth0", 1500)
+    web = Endpoint("e1", "n1", sandbox="/run/web", learned=learned)
+    servers.renew(web, with_server())
+    servers.rebind(web, with_server())
+
+    def gone(*_words, **_more):
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(sockets, "run", gone)
+    ask(servers)
+    assert found == [
+        ("new", "silent"),
+        ("reboot", "refused"),
+        ("renew", "refused"),
+        ("rebind", "refused"),
+        ("new", "unsent"),
+    ]
+
+
+def test_servers_are_counted_for_an_hour_and_a_second_one_is_logged_once(
+    servers, monkeypatch, caplog
+):
+    assert servers.answering() == {}
+    monkeypatch.setattr(sockets, "run", answered_by("10.0.0.1"))
+    ask(servers)
+    ask(servers)
+    assert servers.answering() == {"eth0": 1}
+    assert not caplog.records
+    monkeypatch.setattr(sockets, "run", answered_by("10.0.0.2"))
+    ask(servers)
+    ask(servers)
+    assert servers.answering() == {"eth0": 2}
+    (said,) = caplog.records
+    assert said.server == IPv4Address("10.0.0.2")
+    servers.monotonic.now += dhcp_servers.ANSWERED_SECONDS
+    assert servers.answering() == {"eth0": 0}
 
 
 def test_stop_of_the_service_waits_for_no_server(servers, monkeypatch):
