@@ -210,6 +210,20 @@ def test_start_without_a_server_fails_in_time_and_names_the_parent(newest):
     assert "eth0" in said
 
 
+def test_start_on_a_parent_without_carrier_says_so_at_once(newest, lan):
+    create(newest, "lan")
+    port = f"p-{newest.host.name}"
+    lan.run("ip", "link", "set", port, "down")
+    try:
+        words = "run", "-d", "--name", "web", "--network", "lan", "bb", "sleep", "1000"
+        said = refused(newest.docker(*words, check=False))
+    finally:
+        lan.run("ip", "link", "set", port, "up")
+    assert "E-160" in said
+    assert " in 1 s (" in said
+    assert "eth0 has no carrier" in said
+
+
 @pytest.mark.parametrize("kind", [Dnsmasq, Kea, Udhcpd])
 def test_server_on_a_child_of_the_parent_gives_and_takes_back_a_lease(newest, kind):
     """The parent's frames do not reach it; what it tells one MAC leaves by the card."""

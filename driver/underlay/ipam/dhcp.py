@@ -339,6 +339,7 @@ class DhcpAddresses:
                     asked=answer.asked,
                     seconds=answer.seconds,
                     heard=answer.heard,
+                    way_out=self.servers.way_out(network),
                 )
             mac = self._other_holder(network, lease, answer.given)
             if not mac:

@@ -21,7 +21,7 @@ from underlay.dhcp.client import Client, decline, release
 from underlay.dhcp.exchange import Exchange, Kind
 from underlay.dhcp.offers import Held, Leased, Refused
 from underlay.ipam.wire import devices_of
-from underlay.kernel import Kernel
+from underlay.kernel import Kernel, inspection
 from underlay.model import DhcpLease, Endpoint, Network
 from underlay.model.objects import SharedOwner
 from underlay.modes.host_access import PROBE_MARK
@@ -39,6 +39,8 @@ REPLACE_SECONDS = 8.0
 QUIET_SECONDS, QUIET_TIMEOUT = 30.0, 4.0
 # So many starts may wait at once: Docker's other calls find one of the 16 threads.
 MOST_WAITING = 12
+# Without carrier no server hears, but the link may be about to come up.
+NO_CARRIER_SECONDS = 1.0
 # A server counts as one of a parent's for so long after an answer.
 ANSWERED_SECONDS = 3600.0
 # A renewal comes sooner than it must by up to this part of its time.
@@ -91,7 +93,8 @@ class DhcpServers:
 
     `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
     `on_exchange` is called with what was asked (dhcp/exchange.py), how that ended
-    (RESULTS), and how many seconds it took.
+    (RESULTS), and how many seconds it took. `spanning_tree_delay` returns that of a
+    bridge in seconds, 0 without.
     """
 
     kernel: Kernel
@@ -99,6 +102,7 @@ class DhcpServers:
     monotonic: Callable[[], float]
     random: Callable[[], float] = random.random
     on_exchange: Callable[[Kind, Result, float], None] = lambda *_: None
+    spanning_tree_delay: Callable[[str], float] = inspection.spanning_tree_delay
     # Until when starts on a device fail sooner, because no server answered there.
     _quiet_until: dict[str, float] = field(default_factory=dict)
     _waiting: threading.Semaphore = field(
@@ -168,15 +172,42 @@ class DhcpServers:
         device = network.uplink.parent
         if self.monotonic() < self._quiet_until.get(device, 0.0):
             seconds = min(seconds, QUIET_TIMEOUT)
+        if self._lacks_carrier(device):
+            seconds = min(seconds, NO_CARRIER_SECONDS)
         exchange = Exchange.new(
             _client(lease), self.random, lambda offer: refusal(offer.address.ip), wish
         )
         answer = self._run(exchange, lease, device, seconds, shim_of(network))
         if answer.given:
             self._quiet_until.pop(device, None)
-        else:
+        elif not self._lacks_carrier(device):
             self._quiet_until[device] = self.monotonic() + QUIET_SECONDS
         return answer
+
+    def _lacks_carrier(self, device: str) -> bool:
+        found = self.kernel.device(device)
+        return found is not None and found.link_fault == "no carrier"
+
+    def way_out(self, network: Network) -> str:
+        """Return in words what to do where no server answers a network."""
+        device = network.uplink.parent
+        if self._lacks_carrier(device):
+            return (
+                f"{device} has no carrier: connect it, then start the container again."
+            )
+        found = self.kernel.device(device)
+        is_bridge = found is not None and found.kind == "bridge"
+        if delay := self.spanning_tree_delay(device) if is_bridge else 0.0:
+            return (
+                f"The bridge {device} has spanning tree on, with a delay of {delay:g}"
+                f" s: its ports forward only {2 * delay:g} s after they came up. Start"
+                " the container again then, or set its forward_delay to 0."
+            )
+        label = network.parent_label
+        return (
+            f"Check that a server serves the segment of {label}, and that the switch"
+            " lets through frames of other MACs than the host's."
+        )
 
     def renew(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask the server of a lease for more time, from inside the sandbox."""

@@ -78,6 +78,33 @@ def test_start_after_a_silent_one_waits_for_a_shorter_time(servers, monkeypatch)
     assert ends == [112.0, 104.0, 142.0]
 
 
+def test_parent_without_carrier_is_asked_on_for_a_second(servers, monkeypatch):
+    ends = []
+    monkeypatch.setattr(
+        sockets, "run", lambda _exchange, _device, end, **_: ends.append(end)
+    )
+    connected = servers.kernel.strangers["eth0"]
+    servers.kernel.strangers["eth0"] = replace(connected, link_fault="no carrier")
+    ask(servers, 12.0)
+    assert "eth0 has no carrier" in servers.way_out(LAN)
+    # A start after that is not one after a silent segment.
+    servers.kernel.strangers["eth0"] = connected
+    ask(servers, 12.0)
+    assert ends == [101.0, 112.0]
+    assert "a server serves the segment of eth0" in servers.way_out(LAN)
+
+
+def test_spanning_tree_of_a_bridge_is_named_where_no_server_answers(servers):
+    servers.spanning_tree_delay = {"eth0": 15.0}.__getitem__
+    bridge = replace(servers.kernel.strangers["eth0"], kind="bridge")
+    servers.kernel.strangers["eth0"] = bridge
+    said = servers.way_out(LAN)
+    assert "The bridge eth0 has spanning tree on, with a delay of 15 s" in said
+    assert "only 30 s after they came up" in said
+    servers.spanning_tree_delay = lambda _: 0.0
+    assert "spanning tree" not in servers.way_out(LAN)
+
+
 def test_many_starts_that_wait_leave_threads_to_other_calls(servers, monkeypatch):
     waiting, go_on = threading.Semaphore(0), threading.Event()
 
