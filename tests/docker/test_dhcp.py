@@ -168,6 +168,24 @@ def test_mac_of_the_user_s_choice_gets_the_server_s_reservation(site, lan):
         site.clear()
 
 
+def test_server_is_told_a_name_that_docker_tells_after_the_start(newest, lan):
+    """Engines up to 28 do not say which of two containers starts."""
+    with Kea(lan.start, scope=Scope(lease_seconds=600)) as server:
+        create(newest, "lan", "-o", "hold=0")
+        for name in ("web", "db"):
+            words = "--name", name, "--network", "lan", "bb", "sleep", "1000"
+            newest.docker("create", *words)
+        time.sleep(1.5)  # Docker tells new containers by an event
+        newest.docker("start", "web")
+        mac = newest.attached("web", "lan")[2]
+
+        def named():
+            return [x.hostname for x in server.leases() if x.mac == mac]
+
+        wait_until(lambda: named() == ["web"], 15, lambda: server.log)
+        newest.clear()
+
+
 def test_lease_is_asked_about_when_the_parent_s_cable_is_back(newest, lan):
     """The cable may lead to another segment now."""
     with Kea(lan.start, scope=Scope(lease_seconds=600)) as server:

@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from underlay.errors import UnderlayError
+from underlay.ipam.dhcp import host_name_of
 from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
 from underlay.model import DhcpLease, Endpoint
-from underlay.modes.dhcp_options import hold
+from underlay.modes.dhcp_options import hold, host_name_is_sent
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class LeaseKeeper:
     _again: dict[int, float] = field(default_factory=dict)
     # The leases that may not hold any more: their parent may be on another segment now.
     _doubted: set[int] = field(default_factory=set)
+    # Those whose server does not know the container's name yet.
+    _named: set[int] = field(default_factory=set)
     # Those that a thread is about to ask for.
     _busy: set[int] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -76,6 +79,23 @@ class LeaseKeeper:
             self._doubted.add(lease.id)
             self._again.pop(lease.id, None)
             self._look_at(lease.id, now + number / PER_SECOND)
+
+    def note_named(self, endpoint: str) -> None:
+        """Tell the server at once the name of a container that Docker told late.
+
+        It has been asked without a host name.
+        """
+        with self.records.transaction():
+            lease = self.records.dhcp_leases.of_endpoint(endpoint)
+            network = self.records.networks.get(lease.network) if lease else None
+            if not (lease and network and host_name_is_sent(network.options)):
+                return
+            name = host_name_of(lease.container)
+            if lease.hostname or not name:
+                return
+            self.records.dhcp_leases.save(replace(lease, hostname=name))
+        self._named.add(lease.id)
+        self._look_at(lease.id, self.monotonic())
 
     def note_all(self) -> None:
         """Look at all leases when they are due."""
@@ -157,8 +177,8 @@ class LeaseKeeper:
         """
         if lease.gone and not lease.endpoint:
             return self._release_due(lease)
-        is_doubted = lease.id in self._doubted and lease.endpoint
-        if is_doubted or _is_lost(lease):  # at once
+        is_asked = lease.id in self._doubted or lease.id in self._named
+        if (is_asked and lease.endpoint) or _is_lost(lease):  # at once
             return self._again.get(lease.id, 0.0)
         if not lease.renew:
             return None
@@ -192,6 +212,7 @@ class LeaseKeeper:
         """Ask for more time; record what comes of it, or try again later."""
         endpoint = self.records.endpoints.get(lease.endpoint)
         if endpoint is None or endpoint.left:
+            self._named.discard(lease.id)
             return  # whatever ends the endpoint lets the lease go
         if not (endpoint.sandbox and endpoint.learned):
             self._look_at(lease.id, self.monotonic() + STARTING_SECONDS)
@@ -225,6 +246,9 @@ class LeaseKeeper:
         """
         if _is_lost(lease):
             return self.servers.rebind(endpoint, lease)
+        if lease.id in self._named:
+            self._named.discard(lease.id)
+            return self.servers.renew(endpoint, lease)
         now = self.monotonic()
         is_over = now >= self.servers.moment(lease, lease.expires)
         if is_over or lease.id in self._doubted:

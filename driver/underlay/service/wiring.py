@@ -165,6 +165,7 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     cleanup = Cleanup(
         records, kernel, engine, ipam, observer, clock, monotonic, settings.grace,
         settings.history_days, settings.reserve_days, keeper.note_listed,
+        keeper.note_named,
     )  # fmt: skip
     dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
     told = dockerd.containers
