@@ -34,6 +34,8 @@ PER_SECOND = 20
 AT_ONCE = 8
 # A container whose device is on its way is looked at again after this time.
 STARTING_SECONDS = 1.0
+# How long a lease waits for the start of a container that was created.
+START_SECONDS = 120.0
 # An error that is none of a server's: a full disk, or a defect.
 FAILED_SECONDS = 10.0
 
@@ -61,6 +63,8 @@ class LeaseKeeper:
     _doubted: set[int] = field(default_factory=set)
     # Those whose server does not know the container's name yet.
     _named: set[int] = field(default_factory=set)
+    # Until when those of containers that were created wait for the start, since boot.
+    _ahead: dict[int, float] = field(default_factory=dict)
     # Those that a thread is about to ask for.
     _busy: set[int] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -71,6 +75,16 @@ class LeaseKeeper:
         due = self._due(lease)
         if due is not None:
             self._look_at(lease.id, due)
+
+    def note_ahead(self, lease: DhcpLease) -> None:
+        """Give a lease back if its container, which is created, does not start soon."""
+        self._ahead[lease.id] = self.monotonic() + START_SECONDS
+        self._look_at(lease.id, self._ahead[lease.id])
+
+    def note_started(self, uplink: str, container: str) -> None:
+        """Note that a container starts for which a lease may be waiting."""
+        if lease := self.records.dhcp_leases.get(uplink, "name", container):
+            self._ahead.pop(lease.id, None)
 
     def note_back(self, network: str) -> None:
         """Ask whether the leases of a network hold: its parent is back, or another."""
@@ -177,6 +191,8 @@ class LeaseKeeper:
         """
         if lease.gone and not lease.endpoint:
             return self._release_due(lease)
+        if not lease.endpoint and (waits_until := self._ahead.get(lease.id)):
+            return waits_until
         is_asked = lease.id in self._doubted or lease.id in self._named
         if (is_asked and lease.endpoint) or _is_lost(lease):  # at once
             return self._again.get(lease.id, 0.0)
@@ -200,6 +216,7 @@ class LeaseKeeper:
         due = self._due(lease) if lease else None
         if lease is None or due is None:
             self._again.pop(identity, None)
+            self._ahead.pop(identity, None)
             return
         if due > self.monotonic():
             self._look_at(identity, due)
@@ -207,6 +224,22 @@ class LeaseKeeper:
             self._renew(lease)
         elif lease.gone:
             self._release(lease)
+        elif self._ahead.pop(lease.id, None):
+            self._give_back(lease)
+
+    def _give_back(self, lease: DhcpLease) -> None:
+        """Give a lease back whose container did not start; it stays known as it is."""
+        network = self.records.networks.get(lease.network)
+        with self.records.transaction():
+            known = self.records.dhcp_leases.by_id(lease.id)
+            if known is None or known.endpoint:
+                return
+            self.records.dhcp_leases.save(replace(known, address=None, server=None))
+        if lease.address and lease.server:
+            device = network.uplink.parent if network else lease.uplink
+            self.servers.release(device, lease)
+            facts = {"address": lease.address.ip, "container": lease.value}
+            log.info("lease given back: the container has not started", extra=facts)
 
     def _renew(self, lease: DhcpLease) -> None:
         """Ask for more time; record what comes of it, or try again later."""
