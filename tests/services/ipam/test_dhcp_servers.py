@@ -16,6 +16,8 @@ from underlay.dhcp.offers import Refused
 from underlay.ipam import dhcp_servers
 from underlay.ipam.dhcp_servers import MOST_WAITING, DhcpServers
 from underlay.model import DhcpLease, Endpoint, LearnedState, Network, Uplink
+from underlay.model.objects import SharedOwner
+from underlay.modes.host_access import PROBE_MARK
 
 LAN = Network("n1", {"parent": "eth0"}, uplink=Uplink("eth0"))
 LEASE = DhcpLease(1, "eth0", "name", "web", "02:00:00:00:00:07", b"\x01web")
@@ -76,6 +78,37 @@ def test_start_after_a_silent_one_waits_for_a_shorter_time(servers, monkeypatch)
     servers.monotonic.now += dhcp_servers.QUIET_SECONDS
     ask(servers, 12.0)
     assert ends == [112.0, 104.0, 142.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "has_shim"),
+    [({}, True), ({"mode": "ipvlan"}, False), ({"mode": "bridge"}, False)],
+)
+def test_children_of_a_macvlan_parent_are_asked_by_its_shim(
+    servers, monkeypatch, options, has_shim
+):
+    found = []
+    monkeypatch.setattr(
+        sockets, "run", lambda *_, shim, mark, **__: found.append((shim, mark))
+    )
+    network = replace(LAN, options={**LAN.options, **options})
+    servers.ask_new(network, LEASE, None, 5.0, lambda _: "")
+    shim = SharedOwner("shim", "eth0").owner.device
+    assert found == [(shim if has_shim else "", PROBE_MARK)]
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_lease_goes_back_by_the_shim_where_there_is_one(servers, monkeypatch, is_up):
+    shim, sent = SharedOwner("shim", "eth0").owner.device, []
+
+    def send(_frames, device, *, mark=0):
+        if device == shim and not is_up:
+            raise OSError(errno.ENODEV, "No such device")
+        sent.append((device, mark))
+
+    monkeypatch.setattr(sockets, "send", send)
+    servers.release("eth0", with_server())
+    assert sent == [(shim, PROBE_MARK) if is_up else ("eth0", 0)]
 
 
 def test_parent_without_carrier_is_asked_on_for_a_second(servers, monkeypatch):
