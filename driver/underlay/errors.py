@@ -373,8 +373,7 @@ class NoDhcpServer(Unavailable):
     id = "E-160"
     text = (
         "no DHCP server gave an address on {device}: {asked} in {seconds:.0f} s"
-        " ({heard}). Check that a server serves the segment of {device}, and that the"
-        " switch lets through frames of other MACs than the host's."
+        " ({heard}). {way_out}"
     )
 
 

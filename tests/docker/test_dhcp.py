@@ -141,6 +141,15 @@ def test_address_that_the_server_changes_reaches_the_running_container(newest, l
         newest.ping_from("web", GATEWAY4)
         (endpoint,) = newest.service.facts("status")["endpoints"]
         assert endpoint["addresses"] == [f"{now}/24"]
+        # Docker has no call for it.
+        assert newest.attached("web", "lan")[0] == address
+        assert endpoint["lease"]["told"] == f"{address}/24"
+        shown = newest.service.run("status").stdout
+        assert f"web: {now}/24 since " in shown
+        assert f"Docker believes {address}/24" in shown
+        newest.docker("restart", "-t", "0", "web")
+        (endpoint,) = newest.service.facts("status")["endpoints"]
+        assert endpoint["lease"]["told"] is None
         newest.clear()
 
 
@@ -160,6 +169,24 @@ def test_mac_of_the_user_s_choice_gets_the_server_s_reservation(site, lan):
         assert site.attached("web", "lan") == ["10.77.0.207", "", mac]
         assert of(server, mac) == "10.77.0.207"
         site.clear()
+
+
+def test_server_is_told_a_name_that_docker_tells_after_the_start(newest, lan):
+    """Engines up to 28 do not say which of two containers starts."""
+    with Kea(lan.start, scope=Scope(lease_seconds=600)) as server:
+        create(newest, "lan", "-o", "hold=0")
+        for name in ("web", "db"):
+            words = "--name", name, "--network", "lan", "bb", "sleep", "1000"
+            newest.docker("create", *words)
+        time.sleep(1.5)  # Docker tells new containers by an event
+        newest.docker("start", "web")
+        mac = newest.attached("web", "lan")[2]
+
+        def named():
+            return [x.hostname for x in server.leases() if x.mac == mac]
+
+        wait_until(lambda: named() == ["web"], 15, lambda: server.log)
+        newest.clear()
 
 
 def test_lease_is_asked_about_when_the_parent_s_cable_is_back(newest, lan):
@@ -202,6 +229,43 @@ def test_start_without_a_server_fails_in_time_and_names_the_parent(newest):
     said = refused(starting.result())
     assert "E-160" in said
     assert "eth0" in said
+
+
+def test_start_on_a_parent_without_carrier_says_so_at_once(newest, lan):
+    create(newest, "lan")
+    port = f"p-{newest.host.name}"
+    lan.run("ip", "link", "set", port, "down")
+    try:
+        words = "run", "-d", "--name", "web", "--network", "lan", "bb", "sleep", "1000"
+        said = refused(newest.docker(*words, check=False))
+    finally:
+        lan.run("ip", "link", "set", port, "up")
+    assert "E-160" in said
+    assert " in 1 s (" in said
+    assert "eth0 has no carrier" in said
+
+
+@pytest.mark.parametrize("kind", [Dnsmasq, Kea, Udhcpd])
+def test_server_on_a_child_of_the_parent_gives_and_takes_back_a_lease(newest, kind):
+    """The parent's frames do not reach it; what it tells one MAC leaves by the card."""
+    host, lease = newest.host, Scope(lease_seconds=120)
+    host.run(
+        "sh", "-ec",
+        "ip link add own link eth0 type macvlan mode bridge;"
+        " ip addr add 10.77.0.60/24 dev own; ip link set own up",
+    )  # fmt: skip
+    try:
+        with kind(host.outer, scope=lease, device="own") as server:
+            create(newest, "lan", "-o", "hold=1")
+            newest.run("web", "lan")
+            address, _, mac = newest.attached("web", "lan")
+            assert of(server, mac) == address
+            newest.ping_from("web", GATEWAY4)
+            newest.docker("rm", "-f", "web")
+            wait_until(lambda: not of(server, mac), 15, lambda: server.log)
+            newest.clear()
+    finally:
+        host.run("ip", "link", "del", "own")
 
 
 @pytest.mark.parametrize("kind", [Dnsmasq, IscDhcpd, Udhcpd])

@@ -98,12 +98,12 @@ def tagged(packet):
 
 
 @contextmanager
-def answering(machine, answers):
+def answering(machine, answers, device="wire0"):
     """Answer the clients on the wire; yield the frames they sent."""
 
     def opened():
         s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        s.bind(("wire0", ETH_P_ALL))
+        s.bind((device, ETH_P_ALL))
         s.settimeout(0.02)
         return s
 
@@ -168,6 +168,38 @@ def test_child_is_born_with_the_mac_while_it_gets_its_lease(machine):
     with answering(machine, lambda packet: to_one(packet) if born else []):
         found = run(new(), abandoned=abandoned)
     assert found.held.address == ADDRESS
+
+
+@pytest.mark.needs("macvlan")
+@pytest.mark.parametrize("answers", [to_all, to_one])
+def test_server_on_a_child_of_the_device_is_asked_by_the_shim(machine, answers):
+    """The segment hears each message once; Kea's answer leaves by the device."""
+    with net.Namespace(f"{machine.netns}s", "") as container:
+        words = "link eth0 type macvlan mode bridge"
+        net.ip(
+            f"link add shim0 {words}",
+            "link set shim0 up",
+            f"link add own netns {container.netns} {words}",
+        )
+        container.run("ip", "link", "set", "own", "up")
+        with (
+            answering(machine, lambda _: []) as on_the_wire,
+            answering(container, answers, "own") as heard,
+        ):
+            assert run(new(), 0.5) is None
+            assert not heard
+            found = run(new(), shim="shim0")
+            wait_until(lambda: len(on_the_wire) == 4, 5)
+    assert found.held.address == ADDRESS
+    kinds = [decode(unwrap(f, SERVER_PORT).payload).kind for f in heard]
+    assert kinds == [MessageType.DISCOVER, MessageType.REQUEST]
+
+
+@pytest.mark.usefixtures("machine")
+def test_shim_that_is_missing_is_no_error():
+    exchange = new()
+    assert run(exchange, 1.5, shim="nosuch0") is None
+    assert exchange.sent == 2
 
 
 DROP_ALL = """

@@ -29,6 +29,8 @@ SOUND = {
     f'underlay_pool_free_addresses{{range="r",{HOST}}}': "100x60",
     f"underlay_docker_view_age_seconds{{{HOST}}}": "20x60",
     f"underlay_unwritten_endings{{{HOST}}}": "0x60",
+    f'underlay_dhcp_exchanges_total{{kind="new",result="silent",{HOST}}}': "2x60",
+    f'underlay_dhcp_servers{{parent="eth0",{HOST}}}': "1x60",
 }
 # What differs for an alert to fire.
 BROKEN = {
@@ -52,6 +54,10 @@ BROKEN = {
     "UnderlayPoolNearlyFull": {
         f'underlay_pool_free_addresses{{range="r",{HOST}}}': "20x60"
     },
+    "UnderlayDhcpSilent": {
+        f'underlay_dhcp_exchanges_total{{kind="new",result="silent",{HOST}}}': "0+1x60"
+    },
+    "UnderlayDhcpServers": {f'underlay_dhcp_servers{{parent="eth0",{HOST}}}': "2x60"},
     "UnderlayDockerDoesNotAnswer": {
         f"underlay_docker_view_age_seconds{{{HOST}}}": "0+60x60"
     },

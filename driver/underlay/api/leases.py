@@ -10,6 +10,7 @@ from underlay.model import DhcpLease, Network
 from underlay.model.lease_options import LeaseOptions
 from underlay.modes.leased import router
 from underlay.records import Records
+from underlay.records.dhcp_leases import Granted
 
 Facts = dict[str, Any]
 
@@ -20,15 +21,24 @@ def leases(records: Records, now: float) -> list[Facts]:
     return [_lease(one, known, now) for one in records.dhcp_leases.all()]
 
 
-def granted(server: str, expires: float) -> Facts:
-    """Return which server gave an endpoint its lease, and until when."""
-    return {"server": server, "until": expires or None}
+def granted(lease: Granted) -> Facts:
+    """Return which server gave an endpoint its lease, and until when.
+
+    `told` is the address that Docker believes, None if it has that, and `changed` since
+    when it has another one.
+    """
+    return {
+        "server": lease.server,
+        "until": lease.expires or None,
+        "told": lease.answered or None,
+        "changed": lease.changed,
+    }
 
 
 def of_endpoint(records: Records, endpoint: str) -> Facts | None:
     """Return the same for one endpoint, None if it has no lease."""
-    lease = records.dhcp_leases.of_endpoint(endpoint)
-    return granted(_text(lease.server), lease.expires) if lease else None
+    lease = records.dhcp_leases.granted(endpoint).get(endpoint)
+    return granted(lease) if lease else None
 
 
 def _lease(lease: DhcpLease, known: dict[str, Network], now: float) -> Facts:

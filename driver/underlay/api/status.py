@@ -87,7 +87,7 @@ def endpoints(records: Records, healths: HealthReport | None = None) -> list[Fac
     judge = healths or health_report(records)
     known = {n.id: n for n in records.networks.all()}
     given = {
-        endpoint: leases.granted(*lease)
+        endpoint: leases.granted(lease)
         for endpoint, lease in records.dhcp_leases.granted().items()
     }
     # One may have been created after the networks were read.

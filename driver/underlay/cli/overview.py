@@ -31,6 +31,10 @@ def print_status(facts: Mapping[str, Any]) -> None:
         say()
         say("leases of DHCP servers")
         print_table(given, GIVEN)
+    for endpoint in given:
+        if endpoint["lease"]["told"]:
+            say()
+            say(_stale(endpoint))
     done = [repair for repair in facts["repairs"] if not repair["error"]]
     if done:
         say()
@@ -69,6 +73,17 @@ def in_words(health: Facts | None) -> Painted:
         return Painted(f"failing, pid {health['pid']}: {health['error']}", "red")
     words = f"running, pid {health['pid']}, since {when(health['started'])}"
     return Painted(words, "green")
+
+
+def _stale(facts: Facts) -> str:
+    """Return that Docker shows another address than a container has."""
+    lease, now = facts["lease"], facts["addresses"][0]
+    name = facts["container"] or facts["id"][:12]
+    return (
+        f"{name}: {now} since {when(lease['changed'])}, Docker believes {lease['told']}"
+        f" (lease changed by {lease['server'] or 'a server'}); start the container"
+        " again to have Docker show it"
+    )
 
 
 def _refusal(facts: Facts) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Self
+from typing import Literal, Self
 
 from underlay.dhcp import packets
 from underlay.dhcp.client import Client, Random, new_xid
@@ -51,6 +51,8 @@ _REQUESTS, _LONGEST_GAP, _JITTER = 3, 16.0, 0.1
 _MOST_SECS = 0xFFFF
 _AT_ONCE = float("-inf")
 
+# For a new lease; whether one holds here; more time from its server, or from any.
+Kind = Literal["new", "reboot", "renew", "rebind"]
 Accept = Callable[[Offer], str]  # returns why an offer is not taken, "" if it is
 
 
@@ -76,7 +78,7 @@ class Exchange:
 
     `due` is when tick() has something to do, None if never. `outcome` is None until the
     exchange ends; it need not end. `heard` counts the messages that were not taken, by
-    the reason. `sent` counts frames.
+    the reason, `servers` are those that answered this client. `sent` counts frames.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Exchange:
         self.due: float | None = _AT_ONCE
         self.outcome: Outcome | None = None
         self.heard: Counter[str] = Counter()
+        self.servers: set[IPv4Address] = set()
         self.sent = 0
         self._random, self._accept = random, accept
         self._first, self._question = question, question
@@ -145,6 +148,15 @@ class Exchange:
         question = _Question(MessageType.REQUEST, {}, 1, address=address)
         return cls(client, random, question, accept)
 
+    @property
+    def kind(self) -> Kind:
+        """Return what is asked for."""
+        if self._first.kind == MessageType.DISCOVER:
+            return "new"
+        if not int(self._first.address):
+            return "reboot"
+        return "renew" if self._first.server else "rebind"
+
     def tick(self, now: float) -> list[bytes]:
         """Return the frames to send now."""
         if self.due is None or now < self.due:
@@ -198,7 +210,10 @@ class Exchange:
         kind, asked = packet.kind, self._question
         if told != (BOOTREPLY, self._xid, self.client.mac):
             self.heard[FOR_OTHERS] += 1
-        elif asked.kind == MessageType.DISCOVER:
+            return
+        if packet.server:
+            self.servers.add(packet.server)
+        if asked.kind == MessageType.DISCOVER:
             if kind == MessageType.OFFER:
                 self._offered(packet, now)
             else:

@@ -30,7 +30,7 @@ _WORD, _HALF, _BYTE, _HALF_AT_X, _IP_SIZE = 0x20, 0x28, 0x30, 0x48, 0xB1
 _IF_EQUAL, _IF_ANY_BIT, _RETURN = 0x15, 0x45, 0x06
 # SKF_AD_VLAN_TAG_PRESENT and SKF_AD_PKTTYPE, from SKF_AD_OFF on.
 _VLAN_PRESENT, _PACKET_TYPE = ((-0x1000 + at) & 0xFFFFFFFF for at in (48, 4))
-_OUTGOING = 4
+_OUTGOING, _NO_TYPE = 4, 0xFF
 _KIND_AT, _IP_AT, _FRAGMENT_AT, _PROTOCOL_AT, _PORT_AT = 12, 14, 20, 23, 16
 # What servers send to clients, of all that a device receives. Each step: operation, two
 # ways to jump, a number. A frame with the tag of a VLAN is of another segment; the
@@ -52,6 +52,8 @@ FILTER = (
     (_RETURN, 0, 0, 0xFFFFFFFF),
     (_RETURN, 0, 0, 0),
 )
+# The same, and what leaves by the device: no frame is of the type that it drops.
+BOTH_WAYS = tuple((*s[:3], _NO_TYPE) if s[3] == _OUTGOING else s for s in FILTER)
 
 
 @dataclass(frozen=True, slots=True)

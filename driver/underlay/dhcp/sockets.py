@@ -14,9 +14,10 @@ import struct
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 
 from underlay.dhcp.exchange import Exchange
-from underlay.dhcp.frames import FILTER
+from underlay.dhcp.frames import BOTH_WAYS, FILTER
 from underlay.dhcp.offers import Outcome
 
 _ALL_PROTOCOLS = 0x0003
@@ -30,6 +31,9 @@ _LONGEST = 2048  # bytes of a frame that are looked at; longer ones are no answe
 _MOST_AT_ONCE = 256
 # How soon an abandoned exchange is noticed.
 _SLICE_SECONDS = 0.1
+# What is sent after so long without an outcome leaves by the second device: the second
+# DISCOVER, and those after it.
+SILENT_SECONDS = 0.8
 # The queue of the device is full, or the shim's filter dropped it: like a lost frame.
 _LOST = (errno.ENOBUFS, errno.EAGAIN)
 
@@ -50,27 +54,56 @@ def run(
     deadline: float,
     *,
     abandoned: Callable[[], bool] = never,
+    shim: str = "",
     mark: int = 0,
 ) -> Outcome | None:
     """Return how an exchange ends, None if it has not at the deadline, or is abandoned.
 
     Times are those of since_boot(). The device passes what is for the client's MAC as
-    long as this runs, also if the MAC is not its own. `mark` is for the filters of the
-    shim. Raises OSError if the device is missing, down, or goes down.
+    long as this runs, also if the MAC is not its own. After a silence, the frames leave
+    by its `shim`, if that is up, with the `mark` that the shim's filters let pass: the
+    kernel brings them to the shim's siblings and to the segment, and from the parent to
+    the segment only. Raises OSError if the device is missing, down, or goes down.
     """
-    with opened(device, exchange.client.mac, mark) as s:
-        poll = select.poll()
-        poll.register(s, select.POLLIN)
+    mac, began = exchange.client.mac, since_boot()
+    with ExitStack() as stack:
+        first = stack.enter_context(opened(device, mac, sent_too=bool(shim)))
+        beside = _Beside(stack, shim, mark, mac)
         while not exchange.outcome and not abandoned():
             now = since_boot()
             if now >= deadline:
                 break
-            _send(s, exchange.tick(now))
+            frames = exchange.tick(now)
+            is_silent = now >= began + SILENT_SECONDS
+            if not (is_silent and beside.send(frames)):
+                _send(first, frames)
             due = deadline if exchange.due is None else min(exchange.due, deadline)
             wait = min(max(due - since_boot(), 0), _SLICE_SECONDS)
-            if poll.poll(wait * 1000):
+            for s in _readable([first, *beside.sockets], wait):
                 _hear(s, exchange)
     return exchange.outcome
+
+
+@dataclass
+class _Beside:
+    """A second device to ask by, "" for none, opened when it is needed."""
+
+    stack: ExitStack
+    device: str
+    mark: int
+    mac: str
+    sockets: list[socket.socket] = field(default_factory=list)
+
+    def send(self, frames: Collection[bytes]) -> bool:
+        """Return whether all left by it: it may be missing, down, or full."""
+        if not (self.device and frames):
+            return False
+        with suppress(OSError):
+            if not self.sockets:
+                s = opened(self.device, self.mac, self.mark)
+                self.sockets.append(self.stack.enter_context(s))
+            return _send(self.sockets[0], frames)
+        return False
 
 
 def send(frames: Collection[bytes], device: str, *, mark: int = 0) -> None:
@@ -79,12 +112,16 @@ def send(frames: Collection[bytes], device: str, *, mark: int = 0) -> None:
         _send(s, frames)
 
 
-def opened(device: str, mac: str, mark: int = 0) -> socket.socket:
+def opened(
+    device: str, mac: str, mark: int = 0, *, sent_too: bool = False
+) -> socket.socket:
     """Return a socket that does not block, and hears what DHCP servers tell a MAC.
 
-    Not what has the tag of a VLAN, nor what the host itself sends. Raises OSError.
+    Not what has the tag of a VLAN, nor what the host itself sends. With `sent_too`,
+    that as well: what a child of the device tells a MAC that no child has leaves there.
+    Raises OSError.
     """
-    s = _socket(device, _ALL_PROTOCOLS, mark)
+    s = _socket(device, _ALL_PROTOCOLS, mark, sent_too=sent_too)
     try:
         wanted = bytes.fromhex(mac.replace(":", ""))
         if wanted != s.getsockname()[4]:
@@ -97,14 +134,16 @@ def opened(device: str, mac: str, mark: int = 0) -> socket.socket:
     return s
 
 
-def _socket(device: str, protocol: int, mark: int) -> socket.socket:
+def _socket(
+    device: str, protocol: int, mark: int, *, sent_too: bool = False
+) -> socket.socket:
     with ExitStack() as stack:
         # Without a protocol, it hears nothing before it has its filter.
         s = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
         s.setblocking(False)
-        attach(s, FILTER)
+        attach(s, BOTH_WAYS if sent_too else FILTER)
         with suppress(OSError):  # from Linux 4.20 on; the filter drops them too
-            s.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+            s.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, int(not sent_too))
         if mark:
             with suppress(PermissionError):
                 s.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
@@ -123,13 +162,27 @@ def attach(s: socket.socket, program: Collection[tuple[int, int, int, int]]) -> 
     s.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, block)
 
 
-def _send(s: socket.socket, frames: Collection[bytes]) -> None:
+def _readable(
+    sockets: Collection[socket.socket], seconds: float
+) -> list[socket.socket]:
+    """Return those with something to read, after at most so long."""
+    poll, by_number = select.poll(), {s.fileno(): s for s in sockets}
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poll.poll(seconds * 1000)]
+
+
+def _send(s: socket.socket, frames: Collection[bytes]) -> bool:
+    """Return whether no frame was lost here."""
+    are_sent = True
     for frame in frames:
         try:
             s.send(frame)
         except OSError as error:
             if error.errno not in _LOST:
                 raise
+            are_sent = False
+    return are_sent
 
 
 def _hear(s: socket.socket, exchange: Exchange) -> None:

@@ -47,6 +47,8 @@ class Cleanup:
     reserve_days: float = 7.0
     # Called with the names of the containers that Docker lists.
     note_names: Callable[[Collection[str]], None] = lambda _names: None
+    # Called with an endpoint whose container's name Docker did not tell at its start.
+    note_named: Callable[[str], None] = lambda _endpoint: None
     _suspects: dict[str, float] = field(default_factory=dict)
     _held: frozenset[IpAddress] | None = None
     _once: LogOnce = field(default_factory=LogOnce)
@@ -271,6 +273,8 @@ class Cleanup:
                     # Compose renames one to recreate it.
                     if not known_as:
                         identity.keep_for(self.records, endpoint, name)
+                if not known_as:
+                    self.note_named(endpoint)
                 self._note_running(endpoint)
 
     def _note_running(self, endpoint: str) -> None:

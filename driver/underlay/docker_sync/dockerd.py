@@ -38,6 +38,7 @@ DRIVER = "underlay"
 NAMING_API = 1, 52
 _loading = threading.Lock()
 Answer = TypeVar("Answer")
+Created = Callable[[ListedContainer], None]
 # After these events dockerd may list something else. Health checks cause others.
 HAPPENINGS = {
     "type": ["container", "network"],
@@ -96,12 +97,15 @@ class Dockerd:
         """Return what dockerd says of itself; raises OSError if it does not answer."""
         return _engine(self._ask(lambda client: client.info()))
 
-    def listen(self, note: Note, idle: IdleContainers) -> None:
+    def listen(
+        self, note: Note, idle: IdleContainers, created: Created = lambda _: None
+    ) -> None:
         """Call `note` now, and after events of the driver's networks or of names.
 
         `is_created`: Docker lists a new network, whose name no call carried. `idle` is
-        told of containers that are created and removed. Returns when dockerd ends, or
-        after `hang_up`; raises OSError if it does not answer.
+        told of containers that are created and removed; `created` is called with those
+        that are created, if the engine names them at their start. Returns when dockerd
+        ends, or after `hang_up`; raises OSError if it does not answer.
         """
         with self._refusals(), closing(self._connect()) as client:
             self._events = client.events(filters=HAPPENINGS, decode=True)
@@ -112,7 +116,7 @@ class Dockerd:
             for event in self._events:
                 about = (event.get("Actor") or {}).get("Attributes") or {}
                 kind = event.get("Type"), event.get("Action")
-                _tell(idle, client, kind, event.get("Actor") or {})
+                _tell(idle, created, client, kind, event.get("Actor") or {})
                 if _is_driver(about.get("type")) or kind[1] == "rename":
                     note(is_created=kind == ("network", "create"))
 
@@ -169,11 +173,12 @@ class Dockerd:
 
 def _tell(
     idle: IdleContainers,
+    created: Created,
     client: docker.APIClient,
     kind: tuple[str | None, str | None],
     actor: Mapping[str, Any],
 ) -> None:
-    """Tell `idle` what an event is about.
+    """Tell `idle` what an event is about; `created` of new containers, see `listen`.
 
     A container that is created starts a tenth of a second later at the soonest.
     """
@@ -187,10 +192,11 @@ def _tell(
         idle.note_renamed(about.get("oldName", "").removeprefix("/"), name)
     elif kind == ("container", "destroy"):
         idle.note_removed(name)
-    elif kind == ("container", "create") and not _tells_names(client):
+    elif kind == ("container", "create"):
+        note = created if _tells_names(client) else idle.note_created
         # Not inspected: dockerd answers that only when it has started the container.
         for container in _list_containers(client, {"id": actor["ID"]}):
-            idle.note_created(container)
+            note(container)
 
 
 def _tells_names(client: docker.APIClient) -> bool:

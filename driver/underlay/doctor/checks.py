@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from underlay.doctor import (
     containers,
+    dhcp,
     engine,
     firewall,
     host_sysctls,
@@ -64,6 +65,8 @@ CHECKS = (
           host_sysctls.bridge_filter, _no_records),
     Check("uplink", "the segments of parents answer MACs of containers",
           uplink.second_mac, _no_parents),
+    Check("dhcp-servers", "one DHCP server serves each segment that needs one",
+          dhcp.servers, _no_records),
     Check("mac-budget", "no parent carries more MACs than mac_budget",
           macs.budget, _no_records),
     Check("unicast-filter", "no NIC lacks room for the MACs on it", macs.promiscuous,

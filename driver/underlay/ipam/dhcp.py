@@ -101,6 +101,20 @@ class DhcpAddresses:
             )
         return self._record(claim, self._with(lease, given))
 
+    def take_ahead(self, network: Network, container: str) -> DhcpLease | None:
+        """Return a new lease for a container that has not started, as it is recorded.
+
+        None if it has one already, or had one that its start asks for. Raises as
+        request_address does.
+        """
+        known = self.records.dhcp_leases.get(network.parent_label, "name", container)
+        if known and (known.endpoint or self._is_held(known)):
+            return None
+        lease = self._clients.of_start(network, ("name", container), container)
+        given = self._new_lease(network, lease, None)
+        with self.records.transaction():
+            return self._save(self._with(lease, given))
+
     def with_address(self, network: Network, asked: Endpoint) -> Endpoint:
         """Return a new endpoint with the address that a server gives it.
 
@@ -266,6 +280,7 @@ class DhcpAddresses:
                     asked=answer.asked,
                     seconds=answer.seconds,
                     heard=answer.heard,
+                    way_out=self.servers.way_out(network),
                 )
             mac = self._other_holder(network, lease, answer.given)
             if not mac:

@@ -9,18 +9,24 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
+from typing import Literal, get_args
 
 from underlay.dhcp import sockets
 from underlay.dhcp.client import Client, decline, release
-from underlay.dhcp.exchange import Exchange
+from underlay.dhcp.exchange import Exchange, Kind
 from underlay.dhcp.offers import Held, Leased, Offer, Refused
-from underlay.kernel import Kernel
+from underlay.ipam.wire import devices_of
+from underlay.kernel import Kernel, inspection
 from underlay.model import DhcpLease, Endpoint, Network
 from underlay.model.lease_options import LeaseOptions
+from underlay.model.objects import SharedOwner
 from underlay.modes.dhcp_options import is_registered
+from underlay.modes.host_access import PROBE_MARK
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +41,20 @@ REPLACE_SECONDS = 8.0
 QUIET_SECONDS, QUIET_TIMEOUT = 30.0, 4.0
 # So many starts may wait at once: Docker's other calls find one of the 16 threads.
 MOST_WAITING = 12
+# Without carrier no server hears, but the link may be about to come up.
+NO_CARRIER_SECONDS = 1.0
+# A server counts as one of a parent's for so long after an answer.
+ANSWERED_SECONDS = 3600.0
 # A renewal comes sooner than it must by up to this part of its time.
 SPREAD = 0.1
 
 # Returns why an address that a server offers cannot be used, "" if it can.
 Refusal = Callable[[IPv4Address, IPv4Address], str]
+
+
+# unsent: there is no device to ask by, or it is down.
+Result = Literal["given", "refused", "silent", "unsent"]
+RESULTS: tuple[Result, ...] = get_args(Result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,9 @@ class DhcpServers:
 
     `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
     `options_of` returns the options of a network by its id, none of an unknown one.
+    `on_exchange` is called with what was asked (dhcp/exchange.py), how that ended
+    (RESULTS), and how many seconds it took. `spanning_tree_delay` returns that of a
+    bridge in seconds, 0 without.
     """
 
     kernel: Kernel
@@ -90,6 +108,8 @@ class DhcpServers:
     monotonic: Callable[[], float]
     options_of: Callable[[str], Mapping[str, str]] = lambda _network: {}
     random: Callable[[], float] = random.random
+    on_exchange: Callable[[Kind, Result, float], None] = lambda *_: None
+    spanning_tree_delay: Callable[[str], float] = inspection.spanning_tree_delay
     # Until when starts on a device fail sooner, because no server answered there.
     _quiet_until: dict[str, float] = field(default_factory=dict)
     _waiting: threading.Semaphore = field(
@@ -97,6 +117,8 @@ class DhcpServers:
     )
     _stopping: threading.Event = field(default_factory=threading.Event)
     _boot: str = ""
+    # When a server answered last, by the parent as asked for and its address.
+    _answered: dict[tuple[str, IPv4Address], float] = field(default_factory=dict)
 
     def boot(self) -> str:
         """Return the id of this boot of the host."""
@@ -124,7 +146,8 @@ class DhcpServers:
         """Ask for the address that a client had before; at most for 0.15 seconds."""
         assert lease.address  # noqa: S101 - it had one
         exchange = Exchange.reboot(self._client(lease), self.random, lease.address.ip)
-        return self._run(exchange, network.uplink.parent, KNOWN_SECONDS)
+        device = network.uplink.parent
+        return self._run(exchange, lease, device, KNOWN_SECONDS)
 
     def ask_new(
         self,
@@ -138,20 +161,23 @@ class DhcpServers:
         if not self._waiting.acquire(blocking=False):
             return Answer(asked="nothing", heard=f"{MOST_WAITING} starts wait already")
         try:
-            return self._ask_new(network.uplink.parent, lease, wish, seconds, refusal)
+            return self._ask_new(network, lease, wish, seconds, refusal)
         finally:
             self._waiting.release()
 
     def _ask_new(
         self,
-        device: str,
+        network: Network,
         lease: DhcpLease,
         wish: IPv4Address | None,
         seconds: float,
         refusal: Refusal,
     ) -> Answer:
+        device = network.uplink.parent
         if self.monotonic() < self._quiet_until.get(device, 0.0):
             seconds = min(seconds, QUIET_TIMEOUT)
+        if self._lacks_carrier(device):
+            seconds = min(seconds, NO_CARRIER_SECONDS)
 
         def accept(offer: Offer) -> str:
             return refusal(offer.address.ip, offer.server)
@@ -162,29 +188,54 @@ class DhcpServers:
             accept,
             wish,
         )
-        answer = self._run(exchange, device, seconds)
+        answer = self._run(exchange, lease, device, seconds, shim_of(network))
         if answer.given:
             self._quiet_until.pop(device, None)
-        else:
+        elif not self._lacks_carrier(device):
             self._quiet_until[device] = self.monotonic() + QUIET_SECONDS
         return answer
+
+    def _lacks_carrier(self, device: str) -> bool:
+        found = self.kernel.device(device)
+        return found is not None and found.link_fault == "no carrier"
+
+    def way_out(self, network: Network) -> str:
+        """Return in words what to do where no server answers a network."""
+        device = network.uplink.parent
+        if self._lacks_carrier(device):
+            return (
+                f"{device} has no carrier: connect it, then start the container again."
+            )
+        found = self.kernel.device(device)
+        is_bridge = found is not None and found.kind == "bridge"
+        if delay := self.spanning_tree_delay(device) if is_bridge else 0.0:
+            return (
+                f"The bridge {device} has spanning tree on, with a delay of {delay:g}"
+                f" s: its ports forward only {2 * delay:g} s after they came up. Start"
+                " the container again then, or set its forward_delay to 0."
+            )
+        label = network.parent_label
+        return (
+            f"Check that a server serves the segment of {label}, and that the switch"
+            " lets through frames of other MACs than the host's."
+        )
 
     def renew(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask the server of a lease for more time, from inside the sandbox."""
         exchange = Exchange.renew(self._client(lease), self.random, _held(lease))
-        return self._run_inside(exchange, endpoint)
+        return self._run_inside(exchange, lease, endpoint)
 
     def rebind(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server for more time, from inside the sandbox."""
         assert lease.address  # noqa: S101 - it has one
         exchange = Exchange.rebind(self._client(lease), self.random, lease.address.ip)
-        return self._run_inside(exchange, endpoint)
+        return self._run_inside(exchange, lease, endpoint)
 
     def confirm(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, whether a lease holds here still."""
         assert lease.address  # noqa: S101 - it has one
         exchange = Exchange.reboot(self._client(lease), self.random, lease.address.ip)
-        return self._run_inside(exchange, endpoint)
+        return self._run_inside(exchange, lease, endpoint)
 
     def replace(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, for a lease in place of this one."""
@@ -192,7 +243,7 @@ class DhcpServers:
         exchange = Exchange.new(
             self._client(lease), self.random, wished=lease.address.ip
         )
-        return self._run_inside(exchange, endpoint, REPLACE_SECONDS)
+        return self._run_inside(exchange, lease, endpoint, REPLACE_SECONDS)
 
     def release(self, device: str, lease: DhcpLease) -> None:
         """Give a lease back to its server; nothing answers that."""
@@ -209,23 +260,38 @@ class DhcpServers:
         return Client(lease.mac, lease.client_id, lease.hostname, register)
 
     def _run_inside(
-        self, exchange: Exchange, endpoint: Endpoint, seconds: float = RENEW_SECONDS
+        self,
+        exchange: Exchange,
+        lease: DhcpLease,
+        endpoint: Endpoint,
+        seconds: float = RENEW_SECONDS,
     ) -> Answer:
         assert endpoint.learned  # noqa: S101 - its device was seen there
         device = endpoint.learned.device
         return self.kernel.inside(
-            endpoint.sandbox, lambda: self._run(exchange, device, seconds)
+            endpoint.sandbox, lambda: self._run(exchange, lease, device, seconds)
         )
 
-    def _run(self, exchange: Exchange, device: str, seconds: float) -> Answer:
+    def _run(
+        self,
+        exchange: Exchange,
+        lease: DhcpLease,
+        device: str,
+        seconds: float,
+        shim: str = "",
+    ) -> Answer:
         """Run an exchange on a device; without the device nothing is heard."""
         began = self.monotonic()
         try:
-            is_stopping = self._stopping.is_set
-            sockets.run(exchange, device, began + seconds, abandoned=is_stopping)
+            sockets.run(
+                exchange, device, began + seconds,
+                abandoned=self._stopping.is_set, shim=shim, mark=PROBE_MARK,
+            )  # fmt: skip
         except OSError as error:
+            self.on_exchange(exchange.kind, "unsent", 0.0)
             return Answer(asked="nothing", heard=f"{device}: {error.strerror}")
         took = self.monotonic() - began
+        self._note(lease.uplink, exchange, took)
         asked = f"{exchange.sent} message{'s' if exchange.sent != 1 else ''}"
         match exchange.outcome:
             case Leased() as leased:
@@ -233,6 +299,33 @@ class DhcpServers:
             case Refused():
                 return Answer(refused=True, asked=asked, seconds=took)
         return Answer(asked=asked, heard=_in_words(exchange.heard), seconds=took)
+
+    def _note(self, uplink: str, exchange: Exchange, took: float) -> None:
+        """Count an exchange, and note which servers answered on a parent."""
+        match exchange.outcome:
+            case Leased():
+                self.on_exchange(exchange.kind, "given", took)
+            case Refused():
+                self.on_exchange(exchange.kind, "refused", took)
+            case _:
+                self.on_exchange(exchange.kind, "silent", took)
+        for server in exchange.servers:
+            others = [a for at, a in list(self._answered) if at == uplink]
+            if others and server not in others:
+                known = ", ".join(map(str, others))
+                told = {"device": uplink, "server": server, "others": known}
+                log.warning("another DHCP server answers on the segment", extra=told)
+            self._answered[uplink, server] = self.monotonic()
+
+    def answering(self) -> Mapping[str, int]:
+        """Return how many servers have answered in the last hour, by parent.
+
+        Of each parent on which one has answered since the service started.
+        """
+        found, now = Counter[str](), self.monotonic()
+        for (uplink, _), at in list(self._answered.items()):
+            found[uplink] += now - at < ANSWERED_SECONDS
+        return found
 
     def _given(self, leased: Leased) -> Given:
         """Return what a server gave; its times count from the request on."""
@@ -259,12 +352,22 @@ class DhcpServers:
 
     @staticmethod
     def _send(device: str, frame: bytes) -> None:
+        """Send a frame by the shim of a parent, where there is one: all hear that."""
+        with suppress(OSError):
+            shim = SharedOwner("shim", device).owner.device
+            sockets.send([frame], shim, mark=PROBE_MARK)
+            return
         try:
             sockets.send([frame], device)
         except OSError as error:
             # The lease ends by itself, if nothing leads to its server now.
             facts = {"device": device, "error": error}
             log.info("message to the DHCP server not sent", extra=facts)
+
+
+def shim_of(network: Network) -> str:
+    """Return the device by which a parent's children are asked, "" if there is none."""
+    return next(iter(devices_of(network)[1:]), "")
 
 
 def _held(lease: DhcpLease) -> Held:

@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from underlay.errors import UnderlayError
+from underlay.ipam.dhcp_clients import host_name_of
 from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
 from underlay.ipam.lease_states import error_of
 from underlay.model import DhcpLease, Endpoint, Lease
 from underlay.model.lease_options import LeaseOptions
-from underlay.modes.dhcp_options import hold, is_dropped
+from underlay.modes.dhcp_options import hold, host_name_is_sent, is_dropped
 from underlay.modes.leased import takes_routes
 from underlay.records import Records
 
@@ -40,6 +41,8 @@ STARTING_SECONDS = 1.0
 LATE_SECONDS = 60.0
 # So many entries of the history of an address are looked through.
 HISTORY_MOST = 100
+# How long a lease waits for the start of a container that was created.
+START_SECONDS = 120.0
 # An error that is none of a server's: a full disk, or a defect.
 FAILED_SECONDS = 10.0
 
@@ -68,6 +71,10 @@ class LeaseKeeper:
     _newest: float = 0.0
     # The leases that may not hold any more: their parent may be on another segment now.
     _doubted: set[int] = field(default_factory=set)
+    # Those whose server does not know the container's name yet.
+    _named: set[int] = field(default_factory=set)
+    # Until when those of containers that were created wait for the start, since boot.
+    _ahead: dict[int, float] = field(default_factory=dict)
     # Those that a thread is about to ask for.
     _busy: set[int] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -79,6 +86,16 @@ class LeaseKeeper:
         if due is not None:
             self._look_at(lease.id, due)
 
+    def note_ahead(self, lease: DhcpLease) -> None:
+        """Give a lease back if its container, which is created, does not start soon."""
+        self._ahead[lease.id] = self.monotonic() + START_SECONDS
+        self._look_at(lease.id, self._ahead[lease.id])
+
+    def note_started(self, uplink: str, container: str) -> None:
+        """Note that a container starts for which a lease may be waiting."""
+        if lease := self.records.dhcp_leases.get(uplink, "name", container):
+            self._ahead.pop(lease.id, None)
+
     def note_back(self, network: str) -> None:
         """Ask whether the leases of a network hold: its parent is back, or another."""
         now = self.monotonic()
@@ -86,6 +103,23 @@ class LeaseKeeper:
             self._doubted.add(lease.id)
             self._again.pop(lease.id, None)
             self._look_at(lease.id, now + number / PER_SECOND)
+
+    def note_named(self, endpoint: str) -> None:
+        """Tell the server at once the name of a container that Docker told late.
+
+        It has been asked without a host name.
+        """
+        with self.records.transaction():
+            lease = self.records.dhcp_leases.of_endpoint(endpoint)
+            network = self.records.networks.get(lease.network) if lease else None
+            if not (lease and network and host_name_is_sent(network.options)):
+                return
+            name = host_name_of(lease.container)
+            if lease.hostname or not name:
+                return
+            self.records.dhcp_leases.save(replace(lease, hostname=name))
+        self._named.add(lease.id)
+        self._look_at(lease.id, self.monotonic())
 
     def note_all(self) -> None:
         """Look at all leases when they are due."""
@@ -220,8 +254,10 @@ class LeaseKeeper:
         """
         if lease.gone and not lease.endpoint:
             return self._release_due(lease)
-        is_doubted = lease.id in self._doubted and lease.endpoint
-        if is_doubted or _is_lost(lease):  # at once
+        if not lease.endpoint and (waits_until := self._ahead.get(lease.id)):
+            return waits_until
+        is_asked = lease.id in self._doubted or lease.id in self._named
+        if (is_asked and lease.endpoint) or _is_lost(lease):  # at once
             return self._next_try(lease)
         if not lease.renew:
             return None
@@ -245,6 +281,7 @@ class LeaseKeeper:
         due = self._due(lease) if lease else None
         if lease is None or due is None:
             self._again.pop(identity, None)
+            self._ahead.pop(identity, None)
             return
         if due > self.monotonic():
             self._look_at(identity, due)
@@ -252,11 +289,28 @@ class LeaseKeeper:
             self._renew(lease)
         elif lease.gone:
             self.release(lease)
+        elif self._ahead.pop(lease.id, None):
+            self._give_back(lease)
+
+    def _give_back(self, lease: DhcpLease) -> None:
+        """Give a lease back whose container did not start; it stays known as it is."""
+        network = self.records.networks.get(lease.network)
+        with self.records.transaction():
+            known = self.records.dhcp_leases.by_id(lease.id)
+            if known is None or known.endpoint:
+                return
+            self.records.dhcp_leases.save(replace(known, address=None, server=None))
+        if lease.address and lease.server:
+            device = network.uplink.parent if network else lease.uplink
+            self.servers.release(device, lease)
+            facts = {"address": lease.address.ip, "container": lease.value}
+            log.info("lease given back: the container has not started", extra=facts)
 
     def _renew(self, lease: DhcpLease) -> None:
         """Ask for more time; record what comes of it, or try again later."""
         endpoint = self.records.endpoints.get(lease.endpoint)
         if endpoint is None or endpoint.left:
+            self._named.discard(lease.id)
             return  # whatever ends the endpoint lets the lease go
         if not (endpoint.sandbox and endpoint.learned):
             self._look_at(lease.id, self.monotonic() + STARTING_SECONDS)
@@ -298,6 +352,9 @@ class LeaseKeeper:
         """
         if _is_lost(lease):
             return self.servers.rebind(endpoint, lease)
+        if lease.id in self._named:
+            self._named.discard(lease.id)
+            return self.servers.renew(endpoint, lease)
         if self._is_over(lease) or lease.id in self._doubted:
             self._doubted.discard(lease.id)
             answer = self.servers.confirm(endpoint, lease)

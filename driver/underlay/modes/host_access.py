@@ -55,8 +55,8 @@ _HEARD = (
     "arp saddr ip 0.0.0.0 drop",
     f"{_GROUP} icmpv6 type nd-neighbor-solicit fib saddr . iif oif missing drop",
 )
-# What asks whether an address is in use has this mark: the siblings of the containers
-# hear no other device of the host.
+# What asks whether an address is in use, and what asks DHCP servers, has this mark: the
+# siblings of the containers hear no other device of the host.
 PROBE_MARK = 0x756C
 _SAID = (f"meta mark {PROBE_MARK:#010x} accept", f"{_GROUP} drop")
 

@@ -45,6 +45,10 @@ _LEASES = (
 _FIRST_END = (
     "SELECT min(expires) AS first FROM dhcp_lease WHERE endpoint <> '' AND expires > 0"
 )
+_STALE = (
+    "SELECT count(*) AS number FROM dhcp_lease d JOIN endpoint e ON e.id = d.endpoint"
+    " WHERE d.address <> '' AND e.ipv4 <> d.address"
+)
 _FAILURES = "SELECT mark FROM trouble"
 
 
@@ -97,6 +101,11 @@ class Counts:
         """Return when the first lease of a container ends, None if none does."""
         row = self._db.row(_FIRST_END)
         return row["first"] if row else None
+
+    def stale_addresses(self) -> int:
+        """Return how many endpoints have another address than Docker was answered."""
+        row = self._db.row(_STALE)
+        return row["number"] if row else 0
 
     def ranges(self) -> Iterator[Range]:
         """Return every range that a network draws from."""

@@ -6,12 +6,36 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import fields
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import NamedTuple
 
 from underlay.model import ClientKind, DhcpLease, Former
 from underlay.records.database import Database
 
 _ROUTE = "route:"
 _COLUMNS = [field.name for field in fields(DhcpLease) if field.name != "id"]
+
+# An endpoint is recorded with the address that Docker was answered.
+_GRANTED = (
+    "SELECT d.endpoint, d.server, d.expires,"
+    " iif(e.ipv4 <> d.address, coalesce(e.ipv4, ''), '') AS answered,"
+    " iif(e.ipv4 <> d.address, (SELECT max(t.since) FROM tenure t"
+    "  WHERE t.endpoint = d.endpoint AND t.until = 0), NULL) AS changed"
+    " FROM dhcp_lease d LEFT JOIN endpoint e ON e.id = d.endpoint"
+    " WHERE d.endpoint <> '' AND d.address <> ''"
+)
+
+
+class Granted(NamedTuple):
+    """The server of a lease, and when that ends (seconds since 1970; 0: never).
+
+    `answered` is the address that Docker believes, "" if the endpoint has that; else
+    it has the one of the lease since `changed`.
+    """
+
+    server: str
+    expires: float
+    answered: str
+    changed: float | None
 
 
 class DhcpLeases:
@@ -53,13 +77,11 @@ class DhcpLeases:
         """Return the leases that endpoints of a network have."""
         return self._all("network = ? AND endpoint <> '' AND address <> ''", network)
 
-    def granted(self) -> dict[str, tuple[str, float]]:
-        """Return the server of a lease and when that ends, by endpoint: for all."""
-        rows = self._db.rows(
-            "SELECT endpoint, server, expires FROM dhcp_lease"
-            " WHERE endpoint <> '' AND address <> ''"
-        )
-        return {row["endpoint"]: (row["server"], row["expires"]) for row in rows}
+    def granted(self, endpoint: str = "") -> dict[str, Granted]:
+        """Return what an endpoint has of a server, by its id: of one, or of all."""
+        where = " AND d.endpoint = ?" if endpoint else ""
+        rows = self._db.rows(f"{_GRANTED}{where}", *([endpoint] if endpoint else []))
+        return {row["endpoint"]: Granted(*tuple(row)[1:]) for row in rows}
 
     def late(self, now: float) -> list[DhcpLease]:
         """Return those of endpoints that any server should have renewed by now."""

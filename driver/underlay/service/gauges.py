@@ -201,6 +201,11 @@ class Gauges(Collector):
             [],
             {(): first - now} if first else {},
         )
+        yield _single(
+            "stale_addresses",
+            "Containers that have another address by their lease than Docker shows",
+            counts.stale_addresses(),
+        )
 
     def _of_endpoints(self) -> Iterator[GaugeMetricFamily]:
         names = {n.id: _text(n.label) for n in self._records.networks.all()}

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from underlay.api.call import Call
 from underlay.model import Repair
 from underlay.model.steps import Step
+from underlay.service.dhcp_metrics import DhcpMetrics
 
 _CALL_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0)
 _PASS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -40,6 +41,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._count_calls()
         self._count_passes()
+        self.dhcp = DhcpMetrics(self._registry)
         self._looked = time.monotonic()
 
     def _count_calls(self) -> None:

@@ -132,7 +132,7 @@ class BackgroundThreads:
         # The names of parents; None: any device may become one.
         self._parents: frozenset[str] | None = None
         self._is_urgent = True
-        self._reconciler, self._keeper = parts.reconciler, parts.keeper
+        self._reconciler, self._ahead = parts.reconciler, parts.ahead
         self.calls = Calls(RUSH_CALLS)
         self._lock = threading.Lock()
         self._changed: frozenset[str] | None = None
@@ -201,7 +201,7 @@ class BackgroundThreads:
             "announcer": self._reconciler.announcer.run,
             "dropper": self._reconciler.dropper.run,
             "wire": self._ipam.wire.run,
-            "leases": self._keeper.run,
+            "leases": self._ahead.keeper.run,
             "watch": self._segments.listen,
             "hup": self._wait_for_hup,
         }
@@ -264,7 +264,7 @@ class BackgroundThreads:
 
     def start(self) -> None:
         """Start the threads."""
-        self._keeper.on_change = self._note_lease
+        self._ahead.keeper.on_change = self._note_lease
         for thread in self._threads:
             thread.start()
 
@@ -301,7 +301,8 @@ class BackgroundThreads:
         while not self._stopping.is_set():
             began, pause = time.monotonic(), NAMES_RETRY_SECONDS
             try:
-                self._dockerd.listen(self._hear_docker, self._ipam.idle)
+                created = self._ahead.note_created
+                self._dockerd.listen(self._hear_docker, self._ipam.idle, created)
                 # If the stream ends at once, each try has dockerd list everything.
                 short = time.monotonic() - began < NAMES_RETRY_SECONDS
                 refused = refused + 1 if short else 0
@@ -377,7 +378,8 @@ class BackgroundThreads:
         self._reconciler.announcer.stop()
         self._reconciler.dropper.stop()
         self._ipam.wire.stop()
-        self._keeper.stop()
+        self._ahead.keeper.stop()
+        self._ahead.stop()
         self._segments.stop()
         self._stop_events.close()
         if self._hup.ident:

@@ -19,6 +19,7 @@ from underlay.ipam.dhcp_servers import DhcpServers
 from underlay.ipam.driver import IpamDriver
 from underlay.ipam.idle_containers import IdleContainers
 from underlay.ipam.lease_keeper import LeaseKeeper
+from underlay.ipam.leases_ahead import LeasesAhead
 from underlay.ipam.live_endpoints import LiveEndpoints
 from underlay.ipam.wire import Wire
 from underlay.kernel import Kernel
@@ -69,6 +70,7 @@ class Parts:
     dockerd: Dockerd
     forward_path: ForwardPath
     keeper: LeaseKeeper
+    ahead: LeasesAhead
 
 
 def build(
@@ -134,10 +136,8 @@ class Host:
 def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -> Parts:
     """Put the parts together over one record and one kernel; starts nothing."""
     clock, monotonic = host.clock, host.monotonic
-    parents, takeovers = (
-        ParentTracker(records, kernel),
-        BridgeTakeovers(records, kernel),
-    )
+    parents = ParentTracker(records, kernel)
+    takeovers = BridgeTakeovers(records, kernel)
     leftovers = LeftoverDevices(records, kernel)
     live, idle = LiveEndpoints(records), IdleContainers()
     builder = _builder(records, kernel, monotonic)
@@ -159,18 +159,20 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     reconciler = _reconciler(
         records, kernel, builder, takeovers, parents, leftovers, dropper, host
     )
-    dhcp, keeper = _dhcp(records, kernel, engine, reconciler, idle, host)
-    ipam = _ipam(records, kernel, engine, live, dropper, dhcp, settings, host)
+    ahead = _dhcp(records, kernel, engine, reconciler, idle, host)
+    dhcp, keeper = ahead.dhcp, ahead.keeper
+    ipam = _ipam(records, kernel, engine, live, dropper, ahead, settings, host)
     observer = reconciler.observer
     cleanup = Cleanup(
         records, kernel, engine, ipam, observer, clock, monotonic, settings.grace,
         settings.history_days, settings.reserve_days, keeper.note_listed,
+        keeper.note_named,
     )  # fmt: skip
     dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
     told = dockerd.containers
     recovery = Recovery(records, kernel, engine, parents, observer, clock, told, dhcp)
     parts = records, kernel, engine, reconciler, ipam, cleanup, recovery, dockerd
-    return Parts(*parts, ForwardPath(records, kernel, clock), keeper)
+    return Parts(*parts, ForwardPath(records, kernel, clock), keeper, ahead)
 
 
 def _dhcp(
@@ -180,7 +182,7 @@ def _dhcp(
     reconciler: Reconciler,
     idle: IdleContainers,
     host: Host,
-) -> tuple[DhcpAddresses, LeaseKeeper]:
+) -> LeasesAhead:
     servers = DhcpServers(
         kernel, host.clock, host.monotonic, records.networks.options_of
     )
@@ -191,7 +193,7 @@ def _dhcp(
     )  # fmt: skip
     reconciler.on_parent_back = keeper.note_back
     engine.with_address = found.with_address
-    return found, keeper
+    return LeasesAhead(found, keeper)
 
 
 def _ipam(
@@ -200,14 +202,14 @@ def _ipam(
     engine: NetworkDriver,
     live: LiveEndpoints,
     dropper: Dropper,
-    dhcp: DhcpAddresses,
+    ahead: LeasesAhead,
     settings: Settings,
     host: Host,
 ) -> IpamDriver:
     return IpamDriver(
         records, host.clock, engine.remove_dead_endpoint, kernel.is_own, live,
-        host.monotonic, dropper.finish_all, dhcp.idle, settings.reserve_days,
-        partial(_next_hops, kernel), host.machine, dhcp.request_address,
+        host.monotonic, dropper.finish_all, ahead.dhcp.idle, settings.reserve_days,
+        partial(_next_hops, kernel), host.machine, ahead.request_address,
         wire=Wire(records, kernel, host.clock, host.monotonic),
     )  # fmt: skip
 
@@ -220,6 +222,8 @@ def observe(parts: Parts, metrics: Metrics) -> None:
     reconciler.repair_log.on_repair = metrics.repair
     reconciler.announcer.on_sent = metrics.announced
     parts.ipam.wire.on_asked = metrics.asked
+    parts.keeper.servers.on_exchange = metrics.dhcp.exchanged
+    metrics.dhcp.answering = parts.keeper.servers.answering
 
 
 def _reconciler(

@@ -52,6 +52,9 @@ class Server:
     def monotonic(self):
         return self.clock()
 
+    def way_out(self, _network):
+        return "Look at the server."
+
     def moment(self, _lease, at):
         return at
 
@@ -918,6 +921,48 @@ def test_place_becomes_the_name_that_docker_tells_later(world):
     again = world.start("web")
     assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
     assert other.ipv4 != web.ipv4
+
+
+def name(world, endpoint, container):
+    """Let Docker tell the name of a running container."""
+    with world.records.transaction():
+        keep_for(world.records, endpoint.id, container)
+    world.keeper.note_named(endpoint.id)
+    world.pass_time(1)
+    return world.records.dhcp_leases.of_endpoint(endpoint.id)
+
+
+def test_name_that_docker_tells_after_the_start_is_told_to_the_server_once(world):
+    world.network()
+    web = world.start("")
+    world.join(web)
+    assert name(world, web, "web_1").hostname == "web-1"
+    assert world.verbs.count("renew") == 1
+    name(world, web, "web_1")
+    assert world.verbs.count("renew") == 1
+    # One that was known at the start has been told.
+    db = world.start("db")
+    world.join(db, "/run/docker/netns/db")
+    name(world, db, "db")
+    assert world.verbs.count("renew") == 1
+
+
+def test_name_is_told_as_soon_as_the_device_is_in_the_sandbox(world):
+    world.network()
+    web = world.start("")
+    name(world, web, "web")
+    assert "renew" not in world.verbs
+    world.join(web)
+    world.pass_time(2)
+    assert world.verbs.count("renew") == 1
+
+
+def test_name_is_not_told_with_hostname_off(world):
+    world.network(hostname="off")
+    web = world.start("")
+    world.join(web)
+    assert name(world, web, "web").hostname == ""
+    assert "renew" not in world.verbs
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,13 @@ import pytest
 
 from tests.fakes import Clock, FakeKernel
 from underlay.dhcp import sockets
+from underlay.dhcp.offers import Refused
 from underlay.dhcp.packets import Option, decode
 from underlay.ipam import dhcp_servers
 from underlay.ipam.dhcp_servers import MOST_WAITING, DhcpServers
-from underlay.model import DhcpLease, Network, Uplink
+from underlay.model import DhcpLease, Endpoint, LearnedState, Network, Uplink
+from underlay.model.objects import SharedOwner
+from underlay.modes.host_access import PROBE_MARK
 
 HEADERS = 14 + 20 + 8  # of Ethernet, IP and UDP
 LAN = Network("n1", {"parent": "eth0"}, uplink=Uplink("eth0"))
@@ -99,6 +102,64 @@ def test_start_after_a_silent_one_waits_for_a_shorter_time(servers, monkeypatch)
     assert ends == [112.0, 104.0, 142.0]
 
 
+@pytest.mark.parametrize(
+    ("options", "has_shim"),
+    [({}, True), ({"mode": "ipvlan"}, False), ({"mode": "bridge"}, False)],
+)
+def test_children_of_a_macvlan_parent_are_asked_by_its_shim(
+    servers, monkeypatch, options, has_shim
+):
+    found = []
+    monkeypatch.setattr(
+        sockets, "run", lambda *_, shim, mark, **__: found.append((shim, mark))
+    )
+    network = replace(LAN, options={**LAN.options, **options})
+    servers.ask_new(network, LEASE, None, 5.0, lambda _: "")
+    shim = SharedOwner("shim", "eth0").owner.device
+    assert found == [(shim if has_shim else "", PROBE_MARK)]
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_lease_goes_back_by_the_shim_where_there_is_one(servers, monkeypatch, is_up):
+    shim, sent = SharedOwner("shim", "eth0").owner.device, []
+
+    def send(_frames, device, *, mark=0):
+        if device == shim and not is_up:
+            raise OSError(errno.ENODEV, "No such device")
+        sent.append((device, mark))
+
+    monkeypatch.setattr(sockets, "send", send)
+    servers.release("eth0", with_server())
+    assert sent == [(shim, PROBE_MARK) if is_up else ("eth0", 0)]
+
+
+def test_parent_without_carrier_is_asked_on_for_a_second(servers, monkeypatch):
+    ends = []
+    monkeypatch.setattr(
+        sockets, "run", lambda _exchange, _device, end, **_: ends.append(end)
+    )
+    connected = servers.kernel.strangers["eth0"]
+    servers.kernel.strangers["eth0"] = replace(connected, link_fault="no carrier")
+    ask(servers, 12.0)
+    assert "eth0 has no carrier" in servers.way_out(LAN)
+    # A start after that is not one after a silent segment.
+    servers.kernel.strangers["eth0"] = connected
+    ask(servers, 12.0)
+    assert ends == [101.0, 112.0]
+    assert "a server serves the segment of eth0" in servers.way_out(LAN)
+
+
+def test_spanning_tree_of_a_bridge_is_named_where_no_server_answers(servers):
+    servers.spanning_tree_delay = {"eth0": 15.0}.__getitem__
+    bridge = replace(servers.kernel.strangers["eth0"], kind="bridge")
+    servers.kernel.strangers["eth0"] = bridge
+    said = servers.way_out(LAN)
+    assert "The bridge eth0 has spanning tree on, with a delay of 15 s" in said
+    assert "only 30 s after they came up" in said
+    servers.spanning_tree_delay = lambda _: 0.0
+    assert "spanning tree" not in servers.way_out(LAN)
+
+
 def test_many_starts_that_wait_leave_threads_to_other_calls(servers, monkeypatch):
     waiting, go_on = threading.Semaphore(0), threading.Event()
 
@@ -116,8 +177,65 @@ def test_many_starts_that_wait_leave_threads_to_other_calls(servers, monkeypatch
         assert not any(one.result().given for one in asked)
 
 
+def answered_by(*servers, outcome=None):
+    """Return what stands for an exchange that these servers answer."""
+
+    def run(exchange, *_words, **_more):
+        exchange.servers |= set(map(IPv4Address, servers))
+        exchange.outcome = outcome
+
+    return run
+
+
+def test_exchanges_are_counted_by_what_is_asked_and_the_result(servers, monkeypatch):
+    found = []
+    servers.on_exchange = lambda *words: found.append(words[:2])
+    monkeypatch.setattr(sockets, "run", answered_by())
+    ask(servers)
+    refused = Refused(IPv4Address("10.0.0.1"), "no")
+    monkeypatch.setattr(sockets, "run", answered_by("10.0.0.1", outcome=refused))
+    servers.ask_again(LAN, with_server())
+    servers.kernel.sandboxes.add("/run/web")
+    learned = LearnedState("eth0", 1500)
+    web = Endpoint("e1", "n1", sandbox="/run/web", learned=learned)
+    servers.renew(web, with_server())
+    servers.rebind(web, with_server())
+
+    def gone(*_words, **_more):
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(sockets, "run", gone)
+    ask(servers)
+    assert found == [
+        ("new", "silent"),
+        ("reboot", "refused"),
+        ("renew", "refused"),
+        ("rebind", "refused"),
+        ("new", "unsent"),
+    ]
+
+
+def test_servers_are_counted_for_an_hour_and_a_second_one_is_logged_once(
+    servers, monkeypatch, caplog
+):
+    assert servers.answering() == {}
+    monkeypatch.setattr(sockets, "run", answered_by("10.0.0.1"))
+    ask(servers)
+    ask(servers)
+    assert servers.answering() == {"eth0": 1}
+    assert not caplog.records
+    monkeypatch.setattr(sockets, "run", answered_by("10.0.0.2"))
+    ask(servers)
+    ask(servers)
+    assert servers.answering() == {"eth0": 2}
+    (said,) = caplog.records
+    assert said.server == IPv4Address("10.0.0.2")
+    servers.monotonic.now += dhcp_servers.ANSWERED_SECONDS
+    assert servers.answering() == {"eth0": 0}
+
+
 def test_stop_of_the_service_waits_for_no_server(servers, monkeypatch):
-    def run(_exchange, _device, _end, abandoned):
+    def run(_exchange, _device, _end, abandoned, **_):
         assert not abandoned()
         servers.stop()
         assert abandoned()

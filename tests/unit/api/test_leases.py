@@ -10,9 +10,10 @@ import pytest
 
 from underlay.api import status
 from underlay.api.leases import leases
+from underlay.cli.overview import print_status
 from underlay.dhcp.packets import client_id_of_mac
 from underlay.ipam.lease_states import STATES, state_of
-from underlay.model import DhcpLease, Endpoint, Network, Uplink
+from underlay.model import DhcpLease, Endpoint, Lease, Network, Uplink
 from underlay.model.owner import Owner
 from underlay.service.gauges import Gauges
 
@@ -170,6 +171,7 @@ def test_status_names_the_server_of_an_endpoint_and_the_end_of_its_lease(stored)
     save(stored, lease)
     judge = status.health_report(stored)
     told = {"server": "10.55.0.1", "until": lease.expires}
+    told |= {"told": None, "changed": None}
     assert [e["lease"] for e in status.endpoints(stored)] == [told]
     assert [e["lease"] for e in status.some_endpoints(stored, LAN.id, 5, judge)] == [
         told
@@ -230,6 +232,27 @@ def test_leases_are_counted_by_state_and_the_first_end_is_told(stored):
     assert told == {**dict.fromkeys(STATES, 0.0), "bound": 2.0, "held": 2.0}
     assert found["underlay_lease_seconds_left_min",] == 3500.0
     assert measured(stored, NOW + 4000)["underlay_lease_seconds_left_min",] == -500.0
+
+
+def test_address_that_the_server_changed_is_shown_beside_what_docker_believes(
+    stored, capsys
+):
+    lease = replace(LEASE, endpoint=WEB.id)
+    save(stored, lease)
+    assert measured(stored)["underlay_stale_addresses",] == 0.0
+    save(stored, replace(lease, address=IPv4Interface("10.55.0.7/23")))
+    with stored.transaction():
+        moved = Lease(0, IPv4Address("10.55.0.7"), "endpoint", 1, endpoint=WEB.id)
+        stored.leases.start(replace(moved, since=NOW))
+    assert measured(stored)["underlay_stale_addresses",] == 1.0
+    (endpoint,) = status.endpoints(stored)
+    assert endpoint["addresses"] == ["10.55.0.7/23"]
+    assert endpoint["lease"]["told"] == str(WEB.ipv4)
+    assert endpoint["lease"]["changed"] == NOW
+    print_status({**status.status(stored), "service": None})
+    line = next(x for x in capsys.readouterr().out.splitlines() if "believes" in x)
+    assert line.startswith(f"{WEB.id[:12]}: 10.55.0.7/23 since ")
+    assert "Docker believes 10.55.0.100/23 (lease changed by 10.55.0.1)" in line
 
 
 def test_lease_that_no_server_renews_is_counted_as_a_failing_object(stored):

@@ -233,8 +233,8 @@ def test_status_lists_leases_below_the_endpoints_where_there_are_any(capsys):
     }  # fmt: skip
     print_status(facts)
     assert "leases of DHCP servers" not in capsys.readouterr().out
-    endpoint["lease"] = {"server": "10.55.0.1", "until": NOON}
-    forever = {**endpoint, "lease": {"server": "10.55.0.1", "until": None}}
+    endpoint["lease"] = {"server": "10.55.0.1", "until": NOON, "told": None}
+    forever = {**endpoint, "lease": {**endpoint["lease"], "until": None}}
     print_status({**facts, "endpoints": [endpoint, forever]})
     table = capsys.readouterr().out.partition("leases of DHCP servers\n")[2]
     assert [line.split() for line in table.splitlines()] == [

@@ -55,7 +55,7 @@ def asked(exchange):
 
 
 def state(exchange):
-    hidden = {"heard", "_random", "_accept"}
+    hidden = {"heard", "servers", "_random", "_accept"}
     return {k: v for k, v in vars(exchange).items() if k not in hidden}
 
 
@@ -377,3 +377,24 @@ def test_only_accepted_addresses_come_of_broken_answers():
         match exchange.outcome:
             case Leased(offer=offer):
                 assert offer.address.ip == ADDRESS
+
+
+def test_every_server_that_answers_the_client_is_noted():
+    exchange = asked(Exchange.new(CLIENT, dice()))
+    stranger = framed(reply(options={54: ip_address("10.55.0.3").packed}, xid=7))
+    for frame in (stranger, OFFER, framed(reply(options=FROM_OTHER))):
+        exchange.feed(frame, 10.001)
+    assert exchange.servers == {SERVER, OTHER_SERVER}
+
+
+@pytest.mark.parametrize(
+    ("exchange", "kind"),
+    [
+        (Exchange.new(CLIENT, dice()), "new"),
+        (Exchange.reboot(CLIENT, dice(), ADDRESS), "reboot"),
+        (Exchange.renew(CLIENT, dice(), HELD), "renew"),
+        (Exchange.rebind(CLIENT, dice(), ADDRESS), "rebind"),
+    ],
+)
+def test_exchange_tells_what_it_asks_for(exchange, kind):
+    assert exchange.kind == kind
