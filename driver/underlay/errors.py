@@ -409,6 +409,11 @@ class NotWithDhcp(Invalid):
     text = "source=dhcp is not possible here: {why}."
 
 
+class NotWithRouters(Invalid):
+    id = "E-169"
+    text = "ipv6={value} is not possible here: {why}."
+
+
 class LeaseNotRenewed(Unavailable):
     id = "E-170"
     text = (

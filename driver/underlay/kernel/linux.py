@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
+from ipaddress import IPv6Interface
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +51,7 @@ from underlay.model.objects import (
     Object,
     Owner,
     Route,
+    Slaac,
     Sysctl,
     SysctlReason,
 )
@@ -434,6 +436,7 @@ def _inside(
     ours: Collection[RawLink],
     addresses: Iterable[Address],
     routes: Iterable[Route],
+    heard: Mapping[int, tuple[IPv6Interface, ...]],
 ) -> Iterator[Object]:
     for link in ours:
         seen = _ours(link, _name_of, inside=True)
@@ -441,6 +444,9 @@ def _inside(
         # addresses the device can have.
         kept = tuple(s for s in seen.sysctls if s.startswith(ADDRESS_SYSCTLS))
         yield replace(seen, sandbox=path, sysctls=kept)
+        if link.has_slaac:
+            made = heard.get(link.index, ())
+            yield Slaac(link.name, link.token, link.settings, sandbox=path, found=made)
     named = (raw for raw in ours if raw.altnames)
     for name in (name for raw in named for name in _altnames(raw)):
         yield replace(name, sandbox=path)
