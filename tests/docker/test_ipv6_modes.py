@@ -114,7 +114,7 @@ def plan(site):
 
 
 def assert_in_order(site):
-    """Nothing is to be done, and nothing was put right: the kernel did it all."""
+    """Nothing is to be done: the kernel does it all."""
     wait_until(lambda: plan(site) == "nothing to do\n", SECONDS, lambda: plan(site))
     assert site.service.on_record()["troubles"] == []
 
@@ -188,7 +188,9 @@ def test_device_made_again_in_a_running_container_makes_the_same_addresses(site,
 
 
 @pytest.mark.usefixtures("router")
-def test_what_the_container_changes_of_it_is_put_back(newest):
+def test_ipv6_switched_off_in_a_container_that_hears_routers_is_switched_on_again(
+    newest,
+):
     create(newest, "suffix")
     newest.run("web", f"name=lan,{SUFFIX}")
     assert address(newest, "web") == f"{OLD}::53"

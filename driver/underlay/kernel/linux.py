@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
-from ipaddress import IPv6Interface
 from pathlib import Path
 from typing import TypeVar
 
@@ -436,7 +435,7 @@ def _inside(
     ours: Collection[RawLink],
     addresses: Iterable[Address],
     routes: Iterable[Route],
-    heard: Mapping[int, tuple[IPv6Interface, ...]],
+    made: Iterable[Slaac],
 ) -> Iterator[Object]:
     for link in ours:
         seen = _ours(link, _name_of, inside=True)
@@ -444,16 +443,11 @@ def _inside(
         # addresses the device can have.
         kept = tuple(s for s in seen.sysctls if s.startswith(ADDRESS_SYSCTLS))
         yield replace(seen, sandbox=path, sysctls=kept)
-        if link.has_slaac:
-            made = heard.get(link.index, ())
-            yield Slaac(link.name, link.token, link.settings, sandbox=path, found=made)
     named = (raw for raw in ours if raw.altnames)
     for name in (name for raw in named for name in _altnames(raw)):
         yield replace(name, sandbox=path)
-    for address in addresses:
-        yield replace(address, sandbox=path)
-    for route in routes:
-        yield replace(route, sandbox=path)
+    for found in (*addresses, *routes, *made):
+        yield replace(found, sandbox=path)
 
 
 def _names(ours: Iterable[RawLink]) -> Iterator[AltName]:

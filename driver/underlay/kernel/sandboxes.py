@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import IPv6Interface
 from pathlib import Path
 
 from underlay.kernel import ip, links, namespaces, slaac
@@ -18,7 +17,7 @@ Room = tuple[
     tuple[RawLink, ...],
     tuple[Address, ...],
     tuple[Route, ...],
-    Mapping[int, tuple[IPv6Interface, ...]],
+    tuple[Slaac, ...],
 ]
 
 
@@ -26,7 +25,7 @@ def look(paths: Collection[str]) -> dict[str, Room]:
     """Return what is in sandboxes, by path; those that are gone are left out.
 
     Our links, the addresses on them, the routes by them, default routes by any device,
-    and the IPv6 addresses from router advertisements, by the index of their link.
+    and how links make IPv6 addresses from router advertisements.
     """
     return namespaces.run_in_each(paths, _look) if paths else {}
 
@@ -35,8 +34,8 @@ def _look() -> Room:
     ours = links.our_links_inside()
     names = {link.index: link.name for link in ours}
     addresses = ip.addresses(names) if ours else ()
-    heard = ip.from_routers([link.index for link in ours if link.has_slaac])
-    return ours, tuple(addresses), tuple(ip.routes_inside(names)), heard
+    routes, made = tuple(ip.routes_inside(names)), tuple(slaac.of_links(ours))
+    return ours, tuple(addresses), routes, made
 
 
 def apply(step: Step) -> None:

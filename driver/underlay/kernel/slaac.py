@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address
 
-from underlay.kernel import links, sysctl
+from underlay.kernel import ip, links, sysctl
 from underlay.kernel import rtnetlink as nl
 from underlay.kernel.link_changes import change_link
+from underlay.kernel.links import RawLink
 from underlay.model.objects import IPV6_SWITCH, OWN_LINK_LOCAL, Slaac
 from underlay.model.objects.common import differing
+
+
+def of_links(ours: Iterable[RawLink]) -> Iterator[Slaac]:
+    """Return how links do it, those that have a token or a secret."""
+    able = [link for link in ours if link.has_slaac]
+    made = ip.from_routers([link.index for link in able])
+    for link in able:
+        yield Slaac(link.name, link.token, link.settings, found=made[link.index])
 
 
 def apply(wanted: Slaac) -> None:

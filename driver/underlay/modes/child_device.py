@@ -11,10 +11,12 @@ from underlay.modes import gateway
 from underlay.modes.options import (
     NETWORK_KEYS,
     PARENT_KEYS,
+    VLAN_LEAST,
+    VLAN_MOST,
     check_ipv6_mtu,
     check_known,
     mtu,
-    vlan,
+    number,
 )
 
 # Without these the host takes part in a VLAN by itself: it has a link-local address
@@ -39,6 +41,13 @@ def check(network: Network, keys: Iterable[str]) -> None:
         raise BadValue(key="parent", value="", need=need, hint="")
     gateway.check(network, isolated=is_isolated(network.options))
     check_ipv6_mtu(network, mtu(network.options))
+
+
+def vlan(options: Mapping[str, str]) -> int | None:
+    """Return the VLAN tag asked for by `vlan=`."""
+    if not options.get("vlan"):
+        return None
+    return number(options, "vlan", VLAN_LEAST, VLAN_MOST, "a number")
 
 
 def check_mtu(options: Mapping[str, str], most: int, parent: str) -> None:

@@ -178,13 +178,6 @@ def one_of_keys(options: Mapping[str, str], keys: tuple[str, str]) -> tuple[str,
     return given[0] if given else ("", "")
 
 
-def vlan(options: Mapping[str, str]) -> int | None:
-    """Return the VLAN tag asked for by `vlan=`."""
-    if not options.get("vlan"):
-        return None
-    return number(options, "vlan", VLAN_LEAST, VLAN_MOST, "a number")
-
-
 def number(
     options: Mapping[str, str], key: str, least: int, most: int, what: str
 ) -> int:

@@ -17,8 +17,8 @@ from underlay.model import Device, DeviceIdentity, LinkFault, Network, Uplink
 from underlay.model.host import Host
 from underlay.model.objects import IPTABLES, PLAIN_NAME, Owner, SharedOwner
 from underlay.modes import mode_name, traits_of
-from underlay.modes.child_device import is_isolated
-from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST, vlan
+from underlay.modes.child_device import is_isolated, vlan
+from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST
 from underlay.planning.device_lookup import (
     check_usable,
     default_device,

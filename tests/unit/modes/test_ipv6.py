@@ -76,7 +76,7 @@ def test_value_not_known_yet_is_refused_with_those_that_are():
         modes.check(network(ipv6="dhcp"))
 
 
-def test_what_is_set_in_a_sandbox_needs_repair():
+def test_repair_off_is_refused_beside_it():
     with pytest.raises(ConflictingOptions, match="ipv6=slaac and repair=off"):
         modes.check(network(ipv6="slaac", repair="off"))
     with pytest.raises(ConflictingOptions):
