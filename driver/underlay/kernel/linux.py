@@ -433,9 +433,7 @@ def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
 def _inside(
     path: str,
     ours: Collection[RawLink],
-    addresses: Iterable[Address],
-    routes: Iterable[Route],
-    made: Iterable[Slaac],
+    others: Iterable[Address | Route | Slaac],
 ) -> Iterator[Object]:
     for link in ours:
         seen = _ours(link, _name_of, inside=True)
@@ -446,7 +444,7 @@ def _inside(
     named = (raw for raw in ours if raw.altnames)
     for name in (name for raw in named for name in _altnames(raw)):
         yield replace(name, sandbox=path)
-    for found in (*addresses, *routes, *made):
+    for found in others:
         yield replace(found, sandbox=path)
 
 

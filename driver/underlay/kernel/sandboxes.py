@@ -13,12 +13,7 @@ from underlay.kernel.links import RawLink
 from underlay.model.objects import Address, Route, Slaac
 from underlay.model.steps import Amend, Create, Delete, Step
 
-Room = tuple[
-    tuple[RawLink, ...],
-    tuple[Address, ...],
-    tuple[Route, ...],
-    tuple[Slaac, ...],
-]
+Room = tuple[tuple[RawLink, ...], tuple[Address | Route | Slaac, ...]]
 
 
 def look(paths: Collection[str]) -> dict[str, Room]:
@@ -34,8 +29,7 @@ def _look() -> Room:
     ours = links.our_links_inside()
     names = {link.index: link.name for link in ours}
     addresses = ip.addresses(names) if ours else ()
-    routes, made = tuple(ip.routes_inside(names)), tuple(slaac.of_links(ours))
-    return ours, tuple(addresses), routes, made
+    return ours, (*addresses, *ip.routes_inside(names), *slaac.of_links(ours))
 
 
 def apply(step: Step) -> None:
