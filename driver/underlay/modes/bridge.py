@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadValue, ConflictingOptions, TakeoverNotConfirmed
-from underlay.model import Endpoint, Family, Network
+from underlay.model import Endpoint, Network
 from underlay.model.objects import ForwardAccept, Object, SharedOwner
 from underlay.modes import child_device, gateway, ipv6, veth
 from underlay.modes.options import (
@@ -86,7 +86,6 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the veth, and the rules for bridged frames that iptables sees."""
     bridge = network.uplink.parent
     yield veth.links(network, endpoint, master=bridge, like=bridge, settings=HOST_END)
-    six: set[Family] = {6} if ipv6.is_asked(network.options) else set()
-    for family in sorted({*network.families} | six):
+    for family in ipv6.families(network):
         owner = SharedOwner("port", bridge).owner
         yield ForwardAccept(family, f"-i {bridge} -o {bridge}", owner)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ipaddress import IPv6Address
 
 from underlay.errors import BadValue, ConflictingOptions, NotWithRouters
-from underlay.model import Endpoint, LearnedState, Network
+from underlay.model import Endpoint, Family, LearnedState, Network
 from underlay.model.objects import (
     IPV6_SECRET,
     IPV6_SWITCH,
@@ -87,6 +87,12 @@ def _is_suffix(value: str) -> bool:
 def is_asked(options: Mapping[str, str]) -> bool:
     """Return whether the containers of a network are to hear routers."""
     return options.get(KEY, "off") != "off"
+
+
+def families(network: Network) -> tuple[Family, ...]:
+    """Return the IP families in which the containers of a network have addresses."""
+    six: set[Family] = {6} if is_asked(network.options) else set()
+    return tuple(sorted({*network.families} | six))
 
 
 def hears_routers(network: Network, endpoint: Endpoint) -> bool:
