@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from tests.docker.conftest import make_site
+from tests.docker.conftest import GATEWAY4, IPAM, make_site
 from tests.docker.site import inside
+from tests.lab.dhcp_servers import Kea
 from tests.lab.net import Lan
 from tests.lab.rootfs import ENGINES
 from tests.lab.routers import Radvd
@@ -148,7 +149,7 @@ def test_container_makes_the_same_address_again_after_restart_and_removal(site):
     site.docker("rm", "-f", "web")
     site.run("web", "lan")
     assert address(site, "web") == web
-    assert web in site.service.run("status").stdout
+    wait_until(lambda: web in site.service.run("status").stdout, SECONDS)
 
 
 def test_suffix_stays_while_the_router_changes_its_prefix_without_the_service(
@@ -223,10 +224,24 @@ def test_containers_without_an_ipv4_address_have_ipv6_from_routers(newest):
 
 
 @pytest.mark.usefixtures("router")
+def test_containers_with_a_lease_have_ipv6_from_routers(newest, lan):
+    with Kea(lan.start):
+        newest.docker(
+            "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+            "-o", "parent=eth0", "-o", "ipv6=suffix", "-o", "hold=0", "lan",
+        )  # fmt: skip
+        newest.run("web", f"name=lan,{SUFFIX}")
+        assert address(newest, "web") == f"{OLD}::53"
+        newest.ping_from("web", GATEWAY4)
+        newest.ping_from("web", f"{OLD}::1")
+        newest.clear()
+
+
+@pytest.mark.usefixtures("router")
 def test_two_networks_of_one_parent_give_a_container_two_addresses(newest):
     create(newest, "slaac")
-    words = ("-o", "ipv6=slaac", "--ip-range", "10.77.0.208/28")
-    newest.network("other", *words)
+    far = {"subnet": "10.78.0.0/24", "gateway": "10.78.0.1"}
+    newest.network("other", "-o", "ipv6=slaac", **far)
     newest.run("web", "lan")
     newest.docker("network", "connect", "other", "web")
     first = address(newest, "web")
