@@ -82,7 +82,9 @@ def sites(lan):
 
 
 @pytest.fixture
-def router(lan):
+def router(request, lan):
+    """A router that is there only after the host: that has its own default route."""
+    request.getfixturevalue({"site", "newest"}.intersection(request.fixturenames).pop())
     made = Router(lan)
     yield made
     made.close()
