@@ -29,6 +29,7 @@ from underlay.model.objects import (
     Neighbour,
     NftChain,
     Object,
+    Slaac,
     Sysctl,
 )
 from underlay.model.owner import SysctlReason
@@ -218,7 +219,7 @@ class FakeKernel:
                 _, MovedEntry() | BridgePort()
             ):
                 self._take_over(step)
-            case Create(other) | Amend(_, NftChain() as other):
+            case Create(other) | Amend(_, NftChain() | Slaac() as other):
                 if other.device and not self._has_device(other):
                     why = f"no device {other.device} ({errno.errorcode[19]})"
                     raise KernelRefused(step=step, why=why, hint="")

@@ -426,6 +426,11 @@ class OneClientForAll(Invalid):
     )
 
 
+class NotWithRouters(Invalid):
+    id = "E-169"
+    text = "ipv6={value} is not possible here: {why}."
+
+
 class LeaseNotRenewed(Unavailable):
     id = "E-170"
     text = (

@@ -52,13 +52,13 @@ def told(done) -> str:
 OPTIONS = (
     "Known options: bcqueuelen, client_id, com.docker.network.driver.mtu,"
     " com.docker.network.endpoint.ifname, default_route, gateway, hold, host_access,"
-    " hostname, identity, ifname, lease_mtu, lease_routes, lease_timeout, mac_budget,"
+    " hostname, identity, ifname, ipv6, lease_mtu, lease_routes, lease_timeout, mac_budget,"
     " macvlan_mode,"
     " missing_parent, mode, mtu, parent, repair, route, source, vlan, when_lost."
 )
 ENDPOINT_OPTIONS = (
     "Known options: client_id, com.docker.network.driver.mtu,"
-    " com.docker.network.endpoint.ifname, default_route, identity, ifname, missing_parent, mtu, repair, route."
+    " com.docker.network.endpoint.ifname, default_route, identity, ifname, missing_parent, mtu, repair, route, suffix."
 )
 MTU = "is not valid: a number of bytes from 68 to 65535."
 HERE = "Devices: docker0, eth0."
@@ -137,6 +137,28 @@ ROUTED = ("-o", "mode=routed", *TEN5)
 CASES = [
     (net("-o", "paren=eth1"), unknown("paren", OPTIONS, near="parent")),
     (net("-o", "foo=bar"), unknown("foo", OPTIONS)),
+    (
+        net("-o", "ipv6=dhcp"),
+        "E-101 ipv6='dhcp' is not valid: one of off, slaac, suffix.",
+    ),
+    (
+        net("-o", "suffix=::53"),
+        "E-100 unknown network option 'suffix'. It is for one container: --network"
+        f" name=lan,driver-opt=suffix=::53. {OPTIONS}",
+    ),
+    (
+        net("-o", "ipv6=slaac", "--internal"),
+        "E-169 ipv6=slaac is not possible here: the network is --internal, and"
+        " advertisements bring a way out. Leave one of the two out.",
+    ),
+    (
+        net("-o", "ipv6=slaac", "-o", "repair=off"),
+        "E-104 ipv6=slaac and repair=off cannot be combined. Keep one of them.",
+    ),
+    (
+        on("name=lan,driver-opt=suffix=::53"),
+        "E-101 suffix='::53' is not valid: it is for networks with -o ipv6=suffix.",
+    ),
     (net("-o", "macvlan_mod=vepa"), unknown("macvlan_mod", OPTIONS, near="macvlan_mode")),
     (net("-o", "host_acces=on"), unknown("host_acces", OPTIONS, near="host_access")),
     (

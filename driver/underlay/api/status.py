@@ -249,12 +249,13 @@ def _network(network: Network, count: int) -> Facts:
 
 
 def _endpoint(endpoint: Endpoint, network: Network) -> Facts:
-    joined = "left" if endpoint.left else "joined"
+    joined, known = "left" if endpoint.left else "joined", endpoint.learned
     return {
         "id": endpoint.id,
         "container": endpoint.container,
         "network": network.label,
         "addresses": [str(a) for a in endpoint.addresses],
+        "router_addresses": [str(a) for a in known.from_routers] if known else [],
         "mac": endpoint.mac,
         "ignored_options": without_effect(endpoint),
         "sandbox": endpoint.sandbox,

@@ -193,7 +193,7 @@ ENDPOINTS: Columns = {
     "ID": lambda f: f["id"][:12],
     "CONTAINER": lambda f: f["container"] or "-",
     "NETWORK": lambda f: f["network"],
-    "ADDRESSES": _joined("addresses"),
+    "ADDRESSES": lambda f: ", ".join((*f["addresses"], *f["router_addresses"])) or "-",
     "MAC": lambda f: f["mac"] or "-",
     "STATE": _state,
 }

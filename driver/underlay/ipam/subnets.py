@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from ipaddress import IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
 
 from underlay.errors import (
     BadRange,
@@ -131,6 +131,15 @@ def own_start(host: str, first: IpAddress, last: IpAddress) -> IpAddress:
         return first
     digest = hashlib.sha256(f"{host}\0{first}\0{last}".encode()).digest()
     return first + int.from_bytes(digest[:8]) % size
+
+
+def derive_secret(host: str, uplink: str, container: str) -> IPv6Address:
+    """Return the secret, of 128 bits, that a container makes IPv6 addresses with.
+
+    The same container on the same parent of a host gets the same one again.
+    """
+    digest = hashlib.sha256(f"{host}\0ipv6 {uplink}\0{container}".encode()).digest()
+    return IPv6Address(digest[:16])
 
 
 def derive_mac(host: str, network: str, subject: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv6Interface, ip_address, ip_interface, ip_network
 
 from underlay import model
 from underlay.kernel import links
@@ -138,6 +138,21 @@ def addresses(names: Mapping[int, str]) -> Iterator[Address]:
         address = make(message, name) if name else None
         if address:
             yield address
+
+
+def from_routers(indexes: Collection[int]) -> dict[int, tuple[IPv6Interface, ...]]:
+    """Return the IPv6 addresses in use on links that end with a lifetime, by index."""
+    found: dict[int, list[IPv6Interface]] = {index: [] for index in indexes}
+    for message in _address_messages(indexes) if indexes else ():
+        _, _, flags, scope, link = nl.IFADDR.unpack_from(message)
+        interface = _interface(message)
+        if (
+            isinstance(interface, IPv6Interface)
+            and scope == RT_SCOPE_UNIVERSE
+            and not flags & (_UNFIT | IFA_F_PERMANENT)
+        ):
+            found[link].append(interface)
+    return {index: tuple(sorted(those)) for index, those in found.items()}
 
 
 def _address(message: bytes, device: str) -> Address | None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from underlay.kernel.rtnetlink import (
     RTM_NEWLINK,
 )
 from underlay.model.cache import GenerationCache
-from underlay.model.objects import MARK, UNFINISHED_GROUP, Owner
+from underlay.model.objects import MARK, OWN_LINK_LOCAL, UNFINISHED_GROUP, Owner
 
 _IPV4 = Path("/proc/sys/net/ipv4/conf")
 _IFREQ, _IFNAMSIZ, _SIOCGIFINDEX = struct.Struct("=16si20x"), 16, 0x8933
@@ -47,6 +48,8 @@ _SETTINGS = (
     ("net/ipv4/conf/*/arp_filter", socket.AF_INET, 12),
     ("net/ipv4/conf/*/arp_ignore", socket.AF_INET, 18),
     ("net/ipv6/conf/*/accept_ra", socket.AF_INET6, 3),
+    ("net/ipv6/conf/*/autoconf", socket.AF_INET6, 5),
+    ("net/ipv6/conf/*/accept_ra_defrtr", socket.AF_INET6, 17),
     ("net/ipv6/conf/*/proxy_ndp", socket.AF_INET6, 22),
     ("net/ipv6/conf/*/disable_ipv6", socket.AF_INET6, 26),
     ("net/ipv6/conf/*/accept_dad", socket.AF_INET6, 27),
@@ -76,7 +79,8 @@ class RawLink:
     kernel tells; `vlan` a tag of 802.1Q. `filtered` are the IP families that a bridge,
     of its own, shows to iptables; `active` is the index of the one port that a bond
     sends by. `settings` are sysctls of a link of ours, as far as it
-    has that IP family; `altnames` are its alternative names.
+    has that IP family, and `token` (::53) ends the addresses that it makes from router
+    advertisements; `altnames` are its alternative names.
     """
 
     index: int
@@ -101,6 +105,7 @@ class RawLink:
     active: int = 0
     owner: Owner | None = None
     settings: tuple[str, ...] = ()
+    token: str = ""
     altnames: tuple[str, ...] = ()
     # Whether it is ours, in the host: it has our mark, and the name for the mark. Or it
     # is unfinished: created by a process that died before it set the mark. Found out
@@ -121,6 +126,11 @@ class RawLink:
         """Whether it is ours, in a sandbox: there it may have any name."""
         inside = self.kind in KINDS_INSIDE and self.owner and self.owner.endpoint
         return bool(inside) or self._is_unfinished
+
+    @property
+    def has_slaac(self) -> bool:
+        """Whether it makes IPv6 addresses by a token or a secret."""
+        return bool(self.token) or f"{OWN_LINK_LOCAL}2" in self.settings
 
     @property
     def _is_unfinished(self) -> bool:
@@ -317,6 +327,7 @@ def _new_link(message: bytes) -> RawLink:
         alias=alias,
         owner=owner,
         settings=_settings(found.get(nl.IFLA_AF_SPEC, b"")) if owner else (),
+        token=_token(found.get(nl.IFLA_AF_SPEC, b"")) if owner else "",
         altnames=_altnames(found.get(nl.IFLA_PROP_LIST, b"")) if owner else (),
         group=nl.number(found.get(nl.IFLA_GROUP, b"")),
         loopback=bool(flags & IFF_LOOPBACK),
@@ -361,6 +372,12 @@ def _of_kind(info: dict[int, bytes]) -> dict[str, Any]:
         shown = (f for f, key in _BR_NF_CALL.items() if data.get(key, b"\0") != b"\0")
         facts["filtered"] = tuple(shown)
     return facts
+
+
+def _token(spec: bytes) -> str:
+    six = dict(nl.attributes(spec)).get(socket.AF_INET6, b"")
+    token = dict(nl.attributes(six)).get(nl.IFLA_INET6_TOKEN, b"")
+    return str(IPv6Address(token)) if len(token) == 16 and any(token) else ""
 
 
 def _settings(spec: bytes) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ from underlay.model.objects import (
     Object,
     Owner,
     Route,
+    Slaac,
     Sysctl,
     SysctlReason,
 )
@@ -432,8 +433,7 @@ def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
 def _inside(
     path: str,
     ours: Collection[RawLink],
-    addresses: Iterable[Address],
-    routes: Iterable[Route],
+    others: Iterable[Address | Route | Slaac],
 ) -> Iterator[Object]:
     for link in ours:
         seen = _ours(link, _name_of, inside=True)
@@ -444,10 +444,8 @@ def _inside(
     named = (raw for raw in ours if raw.altnames)
     for name in (name for raw in named for name in _altnames(raw)):
         yield replace(name, sandbox=path)
-    for address in addresses:
-        yield replace(address, sandbox=path)
-    for route in routes:
-        yield replace(route, sandbox=path)
+    for found in others:
+        yield replace(found, sandbox=path)
 
 
 def _names(ours: Iterable[RawLink]) -> Iterator[AltName]:

@@ -8,19 +8,19 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from underlay.kernel import ip, links, namespaces
+from underlay.kernel import ip, links, namespaces, slaac
 from underlay.kernel.links import RawLink
-from underlay.model.objects import Address, Route
-from underlay.model.steps import Create, Delete, Step
+from underlay.model.objects import Address, Route, Slaac
+from underlay.model.steps import Amend, Create, Delete, Step
 
-Room = tuple[tuple[RawLink, ...], tuple[Address, ...], tuple[Route, ...]]
+Room = tuple[tuple[RawLink, ...], tuple[Address | Route | Slaac, ...]]
 
 
 def look(paths: Collection[str]) -> dict[str, Room]:
     """Return what is in sandboxes, by path; those that are gone are left out.
 
-    Our links, the addresses on them, the routes by them, and default routes by any
-    device.
+    Our links, the addresses on them, the routes by them, default routes by any device,
+    and how links make IPv6 addresses from router advertisements.
     """
     return namespaces.run_in_each(paths, _look) if paths else {}
 
@@ -29,11 +29,11 @@ def _look() -> Room:
     ours = links.our_links_inside()
     names = {link.index: link.name for link in ours}
     addresses = ip.addresses(names) if ours else ()
-    return ours, tuple(addresses), tuple(ip.routes_inside(names))
+    return ours, (*addresses, *ip.routes_inside(names), *slaac.of_links(ours))
 
 
 def apply(step: Step) -> None:
-    """Create or delete an address or route in a sandbox; raises OSError."""
+    """Create, change or delete what is on a link in a sandbox; raises OSError."""
     sandbox = getattr(step.object, "sandbox", "")
     namespaces.run_in(Path(sandbox), lambda: _apply(step))
 
@@ -49,6 +49,8 @@ def _apply(step: Step) -> None:
                 _create(thing, found)
         case Delete(Address() | Route() as thing):
             ip.delete(thing)
+        case Create(Slaac() as wanted) | Amend(_, Slaac() as wanted):
+            slaac.apply(wanted)
 
 
 def _create(thing: Address | Route, link: RawLink) -> None:

@@ -153,7 +153,8 @@ class LearnedState:
     those of the device (net/ipv6/conf/*/disable_ipv6=1) that are not as those of any
     new device. `families_off` are the IP families that are switched off on it at
     present: it can have no address and no route of them. `link_local` are addresses
-    that Docker gave it beside the endpoint's own (--link-local-ip).
+    that Docker gave it beside the endpoint's own (--link-local-ip). `from_routers` are
+    those that the kernel made from router advertisements, and that are in use.
     """
 
     device: str
@@ -162,6 +163,7 @@ class LearnedState:
     sysctls: tuple[str, ...] = ()
     families_off: tuple[Family, ...] = ()
     link_local: tuple[IpInterface, ...] = ()
+    from_routers: tuple[IPv6Interface, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

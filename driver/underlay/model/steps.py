@@ -5,7 +5,6 @@ docs/architecture.md lists what the text leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from underlay.model.objects import (
@@ -16,10 +15,10 @@ from underlay.model.objects import (
     Neighbour,
     NftChain,
     Object,
+    Slaac,
     Sysctl,
 )
-from underlay.model.objects.common import nsenter, word
-from underlay.model.text import as_sysctl
+from underlay.model.objects.common import nsenter, sysctl_command, word
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Amend:
         if not isinstance(link, Link) or not isinstance(seen, Link):
             return str(Create(link))
         settings = link.differing_sysctls(seen)
-        steps = [_sysctl_command(settings, seen.name)] if settings else []
+        steps = [sysctl_command(settings, seen.name)] if settings else []
         if (link.room or 0) > (seen.mtu or 0):
             link = replace(link, mtu=link.room)
         words = [f"{nsenter(seen.sandbox)}ip link set", word(seen.name)]
@@ -103,19 +102,9 @@ def describe_before(step: Step) -> str:
         return str(Create(seen))
     paths = {setting.partition("=")[0] for setting in wanted.differing_sysctls(seen)}
     found = [s for s in seen.sysctls if s.partition("=")[0] in paths]
-    settings = _sysctl_command(found, seen.name)
+    settings = sysctl_command(found, seen.name)
     parts = [settings, "" if wanted.attributes_match(seen) else str(Create(seen))]
     return "; ".join(part for part in parts if part)
-
-
-def _sysctl_command(settings: Iterable[str], device: str) -> str:
-    """Return the command that makes settings of a device, "" for none."""
-    pairs = (setting.partition("=") for setting in settings)
-    words = [
-        word(f"{as_sysctl(path.replace('*', device))}={value}")
-        for path, _, value in pairs
-    ]
-    return " ".join(["sysctl -w", *words]) if words else ""
 
 
 def needs_announcement(step: Step) -> bool:
@@ -141,6 +130,16 @@ def is_by_program(step: Step) -> bool:
 def is_naming(step: Step) -> bool:
     """Return whether a step is about a name for people. No verb and no object waits."""
     return isinstance(step.object, AltName)
+
+
+def repairs_nothing(step: Step) -> bool:
+    """Return whether every start of a container brings such a step.
+
+    Names of devices, and how it makes its IPv6 addresses: Docker does neither.
+    """
+    return is_naming(step) or (
+        isinstance(step, Create) and isinstance(step.object, Slaac)
+    )
 
 
 def depends_on(step: Step, refused: Step) -> bool:

@@ -14,6 +14,7 @@ from underlay.modes import (
     device_name,
     dhcp_options,
     extra_routes,
+    ipv6,
     ipvlan,
     leased,
     macvlan,
@@ -66,7 +67,9 @@ def check(network: Network) -> None:
     mode_of(network.options).check(network)
     traits = traits_of(network.options)
     has_segment = traits.answers_arp and traits.parent_use is not None
-    dhcp_options.check(network, mode_name(network.options), has_segment=has_segment)
+    mode = mode_name(network.options)
+    dhcp_options.check(network, mode, has_segment=has_segment)
+    ipv6.check(network, mode, has_segment=has_segment)
     device_name.check(network.options)
     _check_routes(network, network.options)
 
@@ -75,6 +78,7 @@ def check_endpoint(network: Network, endpoint: Endpoint) -> None:
     """Raise Invalid unless the options of a new endpoint make sense."""
     check_endpoint_options(network, endpoint)
     dhcp_options.check_endpoint(network, endpoint.options, mode_name(network.options))
+    ipv6.check_endpoint(network, endpoint)
     device_name.check(endpoint.options)
     _check_routes(network, endpoint.options)
     extra_routes.check_leased(network, endpoint)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from underlay.errors import BadValue, ConflictingOptions, TakeoverNotConfirmed
 from underlay.model import Endpoint, Network
 from underlay.model.objects import ForwardAccept, Object, SharedOwner
-from underlay.modes import child_device, gateway, veth
+from underlay.modes import child_device, gateway, ipv6, veth
 from underlay.modes.options import (
     NETWORK_KEYS,
     PARENT_KEYS,
@@ -86,6 +86,6 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     """Return the veth, and the rules for bridged frames that iptables sees."""
     bridge = network.uplink.parent
     yield veth.links(network, endpoint, master=bridge, like=bridge, settings=HOST_END)
-    for family in network.families:
+    for family in ipv6.families(network):
         owner = SharedOwner("port", bridge).owner
         yield ForwardAccept(family, f"-i {bridge} -o {bridge}", owner)

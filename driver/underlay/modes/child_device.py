@@ -11,14 +11,13 @@ from underlay.modes import gateway, leased
 from underlay.modes.options import (
     NETWORK_KEYS,
     PARENT_KEYS,
-    VLAN_LEAST,
-    VLAN_MOST,
     check_ipv6_mtu,
     check_known,
     mtu,
     number,
 )
 
+VLAN_LEAST, VLAN_MOST = 1, 4094
 # Without these the host takes part in a VLAN by itself: it has a link-local address
 # there, takes an address and a default route from router advertisements, and answers
 # ARP for all its addresses.

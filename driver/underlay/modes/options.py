@@ -29,24 +29,24 @@ NAMES_MODE = ("macvlan_mode", "ipvlan_mode", "ipvlan_flag", "bridge")
 BRIDGE_KEYS = ("takeover",)
 PARENT_KEYS = ("parent", "vlan")
 MODE_KEYS = (*NAMES_MODE, *BRIDGE_KEYS, *ROUTED_KEYS, *PARENT_KEYS)
-VLAN_LEAST, VLAN_MOST = 1, 4094
 # What the service does about a device that is damaged, or cannot be made.
 REPAIR_KEYS = ("repair", "missing_parent")
 ON_OFF = ("on", "off")
 WAIT_FAIL = ("wait", "fail")
 # `default_route`: in both IP families, in none, or in one.
 DEFAULT_ROUTE = ("yes", "no", "4", "6")
-# Every mode takes these, of an endpoint and of a network.
-ENDPOINT_KEYS = (
+# Every mode takes these, of an endpoint and of a network; and some of one of the two.
+SHARED_KEYS = (
     "client_id", "default_route", "identity", "route", *MTU_KEYS, *NAME_KEYS,
     *REPAIR_KEYS,
 )  # fmt: skip
+ENDPOINT_KEYS = ("suffix", *SHARED_KEYS)
 DHCP_KEYS = (
     "hold", "hostname", "lease_mtu", "lease_routes", "lease_timeout", "source",
     "when_lost",
 )  # fmt: skip
 NETWORK_KEYS = (
-    "mode", "host_access", "gateway", "mac_budget", *DHCP_KEYS, *ENDPOINT_KEYS
+    "mode", "host_access", "gateway", "ipv6", "mac_budget", *DHCP_KEYS, *SHARED_KEYS
 )  # fmt: skip
 MAC_BUDGET_MOST = 999_999
 # Docker's own keys begin so.
@@ -113,6 +113,8 @@ def check_endpoint_options(network: Network, endpoint: Endpoint) -> None:
 def _hint(key: str, value: str, known: Collection[str], what: str) -> str:
     if what != "network":
         return did_you_mean(key, known)
+    if key == "suffix":
+        return " It is for one container: --network name=lan,driver-opt=suffix=::53."
     if key in BRIDGE_KEYS:
         return " It is for mode=bridge with parent=."
     return key_meant(key, value, [*known, *MODE_KEYS])
@@ -193,5 +195,6 @@ def number(
 
 def check_ipv6_mtu(network: Network, size: int | None) -> None:
     """Raise if IPv6 would be switched off by an MTU below its least one."""
-    if size is not None and size < IPV6_LEAST_MTU and network.speaks(6):
+    has_ipv6 = network.speaks(6) or network.options.get("ipv6", "off") != "off"
+    if size is not None and size < IPV6_LEAST_MTU and has_ipv6:
         raise MtuTooSmall(mtu=size)

@@ -14,7 +14,7 @@ from underlay.errors import BadParent, NoDefaultRoute, NoParent, did_you_mean
 from underlay.model import MAC, Device, DeviceIdentity
 from underlay.model.host import Host
 from underlay.model.objects import SharedOwner
-from underlay.modes.options import VLAN_LEAST, VLAN_MOST
+from underlay.modes.child_device import VLAN_LEAST, VLAN_MOST
 from underlay.modes.parent_sharing import CHILD_KINDS
 
 TAGGED = re.compile(r"(?P<base>.+)\.(?P<tag>[0-9]{1,9})")

@@ -16,7 +16,7 @@ from underlay.errors import (
 from underlay.model import Device, DeviceIdentity, LinkFault, Network, Uplink
 from underlay.model.host import Host
 from underlay.model.objects import IPTABLES, PLAIN_NAME, Owner, SharedOwner
-from underlay.modes import mode_name, traits_of
+from underlay.modes import ipv6, mode_name, traits_of
 from underlay.modes.child_device import is_isolated, vlan
 from underlay.modes.options import IPV6_LEAST_MTU, MTU_MOST
 from underlay.planning.device_lookup import (
@@ -247,7 +247,7 @@ def _bridged(wish: str, network: Network, host: Host) -> Uplink:
 
 
 def _check_crossing(bridge: str, network: Network, host: Host) -> None:
-    for family in network.families:
+    for family in ipv6.families(network):
         if why := host.bridge_firewall_drops(bridge, family):
             tool, setting = IPTABLES[family], NF_SETTING[family]
             raise BridgeFiltered(bridge=bridge, why=why, tool=tool, setting=setting)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
 from itertools import count
 
 from underlay import model, modes
@@ -24,8 +24,9 @@ from underlay.model.objects import (
     Object,
     Owner,
     Route,
+    Slaac,
 )
-from underlay.modes import mode_of
+from underlay.modes import ipv6, mode_of
 from underlay.modes.device_name import alternative
 from underlay.modes.ipvlan import EVERYWHERE
 from underlay.modes.options import is_repaired
@@ -56,6 +57,8 @@ def sandbox_objects(
             yield o
     if name := alternative(network, endpoint):
         yield AltName(name, known.device, owner, endpoint.sandbox)
+    if slaac := ipv6.slaac(network, endpoint, known):
+        yield slaac
     yield from _standing(endpoint, known, owner)
     for way in _ways(network, endpoint, known.device):
         family = way.destination.version
@@ -105,10 +108,12 @@ def learn_state(
     answered = {way.destination.version for way in ways if is_default(way)}
     # While a family is off, there is no telling where its default route would go.
     had = set(known.default_families) if known else answered.intersection(without)
+    had |= _by_routers(network, endpoint)
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
     settings = known.sysctls if known else ()
     link_local = known.link_local if known else _link_local(endpoint, link, seen)
-    found = LearnedState(link.name, mtu, defaults, settings, without, link_local)
+    made = _made_by(link, seen)
+    found = LearnedState(link.name, mtu, defaults, settings, without, link_local, made)
     keys = {(o.key, o.device) for o in seen}
     left = (a for a in endpoint.former if _as_object(endpoint, link.name, a) in keys)
     return replace(endpoint, learned=found, former=tuple(left))
@@ -129,7 +134,8 @@ def assume_state(
     device = next(name for n in count() if (name := f"{prefix}{n}") not in names)
     _, elsewhere = _defaults(device, seen)
     ways = (way for way in _ways(network, endpoint, device) if is_default(way))
-    had = {way.destination.version for way in ways} - elsewhere
+    had = {way.destination.version for way in ways} | _by_routers(network, endpoint)
+    had -= elsewhere
     defaults = tuple(f for f in FAMILIES if f in had)
     without: tuple[Family, ...] = (6,) if switch_ipv6_off(endpoint.options) else ()
     found = LearnedState(device, 0, defaults, asked(endpoint.options), without)
@@ -156,6 +162,20 @@ def relevant(
             # As an object of its endpoint, by which it is deleted.
             found.add(replace(o, owner=owner))
     return frozenset(found)
+
+
+def _by_routers(network: Network, endpoint: Endpoint) -> set[Family]:
+    """Return the IP family whose default route may come from router advertisements.
+
+    Those routes are not looked at.
+    """
+    return {6} if ipv6.takes_default(network, endpoint) else set()
+
+
+def _made_by(link: Link, seen: Iterable[Object]) -> tuple[IPv6Interface, ...]:
+    """Return the addresses that a device made from router advertisements."""
+    made = (o.found for o in seen if isinstance(o, Slaac) and o.device == link.name)
+    return next(made, ())
 
 
 def _former(endpoint: Endpoint) -> Iterator[tuple[_Place, Owner]]:
@@ -283,7 +303,9 @@ def _moved(
         sandbox=endpoint.sandbox,
         up=True,
         mtu=_size(link, network, known),
-        initial_sysctls=_at_birth(known),
+        initial_sysctls=ipv6.at_birth(known.sysctls)
+        if ipv6.hears_routers(network, endpoint)
+        else _at_birth(known),
     )
 
 

@@ -16,8 +16,8 @@ from underlay.model.steps import (
     Delete,
     Step,
     is_by_program,
-    is_naming,
     needs_announcement,
+    repairs_nothing,
 )
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
@@ -198,8 +198,8 @@ class Executor:
                 if self.parents.is_following(step):
                     continue
                 outcome.applied.append(step)
-            # A new device gets its name so: only a refusal is worth an entry.
-            if refused or not is_naming(step):
+            # Of what a new device gets so, only a refusal is worth an entry.
+            if refused or not repairs_nothing(step):
                 self.repair_log.add(owner, step, refused)
             made |= needs_announcement(step)
         if made:

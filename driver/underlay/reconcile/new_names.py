@@ -1,25 +1,33 @@
-"""When a pass has names to give in the host: Docker tells them after the start."""
+"""Where a pass has something to do with names: Docker tells them after the start."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from underlay.modes import mode_of, veth
+from underlay.modes import ipv6, mode_of, veth
 from underlay.records import Records
 
 
 @dataclass
 class NewNames:
-    """Tells whether containers have got names since it was asked last."""
+    """Tells which containers have got names since it was asked last."""
 
     records: Records
     _last: dict[str, str] = field(default_factory=dict)
 
-    def any(self) -> bool:
-        """Return whether there are, on a host with devices that get them."""
+    def places(self) -> frozenset[str]:
+        """Return where to look: in the host ("") if its devices get such names.
+
+        And in the sandboxes of those that make IPv6 addresses, by their names.
+        """
         networks = self.records.networks.all()
-        if not any(mode_of(n.options).KIND == veth.KIND for n in networks):
+        paired = any(mode_of(n.options).KIND == veth.KIND for n in networks)
+        hearing = {n.id for n in networks if ipv6.is_asked(n.options)}
+        if not (paired or hearing):
             self._last = {}
-            return False
+            return frozenset()
         last, self._last = self._last, self.records.endpoints.containers()
-        return any(name and last.get(e) != name for e, name in self._last.items())
+        new = [e for e, name in self._last.items() if name and last.get(e) != name]
+        found = map(self.records.endpoints.get, new if hearing else ())
+        inside = {e.sandbox for e in found if e and e.network in hearing}
+        return frozenset({"" for _ in new if paired} | inside - {""})

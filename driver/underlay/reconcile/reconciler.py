@@ -36,9 +36,9 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from underlay.model import Endpoint, IpAddress, Network
+from underlay.model import Endpoint, IpAddress, LearnedState, Network
 from underlay.model.objects import Link, Owner
-from underlay.model.steps import Delete, Step, is_naming
+from underlay.model.steps import Delete, Step, repairs_nothing
 from underlay.modes import mode_of, traits_of
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
@@ -84,6 +84,8 @@ class Reconciler:
     on_drift: Callable[[Collection[Step]], None] = lambda _steps: None
     # Called with the id of a network whose parent is back, or another one.
     on_parent_back: Callable[[str], None] = lambda _network: None
+    # Called when containers have other IPv6 addresses from routers than on record.
+    on_addresses: Callable[[], None] = lambda: None
     # When something that needs a second look was first found missing, by its key.
     _missing: dict[Hashable, float] = field(default_factory=dict)
     # The owners that need a second look, which the next pass must take.
@@ -174,7 +176,7 @@ class Reconciler:
         """Repair owners one by one; return the steps that failed."""
         failed: list[Step] = []
         for steps in differing.values():
-            self.on_drift([step for step in steps if not is_naming(step)])
+            self.on_drift([step for step in steps if not repairs_nothing(step)])
         for outcome in self.executor.apply_each(differing, patient=patient):
             failed += outcome.refused
             if outcome.to_announce:
@@ -270,8 +272,10 @@ class Reconciler:
         """Record what was learned in sandboxes; announce what is new there."""
         with self.once.trying("how devices are in sandboxes"):
             self.observer.note(snapshot.learned)
-        known = {e.id for e in snapshot.joined if e.learned}
+        known = {e.id: e.learned for e in snapshot.joined if e.learned}
         fresh = [e for e in snapshot.learned if e.id not in known]
+        if any(_has_other_addresses(e, known) for e in snapshot.learned):
+            self.on_addresses()
         for endpoint in fresh:
             self.name_log.learned(endpoint)
         self._add_to_announce(fresh)
@@ -356,6 +360,12 @@ def _announced_by(
         return network.proxy, ()
     found = mode_of(network.options).attachment(network, endpoint)
     return "", [g for g in (found.gateway4, found.gateway6) if g]
+
+
+def _has_other_addresses(endpoint: Endpoint, known: Mapping[str, LearnedState]) -> bool:
+    """Return whether a container has other addresses from routers than before."""
+    before, now = known.get(endpoint.id), endpoint.learned
+    return (now.from_routers if now else ()) != (before.from_routers if before else ())
 
 
 def _is_simple(steps: Collection[Step]) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from underlay.ipam.identity import name_of
+from underlay.ipam.subnets import derive_secret
 from underlay.kernel import Kernel
 from underlay.model import Endpoint, LearnedState, Network
-from underlay.model.objects import Object, Owner
+from underlay.model.objects import IPV6_SECRET, Object, Owner
+from underlay.modes import ipv6
 from underlay.modes.options import is_repaired
 from underlay.networks.device_names import answered_prefix
 from underlay.planning import sandbox
@@ -25,6 +28,8 @@ Rooms = Mapping[str, Collection[Object]]
 class SandboxObserver:
     """Learns what state devices must have. `monotonic`: seconds since the host booted.
 
+    `machine` identifies this host.
+
     `not_listed_by_docker` are the ids of endpoints that Docker did not list when last
     asked. Nothing is repaired in their sandboxes: Docker would not remove it again. And
     nothing in any sandbox while it `is_waiting` for Docker's first answer: the previous
@@ -33,6 +38,7 @@ class SandboxObserver:
 
     records: Records
     kernel: Kernel
+    machine: str
     monotonic: Callable[[], float]
     not_listed_by_docker: frozenset[str] = frozenset()
     is_waiting: bool = False
@@ -57,6 +63,8 @@ class SandboxObserver:
             now = self.learn(network, endpoint, room)
             if now.learned and endpoint.learned is None:
                 now = self._with_sysctls(now, now.learned)
+            if now.learned and ipv6.lacks_secret(network, now):
+                now = self._with_secret(network, now, now.learned)
             if now != endpoint:
                 changed.append(now)
             if sandbox.repairs_allowed(network, now, room) and self.is_listed(now):
@@ -143,3 +151,34 @@ class SandboxObserver:
         # A device that is not there has those that Docker was asked to set.
         sysctls = found or known.sysctls
         return replace(endpoint, learned=replace(known, sysctls=sysctls))
+
+    def _with_secret(
+        self, network: Network, endpoint: Endpoint, known: LearnedState
+    ) -> Endpoint:
+        """Return an endpoint with the secret that its container makes addresses with.
+
+        It is among the sysctls on record, so it stays when the container is renamed.
+        Before Docker has told the name, there is none.
+        """
+        called = endpoint.options.get("identity") or name_of(endpoint.container)
+        if not called:
+            return endpoint
+        host = self.records.host.known_identity(self.machine)
+        uplink = network.parent_label
+        if self._has_another_on(uplink, endpoint):
+            called = f"{called}/{network.id[:12]}"
+        secret = derive_secret(host, uplink, called).exploded
+        sysctls = (f"{IPV6_SECRET}{secret}", *known.sysctls)
+        return replace(endpoint, learned=replace(known, sysctls=sysctls))
+
+    def _has_another_on(self, uplink: str, endpoint: Endpoint) -> bool:
+        """Return whether a container has an earlier network on the same parent.
+
+        With one secret for both, they would make the same addresses.
+        """
+        others = self.records.endpoints.joined_in({endpoint.sandbox})
+        earlier = {e.network for e in others if e.network < endpoint.network}
+        known = (self.records.networks.get(network) for network in earlier)
+        return any(
+            n.parent_label == uplink and ipv6.is_asked(n.options) for n in known if n
+        )

@@ -110,9 +110,10 @@ class Endpoints:
         """Return name, network and address of running containers, where known.
 
         Of one endpoint, or of all. An address is as on record, with its prefix length.
+        Those from router advertisements are among them.
         """
         rows = self._db.rows(
-            "SELECT e.container, e.network,"
+            "SELECT e.container, e.network, s.beside,"
             # Not one that was taken out of the container.
             " CASE WHEN instr(' ' || d.former || ' ', ' ' || d.address || ' ') THEN ''"
             " ELSE coalesce(nullif(d.address, ''), e.ipv4) END, e.ipv6"
@@ -122,8 +123,10 @@ class Endpoints:
             f"{' AND e.id = ?' if endpoint else ''}",
             *([endpoint] if endpoint else []),
         )
-        for container, network, *addresses in rows:
-            yield from ((container, network, text) for text in addresses if text)
+        for container, network, beside, *addresses in rows:
+            more = (a for a in json.loads(beside) if not ip_interface(a).is_link_local)
+            found = (text for text in (*addresses, *more) if text)
+            yield from ((container, network, text) for text in found)
 
     def containers(self) -> dict[str, str]:
         """Return the container name of every endpoint id; "" if unknown."""
@@ -200,7 +203,7 @@ class Endpoints:
             "".join(map(str, learned.default_families)),
             json.dumps(learned.sysctls),
             "".join(map(str, learned.families_off)),
-            json.dumps([str(a) for a in learned.link_local]),
+            json.dumps([str(a) for a in (*learned.link_local, *learned.from_routers)]),
             endpoint.id,
             endpoint.sandbox,
         )
@@ -241,13 +244,18 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
 
 
 def _learned(row: sqlite3.Row) -> LearnedState:
+    # In one column: no address from a router is link-local.
+    beside = [ip_interface(a) for a in json.loads(row["beside"])]
     return LearnedState(
         device=row["device"],
         mtu=row["mtu"],
         default_families=_families(row["defaults"]),
         sysctls=tuple(json.loads(row["settings"])),
         families_off=_families(row["without"]),
-        link_local=tuple(ip_interface(a) for a in json.loads(row["beside"])),
+        link_local=tuple(a for a in beside if a.is_link_local),
+        from_routers=tuple(
+            a for a in beside if isinstance(a, IPv6Interface) and not a.is_link_local
+        ),
     )
 
 

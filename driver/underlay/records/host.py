@@ -37,6 +37,11 @@ class HostRecords:
         row = self._db.row("SELECT identity FROM host")
         return str(row["identity"]) if row else machine
 
+    def known_identity(self, machine: str) -> str:
+        """Return that identity, without a write: what it will be if it is not there."""
+        row = self._db.row("SELECT identity FROM host")
+        return str(row["identity"]) if row else machine
+
     def boot(self) -> str:
         """Return the boot of the host that the records are of; "" if unknown."""
         row = self._db.row("SELECT identity FROM boot")

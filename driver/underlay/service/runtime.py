@@ -170,8 +170,8 @@ class BackgroundThreads:
             finally:
                 # With the names that Docker has just told.
                 with once.trying("new names"):
-                    if named.any():
-                        self.note(frozenset({""}))
+                    if places := named.places():
+                        self.note(places)
                 with once.trying("quick checks of the host"):
                     notices.update()
                 with once.trying(f"writing {settings.hosts_file}"):
@@ -265,6 +265,7 @@ class BackgroundThreads:
     def start(self) -> None:
         """Start the threads."""
         self._ahead.keeper.on_change = self._note_lease
+        self._reconciler.on_addresses = self.names.wake  # for the file of names
         for thread in self._threads:
             thread.start()
 

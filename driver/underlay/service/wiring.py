@@ -236,7 +236,7 @@ def _reconciler(
     dropper: Dropper,
     host: Host,
 ) -> Reconciler:
-    observer = SandboxObserver(records, kernel, host.monotonic)
+    observer = SandboxObserver(records, kernel, host.machine, host.monotonic)
     planner = Planner(records, kernel, builder, takeovers, leftovers, observer)
     backoff, once = Backoff(host.monotonic), LogOnce()
     repair_log = RepairLog(records, host.clock, host.monotonic)

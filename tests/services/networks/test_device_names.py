@@ -252,14 +252,14 @@ def test_kernel_is_asked_about_missing_names_only(in_host):
 def test_new_names_are_told_once_where_devices_of_the_host_get_them(records):
     world = World(records, MODES["routed"])
     names = NewNames(records)
-    assert not names.any()
+    assert not names.places()
     called(world, "web")
-    assert [names.any(), names.any()] == [True, False]
+    assert [names.places(), names.places()] == [{""}, set()]
     called(world, "api")
-    assert [names.any(), names.any()] == [True, False]
+    assert [names.places(), names.places()] == [{""}, set()]
 
 
 def test_names_are_no_news_where_no_device_of_the_host_gets_one(records):
     world = World(records, MODES["macvlan"])
     called(world, "web")
-    assert not NewNames(records).any()
+    assert not NewNames(records).places()

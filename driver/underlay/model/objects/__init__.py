@@ -1,8 +1,8 @@
 """Kernel objects as values: what must be there, and what was observed.
 
 Each has a `key`, by which desired and observed are paired, its place in the
-`build_order`, and the `owner` it exists for. Links, sysctls, chains, bridge ports and
-moved entries are changed in place; others are deleted and created again.
+`build_order`, and the `owner` it exists for. Links, sysctls, chains, bridge ports,
+moved entries and SLAAC are changed in place; others are deleted and created again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from underlay.model.objects.common import (
     ADDRESS_SYSCTLS,
     CONTAINER_GROUP,
     HOST_METRIC,
+    IPV6_SECRET,
     IPV6_SWITCH,
     MAIN_TABLE,
     OWN_LINK_LOCAL,
@@ -32,7 +33,7 @@ from underlay.model.objects.firewall import (
     NftChain,
 )
 from underlay.model.objects.host import BridgePort, MovedEntry, Sysctl
-from underlay.model.objects.ip import Address, Neighbour, Route
+from underlay.model.objects.ip import Address, Neighbour, Route, Slaac
 from underlay.model.objects.link import AltName, Link
 from underlay.model.owner import MARK, PREFIX, Owner, SharedOwner, SysctlReason
 
@@ -42,6 +43,7 @@ Object = (
     | Address
     | Route
     | Neighbour
+    | Slaac
     | Sysctl
     | ForwardAccept
     | NftChain
@@ -57,6 +59,7 @@ __all__ = [
     "GOT",
     "HOST_METRIC",
     "IPTABLES",
+    "IPV6_SECRET",
     "IPV6_SWITCH",
     "MAIN_TABLE",
     "MARK",
@@ -80,6 +83,7 @@ __all__ = [
     "Owner",
     "Route",
     "SharedOwner",
+    "Slaac",
     "Sysctl",
     "SysctlReason",
     "protocol",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from ipaddress import IPv6Interface
 from typing import Any
 
 from underlay import model
@@ -11,10 +12,13 @@ from underlay.model.objects.common import (
     ADDRESSES,
     MAIN_TABLE,
     ROUTES,
+    SLAAC,
     KernelObject,
     Verb,
+    differing,
     nsenter,
     protocol,
+    sysctl_command,
     word,
 )
 from underlay.model.owner import Owner
@@ -140,3 +144,41 @@ class Neighbour(KernelObject):
             return f"ip neigh {verb} proxy {self.address} dev {word(self.device)}"
         how = f" lladdr {self.mac} nud permanent" if verb == "add" else ""
         return f"ip neigh {verb} {self.address}{how} dev {word(self.device)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Slaac(KernelObject):
+    """How a device in a sandbox makes IPv6 addresses from router advertisements.
+
+    Each ends with the `token` (::53), or without one as the `sysctls` say, in the order
+    in which they are set. It is there as soon as the device has a token or a secret.
+    `found` are addresses that the kernel has made: its business, and never compared.
+    """
+
+    device: str
+    token: str = ""
+    sysctls: tuple[str, ...] = ()
+    owner: Owner | None = None
+    sandbox: str = ""
+    found: tuple[IPv6Interface, ...] = field(default=(), compare=False)
+    key: Hashable = field(init=False, compare=False, repr=False)
+
+    build_order = SLAAC
+
+    def __post_init__(self) -> None:
+        _set_key(self, Slaac, self.device, self.sandbox)
+
+    __hash__ = KernelObject.__hash__
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Return whether `seen` has the token and the sysctls, as far as it tells."""
+        return self.token == seen.token and not differing(self.sysctls, seen.sysctls)
+
+    def command(self, verb: Verb) -> str:
+        """Return the step in the words of sysctl and iproute2."""
+        del verb  # it is never deleted
+        where = nsenter(self.sandbox)
+        words = where + sysctl_command(self.sysctls, self.device)
+        if self.token:
+            words += f"; {where}ip token set {self.token} dev {word(self.device)}"
+        return words

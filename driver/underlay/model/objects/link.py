@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from underlay.model.objects.common import (
@@ -13,6 +12,7 @@ from underlay.model.objects.common import (
     TOP,
     KernelObject,
     Verb,
+    differing,
     nsenter,
     word,
 )
@@ -107,7 +107,7 @@ class Link(KernelObject):
 
     def differing_sysctls(self, seen: Any) -> tuple[str, ...]:
         """Return the sysctls that `seen` shows with another value."""
-        return _unlike(self.sysctls, seen.sysctls)
+        return differing(self.sysctls, seen.sysctls)
 
     def attributes_match(self, seen: Any) -> bool:
         """Return whether every field that we set, without the sysctls, has its value.
@@ -156,10 +156,3 @@ class AltName(KernelObject):
         """Return the step in iproute2's words."""
         words = f"{nsenter(self.sandbox)}ip link property {verb}"
         return f"{words} dev {word(self.device)} altname {word(self.name)}"
-
-
-@lru_cache  # thousands of devices have the same ones
-def _unlike(wanted: tuple[str, ...], shown: tuple[str, ...]) -> tuple[str, ...]:
-    values = dict(setting.split("=") for setting in shown)
-    pairs = ((setting, *setting.split("=")) for setting in wanted)
-    return tuple(s for s, path, value in pairs if values.get(path, value) != value)
