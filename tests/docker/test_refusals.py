@@ -138,10 +138,6 @@ CASES = [
     (net("-o", "paren=eth1"), unknown("paren", OPTIONS, near="parent")),
     (net("-o", "foo=bar"), unknown("foo", OPTIONS)),
     (
-        net("-o", "ipv6=dhcp"),
-        "E-101 ipv6='dhcp' is not valid: one of off, slaac, suffix.",
-    ),
-    (
         net("-o", "suffix=::53"),
         "E-100 unknown network option 'suffix'. It is for one container: --network"
         f" name=lan,driver-opt=suffix=::53. {OPTIONS}",
@@ -154,10 +150,6 @@ CASES = [
     (
         net("-o", "ipv6=slaac", "-o", "repair=off"),
         "E-104 ipv6=slaac and repair=off cannot be combined. Keep one of them.",
-    ),
-    (
-        on("name=lan,driver-opt=suffix=::53"),
-        "E-101 suffix='::53' is not valid: it is for networks with -o ipv6=suffix.",
     ),
     (net("-o", "macvlan_mod=vepa"), unknown("macvlan_mod", OPTIONS, near="macvlan_mode")),
     (net("-o", "host_acces=on"), unknown("host_acces", OPTIONS, near="host_access")),
