@@ -209,9 +209,11 @@ def test_published_ports_are_accepted_and_explained_once(plugin, caplog):
     assert sum("-p has no effect" in r.message for r in caplog.records) == 1
 
 
-def test_null_ipam_driver_gives_a_network_without_addresses(plugin):
+def test_null_ipam_driver_gives_a_network_without_addresses(plugin, caplog):
     asked = {**NETWORK, "IPv4Data": [{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]}
     assert ask(plugin, "NetworkDriver.CreateNetwork", asked) == (200, {})
+    (said,) = [r.message for r in caplog.records if "no address" in r.message]
+    assert "-o source=dhcp" in said
     bare = {
         **ENDPOINT,
         "Interface": {"Address": "", "AddressIPv6": "", "MacAddress": ""},

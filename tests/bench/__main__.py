@@ -1,4 +1,4 @@
-"""Measure the control or data path, routed endpoints, repairs, crowds, a power cut."""
+"""Measure the control or data path, routed endpoints, repairs, DHCP, a power cut."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from tests.bench.control import control
 from tests.bench.cost import cost
 from tests.bench.datapath import Asked, datapath
+from tests.bench.dhcp import dhcp
 from tests.bench.foreign import foreign
 from tests.bench.power_cut import power
 from tests.bench.reconcile import reconcile
@@ -35,16 +36,21 @@ def main() -> None:
     repairs = paths.add_parser("reconcile", help="what passes cost, and repairs take")
     repairs.add_argument("--times", type=int, default=20, help="at least 20")
     paths.add_parser("foreign", help="what passes cost beside others' things")
+    lease = paths.add_parser("dhcp", help="what addresses of a DHCP server cost")
+    lease.add_argument("--runs", type=int, default=12, help="at least 10")
+    lease.add_argument("--leases", type=int, default=5000, help="at least 2000")
     floor = paths.add_parser("veth", help="what a round trip over a veth costs")
     floor.add_argument("--rounds", type=int, default=9, help="at least 3")
     boots = paths.add_parser("power", help="what a boot after a power cut takes")
     boots.add_argument("--rounds", type=int, default=7, help="at least 5")
     boots.add_argument("--containers", type=int, default=50)
-    for path in (one, costs, other):
+    for path in (one, costs, other, lease):
         path.add_argument("--engine", choices=ENGINES, default="28.5")
     given = parser.parse_args()
-    if given.what in ("control", "cost") and given.runs < 10:
+    if given.what in ("control", "cost", "dhcp") and given.runs < 10:
         parser.error("--runs: a median of fewer than 10 says little")
+    if given.what == "dhcp" and given.leases < 2000:
+        parser.error("--leases: what fewer than 2000 cost is not seen")
     if given.what == "veth" and given.rounds < 3:
         parser.error("--rounds: a median of fewer than 3 says little")
     if given.what == "datapath" and (given.rounds < 3 or given.seconds < 1):
@@ -71,6 +77,8 @@ def measure(given: argparse.Namespace) -> bool:
         return control(given.engine, given.runs)
     if given.what == "cost":
         return cost(given.engine, given.runs)
+    if given.what == "dhcp":
+        return dhcp(given.engine, given.runs, given.leases)
     if given.what == "routed":
         return routed(given.count)
     if given.what == "reconcile":

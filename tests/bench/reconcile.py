@@ -9,17 +9,15 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, ip_address, ip_network
-from multiprocessing import get_context
 from pathlib import Path
 
 from tests.bench import event_storms, faults
 from tests.bench.idle import idle
 from tests.bench.memory import alone, pss
-from tests.bench.service_host import PARENT, Stage, isolate
+from tests.bench.service_host import PARENT, Stage, apart
 from tests.bench.tables import Aim, Series, say, spread, table, tell, verdicts
 from tests.fakes import engine_on
 from tests.lab import net
@@ -57,9 +55,9 @@ def reconcile(times: int) -> bool:
     say(f"{os.cpu_count()} cores, Linux {platform.release()},"
         f" Python {platform.python_version()},"
         f" load average before {os.getloadavg()[0]:.2f}")  # fmt: skip
-    routed = _apart(_routed)
-    found = _apart(_crowded, times)
-    recovered = {size: _apart(_recovery, size) for size in (20, 100)}
+    routed = apart(_routed)
+    found = apart(_crowded, times)
+    recovered = {size: apart(_recovery, size) for size in (20, 100)}
     say(f"\nLoad average after: {os.getloadavg()[0]:.2f}")
     aims = [
         *_idle_told(routed, found),
@@ -69,17 +67,6 @@ def reconcile(times: int) -> bool:
         *_recovery_told(recovered),
     ]
     return verdicts(aims)
-
-
-def _apart(job, *about):  # type: ignore[no-untyped-def]
-    """Return what a job of this module finds in a process and namespaces of its own."""
-    with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(1) as pool:
-        return pool.apply(_isolated, (job, Path(folder), *about))
-
-
-def _isolated(job, *about):  # type: ignore[no-untyped-def]
-    isolate()
-    return job(*about)
 
 
 def _routed(folder: Path) -> Series:

@@ -29,37 +29,6 @@ def plugged(site, name, *words, bridge="br0"):
     )  # fmt: skip
 
 
-@pytest.fixture
-def bridged(request):
-    """Make eth0 of a site a port of br0, which has the host's addresses."""
-    name = next(n for n in ("site", "newest") if n in request.fixturenames)
-    site = request.getfixturevalue(name)
-    host = site.host
-    move = f"""
-        ip link add br0 type bridge
-        ip link set br0 up
-        ip -6 route del default
-        ip addr flush dev eth0 scope global
-        ip link set eth0 master br0
-        ip addr add {host.ipv4}/24 dev br0
-        ip addr add {host.ipv6}/64 dev br0 nodad
-        ip route add default via 10.77.0.1
-        ip -6 route add default via fd77::1
-    """
-    back = f"""
-        ip link del br0
-        ip addr add {host.ipv4}/24 dev eth0
-        ip addr add {host.ipv6}/64 dev eth0 nodad
-        ip route add default via 10.77.0.1
-        ip -6 route add default via fd77::1
-    """
-    host.outer_run("sh", "-ec", move)
-    site.lan.run("ip", "neigh", "flush", "all")
-    yield site
-    site.clear()
-    host.outer_run("sh", "-ec", back)
-
-
 def bridge_state(site):
     """What attaching containers must not change."""
     found = {

@@ -51,6 +51,19 @@ KEYS: Mapping[str, str] = {
     "hwaddr": _MAC,  # Incus
     "ip": "--ip={} of docker run",
     "ipaddress": "--ip={} of docker run",
+    # docker-net-dhcp
+    "releaselease": "hold=<seconds>",
+    "propagatemtu": "mtu=<bytes>",
+    "propagatedns": "--dns=<address> of docker run",
+}
+# Options of docker-net-dhcp that nothing here needs, and why.
+NOT_NEEDED: Mapping[str, str] = {
+    "ignoreconflicts": "several networks may use one bridge",
+    "skiproutes": "no routes of the host are copied, and route= adds routes",
+    "validatedhcp": "a network needs no server when it is created",
+    "conflictcheck": "an address that its server has not tried is asked for first",
+    "hostifname": "the host's end of a veth has the name of the container",
+    "auditlog": "`underlay history` has every address",
 }
 # What other drivers have after `mode=`: usually the mode of a kind of device.
 MODES: Mapping[str, str] = {
@@ -71,9 +84,10 @@ MODES: Mapping[str, str] = {
 
 
 def key_meant(key: str, value: str, known: Collection[str]) -> str:
-    """Return ` Did you mean ...?` for an unknown key, "" without a suggestion.
+    """Return what to write for an unknown key, "" without a suggestion.
 
-    A value with characters that no name has in Docker is not repeated.
+    It begins with a space: ` Did you mean ...?` or ` Leave it out: ...`. A value with
+    characters that no name has in Docker is not repeated.
     """
     said = value if re.fullmatch(r"[\w.:/-]{1,64}", value, re.ASCII) else "..."
     letters = _letters(key)
@@ -82,6 +96,8 @@ def key_meant(key: str, value: str, known: Collection[str]) -> str:
         return f" Did you mean {alike[0]!r}?"
     if letters in KEYS:
         return f" Did you mean {KEYS[letters].format(said)!r}?"
+    if letters in NOT_NEEDED:
+        return f" Leave it out: {NOT_NEEDED[letters]}."
     return did_you_mean(key, known)
 
 

@@ -76,6 +76,10 @@ NO_GATEWAY = (
     "no --gateway is given and the host has no router in this subnet: containers get no"
     " default route by it"
 )
+NO_ADDRESSES = (
+    "containers get no address: --ipam-driver null gives none. With -o source=dhcp the"
+    " DHCP server of the segment does"
+)
 # What an owner wanted, and the devices of it that Docker left in a sandbox.
 _Had = tuple[DesiredState, frozenset[Object]]
 _NOTHING: _Had = DesiredState(), frozenset()
@@ -163,6 +167,8 @@ class NetworkDriver:
             with self._builder.preparing(network, network_objects(network)):
                 self._add_network(network)
         log.info("network created", extra={"network": network.id[:12]})
+        if not network.subnets:
+            log.warning(NO_ADDRESSES, extra={"network": network.id[:12]})
         for subnet in lacking_gateway(self._network(network.id)):
             facts = {"network": network.id[:12], "subnet": subnet}
             log.warning(NO_GATEWAY, extra=facts)

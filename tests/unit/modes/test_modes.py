@@ -97,6 +97,8 @@ def test_invalid_mode_is_refused(options, refusal, words):
         ({"macvlanMode": "vepa"}, UnknownOption, "Did you mean 'macvlan_mode'"),
         ({"vlanId": "5"}, UnknownOption, "Did you mean 'vlan=5'"),
         ({"no_default_route": "1"}, UnknownOption, "Did you mean 'default_route=no'"),
+        ({"release_lease": "never"}, UnknownOption, "Did you mean 'hold=<seconds>'"),
+        ({"skip_routes": "true"}, UnknownOption, "Leave it out: no routes of the host"),
         ({"takeover": "yes"}, UnknownOption, "It is for mode=bridge with parent="),
         ({"macvlan_mode": "l2"}, BadValue, "Did you mean 'ipvlan_mode=l2'"),
         ({"macvlan_mode": "brdge"}, BadValue, "Did you mean 'bridge'"),
