@@ -93,7 +93,7 @@ def test_silent_client_on_the_plugin_socket_gives_way_to_others(daemon):
 
 def test_slow_client_on_the_status_socket_delays_no_docker_call(daemon):
     begun = b"GET /healthz HTTP/1.1\r\nX: "
-    with clients(daemon, "status", 16, begun) as found, dripping(found):
+    with clients(daemon, "status", 64, begun) as found, dripping(found):
         for _ in range(3):
             assert seconds_of_a_call(daemon) < AT_ONCE
             assert seconds_of_a_look(daemon) < AT_ONCE
@@ -103,7 +103,7 @@ def test_slow_client_on_the_status_socket_delays_no_docker_call(daemon):
 @pytest.mark.parametrize("head", ["X-Drip: ", "Content-Length: 5000\r\n\r\n{"])
 def test_slow_client_on_the_plugin_socket_is_read_for_five_seconds(daemon, head):
     begun = f"POST /NetworkDriver.Join HTTP/1.1\r\n{head}".encode()
-    with clients(daemon, "plugin", 16, begun) as found, dripping(found):
+    with clients(daemon, "plugin", 64, begun) as found, dripping(found):
         assert seconds_of_a_call(daemon) < 2 * READ_SECONDS
         found[0].settimeout(10)
         with suppress(ConnectionResetError):
@@ -113,7 +113,7 @@ def test_slow_client_on_the_plugin_socket_is_read_for_five_seconds(daemon, head)
 
 def test_request_that_waited_for_a_thread_is_still_read(daemon):
     begun = b"POST /NetworkDriver.Join HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"
-    with clients(daemon, "plugin", 16, begun), clients(daemon, "plugin", 40) as late:
+    with clients(daemon, "plugin", 64, begun), clients(daemon, "plugin", 40) as late:
         for s in late:
             s.sendall(WHOLE["plugin"])
         for s in late:

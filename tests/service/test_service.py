@@ -65,9 +65,9 @@ def test_request_in_flight_is_answered_before_the_service_ends(daemon):
     assert daemon.process.wait(timeout=30) == 0
 
 
-def test_sixteen_calls_are_served_in_parallel(daemon):
+def test_sixty_four_calls_are_served_in_parallel(daemon):
     held = []
-    for _ in range(15):
+    for _ in range(63):
         s = socket.socket(socket.AF_UNIX)
         s.connect(str(daemon.plugin))
         s.sendall(

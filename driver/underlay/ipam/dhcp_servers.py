@@ -39,8 +39,8 @@ REPLACE_SECONDS = 8.0
 # Where no server answered, the next starts fail sooner for so long. But not before one
 # that is back has looked, by a ping of three seconds, whether an address is taken.
 QUIET_SECONDS, QUIET_TIMEOUT = 30.0, 4.0
-# So many starts may wait at once: Docker's other calls find one of the 16 threads.
-MOST_WAITING = 12
+# So many starts may wait at once: Docker's other calls find one of the 64 threads.
+MOST_WAITING = 50
 # Without carrier no server hears, but the link may be about to come up.
 NO_CARRIER_SECONDS = 1.0
 # A server counts as one of a parent's for so long after an answer.

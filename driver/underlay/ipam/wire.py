@@ -45,7 +45,7 @@ MACS_SECONDS = 1.0
 BOOT_SECONDS = 600.0
 # All claims are looked at after this time, and those that were drawn from at once.
 LOOK_SECONDS = 60.0
-# So many calls may wait for answers at once: the others of the 16 threads answer the
+# So many calls may wait for answers at once: the others of the 64 threads answer the
 # calls of other networks. More are answered at once, and asked about behind that.
 MOST_WAITING = 10
 # So many addresses are asked for at once in the background.

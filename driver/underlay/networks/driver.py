@@ -77,8 +77,7 @@ NO_GATEWAY = (
     " default route by it"
 )
 NO_ADDRESSES = (
-    "containers get no address: --ipam-driver null gives none. With -o source=dhcp the"
-    " DHCP server of the segment does"
+    "containers get no address: --ipam-driver null gives none without -o source=dhcp"
 )
 # What an owner wanted, and the devices of it that Docker left in a sandbox.
 _Had = tuple[DesiredState, frozenset[Object]]

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-THREADS = 16
+# Most of them wait: for DHCP servers, for what the network says of an address.
+THREADS = 64
 # If the server has just closed an idle connection, Docker posts to it nevertheless and
 # then tries again with an empty body. So no connection is kept.
 KEEPALIVE = 0

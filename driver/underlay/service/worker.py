@@ -15,7 +15,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from underlay.errors import Malformed
 from underlay.model.text import as_json, printable
 
-# The limit for a whole request, and for each part of an answer. Without it, sixteen
+# The limit for a whole request, and for each part of an answer. Without it, sixty-four
 # clients that send slowly would stop every container start of the host.
 READ_SECONDS = SEND_SECONDS = 5.0
 # Connections without a request so far; a further one replaces the oldest.
