@@ -16,8 +16,9 @@ from underlay.ipam.subnets import derive_mac
 from underlay.model import Device, Network
 from underlay.modes.host_access import PROBE_MARK
 
-# dnsmasq looks for three seconds whether an address is in use before it offers that.
-SECONDS = 4.0
+# dnsmasq looks for three seconds whether an address is in use before it offers that,
+# and may have missed the first message.
+SECONDS = 6.0
 _ONLY_ASKED = "not asked for: a check"
 
 
