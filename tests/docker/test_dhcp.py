@@ -13,6 +13,8 @@ from tests.lab.dhcp_servers import Dnsmasq, IscDhcpd, Kea, Scope, Udhcpd
 from tests.lab.service import wait_until
 
 LEASE_SECONDS = 10
+# At the same moment: without an IPAM driver, Docker does not queue them.
+STARTS = 20
 MODES = {"macvlan": ("parent=eth0",), "vlan": ("parent=eth0.50",)}
 
 
@@ -215,20 +217,44 @@ def test_lease_of_a_removed_container_goes_back_to_the_server(newest, kea):
     wait_until(lambda: not of(kea, mac), 15, lambda: kea.log)
 
 
-def test_start_without_a_server_fails_in_time_and_names_the_parent(newest):
-    create(newest, "lan", "-o", "lease_timeout=2")
-    words = "run", "-d", "--name", "web", "--network", "lan", "bb", "sleep", "1000"
-    with ThreadPoolExecutor(1) as pool:
-        began = time.monotonic()
-        starting = pool.submit(newest.docker, *words, check=False)
-        while not starting.done():  # no other call waits for it
+def create_by_identity(site, *words):
+    """Create a network on which Docker asks for all addresses at once."""
+    site.docker(
+        "network", "create", "-d", "underlay", "--ipam-driver", "null",
+        "-o", "source=dhcp", "-o", "parent=eth0", *words, "lan",
+    )  # fmt: skip
+
+
+def run_by_identity(site, name):
+    network = f"name=lan,driver-opt=identity={name}"
+    words = "run", "-d", "--name", name, "--network", network, "bb", "sleep", "1000"
+    return site.docker(*words, check=False)
+
+
+def test_starts_without_a_server_fail_in_time_and_name_the_parent(newest):
+    create_by_identity(newest, "-o", "lease_timeout=2")
+    with ThreadPoolExecutor(STARTS) as pool:
+        names = [f"c{number}" for number in range(STARTS)]
+        starting = [pool.submit(run_by_identity, newest, name) for name in names]
+        while not all(one.done() for one in starting):  # no other call waits for them
             asked = time.monotonic()
             newest.docker("ps")
             assert time.monotonic() - asked < 2
-        assert time.monotonic() - began < 6
-    said = refused(starting.result())
-    assert "E-160" in said
-    assert "eth0" in said
+    for one in starting:
+        said = refused(one.result())
+        assert "E-160" in said
+        assert "eth0" in said
+
+
+def test_starts_at_once_have_a_lease_each(newest, kea):
+    create_by_identity(newest, "-o", "hold=0")
+    names = [f"c{number}" for number in range(STARTS)]
+    with ThreadPoolExecutor(STARTS) as pool:
+        for done in pool.map(lambda name: run_by_identity(newest, name), names):
+            assert done.returncode == 0, done.stderr
+    found = [newest.attached(name, "lan") for name in names]
+    assert len({address for address, _, _ in found}) == STARTS
+    assert all(of(kea, mac) == address for address, _, mac in found)
 
 
 def test_start_on_a_parent_without_carrier_says_so_at_once(newest, lan):
