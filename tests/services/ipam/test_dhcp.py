@@ -304,6 +304,16 @@ def test_refused_lease_is_asked_for_as_a_new_one(world):
     assert world.verbs == ["new", "again", "new"]
 
 
+def test_starting_container_that_a_late_list_lacks_keeps_its_lease(world):
+    world.network(hold="0")
+    told = IPv4Interface(str(world.ipam.request_address(world.pools["n1"], "", "web")))
+    world.listed()
+    world.pass_time(1)
+    assert "release" not in world.verbs
+    web = world.engine.create_endpoint(Endpoint("e1", "n1", told))
+    assert world.records.dhcp_leases.of_endpoint(web.id).address == told
+
+
 def test_start_without_a_server_tells_the_parent_and_the_time(world):
     world.network(lease_timeout="5")
     world.server.is_there = False

@@ -192,3 +192,44 @@ def test_silent_server_fails_the_start_and_not_the_creation(world):
     with pytest.raises(NoDhcpServer):
         world.start("web")
     assert world.server.said == [("new", "web")] * 2
+
+
+def test_start_that_came_before_the_news_of_the_creation_keeps_its_lease(world):
+    ask, network = world.server.ask_new, world.records.networks.get("n1")
+
+    def ask_late(*words):
+        world.server.ask_new = ask
+        world.start("web")
+        return ask(*words)
+
+    world.server.ask_new = ask_late
+    assert world.ahead.dhcp.take_ahead(network, "web") is None
+    (lease,) = world.records.dhcp_leases.all()
+    assert lease.endpoint == "e-web"
+    assert lease.address == world.records.endpoints.get("e-web").ipv4
+
+
+def test_lease_of_a_start_is_not_given_back_with_that_of_the_creation(world):
+    world.create("web")
+    world.settle()
+    (lease,) = world.records.dhcp_leases.all()
+    world.ipam.request_address(world.claim, "", "web")
+    world.keeper._give_back(lease)
+    assert not [said for said in world.server.said if said[0] == "release"]
+    assert world.records.dhcp_leases.all()[0].address == lease.address
+
+
+def test_end_of_a_wait_is_not_that_of_the_next_lease_with_its_number(world):
+    world.create("web")
+    world.settle()
+    (web,) = world.records.dhcp_leases.all()
+    world.keeper.note_listed(set())
+    world.pass_time(START_SECONDS * 2)
+    world.start("db")
+    world.engine.delete_endpoint("n1", "e-db")
+    (db,) = world.records.dhcp_leases.all()
+    assert db.id == web.id
+    world.keeper.note(db)
+    world.pass_time(START_SECONDS * 2)
+    released = [said for said in world.server.said if said[0] == "release"]
+    assert released == [("release", "web", "eth0")]
