@@ -97,6 +97,8 @@ def test_second_route_to_one_destination_is_left_out():
         (1400, {"lease_mtu": "on", "mtu": "1300"}, {}, 1300),
         (1400, {"lease_mtu": "on"}, {"mtu": "1200"}, 1200),
         (None, {"lease_mtu": "on"}, {}, None),
+        (576, {"lease_mtu": "on"}, {}, 576),
+        (576, {"lease_mtu": "on", "ipv6": "slaac"}, {}, 1280),  # the least with IPv6
     ],
 )
 @pytest.mark.parametrize("mode", [macvlan, bridge])
