@@ -353,11 +353,9 @@ class LeaseKeeper:
         After its end the container keeps its address, unless the network says
         otherwise: a router that boots must not take the services down.
         """
+        self._named.discard(lease.id)  # whatever is asked now tells the name
         if _is_lost(lease):
             return self.servers.rebind(endpoint, lease)
-        if lease.id in self._named:
-            self._named.discard(lease.id)
-            return self.servers.renew(endpoint, lease)
         if self._is_over(lease) or lease.id in self._doubted:
             self._doubted.discard(lease.id)
             answer = self.servers.confirm(endpoint, lease)
@@ -383,6 +381,8 @@ class LeaseKeeper:
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint != lease.endpoint:
                 return lease
+            if known.since != lease.since:  # a command has just renewed it
+                return known
             former = (*known.former, lease.address)
             dropped = self.records.dhcp_leases.save(replace(known, former=former))
             for held in self._held(lease):

@@ -865,6 +865,20 @@ def test_dropped_address_is_back_when_a_server_gives_it_or_another(world, other)
     world.stop(web)
 
 
+def test_lease_that_a_command_renews_at_its_end_is_not_dropped(world):
+    world.network(when_lost="drop")
+    web = world.start("web")
+    world.join(web)
+    ended = world.records.dhcp_leases.of_endpoint(web.id)
+    world.clock.now += LEASE * 2
+    world.keeper.renew(ended)
+    changes = []
+    world.keeper.on_change = changes.append
+    world.keeper._renew(ended)  # as it was before the command
+    assert world.records.endpoints.get(web.id).ipv4 == web.ipv4
+    assert changes == []
+
+
 def test_dropped_address_is_of_no_use_to_the_next_start_without_a_server(world):
     world.network(when_lost="drop")
     web = world.start("web")
@@ -965,6 +979,17 @@ def test_name_is_told_as_soon_as_the_device_is_in_the_sandbox(world):
     world.join(web)
     world.pass_time(2)
     assert world.verbs.count("renew") == 1
+
+
+def test_name_of_a_container_on_a_segment_in_doubt_waits_for_no_server(world):
+    world.network()
+    web = world.start("")
+    world.join(web)
+    world.pass_time(LEASE / 4)
+    world.keeper.note_back("n1")
+    assert name(world, web, "web").hostname == "web"
+    assert world.verbs.count("confirm") == 1
+    assert "renew" not in world.verbs
 
 
 def test_name_is_not_told_with_hostname_off(world):
