@@ -73,6 +73,9 @@ def with_routes(found: JoinAnswer, network: Network, endpoint: Endpoint) -> Join
     if not (own and endpoint.leased.routes and takes_routes(network.options)):
         return found
     taken: set[IpNetwork] = {own.network, host_network(own.ip), *found.destinations}
+    no_hops: set[IpAddress] = {own.ip}
+    if own.network.prefixlen < 31:
+        no_hops |= {own.network.network_address, own.network.broadcast_address}
     on_link: list[IpNetwork] = []
     via: list[tuple[IpNetwork, IpAddress]] = []
     routes = endpoint.leased.routes[:MOST_ROUTES]
@@ -84,7 +87,7 @@ def with_routes(found: JoinAnswer, network: Network, endpoint: Endpoint) -> Join
         near = (own.network, *found.on_link, *on_link)
         if hop is None:
             on_link.append(to)
-        elif hop != own.ip and _leads_to(hop, near):
+        elif hop not in no_hops and _leads_to(hop, near):
             via.append((to, hop))
         else:
             continue
