@@ -865,6 +865,17 @@ def test_dropped_address_is_back_when_a_server_gives_it_or_another(world, other)
     world.stop(web)
 
 
+def test_address_is_not_to_be_dropped_from_a_sandbox_that_is_left_alone(world):
+    with pytest.raises(ConflictingOptions, match="when_lost=drop and repair=off"):
+        world.network(when_lost="drop", repair="off")
+    world.network("n2", when_lost="drop")
+    told = IPv4Interface(str(world.ipam.request_address(world.pools["n2"], "", "web")))
+    with pytest.raises(ConflictingOptions, match="when_lost=drop and repair=off"):
+        world.engine.create_endpoint(
+            Endpoint("e1", "n2", told, options={"repair": "off"})
+        )
+
+
 def test_lease_that_a_command_renews_at_its_end_is_not_dropped(world):
     world.network(when_lost="drop")
     web = world.start("web")
