@@ -111,6 +111,8 @@ class DhcpAddresses:
         if known and (known.endpoint or self._is_held(known)):
             return None
         lease = self._clients.of_start(network, ("name", container), container)
+        if self._is_held(lease):
+            return None
         given = self._new_lease(network, lease, None)
         with self.records.transaction():
             now = self.records.dhcp_leases.by_id(lease.id)
