@@ -43,6 +43,8 @@ REFUSED = "refused by the server"
 UNCONFIRMED = "an accepted offer was not confirmed"
 OTHER_ADDRESS = "another address than offered"
 
+# So many servers are noted: a machine can claim to be any number of them.
+MOST_SERVERS = 16
 # How long an offer waits for one with the wished address.
 WISH_SECONDS = 0.1
 # A server that offers and refuses in turn is asked no more often than this.
@@ -211,7 +213,7 @@ class Exchange:
         if told != (BOOTREPLY, self._xid, self.client.mac):
             self.heard[FOR_OTHERS] += 1
             return
-        if packet.server:
+        if packet.server and len(self.servers) < MOST_SERVERS:
             self.servers.add(packet.server)
         if asked.kind == MessageType.DISCOVER:
             if kind == MessageType.OFFER:

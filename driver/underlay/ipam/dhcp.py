@@ -104,15 +104,20 @@ class DhcpAddresses:
     def take_ahead(self, network: Network, container: str) -> DhcpLease | None:
         """Return a new lease for a container that has not started, as it is recorded.
 
-        None if it has one already, or had one that its start asks for. Raises as
-        request_address does.
+        None if it has one already, had one that its start asks for, or starts meanwhile
+        and has what that was given. Raises as request_address does.
         """
         known = self.records.dhcp_leases.get(network.parent_label, "name", container)
         if known and (known.endpoint or self._is_held(known)):
             return None
         lease = self._clients.of_start(network, ("name", container), container)
+        if self._is_held(lease):
+            return None
         given = self._new_lease(network, lease, None)
         with self.records.transaction():
+            now = self.records.dhcp_leases.by_id(lease.id)
+            if now is None or now.endpoint or now.since != lease.since:
+                return None
             return self._save(self._with(lease, given))
 
     def with_address(self, network: Network, asked: Endpoint) -> Endpoint:

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 from underlay.dhcp import sockets
 from underlay.dhcp.client import Client, decline, release
-from underlay.dhcp.exchange import Exchange, Kind
+from underlay.dhcp.exchange import MOST_SERVERS, Exchange, Kind
 from underlay.dhcp.offers import Held, Leased, Offer, Refused
 from underlay.ipam.wire import devices_of
 from underlay.kernel import Kernel, inspection
@@ -315,6 +315,9 @@ class DhcpServers:
                 known = ", ".join(map(str, others))
                 told = {"device": uplink, "server": server, "others": known}
                 log.warning("another DHCP server answers on the segment", extra=told)
+            if len(others) >= MOST_SERVERS and server not in others:
+                first = min(others, key=lambda a: self._answered.get((uplink, a), 0.0))
+                self._answered.pop((uplink, first), None)
             self._answered[uplink, server] = self.monotonic()
 
     def answering(self) -> Mapping[str, int]:

@@ -73,8 +73,9 @@ class LeaseKeeper:
     _doubted: set[int] = field(default_factory=set)
     # Those whose server does not know the container's name yet.
     _named: set[int] = field(default_factory=set)
-    # Until when those of containers that were created wait for the start, since boot.
-    _ahead: dict[int, float] = field(default_factory=dict)
+    # Until when those of containers that were created wait for the start, since boot,
+    # and when they were given: if the container has started since, that is void.
+    _ahead: dict[int, tuple[float, float]] = field(default_factory=dict)
     # Those that a thread is about to ask for.
     _busy: set[int] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -88,8 +89,9 @@ class LeaseKeeper:
 
     def note_ahead(self, lease: DhcpLease) -> None:
         """Give a lease back if its container, which is created, does not start soon."""
-        self._ahead[lease.id] = self.monotonic() + START_SECONDS
-        self._look_at(lease.id, self._ahead[lease.id])
+        due = self.monotonic() + START_SECONDS
+        self._ahead[lease.id] = due, lease.since
+        self._look_at(lease.id, due)
 
     def note_started(self, uplink: str, container: str) -> None:
         """Note that a container starts for which a lease may be waiting."""
@@ -174,7 +176,7 @@ class LeaseKeeper:
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint or known.gone != lease.gone:
                 return False
-            if not known.gone and self._is_starting(known):
+            if self._is_starting(known):
                 return False
             self.records.dhcp_leases.remove(lease.id)
         if lease.address and lease.server:
@@ -254,7 +256,8 @@ class LeaseKeeper:
         """
         if lease.gone and not lease.endpoint:
             return self._release_due(lease)
-        if not lease.endpoint and (waits_until := self._ahead.get(lease.id)):
+        waits_until, given = self._ahead.get(lease.id, (0.0, 0.0))
+        if waits_until and given == lease.since and not lease.endpoint:
             return waits_until
         is_asked = lease.id in self._doubted or lease.id in self._named
         if (is_asked and lease.endpoint) or _is_lost(lease):  # at once
@@ -289,7 +292,7 @@ class LeaseKeeper:
             self._renew(lease)
         elif lease.gone:
             self.release(lease)
-        elif self._ahead.pop(lease.id, None):
+        elif self._ahead.pop(lease.id, (0.0, 0.0))[1] == lease.since:
             self._give_back(lease)
 
     def _give_back(self, lease: DhcpLease) -> None:
@@ -297,7 +300,7 @@ class LeaseKeeper:
         network = self.records.networks.get(lease.network)
         with self.records.transaction():
             known = self.records.dhcp_leases.by_id(lease.id)
-            if known is None or known.endpoint:
+            if known is None or known.endpoint or self._is_starting(known):
                 return
             self.records.dhcp_leases.save(replace(known, address=None, server=None))
         if lease.address and lease.server:
@@ -350,11 +353,9 @@ class LeaseKeeper:
         After its end the container keeps its address, unless the network says
         otherwise: a router that boots must not take the services down.
         """
+        self._named.discard(lease.id)  # whatever is asked now tells the name
         if _is_lost(lease):
             return self.servers.rebind(endpoint, lease)
-        if lease.id in self._named:
-            self._named.discard(lease.id)
-            return self.servers.renew(endpoint, lease)
         if self._is_over(lease) or lease.id in self._doubted:
             self._doubted.discard(lease.id)
             answer = self.servers.confirm(endpoint, lease)
@@ -380,6 +381,8 @@ class LeaseKeeper:
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint != lease.endpoint:
                 return lease
+            if known.since != lease.since:  # a command has just renewed it
+                return known
             former = (*known.former, lease.address)
             dropped = self.records.dhcp_leases.save(replace(known, former=former))
             for held in self._held(lease):

@@ -30,7 +30,8 @@ class LeasesAhead:
 
     dhcp: DhcpAddresses
     keeper: LeaseKeeper
-    # By the ids of networks and the names of containers, as long as servers are asked.
+    # By the parents and the names of containers, as long as servers are asked: in two
+    # networks of a parent a container is one client until it has its first lease.
     _asked: dict[tuple[str, str], Future[None]] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(AT_ONCE, "ahead")
@@ -48,10 +49,10 @@ class LeasesAhead:
     ) -> IpInterface:
         """Return the address that a server gives a container; see DhcpAddresses."""
         name = name_of(container)
-        asked = self._asked.get((claim.network, name))
-        if asked and not asked.cancel():
-            wait((asked,))
         if network := self.dhcp.records.networks.get(claim.network):
+            asked = self._asked.get((network.parent_label, name))
+            if asked and not asked.cancel():
+                wait((asked,))
             self.keeper.note_started(network.parent_label, name)
         return self.dhcp.request_address(claim, address, container)
 
@@ -60,7 +61,9 @@ class LeasesAhead:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, network: Network, name: str) -> None:
-        key = network.id, name
+        key = network.parent_label, name
+        if key in self._asked:
+            return
         asked = self._pool.submit(self._take, network, name)
         self._asked[key] = asked
         asked.add_done_callback(lambda _: self._asked.pop(key, None))

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from underlay.errors import BadValue, NotWithDhcp, OneClientForAll
+from underlay.errors import (
+    BadValue,
+    ConflictingOptions,
+    NotWithDhcp,
+    OneClientForAll,
+)
 from underlay.model import Network
 from underlay.modes import leased
 from underlay.modes.child_device import is_isolated
-from underlay.modes.options import DHCP_KEYS, choice, number
+from underlay.modes.options import DHCP_KEYS, ON_OFF, choice, number
 
 # dnsmasq pings an address for three seconds before it offers that.
 TIMEOUT_SECONDS, TIMEOUT_MOST = 12, 60
@@ -38,7 +43,7 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
     lease_timeout(network.options)
     hold(network.options)
     host_name_is_sent(network.options)
-    is_dropped(network.options)
+    _check_may_drop(network.options)
     leased.takes_routes(network.options)
     leased.takes_mtu(network.options)
     _check_client_id(network.options, mode)
@@ -50,6 +55,12 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
     if network.internal:
         why = "the network is --internal, and the lease brings a gateway"
         raise NotWithDhcp(why=why)
+
+
+def _check_may_drop(options: Mapping[str, str]) -> None:
+    """Raise if the service is to take addresses out of sandboxes it leaves alone."""
+    if is_dropped(options) and choice(options, "repair", ON_OFF) == "off":
+        raise ConflictingOptions(first="when_lost=drop", second="repair=off")
 
 
 def _check_client_id(options: Mapping[str, str], mode: str) -> None:
@@ -84,6 +95,7 @@ def check_endpoint(network: Network, options: Mapping[str, str], mode: str) -> N
             need = "it is for networks with --ipam-driver null -o source=dhcp"
             need += ", because elsewhere Docker tells it after it has got the address"
             raise BadValue(key=key, value=value, need=need, hint="")
+    _check_may_drop({**network.options, **options})
     name, text = options.get("identity", ""), client_id(options)
     if name and not re.fullmatch(r"[\w.-]{1,60}", name):
         need = "a word of letters, digits, '_', '.' and '-', at most 60"

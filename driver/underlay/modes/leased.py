@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from underlay.errors import MtuTooSmall
 from underlay.model import (
     Endpoint,
     IpAddress,
@@ -15,7 +16,12 @@ from underlay.model import (
     host_network,
 )
 from underlay.model.lease_options import LeaseOptions
-from underlay.modes.options import ON_OFF, choice
+from underlay.modes.options import (
+    IPV6_LEAST_MTU,
+    ON_OFF,
+    check_ipv6_mtu,
+    choice,
+)
 
 OFF_ON = ("off", "on")
 # More than fit into a message are not expected; each is a step of every repair.
@@ -43,10 +49,17 @@ def router(
 
 
 def mtu(network: Network, endpoint: Endpoint) -> int | None:
-    """Return the MTU of the lease in bytes, at most the parent's; None for none."""
+    """Return the MTU of the lease in bytes, at most the parent's; None for none.
+
+    A small one must not take IPv6 out of a running container.
+    """
     size = endpoint.leased.mtu
     if size is None or not takes_mtu(network.options):
         return None
+    try:
+        check_ipv6_mtu(network, size)
+    except MtuTooSmall:
+        size = IPV6_LEAST_MTU
     return min(size, network.uplink.mtu or size)
 
 
@@ -60,6 +73,9 @@ def with_routes(found: JoinAnswer, network: Network, endpoint: Endpoint) -> Join
     if not (own and endpoint.leased.routes and takes_routes(network.options)):
         return found
     taken: set[IpNetwork] = {own.network, host_network(own.ip), *found.destinations}
+    no_hops: set[IpAddress] = {own.ip}
+    if own.network.prefixlen < 31:
+        no_hops |= {own.network.network_address, own.network.broadcast_address}
     on_link: list[IpNetwork] = []
     via: list[tuple[IpNetwork, IpAddress]] = []
     routes = endpoint.leased.routes[:MOST_ROUTES]
@@ -71,7 +87,7 @@ def with_routes(found: JoinAnswer, network: Network, endpoint: Endpoint) -> Join
         near = (own.network, *found.on_link, *on_link)
         if hop is None:
             on_link.append(to)
-        elif hop != own.ip and _leads_to(hop, near):
+        elif hop not in no_hops and _leads_to(hop, near):
             via.append((to, hop))
         else:
             continue

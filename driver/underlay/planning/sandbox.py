@@ -33,7 +33,7 @@ from underlay.modes.options import is_repaired
 from underlay.modes.sysctls import asked, switch_ipv6_off
 
 _Place = tuple[Hashable, str | None]
-# More addresses than that are never recorded.
+# More addresses than that are never recorded. As many the kernel makes from routers.
 LINK_LOCAL_MOST = 16
 _CONNECTED_METRIC = {4: 0, 6: 256}
 
@@ -175,7 +175,7 @@ def _by_routers(network: Network, endpoint: Endpoint) -> set[Family]:
 def _made_by(link: Link, seen: Iterable[Object]) -> tuple[IPv6Interface, ...]:
     """Return the addresses that a device made from router advertisements."""
     made = (o.found for o in seen if isinstance(o, Slaac) and o.device == link.name)
-    return next(made, ())
+    return next(made, ())[:LINK_LOCAL_MOST]
 
 
 def _former(endpoint: Endpoint) -> Iterator[tuple[_Place, Owner]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from underlay.records.database import Database
+from underlay.records.dhcp_leases import DROPPED
 from underlay.records.reservations import YIELDING
 
 _ENDPOINTS = (
@@ -47,7 +48,7 @@ _FIRST_END = (
 )
 _STALE = (
     "SELECT count(*) AS number FROM dhcp_lease d JOIN endpoint e ON e.id = d.endpoint"
-    " WHERE d.address <> '' AND e.ipv4 <> d.address"
+    f" WHERE d.address <> '' AND e.ipv4 <> d.address AND NOT {DROPPED}"
 )
 _FAILURES = "SELECT mark FROM trouble"
 

@@ -14,10 +14,12 @@ from underlay.records.database import Database
 _ROUTE = "route:"
 _COLUMNS = [field.name for field in fields(DhcpLease) if field.name != "id"]
 
+# Whether the address of a lease was taken out of the running container.
+DROPPED = "instr(' ' || d.former || ' ', ' ' || d.address || ' ')"
 # An endpoint is recorded with the address that Docker was answered.
 _GRANTED = (
     "SELECT d.endpoint, d.server, d.expires,"
-    " iif(e.ipv4 <> d.address, coalesce(e.ipv4, ''), '') AS answered,"
+    f" iif(e.ipv4 <> d.address AND NOT {DROPPED}, e.ipv4, '') AS answered,"
     " iif(e.ipv4 <> d.address, (SELECT max(t.since) FROM tenure t"
     "  WHERE t.endpoint = d.endpoint AND t.until = 0), NULL) AS changed"
     " FROM dhcp_lease d LEFT JOIN endpoint e ON e.id = d.endpoint"
@@ -28,8 +30,8 @@ _GRANTED = (
 class Granted(NamedTuple):
     """The server of a lease, and when that ends (seconds since 1970; 0: never).
 
-    `answered` is the address that Docker believes, "" if the endpoint has that; else
-    it has the one of the lease since `changed`.
+    `answered` is the address that Docker believes, "" if the endpoint has that or none;
+    else it has the one of the lease since `changed`.
     """
 
     server: str

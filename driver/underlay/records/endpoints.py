@@ -11,7 +11,7 @@ from underlay.model import FAMILIES, Endpoint, Family, LearnedState, LeftoverDev
 from underlay.model.cache import GenerationCache
 from underlay.model.lease_options import LeaseOptions
 from underlay.records.database import Database
-from underlay.records.dhcp_leases import former_of
+from underlay.records.dhcp_leases import DROPPED, former_of
 
 _ENDPOINT = (
     "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults,"
@@ -114,8 +114,7 @@ class Endpoints:
         """
         rows = self._db.rows(
             "SELECT e.container, e.network, s.beside,"
-            # Not one that was taken out of the container.
-            " CASE WHEN instr(' ' || d.former || ' ', ' ' || d.address || ' ') THEN ''"
+            f" CASE WHEN {DROPPED} THEN ''"
             " ELSE coalesce(nullif(d.address, ''), e.ipv4) END, e.ipv6"
             " FROM endpoint e JOIN sandbox s ON s.endpoint = e.id"
             " LEFT JOIN dhcp_lease d ON d.endpoint = e.id"

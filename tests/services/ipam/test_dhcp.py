@@ -304,6 +304,16 @@ def test_refused_lease_is_asked_for_as_a_new_one(world):
     assert world.verbs == ["new", "again", "new"]
 
 
+def test_starting_container_that_a_late_list_lacks_keeps_its_lease(world):
+    world.network(hold="0")
+    told = IPv4Interface(str(world.ipam.request_address(world.pools["n1"], "", "web")))
+    world.listed()
+    world.pass_time(1)
+    assert "release" not in world.verbs
+    web = world.engine.create_endpoint(Endpoint("e1", "n1", told))
+    assert world.records.dhcp_leases.of_endpoint(web.id).address == told
+
+
 def test_start_without_a_server_tells_the_parent_and_the_time(world):
     world.network(lease_timeout="5")
     world.server.is_there = False
@@ -855,6 +865,31 @@ def test_dropped_address_is_back_when_a_server_gives_it_or_another(world, other)
     world.stop(web)
 
 
+def test_address_is_not_to_be_dropped_from_a_sandbox_that_is_left_alone(world):
+    with pytest.raises(ConflictingOptions, match="when_lost=drop and repair=off"):
+        world.network(when_lost="drop", repair="off")
+    world.network("n2", when_lost="drop")
+    told = IPv4Interface(str(world.ipam.request_address(world.pools["n2"], "", "web")))
+    with pytest.raises(ConflictingOptions, match="when_lost=drop and repair=off"):
+        world.engine.create_endpoint(
+            Endpoint("e1", "n2", told, options={"repair": "off"})
+        )
+
+
+def test_lease_that_a_command_renews_at_its_end_is_not_dropped(world):
+    world.network(when_lost="drop")
+    web = world.start("web")
+    world.join(web)
+    ended = world.records.dhcp_leases.of_endpoint(web.id)
+    world.clock.now += LEASE * 2
+    world.keeper.renew(ended)
+    changes = []
+    world.keeper.on_change = changes.append
+    world.keeper._renew(ended)  # as it was before the command
+    assert world.records.endpoints.get(web.id).ipv4 == web.ipv4
+    assert changes == []
+
+
 def test_dropped_address_is_of_no_use_to_the_next_start_without_a_server(world):
     world.network(when_lost="drop")
     web = world.start("web")
@@ -955,6 +990,17 @@ def test_name_is_told_as_soon_as_the_device_is_in_the_sandbox(world):
     world.join(web)
     world.pass_time(2)
     assert world.verbs.count("renew") == 1
+
+
+def test_name_of_a_container_on_a_segment_in_doubt_waits_for_no_server(world):
+    world.network()
+    web = world.start("")
+    world.join(web)
+    world.pass_time(LEASE / 4)
+    world.keeper.note_back("n1")
+    assert name(world, web, "web").hostname == "web"
+    assert world.verbs.count("confirm") == 1
+    assert "renew" not in world.verbs
 
 
 def test_name_is_not_told_with_hostname_off(world):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.fakes import Clock, FakeKernel
 from underlay.dhcp import sockets
+from underlay.dhcp.exchange import MOST_SERVERS
 from underlay.dhcp.offers import Refused
 from underlay.dhcp.packets import Option, decode
 from underlay.ipam import dhcp_servers
@@ -232,6 +233,15 @@ def test_servers_are_counted_for_an_hour_and_a_second_one_is_logged_once(
     assert said.server == IPv4Address("10.0.0.2")
     servers.monotonic.now += dhcp_servers.ANSWERED_SECONDS
     assert servers.answering() == {"eth0": 0}
+
+
+def test_of_many_servers_of_a_parent_the_last_ones_are_counted(servers, monkeypatch):
+    for number in range(MOST_SERVERS * 2):
+        monkeypatch.setattr(sockets, "run", answered_by(f"10.0.1.{number}"))
+        ask(servers)
+        servers.monotonic.now += 1
+    assert servers.answering() == {"eth0": MOST_SERVERS}
+    assert ("eth0", IPv4Address(f"10.0.1.{number}")) in servers._answered
 
 
 def test_stop_of_the_service_waits_for_no_server(servers, monkeypatch):

@@ -12,6 +12,7 @@ from tests.fakes import Clock, FakeKernel, engine_on
 from underlay.errors import NoDhcpServer
 from underlay.ipam.dhcp import DhcpAddresses
 from underlay.ipam.dhcp_claims import EVERYWHERE, mark_of
+from underlay.ipam.dhcp_clients import DhcpClients
 from underlay.ipam.dhcp_servers import Answer, Given
 from underlay.ipam.lease_keeper import START_SECONDS, LeaseKeeper
 from underlay.ipam.leases_ahead import AT_ONCE, LeasesAhead
@@ -185,6 +186,17 @@ def test_nothing_is_asked_for_a_container_of_another_network(world):
     assert world.server.said == [("new", "web")]
 
 
+def test_container_in_two_networks_of_a_parent_is_asked_for_once(world):
+    claim = world.ipam.request_pool("", "", {"source": "dhcp"}, 4)
+    segment = Subnet(EVERYWHERE, mark_of(claim), pooled=True, dhcp=True)
+    world.engine.create_network(Network("n2", {"parent": "eth0"}, subnets=(segment,)))
+    world.server.answers.clear()
+    world.create("web", "n1", "n2")
+    threading.Timer(0.1, world.server.answers.set).start()
+    world.ipam.request_address(claim.id, "", "web")
+    assert world.server.said == [("new", "web"), ("again", "web")]
+
+
 def test_silent_server_fails_the_start_and_not_the_creation(world):
     world.server.is_there = False
     world.create("web")
@@ -192,3 +204,57 @@ def test_silent_server_fails_the_start_and_not_the_creation(world):
     with pytest.raises(NoDhcpServer):
         world.start("web")
     assert world.server.said == [("new", "web")] * 2
+
+
+def test_start_that_came_before_the_news_of_the_creation_keeps_its_lease(world):
+    ask, network = world.server.ask_new, world.records.networks.get("n1")
+
+    def ask_late(*words):
+        world.server.ask_new = ask
+        world.start("web")
+        return ask(*words)
+
+    world.server.ask_new = ask_late
+    assert world.ahead.dhcp.take_ahead(network, "web") is None
+    (lease,) = world.records.dhcp_leases.all()
+    assert lease.endpoint == "e-web"
+    assert lease.address == world.records.endpoints.get("e-web").ipv4
+
+
+def test_nothing_is_asked_for_a_container_that_has_just_asked(world, monkeypatch):
+    of_start, network = DhcpClients.of_start, world.records.networks.get("n1")
+
+    def of_late_start(clients, *words):
+        monkeypatch.undo()
+        world.ipam.request_address(world.claim, "", "web")
+        return of_start(clients, *words)
+
+    monkeypatch.setattr(DhcpClients, "of_start", of_late_start)
+    assert world.ahead.dhcp.take_ahead(network, "web") is None
+    assert world.server.said == [("new", "web")]
+
+
+def test_lease_of_a_start_is_not_given_back_with_that_of_the_creation(world):
+    world.create("web")
+    world.settle()
+    (lease,) = world.records.dhcp_leases.all()
+    world.ipam.request_address(world.claim, "", "web")
+    world.keeper._give_back(lease)
+    assert not [said for said in world.server.said if said[0] == "release"]
+    assert world.records.dhcp_leases.all()[0].address == lease.address
+
+
+def test_end_of_a_wait_is_not_that_of_the_next_lease_with_its_number(world):
+    world.create("web")
+    world.settle()
+    (web,) = world.records.dhcp_leases.all()
+    world.keeper.note_listed(set())
+    world.pass_time(START_SECONDS * 2)
+    world.start("db")
+    world.engine.delete_endpoint("n1", "e-db")
+    (db,) = world.records.dhcp_leases.all()
+    assert db.id == web.id
+    world.keeper.note(db)
+    world.pass_time(START_SECONDS * 2)
+    released = [said for said in world.server.said if said[0] == "release"]
+    assert released == [("release", "web", "eth0")]

@@ -11,6 +11,7 @@ from tests.fakes import BR0, ETH0, LO, Clock, FakeKernel, engine_on
 from tests.worlds import MODES, ROOM, nowhere
 from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import IPV6_SWITCH, Address, Route, Slaac
+from underlay.planning.sandbox import LINK_LOCAL_MOST
 from underlay.reconcile.new_names import NewNames
 from underlay.service.hosts_file import entries
 
@@ -157,6 +158,13 @@ def test_addresses_that_appear_are_noted_and_left_alone(room):
     assert room.records.repairs.last() == {}
     kept = {o.interface for o in room.kernel.others.values() if isinstance(o, Address)}
     assert {*HEARD} <= kept
+
+
+def test_of_many_addresses_in_a_container_few_are_recorded(room):
+    room.start()
+    room.hear(*(HEARD[0] + number for number in range(1000)))
+    learned = room.records.endpoints.get("e1").learned
+    assert len(learned.from_routers) == LINK_LOCAL_MOST
 
 
 def test_default_route_by_another_network_is_not_taken_from_routers(room):

@@ -255,6 +255,18 @@ def test_address_that_the_server_changed_is_shown_beside_what_docker_believes(
     assert "Docker believes 10.55.0.100/23 (lease changed by 10.55.0.1)" in line
 
 
+def test_address_that_was_changed_and_then_taken_out_is_no_other_than_docker_s(
+    stored, capsys
+):
+    own = IPv4Interface("10.55.0.7/23")
+    save(stored, replace(LEASE, endpoint=WEB.id, address=own, former=(own,)))
+    assert measured(stored)["underlay_stale_addresses",] == 0.0
+    (endpoint,) = status.endpoints(stored)
+    assert (endpoint["addresses"], endpoint["lease"]["told"]) == ([], None)
+    print_status({**status.status(stored), "service": None})
+    assert "believes" not in capsys.readouterr().out
+
+
 def test_lease_that_no_server_renews_is_counted_as_a_failing_object(stored):
     save(stored, replace(LEASE, endpoint=WEB.id))
     assert ("underlay_failing_objects", "lan") not in measured(stored)

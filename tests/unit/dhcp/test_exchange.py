@@ -387,6 +387,14 @@ def test_every_server_that_answers_the_client_is_noted():
     assert exchange.servers == {SERVER, OTHER_SERVER}
 
 
+def test_machine_that_claims_to_be_many_servers_is_not_noted_for_ever():
+    exchange = asked(Exchange.new(CLIENT, dice()))
+    for number in range(ex.MOST_SERVERS * 2):
+        claimed = GIVEN | {Option.SERVER: (OTHER_SERVER + number).packed}
+        exchange.feed(framed(reply(options=claimed)), 10.001)
+    assert len(exchange.servers) == ex.MOST_SERVERS
+
+
 @pytest.mark.parametrize(
     ("exchange", "kind"),
     [

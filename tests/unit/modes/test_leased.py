@@ -66,6 +66,8 @@ def test_gateway_outside_the_subnet_is_a_next_hop_with_one_route_to_it():
     [
         ("10.0.0.0/8", "192.0.2.1"),  # nothing leads there
         ("10.0.0.0/8", "10.55.0.77"),  # the container itself
+        ("10.0.0.0/8", "10.55.0.255"),  # all machines
+        ("10.0.0.0/8", "10.55.0.0"),
         ("10.55.0.0/24", "10.55.0.9"),  # the kernel has it by the address
         ("10.55.0.77/32", None),
         ("127.0.0.0/8", "10.55.0.9"),
@@ -97,6 +99,8 @@ def test_second_route_to_one_destination_is_left_out():
         (1400, {"lease_mtu": "on", "mtu": "1300"}, {}, 1300),
         (1400, {"lease_mtu": "on"}, {"mtu": "1200"}, 1200),
         (None, {"lease_mtu": "on"}, {}, None),
+        (576, {"lease_mtu": "on"}, {}, 576),
+        (576, {"lease_mtu": "on", "ipv6": "slaac"}, {}, 1280),  # the least with IPv6
     ],
 )
 @pytest.mark.parametrize("mode", [macvlan, bridge])
