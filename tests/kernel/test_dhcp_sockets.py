@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 
@@ -132,6 +132,11 @@ def answering(machine, answers, device="wire0"):
 
 def run(exchange, seconds=5.0, **options):
     return sockets.run(exchange, "eth0", sockets.since_boot() + seconds, **options)
+
+
+def send(*frames, device="eth0"):
+    with ExitStack() as later:
+        sockets.send(frames, device, later)
 
 
 def new(client=CLIENT):
@@ -263,7 +268,7 @@ def test_frame_that_the_host_sends_is_not_heard():
     def abandoned():
         if exchange.sent:  # a program on this host answers by the same device
             question = decode(unwrap(exchange._frame(), SERVER_PORT).payload)
-            sockets.send(to_all(question), "eth0")
+            send(*to_all(question))
         return False
 
     assert run(exchange, 0.5, abandoned=abandoned) is None
@@ -314,7 +319,7 @@ def test_missing_device_is_an_os_error():
         with pytest.raises(OSError):
             sockets.run(new(), device, sockets.since_boot() + 5)
         with pytest.raises(OSError):
-            sockets.send([b"x" * 60], device)
+            send(b"x" * 60, device=device)
 
 
 def test_device_that_goes_down_is_an_os_error():
@@ -370,7 +375,7 @@ def test_udhcpd_gives_confirms_renews_and_takes_back_a_lease(udhcpd):
         renewed = run(exchange)
         assert renewed.held == first.held, udhcpd()
         assert renewed.asked > again.asked
-    sockets.send([release(client, random.random, first.held)], "eth0")
+    send(release(client, random.random, first.held))
     ip("addr", "flush", "dev", "eth0")
     # There is one address: another client gets it only if it was given back.
     other = run(new(), 12)

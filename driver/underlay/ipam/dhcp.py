@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
@@ -95,7 +96,7 @@ class DhcpAddresses:
         )
         given = self._asked(network, lease, wish)
         if wish and given.address.ip != wish:
-            self.servers.release(network.uplink.parent, self._with(lease, given))
+            self._give_back(network, self._with(lease, given))
             raise OtherAddressGiven(
                 asked=wish, address=given.address.ip, server=given.server, mac=lease.mac
             )
@@ -165,7 +166,7 @@ class DhcpAddresses:
                 unasked = replace(with_mac(lease, asked.mac), address=None, server=None)
                 saved = self.records.dhcp_leases.save(unasked)
         if not is_same:
-            self.servers.release(network.uplink.parent, lease)
+            self._give_back(network, lease)
             raise LeaseRefused(
                 server=lease.server, address=asked.ipv4.ip, mac=asked.mac
             )
@@ -256,6 +257,10 @@ class DhcpAddresses:
                 return _as_before(lease)  # it is asked on behind the start
         return self._new_lease(network, lease, wish)
 
+    def _give_back(self, network: Network, lease: DhcpLease) -> None:
+        with ExitStack() as later:
+            self.servers.release(network.uplink.parent, lease, later)
+
     def _is_held(self, lease: DhcpLease) -> bool:
         if not (lease.address and lease.server):  # none, or its record was lost
             return False
@@ -315,17 +320,18 @@ class DhcpAddresses:
             if held.endpoint == "" or other is None:
                 continue
             if other.uplink.parent == network.uplink.parent:
+                other_name = held.container or held.endpoint[:12]
                 if self._has_mac_of(held, lease):
                     clashes.append(
                         ServerGoesByMac(
                             server=server,
                             address=offered,
                             container=lease.container or lease.value,
-                            other=held.container or held.endpoint[:12],
+                            other=other_name,
                             device=network.parent_label,
                         )
                     )
-                return f"of {offered}, which container {held.container} has here"
+                return f"of {offered}, which container {other_name} has here"
         return ""
 
     def _has_mac_of(self, held: Lease, lease: DhcpLease) -> bool:

@@ -11,7 +11,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Literal, get_args
@@ -245,15 +245,21 @@ class DhcpServers:
         )
         return self._run_inside(exchange, lease, endpoint, REPLACE_SECONDS)
 
-    def release(self, device: str, lease: DhcpLease) -> None:
-        """Give a lease back to its server; nothing answers that."""
-        self._send(device, release(self._client(lease), self.random, _held(lease)))
+    def release(self, device: str, lease: DhcpLease, later: ExitStack) -> None:
+        """Give a lease back to its server; nothing answers that.
+
+        May be part of a transaction: what takes time is done `later`.
+        """
+        frame = release(self._client(lease), self.random, _held(lease))
+        self._send(device, frame, later)
 
     def decline(self, device: str, lease: DhcpLease) -> None:
         """Tell the server of a lease that another machine has the address."""
         held = _held(lease)
         client = self._client(lease)
-        self._send(device, decline(client, self.random, held.address, held.server))
+        frame = decline(client, self.random, held.address, held.server)
+        with ExitStack() as later:
+            self._send(device, frame, later)
 
     def _client(self, lease: DhcpLease) -> Client:
         register = is_registered(self.options_of(lease.network))
@@ -351,14 +357,14 @@ class DhcpServers:
         )
 
     @staticmethod
-    def _send(device: str, frame: bytes) -> None:
+    def _send(device: str, frame: bytes, later: ExitStack) -> None:
         """Send a frame by the shim of a parent, where there is one: all hear that."""
         with suppress(OSError):
             shim = SharedOwner("shim", device).owner.device
-            sockets.send([frame], shim, mark=PROBE_MARK)
+            sockets.send([frame], shim, later, mark=PROBE_MARK)
             return
         try:
-            sockets.send([frame], device)
+            sockets.send([frame], device, later)
         except OSError as error:
             # The lease ends by itself, if nothing leads to its server now.
             facts = {"device": device, "error": error}

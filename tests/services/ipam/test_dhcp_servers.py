@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
@@ -58,7 +59,12 @@ def test_device_that_is_gone_is_told_like_a_server_that_does_not_answer(
     answer = ask(servers)
     assert answer.given is None
     assert answer.heard == "eth0: No such device"
-    servers.release("eth0", with_server())  # and nothing is raised
+    give_back(servers)  # and nothing is raised
+
+
+def give_back(servers):
+    with ExitStack() as later:
+        servers.release("eth0", with_server(), later)
 
 
 def with_server():
@@ -123,13 +129,13 @@ def test_children_of_a_macvlan_parent_are_asked_by_its_shim(
 def test_lease_goes_back_by_the_shim_where_there_is_one(servers, monkeypatch, is_up):
     shim, sent = SharedOwner("shim", "eth0").owner.device, []
 
-    def send(_frames, device, *, mark=0):
+    def send(_frames, device, _later, *, mark=0):
         if device == shim and not is_up:
             raise OSError(errno.ENODEV, "No such device")
         sent.append((device, mark))
 
     monkeypatch.setattr(sockets, "send", send)
-    servers.release("eth0", with_server())
+    give_back(servers)
     assert sent == [(shim, PROBE_MARK) if is_up else ("eth0", 0)]
 
 
