@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 from underlay.dhcp import sockets
 from underlay.dhcp.client import Client, decline, release
-from underlay.dhcp.exchange import Exchange, Kind
+from underlay.dhcp.exchange import OTHER_ADDRESS, Exchange, Kind
 from underlay.dhcp.offers import Held, Leased, Offer, Refused
 from underlay.ipam.wire import devices_of
 from underlay.kernel import Kernel, inspection
@@ -143,10 +143,17 @@ class DhcpServers:
         return self.monotonic() + at - self.clock()
 
     def ask_again(self, network: Network, lease: DhcpLease) -> Answer:
-        """Ask for the address that a client had before; at most for 0.15 seconds."""
+        """Ask for the address that a client had before; at most for 0.15 seconds.
+
+        A server that confirms another one refuses this.
+        """
         assert lease.address  # noqa: S101 - it had one
-        exchange = Exchange.reboot(self._client(lease), self.random, lease.address.ip)
-        device = network.uplink.parent
+        address, device = lease.address.ip, network.uplink.parent
+
+        def accept(offer: Offer) -> str:
+            return "" if offer.address.ip == address else OTHER_ADDRESS
+
+        exchange = Exchange.reboot(self._client(lease), self.random, address, accept)
         return self._run(exchange, lease, device, KNOWN_SECONDS)
 
     def ask_new(
