@@ -27,7 +27,13 @@ from underlay.errors import (
     UnusableOffer,
 )
 from underlay.ipam.dhcp_clients import DhcpClients, KnownAs, with_mac
-from underlay.ipam.dhcp_servers import DhcpServers, Given, with_given
+from underlay.ipam.dhcp_servers import (
+    DhcpServers,
+    Given,
+    Refusal,
+    accept_any,
+    with_given,
+)
 from underlay.ipam.identity import name_of
 from underlay.ipam.idle_containers import LATE_SECONDS, IdleContainers
 from underlay.ipam.leases import start_lease
@@ -313,11 +319,29 @@ class DhcpAddresses:
         """
         if self.kernel.is_own(offered):
             return f"of {offered}, this host's own"
+        return self._clash(network, lease, clashes, offered, server)
+
+    def refusal_inside(self, lease: DhcpLease) -> Refusal:
+        """Return what tells why a running container cannot have another address.
+
+        By the records alone: the thread that asks is in the sandbox.
+        """
+        network = self.records.networks.get(lease.network)
+        return partial(self._clash, network, lease, []) if network else accept_any
+
+    def _clash(
+        self,
+        network: Network,
+        lease: DhcpLease,
+        clashes: list[ServerGoesByMac],
+        offered: IPv4Address,
+        server: IPv4Address,
+    ) -> str:
         if network.subnet_of(offered) is None:
             return f"of {offered}, outside the network's --subnet"
         for held in self.records.leases.having(offered):
             other = self.records.networks.get(held.network)
-            if held.endpoint == "" or other is None:
+            if held.endpoint in ("", lease.endpoint) or other is None:
                 continue
             if other.uplink.parent == network.uplink.parent:
                 other_name = held.container or held.endpoint[:12]

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 from underlay.dhcp import sockets
 from underlay.dhcp.client import Client, decline, release
-from underlay.dhcp.exchange import OTHER_ADDRESS, Exchange, Kind
+from underlay.dhcp.exchange import OTHER_ADDRESS, Accept, Exchange, Kind
 from underlay.dhcp.offers import Held, Leased, Offer, Refused
 from underlay.ipam.wire import devices_of
 from underlay.kernel import Kernel, inspection
@@ -50,6 +50,11 @@ SPREAD = 0.1
 
 # Returns why an address that a server offers cannot be used, "" if it can.
 Refusal = Callable[[IPv4Address, IPv4Address], str]
+
+
+def accept_any(_offered: IPv4Address, _server: IPv4Address) -> str:
+    """Return that an address can be used."""
+    return ""
 
 
 # unsent: there is no device to ask by, or it is down.
@@ -98,6 +103,7 @@ class DhcpServers:
 
     `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
     `options_of` returns the options of a network by its id, none of an unknown one.
+    `refusal_of` returns what other addresses the container of a lease cannot have.
     `on_exchange` is called with what was asked (dhcp/exchange.py), how that ended
     (RESULTS), and how many seconds it took. `spanning_tree_delay` returns that of a
     bridge in seconds, 0 without.
@@ -107,6 +113,7 @@ class DhcpServers:
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     options_of: Callable[[str], Mapping[str, str]] = lambda _network: {}
+    refusal_of: Callable[[DhcpLease], Refusal] = lambda _lease: accept_any
     random: Callable[[], float] = random.random
     on_exchange: Callable[[Kind, Result, float], None] = lambda *_: None
     spanning_tree_delay: Callable[[str], float] = inspection.spanning_tree_delay
@@ -229,27 +236,29 @@ class DhcpServers:
 
     def renew(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask the server of a lease for more time, from inside the sandbox."""
-        exchange = Exchange.renew(self._client(lease), self.random, _held(lease))
+        client, accept = self._client(lease), self._acceptance(lease)
+        exchange = Exchange.renew(client, self.random, _held(lease), accept)
         return self._run_inside(exchange, lease, endpoint)
 
     def rebind(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server for more time, from inside the sandbox."""
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.rebind(self._client(lease), self.random, lease.address.ip)
+        client, accept = self._client(lease), self._acceptance(lease)
+        exchange = Exchange.rebind(client, self.random, lease.address.ip, accept)
         return self._run_inside(exchange, lease, endpoint)
 
     def confirm(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, whether a lease holds here still."""
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.reboot(self._client(lease), self.random, lease.address.ip)
+        client, accept = self._client(lease), self._acceptance(lease)
+        exchange = Exchange.reboot(client, self.random, lease.address.ip, accept)
         return self._run_inside(exchange, lease, endpoint)
 
     def replace(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, for a lease in place of this one."""
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.new(
-            self._client(lease), self.random, wished=lease.address.ip
-        )
+        client, accept = self._client(lease), self._acceptance(lease)
+        exchange = Exchange.new(client, self.random, accept, lease.address.ip)
         return self._run_inside(exchange, lease, endpoint, REPLACE_SECONDS)
 
     def release(self, device: str, lease: DhcpLease, later: ExitStack) -> None:
@@ -267,6 +276,16 @@ class DhcpServers:
         frame = decline(client, self.random, held.address, held.server)
         with ExitStack() as later:
             self._send(device, frame, later)
+
+    def _acceptance(self, lease: DhcpLease) -> Accept:
+        """Return what judges the address of a running container: its own is fine."""
+        refusal, mine = self.refusal_of(lease), lease.address and lease.address.ip
+
+        def accept(offer: Offer) -> str:
+            offered = offer.address.ip
+            return "" if offered == mine else refusal(offered, offer.server)
+
+        return accept
 
     def _client(self, lease: DhcpLease) -> Client:
         register = is_registered(self.options_of(lease.network))
