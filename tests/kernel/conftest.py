@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import time
 
@@ -10,9 +11,13 @@ import pytest
 from tests.apart import apart, own_namespace
 from tests.fakes import FakeKernel
 from tests.lab import net
+from tests.lab.fake_dhcp import SERVER, SERVER_MAC
+from tests.lab.service import wait_until
 from underlay.kernel.linux import LinuxKernel
 
 __all__ = ["apart"]
+
+MAC = "02:00:00:00:00:09"  # of eth0, where there is a machine
 
 
 def ip(*words):
@@ -34,6 +39,22 @@ def namespace():
         while " UP " not in ip("-br", "link", "show", "eth0"):
             time.sleep(0.01)
         yield
+
+
+@pytest.fixture
+def machine(namespace):
+    """A machine at the other end of eth0's wire."""
+    del namespace
+    with net.Namespace(f"udhcp{secrets.token_hex(3)}", "") as found:
+        net.ip(
+            f"link set eth0 address {MAC}",
+            f"link set wire0 address {SERVER_MAC}",
+            f"link set wire0 netns {found.netns}",
+        )
+        commands = f"ip link set wire0 up\nip addr add {SERVER}/24 dev wire0"
+        found.run("sh", "-ec", commands)
+        wait_until(lambda: " UP " in ip("-br", "link", "show", "eth0"), 5)
+        yield found
 
 
 @pytest.fixture(params=["fake", "real"])

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import random
-import secrets
-import socket
 import subprocess
-import threading
 import time
-from contextlib import contextmanager
-from dataclasses import replace
-from ipaddress import IPv4Address, ip_address
+from contextlib import ExitStack
 
 import pytest
 
-from tests.kernel.conftest import ip
+from tests.kernel.conftest import MAC, ip
 from tests.lab import net
+from tests.lab.fake_dhcp import (
+    ADDRESS,
+    SERVER,
+    SERVER_MAC,
+    answering,
+    framed,
+    refusal,
+    to_all,
+)
 from tests.lab.rootfs import root
 from tests.lab.service import wait_until
 from underlay.dhcp import sockets
@@ -24,8 +28,6 @@ from underlay.dhcp.client import Client, release
 from underlay.dhcp.exchange import Exchange
 from underlay.dhcp.frames import (
     CLIENT_PORT,
-    EVERY_MAC,
-    EVERYWHERE,
     SERVER_PORT,
     Receiver,
     unwrap,
@@ -33,55 +35,16 @@ from underlay.dhcp.frames import (
 )
 from underlay.dhcp.offers import Held, Refused
 from underlay.dhcp.packets import (
-    BOOTREPLY,
     MessageType,
-    Option,
     client_id_of_mac,
     decode,
-    encode,
 )
 from underlay.kernel.namespaces import run_in
 
-ETH_P_ALL = 3
-ADDRESS, SERVER = ip_address("10.55.0.77"), ip_address("10.55.0.1")
-# The device's own, the server's, and one that no device has.
-MAC, SERVER_MAC, UNBORN = (f"02:00:00:00:00:{n:02x}" for n in (9, 1, 0x66))
+UNBORN = "02:00:00:00:00:66"  # no device has it
 CLIENT = Client(UNBORN, client_id_of_mac(UNBORN), "web")
-GIVEN = {
-    Option.SUBNET_MASK: IPv4Address("255.255.255.0").packed,
-    Option.SERVER: SERVER.packed,
-    Option.LEASE_SECONDS: (60).to_bytes(4, "big"),
-}
-ANSWERS = {
-    MessageType.DISCOVER: MessageType.OFFER,
-    MessageType.REQUEST: MessageType.ACK,
-}
 
 pytestmark = pytest.mark.usefixtures("namespace")
-
-
-@pytest.fixture
-def machine(namespace):
-    """A machine at the other end of eth0's wire."""
-    del namespace
-    with net.Namespace(f"udhcp{secrets.token_hex(3)}", "") as found:
-        net.ip(
-            f"link set eth0 address {MAC}",
-            f"link set wire0 address {SERVER_MAC}",
-            f"link set wire0 netns {found.netns}",
-        )
-        commands = f"ip link set wire0 up\nip addr add {SERVER}/24 dev wire0"
-        found.run("sh", "-ec", commands)
-        wait_until(lambda: " UP " in ip("-br", "link", "show", "eth0"), 5)
-        yield found
-
-
-def to_all(packet):
-    """Return the frames in which a server answers: one, to all machines."""
-    receiver = Receiver(EVERY_MAC, EVERYWHERE, CLIENT_PORT)
-    kind = {Option.MESSAGE_TYPE: bytes((ANSWERS[packet.kind],))}
-    answer = replace(packet, op=BOOTREPLY, yiaddr=ADDRESS, options=kind | GIVEN)
-    return [wrap(encode(answer), SERVER_MAC, SERVER, receiver)]
 
 
 def to_one(packet):
@@ -97,41 +60,13 @@ def tagged(packet):
     return [frame[:12] + b"\x81\0\0\x07" + frame[12:]]
 
 
-@contextmanager
-def answering(machine, answers, device="wire0"):
-    """Answer the clients on the wire; yield the frames they sent."""
-
-    def opened():
-        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        s.bind((device, ETH_P_ALL))
-        s.settimeout(0.02)
-        return s
-
-    heard, ended = [], threading.Event()
-    with run_in(net.NETNS / machine.netns, opened) as wire:
-
-        def answer():
-            while not ended.is_set():
-                try:
-                    frame = wire.recv(2000)
-                except TimeoutError:
-                    continue
-                if datagram := unwrap(frame, SERVER_PORT):
-                    heard.append(frame)
-                    for told in answers(decode(datagram.payload)):
-                        wire.send(told)
-
-        server = threading.Thread(target=answer)
-        server.start()
-        try:
-            yield heard
-        finally:
-            ended.set()
-            server.join()
-
-
 def run(exchange, seconds=5.0, **options):
     return sockets.run(exchange, "eth0", sockets.since_boot() + seconds, **options)
+
+
+def send(*frames, device="eth0"):
+    with ExitStack() as later:
+        sockets.send(frames, device, later)
 
 
 def new(client=CLIENT):
@@ -263,7 +198,7 @@ def test_frame_that_the_host_sends_is_not_heard():
     def abandoned():
         if exchange.sent:  # a program on this host answers by the same device
             question = decode(unwrap(exchange._frame(), SERVER_PORT).payload)
-            sockets.send(to_all(question), "eth0")
+            send(*to_all(question))
         return False
 
     assert run(exchange, 0.5, abandoned=abandoned) is None
@@ -287,13 +222,7 @@ def test_exchange_that_is_abandoned_ends_soon():
 
 
 def test_refusal_ends_a_reboot(machine):
-    def answers(packet):
-        options = {53: bytes((MessageType.NAK,)), 54: SERVER.packed, 56: b"not here"}
-        refusal = replace(packet, op=BOOTREPLY, options=options)
-        receiver = Receiver(EVERY_MAC, EVERYWHERE, CLIENT_PORT)
-        return [wrap(encode(refusal), SERVER_MAC, SERVER, receiver)]
-
-    with answering(machine, answers):
+    with answering(machine, lambda packet: [framed(refusal(packet))]):
         found = run(Exchange.reboot(CLIENT, random.random, ADDRESS))
     assert found == Refused(SERVER, "not here")
 
@@ -314,7 +243,7 @@ def test_missing_device_is_an_os_error():
         with pytest.raises(OSError):
             sockets.run(new(), device, sockets.since_boot() + 5)
         with pytest.raises(OSError):
-            sockets.send([b"x" * 60], device)
+            send(b"x" * 60, device=device)
 
 
 def test_device_that_goes_down_is_an_os_error():
@@ -370,7 +299,7 @@ def test_udhcpd_gives_confirms_renews_and_takes_back_a_lease(udhcpd):
         renewed = run(exchange)
         assert renewed.held == first.held, udhcpd()
         assert renewed.asked > again.asked
-    sockets.send([release(client, random.random, first.held)], "eth0")
+    send(release(client, random.random, first.held))
     ip("addr", "flush", "dev", "eth0")
     # There is one address: another client gets it only if it was given back.
     other = run(new(), 12)

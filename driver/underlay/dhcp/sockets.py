@@ -106,10 +106,15 @@ class _Beside:
         return False
 
 
-def send(frames: Collection[bytes], device: str, *, mark: int = 0) -> None:
-    """Send frames that get no answer; raises OSError."""
-    with _socket(device, 0, mark) as s:
-        _send(s, frames)
+def send(
+    frames: Collection[bytes], device: str, later: ExitStack, *, mark: int = 0
+) -> None:
+    """Send frames that get no answer; raises OSError.
+
+    Does not wait: the socket is closed `later`, which takes the kernel 15 ms.
+    """
+    socket.if_nametoindex(device)  # without it there is no socket to close
+    _send(later.enter_context(_socket(device, 0, mark)), frames)
 
 
 def opened(

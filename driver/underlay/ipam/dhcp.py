@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
@@ -26,7 +27,13 @@ from underlay.errors import (
     UnusableOffer,
 )
 from underlay.ipam.dhcp_clients import DhcpClients, KnownAs, with_mac
-from underlay.ipam.dhcp_servers import DhcpServers, Given, with_given
+from underlay.ipam.dhcp_servers import (
+    DhcpServers,
+    Given,
+    Refusal,
+    accept_any,
+    with_given,
+)
 from underlay.ipam.identity import name_of
 from underlay.ipam.idle_containers import LATE_SECONDS, IdleContainers
 from underlay.ipam.leases import start_lease
@@ -95,7 +102,7 @@ class DhcpAddresses:
         )
         given = self._asked(network, lease, wish)
         if wish and given.address.ip != wish:
-            self.servers.release(network.uplink.parent, self._with(lease, given))
+            self._give_back(network, self._with(lease, given))
             raise OtherAddressGiven(
                 asked=wish, address=given.address.ip, server=given.server, mac=lease.mac
             )
@@ -170,7 +177,7 @@ class DhcpAddresses:
                 unasked = replace(with_mac(lease, asked.mac), address=None, server=None)
                 saved = self.records.dhcp_leases.save(unasked)
         if not is_same:
-            self.servers.release(network.uplink.parent, lease)
+            self._give_back(network, lease)
             raise LeaseRefused(
                 server=lease.server, address=asked.ipv4.ip, mac=asked.mac
             )
@@ -261,6 +268,10 @@ class DhcpAddresses:
                 return _as_before(lease)  # it is asked on behind the start
         return self._new_lease(network, lease, wish)
 
+    def _give_back(self, network: Network, lease: DhcpLease) -> None:
+        with ExitStack() as later:
+            self.servers.release(network.uplink.parent, lease, later)
+
     def _is_held(self, lease: DhcpLease) -> bool:
         if not (lease.address and lease.server):  # none, or its record was lost
             return False
@@ -313,24 +324,43 @@ class DhcpAddresses:
         """
         if self.kernel.is_own(offered):
             return f"of {offered}, this host's own"
+        return self._clash(network, lease, clashes, offered, server)
+
+    def refusal_inside(self, lease: DhcpLease) -> Refusal:
+        """Return what tells why a running container cannot have another address.
+
+        By the records alone: the thread that asks is in the sandbox.
+        """
+        network = self.records.networks.get(lease.network)
+        return partial(self._clash, network, lease, []) if network else accept_any
+
+    def _clash(
+        self,
+        network: Network,
+        lease: DhcpLease,
+        clashes: list[ServerGoesByMac],
+        offered: IPv4Address,
+        server: IPv4Address,
+    ) -> str:
         if network.subnet_of(offered) is None:
             return f"of {offered}, outside the network's --subnet"
         for held in self.records.leases.having(offered):
             other = self.records.networks.get(held.network)
-            if held.endpoint == "" or other is None:
+            if held.endpoint in ("", lease.endpoint) or other is None:
                 continue
             if other.uplink.parent == network.uplink.parent:
+                other_name = held.container or held.endpoint[:12]
                 if self._has_mac_of(held, lease):
                     clashes.append(
                         ServerGoesByMac(
                             server=server,
                             address=offered,
                             container=lease.container or lease.value,
-                            other=held.container or held.endpoint[:12],
+                            other=other_name,
                             device=network.parent_label,
                         )
                     )
-                return f"of {offered}, which container {held.container} has here"
+                return f"of {offered}, which container {other_name} has here"
         return ""
 
     def _has_mac_of(self, held: Lease, lease: DhcpLease) -> bool:

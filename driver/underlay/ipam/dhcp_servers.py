@@ -11,14 +11,20 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Literal, get_args
 
 from underlay.dhcp import sockets
 from underlay.dhcp.client import Client, decline, release
-from underlay.dhcp.exchange import MOST_SERVERS, Exchange, Kind
+from underlay.dhcp.exchange import (
+    MOST_SERVERS,
+    OTHER_ADDRESS,
+    Accept,
+    Exchange,
+    Kind,
+)
 from underlay.dhcp.offers import Held, Leased, Offer, Refused
 from underlay.ipam.wire import devices_of
 from underlay.kernel import Kernel, inspection
@@ -50,6 +56,11 @@ SPREAD = 0.1
 
 # Returns why an address that a server offers cannot be used, "" if it can.
 Refusal = Callable[[IPv4Address, IPv4Address], str]
+
+
+def accept_any(_offered: IPv4Address, _server: IPv4Address) -> str:
+    """Return that an address can be used."""
+    return ""
 
 
 # unsent: there is no device to ask by, or it is down.
@@ -98,6 +109,7 @@ class DhcpServers:
 
     `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
     `options_of` returns the options of a network by its id, none of an unknown one.
+    `refusal_of` returns what other addresses the container of a lease cannot have.
     `on_exchange` is called with what was asked (dhcp/exchange.py), how that ended
     (RESULTS), and how many seconds it took. `spanning_tree_delay` returns that of a
     bridge in seconds, 0 without.
@@ -107,6 +119,7 @@ class DhcpServers:
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     options_of: Callable[[str], Mapping[str, str]] = lambda _network: {}
+    refusal_of: Callable[[DhcpLease], Refusal] = lambda _lease: accept_any
     random: Callable[[], float] = random.random
     on_exchange: Callable[[Kind, Result, float], None] = lambda *_: None
     spanning_tree_delay: Callable[[str], float] = inspection.spanning_tree_delay
@@ -143,10 +156,17 @@ class DhcpServers:
         return self.monotonic() + at - self.clock()
 
     def ask_again(self, network: Network, lease: DhcpLease) -> Answer:
-        """Ask for the address that a client had before; at most for 0.15 seconds."""
+        """Ask for the address that a client had before; at most for 0.15 seconds.
+
+        A server that confirms another one refuses this.
+        """
         assert lease.address  # noqa: S101 - it had one
-        exchange = Exchange.reboot(self._client(lease), self.random, lease.address.ip)
-        device = network.uplink.parent
+        address, device = lease.address.ip, network.uplink.parent
+
+        def accept(offer: Offer) -> str:
+            return "" if offer.address.ip == address else OTHER_ADDRESS
+
+        exchange = Exchange.reboot(self._client(lease), self.random, address, accept)
         return self._run(exchange, lease, device, KNOWN_SECONDS)
 
     def ask_new(
@@ -222,38 +242,56 @@ class DhcpServers:
 
     def renew(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask the server of a lease for more time, from inside the sandbox."""
-        exchange = Exchange.renew(self._client(lease), self.random, _held(lease))
+        client, accept = self._client(lease), self._acceptance(lease)
+        exchange = Exchange.renew(client, self.random, _held(lease), accept)
         return self._run_inside(exchange, lease, endpoint)
 
     def rebind(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server for more time, from inside the sandbox."""
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.rebind(self._client(lease), self.random, lease.address.ip)
+        client, accept = self._client(lease), self._acceptance(lease)
+        exchange = Exchange.rebind(client, self.random, lease.address.ip, accept)
         return self._run_inside(exchange, lease, endpoint)
 
     def confirm(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, whether a lease holds here still."""
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.reboot(self._client(lease), self.random, lease.address.ip)
+        client, accept = self._client(lease), self._acceptance(lease)
+        exchange = Exchange.reboot(client, self.random, lease.address.ip, accept)
         return self._run_inside(exchange, lease, endpoint)
 
     def replace(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
         """Ask any server, from inside the sandbox, for a lease in place of this one."""
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.new(
-            self._client(lease), self.random, wished=lease.address.ip
-        )
+        client, accept = self._client(lease), self._acceptance(lease)
+        exchange = Exchange.new(client, self.random, accept, lease.address.ip)
         return self._run_inside(exchange, lease, endpoint, REPLACE_SECONDS)
 
-    def release(self, device: str, lease: DhcpLease) -> None:
-        """Give a lease back to its server; nothing answers that."""
-        self._send(device, release(self._client(lease), self.random, _held(lease)))
+    def release(self, device: str, lease: DhcpLease, later: ExitStack) -> None:
+        """Give a lease back to its server; nothing answers that.
+
+        May be part of a transaction: what takes time is done `later`.
+        """
+        frame = release(self._client(lease), self.random, _held(lease))
+        self._send(device, frame, later)
 
     def decline(self, device: str, lease: DhcpLease) -> None:
         """Tell the server of a lease that another machine has the address."""
         held = _held(lease)
         client = self._client(lease)
-        self._send(device, decline(client, self.random, held.address, held.server))
+        frame = decline(client, self.random, held.address, held.server)
+        with ExitStack() as later:
+            self._send(device, frame, later)
+
+    def _acceptance(self, lease: DhcpLease) -> Accept:
+        """Return what judges the address of a running container: its own is fine."""
+        refusal, mine = self.refusal_of(lease), lease.address and lease.address.ip
+
+        def accept(offer: Offer) -> str:
+            offered = offer.address.ip
+            return "" if offered == mine else refusal(offered, offer.server)
+
+        return accept
 
     def _client(self, lease: DhcpLease) -> Client:
         register = is_registered(self.options_of(lease.network))
@@ -354,14 +392,14 @@ class DhcpServers:
         )
 
     @staticmethod
-    def _send(device: str, frame: bytes) -> None:
+    def _send(device: str, frame: bytes, later: ExitStack) -> None:
         """Send a frame by the shim of a parent, where there is one: all hear that."""
         with suppress(OSError):
             shim = SharedOwner("shim", device).owner.device
-            sockets.send([frame], shim, mark=PROBE_MARK)
+            sockets.send([frame], shim, later, mark=PROBE_MARK)
             return
         try:
-            sockets.send([frame], device)
+            sockets.send([frame], device, later)
         except OSError as error:
             # The lease ends by itself, if nothing leads to its server now.
             facts = {"device": device, "error": error}

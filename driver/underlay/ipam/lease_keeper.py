@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from underlay.errors import UnderlayError
@@ -171,20 +172,28 @@ class LeaseKeeper:
         Not if a container has it or starts with it, or Docker lists its container again
         since.
         """
-        network = self.records.networks.get(lease.network)
-        with self.records.transaction():
+        with ExitStack() as later, self.records.transaction():
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint or known.gone != lease.gone:
                 return False
             if self._is_starting(known):
                 return False
             self.records.dhcp_leases.remove(lease.id)
-        if lease.address and lease.server:
-            device = network.uplink.parent if network else lease.uplink
-            self.servers.release(device, lease)
-            facts = {"address": lease.address.ip, "container": lease.value}
-            log.info("lease given back", extra=facts)
+            self._tell_server(lease, later, "lease given back")
         return True
+
+    def _tell_server(self, lease: DhcpLease, later: ExitStack, event: str) -> None:
+        """Give a lease back; part of the transaction that records it.
+
+        After a death before its end, the lease is given back once more. After one
+        behind it, nothing would know of the lease but the server.
+        """
+        if lease.address and lease.server:
+            network = self.records.networks.get(lease.network)
+            device = network.uplink.parent if network else lease.uplink
+            self.servers.release(device, lease, later)
+            facts = {"address": lease.address.ip, "container": lease.value}
+            log.info(event, extra=facts)
 
     def _is_starting(self, lease: DhcpLease) -> bool:
         """Return whether Docker knows the address of a lease, and has no endpoint."""
@@ -297,17 +306,13 @@ class LeaseKeeper:
 
     def _give_back(self, lease: DhcpLease) -> None:
         """Give a lease back whose container did not start; it stays known as it is."""
-        network = self.records.networks.get(lease.network)
-        with self.records.transaction():
+        with ExitStack() as later, self.records.transaction():
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint or self._is_starting(known):
                 return
             self.records.dhcp_leases.save(replace(known, address=None, server=None))
-        if lease.address and lease.server:
-            device = network.uplink.parent if network else lease.uplink
-            self.servers.release(device, lease)
-            facts = {"address": lease.address.ip, "container": lease.value}
-            log.info("lease given back: the container has not started", extra=facts)
+            event = "lease given back: the container has not started"
+            self._tell_server(lease, later, event)
 
     def _renew(self, lease: DhcpLease) -> None:
         """Ask for more time; record what comes of it, or try again later."""

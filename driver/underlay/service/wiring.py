@@ -191,6 +191,7 @@ def _dhcp(
         records, kernel, servers, idle, engine.remove_dead_endpoint, host.clock,
         host.machine, keeper.note,
     )  # fmt: skip
+    servers.refusal_of = found.refusal_inside
     reconciler.on_parent_back = keeper.note_back
     engine.with_address = found.with_address
     return LeasesAhead(found, keeper)

@@ -78,7 +78,7 @@ class Server:
     def rebind(self, _endpoint, lease):
         return self._answer("rebind", lease)
 
-    def release(self, _device, lease):
+    def release(self, _device, lease, _later):
         self.said.append(("release", lease.mac))
 
 

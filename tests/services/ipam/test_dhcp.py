@@ -122,7 +122,7 @@ class Server:
         known = self.given.get(self._id(lease)) or IPv4Address(f"10.55.0.{self.next}")
         return Answer(self._give(lease, known)) if self.is_there else Answer()
 
-    def release(self, _device, lease):
+    def release(self, _device, lease, _later):
         self.said.append(("release", lease.mac))
         self.given.pop(self._id(lease), None)
 
@@ -489,6 +489,14 @@ def test_address_that_another_container_has_here_is_not_taken_from_a_server(worl
     with pytest.raises(NoDhcpServer) as refused:
         world.start("db", "n2")
     assert "10.55.0.100, which container web has here" in str(refused.value)
+
+
+def test_container_without_a_known_name_is_told_by_its_endpoint(world):
+    null_network(world)
+    create(world, 1, mac="02:00:00:00:00:99")
+    with pytest.raises(NoDhcpServer) as refused:
+        create(world, 2, mac="02:00:00:00:00:99")
+    assert "10.55.0.100, which container e1 has here" in str(refused.value)
 
 
 @pytest.fixture

@@ -5,19 +5,28 @@ from __future__ import annotations
 import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, ip_network
 
 import pytest
 
-from tests.fakes import Clock, FakeKernel
+from tests.dhcp_segment import SERVER, Fate, Segment, Server
+from tests.fakes import Clock, FakeKernel, engine_on
 from underlay.dhcp import sockets
 from underlay.dhcp.exchange import MOST_SERVERS
 from underlay.dhcp.offers import Refused
 from underlay.dhcp.packets import Option, decode
 from underlay.ipam import dhcp_servers
 from underlay.ipam.dhcp_servers import MOST_WAITING, DhcpServers
-from underlay.model import DhcpLease, Endpoint, LearnedState, Network, Uplink
+from underlay.model import (
+    DhcpLease,
+    Endpoint,
+    LearnedState,
+    Network,
+    Subnet,
+    Uplink,
+)
 from underlay.model.objects import SharedOwner
 from underlay.modes.host_access import PROBE_MARK
 
@@ -59,7 +68,12 @@ def test_device_that_is_gone_is_told_like_a_server_that_does_not_answer(
     answer = ask(servers)
     assert answer.given is None
     assert answer.heard == "eth0: No such device"
-    servers.release("eth0", with_server())  # and nothing is raised
+    give_back(servers)  # and nothing is raised
+
+
+def give_back(servers):
+    with ExitStack() as later:
+        servers.release("eth0", with_server(), later)
 
 
 def with_server():
@@ -124,13 +138,13 @@ def test_children_of_a_macvlan_parent_are_asked_by_its_shim(
 def test_lease_goes_back_by_the_shim_where_there_is_one(servers, monkeypatch, is_up):
     shim, sent = SharedOwner("shim", "eth0").owner.device, []
 
-    def send(_frames, device, *, mark=0):
+    def send(_frames, device, _later, *, mark=0):
         if device == shim and not is_up:
             raise OSError(errno.ENODEV, "No such device")
         sent.append((device, mark))
 
     monkeypatch.setattr(sockets, "send", send)
-    servers.release("eth0", with_server())
+    give_back(servers)
     assert sent == [(shim, PROBE_MARK) if is_up else ("eth0", 0)]
 
 
@@ -252,3 +266,37 @@ def test_stop_of_the_service_waits_for_no_server(servers, monkeypatch):
 
     monkeypatch.setattr(sockets, "run", run)
     assert ask(servers).given is None
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        (130, "of 10.55.0.130, which container db has here"),
+        (600, "of 10.55.2.88, outside the network's --subnet"),
+        (131, ""),
+    ],
+)
+def test_running_container_gets_no_address_of_another_one(
+    records, monkeypatch, first, why
+):
+    """Nor one outside the subnet, whatever the server of its lease says."""
+    clock = Clock()
+    engine = engine_on(records, FakeKernel(), clock)
+    subnet = Subnet(ip_network("10.55.0.0/23"))
+    for name in ("n1", "n2"):
+        engine.create_network(Network(name, {"parent": "eth0"}, subnets=(subnet,)))
+    engine.create_endpoint(Endpoint("db", "n2", IPv4Interface("10.55.0.130/23")))
+    segment = Segment(Server(clock), clock, Fate())
+    segment.server.first = first
+    monkeypatch.setattr(sockets, "run", segment.run)
+    engine.kernel.sandboxes.add("/run/web")
+    web = Endpoint("web", "n1", sandbox="/run/web", learned=LearnedState("eth0", 1500))
+    held = IPv4Interface("10.55.0.100/23")
+    lease = replace(
+        with_server(), network="n1", endpoint="web", address=held, server=SERVER
+    )
+    servers = engine.parts.keeper.servers
+    assert servers.renew(web, lease).refused
+    answer = servers.replace(web, lease)
+    assert bool(answer.given) == (not why)
+    assert why in answer.heard
