@@ -425,6 +425,7 @@ class LeaseKeeper:
             routes = takes_routes(self.records.networks.options_of(known.network))
             now = with_given(known, given, self.servers.boot(), routes=routes)
             saved = self.records.dhcp_leases.save(now)
+            self.records.dhcp_leases.take_over(saved)
             if saved.address != lease.address or known.is_dropped:
                 self._move(known, saved)
         if saved.address != lease.address:

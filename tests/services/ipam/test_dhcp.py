@@ -335,6 +335,20 @@ def test_address_of_an_ended_lease_that_a_server_gives_another_is_that_one_s(wor
     assert world.start("web").ipv4 != web.ipv4
 
 
+def test_address_that_a_running_container_gets_is_held_for_no_other(world):
+    world.network()
+    web, db = world.start("web"), world.start("db")
+    world.join(web)
+    world.stop(db)
+    # The server has lost its leases.
+    world.server.given = {client_id(world, web): db.ipv4.ip}
+    world.pass_time(LEASE * 0.6)
+    assert world.records.endpoints.get(web.id).ipv4 == db.ipv4
+    world.server.is_there = False
+    with pytest.raises(NoDhcpServer):
+        world.start("db")
+
+
 def test_other_address_than_asked_for_is_given_back_and_named(world):
     world.network()
     with pytest.raises(OtherAddressGiven) as refused:
