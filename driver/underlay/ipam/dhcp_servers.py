@@ -237,12 +237,22 @@ class DhcpServers:
         exchange = Exchange.reboot(self._client(lease), self.random, lease.address.ip)
         return self._run_inside(exchange, lease, endpoint)
 
-    def replace(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
-        """Ask any server, from inside the sandbox, for a lease in place of this one."""
+    def replace(
+        self, endpoint: Endpoint, lease: DhcpLease, *, declined: bool = False
+    ) -> Answer:
+        """Ask any server, from inside the sandbox, for a lease in place of this one.
+
+        `declined`: not one of the same address.
+        """
         assert lease.address  # noqa: S101 - it has one
-        exchange = Exchange.new(
-            self._client(lease), self.random, wished=lease.address.ip
-        )
+        last = lease.address.ip
+
+        def accept(offer: Offer) -> str:
+            is_last = declined and offer.address.ip == last
+            return f"of {last}, which was declined" if is_last else ""
+
+        wish = None if declined else last
+        exchange = Exchange.new(self._client(lease), self.random, accept, wish)
         return self._run_inside(exchange, lease, endpoint, REPLACE_SECONDS)
 
     def release(self, device: str, lease: DhcpLease) -> None:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from underlay.errors import UnderlayError
+from underlay.ipam.contested_leases import ContestedLeases
 from underlay.ipam.dhcp_clients import host_name_of
 from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
 from underlay.ipam.lease_states import error_of
@@ -80,6 +81,9 @@ class LeaseKeeper:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopping: bool = False
 
+    def __post_init__(self) -> None:
+        self._contested = ContestedLeases(self.records, self.servers, self.monotonic)
+
     def note(self, lease: DhcpLease) -> None:
         """Look at a lease when it is due; never waits long."""
         due = self._due(lease)
@@ -120,6 +124,13 @@ class LeaseKeeper:
             self.records.dhcp_leases.save(replace(lease, hostname=name))
         self._named.add(lease.id)
         self._look_at(lease.id, self.monotonic())
+
+    def note_contested(self, endpoint: str) -> None:
+        """Decline the lease of an endpoint, if it has one: a machine claims it."""
+        lease = self.records.dhcp_leases.of_endpoint(endpoint)
+        if lease and self._contested.note(lease):
+            self._again.pop(lease.id, None)
+            self._look_at(lease.id, self.monotonic())
 
     def note_all(self) -> None:
         """Look at all leases when they are due."""
@@ -257,6 +268,7 @@ class LeaseKeeper:
         if not lease.endpoint and (waits_until := self._ahead.get(lease.id)):
             return waits_until
         is_asked = lease.id in self._doubted or lease.id in self._named
+        is_asked |= self._contested.has(lease)
         if (is_asked and lease.endpoint) or _is_lost(lease):  # at once
             return self._next_try(lease)
         if not lease.renew:
@@ -282,6 +294,7 @@ class LeaseKeeper:
         if lease is None or due is None:
             self._again.pop(identity, None)
             self._ahead.pop(identity, None)
+            self._contested.forget(identity)
             return
         if due > self.monotonic():
             self._look_at(identity, due)
@@ -350,6 +363,8 @@ class LeaseKeeper:
         After its end the container keeps its address, unless the network says
         otherwise: a router that boots must not take the services down.
         """
+        if self._contested.has(lease):
+            return self._contested.decline(endpoint, lease)
         if _is_lost(lease):
             return self.servers.rebind(endpoint, lease)
         if lease.id in self._named:
@@ -397,7 +412,7 @@ class LeaseKeeper:
         After half of the time that is left for that (RFC 2131, 4.4.5). After the end of
         the lease: later each time.
         """
-        if _is_lost(lease):
+        if _is_lost(lease) or self._contested.has(lease):
             return LEAST_AGAIN_SECONDS
         now = self.monotonic()
         for limit in (lease.rebind, lease.expires):
@@ -410,6 +425,7 @@ class LeaseKeeper:
     def _extend(self, endpoint: Endpoint, lease: DhcpLease, given: Given) -> None:
         """Record a lease that was renewed, unless the container has ended meanwhile."""
         self._again.pop(lease.id, None)
+        self._contested.forget(lease.id)
         with self.records.transaction():
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint != lease.endpoint:
