@@ -1087,7 +1087,7 @@ def test_lease_that_is_claimed_again_within_ten_seconds_is_declined_and_replaced
     assert changes == [ROOM]
     (declined,) = (r for r in caplog.records if "lease declined" in r.message)
     assert (declined.address, declined.mac) == (segment.web.ipv4, THEIRS)
-    # Who has the other one is on record; it is no failure of the container's.
+    # The machine's address stays on record. That is no failure of the container's.
     assert segment.conflicts == [("10.55.0.100", THEIRS)]
     assert segment.failures == []
     assert [c.role for c in segment.records.leases.history("10.55.0.100", 9)] == [
@@ -1116,7 +1116,7 @@ def test_leases_are_not_declined_one_after_the_other(segment):
     assert segment.world.verbs.count("decline") == 2
 
 
-def test_other_addresses_on_the_segment_are_neither_ours_nor_remembered(segment):
+def test_addresses_that_no_container_has_are_neither_recorded_nor_remembered(segment):
     for last in range(1, 99):
         segment.hear(IPv4Address(f"10.55.0.{last}"))
     segment.hear(mac=segment.web.mac)
