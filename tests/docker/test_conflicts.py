@@ -12,9 +12,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from tests.docker.conftest import GATEWAY4, LAN4, refused
+from tests.docker.conftest import GATEWAY4, IPAM, LAN4, refused
 from tests.docker.site import Nic, inside
 from tests.lab.capture import Capture
+from tests.lab.dhcp_servers import Dnsmasq, Kea, Scope
 from tests.lab.net import Namespace
 from tests.lab.service import wait_until
 from underlay.kernel import arp_nd
@@ -186,6 +187,50 @@ def test_impostor_of_a_running_container_is_reported_and_answered(own):
     assert site.service.log.count("address in use by another machine") >= 2
     (failure, *_) = site.service.on_record()["troubles"]
     assert failure["error"].startswith("E-167")
+
+
+@pytest.mark.parametrize("kind", [Dnsmasq, Kea])
+def test_lease_that_a_machine_claims_twice_is_declined_and_replaced(own, lan, kind):
+    site = own
+    with kind(lan.start, scope=Scope(lease_seconds=600)) as server:
+        site.docker(
+            "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+            "-o", "parent=eth0", "-o", "hold=0", "lan",
+        )  # fmt: skip
+        site.run("web", "lan")
+        address, _, mac = site.attached("web", "lan")
+
+        def endpoint():
+            (found,) = site.service.facts("status")["endpoints"]
+            return found
+
+        wait_until(lambda: endpoint()["health"] in ("ok", "repaired"), 10)
+
+        def shown():
+            return site.in_container("web", "ip", "-o", "-4", "addr", "show", "eth0")
+
+        with (
+            machine(site, address) as foreign,
+            Capture(site.lan.netns, f"p-{site.host.name}") as wire,
+        ):
+            # It asks for a machine that is not there: three times in three seconds.
+            foreign.run(*site.ping, "-c1", "-W4", "10.77.0.99", check=False)
+            wait_until(lambda: "DHCPDECLINE" in server.log, 5, lambda: server.log)
+            wait_until(lambda: f" {address}/" not in shown(), 15, shown)
+            assert announced(wire, address, mac)
+            (now,) = endpoint()["addresses"]
+            assert f" {now} " in shown()
+            assert now.partition("/")[0] in [
+                one.address for one in server.leases() if one.mac == mac
+            ]
+            assert site.reached_from_lan(now.partition("/")[0])
+            site.ping_from("web", GATEWAY4)
+            assert conflicts(site) == {address: THEIRS}
+            wait_until(lambda: endpoint()["health"] in ("ok", "repaired"), 10, endpoint)
+        said = site.service.log
+        assert said.count("address in use by another machine") >= 1
+        assert "lease declined: another machine claims the address" in said
+        site.clear()
 
 
 def announced(wire, address, mac):

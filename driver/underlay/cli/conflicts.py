@@ -25,7 +25,7 @@ def conflict_command() -> None:
 @conflict_command.command("ls")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def ls(as_json: bool) -> None:
-    """List the addresses of pools that other machines have, and their MACs.
+    """List the addresses that other machines have, and their MACs.
 
     No container gets them. The service asks the network again, after ten minutes or
     more, and frees those that no machine answers for.

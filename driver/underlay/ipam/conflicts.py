@@ -55,6 +55,11 @@ def holder_of(records: Records, conflict: Lease) -> Lease | None:
     return next((lease for lease in live if lease.role == "endpoint"), None)
 
 
+def of_holder(records: Records, held: Lease) -> Lease | None:
+    """Return the conflict about the address that a container has, None for none."""
+    return of_address(records, held.pool, held.address) if held.pool else None
+
+
 def quarantine_seconds(records: Records, conflict: Lease, lasted: float) -> float:
     """Return how long after a conflict was heard of last it is asked about again.
 
@@ -79,9 +84,15 @@ def failures(records: Records) -> Iterator[Failure]:
 
 
 def check_endpoint(records: Records, endpoint: str) -> None:
-    """Raise AddressInUse if a machine on the segment has an endpoint's address."""
+    """Raise AddressInUse if a machine on the segment has an endpoint's address.
+
+    Not one that a DHCP server gave: if the machine claims it again, the running
+    container gets another one.
+    """
+    leased = records.dhcp_leases.of_endpoint(endpoint)
+    given = leased.address.ip if leased and leased.address else None
     for lease in records.leases.live_of_endpoint(endpoint):
-        if lease.pool and (found := of_address(records, lease.pool, lease.address)):
+        if lease.address != given and (found := of_holder(records, lease)):
             raise error_of(found)
 
 

@@ -189,6 +189,8 @@ class DhcpAddresses:
         with self.records.transaction():
             saved = self._save(lease)
             for held in self.records.leases.live(claim.pool.id, lease.address.ip):
+                if held.role == "conflict":
+                    continue  # until the machine is silent
                 if not held.endpoint or self.remove_dead_endpoint(held.endpoint):
                     self.records.leases.end(held, self.clock())
             name = lease.value if lease.kind == "name" else ""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from underlay.errors import NotWithDhcp, UnknownPool
-from underlay.ipam.options import domain_of
+from underlay.ipam.options import domain_of, is_probing
 from underlay.ipam.subnets import parse_address, usable
 from underlay.model import Claim, IpAddress, IpInterface, Network, Subnet
 from underlay.records import Records
@@ -43,12 +43,13 @@ def claim(
     domain = _new_domain(records)
     identity = f"{domain}/{EVERYWHERE}/{secrets.token_hex(6)}"
     note(identity)
+    probe = is_probing(options)
     with records.transaction():
         pool = records.pools.add(domain, EVERYWHERE, first, last)
         records.pools.add_claim(
-            identity, pool, first, last, now, probe=False, source="dhcp"
+            identity, pool, first, last, now, probe=probe, source="dhcp"
         )
-    return Claim(identity, pool, first, last, probe=False, source="dhcp")
+    return Claim(identity, pool, first, last, probe=probe, source="dhcp")
 
 
 def _new_domain(records: Records) -> str:

@@ -260,11 +260,23 @@ class DhcpServers:
         exchange = Exchange.reboot(client, self.random, lease.address.ip, accept)
         return self._run_inside(exchange, lease, endpoint)
 
-    def replace(self, endpoint: Endpoint, lease: DhcpLease) -> Answer:
-        """Ask any server, from inside the sandbox, for a lease in place of this one."""
+    def replace(
+        self, endpoint: Endpoint, lease: DhcpLease, *, declined: bool = False
+    ) -> Answer:
+        """Ask any server, from inside the sandbox, for a lease in place of this one.
+
+        `declined`: not one of the same address.
+        """
         assert lease.address  # noqa: S101 - it has one
-        client, accept = self._client(lease), self._acceptance(lease)
-        exchange = Exchange.new(client, self.random, accept, lease.address.ip)
+        client, usable = self._client(lease), self._acceptance(lease)
+        last = lease.address.ip
+
+        def accept(offer: Offer) -> str:
+            if declined and offer.address.ip == last:
+                return f"of {last}, which was declined"
+            return usable(offer)
+
+        exchange = Exchange.new(client, self.random, accept, None if declined else last)
         return self._run_inside(exchange, lease, endpoint, REPLACE_SECONDS)
 
     def release(self, device: str, lease: DhcpLease, later: ExitStack) -> None:

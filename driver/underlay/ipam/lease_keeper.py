@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from underlay.errors import UnderlayError
+from underlay.ipam.contested_leases import ContestedLeases
 from underlay.ipam.dhcp_clients import host_name_of
 from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
 from underlay.ipam.lease_states import error_of
@@ -82,6 +83,9 @@ class LeaseKeeper:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopping: bool = False
 
+    def __post_init__(self) -> None:
+        self._contested = ContestedLeases(self.records, self.servers, self.monotonic)
+
     def note(self, lease: DhcpLease) -> None:
         """Look at a lease when it is due; never waits long."""
         due = self._due(lease)
@@ -123,6 +127,13 @@ class LeaseKeeper:
             self.records.dhcp_leases.save(replace(lease, hostname=name))
         self._named.add(lease.id)
         self._look_at(lease.id, self.monotonic())
+
+    def note_contested(self, endpoint: str) -> None:
+        """Decline the lease of an endpoint, if it has one: a machine claims it."""
+        lease = self.records.dhcp_leases.of_endpoint(endpoint)
+        if lease and self._contested.note(lease):
+            self._again.pop(lease.id, None)
+            self._look_at(lease.id, self.monotonic())
 
     def note_all(self) -> None:
         """Look at all leases when they are due."""
@@ -269,6 +280,7 @@ class LeaseKeeper:
         if waits_until and given == lease.since and not lease.endpoint:
             return waits_until
         is_asked = lease.id in self._doubted or lease.id in self._named
+        is_asked |= self._contested.has(lease)
         if (is_asked and lease.endpoint) or _is_lost(lease):  # at once
             return self._next_try(lease)
         if not lease.renew:
@@ -294,6 +306,7 @@ class LeaseKeeper:
         if lease is None or due is None:
             self._again.pop(identity, None)
             self._ahead.pop(identity, None)
+            self._contested.forget(identity)
             return
         if due > self.monotonic():
             self._look_at(identity, due)
@@ -359,6 +372,8 @@ class LeaseKeeper:
         otherwise: a router that boots must not take the services down.
         """
         self._named.discard(lease.id)  # whatever is asked now tells the name
+        if self._contested.has(lease):
+            return self._contested.decline(endpoint, lease)
         if _is_lost(lease):
             return self.servers.rebind(endpoint, lease)
         if self._is_over(lease) or lease.id in self._doubted:
@@ -405,7 +420,7 @@ class LeaseKeeper:
         After half of the time that is left for that (RFC 2131, 4.4.5). After the end of
         the lease: later each time.
         """
-        if _is_lost(lease):
+        if _is_lost(lease) or self._contested.has(lease):
             return LEAST_AGAIN_SECONDS
         now = self.monotonic()
         for limit in (lease.rebind, lease.expires):
@@ -418,6 +433,7 @@ class LeaseKeeper:
     def _extend(self, endpoint: Endpoint, lease: DhcpLease, given: Given) -> None:
         """Record a lease that was renewed, unless the container has ended meanwhile."""
         self._again.pop(lease.id, None)
+        self._contested.forget(lease.id)
         with self.records.transaction():
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint != lease.endpoint:

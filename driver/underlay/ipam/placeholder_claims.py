@@ -54,10 +54,9 @@ def add_placeholder(
     source: Source = "pool",
 ) -> Claim:
     """Record a claim of a listed network; `network` is its id, "" if not ours."""
-    probe = source == "pool"
-    records.pools.add_claim(name, pool, *span, LONG_AGO, probe=probe, source=source)
+    records.pools.add_claim(name, pool, *span, LONG_AGO, source=source)
     records.pools.bind(name, network)
-    return Claim(name, pool, *span, network, probe=probe, source=source)
+    return Claim(name, pool, *span, network, source=source)
 
 
 def claims_under(records: Records, identity: str) -> list[Claim]:

@@ -85,6 +85,10 @@ class Segment:
     parent: str
     networks: dict[Pool, set[str]] = field(default_factory=dict)
 
+    def has(self, address: IpAddress) -> bool:
+        """Return whether an address is in a pool; what DHCP servers have is in none."""
+        return any(address in p.subnet for p in self.networks if not p.is_dhcp)
+
 
 @dataclass
 class Wire:
@@ -352,14 +356,19 @@ class Wire:
         self._settle_all(jobs)
 
     def _next_of(self, claim: Claim) -> Iterator[IpAddress]:
-        """Return the addresses of a claim to ask for ahead."""
+        """Return the addresses of a claim to ask for ahead.
+
+        Of a DHCP server's none is drawn here.
+        """
         devices = self.devices_of(claim)
         if not devices:
             return
+        is_drawn = claim.source == "pool"
+        drawn = self.records.pools.candidates(claim, AHEAD) if is_drawn else ()
         kept = self.records.reservations.listed_in(claim, MOST_KEPT)
         listed = [one.address for one in kept]
         listed += self._held_before_boot(claim)
-        for address in (*self.records.pools.candidates(claim, AHEAD), *listed):
+        for address in (*drawn, *listed):
             # The device of one that ended just now may still answer.
             if not self._was_ours(claim, devices[0], address) and not self._is_fresh(
                 devices[0], address, AGAIN_SECONDS

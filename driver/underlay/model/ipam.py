@@ -46,8 +46,8 @@ class Claim:
 
     `first` and `last` bound what it draws from (--ip-range), beginning at `start` if
     that is given; `network` is the network it was made for, once CreateNetwork came.
-    `probe`: the segment is asked whether its addresses are free. `source`: where its
-    addresses come from.
+    `probe`: the segment is asked whether its addresses are free, and listened to while
+    containers have them. `source`: where its addresses come from.
     """
 
     id: str

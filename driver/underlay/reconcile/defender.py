@@ -1,7 +1,8 @@
 """Machines that claim the address of a running container, heard on its segment.
 
 The container defends its address (RFC 5227, 2.4 b), and the conflict is recorded until
-it has been silent for a while.
+it has been silent for a while. If the machine goes on, an address of a DHCP server is
+given up.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 # Between two announcements of an address that is defended (RFC 5227).
 DEFEND_SECONDS = 10.0
+# What comes so soon after the first claim may be the same one, heard on another device,
+# or sent before the machine heard that the address is defended.
+SAME_SECONDS = 0.5
 # So long after its lease began, a container may not be up, and the host answers probes
 # for it. Later the container does; an address that has moved on is not held up.
 STARTING_SECONDS = 60.0
@@ -34,6 +38,9 @@ class Defender:
     wire: Wire
     announcer: Announcer
     monotonic: Callable[[], float]
+    # Called with an endpoint whose address is claimed once more within ten seconds;
+    # must not fail or wait.
+    on_contested: Callable[[str], None] = lambda _endpoint: None
     _segments: Mapping[str, Segment] = field(default_factory=dict)
     # Whose an address is, as of a state of the records; thousands are heard again and
     # again.
@@ -41,6 +48,8 @@ class Defender:
     _as_of: tuple[int, int] = (0, 0)
     # When an address was defended last, by the id of its lease.
     _defended: dict[int, float] = field(default_factory=dict)
+    # The leases that were contested since.
+    _contested: set[int] = field(default_factory=set)
 
     def follow(self) -> dict[str, Collection[Family]]:
         """Take note of what networks there are; return what to listen to, by device."""
@@ -66,10 +75,8 @@ class Defender:
             segment = segments.get(seen.device)
             if segment is None:
                 continue
-            pools = [p for p in segment.networks if seen.address in p.subnet]
-            if not pools:
-                continue
-            self.wire.sightings.note(segment.parent, seen, now)
+            if segment.has(seen.address):
+                self.wire.sightings.note(segment.parent, seen, now)
             key = seen.device, seen.address
             if key not in known:
                 known[key] = self._lease(segment, seen.address)
@@ -101,13 +108,19 @@ class Defender:
         return None
 
     def _defend(self, lease: Lease, seen: Sighting, now: float) -> None:
-        is_defended = now - self._defended.get(lease.id, float("-inf")) < DEFEND_SECONDS
-        if is_defended or self.wire.is_ours(seen.mac):
+        since = now - self._defended.get(lease.id, float("-inf"))
+        is_known = since < SAME_SECONDS or lease.id in self._contested
+        if (since < DEFEND_SECONDS and is_known) or self.wire.is_ours(seen.mac):
+            return
+        if since < DEFEND_SECONDS:
+            self._contested.add(lease.id)
+            self.on_contested(lease.endpoint)
             return
         self._defended = {
             key: at for key, at in self._defended.items() if now - at < DEFEND_SECONDS
         }
         self._defended[lease.id] = now
+        self._contested &= self._defended.keys() - {lease.id}
         claim = self.records.pools.claim(lease.claim)
         if claim is None:
             return

@@ -394,7 +394,8 @@ class BackgroundThreads:
 
 def _defender(parts: Parts) -> Defender:
     announcer = parts.reconciler.announcer
-    return Defender(parts.records, parts.ipam.wire, announcer, since_boot)
+    on_contested = parts.keeper.note_contested
+    return Defender(parts.records, parts.ipam.wire, announcer, since_boot, on_contested)
 
 
 def _settle_heap() -> None:

@@ -259,7 +259,7 @@ def test_network_claim_endpoints_and_leases_are_recorded_again(house, lose):
     (network,) = after.records.networks.all()
     assert network.subnets == (Subnet(EVERYWHERE, None, pooled=True, dhcp=True),)
     (found,) = after.records.pools.claims_of("n1")
-    assert (found.source, found.probe) == ("dhcp", False)
+    assert (found.source, found.probe) == ("dhcp", True)
     assert found.pool.domain == claim.pool.domain
     for endpoint in (web, db):
         known = after.records.endpoints.get(endpoint.id)

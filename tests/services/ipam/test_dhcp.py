@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
 import pytest
 
 from tests.fakes import Clock, FakeKernel, engine_on
+from underlay.api import status
 from underlay.dhcp.packets import client_id_of_mac
 from underlay.errors import (
     BadValue,
@@ -23,6 +25,9 @@ from underlay.errors import (
     ServerGoesByMac,
     UnknownPool,
 )
+from underlay.ipam import conflicts
+from underlay.ipam.conflicts import QUARANTINE_SECONDS
+from underlay.ipam.contested_leases import DECLINED_SECONDS
 from underlay.ipam.dhcp import DhcpAddresses
 from underlay.ipam.dhcp_claims import EVERYWHERE, mark_of
 from underlay.ipam.dhcp_clients import host_name_of
@@ -30,7 +35,9 @@ from underlay.ipam.dhcp_servers import Answer, Given
 from underlay.ipam.identity import keep_for
 from underlay.ipam.lease_keeper import LeaseKeeper
 from underlay.ipam.lease_states import failures
-from underlay.model import Endpoint, LearnedState, Network, Subnet
+from underlay.model import Endpoint, LearnedState, Network, Sighting, Subnet
+from underlay.model.objects import Owner
+from underlay.reconcile.defender import DEFEND_SECONDS, Defender
 from underlay.records import Records
 
 HOLD, LEASE = 120.0, 3600.0
@@ -117,10 +124,17 @@ class Server:
         self.said.append(("confirm", lease.mac))
         return self.ask_again(None, lease)
 
-    def replace(self, _endpoint, lease):
+    def replace(self, _endpoint, lease, *, declined=False):
         self.said.append(("replace", lease.mac))
         known = self.given.get(self._id(lease)) or IPv4Address(f"10.55.0.{self.next}")
+        if declined and known == lease.address.ip:  # the client takes no such offer
+            return Answer()
         return Answer(self._give(lease, known)) if self.is_there else Answer()
+
+    def decline(self, _device, lease):
+        self.said.append(("decline", lease.mac))
+        if self.given.pop(self._id(lease), None):
+            self.next += 1
 
     def release(self, _device, lease, _later):
         self.said.append(("release", lease.mac))
@@ -186,10 +200,17 @@ class World:
     def pass_time(self, seconds):
         """Let time pass, and the keeper do all that becomes due."""
         end = self.clock.now + seconds
-        while self.keeper._queue and self.keeper._queue[0][0] <= end:
-            self.clock.now = max(self.clock.now, self.keeper._queue[0][0])
+        while (due := self._due()) <= end:
+            self.clock.now = max(self.clock.now, due)
             self.keeper._keep(self.keeper._next())
         self.clock.now = end
+
+    def _due(self):
+        """Return when the keeper does something next; void entries are taken out."""
+        queue, first = self.keeper._queue, self.keeper._first
+        while queue and first.get(queue[0][1]) != queue[0][0]:
+            heapq.heappop(queue)
+        return queue[0][0] if queue else float("inf")
 
     @property
     def verbs(self):
@@ -1039,3 +1060,187 @@ def test_name_is_not_told_with_hostname_off(world):
 )
 def test_host_name_is_the_container_s_name_as_servers_take_it(container, host):
     assert host_name_of(container) == host
+
+
+THEIRS = "02:00:00:00:00:66"
+
+
+class Segment:
+    """What machines say on the segment of a container that runs with a lease."""
+
+    def __init__(self, world, **options):
+        self.world, self.records = world, world.records
+        world.network(**options)
+        self.start()
+        wire, self.announcer = world.ipam.wire, world.engine.reconciler.announcer
+        self.defender = Defender(
+            world.records, wire, self.announcer, world.clock,
+            world.keeper.note_contested,
+        )  # fmt: skip
+        self.defender.follow()
+
+    def start(self):
+        self.web = self.world.start("web")
+        self.world.join(self.web)
+        self.world.kernel.dock(Owner("n1", self.web.id).device, ROOM, "eth0")
+
+    def hear(self, address=None, *, devices=("eth0",), mac=THEIRS):
+        claimed = address or self.address
+        self.defender.hear([Sighting(claimed, mac, d) for d in devices])
+        self.announcer.send_due()
+
+    def hear_twice(self):
+        self.hear()
+        self.world.clock.now += 2
+        self.hear()
+        self.world.pass_time(1)
+
+    @property
+    def address(self):
+        return self.records.endpoints.get(self.web.id).ipv4.ip
+
+    @property
+    def conflicts(self):
+        return [(str(c.address), c.mac) for c in self.records.leases.conflicts()]
+
+    @property
+    def failures(self):
+        """What is said of the container; by the clock of the host no lease holds."""
+        return [f.text for f in conflicts.failures(self.records)]
+
+
+@pytest.fixture
+def segment(world):
+    return Segment(world)
+
+
+def test_machine_that_claims_a_lease_is_recorded_shown_logged_and_answered(
+    segment, caplog
+):
+    segment.hear(devices=["eth0", *segment.defender._segments])
+    assert segment.conflicts == [("10.55.0.100", THEIRS)]
+    (failure,) = segment.failures
+    assert failure.startswith("E-167 10.55.0.100 is in use on the network")
+    assert status.endpoints(segment.records)[0]["health"] == "failing"
+    announced = [(ROOM, "eth0", frozenset({segment.address}))]
+    assert segment.world.kernel.announced == announced
+    assert caplog.text.count("address in use by another machine") == 1
+    segment.world.pass_time(60)
+    assert segment.world.verbs == ["new"]
+
+
+def test_lease_that_is_not_claimed_again_is_kept_and_healthy_when_it_is_silent(segment):
+    world = segment.world
+    segment.hear()
+    world.clock.now += DEFEND_SECONDS + 1
+    segment.hear()
+    assert len(world.kernel.announced) == 2
+    world.pass_time(QUARANTINE_SECONDS)
+    world.ipam.wire.look()
+    world.ipam.wire.ask_due()
+    assert (segment.conflicts, segment.failures) == ([], [])
+    assert "decline" not in world.verbs
+
+
+def test_lease_that_is_claimed_again_within_ten_seconds_is_declined_and_replaced(
+    segment, caplog
+):
+    changes, world = [], segment.world
+    world.keeper.on_change = changes.append
+    segment.hear_twice()
+    assert world.verbs == ["new", "decline", "replace"]
+    endpoint = segment.records.endpoints.get(segment.web.id)
+    assert str(endpoint.ipv4) == "10.55.0.101/23"
+    assert endpoint.former == (segment.web.ipv4,)
+    assert changes == [ROOM]
+    (declined,) = (r for r in caplog.records if "lease declined" in r.message)
+    assert (declined.address, declined.mac) == (segment.web.ipv4, THEIRS)
+    # The machine's address stays on record. That is no failure of the container's.
+    assert segment.conflicts == [("10.55.0.100", THEIRS)]
+    assert segment.failures == []
+    assert [c.role for c in segment.records.leases.history("10.55.0.100", 9)] == [
+        "conflict", "endpoint",
+    ]  # fmt: skip
+
+
+def test_watch_follows_a_container_to_its_other_address(segment):
+    segment.hear_twice()
+    segment.world.clock.now += DEFEND_SECONDS
+    announced = len(segment.world.kernel.announced)
+    segment.hear(segment.web.ipv4.ip)
+    assert len(segment.world.kernel.announced) == announced
+    segment.hear(segment.address)
+    assert len(segment.world.kernel.announced) == announced + 1
+    assert len(segment.failures) == 1
+
+
+def test_leases_are_not_declined_one_after_the_other(segment):
+    """A machine that claims every address must not use up the server's."""
+    for _ in range(5):
+        segment.hear_twice()
+    assert segment.world.verbs.count("decline") == 1
+    segment.world.clock.now += DECLINED_SECONDS
+    segment.hear_twice()
+    assert segment.world.verbs.count("decline") == 2
+
+
+def test_addresses_that_no_container_has_are_neither_recorded_nor_remembered(segment):
+    for last in range(1, 99):
+        segment.hear(IPv4Address(f"10.55.0.{last}"))
+    segment.hear(mac=segment.web.mac)
+    assert segment.conflicts == []
+    assert segment.world.ipam.wire.sightings._seen == {}
+
+
+def test_container_keeps_a_declined_address_until_a_server_gives_another(segment):
+    world = segment.world
+    world.server.is_there = False
+    segment.hear_twice()
+    assert segment.address == segment.web.ipv4.ip
+    world.pass_time(LEASE / 40)
+    assert world.verbs == ["new", "decline", "replace", "decline", "replace"]
+    world.server.is_there = True
+    world.pass_time(60)
+    assert str(segment.address) == "10.55.0.101"
+    world.pass_time(LEASE)
+    assert world.verbs.count("decline") == 3
+
+
+def test_same_address_is_renewed_when_the_other_machine_is_silent(segment):
+    """Where the server has no other one."""
+    world = segment.world
+    world.server.replace = lambda *_words, **_more: Answer()
+    segment.hear_twice()
+    (conflict,) = segment.records.leases.conflicts()
+    with segment.records.transaction():
+        world.ipam.wire.conflicts.end(conflict)
+    world.server.given[client_id(world, segment.web)] = segment.address
+    asked = len(world.verbs)
+    world.pass_time(LEASE)
+    assert "renew" in world.verbs[asked:]
+    assert "decline" not in world.verbs[asked:]
+    assert segment.address == segment.web.ipv4.ip
+
+
+def test_container_starts_with_a_lease_that_a_machine_has_claimed(segment):
+    """If it claims it again, the running container gets another one."""
+    world = segment.world
+    segment.hear()
+    world.stop(segment.web)
+    segment.start()
+    assert segment.conflicts == [("10.55.0.100", THEIRS)]
+    world.clock.now += DEFEND_SECONDS
+    segment.hear_twice()
+    assert str(segment.address) == "10.55.0.101"
+
+
+def test_conflict_of_a_stopped_container_does_not_decline_its_next_lease(segment):
+    world = segment.world
+    world.server.is_there = False
+    segment.hear_twice()
+    world.stop(segment.web)
+    world.server.is_there = True
+    segment.start()
+    declined = world.verbs.count("decline")
+    world.pass_time(600)
+    assert world.verbs.count("decline") == declined

@@ -32,8 +32,8 @@ class House:
         self.engine = engine_on(records, self.kernel, self.clock)
         self.ipam = self.engine.parts.ipam
 
-    def network(self, identity="n1", parent="eth0"):
-        claim = self.ipam.request_pool("", "", {"source": "dhcp"}, 4)
+    def network(self, identity="n1", parent="eth0", **options):
+        claim = self.ipam.request_pool("", "", {"source": "dhcp", **options}, 4)
         segment = Subnet(EVERYWHERE, mark_of(claim), pooled=True, dhcp=True)
         self.engine.create_network(
             Network(identity, {"parent": parent}, subnets=(segment,))
@@ -107,10 +107,29 @@ def test_compose_address_in_a_network_with_dhcp_is_not_reserved(house, network):
     assert list(reservations._wishes(project, house.records)) == []
 
 
-def test_segment_of_a_network_with_dhcp_is_neither_watched_nor_asked(house):
+def test_segment_of_a_network_with_dhcp_is_listened_to_and_not_asked_ahead(house):
     claim = house.network()
+    found = house.ipam.wire.watched()["eth0"]
+    assert found.networks == {claim.pool: {"n1"}}
+    assert not found.has(ADDRESS)
+    house.ipam.wire.ask_due()
+    assert house.kernel.asked == []
+
+
+def test_segment_of_a_network_with_dhcp_and_probe_off_is_not_listened_to(house):
+    house.network(probe="off")
     assert house.ipam.wire.watched() == {}
-    assert not house.ipam.wire.must_ask(claim, ADDRESS)
+
+
+def test_subnet_of_a_network_with_dhcp_is_not_asked_ahead(house):
+    """The machines there have what the server gave them."""
+    claim = house.ipam.request_pool("10.0.0.0/24", "", {"source": "dhcp"}, 4)
+    segment = Subnet(claim.pool.subnet, pooled=True)
+    network = Network("n1", {"parent": "eth0"}, subnets=(segment,))
+    house.engine.create_network(network)
+    assert "eth0" in house.ipam.wire.watched()
+    house.ipam.wire.ask_due()
+    assert house.kernel.asked == []
 
 
 def test_same_address_on_two_segments_stays_with_each_network(house):

@@ -15,7 +15,7 @@ from tests.dhcp_segment import SERVER, Fate, Segment, Server
 from tests.fakes import Clock, FakeKernel, engine_on
 from underlay.dhcp import sockets
 from underlay.dhcp.exchange import MOST_SERVERS
-from underlay.dhcp.offers import Refused
+from underlay.dhcp.offers import Offer, Refused
 from underlay.dhcp.packets import Option, decode
 from underlay.ipam import dhcp_servers
 from underlay.ipam.dhcp_servers import MOST_WAITING, DhcpServers
@@ -27,6 +27,7 @@ from underlay.model import (
     Subnet,
     Uplink,
 )
+from underlay.model.lease_options import LeaseOptions
 from underlay.model.objects import SharedOwner
 from underlay.modes.host_access import PROBE_MARK
 
@@ -56,6 +57,11 @@ def test_lease_of_this_boot_does_not_follow_the_clock_on_the_wall(servers):
 def test_lease_of_an_earlier_boot_goes_by_the_clock_on_the_wall(servers):
     lease = DhcpLease(1, "eth0", "name", "web", "", since=4_000.0, boot="boot-0")
     assert servers.moment(lease, 5_060.0) == 160.0
+
+
+def offer(address):
+    server = IPv4Address("10.0.0.1")
+    return Offer(IPv4Interface(address), server, None, None, None, LeaseOptions())
 
 
 def test_device_that_is_gone_is_told_like_a_server_that_does_not_answer(
@@ -103,6 +109,27 @@ def test_server_is_asked_to_register_the_name_where_the_network_says_so(
     options = decode(sent[0][HEADERS:]).options
     assert {Option.HOST_NAME, Option.FQDN} & options.keys() == {option}
     assert b"web" in options[option]
+
+
+@pytest.mark.parametrize("declined", [False, True])
+def test_declined_address_is_neither_asked_for_nor_taken(
+    servers, monkeypatch, declined
+):
+    found = []
+
+    def run(exchange, *_words, **_more):
+        (sent,) = exchange.tick(0.0)
+        asked = decode(sent[HEADERS:]).options.get(Option.REQUESTED_ADDRESS)
+        offers = [offer(a) for a in ("10.0.0.7/24", "10.0.0.8/24")]
+        found.append((asked, [bool(exchange._accept(o)) for o in offers]))
+
+    monkeypatch.setattr(sockets, "run", run)
+    servers.kernel.sandboxes.add("/run/web")
+    learned = LearnedState("eth0", 1500)
+    web = Endpoint("e1", "n1", sandbox="/run/web", learned=learned)
+    servers.replace(web, with_server(), declined=declined)
+    last = with_server().address.ip.packed
+    assert found == [(None if declined else last, [declined, False])]
 
 
 def test_start_after_a_silent_one_waits_for_a_shorter_time(servers, monkeypatch):

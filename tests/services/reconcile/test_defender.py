@@ -15,6 +15,7 @@ from underlay.model.objects import Owner
 from underlay.reconcile.defender import (
     DEFEND_SECONDS,
     MOST_KNOWN,
+    SAME_SECONDS,
     STARTING_SECONDS,
     Defender,
 )
@@ -89,6 +90,27 @@ def test_container_defends_its_address_once_in_ten_seconds(lan):
     lan.clock.now += DEFEND_SECONDS
     lan.hear()
     assert len(lan.kernel.announced) == 2
+
+
+def test_address_is_contested_by_a_second_claim_within_ten_seconds(lan):
+    """Not by the same one heard on two devices, and once for each defence."""
+    contested = []
+    lan.defender.on_contested = contested.append
+    for device in lan.listening:
+        lan.hear(device=device)
+        lan.clock.now += SAME_SECONDS / 4
+    assert contested == []
+    for _ in range(3):
+        lan.clock.now += 1
+        lan.hear()
+    assert contested == ["e1"]
+    lan.clock.now += DEFEND_SECONDS
+    lan.hear()
+    lan.clock.now += 1
+    lan.hear(mac=ETH0.mac)
+    assert contested == ["e1"]
+    lan.hear(mac=OTHER)
+    assert contested == ["e1", "e1"]
 
 
 @pytest.mark.parametrize(
