@@ -137,6 +137,23 @@ def test_shim_that_is_missing_is_no_error():
     assert exchange.sent == 2
 
 
+@pytest.mark.needs("macvlan")
+@pytest.mark.usefixtures("machine")
+def test_shim_that_goes_down_meanwhile_is_no_error():
+    ip("link", "add", "shim0", "link", "eth0", "type", "macvlan", "mode", "bridge")
+    ip("link", "set", "shim0", "up")
+    began = time.monotonic()
+
+    def abandoned():
+        if time.monotonic() - began > 1.3:
+            ip("link", "set", "shim0", "down")
+        return False
+
+    exchange = new()
+    assert run(exchange, 3.6, shim="shim0", abandoned=abandoned) is None
+    assert exchange.sent == 3
+
+
 DROP_ALL = """
     nft add table inet t
     nft "add chain inet t i { type filter hook input priority 0; policy drop; }"

@@ -80,7 +80,12 @@ def run(
             due = deadline if exchange.due is None else min(exchange.due, deadline)
             wait = min(max(due - since_boot(), 0), _SLICE_SECONDS)
             for s in _readable([first, *beside.sockets], wait):
-                _hear(s, exchange)
+                try:
+                    _hear(s, exchange)
+                except OSError:
+                    if s is first:
+                        raise
+                    beside.sockets.clear()  # the shim went down: asked without it
     return exchange.outcome
 
 
