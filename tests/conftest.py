@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def pytest_terminal_summary(terminalreporter):
 
 def _turn(names, name):
     return names.index(name) if name in names else len(names)
+
+
+def pytest_configure():
+    """Have what is started here end by an interrupt.
+
+    It would ignore that, as what a shell runs in the background does.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 # The last commit before the modules moved into packages.
 OLD = "f596733f2ad5"
 # The last commit with records of the version before.
-BEFORE = "e12d2be"
+BEFORE = "718e06e"
 COPY = f"underlay.db.v{len(MIGRATIONS) - 1}"
 NETWORKS = {
     "lan": ("--ip-range", "10.77.0.64/27"),
