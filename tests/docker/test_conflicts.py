@@ -213,6 +213,7 @@ def test_lease_that_a_machine_claims_twice_is_declined_and_replaced(own, lan, ki
             machine(site, address) as foreign,
             Capture(site.lan.netns, f"p-{site.host.name}") as wire,
         ):
+            time.sleep(3.5)  # until the container's start is announced
             # It asks for a machine that is not there: three times in three seconds.
             foreign.run(*site.ping, "-c1", "-W4", "10.77.0.99", check=False)
             wait_until(lambda: "DHCPDECLINE" in server.log, 5, lambda: server.log)

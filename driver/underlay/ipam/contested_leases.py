@@ -35,13 +35,16 @@ class ContestedLeases:
     monotonic: Callable[[], float]
     # Endpoint and address of each, by its id: it may be another one's later.
     _noted: dict[int, tuple[str, IPv4Interface | None]] = field(default_factory=dict)
-    # When a lease was declined last, by its id.
-    _declined: dict[int, float] = field(default_factory=dict)
+    # When a lease was declined last, by the endpoint.
+    _declined: dict[str, float] = field(default_factory=dict)
 
     def note(self, lease: DhcpLease) -> bool:
         """Note that a lease is to be declined; return False if one was just now."""
-        last = self._declined.get(lease.id, float("-inf"))
-        if self.monotonic() - last < DECLINED_SECONDS:
+        now = self.monotonic()
+        for endpoint, at in list(self._declined.items()):
+            if now - at >= DECLINED_SECONDS:
+                self._declined.pop(endpoint, None)
+        if lease.endpoint in self._declined:
             return False
         self._noted[lease.id] = lease.endpoint, lease.address
         return True
@@ -60,7 +63,7 @@ class ContestedLeases:
 
         The container has its own until a server gives another one.
         """
-        self._declined[lease.id] = self.monotonic()
+        self._declined[lease.endpoint] = self.monotonic()
         network = self.records.networks.get(lease.network)
         if lease.server and network:
             self.servers.decline(network.uplink.parent, lease)

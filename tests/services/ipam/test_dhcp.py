@@ -1234,13 +1234,18 @@ def test_container_starts_with_a_lease_that_a_machine_has_claimed(segment):
     assert str(segment.address) == "10.55.0.101"
 
 
-def test_conflict_of_a_stopped_container_does_not_decline_its_next_lease(segment):
+def test_conflict_of_a_stopped_container_does_not_decline_the_lease_of_its_next_start(
+    segment,
+):
     world = segment.world
     world.server.is_there = False
     segment.hear_twice()
+    last = segment.address
+    world.server.given[client_id(world, segment.web)] = last  # none heard it
     world.stop(segment.web)
     world.server.is_there = True
     segment.start()
+    assert segment.address == last
     declined = world.verbs.count("decline")
-    world.pass_time(600)
+    world.pass_time(LEASE)
     assert world.verbs.count("decline") == declined
