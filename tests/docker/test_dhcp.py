@@ -10,12 +10,14 @@ import pytest
 
 from tests.docker.conftest import GATEWAY4, IPAM, refused
 from tests.lab.dhcp_servers import Dnsmasq, IscDhcpd, Kea, Scope, Udhcpd
+from tests.lab.net import Namespace
 from tests.lab.service import wait_until
 
 LEASE_SECONDS = 10
 # At the same moment: without an IPAM driver, Docker does not queue them.
 STARTS = 20
-MODES = {"macvlan": ("parent=eth0",), "vlan": ("parent=eth0.50",)}
+# Of the VLAN that the LAN carries beside what has no tag.
+OFFICE = Scope("10.50.0.0/24", "10.50.0.100", "10.50.0.199", "10.50.0.1", LEASE_SECONDS)
 
 
 @pytest.fixture
@@ -303,3 +305,61 @@ def test_container_gets_its_address_from_each_server_of_the_field(newest, lan, k
         assert of(server, mac) == address
         newest.ping_from("web", GATEWAY4)
         newest.clear()
+
+
+@pytest.mark.needs("ipvlan")
+@pytest.mark.parametrize(("kind", "seconds"), [(Dnsmasq, 120), (Kea, LEASE_SECONDS)])
+def test_ipvlan_containers_have_leases_by_their_client_ids(newest, lan, kind, seconds):
+    """They have one MAC, the parent's; it is Kea's lease that has to be renewed."""
+    with kind(lan.start, scope=Scope(lease_seconds=seconds)) as server:
+        create(newest, "lan", "-o", "mode=ipvlan", "-o", "hold=0")
+        addresses = set()
+        for name in ("web", "db"):
+            newest.run(name, "lan")
+            addresses.add(newest.attached(name, "lan")[0])
+        if kind is Kea:
+            time.sleep(LEASE_SECONDS * 1.5)
+        leases = server.leases()
+        assert {x.address for x in leases} == addresses
+        assert len(addresses) == len({x.client_id for x in leases}) == 2
+        mac = newest.host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
+        assert {(x.mac, x.client_id[:2]) for x in leases} == {(mac, "ff")}
+        for name in ("web", "db"):
+            newest.ping_from(name, GATEWAY4)
+        newest.clear()
+
+
+@pytest.fixture
+def vlan(lan):
+    """A machine on VLAN 50 of the LAN, with a server there."""
+    with Namespace(f"{lan.tag}-v50", "") as machine:
+        words = f"link add link br0 name v50 netns {machine.netns} type vlan id 50"
+        lan.run("ip", *words.split())
+        commands = "ip addr add 10.50.0.1/24 dev v50; ip link set v50 up"
+        machine.run("sh", "-ec", commands)
+        with Kea(machine.start, scope=OFFICE, device="v50") as server:
+            yield server
+
+
+@pytest.mark.needs("vlan")
+@pytest.mark.parametrize("words", [("parent=eth0.50",), ("parent=eth0", "vlan=50")])
+def test_container_on_a_vlan_has_its_lease_of_the_vlan_s_server(
+    newest, kea, vlan, words
+):
+    """Never of the one that answers what has no tag."""
+    asked = (*words, "hold=0", "lease_timeout=3")
+    newest.docker(
+        "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+        *(word for one in asked for word in ("-o", one)), "office",
+    )  # fmt: skip
+    newest.run("web", "office")
+    address, _, mac = newest.attached("web", "office")
+    newest.ping_from("web", "10.50.0.1")
+    time.sleep(LEASE_SECONDS * 1.2)
+    assert of(vlan, mac) == address
+    assert address.startswith("10.50.0.")
+    vlan.stop()
+    start = "run", "-d", "--name", "db", "--network", "office", "bb", "sleep", "1000"
+    assert "E-160" in refused(newest.docker(*start, check=False))
+    assert kea.leases() == []
+    newest.clear()

@@ -56,9 +56,10 @@ ENGINES = {
         "test_vlan or (ipvlan and test_mode_table) or (every_address and 28.5 and l2)",
     ),
 }
-# What older engines ask for, and fifty containers in the place of three.
+# What older engines ask for, leases, and fifty containers in the place of three.
 MORE = {
     "older": ({"ipvlan"}, "ipvlan", "20.10 or 26.1"),
+    "dhcp": ({"ipvlan", "vlan"}, "dhcp", "ipvlan or vlan"),
     "host access": ({"ipvlan"}, "host_access", "28.5 and (l2 or l3)"),
     "macs": ({"ipvlan"}, "macs", "ipvlan"),
 }
