@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.docker.conftest import GATEWAY4
+from tests.lab.dhcp_servers import Kea, Scope
 from tests.lab.service import wait_until
 
 ENGINES = ("20.10", "26.1", "28.5")
@@ -91,6 +92,31 @@ def test_one_range_gives_no_address_and_no_mac_twice(hosts):
     assert_all_differ(found)
     assert [conflicts(site) for site in hosts] == [set()] * len(hosts)
     assert_reached(hosts[0], found)
+
+
+@pytest.mark.parametrize("client_id", ["mac", "duid"])
+def test_same_containers_on_several_hosts_are_different_clients_of_a_server(
+    hosts, lan, client_id
+):
+    """As of one Compose file: even their identities are the same on each host."""
+    words = ("--ipam-driver", "null", "-o", "source=dhcp", "-o", "hold=0")
+    with Kea(lan.start, scope=Scope(lease_seconds=600)) as server:
+        for site in hosts:
+            site.docker(
+                "network", "create", "-d", "underlay", *words, "-o", "parent=eth0",
+                "-o", f"client_id={client_id}", "lan",
+            )  # fmt: skip
+            for name in ("web", "db"):
+                site.run(name, f"name=lan,driver-opt=identity={name}")
+        found = [site.attached(name, "lan") for site in hosts for name in ("web", "db")]
+        assert_all_differ(found)
+        leases = server.leases()
+        assert {(x.address, x.mac) for x in leases} == {(a, mac) for a, _, mac in found}
+        sort = {"mac": "01", "duid": "ff"}[client_id]
+        assert {x.client_id[:2] for x in leases} == {sort}
+        assert len({x.client_id for x in leases}) == len(found)
+        for site in hosts:
+            site.clear()
 
 
 def test_host_that_was_cut_off_reports_what_it_gave_twice(hosts):
