@@ -67,7 +67,7 @@ def test_endpoint_with_ipv6_disabled_by_docker_starts_and_is_repaired(site, mode
     site.run("web", f"name=dual,driver-opt={OFF}", "--cap-add", "NET_ADMIN")
     # At once, not after the half minute that is given Docker at the most.
     wait_until(lambda: is_settled(site), 10, lambda: site.service.log)
-    assert in_order(site)
+    wait_until(lambda: in_order(site), 5, lambda: site.service.log)
     four = site.attached("web", "dual")[0]
     assert_repaired(site, "web", f"inet {four}/")
     assert "inet6 fd" not in shown(site, "web")
