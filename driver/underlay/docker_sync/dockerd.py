@@ -193,10 +193,12 @@ def _tell(
     elif kind == ("container", "destroy"):
         idle.note_removed(name)
     elif kind == ("container", "create"):
-        note = created if _tells_names(client) else idle.note_created
         # Not inspected: dockerd answers that only when it has started the container.
         for container in _list_containers(client, {"id": actor["ID"]}):
-            note(container)
+            # Without an IPAM driver no engine names the container.
+            idle.note_created(container)
+            if _tells_names(client):
+                created(container)
 
 
 def _tells_names(client: docker.APIClient) -> bool:
