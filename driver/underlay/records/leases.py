@@ -27,7 +27,8 @@ class Leases:
             self._is_reserved(lease, idle=False)
         self._db.run(
             "INSERT INTO tenure (address, role, pool, claim, network, endpoint, mac,"
-            " container, since, fixed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " container, since, fixed, fixed_mac)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             str(lease.address),
             lease.role,
             lease.pool,
@@ -38,6 +39,7 @@ class Leases:
             lease.container,
             lease.since,
             lease.fixed,
+            lease.fixed_mac,
         )
 
     def move(self, lease: Lease, claim: Claim) -> None:

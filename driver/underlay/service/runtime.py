@@ -164,9 +164,9 @@ class BackgroundThreads:
         self._hosts = HostsFile(parts.records, settings.hosts_file)
         named = NewNames(parts.records)
 
-        def follow() -> None:
+        def follow() -> float | None:
             try:
-                _sync_with_docker(parts, once, look, self._metrics)
+                return _sync_with_docker(parts, once, look, self._metrics)
             finally:
                 # With the names that Docker has just told.
                 with once.trying("new names"):
@@ -432,8 +432,11 @@ def _rules_job(forward_path: ForwardPath, period: float) -> PeriodicJob:
 
 def _sync_with_docker(
     parts: Parts, once: LogOnce, look: Callable[[], None], metrics: Metrics
-) -> None:
-    """Make the records follow Docker's list; `look` has a pass look everywhere."""
+) -> float | None:
+    """Make the records follow Docker's list; `look` has a pass look everywhere.
+
+    Returns after how many seconds at most it is to be done again, None for any time.
+    """
     with once.trying("history that is too old"):
         parts.cleanup.forget()
     with once.trying("what Docker ended"):
@@ -453,6 +456,9 @@ def _sync_with_docker(
         if parts.recovery.rebuild(view, before):
             look()
     parts.cleanup.run(view)
+    with once.trying("reconnects of containers"):
+        return parts.reconnects.run(view)
+    return None
 
 
 def _gauges(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.dockerd import Dockerd
+from underlay.docker_sync.reconnects import Reconnects
 from underlay.docker_sync.recovery import Recovery
 from underlay.doctor.examined import Examined, Places
 from underlay.errors import UnderlayError
@@ -71,6 +72,7 @@ class Parts:
     forward_path: ForwardPath
     keeper: LeaseKeeper
     ahead: LeasesAhead
+    reconnects: Reconnects
 
 
 def build(
@@ -172,7 +174,12 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     told = dockerd.containers
     recovery = Recovery(records, kernel, engine, parents, observer, clock, told, dhcp)
     parts = records, kernel, engine, reconciler, ipam, cleanup, recovery, dockerd
-    return Parts(*parts, ForwardPath(records, kernel, clock), keeper, ahead)
+    notes = settings.records.with_name(f"{settings.records.name}.reconnects")
+    reconnects = Reconnects(
+        records, dockerd, dhcp.reconnecting, notes, clock, monotonic
+    )
+    forward_path = ForwardPath(records, kernel, clock)
+    return Parts(*parts, forward_path, keeper, ahead, reconnects)
 
 
 def _dhcp(
