@@ -54,7 +54,8 @@ OPTIONS = (
     " com.docker.network.endpoint.ifname, default_route, gateway, hold, host_access,"
     " hostname, identity, ifname, ipv6, lease_mtu, lease_routes, lease_timeout, mac_budget,"
     " macvlan_mode,"
-    " missing_parent, mode, mtu, parent, repair, route, source, vlan, when_lost."
+    " missing_parent, mode, mtu, on_change, parent, probe, repair, route, source, vlan,"
+    " when_lost."
 )
 ENDPOINT_OPTIONS = (
     "Known options: client_id, com.docker.network.driver.mtu,"

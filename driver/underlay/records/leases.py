@@ -71,7 +71,9 @@ class Leases:
         return changed > 0
 
     def live(self, pool: int, address: IpAddress) -> list[Lease]:
-        """Return the live leases of an address of a pool."""
+        """Return the live leases of an address of a pool; 0: of no pool."""
+        if not pool:
+            return self._leases("pool IS NULL AND address = ? AND until = 0", address)
         return self._leases("pool = ? AND address = ? AND until = 0", pool, address)
 
     def having(self, address: IpAddress) -> list[Lease]:
