@@ -44,11 +44,11 @@ def without_ipam(site, *words):
     create(site, "-o", "source=dhcp", *words, ipam=("--ipam-driver", "null"))
 
 
-def forget_leases(server):
+def forget_leases(server, scope=OTHER):
     """Have the server give other addresses from now on."""
     server.stop()
     (server.dir / "leases.csv").unlink(missing_ok=True)
-    server.scope = OTHER
+    server.scope = scope
     server.start()
 
 
@@ -250,3 +250,27 @@ def test_note_of_a_container_that_is_gone_or_connected_is_dropped(newest, kea):
     wait_until(lambda: not notes_of(site).exists(), 10)
     assert site.attached("web", "lan") == before
     assert kea.leases()
+
+
+@pytest.mark.long
+def test_container_is_reconnected_once_in_a_minute(newest, kea):
+    """A server may change its mind again and again; the container has each address."""
+    site = newest
+    create(site)
+    site.run("web", "lan")
+    mac = site.attached("web", "lan")[2]
+    wait_until(lambda: names_known(site), 10)
+    forget_leases(kea)
+    wait_for_new(site, "web")
+    second, began = site.attached("web", "lan")[0], time.monotonic()
+    forget_leases(kea, replace(OTHER, first="10.77.0.170", last="10.77.0.180"))
+
+    def shown():
+        return site.in_container("web", "ip", "-4", "-o", "addr")
+
+    wait_until(lambda: " 10.77.0.17" in shown(), 3 * LEASE_SECONDS, shown)
+    time.sleep(5)
+    assert site.attached("web", "lan")[0] == second
+    wait_until(lambda: site.attached("web", "lan")[0] != second, 75)
+    assert time.monotonic() - began > 50
+    assert_right(site, kea, "web", mac)

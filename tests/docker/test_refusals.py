@@ -364,7 +364,8 @@ CASES = [
     (net("-o", "on_change=reconnect"), "E-101 on_change='reconnect' is not valid: it is for source=dhcp."),
     (
         leased("-o", "parent=eth0", "-o", "on_change=restart"),
-        "E-101 on_change='restart' is not valid: one of repair, reconnect.",
+        "E-101 on_change='restart' is not valid: one of repair, reconnect."
+        " Did you mean 'repair'?",
     ),
     (
         net("-o", "probe=off"),
