@@ -1,5 +1,7 @@
 """Docker's API: what dockerd lists of the driver's networks and their containers.
 
+And how it connects a container again, the only thing that it is asked to change.
+
 No driver call carries names, or tells which endpoints live; and lost records are
 rebuilt from this list. Only a background thread asks: dockerd holds locks while it
 waits for a driver, and serves no API until every restart=always container is up.

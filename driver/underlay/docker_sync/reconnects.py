@@ -130,7 +130,7 @@ class Reconnects:
         self._last[container, network.id] = now
         self._reconnect(network, lease, container)
         self._left.add(key)  # it is tried once, whatever Docker has answered
-        return None
+        return LEAST_SECONDS if self._read() else None
 
     def _reconnect(self, network: Network, lease: DhcpLease, container: str) -> None:
         found = self.dockerd.place(container, network.id)
@@ -189,6 +189,10 @@ class Reconnects:
                 return False
             self._drop(note)  # it is gone, or was connected by someone else
             return False
+        except OSError:
+            # dockerd is gone: it is asked again as soon as it is back.
+            self._last.pop((note.container, note.network), None)
+            raise
         self._drop(note)
         return True
 
