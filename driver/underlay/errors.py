@@ -440,6 +440,16 @@ class LeaseNotRenewed(Unavailable):
     )
 
 
+class NotConnectedAgain(Unavailable):
+    id = "E-171"
+    text = (
+        "container {container} is not connected to network {network}: the service had"
+        " Docker disconnect it, to show its new address {address}, and Docker does not"
+        " connect it again: {why}. That is tried again each minute. Or connect it by"
+        " hand: docker network connect {network} {container}"
+    )
+
+
 class AddressNotAllocated(Conflict):
     id = "E-146"
     text = (

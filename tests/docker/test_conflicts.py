@@ -191,47 +191,64 @@ def test_impostor_of_a_running_container_is_reported_and_answered(own):
 
 @pytest.mark.parametrize("kind", [Dnsmasq, Kea])
 def test_lease_that_a_machine_claims_twice_is_declined_and_replaced(own, lan, kind):
-    site = own
     with kind(lan.start, scope=Scope(lease_seconds=600)) as server:
-        site.docker(
+        own.docker(
             "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
             "-o", "parent=eth0", "-o", "hold=0", "lan",
         )  # fmt: skip
-        site.run("web", "lan")
-        address, _, mac = site.attached("web", "lan")
+        own.run("web", "lan")
+        assert_declined_and_replaced(own, server)
+        own.clear()
 
-        def endpoint():
-            (found,) = site.service.facts("status")["endpoints"]
-            return found
 
-        wait_until(lambda: endpoint()["health"] in ("ok", "repaired"), 10)
-
-        def shown():
-            return site.in_container("web", "ip", "-o", "-4", "addr", "show", "eth0")
-
-        with (
-            machine(site, address) as foreign,
-            Capture(site.lan.netns, f"p-{site.host.name}") as wire,
-        ):
-            time.sleep(3.5)  # until the container's start is announced
-            # It asks for a machine that is not there: three times in three seconds.
-            foreign.run(*site.ping, "-c1", "-W4", "10.77.0.99", check=False)
-            wait_until(lambda: "DHCPDECLINE" in server.log, 5, lambda: server.log)
-            wait_until(lambda: f" {address}/" not in shown(), 15, shown)
-            assert announced(wire, address, mac)
-            (now,) = endpoint()["addresses"]
-            assert f" {now} " in shown()
-            assert now.partition("/")[0] in [
-                one.address for one in server.leases() if one.mac == mac
-            ]
-            assert site.reached_from_lan(now.partition("/")[0])
-            site.ping_from("web", GATEWAY4)
-            assert conflicts(site) == {address: THEIRS}
-            wait_until(lambda: endpoint()["health"] in ("ok", "repaired"), 10, endpoint)
-        said = site.service.log
-        assert said.count("address in use by another machine") >= 1
-        assert "lease declined: another machine claims the address" in said
+def test_lease_without_an_ipam_driver_is_declined_and_replaced(site, lan):
+    with Kea(lan.start, scope=Scope(lease_seconds=600)) as server:
+        site.docker(
+            "network", "create", "-d", "underlay", "--ipam-driver", "null",
+            "-o", "source=dhcp", "-o", "parent=eth0", "-o", "hold=0", "lan",
+        )  # fmt: skip
+        words = ("--network", "name=lan,driver-opt=identity=web")
+        site.docker("run", "-d", "--name", "web", *words, "bb", "sleep", "1000")
+        assert_declined_and_replaced(site, server)
         site.clear()
+
+
+def assert_declined_and_replaced(site, server):
+    """Have a machine claim the address of a container twice."""
+    before = len(site.service.log)
+    address, _, mac = site.attached("web", "lan")
+
+    def endpoint():
+        (found,) = site.service.facts("status")["endpoints"]
+        return found
+
+    wait_until(lambda: endpoint()["health"] in ("ok", "repaired"), 10)
+
+    def shown():
+        return site.in_container("web", "ip", "-o", "-4", "addr", "show", "eth0")
+
+    with (
+        machine(site, address) as foreign,
+        Capture(site.lan.netns, f"p-{site.host.name}") as wire,
+    ):
+        time.sleep(3.5)  # until the container's start is announced
+        # It asks for a machine that is not there: three times in three seconds.
+        foreign.run(*site.ping, "-c1", "-W4", "10.77.0.99", check=False)
+        wait_until(lambda: "DHCPDECLINE" in server.log, 5, lambda: server.log)
+        wait_until(lambda: f" {address}/" not in shown(), 15, shown)
+        assert announced(wire, address, mac)
+        (now,) = endpoint()["addresses"]
+        assert f" {now} " in shown()
+        assert now.partition("/")[0] in [
+            one.address for one in server.leases() if one.mac == mac
+        ]
+        assert site.reached_from_lan(now.partition("/")[0])
+        site.ping_from("web", GATEWAY4)
+        assert conflicts(site) == {address: THEIRS}
+        wait_until(lambda: endpoint()["health"] in ("ok", "repaired"), 10, endpoint)
+    said = site.service.log[before:]
+    assert said.count("address in use by another machine") >= 1
+    assert "lease declined: another machine claims the address" in said
 
 
 def announced(wire, address, mac):

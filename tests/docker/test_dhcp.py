@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -363,3 +364,34 @@ def test_container_on_a_vlan_has_its_lease_of_the_vlan_s_server(
     assert "E-160" in refused(newest.docker(*start, check=False))
     assert kea.leases() == []
     newest.clear()
+
+
+def test_new_network_without_a_server_is_failing_until_one_answers(newest, lan):
+    create(newest, "lan", "-o", "hold=0")
+
+    def troubles():
+        return newest.service.facts("status")["troubles"]
+
+    wait_until(troubles, 15, lambda: newest.service.log)
+    (trouble,) = troubles()
+    assert trouble["error"].startswith("E-160 no DHCP server gave an address on eth0")
+    shown = newest.service.run("status").stdout
+    assert "failing since" in shown
+    (network,) = newest.service.facts("status")["networks"]
+    assert network["health"] == "failing"
+    # What a container is given there ends it, before the segment is asked again.
+    with Kea(lan.start, scope=Scope(lease_seconds=600)):
+        newest.run("web", "lan")
+        wait_until(lambda: not troubles(), 10, troubles)
+        newest.clear()
+
+
+def test_new_network_with_a_server_is_healthy_and_the_log_says_who_offers_what(
+    newest, kea
+):
+    before = len(newest.service.log)
+    create_by_identity(newest, "-o", "hold=0")
+    said = r'"DHCP server answers" network=\S+ server=10.77.0.1 offers=10.77.0.1\d\d'
+    wait_until(lambda: re.search(said, newest.service.log[before:]), 10)
+    assert kea.leases() == []
+    assert newest.service.facts("status")["troubles"] == []

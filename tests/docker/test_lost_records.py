@@ -289,6 +289,30 @@ def test_lost_records_of_a_network_with_dhcp_are_rebuilt(site, lan):
         wait_until(lambda: not site.service.on_record()["pools"], 5)
 
 
+def test_lost_records_of_a_network_with_dhcp_and_no_ipam_driver_are_rebuilt(
+    newest, lan
+):
+    site = newest
+    with Kea(lan.start, scope=Scope(lease_seconds=LEASE_SECONDS)) as server:
+        words = ("-d", "underlay", "--ipam-driver", "null", "-o", "source=dhcp")
+        site.docker("network", "create", *words, "-o", "parent=eth0", "lan")
+        for name, known_as in (("c1", "shop"), ("c2", "store")):
+            on = ("--network", f"name=lan,driver-opt=identity={known_as}")
+            site.docker("run", "-d", "--name", name, *on, "bb", "sleep", "1000")
+        before = on_record_soon(site, 2)
+        attached = site.attached("c1", "lan")
+        with nothing_lost(site, "c1"):
+            lose_records(site)
+            assert_rebuilt(site, before)
+            # Only one that knows the lease renews it.
+            site.host.run("sleep", str(1.5 * LEASE_SECONDS))
+            known = {(x.mac, x.address) for x in server.leases()}
+            assert (attached[2], attached[0]) in known
+        site.docker("restart", "-t0", "c1")
+        assert site.attached("c1", "lan") == attached
+        site.clear()
+
+
 def test_network_removed_after_a_loss_takes_no_address_of_another(site):
     """Docker names no network when it gives a pool up, and two have this one."""
     site.network("lan", *RANGE)

@@ -54,7 +54,8 @@ OPTIONS = (
     " com.docker.network.endpoint.ifname, default_route, gateway, hold, host_access,"
     " hostname, identity, ifname, ipv6, lease_mtu, lease_routes, lease_timeout, mac_budget,"
     " macvlan_mode,"
-    " missing_parent, mode, mtu, parent, repair, route, source, vlan, when_lost."
+    " missing_parent, mode, mtu, on_change, parent, probe, repair, route, source, vlan,"
+    " when_lost."
 )
 ENDPOINT_OPTIONS = (
     "Known options: client_id, com.docker.network.driver.mtu,"
@@ -360,6 +361,17 @@ CASES = [
         "E-104 source=dhcp and slice=1/2 cannot be combined. Keep one of them.",
     ),
     (net("-o", "hold=5"), "E-101 hold='5' is not valid: it is for source=dhcp."),
+    (net("-o", "on_change=reconnect"), "E-101 on_change='reconnect' is not valid: it is for source=dhcp."),
+    (
+        leased("-o", "parent=eth0", "-o", "on_change=restart"),
+        "E-101 on_change='restart' is not valid: one of repair, reconnect."
+        " Did you mean 'repair'?",
+    ),
+    (
+        net("-o", "probe=off"),
+        "E-101 probe='off' is not valid: with --ipam-driver underlay it is --ipam-opt"
+        " probe=off, and with --ipam-driver null -o source=dhcp -o probe=off.",
+    ),
     (
         leased("-o", "parent=eth0", "-o", "hostname=registre"),
         "E-101 hostname='registre' is not valid: one of on, off, register. Did you mean 'register'?",

@@ -1,5 +1,7 @@
 """Docker's API: what dockerd lists of the driver's networks and their containers.
 
+And how it connects a container again, the only thing that it is asked to change.
+
 No driver call carries names, or tells which endpoints live; and lost records are
 rebuilt from this list. Only a background thread asks: dockerd holds locks while it
 waits for a driver, and serves no API until every restart=always container is up.
@@ -24,6 +26,7 @@ from underlay.model.docker import (
     DockerEndpoint,
     DockerEngine,
     DockerNetwork,
+    DockerPlace,
     DockerView,
     FailedStart,
     ListedContainer,
@@ -39,11 +42,22 @@ NAMING_API = 1, 52
 _loading = threading.Lock()
 Answer = TypeVar("Answer")
 Created = Callable[[ListedContainer], None]
+# Engine 25: since then a MAC belongs to the place in a network, and is forgotten when a
+# running container is connected (moby issue 48192).
+MAC_LOST_API = 1, 44
+# An answer to these may wait for a DHCP server.
+CONNECT_SECONDS = 90.0
+# Of a place in a network: what it was connected with.
+_SETTINGS = ("IPAMConfig", "Links", "Aliases", "DriverOpts", "GwPriority")
 # After these events dockerd may list something else. Health checks cause others.
 HAPPENINGS = {
     "type": ["container", "network"],
     "event": ["connect", "create", "destroy", "disconnect", "rename"],
 }
+
+
+class RefusedByDocker(OSError):
+    """What dockerd answered when it did not do what it was asked."""
 
 
 class Note(Protocol):
@@ -92,6 +106,42 @@ class Dockerd:
         """
         found = self._ask(lambda client: list(_inspect_stopped(client)))
         return [one for container in found for one in _failed_start(container)]
+
+    def place(self, container: str, network: str) -> DockerPlace | None:
+        """Return a container's place in a network, None if there is no container.
+
+        By their ids. Raises OSError if dockerd does not answer.
+        """
+
+        def ask(client: docker.APIClient) -> DockerPlace | None:
+            found = list(_inspect_each(client.inspect_container, [container]))
+            keeps_mac = _api_version(client) < MAC_LOST_API
+            return place(found[0], network, keeps_mac=keeps_mac) if found else None
+
+        return self._ask(ask)
+
+    def disconnect(self, container: str, network: str) -> None:
+        """Disconnect a container from a network, by their ids.
+
+        Raises RefusedByDocker, and OSError if dockerd does not answer.
+        """
+        self._post(f"/networks/{network}/disconnect", {"Container": container})
+
+    def connect(
+        self, container: str, network: str, settings: Mapping[str, Any]
+    ) -> None:
+        """Connect a container to a network with what `place` found; raises the same."""
+        asked = {"Container": container, "EndpointConfig": settings}
+        self._post(f"/networks/{network}/connect", asked)
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> None:
+        def ask(client: docker.APIClient) -> None:
+            url = f"{client.base_url}/v{client.api_version}{path}"
+            answer = client.post(url, json=body, timeout=CONNECT_SECONDS)
+            if not answer.ok:
+                raise RefusedByDocker(answer.json().get("message"))
+
+        self._ask(ask)
 
     def engine(self) -> DockerEngine:
         """Return what dockerd says of itself; raises OSError if it does not answer."""
@@ -203,8 +253,12 @@ def _tell(
 
 def _tells_names(client: docker.APIClient) -> bool:
     """Return whether the engine names the container when it asks for an address."""
+    return _api_version(client) >= NAMING_API
+
+
+def _api_version(client: docker.APIClient) -> tuple[int, int]:
     major, _, minor = client.api_version.partition(".")
-    return (int(major), int(minor)) >= NAMING_API
+    return int(major), int(minor)
 
 
 def _load() -> None:
@@ -395,6 +449,30 @@ def _container(container: Mapping[str, Any]) -> DockerContainer:
         gateways={key: tuple(_gateways(place)) for key, place in places.items()},
         published=tuple(_published(container)),
     )
+
+
+def place(
+    container: Mapping[str, Any], network: str, *, keeps_mac: bool
+) -> DockerPlace:
+    """Read a container's place in a network out of Docker's description of it.
+
+    The addresses and the MAC that it has there were given to it: with them, Docker
+    would keep what was given as the user's own choice.
+    """
+    is_running = bool((container.get("State") or {}).get("Running"))
+    places = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    for name, found in places.items():
+        if network in (found.get("NetworkID"), name):
+            chosen = found.get("IPAMConfig") or {}
+            return DockerPlace(
+                is_running,
+                is_connected=True,
+                endpoint=found.get("EndpointID") or "",
+                settings={k: found[k] for k in _SETTINGS if found.get(k)},
+                is_fixed=bool(chosen.get("IPv4Address")),
+                keeps_mac=keeps_mac,
+            )
+    return DockerPlace(is_running)
 
 
 def _published(container: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from underlay.errors import RecordsUnwritable, UnderlayError
 from underlay.ipam import identity, leases, subnets
 from underlay.ipam.adoption import Adoption, RecordsSnapshot
 from underlay.ipam.dhcp import DhcpAddresses
+from underlay.ipam.dhcp_claims import EVERYWHERE
 from underlay.ipam.placeholder_claims import reserve_in_all_pools
 from underlay.kernel import Kernel
 from underlay.model import BridgeTakeover, Endpoint, IpAddress, Network, Subnet
@@ -224,11 +225,11 @@ class Recovery:
     def _add_network(self, listed: DockerNetwork) -> bool:
         if self.records.networks.get(listed.id):
             return False
+        subnets = listed.subnets
+        if not subnets and listed.options.get("source") == "dhcp":
+            subnets = (Subnet(EVERYWHERE, dhcp=True),)  # with the null IPAM driver
         asked = Network(
-            listed.id,
-            listed.options,
-            internal=listed.internal,
-            subnets=listed.subnets,
+            listed.id, listed.options, internal=listed.internal, subnets=subnets
         )
         found = resolve_parent(asked, self.kernel, again=True)
         self._note_bridge(found.parent)

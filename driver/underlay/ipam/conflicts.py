@@ -34,7 +34,7 @@ def start(
             id=0,
             address=address,
             role="conflict",
-            pool=claim.pool.id,
+            pool=claim.pool.id or None,
             claim=claim.id,
             network=claim.network,
             mac=mac,
@@ -43,21 +43,32 @@ def start(
     )
 
 
-def of_address(records: Records, pool: int, address: IpAddress) -> Lease | None:
-    """Return the conflict about an address of a pool, None if there is none."""
+def of_address(
+    records: Records, pool: int, address: IpAddress, network: str = ""
+) -> Lease | None:
+    """Return the conflict about an address of a pool, None if there is none.
+
+    `network`: the id of the one that has the address if no pool does (0).
+    """
     live = records.leases.live(pool, address)
-    return next((lease for lease in live if lease.role == "conflict"), None)
+    return next((t for t in live if t.role == "conflict" and _is_in(t, network)), None)
 
 
 def holder_of(records: Records, conflict: Lease) -> Lease | None:
     """Return the lease of the container that has the address of a conflict too."""
     live = records.leases.live(conflict.pool or 0, conflict.address)
-    return next((lease for lease in live if lease.role == "endpoint"), None)
+    network = conflict.network
+    return next((t for t in live if t.role == "endpoint" and _is_in(t, network)), None)
 
 
 def of_holder(records: Records, held: Lease) -> Lease | None:
     """Return the conflict about the address that a container has, None for none."""
-    return of_address(records, held.pool, held.address) if held.pool else None
+    return of_address(records, held.pool or 0, held.address, held.network)
+
+
+def _is_in(lease: Lease, network: str) -> bool:
+    """Return whether a lease is of a pool, or else of a network."""
+    return bool(lease.pool) or lease.network == network
 
 
 def quarantine_seconds(records: Records, conflict: Lease, lasted: float) -> float:
@@ -113,26 +124,27 @@ class Conflicts:
     records: Records
     clock: Callable[[], float]
     monotonic: Callable[[], float]
-    # When a conflict was first and last heard of by this process, by pool and address.
-    _heard: dict[tuple[int | None, IpAddress], tuple[float, float]] = field(
+    # When a conflict was first and last heard of by this process, by pool, or network
+    # if there is none, and address.
+    _heard: dict[tuple[int | str, IpAddress], tuple[float, float]] = field(
         default_factory=dict
     )
 
     def record(self, claim: Claim, used: Mapping[IpAddress, str]) -> None:
         """Record conflicts about addresses of a claim; part of a transaction."""
         for address, mac in used.items():
-            self.note_heard(claim.pool.id, address)
-            if of_address(self.records, claim.pool.id, address):
+            self.note_heard(claim, address)
+            if of_address(self.records, claim.pool.id, address, claim.network):
                 continue
             start(self.records, claim, address, mac, self.clock())
             facts = {"address": address, "mac": mac, "network": claim.network[:12]}
             log.warning("address in use by another machine", extra=facts)
 
-    def note_heard(self, pool: int, address: IpAddress) -> None:
+    def note_heard(self, claim: Claim, address: IpAddress) -> None:
         """Note that a conflict begins or goes on."""
-        now = self.monotonic()
-        first, _ = self._heard.get((pool, address), (now, now))
-        self._heard[pool, address] = first, now
+        now, key = self.monotonic(), (claim.pool.id or claim.network, address)
+        first, _ = self._heard.get(key, (now, now))
+        self._heard[key] = first, now
 
     def settle(
         self,
@@ -160,16 +172,16 @@ class Conflicts:
         began: float,
     ) -> Iterator[Lease]:
         for address in asked.keys() - set(used):
-            pool = asked[address].pool.id
-            _, last = self._heard.get((pool, address), (0.0, 0.0))
-            found = of_address(self.records, pool, address)
+            pool, network = asked[address].pool.id, asked[address].network
+            _, last = self._heard.get((pool or network, address), (0.0, 0.0))
+            found = of_address(self.records, pool, address, network)
             if found and last < began:
                 yield found
 
     def end(self, conflict: Lease) -> None:
         """End a conflict; part of a transaction."""
         self.records.leases.end(conflict, self.clock())
-        self._heard.pop((conflict.pool, conflict.address), None)
+        self._heard.pop(_key(conflict), None)
         facts = {"address": conflict.address, "mac": conflict.mac}
         log.info("address no longer in use by another machine", extra=facts)
 
@@ -184,16 +196,20 @@ class Conflicts:
         Those of an earlier process at once.
         """
         now, found = self.monotonic(), self.records.leases.conflicts()
-        for key in self._heard.keys() - {(c.pool, c.address) for c in found}:
+        for key in self._heard.keys() - set(map(_key, found)):
             # One that is heard of now may be about to be recorded.
             if now - self._heard.get(key, (now, now))[1] >= QUARANTINE_SECONDS:
                 self._heard.pop(key, None)
         yield from (conflict for conflict in found if self._is_due(conflict, now))
 
     def _is_due(self, conflict: Lease, now: float) -> bool:
-        heard = self._heard.get((conflict.pool, conflict.address))
+        heard = self._heard.get(_key(conflict))
         if heard is None:
             return True
         first, last = heard
         pause = quarantine_seconds(self.records, conflict, last - first)
         return now - last >= pause
+
+
+def _key(conflict: Lease) -> tuple[int | str, IpAddress]:
+    return conflict.pool or conflict.network, conflict.address

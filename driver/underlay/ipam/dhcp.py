@@ -37,6 +37,7 @@ from underlay.ipam.dhcp_servers import (
 from underlay.ipam.identity import name_of
 from underlay.ipam.idle_containers import LATE_SECONDS, IdleContainers
 from underlay.ipam.leases import start_lease
+from underlay.ipam.reconnecting import Reconnecting
 from underlay.kernel import Kernel
 from underlay.model import (
     Claim,
@@ -80,6 +81,7 @@ class DhcpAddresses:
     clock: Callable[[], float]
     machine: str
     changed: Callable[[DhcpLease], None] = field(default=lambda _lease: None)
+    reconnecting: Reconnecting = field(default_factory=Reconnecting)
 
     def request_address(
         self, claim: Claim, address: str, container: str
@@ -95,11 +97,14 @@ class DhcpAddresses:
                 raise NotWithDhcp(why=_AUX)
             raise UnknownPool(pool=claim.id, path=self.records.path)
         wish = IPv4Address(address) if address else None
-        name = name_of(container) or self._only_idle(network, is_likely=not address)
+        name = name_of(container)
+        again = None if wish else self.reconnecting.take(network.id, name)
         known_as: KnownAs = ("address", address) if address else None
-        lease = self._clients.of_start(
-            network, ("name", name) if name else known_as, name
-        )
+        if again:
+            known_as, name = (again.kind, again.value), again.container
+        elif name := name or self._only_idle(network, is_likely=not address):
+            known_as = "name", name
+        lease = self._clients.of_start(network, known_as, name)
         given = self._asked(network, lease, wish)
         if wish and given.address.ip != wish:
             self._give_back(network, self._with(lease, given))
@@ -143,18 +148,26 @@ class DhcpAddresses:
         if known := self.records.endpoints.get(asked.id):  # Docker asks once more
             return replace(asked, ipv4=known.ipv4)
         check_endpoint(network, asked.options, mode_name(network.options))
-        label = asked.options.get("identity") or client_text(asked.options)
-        name = self._only_idle(network, is_likely=not (label or asked.mac))
-        ways: list[tuple[ClientKind, str]] = [
-            ("label", label), ("mac", asked.mac), ("name", name)
-        ]  # fmt: skip
-        known_as = next((way for way in ways if way[1]), None)
+        known_as, name = self._known_as(network, asked)
         lease = self._clients.of_start(network, known_as, name, asked)
         given = self._asked(network, lease, None)
         with self.records.transaction():
             saved = self._save(self._with(lease, given))
         self.changed(saved)
         return replace(asked, ipv4=given.address)
+
+    def _known_as(self, network: Network, asked: Endpoint) -> tuple[KnownAs, str]:
+        """Return what the container of a new endpoint is known by, and its name."""
+        label = asked.options.get("identity") or client_text(asked.options)
+        is_told = bool(label or asked.mac)
+        again = None if is_told else self.reconnecting.take(network.id, "")
+        if again:
+            return (again.kind, again.value), again.container
+        name = self._only_idle(network, is_likely=not is_told)
+        ways: list[tuple[ClientKind, str]] = [
+            ("label", label), ("mac", asked.mac), ("name", name)
+        ]  # fmt: skip
+        return next((way for way in ways if way[1]), None), name
 
     def _use_mac(self, network: Network, asked: Endpoint) -> None:
         """Have the lease of a new endpoint be one for the MAC that the user chose.

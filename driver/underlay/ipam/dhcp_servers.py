@@ -26,7 +26,7 @@ from underlay.dhcp.exchange import (
     Kind,
 )
 from underlay.dhcp.offers import Held, Leased, Offer, Refused
-from underlay.ipam.wire import devices_of
+from underlay.ipam.segments import devices_of
 from underlay.kernel import Kernel, inspection
 from underlay.model import DhcpLease, Endpoint, Network
 from underlay.model.lease_options import LeaseOptions
@@ -111,8 +111,9 @@ class DhcpServers:
     `options_of` returns the options of a network by its id, none of an unknown one.
     `refusal_of` returns what other addresses the container of a lease cannot have.
     `on_exchange` is called with what was asked (dhcp/exchange.py), how that ended
-    (RESULTS), and how many seconds it took. `spanning_tree_delay` returns that of a
-    bridge in seconds, 0 without.
+    (RESULTS), and how many seconds it took. `on_answer` is called with the label of a
+    parent where a server has answered; it must not fail or wait. `spanning_tree_delay`
+    returns that of a bridge in seconds, 0 without.
     """
 
     kernel: Kernel
@@ -122,6 +123,7 @@ class DhcpServers:
     refusal_of: Callable[[DhcpLease], Refusal] = lambda _lease: accept_any
     random: Callable[[], float] = random.random
     on_exchange: Callable[[Kind, Result, float], None] = lambda *_: None
+    on_answer: Callable[[str], None] = lambda _uplink: None
     spanning_tree_delay: Callable[[str], float] = inspection.spanning_tree_delay
     # Until when starts on a device fail sooner, because no server answered there.
     _quiet_until: dict[str, float] = field(default_factory=dict)
@@ -348,7 +350,7 @@ class DhcpServers:
                 return Answer(self._given(leased), seconds=took)
             case Refused():
                 return Answer(refused=True, asked=asked, seconds=took)
-        return Answer(asked=asked, heard=_in_words(exchange.heard), seconds=took)
+        return Answer(asked=asked, heard=in_words(exchange.heard), seconds=took)
 
     def _note(self, uplink: str, exchange: Exchange, took: float) -> None:
         """Count an exchange, and note which servers answered on a parent."""
@@ -359,6 +361,8 @@ class DhcpServers:
                 self.on_exchange(exchange.kind, "refused", took)
             case _:
                 self.on_exchange(exchange.kind, "silent", took)
+        if exchange.servers:
+            self.on_answer(uplink)
         for server in exchange.servers:
             others = [a for at, a in list(self._answered) if at == uplink]
             if others and server not in others:
@@ -429,7 +433,7 @@ def _held(lease: DhcpLease) -> Held:
     return Held(lease.address.ip, lease.server, lease.server_mac)
 
 
-def _in_words(heard: Mapping[str, int]) -> str:
+def in_words(heard: Mapping[str, int]) -> str:
     """Return what was heard and not taken, in words."""
     found = [f"{count} times {why}" for why, count in heard.items()]
     return f"heard: {', '.join(found)}" if found else "no answer"

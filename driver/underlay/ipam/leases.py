@@ -167,17 +167,17 @@ def assign(
                 records.endpoints.name_container(endpoint.id, given.container)
                 identity.keep_for(records, endpoint.id, given.container)
             continue
-        records.leases.start(
-            Lease(
-                id=0,
-                address=interface.ip,
-                role="endpoint",
-                network=endpoint.network,
-                endpoint=endpoint.id,
-                mac=endpoint.mac,
-                since=endpoint.created,
-            )
+        lease = Lease(
+            id=0,
+            address=interface.ip,
+            role="endpoint",
+            network=endpoint.network,
+            endpoint=endpoint.id,
+            mac=endpoint.mac,
+            since=endpoint.created,
+            fixed_mac=int(fixed_mac),
         )
+        records.leases.start(lease)
 
 
 def _assign_dhcp(records: Records, network: Network, endpoint: Endpoint) -> None:
@@ -188,13 +188,16 @@ def _assign_dhcp(records: Records, network: Network, endpoint: Endpoint) -> None
 
 
 def end_of_endpoint(records: Records, endpoint: str, now: float) -> None:
-    """End the leases of addresses from Docker's own IPAM, which sends no release.
+    """End the leases of addresses for which Docker may send no release.
 
-    What a DHCP server gave is held for the container.
+    It has its own IPAM, or a server has changed the address since: Docker releases the
+    one that it was told. What a DHCP server gave is held for the container.
     """
+    given = records.dhcp_leases.of_endpoint(endpoint)
+    address = given.address.ip if given and given.address else None
     records.dhcp_leases.leave(endpoint, now)
     for lease in records.leases.live_of_endpoint(endpoint):
-        if lease.pool is None:
+        if lease.pool is None or lease.address == address:
             records.leases.end(lease, now)
 
 

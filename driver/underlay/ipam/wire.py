@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 
 from underlay.errors import UnderlayError
 from underlay.ipam.conflicts import Conflicts, error_of, of_address
+from underlay.ipam.segments import Segment, claim_of, devices_of, heard_claims
 from underlay.ipam.sightings import Sightings
 from underlay.kernel import Kernel
-from underlay.model import Claim, HostUse, IpAddress, Lease, Network, Pool, Verdict
-from underlay.model.objects import SharedOwner
-from underlay.modes import mode_of, traits_of
-from underlay.modes.child_device import is_isolated
+from underlay.model import Claim, HostUse, IpAddress, Lease, Verdict
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -76,18 +74,6 @@ class Asked:
     addresses: set[IpAddress] = field(default_factory=set)
     settled: set[IpAddress] = field(default_factory=set)
     contested: dict[IpAddress, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A segment that is listened to: its parent, and the networks on it by pool."""
-
-    parent: str
-    networks: dict[Pool, set[str]] = field(default_factory=dict)
-
-    def has(self, address: IpAddress) -> bool:
-        """Return whether an address is in a pool; what DHCP servers have is in none."""
-        return any(address in p.subnet for p in self.networks if not p.is_dhcp)
 
 
 @dataclass
@@ -250,6 +236,10 @@ class Wire:
         if found := of_address(self.records, pool, address):
             raise error_of(found)
 
+    def claim_of(self, lease: Lease) -> Claim | None:
+        """Return the claim that an address was leased by, None if it is gone."""
+        return claim_of(self.records, lease)
+
     def use_of(self, address: IpAddress) -> HostUse | None:
         """Return how the host itself sees an address in use, None for not at all."""
         use = self.kernel.use_of(address)
@@ -267,7 +257,7 @@ class Wire:
     def watched(self) -> dict[str, Segment]:
         """Return what to listen for, by device."""
         found: dict[str, Segment] = {}
-        for claim in self.records.pools.bound_claims():
+        for claim in heard_claims(self.records):
             devices = self.devices_of(claim)
             for device in devices:
                 segment = found.setdefault(device, Segment(devices[0]))
@@ -390,10 +380,10 @@ class Wire:
     def _due_conflicts(self) -> Iterator[tuple[Lease, Claim]]:
         """Return the conflicts that may be over, with the claims to ask for."""
         for conflict in self.conflicts.due():
-            claim = self.records.pools.claim(conflict.claim)
+            claim = claim_of(self.records, conflict)
             if claim and self.devices_of(claim):
                 yield conflict, claim
-            elif claim:  # probe=off since: no machine can be asked
+            elif claim or not conflict.claim:  # no machine can be asked any more
                 with self.records.transaction():
                     self.conflicts.end(conflict)
 
@@ -480,17 +470,3 @@ class Wire:
         for ended, at in list(self._ended.items()):
             if now - at >= HELD_SECONDS:
                 self._ended.pop(ended, None)
-
-
-def devices_of(network: Network) -> tuple[str, ...]:
-    """Return the devices to ask on for a network, the parent first; () for none.
-
-    The children of a macvlan parent hear each other, and the parent does not hear them:
-    so their sibling in the host asks too.
-    """
-    parent, options = network.uplink.parent, network.options
-    if not parent or is_isolated(options) or not traits_of(options).answers_arp:
-        return ()
-    if mode_of(options).KIND != "macvlan":
-        return (parent,)
-    return parent, SharedOwner("shim", parent).owner.device

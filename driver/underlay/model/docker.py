@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from underlay.model import IpAddress, IpInterface, IpNetwork, Subnet
 
@@ -50,6 +51,24 @@ class DockerContainer:
     options: Mapping[str, Mapping[str, str]]
     gateways: Mapping[str, tuple[IpAddress, ...]]
     published: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DockerPlace:
+    """A container and its place in one network, as Docker keeps it.
+
+    `is_connected`: it has one; `endpoint` is its id, "" while the container does not
+    run. `settings` are what it was connected with, as Docker takes them to connect it
+    again. `is_fixed`: the user chose its IPv4 address. `keeps_mac`: Docker gives the
+    container the MAC of the user's choice again.
+    """
+
+    is_running: bool
+    is_connected: bool = False
+    endpoint: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    is_fixed: bool = False
+    keeps_mac: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from underlay.model.ip import Family, IpNetwork
 
 MARK = "underlay:"
 PREFIX = "ul-"
+OUTSIDE = ("dhcp", "docker")
 SharedKind = Literal["vlan", "bridge", "shim", "port", "pool"]
 ReasonKind = Literal["forwarding", "proxy", "loose"]
 _SHARED = {str(kind): kind for kind in get_args(SharedKind)}
@@ -103,7 +104,9 @@ class Owner:
 
     An object that several of them use (a VLAN, a shim, forwarding) has none of their
     ids; `shared` says what it is instead. `end` is "host" for the host's end of a
-    container's veth, and "" for the container's end.
+    container's veth, and "" for the container's end. Failures of what is no object of
+    the kernel have others: "dhcp" of the servers of a network, "docker" of what Docker
+    was asked.
     """
 
     network: str = ""
@@ -132,6 +135,11 @@ class Owner:
     def host_end(self) -> Owner:
         """Return the owner of the host's end of an endpoint's veth."""
         return replace(self, end="host")
+
+    @property
+    def is_in_kernel(self) -> bool:
+        """Whether it owns objects of the kernel, which passes look at."""
+        return self.end not in OUTSIDE
 
     @property
     def endpoint_owner(self) -> Owner:

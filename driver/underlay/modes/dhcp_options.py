@@ -34,6 +34,7 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
         need = "with --ipam-driver underlay it is --ipam-opt source=dhcp, and with"
         need += " --ipam-driver null -o source=dhcp"
         raise BadValue(key="source", value=source, need=need, hint="")
+    _check_probe(network, is_null=bool(found) and not found[0].pooled)
     if not found:
         for key in (*DHCP_KEYS, "client_id"):
             if key in network.options:
@@ -44,6 +45,7 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
     hold(network.options)
     host_name_is_sent(network.options)
     _check_may_drop(network.options)
+    is_reconnected(network.options)
     leased.takes_routes(network.options)
     leased.takes_mtu(network.options)
     _check_client_id(network.options, mode)
@@ -55,6 +57,16 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
     if network.internal:
         why = "the network is --internal, and the lease brings a gateway"
         raise NotWithDhcp(why=why)
+
+
+def _check_probe(network: Network, *, is_null: bool) -> None:
+    """Raise if `probe` is not where it belongs; `is_null`: no IPAM driver gives it."""
+    is_probed(network.options)
+    value = network.options.get("probe")
+    if value and not is_null:
+        need = f"with --ipam-driver underlay it is --ipam-opt probe={value}, and with"
+        need += f" --ipam-driver null -o source=dhcp -o probe={value}"
+        raise BadValue(key="probe", value=value, need=need, hint="")
 
 
 def _check_may_drop(options: Mapping[str, str]) -> None:
@@ -134,6 +146,16 @@ def hold(options: Mapping[str, str]) -> float:
 def is_dropped(options: Mapping[str, str]) -> bool:
     """Return whether a container loses the address of a lease that has ended."""
     return choice(options, "when_lost", ("keep", "drop")) == "drop"
+
+
+def is_reconnected(options: Mapping[str, str]) -> bool:
+    """Return whether Docker is told another address of a running container."""
+    return choice(options, "on_change", ("repair", "reconnect")) == "reconnect"
+
+
+def is_probed(options: Mapping[str, str]) -> bool:
+    """Return whether other machines are listened to, without an IPAM driver."""
+    return choice(options, "probe", ON_OFF) == "on"
 
 
 def host_name_is_sent(options: Mapping[str, str]) -> bool:

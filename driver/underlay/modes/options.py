@@ -42,8 +42,8 @@ SHARED_KEYS = (
 )  # fmt: skip
 ENDPOINT_KEYS = ("suffix", *SHARED_KEYS)
 DHCP_KEYS = (
-    "hold", "hostname", "lease_mtu", "lease_routes", "lease_timeout", "source",
-    "when_lost",
+    "hold", "hostname", "lease_mtu", "lease_routes", "lease_timeout", "on_change",
+    "probe", "source", "when_lost",
 )  # fmt: skip
 NETWORK_KEYS = (
     "mode", "host_access", "gateway", "ipv6", "mac_budget", *DHCP_KEYS, *SHARED_KEYS

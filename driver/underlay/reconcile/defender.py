@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from underlay.ipam.wire import Segment, Wire
+from underlay.ipam.segments import Segment
+from underlay.ipam.wire import Wire
 from underlay.model import Family, IpAddress, Lease, Sighting
 from underlay.reconcile.announcer import Announcer
 from underlay.records import Records
@@ -121,7 +122,7 @@ class Defender:
         }
         self._defended[lease.id] = now
         self._contested &= self._defended.keys() - {lease.id}
-        claim = self.records.pools.claim(lease.claim)
+        claim = self.wire.claim_of(lease)
         if claim is None:
             return
         with self.records.transaction():

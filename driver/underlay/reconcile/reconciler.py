@@ -341,6 +341,8 @@ class Reconciler:
             owner = Owner.parse(failure.mark)
             if owner in differing or only not in (None, owner.network):
                 continue
+            if not owner.is_in_kernel:
+                continue
             if self.backoff.is_limited(owner):
                 continue
             endpoint = self.records.endpoints.get(owner.endpoint)

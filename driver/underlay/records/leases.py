@@ -27,7 +27,8 @@ class Leases:
             self._is_reserved(lease, idle=False)
         self._db.run(
             "INSERT INTO tenure (address, role, pool, claim, network, endpoint, mac,"
-            " container, since, fixed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " container, since, fixed, fixed_mac)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             str(lease.address),
             lease.role,
             lease.pool,
@@ -38,6 +39,7 @@ class Leases:
             lease.container,
             lease.since,
             lease.fixed,
+            lease.fixed_mac,
         )
 
     def move(self, lease: Lease, claim: Claim) -> None:
@@ -69,7 +71,9 @@ class Leases:
         return changed > 0
 
     def live(self, pool: int, address: IpAddress) -> list[Lease]:
-        """Return the live leases of an address of a pool."""
+        """Return the live leases of an address of a pool; 0: of no pool."""
+        if not pool:
+            return self._leases("pool IS NULL AND address = ? AND until = 0", address)
         return self._leases("pool = ? AND address = ? AND until = 0", pool, address)
 
     def having(self, address: IpAddress) -> list[Lease]:

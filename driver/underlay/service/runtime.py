@@ -77,6 +77,7 @@ def start(settings: Settings) -> tuple[Wsgi, BackgroundThreads]:
     kernel = WatchedKernel()
     parts = build(settings, kernel=kernel)
     parts.recovery.begin()
+    parts.checks.begin()
     for endpoint in parts.records.endpoints.all():
         parts.ipam.idle.note_running(endpoint.network, endpoint.container)
     metrics = Metrics()
@@ -147,7 +148,7 @@ class BackgroundThreads:
         self._rules = _rules_job(parts.forward_path, settings.period)
         self.names = self._names_job(parts, settings)
         self._dockerd, self._ipam = parts.dockerd, parts.ipam
-        self._segments = Segments(parts.ipam.wire, _defender(parts))
+        self._segments, self._checks = _segments(parts), parts.checks
         self._stopping, self._period = threading.Event(), settings.period
         jobs = self._jobs().items()
         self._threads = [
@@ -164,9 +165,9 @@ class BackgroundThreads:
         self._hosts = HostsFile(parts.records, settings.hosts_file)
         named = NewNames(parts.records)
 
-        def follow() -> None:
+        def follow() -> float | None:
             try:
-                _sync_with_docker(parts, once, look, self._metrics)
+                return _sync_with_docker(parts, once, look, self._metrics)
             finally:
                 # With the names that Docker has just told.
                 with once.trying("new names"):
@@ -202,6 +203,7 @@ class BackgroundThreads:
             "dropper": self._reconciler.dropper.run,
             "wire": self._ipam.wire.run,
             "leases": self._ahead.keeper.run,
+            "servers": self._checks.run,
             "watch": self._segments.listen,
             "hup": self._wait_for_hup,
         }
@@ -233,6 +235,7 @@ class BackgroundThreads:
         """Note that there is another network, or one less: its segment is heard now."""
         with suppress(UnderlayError):  # the next pass follows it, and fails aloud
             self._segments.follow()
+        self._checks.note_networks()
         self.names.wake()
 
     def note_joined(self, endpoint: str) -> None:
@@ -381,6 +384,7 @@ class BackgroundThreads:
         self._ipam.wire.stop()
         self._ahead.keeper.stop()
         self._ahead.stop()
+        self._checks.stop()
         self._segments.stop()
         self._stop_events.close()
         if self._hup.ident:
@@ -392,10 +396,11 @@ class BackgroundThreads:
             records.close()
 
 
-def _defender(parts: Parts) -> Defender:
-    announcer = parts.reconciler.announcer
+def _segments(parts: Parts) -> Segments:
+    announcer, wire = parts.reconciler.announcer, parts.ipam.wire
     on_contested = parts.keeper.note_contested
-    return Defender(parts.records, parts.ipam.wire, announcer, since_boot, on_contested)
+    defender = Defender(parts.records, wire, announcer, since_boot, on_contested)
+    return Segments(wire, defender)
 
 
 def _settle_heap() -> None:
@@ -432,8 +437,11 @@ def _rules_job(forward_path: ForwardPath, period: float) -> PeriodicJob:
 
 def _sync_with_docker(
     parts: Parts, once: LogOnce, look: Callable[[], None], metrics: Metrics
-) -> None:
-    """Make the records follow Docker's list; `look` has a pass look everywhere."""
+) -> float | None:
+    """Make the records follow Docker's list; `look` has a pass look everywhere.
+
+    Returns after how many seconds at most it is to be done again, None for any time.
+    """
     with once.trying("history that is too old"):
         parts.cleanup.forget()
     with once.trying("what Docker ended"):
@@ -453,6 +461,9 @@ def _sync_with_docker(
         if parts.recovery.rebuild(view, before):
             look()
     parts.cleanup.run(view)
+    with once.trying("reconnects of containers"):
+        return parts.reconnects.run(view)
+    return None
 
 
 def _gauges(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.dockerd import Dockerd
+from underlay.docker_sync.reconnects import Reconnects
 from underlay.docker_sync.recovery import Recovery
 from underlay.doctor.examined import Examined, Places
 from underlay.errors import UnderlayError
@@ -21,6 +22,7 @@ from underlay.ipam.idle_containers import IdleContainers
 from underlay.ipam.lease_keeper import LeaseKeeper
 from underlay.ipam.leases_ahead import LeasesAhead
 from underlay.ipam.live_endpoints import LiveEndpoints
+from underlay.ipam.server_checks import ServerChecks
 from underlay.ipam.wire import Wire
 from underlay.kernel import Kernel
 from underlay.kernel.clock import since_boot
@@ -71,6 +73,8 @@ class Parts:
     forward_path: ForwardPath
     keeper: LeaseKeeper
     ahead: LeasesAhead
+    reconnects: Reconnects
+    checks: ServerChecks
 
 
 def build(
@@ -162,17 +166,49 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     ahead = _dhcp(records, kernel, engine, reconciler, idle, host)
     dhcp, keeper = ahead.dhcp, ahead.keeper
     ipam = _ipam(records, kernel, engine, live, dropper, ahead, settings, host)
-    observer = reconciler.observer
-    cleanup = Cleanup(
-        records, kernel, engine, ipam, observer, clock, monotonic, settings.grace,
-        settings.history_days, settings.reserve_days, keeper.note_listed,
-        keeper.note_named,
-    )  # fmt: skip
+    cleanup = _cleanup(engine, ipam, reconciler, keeper, settings, host)
     dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
-    told = dockerd.containers
+    told, observer = dockerd.containers, reconciler.observer
     recovery = Recovery(records, kernel, engine, parents, observer, clock, told, dhcp)
     parts = records, kernel, engine, reconciler, ipam, cleanup, recovery, dockerd
-    return Parts(*parts, ForwardPath(records, kernel, clock), keeper, ahead)
+    return Parts(
+        *parts, ForwardPath(records, kernel, clock), keeper, ahead,
+        _reconnects(records, dockerd, dhcp, settings, host),
+        _checks(records, keeper, host),
+    )  # fmt: skip
+
+
+def _cleanup(
+    engine: NetworkDriver,
+    ipam: IpamDriver,
+    reconciler: Reconciler,
+    keeper: LeaseKeeper,
+    settings: Settings,
+    host: Host,
+) -> Cleanup:
+    return Cleanup(
+        engine.records, engine.kernel, engine, ipam, reconciler.observer, host.clock,
+        host.monotonic, settings.grace, settings.history_days, settings.reserve_days,
+        keeper.note_listed, keeper.note_named,
+    )  # fmt: skip
+
+
+def _reconnects(
+    records: Records,
+    dockerd: Dockerd,
+    dhcp: DhcpAddresses,
+    settings: Settings,
+    host: Host,
+) -> Reconnects:
+    notes = settings.records.with_name(f"{settings.records.name}.reconnects")
+    again = dhcp.reconnecting
+    return Reconnects(records, dockerd, again, notes, host.clock, host.monotonic)
+
+
+def _checks(records: Records, keeper: LeaseKeeper, host: Host) -> ServerChecks:
+    checks = ServerChecks(records, keeper.servers, host.clock, host.monotonic)
+    keeper.servers.on_answer = checks.note_answer
+    return checks
 
 
 def _dhcp(

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from underlay.docker_sync.dockerd import view
+from underlay.docker_sync.dockerd import place, view
 
 # The second thread begins while the first is in the middle of importing `requests`,
 # which that does on the way to `urllib3`.
@@ -73,3 +73,49 @@ def test_networks_of_a_managed_plugin_are_recognized_by_its_name(driver, is_ours
     (network,) = view([told]).networks
     (subnet,) = network.subnets
     assert (network.ours, subnet.pooled) == (is_ours, is_ours)
+
+
+# As engine 28.5 describes it.
+PLACE = {
+    "IPAMConfig": None,
+    "Links": ["db:store"],
+    "Aliases": ["shop"],
+    "MacAddress": "06:fc:15:db:6a:51",
+    "DriverOpts": {"identity": "shop"},
+    "GwPriority": 7,
+    "NetworkID": "n1",
+    "EndpointID": "e1",
+    "Gateway": "10.77.0.1",
+    "IPAddress": "10.77.0.101",
+    "IPPrefixLen": 24,
+    "DNSNames": ["web", "shop", "187863945c3d"],
+}
+
+
+def described(**more):
+    networks = {"other": {"NetworkID": "n2"}, "lan": {**PLACE, **more}}
+    return {"State": {"Running": True}, "NetworkSettings": {"Networks": networks}}
+
+
+def test_container_is_connected_with_what_the_user_asked_for_and_nothing_else():
+    found = place(described(), "n1", keeps_mac=False)
+    assert (found.is_running, found.is_connected, found.endpoint) == (True, True, "e1")
+    assert found.settings == {
+        "Links": ["db:store"],
+        "Aliases": ["shop"],
+        "DriverOpts": {"identity": "shop"},
+        "GwPriority": 7,
+    }
+    assert not found.is_fixed
+
+
+def test_address_of_the_user_s_choice_is_told():
+    chosen = {"IPv4Address": "10.77.0.101"}
+    assert place(described(IPAMConfig=chosen), "n1", keeps_mac=False).is_fixed
+    chosen = {"LinkLocalIPs": ["169.254.1.1"]}
+    found = place(described(IPAMConfig=chosen), "n1", keeps_mac=False)
+    assert (found.is_fixed, found.settings["IPAMConfig"]) == (False, chosen)
+
+
+def test_container_that_was_disconnected_has_no_place():
+    assert not place(described(), "n3", keeps_mac=False).is_connected

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
 
 import pytest
 
-from tests.fakes import Clock, FakeKernel, engine_on
+from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from underlay.api import status
 from underlay.dhcp.packets import client_id_of_mac
 from underlay.errors import (
@@ -35,6 +35,7 @@ from underlay.ipam.dhcp_servers import Answer, Given
 from underlay.ipam.identity import keep_for
 from underlay.ipam.lease_keeper import LeaseKeeper
 from underlay.ipam.lease_states import failures
+from underlay.ipam.reconnecting import Client
 from underlay.model import Endpoint, LearnedState, Network, Sighting, Subnet
 from underlay.model.objects import Owner
 from underlay.reconcile.defender import DEFEND_SECONDS, Defender
@@ -379,9 +380,9 @@ def test_other_address_than_asked_for_is_given_back_and_named(world):
     assert not world.server.given
 
 
-def null_network(world, name="n1"):
+def null_network(world, name="n1", **options):
     segment = Subnet(EVERYWHERE, dhcp=True)
-    asked = {"parent": "eth0", "source": "dhcp"}
+    asked = {"parent": "eth0", "source": "dhcp", **options}
     world.engine.parts.engine.with_address = world.dhcp.with_address
     world.engine.create_network(Network(name, asked, subnets=(segment,)))
 
@@ -507,13 +508,24 @@ def test_mac_of_the_user_s_choice_leaves_another_client_id_as_it_is(world):
     assert client_id(world, world.start("web", mac=mac))[:1] == b"\xff"
 
 
-@pytest.mark.parametrize("options", [{"source": "dhcp"}, {"source": "pool"}])
-def test_option_source_is_only_for_the_null_ipam_driver(world, options):
+def create_with(world, **options):
     claim = world.ipam.request_pool("", "", {"source": "dhcp"}, 4)
     segment = Subnet(EVERYWHERE, mark_of(claim), pooled=True, dhcp=True)
     asked = {"parent": "eth0", **options}
+    world.engine.create_network(Network("n1", asked, subnets=(segment,)))
+
+
+@pytest.mark.parametrize("source", ["dhcp", "pool"])
+def test_option_source_is_only_for_the_null_ipam_driver(world, source):
     with pytest.raises(BadValue):
-        world.engine.create_network(Network("n1", asked, subnets=(segment,)))
+        create_with(world, source=source)
+
+
+@pytest.mark.parametrize("value", ["on", "off"])
+def test_option_probe_is_only_for_the_null_ipam_driver(world, value):
+    with pytest.raises(BadValue) as refused:
+        create_with(world, probe=value)
+    assert f"--ipam-opt probe={value}" in str(refused.value)
 
 
 def test_address_that_another_container_has_here_is_not_taken_from_a_server(world):
@@ -1068,9 +1080,12 @@ THEIRS = "02:00:00:00:00:66"
 class Segment:
     """What machines say on the segment of a container that runs with a lease."""
 
-    def __init__(self, world, **options):
-        self.world, self.records = world, world.records
-        world.network(**options)
+    def __init__(self, world, ipam="underlay", **options):
+        self.world, self.records, self.ipam = world, world.records, ipam
+        if ipam == "null":
+            null_network(world, **options)
+        else:
+            world.network(**options)
         self.start()
         wire, self.announcer = world.ipam.wire, world.engine.reconciler.announcer
         self.defender = Defender(
@@ -1080,9 +1095,21 @@ class Segment:
         self.defender.follow()
 
     def start(self):
-        self.web = self.world.start("web")
+        if self.ipam == "null":
+            self.started = getattr(self, "started", 0) + 1
+            known_as = {"identity": "web"}
+            self.web = create(self.world, self.started, options=known_as)
+        else:
+            self.web = self.world.start("web")
         self.world.join(self.web)
         self.world.kernel.dock(Owner("n1", self.web.id).device, ROOM, "eth0")
+
+    def stop(self):
+        if self.ipam == "null":
+            self.world.engine.delete_endpoint("n1", self.web.id)
+            self.world.engine.dropper.finish_all()
+        else:
+            self.world.stop(self.web)
 
     def hear(self, address=None, *, devices=("eth0",), mac=THEIRS):
         claimed = address or self.address
@@ -1109,9 +1136,10 @@ class Segment:
         return [f.text for f in conflicts.failures(self.records)]
 
 
-@pytest.fixture
-def segment(world):
-    return Segment(world)
+@pytest.fixture(params=["underlay", "null"])
+def segment(world, request):
+    """By the IPAM driver, which the service is, or without one."""
+    return Segment(world, request.param)
 
 
 def test_machine_that_claims_a_lease_is_recorded_shown_logged_and_answered(
@@ -1226,7 +1254,7 @@ def test_container_starts_with_a_lease_that_a_machine_has_claimed(segment):
     """If it claims it again, the running container gets another one."""
     world = segment.world
     segment.hear()
-    world.stop(segment.web)
+    segment.stop()
     segment.start()
     assert segment.conflicts == [("10.55.0.100", THEIRS)]
     world.clock.now += DEFEND_SECONDS
@@ -1242,10 +1270,94 @@ def test_conflict_of_a_stopped_container_does_not_decline_the_lease_of_its_next_
     segment.hear_twice()
     last = segment.address
     world.server.given[client_id(world, segment.web)] = last  # none heard it
-    world.stop(segment.web)
+    segment.stop()
     world.server.is_there = True
     segment.start()
     assert segment.address == last
     declined = world.verbs.count("decline")
     world.pass_time(LEASE)
     assert world.verbs.count("decline") == declined
+
+
+def test_network_without_an_ipam_driver_is_not_listened_to_with_probe_off(world):
+    segment = Segment(world, "null", probe="off")
+    assert segment.defender.follow() == {}
+    segment.hear_twice()
+    assert (segment.conflicts, world.verbs) == ([], ["new"])
+
+
+def test_machine_on_one_segment_is_no_conflict_with_the_same_address_on_another(world):
+    """Networks without an IPAM driver have no pool that tells them apart."""
+    world.kernel.strangers["eth1"] = replace(ETH0, name="eth1", mac="52:54:00:00:00:02")
+    segment = Segment(world, "null")
+    null_network(world, "n2", parent="eth1")
+    world.server.given.clear()
+    other = create(world, 9, "n2", options={"identity": "db"})
+    assert other.ipv4 == segment.web.ipv4
+    segment.defender.follow()
+    segment.hear()
+    ((mark, health),) = [(f.mark, f.text) for f in conflicts.failures(segment.records)]
+    assert mark == Owner("n1", segment.web.id).mark
+    assert THEIRS in health
+    segment.hear(devices=["eth1"])
+    assert len(segment.conflicts) == 2
+
+
+def test_conflict_of_a_removed_network_ends_with_the_next_look(world):
+    segment = Segment(world, "null")
+    segment.hear()
+    segment.stop()
+    world.engine.delete_network("n1")
+    world.pass_time(QUARANTINE_SECONDS)
+    world.ipam.wire.look()
+    world.ipam.wire.ask_due()
+    assert segment.conflicts == []
+
+
+def as_client(lease):
+    return Client(lease.kind, lease.value, lease.container)
+
+
+def test_next_request_without_a_name_is_for_the_container_that_docker_reconnects(world):
+    """Though others may be asking."""
+    world.network()
+    web = world.start("web")
+    lease = world.records.dhcp_leases.of_endpoint(web.id)
+    world.stop(web)
+    with world.dhcp.reconnecting.expected("n1", as_client(lease)):
+        again, other = world.start(""), world.start("")
+    assert (again.ipv4, again.mac) == (web.ipv4, web.mac)
+    assert other.mac != web.mac
+    world.stop(again)
+    assert world.start("").mac != web.mac
+
+
+def test_container_of_the_null_ipam_driver_that_docker_reconnects_has_its_lease(world):
+    """Not that of the first free place; nor has a container that says what it is."""
+    null_network(world)
+    _, db = create(world, 1), create(world, 2)
+    lease = world.records.dhcp_leases.of_endpoint("e2")
+    for endpoint in ("e1", "e2"):
+        world.engine.delete_endpoint("n1", endpoint)
+    world.engine.dropper.finish_all()
+    with world.dhcp.reconnecting.expected("n1", as_client(lease)):
+        told = create(world, 3, options={"identity": "shop"})
+        again = create(world, 4)
+    assert (again.ipv4, again.mac) == (db.ipv4, db.mac)
+    assert told.mac != db.mac
+
+
+def test_container_that_got_another_address_is_not_refused_it_at_its_next_start(world):
+    """Docker gives the one back that it was told."""
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    world.server.given.clear()
+    world.server.next = 120
+    world.pass_time(LEASE / 2 + 1)
+    now = world.records.endpoints.get(web.id).ipv4
+    assert now != web.ipv4
+    world.stop(web)
+    assert world.records.leases.having(now.ip) == []
+    world.server.ask_again = lambda *_words: Answer(refused=True)
+    assert world.start("web").ipv4 == now
