@@ -11,9 +11,16 @@ import pytest
 from tests.docker.conftest import GATEWAY4, IPAM, refused
 from tests.lab.dhcp_servers import Dnsmasq, IscDhcpd, Kea, Scope, Udhcpd
 from tests.lab.net import Namespace
+from tests.lab.networkd import Networkd
 from tests.lab.service import wait_until
 
 LEASE_SECONDS = 10
+FIELD = [Dnsmasq, Kea, IscDhcpd, Udhcpd, Networkd]
+# Kea sends to MACs that no device has yet; the others are asked in the long run.
+OFTEN_KEA = [
+    kind if kind is Kea else pytest.param(kind, marks=pytest.mark.long)
+    for kind in FIELD
+]
 # At the same moment: without an IPAM driver, Docker does not queue them.
 STARTS = 20
 # Of the VLAN that the LAN carries beside what has no tag.
@@ -248,15 +255,35 @@ def test_starts_without_a_server_fail_in_time_and_name_the_parent(newest):
         assert "eth0" in said
 
 
-def test_starts_at_once_have_a_lease_each(newest, kea):
-    create_by_identity(newest, "-o", "hold=0")
-    names = [f"c{number}" for number in range(STARTS)]
-    with ThreadPoolExecutor(STARTS) as pool:
-        for done in pool.map(lambda name: run_by_identity(newest, name), names):
-            assert done.returncode == 0, done.stderr
-    found = [newest.attached(name, "lan") for name in names]
-    assert len({address for address, _, _ in found}) == STARTS
-    assert all(of(kea, mac) == address for address, _, mac in found)
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        (Kea, STARTS),
+        pytest.param(Kea, 50, marks=pytest.mark.long),
+        # It pings each address for three seconds, until there are too many.
+        pytest.param(Dnsmasq, 50, marks=pytest.mark.long),
+    ],
+)
+def test_fifty_starts_at_once_have_a_lease_each(newest, lan, kind, count):
+    """New ones, and then with the leases that the server knows. Often it is fewer."""
+    names = [f"c{number}" for number in range(count)]
+
+    def attached():
+        return [newest.attached(name, "lan") for name in names]
+
+    with kind(lan.start, scope=Scope(lease_seconds=600)) as server:
+        create_by_identity(newest, "-o", "hold=0", "-o", "lease_timeout=60")
+        with ThreadPoolExecutor(count) as pool:
+            for done in pool.map(lambda name: run_by_identity(newest, name), names):
+                assert done.returncode == 0, done.stderr
+            found = attached()
+            leases = {lease.mac: lease.address for lease in server.leases()}
+            assert leases == {mac: address for address, _, mac in found}
+            assert len(leases) == len(set(leases.values())) == count
+            newest.docker("stop", "-t", "0", *names)
+            list(pool.map(lambda name: newest.docker("start", name), names))
+            assert attached() == found
+        newest.clear()
 
 
 def test_start_on_a_parent_without_carrier_says_so_at_once(newest, lan):
@@ -296,15 +323,40 @@ def test_server_on_a_child_of_the_parent_gives_and_takes_back_a_lease(newest, ki
         host.run("ip", "link", "del", "own")
 
 
-@pytest.mark.parametrize("kind", [Dnsmasq, IscDhcpd, Udhcpd])
-def test_container_gets_its_address_from_each_server_of_the_field(newest, lan, kind):
+def gets_its_address_from(site, server, router=GATEWAY4):
+    """Run a container on a network `lan` that is there, and remove both."""
+    site.run("web", "lan")
+    address, _, mac = site.attached("web", "lan")
+    assert of(server, mac) == address
+    site.ping_from("web", router)
+    site.clear()
+
+
+@pytest.mark.parametrize("kind", FIELD)
+def test_a_container_gets_its_address_from(newest, lan, kind):
     with kind(lan.start, scope=Scope(lease_seconds=120)) as server:
         create(newest, "lan", "-o", "hold=0")
-        newest.run("web", "lan")
-        address, _, mac = newest.attached("web", "lan")
-        assert of(server, mac) == address
-        newest.ping_from("web", GATEWAY4)
-        newest.clear()
+        gets_its_address_from(newest, server)
+
+
+@pytest.mark.parametrize("kind", OFTEN_KEA)
+@pytest.mark.usefixtures("bridged")
+def test_a_container_on_a_bridge_gets_its_address_from(newest, lan, kind):
+    with kind(lan.start, scope=Scope(lease_seconds=120)) as server:
+        newest.docker(
+            "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+            "-o", "bridge=br0", "-o", "hold=0", "lan",
+        )  # fmt: skip
+        gets_its_address_from(newest, server)
+
+
+@pytest.mark.needs("vlan")
+@pytest.mark.parametrize("kind", OFTEN_KEA)
+def test_a_container_on_a_vlan_gets_its_address_from(newest, office, kind):
+    scope = replace(OFFICE, lease_seconds=120)
+    with kind(office.start, scope=scope, device="v50") as server:
+        create(newest, "lan", "-o", "vlan=50", "-o", "hold=0")
+        gets_its_address_from(newest, server, OFFICE.router)
 
 
 @pytest.mark.needs("ipvlan")
@@ -330,15 +382,20 @@ def test_ipvlan_containers_have_leases_by_their_client_ids(newest, lan, kind, se
 
 
 @pytest.fixture
-def vlan(lan):
-    """A machine on VLAN 50 of the LAN, with a server there."""
+def office(lan):
+    """A machine on VLAN 50 of the LAN, and nowhere else."""
     with Namespace(f"{lan.tag}-v50", "") as machine:
         words = f"link add link br0 name v50 netns {machine.netns} type vlan id 50"
         lan.run("ip", *words.split())
         commands = "ip addr add 10.50.0.1/24 dev v50; ip link set v50 up"
         machine.run("sh", "-ec", commands)
-        with Kea(machine.start, scope=OFFICE, device="v50") as server:
-            yield server
+        yield machine
+
+
+@pytest.fixture
+def vlan(office):
+    with Kea(office.start, scope=OFFICE, device="v50") as server:
+        yield server
 
 
 @pytest.mark.needs("vlan")

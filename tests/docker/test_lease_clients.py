@@ -47,7 +47,7 @@ class Project:
         self.create_network()
 
     def create_network(self):
-        """Not by Compose, which up to 5.1 does not pass on options of IPAM."""
+        """Not by Compose: before August 2026 it passes on no options of IPAM."""
         self.docker(
             "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
             "-o", "parent=eth0", NETWORK,

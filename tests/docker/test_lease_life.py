@@ -65,7 +65,8 @@ def drops_everything(site, name):
 def has_a_client_of_its_own(site, name):
     """It has port 68, and a lease of its own, which is of another client."""
     site.run(name, "lan")
-    client = "udhcpc", "-f", "-i", "eth0", "-C", "-x", "0x3d:006f776e", "-s", "/bin/true"
+    named = "-C", "-x", "0x3d:006f776e"
+    client = "udhcpc", "-f", "-i", "eth0", *named, "-s", "/bin/true"
     site.docker("exec", "-d", name, *client)
 
 
@@ -242,9 +243,10 @@ def test_container_lives_through_other_numbers_of_its_lan(newest, lan):
             assert now.startswith("10.99.0.")
             newest.ping_from("web", OTHER_ROUTER)
             assert newest.reached_from_lan(now)
-            assert address not in newest.service.facts("status")["endpoints"][0][
-                "addresses"
-            ]
+            assert (
+                address
+                not in newest.service.facts("status")["endpoints"][0]["addresses"]
+            )
             newest.docker("restart", "-t", "0", "web")
             assert newest.attached("web", "lan") == [now, "", mac]
             newest.clear()
