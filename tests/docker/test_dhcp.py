@@ -119,12 +119,41 @@ def test_null_ipam_driver_gets_its_addresses_from_the_server(site, kea):
     assert site.attached("other", "lan") == first
 
 
-def test_lease_is_renewed_for_longer_than_it_lasts(newest, kea):
-    create(newest, "lan")
+@pytest.mark.parametrize(
+    "kind",
+    [Networkd, *(pytest.param(k, marks=pytest.mark.long) for k in (IscDhcpd, Udhcpd))],
+)
+def test_lease_is_renewed_for_longer_than_it_lasts(newest, lan, kind):
+    """By other servers than Kea, which renews leases in many tests."""
+    seconds = 6
+    with kind(lan.start, scope=Scope(lease_seconds=seconds)) as server:
+        create(newest, "lan")
+        newest.run("web", "lan")
+        address, _, mac = newest.attached("web", "lan")
+        time.sleep(seconds * 1.5)
+        assert of(server, mac) == address
+        newest.ping_from("web", GATEWAY4)
+        newest.clear()
+
+
+def test_address_that_a_server_refuses_to_renew_is_another_in_2_s(newest, kea):
+    """An administrator has reserved one for the container, which runs."""
+    create(newest, "lan", "-o", "hold=0")
     newest.run("web", "lan")
-    address, _, mac = newest.attached("web", "lan")
-    time.sleep(LEASE_SECONDS * 1.5)
-    assert of(kea, mac) == address
+    before, _, mac = newest.attached("web", "lan")
+    newest.ping_from_lan(before)
+    kea.stop()
+    kea.scope = replace(kea.scope, reservations={mac: "10.77.0.207"})
+    kea.start()
+    is_offered = "lease 10.77.0.207 will be advertised"  # right after it refused
+    wait_until(lambda: is_offered in kea.log, LEASE_SECONDS, lambda: kea.log)
+
+    def shown():
+        return newest.in_container("web", "ip", "-o", "-4", "addr", "show", "eth0")
+
+    wait_until(lambda: " 10.77.0.207/24 " in shown(), 2, shown)
+    wait_until(lambda: f" {before}/24 " not in shown(), 2, shown)
+    assert newest.reached_from_lan("10.77.0.207")
     newest.ping_from("web", GATEWAY4)
 
 
@@ -378,6 +407,20 @@ def test_ipvlan_containers_have_leases_by_their_client_ids(newest, lan, kind, se
         assert {(x.mac, x.client_id[:2]) for x in leases} == {(mac, "ff")}
         for name in ("web", "db"):
             newest.ping_from(name, GATEWAY4)
+        newest.clear()
+
+
+@pytest.mark.needs("ipvlan")
+def test_ipvlan_container_is_refused_by_the_name_of_another_if_a_server_goes_by_macs(
+    newest, lan
+):
+    with Udhcpd(lan.start, scope=Scope(lease_seconds=120)):
+        create(newest, "lan", "-o", "mode=ipvlan", "-o", "hold=0")
+        newest.run("web", "lan")
+        words = "run", "-d", "--name", "db", "--network", "lan", "bb", "sleep", "1000"
+        said = refused(newest.docker(*words, check=False))
+        assert "E-163" in said
+        newest.ping_from("web", GATEWAY4)
         newest.clear()
 
 

@@ -147,3 +147,38 @@ def test_the_same_name_gets_the_same_mac_address_and_client_id(site, lan):
 
 def named(message):
     return Option.HOST_NAME in message.packet.options
+
+
+def test_containers_of_a_boot_have_their_leases_before_the_server_is_there(site, lan):
+    """The router boots more slowly after a power cut; Docker waits for no server."""
+    names = ["web", "db", "mail"]
+
+    def attached():
+        return [site.attached(name, "lan") for name in names]
+
+    with Kea(lan.start, scope=Scope(lease_seconds=600)) as server:
+        site.docker(
+            "network", "create", "-d", "underlay", "--ipam-driver", "null",
+            "-o", "source=dhcp", "-o", "parent=eth0", "lan",
+        )  # fmt: skip
+        for name in names:
+            site.run(
+                name, f"name=lan,driver-opt=identity={name}", "--restart", "always"
+            )
+        before = attached()
+        server.stop()
+        site.host.power_cut()
+        site.host.start()
+        site.service.start()
+        site.host.start_dockerd()
+        assert attached() == before
+        server.start()
+        for name, (address, _, mac) in zip(names, before, strict=True):
+            wait_until(
+                lambda n=name: (
+                    not site.service.run("lease", "renew", n, check=False).returncode
+                ),
+                15,
+            )
+            site.ping_from(name, GATEWAY4)
+            assert (address, mac) in {(x.address, x.mac) for x in server.leases()}

@@ -73,6 +73,10 @@ def new(client=CLIENT):
     return Exchange.new(client, random.random)
 
 
+def links():
+    return [link["ifname"] for link in json.loads(ip("-j", "link"))]
+
+
 def promiscuity():
     (link,) = json.loads(ip("-d", "-j", "link", "show", "eth0"))
     return link["promiscuity"]
@@ -184,10 +188,12 @@ def test_container_that_drops_everything_renews_on_its_own_device(machine):
 
 @pytest.mark.usefixtures("machine")
 def test_device_passes_the_mac_until_the_exchange_ends():
-    before, seen = promiscuity(), []
+    before, seen, there = promiscuity(), [], links()
 
     def abandoned():
         seen.append(promiscuity())
+        # A child of another kind than those of the device would be refused.
+        assert links() == there
         return len(seen) == 3
 
     assert run(new(), abandoned=abandoned) is None
