@@ -29,6 +29,7 @@ def create(site, *words, ipam=IPAM):
     )  # fmt: skip
 
 
+# containernetworking/plugins#1278
 def test_a_stop_sends_nothing_and_a_removal_releases_once_after_hold(newest, lan):
     """With the client id, and the address and server that RFC 2131 has in it."""
     port = f"p-{newest.host.name}"
@@ -57,6 +58,8 @@ def test_a_stop_sends_nothing_and_a_removal_releases_once_after_hold(newest, lan
         newest.clear()
 
 
+# a_stop_sends_nothing_and_a_removal_releases_once_after_hold, containers/netavark#1271,
+# kubernetes-sigs/dranet#304
 @pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.long)])
 def test_removal_of_many_short_lived_containers_leaves_the_server_s_pool_full(
     newest, lan, count

@@ -132,6 +132,7 @@ def noted(site, name):
     return next(e["router_addresses"] for e in found if e["container"] == name)
 
 
+# slaac_suffix_dhcp_follow_the_prefix
 @pytest.mark.usefixtures("router")
 def test_container_makes_the_same_address_again_after_restart_and_removal(site):
     create(site, "slaac")
@@ -154,6 +155,7 @@ def test_container_makes_the_same_address_again_after_restart_and_removal(site):
     wait_until(lambda: web in site.service.run("status").stdout, SECONDS)
 
 
+# slaac_suffix_dhcp_follow_the_prefix, containers/netavark#1072
 def test_suffix_stays_while_the_router_changes_its_prefix_without_the_service(
     site, router
 ):

@@ -116,6 +116,9 @@ WAYS = (
 )  # fmt: skip
 
 
+# claymore666/docker-net-dhcp#370, claymore666/docker-net-dhcp#402,
+# claymore666/docker-net-dhcp#371, containers/netavark#1130, kube-vip/kube-vip#871,
+# containernetworking/plugins#709
 def test_the_same_name_gets_the_same_mac_address_and_client_id(site, lan):
     """To the byte, in all that the server is told, and so it has one lease."""
     project = Project(site)
@@ -149,6 +152,8 @@ def named(message):
     return Option.HOST_NAME in message.packet.options
 
 
+# devplayer0/docker-net-dhcp#2, devplayer0/docker-net-dhcp#23,
+# devplayer0/docker-net-dhcp#44
 def test_containers_of_a_boot_have_their_leases_before_the_server_is_there(site, lan):
     """The router boots more slowly after a power cut; Docker waits for no server."""
     names = ["web", "db", "mail"]

@@ -80,6 +80,7 @@ def is_paused(site, name):
     site.docker("pause", name)
 
 
+# claymore666/docker-net-dhcp#317, claymore666/docker-net-dhcp#332
 def test_renewal_works_when_the_container_drops_everything_or_is_paused(newest, kea):
     """As well if it has a DHCP client of its own, or runs as a user."""
     create(newest)
@@ -138,6 +139,9 @@ def dead(service):
     service.start()
 
 
+# a_lease_lives_through, containernetworking/plugins#235,
+# containernetworking/plugins#767, jpetazzo/pipework#111, jpetazzo/pipework#133,
+# lxc/incus#1106, Sanne/incus-spawn#247
 @pytest.mark.parametrize("away", [frozen, dead])
 def test_lease_lives_through_a_service_that_is_away_for_longer(newest, kea, web, away):
     """It has ended meanwhile, and is asked for at once."""
@@ -147,6 +151,7 @@ def test_lease_lives_through_a_service_that_is_away_for_longer(newest, kea, web,
     wait_until(lambda: listed(kea).get(mac) == address, 5, lambda: kea.log[-2000:])
 
 
+# a_lease_lives_through, claymore666/docker-net-dhcp#406
 def test_lease_lives_through_the_death_of_the_engine(newest, kea, web):
     """Nothing is asked of Docker for a renewal; then it starts the container again."""
     address, mac = web
@@ -160,6 +165,7 @@ def test_lease_lives_through_the_death_of_the_engine(newest, kea, web):
     wait_until(lambda: newest.inspect("web", running) == "true", 20)
 
 
+# a_lease_lives_through
 @pytest.mark.long
 def test_lease_lives_through_the_death_of_an_engine_that_restores_containers(
     newest, kea
@@ -191,6 +197,7 @@ OWN_SERVERS = {
 SLOWER = "the only dnsmasq", "udhcpd"
 
 
+# a_lease_lives_through
 @pytest.mark.parametrize(
     "other", ["dnsmasq", *(pytest.param(x, marks=pytest.mark.long) for x in SLOWER)]
 )
@@ -220,6 +227,7 @@ def test_lease_lives_through_another_server_in_the_place_of_its_own(newest, lan,
         newest.clear()
 
 
+# a_lease_lives_through
 def test_container_lives_through_other_numbers_of_its_lan(newest, lan):
     """Its address, router and routes are those of the new server; no other are left."""
     with Kea(lan.start, scope=SCOPE) as server:

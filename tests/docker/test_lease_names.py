@@ -80,6 +80,7 @@ class OfTheFile(Dnsmasq):
         )
 
 
+# names_resolve_from_the_lan_in_2_s_and_vanish
 def test_names_of_the_file_resolve_from_the_lan_in_2_s_and_vanish(newest):
     """Of two projects, renamed, and with nothing but the file between the servers."""
     newest.network("lan")

@@ -55,6 +55,7 @@ def server(request, lan):
             yield far, server
 
 
+# a_container_gets_its_address_from, a_lease_lives_through
 def test_lease_of_a_relayed_server_is_given_renewed_and_given_back(newest, server):
     """What goes to the server alone goes past the relay, by the same router."""
     far, dhcp = server

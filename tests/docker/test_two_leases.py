@@ -56,6 +56,7 @@ def has_its_leases(site, servers):
     assert len(macs) == 2
 
 
+# containers/netavark#1456, containers/netavark#1437, containernetworking/plugins#217
 @pytest.mark.parametrize(("first", "router"), [("lan", GATEWAY4), ("wan", ROUTER)])
 def test_two_dhcp_networks_in_one_container(newest, servers, first, router):
     """It has one default route, by the network with the higher gw-priority."""
