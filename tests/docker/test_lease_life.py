@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.docker.conftest import GATEWAY4, IPAM
+from tests.docker.site import Nic, is_settled
 from tests.lab.dhcp_servers import Dnsmasq, Kea, Scope, Udhcpd
 from tests.lab.service import wait_until
 
@@ -261,3 +262,31 @@ def test_container_lives_through_other_numbers_of_its_lan(newest, lan):
         finally:
             lan.run("ip", "addr", "add", f"{GATEWAY4}/24", "dev", "br0")
             lan.run("ip", "addr", "del", f"{OTHER_ROUTER}/24", "dev", "br0")
+
+
+# a_lease_lives_through
+def test_lease_lives_through_another_name_of_the_parent(newest, kea):
+    """The network follows the device, and its containers are the same clients."""
+    nic = Nic(newest, "wan0")
+    nic.plug()
+    try:
+        newest.docker(
+            "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+            "-o", "parent=wan0", "-o", "hold=0", "lan",
+        )  # fmt: skip
+        newest.run("web", "lan")
+        before = newest.attached("web", "lan")
+        wait_until(lambda: newest.service.facts("lease", "ls")[0]["container"], 10)
+        nic.rename("wan9")
+        wait_until(lambda: "parent changed" in newest.service.log, 10)
+        wait_until(lambda: is_settled(newest), 10)
+        newest.docker("restart", "-t", "0", "web")
+        assert newest.attached("web", "lan") == before
+        address, _, mac = before
+        assert listed(kea) == {mac: address}
+        newest.ping_from("web", GATEWAY4)
+        newest.docker("rm", "-f", "web")
+        wait_until(lambda: not listed(kea), 5, lambda: kea.log)
+    finally:
+        newest.clear()
+        nic.unplug()

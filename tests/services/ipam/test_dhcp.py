@@ -775,6 +775,21 @@ def test_removed_container_gives_its_lease_back_after_the_hold(world):
     assert world.records.dhcp_leases.all() == []
 
 
+def test_lease_of_a_removed_network_goes_back_two_minutes_later(world):
+    """Compose takes container and network down at once; nothing knows its `hold`."""
+    world.network(hold="0")
+    web = world.start("web")
+    world.listed("web")
+    world.stop(web)
+    world.remove_network()
+    world.listed()
+    world.pass_time(HOLD - 5)
+    assert world.verbs == ["new"]
+    world.pass_time(10)
+    assert world.verbs == ["new", "release"]
+    assert world.records.dhcp_leases.all() == []
+
+
 def test_container_that_is_back_within_the_hold_keeps_its_lease(world):
     world.network()
     web = world.start("web")
