@@ -81,3 +81,19 @@ def test_removal_of_many_short_lived_containers_leaves_the_server_s_pool_full(
         wait_until(lambda: not server.leases(), 60, lambda: len(server.leases()))
         assert newest.service.facts("lease", "ls") == []
         newest.clear()
+
+
+@pytest.mark.long  # Docker waits for a service that does not answer
+def test_container_removed_while_the_service_is_dead_gives_its_lease_back(newest, lan):
+    with Kea(lan.start, scope=Scope(lease_seconds=600)) as server:
+        create(newest, "-o", "hold=1")
+        newest.run("web", "lan")
+        wait_until(lambda: newest.service.facts("lease", "ls")[0]["container"], 10)
+        newest.service.kill()
+        try:
+            newest.docker("rm", "-f", "web")
+            assert server.leases()
+        finally:
+            newest.service.start()
+        wait_until(lambda: not server.leases(), 20, lambda: newest.service.log[-900:])
+        newest.clear()

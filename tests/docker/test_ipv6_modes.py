@@ -160,7 +160,7 @@ def test_container_makes_the_same_address_again_after_restart_and_removal(site):
 
 def connection(site, address, port=7777):
     """Return a TCP connection of the LAN to a container, which says all again."""
-    server = "nc", "-l", "-s", "::", "-p", str(port), "-e", "cat"
+    server = "nc", "-l", "-p", str(port), "-e", "cat"
     site.docker("exec", "-d", "web", *server)
     made = []
 
