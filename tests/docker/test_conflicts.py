@@ -86,6 +86,7 @@ def probes_for(wire, address):
     return sum(f.payload[14:18] == bytes(4) and f.payload[24:28] == there for f in arps)
 
 
+# a_used_address_is_never_drawn, claymore666/docker-net-dhcp#524
 def test_addresses_of_another_machine_are_skipped_named_and_freed(own):
     site = own
     # It is there first: the addresses that are next are asked for at once.
@@ -141,6 +142,7 @@ def test_late_answer_counts(own):
         assert conflicts(site) == {first: THEIRS}
 
 
+# a_used_address_is_never_drawn, claymore666/docker-net-dhcp#528
 def test_sibling_on_docker_s_own_macvlan_network_is_heard(own):
     """It is a child of the same parent: only the shim hears it."""
     site, span, first, second = own, "10.77.0.224/29", "10.77.0.224", "10.77.0.225"
@@ -157,6 +159,7 @@ def test_sibling_on_docker_s_own_macvlan_network_is_heard(own):
     wait_until(lambda: second in conflicts(site), 10)
 
 
+# a_used_address_is_never_drawn, claymore666/docker-net-dhcp#524
 def test_impostor_of_a_running_container_is_reported_and_answered(own):
     site = own
     dual(site)
@@ -189,6 +192,7 @@ def test_impostor_of_a_running_container_is_reported_and_answered(own):
     assert failure["error"].startswith("E-167")
 
 
+# a_used_address_is_never_drawn, claymore666/docker-net-dhcp#524
 @pytest.mark.parametrize("kind", [Dnsmasq, Kea])
 def test_lease_that_a_machine_claims_twice_is_declined_and_replaced(own, lan, kind):
     with kind(lan.start, scope=Scope(lease_seconds=600)) as server:
@@ -260,6 +264,7 @@ def announced(wire, address, mac):
     ]  # fmt: skip
 
 
+# no_wait_for_a_probed_pool
 def test_draw_waits_for_nothing_where_the_segment_was_asked_ahead(own):
     site, first = own, "10.77.0.208"  # no container had it just now
     took = (

@@ -12,9 +12,16 @@ import pytest
 from tests.docker.conftest import GATEWAY4, IPAM, refused
 from tests.lab.dhcp_servers import Dnsmasq, IscDhcpd, Kea, Scope, Udhcpd
 from tests.lab.net import Namespace
+from tests.lab.networkd import Networkd
 from tests.lab.service import wait_until
 
 LEASE_SECONDS = 10
+FIELD = [Dnsmasq, Kea, IscDhcpd, Udhcpd, Networkd]
+# Kea sends to MACs that no device has yet; the others are asked in the long run.
+OFTEN_KEA = [
+    kind if kind is Kea else pytest.param(kind, marks=pytest.mark.long)
+    for kind in FIELD
+]
 # At the same moment: without an IPAM driver, Docker does not queue them.
 STARTS = 20
 # Of the VLAN that the LAN carries beside what has no tag.
@@ -51,6 +58,8 @@ def test_container_has_address_and_router_of_the_server_s_lease(site, kea):
     assert site.reached_from_lan(address)
 
 
+# the_same_name_gets_the_same_mac_address_and_client_id,
+# claymore666/docker-net-dhcp#408, containers/netavark#1308, jpetazzo/pipework#152
 @pytest.mark.usefixtures("kea")
 def test_container_keeps_its_lease_over_restart_removal_and_another_network(site):
     create(site, "lan")
@@ -78,6 +87,7 @@ def test_container_on_a_bridge_in_the_place_of_the_card_has_a_lease(newest, kea)
     assert of(kea, mac) == address  # renewed
 
 
+# mixed_static_and_dhcp, devplayer0/docker-net-dhcp#15
 def test_fixed_addresses_and_those_of_the_server_are_on_one_network(newest, kea):
     words = ("--subnet", "10.77.0.0/24", "--ip-range", "10.77.0.208/28")
     create(newest, "lan", *words, "-o", "hold=0")
@@ -91,6 +101,7 @@ def test_fixed_addresses_and_those_of_the_server_are_on_one_network(newest, kea)
     newest.ping_from("web", "10.77.0.210")
 
 
+# door_two_on_every_engine
 def test_null_ipam_driver_gets_its_addresses_from_the_server(site, kea):
     """Each engine tells the driver a MAC or an identity there."""
     words = ("-o", "parent=eth0", "-o", "source=dhcp", "lan")
@@ -113,15 +124,50 @@ def test_null_ipam_driver_gets_its_addresses_from_the_server(site, kea):
     assert site.attached("other", "lan") == first
 
 
-def test_lease_is_renewed_for_longer_than_it_lasts(newest, kea):
-    create(newest, "lan")
+# a_lease_lives_through, containernetworking/plugins#1092
+@pytest.mark.parametrize(
+    "kind",
+    [Networkd, *(pytest.param(k, marks=pytest.mark.long) for k in (IscDhcpd, Udhcpd))],
+)
+def test_lease_is_renewed_for_longer_than_it_lasts(newest, lan, kind):
+    """By other servers than Kea, which renews leases in many tests."""
+    seconds = 6
+    with kind(lan.start, scope=Scope(lease_seconds=seconds)) as server:
+        create(newest, "lan")
+        newest.run("web", "lan")
+        address, _, mac = newest.attached("web", "lan")
+        time.sleep(seconds * 1.5)
+        assert of(server, mac) == address
+        newest.ping_from("web", GATEWAY4)
+        newest.clear()
+
+
+# an_address_changed_by_the_server_reaches_the_running_container_in_2_s,
+# svinota/pyroute2#1436
+def test_address_that_a_server_refuses_to_renew_is_another_in_2_s(newest, kea):
+    """An administrator has reserved one for the container, which runs."""
+    create(newest, "lan", "-o", "hold=0")
     newest.run("web", "lan")
-    address, _, mac = newest.attached("web", "lan")
-    time.sleep(LEASE_SECONDS * 1.5)
-    assert of(kea, mac) == address
+    before, _, mac = newest.attached("web", "lan")
+    newest.ping_from_lan(before)
+    kea.stop()
+    kea.scope = replace(kea.scope, reservations={mac: "10.77.0.207"})
+    kea.start()
+    is_offered = "lease 10.77.0.207 will be advertised"  # right after it refused
+    wait_until(lambda: is_offered in kea.log, LEASE_SECONDS, lambda: kea.log)
+
+    def shown():
+        return newest.in_container("web", "ip", "-o", "-4", "addr", "show", "eth0")
+
+    wait_until(lambda: " 10.77.0.207/24 " in shown(), 2, shown)
+    wait_until(lambda: f" {before}/24 " not in shown(), 2, shown)
+    assert newest.reached_from_lan("10.77.0.207")
     newest.ping_from("web", GATEWAY4)
 
 
+# an_address_changed_by_the_server_reaches_the_running_container_in_2_s,
+# claymore666/docker-net-dhcp#128, claymore666/docker-net-dhcp#104,
+# containers/netavark#714
 def test_address_that_the_server_changes_reaches_the_running_container(newest, lan):
     """And the one before is gone, while Docker still shows it."""
     scope = Scope(lease_seconds=LEASE_SECONDS)
@@ -158,6 +204,7 @@ def test_address_that_the_server_changes_reaches_the_running_container(newest, l
         newest.clear()
 
 
+# a_reservation_by_mac_is_honoured_at_the_first_start, lxc/lxc#4593, lxc/incus#1265
 def test_mac_of_the_user_s_choice_gets_the_server_s_reservation(site, lan):
     """Docker tells it after the address: the first start may be refused.
 
@@ -194,6 +241,7 @@ def test_server_is_told_a_name_that_docker_tells_after_the_start(newest, lan):
         newest.clear()
 
 
+# a_lease_lives_through
 def test_lease_is_asked_about_when_the_parent_s_cable_is_back(newest, lan):
     """The cable may lead to another segment now."""
     with Kea(lan.start, scope=Scope(lease_seconds=600)) as server:
@@ -211,6 +259,8 @@ def test_lease_is_asked_about_when_the_parent_s_cable_is_back(newest, lan):
         newest.clear()
 
 
+# a_stop_sends_nothing_and_a_removal_releases_once_after_hold,
+# containernetworking/plugins#1278
 def test_lease_of_a_removed_container_goes_back_to_the_server(newest, kea):
     create(newest, "lan", "-o", "hold=1")
     newest.run("web", "lan")
@@ -234,6 +284,8 @@ def run_by_identity(site, name):
     return site.docker(*words, check=False)
 
 
+# fifty_starts_at_once, devplayer0/docker-net-dhcp#2, devplayer0/docker-net-dhcp#23,
+# devplayer0/docker-net-dhcp#44
 def test_starts_without_a_server_fail_in_time_and_name_the_parent(newest):
     create_by_identity(newest, "-o", "lease_timeout=2")
     with ThreadPoolExecutor(STARTS) as pool:
@@ -249,15 +301,35 @@ def test_starts_without_a_server_fail_in_time_and_name_the_parent(newest):
         assert "eth0" in said
 
 
-def test_starts_at_once_have_a_lease_each(newest, kea):
-    create_by_identity(newest, "-o", "hold=0")
-    names = [f"c{number}" for number in range(STARTS)]
-    with ThreadPoolExecutor(STARTS) as pool:
-        for done in pool.map(lambda name: run_by_identity(newest, name), names):
-            assert done.returncode == 0, done.stderr
-    found = [newest.attached(name, "lan") for name in names]
-    assert len({address for address, _, _ in found}) == STARTS
-    assert all(of(kea, mac) == address for address, _, mac in found)
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        (Kea, STARTS),
+        pytest.param(Kea, 50, marks=pytest.mark.long),
+        # It pings each address for three seconds, until there are too many.
+        pytest.param(Dnsmasq, 50, marks=pytest.mark.long),
+    ],
+)
+def test_fifty_starts_at_once_have_a_lease_each(newest, lan, kind, count):
+    """New ones, and then with the leases that the server knows. Often it is fewer."""
+    names = [f"c{number}" for number in range(count)]
+
+    def attached():
+        return [newest.attached(name, "lan") for name in names]
+
+    with kind(lan.start, scope=Scope(lease_seconds=600)) as server:
+        create_by_identity(newest, "-o", "hold=0", "-o", "lease_timeout=60")
+        with ThreadPoolExecutor(count) as pool:
+            for done in pool.map(lambda name: run_by_identity(newest, name), names):
+                assert done.returncode == 0, done.stderr
+            found = attached()
+            leases = {lease.mac: lease.address for lease in server.leases()}
+            assert leases == {mac: address for address, _, mac in found}
+            assert len(leases) == len(set(leases.values())) == count
+            newest.docker("stop", "-t", "0", *names)
+            list(pool.map(lambda name: newest.docker("start", name), names))
+            assert attached() == found
+        newest.clear()
 
 
 def test_start_on_a_parent_without_carrier_says_so_at_once(newest, lan):
@@ -274,6 +346,7 @@ def test_start_on_a_parent_without_carrier_says_so_at_once(newest, lan):
     assert "eth0 has no carrier" in said
 
 
+# a_server_on_this_host_answers, containers/netavark#1008
 @pytest.mark.parametrize("kind", [Dnsmasq, Kea, Udhcpd])
 def test_server_on_a_child_of_the_parent_gives_and_takes_back_a_lease(newest, kind):
     """The parent's frames do not reach it; what it tells one MAC leaves by the card."""
@@ -297,17 +370,46 @@ def test_server_on_a_child_of_the_parent_gives_and_takes_back_a_lease(newest, ki
         host.run("ip", "link", "del", "own")
 
 
-@pytest.mark.parametrize("kind", [Dnsmasq, IscDhcpd, Udhcpd])
-def test_container_gets_its_address_from_each_server_of_the_field(newest, lan, kind):
+def gets_its_address_from(site, server, router=GATEWAY4):
+    """Run a container on a network `lan` that is there, and remove both."""
+    site.run("web", "lan")
+    address, _, mac = site.attached("web", "lan")
+    assert of(server, mac) == address
+    site.ping_from("web", router)
+    site.clear()
+
+
+# devplayer0/docker-net-dhcp#1
+@pytest.mark.parametrize("kind", FIELD)
+def test_a_container_gets_its_address_from(newest, lan, kind):
     with kind(lan.start, scope=Scope(lease_seconds=120)) as server:
         create(newest, "lan", "-o", "hold=0")
-        newest.run("web", "lan")
-        address, _, mac = newest.attached("web", "lan")
-        assert of(server, mac) == address
-        newest.ping_from("web", GATEWAY4)
-        newest.clear()
+        gets_its_address_from(newest, server)
 
 
+@pytest.mark.parametrize("kind", OFTEN_KEA)
+@pytest.mark.usefixtures("bridged")
+def test_a_container_on_a_bridge_gets_its_address_from(newest, lan, kind):
+    with kind(lan.start, scope=Scope(lease_seconds=120)) as server:
+        newest.docker(
+            "network", "create", "-d", "underlay", *IPAM, "--ipam-opt", "source=dhcp",
+            "-o", "bridge=br0", "-o", "hold=0", "lan",
+        )  # fmt: skip
+        gets_its_address_from(newest, server)
+
+
+@pytest.mark.needs("vlan")
+@pytest.mark.parametrize("kind", OFTEN_KEA)
+def test_a_container_on_a_vlan_gets_its_address_from(newest, office, kind):
+    scope = replace(OFFICE, lease_seconds=120)
+    with kind(office.start, scope=scope, device="v50") as server:
+        create(newest, "lan", "-o", "vlan=50", "-o", "hold=0")
+        gets_its_address_from(newest, server, OFFICE.router)
+
+
+# a_container_gets_its_address_from, claymore666/docker-net-dhcp#219,
+# claymore666/docker-net-dhcp#62, claymore666/docker-net-dhcp#243,
+# containernetworking/cni#17, containernetworking/cni#83
 @pytest.mark.needs("ipvlan")
 @pytest.mark.parametrize(("kind", "seconds"), [(Dnsmasq, 120), (Kea, LEASE_SECONDS)])
 def test_ipvlan_containers_have_leases_by_their_client_ids(newest, lan, kind, seconds):
@@ -330,16 +432,55 @@ def test_ipvlan_containers_have_leases_by_their_client_ids(newest, lan, kind, se
         newest.clear()
 
 
+# a_container_gets_its_address_from
+@pytest.mark.needs("ipvlan")
+def test_ipvlan_container_is_refused_by_the_name_of_another_if_a_server_goes_by_macs(
+    newest, lan
+):
+    with Udhcpd(lan.start, scope=Scope(lease_seconds=120)):
+        create(newest, "lan", "-o", "mode=ipvlan", "-o", "hold=0")
+        newest.run("web", "lan")
+        words = "run", "-d", "--name", "db", "--network", "lan", "bb", "sleep", "1000"
+        said = refused(newest.docker(*words, check=False))
+        assert "E-163" in said
+        newest.ping_from("web", GATEWAY4)
+        newest.clear()
+
+
 @pytest.fixture
-def vlan(lan):
-    """A machine on VLAN 50 of the LAN, with a server there."""
+def office(lan):
+    """A machine on VLAN 50 of the LAN, and nowhere else."""
     with Namespace(f"{lan.tag}-v50", "") as machine:
         words = f"link add link br0 name v50 netns {machine.netns} type vlan id 50"
         lan.run("ip", *words.split())
         commands = "ip addr add 10.50.0.1/24 dev v50; ip link set v50 up"
         machine.run("sh", "-ec", commands)
-        with Kea(machine.start, scope=OFFICE, device="v50") as server:
-            yield server
+        yield machine
+
+
+@pytest.fixture
+def vlan(office):
+    with Kea(office.start, scope=OFFICE, device="v50") as server:
+        yield server
+
+
+# a_lease_from_the_wrong_vlan_is_impossible, containers/netavark#1307
+@pytest.mark.needs("vlan")
+def test_lease_of_a_vlan_goes_back_after_the_vlan_is_removed(newest, vlan):
+    """As by `docker compose down`, which removes the network right away."""
+    create(newest, "office", "-o", "vlan=50")
+    newest.run("web", "office")
+    mac = newest.attached("web", "office")[2]
+    wait_until(lambda: newest.service.facts("lease", "ls")[0]["container"], 10)
+    newest.docker("rm", "-f", "web")
+    newest.docker("network", "rm", "office")
+    shown = newest.host.run("ip", "-o", "link").stdout
+    assert "vlan" not in shown
+    assert "eth0.50" not in shown
+    assert "DHCP4_RELEASE" not in vlan.log
+    newest.service.run("lease", "release", "web")  # or two minutes later by itself
+    wait_until(lambda: "DHCP4_RELEASE" in vlan.log, 10, lambda: newest.service.log)
+    assert not of(vlan, mac)
 
 
 @pytest.mark.needs("vlan")

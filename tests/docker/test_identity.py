@@ -116,6 +116,8 @@ def test_container_replaced_as_watchtower_does_keeps_both(site, web):
     assert identity(site, "web") == web
 
 
+# the_same_name_gets_the_same_mac_address_and_client_id,
+# claymore666/docker-net-dhcp 0.5.0 (C-5)
 def test_containers_that_could_be_mistaken_for_each_other_never_swap(site, web):
     """Two are stopped: each could be the one that starts."""
     site.run("third", "lan")

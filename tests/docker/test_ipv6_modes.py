@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
+from contextlib import suppress
 
 import pytest
 
 from tests.docker.conftest import GATEWAY4, IPAM, make_site
 from tests.docker.site import inside
+from tests.lab import capture
 from tests.lab.dhcp_servers import Kea
 from tests.lab.net import Lan
 from tests.lab.rootfs import ENGINES
@@ -132,6 +135,7 @@ def noted(site, name):
     return next(e["router_addresses"] for e in found if e["container"] == name)
 
 
+# slaac_suffix_dhcp_follow_the_prefix
 @pytest.mark.usefixtures("router")
 def test_container_makes_the_same_address_again_after_restart_and_removal(site):
     create(site, "slaac")
@@ -154,16 +158,40 @@ def test_container_makes_the_same_address_again_after_restart_and_removal(site):
     wait_until(lambda: web in site.service.run("status").stdout, SECONDS)
 
 
+def connection(site, address, port=7777):
+    """Return a TCP connection of the LAN to a container, which says all again."""
+    server = "nc", "-l", "-p", str(port), "-e", "cat"
+    site.docker("exec", "-d", "web", *server)
+    made = []
+
+    def connect():
+        with suppress(OSError):
+            made.append(socket.create_connection((address, port), SECONDS))
+        return made
+
+    wait_until(lambda: capture.inside(site.lan.netns, connect), SECONDS)
+    return made[0]
+
+
+def echo(line):
+    line.send(b"here?")
+    return line.recv(5) == b"here?"
+
+
+# slaac_suffix_dhcp_follow_the_prefix, containers/netavark#1072
 def test_suffix_stays_while_the_router_changes_its_prefix_without_the_service(
     site, router
 ):
     create(site, "suffix")
     site.run("web", f"name=lan,{SUFFIX}")
     assert address(site, "web") == f"{OLD}::53"
+    line = connection(site, f"{OLD}::53")
     router.advertise(NEW, gone=OLD)
     assert address(site, "web", NEW) == f"{NEW}::53"
     wait_until(lambda: addresses(site, "web") == [], SECONDS)
     assert addresses(site, "web", OLD, "deprecated") == [f"{OLD}::53"]
+    assert echo(line)  # what began with it may go on with it
+    line.close()
     wait_until(lambda: noted(site, "web") == [f"{NEW}::53/64"], SECONDS)
     site.service.kill()
     router.advertise(OLD, gone=NEW)

@@ -18,6 +18,7 @@ def ways(network, hop=GATEWAY4):
     return ("0.0.0.0/0", GATEWAY4), (network, hop)
 
 
+# a_lease_lives_through, containers/netavark#1290, containers/netavark#1280
 def test_options_of_the_lease_are_the_container_s_and_it_loses_them_with_the_lease(
     newest, lan
 ):
@@ -112,6 +113,7 @@ def test_name_that_a_server_registers_is_that_of_the_container(newest, lan):
         newest.clear()
 
 
+# a_lease_lives_through, claymore666/docker-net-dhcp#353
 def test_lease_is_shown_from_the_start_of_a_container_to_its_removal(newest, lan):
     def lease():
         return newest.service.facts("lease", "ls")[0]

@@ -65,6 +65,7 @@ def has_reservation(site):
     assert site.reached_from_lan(RESERVED)
 
 
+# migrate_from_docker_net_dhcp, lxc/lxc#4593, lxc/incus#1265
 @pytest.mark.parametrize(
     ("server", "words"),
     [(Kea, ()), (Dnsmasq, ()), (Dnsmasq, OPAQUE)],

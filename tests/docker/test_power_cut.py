@@ -62,6 +62,8 @@ def recorded(site):
     return sorted(a.split("/")[0] for e in endpoints for a in e["addresses"])
 
 
+# devplayer0/docker-net-dhcp#2, devplayer0/docker-net-dhcp#23,
+# devplayer0/docker-net-dhcp#44
 def test_all_containers_return_with_their_addresses_after_a_power_cut(site):
     site.network("lan", "--ip-range", RANGE)
     start_all(site)

@@ -324,7 +324,10 @@ CASES = [
     (
         bare("-o", "parent=eth0"),
         f"E-111 no IPv4 {NO_SUBNET} 192.168.1.0/24. A network without IPv4 needs"
-        " --ipv4=false (Docker 28 and later).",
+        " --ipv4=false (Docker 28 and later). For addresses from a DHCP server, add"
+        " --ipam-opt source=dhcp instead. Compose before August 2026 does not pass on"
+        " `options` of `ipam`: create the network with the docker command, and name it"
+        " in the file (external).",
     ),
     (bare("-o", "parent=eth0", "--ipv6", *TEN5), f"E-111 no IPv6 {NO_SUBNET} fd00:1::/64."),
     (

@@ -94,6 +94,7 @@ def test_one_range_gives_no_address_and_no_mac_twice(hosts):
     assert_reached(hosts[0], found)
 
 
+# two_hosts_one_lan_same_compose_file
 @pytest.mark.parametrize("client_id", ["mac", "duid"])
 def test_same_containers_on_several_hosts_are_different_clients_of_a_server(
     hosts, lan, client_id

@@ -398,6 +398,7 @@ def test_network_manager_leaves_our_devices_alone_because_of_the_installed_file(
         run(site, f"rm -r /etc/NetworkManager/conf.d/10-lab.conf {NETWORK_MANAGER}")
 
 
+# claymore666/docker-net-dhcp#103
 def test_udev_keeps_name_and_mac_of_our_devices_because_of_the_installed_file(site):
     site.network("lan")
     [shim] = site.our_links()

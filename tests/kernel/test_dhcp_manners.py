@@ -129,6 +129,8 @@ NO_LEASE = {
 }  # fmt: skip
 
 
+# garbage, devplayer0/docker-net-dhcp#5, containers/netavark#690,
+# containers/netavark#1368, containers/netavark#618, containernetworking/plugins#587
 @pytest.mark.parametrize("manner", NO_LEASE)
 def test_server_of_such_manners_gives_no_lease(machine, site, manner):
     answers, why = NO_LEASE[manner]
@@ -235,6 +237,7 @@ def test_frame_of_more_than_two_kilobytes_is_no_answer(machine, site):
     assert site.records.dhcp_leases.given() == []
 
 
+# a_lease_lives_through, svinota/pyroute2#1436
 @pytest.mark.parametrize("answers", [refusing, with_(yiaddr=OTHER)])
 def test_known_address_is_not_taken_from_a_server_that_gives_another(
     machine, site, answers

@@ -73,11 +73,18 @@ def new(client=CLIENT):
     return Exchange.new(client, random.random)
 
 
+def links():
+    return [link["ifname"] for link in json.loads(ip("-j", "link"))]
+
+
 def promiscuity():
     (link,) = json.loads(ip("-d", "-j", "link", "show", "eth0"))
     return link["promiscuity"]
 
 
+# kea_unicast_reaches_an_unborn_mac, devplayer0/docker-net-dhcp#5,
+# containers/netavark#690, containers/netavark#1368, containernetworking/plugins#587,
+# claymore666/docker-net-dhcp#486
 @pytest.mark.parametrize("answers", [to_all, to_one])
 def test_mac_that_no_device_has_gets_a_lease(machine, answers):
     with answering(machine, answers) as heard:
@@ -161,6 +168,7 @@ DROP_ALL = """
 """
 
 
+# renewal_works_when_the_container_drops_everything
 @pytest.mark.needs("macvlan", "nftables")
 def test_container_that_drops_everything_renews_on_its_own_device(machine):
     held = Held(ADDRESS, SERVER, SERVER_MAC)
@@ -184,10 +192,12 @@ def test_container_that_drops_everything_renews_on_its_own_device(machine):
 
 @pytest.mark.usefixtures("machine")
 def test_device_passes_the_mac_until_the_exchange_ends():
-    before, seen = promiscuity(), []
+    before, seen, there = promiscuity(), [], links()
 
     def abandoned():
         seen.append(promiscuity())
+        # A child of another kind than those of the device would be refused.
+        assert links() == there
         return len(seen) == 3
 
     assert run(new(), abandoned=abandoned) is None
@@ -200,6 +210,7 @@ def test_device_passes_the_mac_until_the_exchange_ends():
     assert {*seen} == {before}
 
 
+# a_lease_from_the_wrong_vlan_is_impossible, containers/netavark#1307
 def test_answer_with_the_tag_of_a_vlan_is_not_heard(machine):
     exchange = new()
     with answering(machine, tagged) as heard:

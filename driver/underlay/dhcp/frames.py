@@ -17,7 +17,8 @@ EVERY_MAC = "ff:ff:ff:ff:ff:ff"
 EVERYWHERE = IPv4Address(0xFFFFFFFF)
 
 _ETHERNET = struct.Struct("!6s6sH")
-_IPV4 = 0x0800
+_TAG = struct.Struct("!HH")
+_IPV4, _VLAN = 0x0800, 0x8100
 # Version and length, service, size, id, fragment, TTL, protocol, checksum, addresses.
 _IP = struct.Struct("!BBHHHBBH4s4s")
 _VERSION, _WHOLE, _HOPS, _UDP_PROTOCOL = 0x45, 0x4000, 64, 17
@@ -100,6 +101,11 @@ def wrap(
     ip = _IP.pack(*fixed, _checksum(_IP.pack(*fixed, 0, *ends)), *ends)
     ethernet = _ETHERNET.pack(_bytes(receiver.mac), _bytes(mac), _IPV4)
     return ethernet + ip + udp + payload
+
+
+def tagged(frame: bytes, vlan: int) -> bytes:
+    """Return a frame with the tag of a VLAN before all other tags (IEEE 802.1Q)."""
+    return frame[:_KIND_AT] + _TAG.pack(_VLAN, vlan) + frame[_KIND_AT:]
 
 
 def unwrap(frame: bytes, port: int = CLIENT_PORT) -> Datagram | None:

@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
@@ -25,6 +25,7 @@ from underlay.dhcp.exchange import (
     Exchange,
     Kind,
 )
+from underlay.dhcp.frames import tagged
 from underlay.dhcp.offers import Held, Leased, Offer, Refused
 from underlay.ipam.segments import devices_of
 from underlay.kernel import Kernel, inspection
@@ -51,6 +52,7 @@ MOST_WAITING = 50
 NO_CARRIER_SECONDS = 1.0
 # A server counts as one of a parent's for so long after an answer.
 ANSWERED_SECONDS = 3600.0
+_VLANS = range(1, 4095)
 # A renewal comes sooner than it must by up to this part of its time.
 SPREAD = 0.1
 
@@ -414,12 +416,28 @@ class DhcpServers:
             shim = SharedOwner("shim", device).owner.device
             sockets.send([frame], shim, later, mark=PROBE_MARK)
             return
-        try:
-            sockets.send([frame], device, later)
-        except OSError as error:
-            # The lease ends by itself, if nothing leads to its server now.
-            facts = {"device": device, "error": error}
-            log.info("message to the DHCP server not sent", extra=facts)
+        failed: OSError | None = None
+        for way, told in _ways(device, frame):
+            try:
+                sockets.send([told], way, later)
+            except OSError as error:
+                failed = failed or error
+            else:
+                return
+        # The lease ends by itself, if nothing leads to its server now.
+        facts = {"device": device, "error": failed}
+        log.info("message to the DHCP server not sent", extra=facts)
+
+
+def _ways(device: str, frame: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield a device to send a frame by; then those under its VLANs, and it tagged.
+
+    A VLAN is removed with its last network, and the leases go back later.
+    """
+    yield device, frame
+    while (vlan := device.rpartition(".")[2]).isdecimal() and int(vlan) in _VLANS:
+        device, frame = device.removesuffix(f".{vlan}"), tagged(frame, int(vlan))
+        yield device, frame
 
 
 def shim_of(network: Network) -> str:

@@ -11,7 +11,12 @@ from underlay.model import IpNetwork, Pool
 from underlay.records import Records
 
 EXAMPLES = {4: "192.168.1.0/24", 6: "fd00:1::/64"}
-WITHOUT_IPV4 = " A network without IPv4 needs --ipv4=false (Docker 28 and later)."
+WITHOUT_IPV4 = (
+    " A network without IPv4 needs --ipv4=false (Docker 28 and later). For"
+    " addresses from a DHCP server, add --ipam-opt source=dhcp instead. Compose before"
+    " August 2026 does not pass on `options` of `ipam`: create the network with the"
+    " docker command, and name it in the file (external)."
+)
 
 
 def asked_pool(

@@ -115,6 +115,16 @@ class Network:
         return self.uplink.vlans[-1] if self.uplink.vlans else self.uplink.parent
 
     @property
+    def lasting_parent_label(self) -> str:
+        """Return the same, but the name that was asked for if the parent has another.
+
+        A parent that was asked for as `auto`, by its MAC or as a VLAN: its name now.
+        """
+        asked = self.options.get("parent", "")
+        is_name = asked not in ("", "auto") and not {".", ":"} & {*asked}
+        return asked if is_name and "vlan" not in self.options else self.parent_label
+
+    @property
     def proxy(self) -> str:
         """Return the device that answers for its containers now, "" if none does."""
         if self.uplink.parent or self.uplink.parent_missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -242,7 +242,7 @@ class ParentTracker:
         if ParentChange(before, after).has_moved:
             self._note_all({before.id: after})
             return
-        self.records.host.rename_devices(_renamed(before, after))
+        self._rename([(before, after)])
         self._note(before, after)
 
     def _note_all(self, looked: Mapping[str, Network]) -> None:
@@ -255,12 +255,20 @@ class ParentTracker:
             (n, looked.get(n.id) or self.resolve(n))
             for n in self.records.networks.all()
         ]
+        self._rename(pairs)
+        for old, new in pairs:
+            self._note(old, new)
+
+    def _rename(self, pairs: Collection[tuple[Network, Network]]) -> None:
+        """Record the new names of devices, which other records have, too."""
         names: dict[str, str] = {}
         for old, new in pairs:
             names |= _renamed(old, new)
         self.records.host.rename_devices(names)
-        for old, new in pairs:
-            self._note(old, new)
+        labels = {old.parent_label: new.parent_label for old, new in pairs}
+        labels = {old: new for old, new in labels.items() if old != new}
+        if labels:
+            self.records.dhcp_leases.rename_uplinks(labels)
 
     def _note(self, before: Network, after: Network) -> None:
         if before == after:

@@ -164,9 +164,9 @@ class SandboxObserver:
         if not called:
             return endpoint
         host = self.records.host.known_identity(self.machine)
-        uplink = network.parent_label
-        if self._has_another_on(uplink, endpoint):
+        if self._has_another_on(network.parent_label, endpoint):
             called = f"{called}/{network.id[:12]}"
+        uplink = network.lasting_parent_label
         secret = derive_secret(host, uplink, called).exploded
         sysctls = (f"{IPV6_SECRET}{secret}", *known.sysctls)
         return replace(endpoint, learned=replace(known, sysctls=sysctls))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import NamedTuple
@@ -135,6 +135,26 @@ class DhcpLeases:
             lease.uplink,
             str(lease.address),
             lease.id,
+        )
+
+    def rename_uplinks(self, names: Mapping[str, str]) -> None:
+        """Record the new names of parents, by their old names, all together.
+
+        Two devices may have swapped their names. A client whose namesake is known on
+        another device of the new name keeps the old name.
+        """
+        for old in names:  # in between, they have names that no device has
+            self._db.run(
+                "UPDATE dhcp_lease SET uplink = '/' || uplink WHERE uplink = ?", old
+            )
+        for old, new in names.items():
+            self._db.run(
+                "UPDATE OR IGNORE dhcp_lease SET uplink = ? WHERE uplink = ?",
+                new,
+                f"/{old}",
+            )
+        self._db.run(
+            "UPDATE dhcp_lease SET uplink = substr(uplink, 2) WHERE uplink GLOB '/*'"
         )
 
     def assign(self, lease: int, endpoint: str) -> None:

@@ -242,6 +242,8 @@ def test_container_has_what_the_server_gave_and_its_router(world):
     assert str(answer.gateway4) == "10.55.0.1"
 
 
+# the_same_name_gets_the_same_mac_address_and_client_id,
+# claymore666/docker-net-dhcp#370, claymore666/docker-net-dhcp#402
 def test_restart_asks_for_the_same_address_and_sends_nothing_at_the_stop(world):
     world.network()
     web = world.start("web")
@@ -275,6 +277,7 @@ def test_lost_records_lead_to_the_same_mac_and_address(world, tmp_path):
     other.close()
 
 
+# containernetworking/plugins#217
 def test_two_living_containers_of_one_name_are_two_clients(world):
     world.network("n1")
     world.network("n2")
@@ -295,6 +298,7 @@ def test_mac_of_the_user_s_choice_gets_the_lease_that_docker_was_told(world):
     assert world.verbs == ["new", "again", "again"]
 
 
+# a_reservation_by_mac_is_honoured_at_the_first_start
 def test_reservation_for_the_user_s_mac_is_had_from_the_second_start_on(world):
     world.engine.parts.engine.with_address = world.dhcp.with_address
     world.network()
@@ -554,6 +558,7 @@ def ipvlan(world):
     return world
 
 
+# a_container_gets_its_address_from
 def test_server_that_goes_by_the_mac_only_is_named_with_both_containers(ipvlan):
     ipvlan.start("web")
     with pytest.raises(ServerGoesByMac) as refused:
@@ -646,6 +651,7 @@ def test_network_without_a_segment_takes_no_dhcp(world, options):
         world.engine.create_network(Network("n1", options, subnets=(segment,)))
 
 
+# a_lease_lives_through
 def test_lease_is_renewed_at_half_of_its_time(world):
     world.network()
     web = world.start("web")
@@ -657,6 +663,7 @@ def test_lease_is_renewed_at_half_of_its_time(world):
     assert lease.expires > world.clock()
 
 
+# a_lease_lives_through
 def test_silent_server_is_asked_again_and_then_any_server(world):
     world.network()
     web = world.start("web")
@@ -780,6 +787,21 @@ def test_removed_container_gives_its_lease_back_after_the_hold(world):
     assert world.records.dhcp_leases.all() == []
 
 
+def test_lease_of_a_removed_network_goes_back_two_minutes_later(world):
+    """Compose takes container and network down at once; nothing knows its `hold`."""
+    world.network(hold="0")
+    web = world.start("web")
+    world.listed("web")
+    world.stop(web)
+    world.remove_network()
+    world.listed()
+    world.pass_time(HOLD - 5)
+    assert world.verbs == ["new"]
+    world.pass_time(10)
+    assert world.verbs == ["new", "release"]
+    assert world.records.dhcp_leases.all() == []
+
+
 def test_container_that_is_back_within_the_hold_keeps_its_lease(world):
     world.network()
     web = world.start("web")
@@ -840,6 +862,8 @@ def test_device_is_made_with_the_mtu_of_the_lease(world):
     assert made.mtu == 1400
 
 
+# an_address_changed_by_the_server_reaches_the_running_container_in_2_s,
+# svinota/pyroute2#1436
 def test_refused_renewal_gives_the_container_another_address(world):
     changes = []
     world.keeper.on_change = changes.append
@@ -861,6 +885,7 @@ def test_refused_renewal_gives_the_container_another_address(world):
     assert list(world.records.endpoints.named()) == [("web", "n1", "10.55.0.130/23")]
 
 
+# a_lease_lives_through
 def test_lease_without_a_server_ends_and_the_container_keeps_its_address(world):
     world.network()
     web = world.start("web")
@@ -875,6 +900,7 @@ def test_lease_without_a_server_ends_and_the_container_keeps_its_address(world):
     assert world.records.dhcp_leases.of_endpoint(web.id).expires > world.clock()
 
 
+# a_lease_lives_through, kube-vip/kube-vip#871
 def test_lease_without_a_server_is_dropped_at_its_end_if_it_is_so_wished(world):
     changes, records = [], world.records
     world.keeper.on_change = changes.append

@@ -283,6 +283,8 @@ def test_life_of_a_lease_has_as_many_points_as_the_service_dies_at(
 DEATHS = [(*way, n + 1) for way in WAYS for n in range(LIVES[way[0]][2])]
 
 
+# killed_at_every_send_receive_commit, containernetworking/plugins#792,
+# containernetworking/plugins#105, containernetworking/plugins#78
 @pytest.mark.parametrize("repeats", [True, False])
 @pytest.mark.parametrize(("life", "way", "number"), DEATHS)
 def test_death_at_any_point_loses_no_lease_and_leaves_none(

@@ -15,8 +15,9 @@ from tests.dhcp_segment import SERVER, Fate, Segment, Server
 from tests.fakes import Clock, FakeKernel, engine_on
 from underlay.dhcp import sockets
 from underlay.dhcp.exchange import MOST_SERVERS
+from underlay.dhcp.frames import SERVER_PORT, unwrap
 from underlay.dhcp.offers import Offer, Refused
-from underlay.dhcp.packets import Option, decode
+from underlay.dhcp.packets import MessageType, Option, decode
 from underlay.ipam import dhcp_servers
 from underlay.ipam.dhcp_servers import MOST_WAITING, DhcpServers
 from underlay.model import (
@@ -45,6 +46,7 @@ def ask(servers, seconds=5.0):
     return servers.ask_new(LAN, LEASE, None, seconds, lambda *_: "")
 
 
+# a_lease_lives_through, Sanne/incus-spawn#247
 def test_lease_of_this_boot_does_not_follow_the_clock_on_the_wall(servers):
     lease = DhcpLease(
         1, "eth0", "name", "web", "", since=4_000.0, uptime=50.0, boot=servers.boot()
@@ -77,9 +79,9 @@ def test_device_that_is_gone_is_told_like_a_server_that_does_not_answer(
     give_back(servers)  # and nothing is raised
 
 
-def give_back(servers):
+def give_back(servers, device="eth0"):
     with ExitStack() as later:
-        servers.release("eth0", with_server(), later)
+        servers.release(device, with_server(), later)
 
 
 def with_server():
@@ -173,6 +175,26 @@ def test_lease_goes_back_by_the_shim_where_there_is_one(servers, monkeypatch, is
     monkeypatch.setattr(sockets, "send", send)
     give_back(servers)
     assert sent == [(shim, PROBE_MARK) if is_up else ("eth0", 0)]
+
+
+@pytest.mark.parametrize("there", ["eth0", "eth0.50"])
+def test_lease_of_a_removed_vlan_goes_back_with_its_tags(servers, monkeypatch, there):
+    """The service removes a VLAN with its last network, and holds the lease longer."""
+    sent = []
+
+    def send(frames, device, _later, **_more):
+        if device != there:
+            raise OSError(errno.ENODEV, "No such device")
+        sent.extend(frames)
+
+    monkeypatch.setattr(sockets, "send", send)
+    give_back(servers, "eth0.50.7")
+    (frame,) = sent
+    tags = bytes.fromhex("81000032" * (there == "eth0") + "81000007")
+    assert frame[12:].startswith(tags)
+    plain = frame[:12] + frame[12:].removeprefix(tags)
+    message = decode(unwrap(plain, SERVER_PORT).payload)
+    assert message.kind == MessageType.RELEASE
 
 
 def test_parent_without_carrier_is_asked_on_for_a_second(servers, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from tests.worlds import DEVICE, LAN, WEB
 from underlay.errors import BadParent, KernelRefused
-from underlay.model import Device, LearnedState, SysctlBackup
+from underlay.model import Device, DhcpLease, LearnedState, SysctlBackup
 from underlay.model.objects import Address, Owner, Route, SysctlReason
 from underlay.reconcile.announcer import Announcer
 
@@ -238,6 +238,9 @@ def test_settings_follow_swapped_cards_whichever_component_sees_it_first(
             SysctlBackup(SysctlReason("loose", name), path.format(name), was, "2")
             for name, was in (("eth0", "0"), ("eth1", "1"))
         )
+        for device in ("eth0", "eth1"):
+            mac = f"mac on {device}"
+            records.dhcp_leases.save(DhcpLease(0, device, "name", "web", mac))
     first, second = kernel.strangers["eth0"], kernel.strangers["eth1"]
     kernel.strangers["eth0"] = replace(second, name="eth0")
     kernel.strangers["eth1"] = replace(first, name="eth1")
@@ -246,6 +249,8 @@ def test_settings_follow_swapped_cards_whichever_component_sees_it_first(
         parents.record(network, parents.resolve(network))
     found = {s.path: s.before for s in records.host.sysctls()}
     assert found == {path.format("eth1"): "0", path.format("eth0"): "1"}
+    clients = {c.uplink: c.mac for c in records.dhcp_leases.all()}
+    assert clients == {"eth1": "mac on eth0", "eth0": "mac on eth1"}
     assert places(engine) == {"n1": "eth1", "n2": "eth0"}
 
 

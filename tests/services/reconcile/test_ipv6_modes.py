@@ -79,6 +79,20 @@ def secrets(found):
     return [s for s in found.sysctls if "stable_secret" in s]
 
 
+def test_secret_stays_when_the_parent_gets_another_name(records):
+    room = Room(records, {"parent": "eth0", "host_access": "off", "ipv6": "slaac"})
+    room.start()
+    first = room.slaac()
+    room.end()
+    room.kernel.strangers["lan0"] = replace(
+        room.kernel.strangers.pop("eth0"), name="lan0"
+    )
+    room.settle()
+    assert records.networks.get("n1").uplink.parent == "lan0"
+    room.start("e2")
+    assert secrets(room.slaac(f"{ROOM}e2")) == secrets(first)
+
+
 def test_secret_follows_from_the_name_and_outlives_the_endpoint(room):
     room.start()
     first = room.slaac()

@@ -55,6 +55,7 @@ def read(frame):
     return packets.decode(unwrap(frame, SERVER_PORT).payload)
 
 
+# the_same_name_gets_the_same_mac_address_and_client_id, containernetworking/plugins#709
 @every
 def test_message_is_of_the_same_client_as_all_others(name):
     frame, kind, _ = FRAMES[name]
@@ -65,6 +66,7 @@ def test_message_is_of_the_same_client_as_all_others(name):
     assert unwrap(frame, SERVER_PORT).source_mac == packet.chaddr == MAC
 
 
+# containernetworking/plugins#1092
 @every
 def test_message_has_the_options_of_its_kind(name):
     frame, kind, expected = FRAMES[name]

@@ -233,6 +233,7 @@ def test_confirmation_that_is_not_accepted_leads_to_another_offer():
     assert exchange.heard == {"no gateway": 1}
 
 
+# garbage, zephyrproject-rtos/zephyr#50868
 def test_refusal_by_a_server_that_was_not_chosen_changes_nothing():
     nak = framed(reply(MessageType.NAK, {54: OTHER_SERVER.packed}))
     nameless = framed(reply(MessageType.NAK, {}))
@@ -264,6 +265,7 @@ def test_more_time_is_asked_for_once(start):
     assert exchange.outcome.held == HELD
 
 
+# svinota/pyroute2#1436, openai/softnet#186
 @pytest.mark.parametrize("server", [SERVER, OTHER_SERVER])
 def test_any_server_may_refuse_what_is_asked_of_all(server):
     told = {54: server.packed, 56: b"wrong\nnetwork"}
@@ -291,6 +293,7 @@ def test_another_address_than_held_is_for_the_caller_to_judge():
     assert refusing.outcome == Refused(SERVER, "outside")
 
 
+# garbage, containers/netavark#618
 @pytest.mark.parametrize(
     ("frame", "why"),
     [
@@ -344,6 +347,7 @@ def mutated(generator, frame):
     return bytes(found)
 
 
+# garbage, containers/netavark#618
 def test_ten_thousand_broken_packets_raise_nothing_and_change_nothing():
     """Of the client's own, but for one bit of their number."""
     generator = random.Random(1)
