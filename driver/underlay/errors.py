@@ -369,6 +369,25 @@ class AddressInUse(Conflict):
     )
 
 
+class AddressDoubled(AddressInUse):
+    text = (
+        "{address} is in use on the network: another machine has it since {since}, so"
+        " the container cannot use it, and the kernel does not tell which machine that"
+        " is. Take the address away from that machine (ping it from the host; ip -6"
+        " neigh has its MAC then), or give the container another suffix. Its kernel"
+        " tries again whenever a router advertises the prefix."
+    )
+
+
+class SuffixTaken(Conflict):
+    id = "E-171"
+    text = (
+        "suffix={suffix} is taken: container {other} of network {network} on {parent}"
+        " has it, and both would make the same IPv6 addresses. Choose another suffix,"
+        " or stop that container."
+    )
+
+
 class NoDhcpServer(Unavailable):
     id = "E-160"
     text = (

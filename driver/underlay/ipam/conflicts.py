@@ -2,7 +2,8 @@
 
 A conflict is a lease with the role `conflict` and the MAC of the other machine. So its
 address is not free, and the history shows which machine had it, and when. It ends when
-the segment, asked again, is silent.
+the segment, asked again, is silent. One without a pool is about an address that a
+container's kernel made from router advertisements (reconcile/duplicates.py).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from underlay.errors import AddressInUse
+from underlay.errors import AddressDoubled, AddressInUse, UnderlayError
 from underlay.ipam.identity import moment
 from underlay.model import Claim, Failure, IpAddress, Lease
 from underlay.model.objects import Owner
@@ -77,7 +78,7 @@ def quarantine_seconds(records: Records, conflict: Lease, lasted: float) -> floa
 def failures(records: Records) -> Iterator[Failure]:
     """Return the conflicts about addresses of containers, as failures of these."""
     for conflict in records.leases.conflicts():
-        holder = holder_of(records, conflict)
+        holder = conflict if conflict.endpoint else holder_of(records, conflict)
         if holder and holder.endpoint:
             mark = Owner(holder.network, holder.endpoint).mark
             yield Failure(mark, str(error_of(conflict)), conflict.since)
@@ -96,11 +97,17 @@ def check_endpoint(records: Records, endpoint: str) -> None:
             raise error_of(found)
 
 
-def error_of(conflict: Lease) -> AddressInUse:
-    """Return the error that says which machine has an address."""
-    return AddressInUse(
-        address=conflict.address, mac=conflict.mac, since=moment(conflict.since)
-    )
+def error_of(conflict: Lease) -> UnderlayError:
+    """Return the error that says which machine has an address, if that is known."""
+    since = moment(conflict.since)
+    if conflict.pool is None:
+        return AddressDoubled(address=conflict.address, since=since)
+    return AddressInUse(address=conflict.address, mac=conflict.mac, since=since)
+
+
+def of_routers(records: Records) -> Iterator[Lease]:
+    """Return the conflicts about addresses that containers make from advertisements."""
+    return (found for found in records.leases.conflicts() if found.pool is None)
 
 
 @dataclass
@@ -183,7 +190,8 @@ class Conflicts:
 
         Those of an earlier process at once.
         """
-        now, found = self.monotonic(), self.records.leases.conflicts()
+        now = self.monotonic()
+        found = [c for c in self.records.leases.conflicts() if c.pool is not None]
         for key in self._heard.keys() - {(c.pool, c.address) for c in found}:
             # One that is heard of now may be about to be recorded.
             if now - self._heard.get(key, (now, now))[1] >= QUARANTINE_SECONDS:

@@ -39,6 +39,7 @@ from underlay.networks.parents import ParentTracker
 from underlay.networks.shims import Shims
 from underlay.networks.sysctls import HostSysctls
 from underlay.reconcile.announcer import Announcer
+from underlay.reconcile.duplicates import Duplicates
 from underlay.reconcile.executor import Executor
 from underlay.reconcile.log_once import LogOnce
 from underlay.reconcile.name_log import NameLog
@@ -237,7 +238,9 @@ def _reconciler(
     dropper: Dropper,
     host: Host,
 ) -> Reconciler:
-    observer = SandboxObserver(records, kernel, host.machine, host.monotonic)
+    observer = SandboxObserver(
+        records, kernel, host.machine, host.clock, host.monotonic
+    )
     planner = Planner(records, kernel, builder, takeovers, leftovers, observer)
     backoff, once = Backoff(host.monotonic), LogOnce()
     repair_log = RepairLog(records, host.clock, host.monotonic)
@@ -260,6 +263,7 @@ def _reconciler(
         repair_log=repair_log,
         announcer=Announcer(kernel, host.monotonic),
         name_log=NameLog(records),
+        duplicates=Duplicates(records, host.clock, host.monotonic),
         once=once,
         clock=host.clock,
         monotonic=host.monotonic,
