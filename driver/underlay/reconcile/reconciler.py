@@ -178,12 +178,15 @@ class Reconciler:
         """Repair owners one by one; return the steps that failed."""
         failed: list[Step] = []
         for steps in differing.values():
-            self.on_drift([step for step in steps if not repairs_nothing(step)])
+            self.on_drift([step for step in steps if self._is_drift(step)])
         for outcome in self.executor.apply_each(differing, patient=patient):
             failed += outcome.refused
             if outcome.to_announce:
                 self._add_to_announce([outcome.to_announce])
         return failed
+
+    def _is_drift(self, step: Step) -> bool:
+        return not (repairs_nothing(step) or self.parents.is_following(step))
 
     def _follow_host(self) -> None:
         """Record how parents are now, and what the host must be set to."""
