@@ -362,20 +362,8 @@ class BadMac(Invalid):
 class AddressInUse(Conflict):
     id = "E-167"
     text = (
-        "{address} is in use on the network: the machine with the MAC {mac} has it,"
-        " seen first {since}. Take it away from that machine, or choose another"
-        " address. The service asks again by itself; underlay conflict forget"
-        " {address} frees it at once."
-    )
-
-
-class AddressDoubled(AddressInUse):
-    text = (
-        "{address} is in use on the network: another machine has it since {since}, so"
-        " the container cannot use it, and the kernel does not tell which machine that"
-        " is. Take the address away from that machine (ping it from the host; ip -6"
-        " neigh has its MAC then), or give the container another suffix. Its kernel"
-        " tries again whenever a router advertises the prefix."
+        "{address} is in use on the network: {holder} has it, seen first {since}."
+        " {way_out}"
     )
 
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from underlay.errors import AddressDoubled, AddressInUse, UnderlayError
+from underlay.errors import AddressInUse
 from underlay.ipam.identity import moment
 from underlay.model import Claim, Failure, IpAddress, Lease
 from underlay.model.objects import Owner
@@ -97,12 +97,33 @@ def check_endpoint(records: Records, endpoint: str) -> None:
             raise error_of(found)
 
 
-def error_of(conflict: Lease) -> UnderlayError:
+def error_of(conflict: Lease) -> AddressInUse:
     """Return the error that says which machine has an address, if that is known."""
-    since = moment(conflict.since)
-    if conflict.pool is None:
-        return AddressDoubled(address=conflict.address, since=since)
-    return AddressInUse(address=conflict.address, mac=conflict.mac, since=since)
+    if conflict.pool is not None:
+        return in_use(conflict.address, conflict.mac, conflict.since)
+    return AddressInUse(
+        address=conflict.address,
+        holder="a machine that the kernel does not name",
+        since=moment(conflict.since),
+        way_out="The container cannot use it. Take it away from that machine (ping it"
+        " from the host; ip -6 neigh has its MAC then), or give the container another"
+        " suffix. Its kernel tries again with each advertisement of a router.",
+    )
+
+
+def in_use(address: IpAddress, mac: str, since: float) -> AddressInUse:
+    """Return the error that says which machine has an address of a pool or a lease.
+
+    `since`: when it was seen first, in seconds since 1970.
+    """
+    return AddressInUse(
+        address=address,
+        holder=f"the machine with the MAC {mac}",
+        since=moment(since),
+        way_out="Take it away from that machine, or choose another address. The"
+        f" service asks again by itself; underlay conflict forget {address} frees it"
+        " at once.",
+    )
 
 
 def of_routers(records: Records) -> Iterator[Lease]:

@@ -761,7 +761,9 @@ def test_lease_that_a_container_is_starting_with_is_not_given_back(world):
 
 
 @pytest.mark.parametrize("way", ["name", "identity"])
-def test_lease_that_goes_back_while_a_start_asks_for_it_is_asked_for_anew(world, way):
+def test_lease_that_goes_back_while_a_start_asks_for_it_is_asked_for_as_a_new_one(
+    world, way
+):
     def start():
         if way == "name":
             return world.start("web")
