@@ -84,13 +84,20 @@ def build(
 
 
 def examined(
-    settings: Settings, health: dict[str, Any] | None, asked_for: tuple[str, ...]
+    settings: Settings,
+    health: dict[str, Any] | None,
+    asked_for: tuple[str, ...],
+    settings_error: str = "",
 ) -> Examined:
-    """Return this host for an examination, the records read-only if they are there."""
+    """Return this host for an examination, the records read-only if they are there.
+
+    Without them if there is a `settings_error`: `settings` are mere defaults then.
+    """
     use_protocol(settings.route_protocol)
     kernel, records, why = LinuxKernel(), None, ""
     try:
-        records = Records(settings.records, readonly=True)
+        if not settings_error:
+            records = Records(settings.records, readonly=True)
     except UnderlayError as error:
         why = str(error)
     host = Host(_machine())
@@ -104,8 +111,9 @@ def examined(
     dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
     found = examination(records, kernel, settings, dockerd)
     return replace(
-        found, records_error=why, health=health, plan=plan, asked_for=asked_for
-    )
+        found, records_error=why, health=health, plan=plan, asked_for=asked_for,
+        settings_error=settings_error,
+    )  # fmt: skip
 
 
 def examination(
