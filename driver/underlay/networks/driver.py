@@ -351,7 +351,7 @@ class NetworkDriver:
         return found
 
     def _check_ways(self, found: JoinAnswer, network: Network, sandbox: str) -> None:
-        """Raise if another network of the container has a route to the same place.
+        """Raise if another network of the container leads to the same place.
 
         Docker would fail half way, with the device in the container.
         """
@@ -360,6 +360,7 @@ class NetworkDriver:
             if other.network == network.id or sibling is None:
                 continue
             theirs = attachment(sibling, other).destinations
+            theirs |= {other.ipv4.network} if other.ipv4 else set()
             both = found.destinations & theirs
             owner = Owner(other.network, other.id)
             # Until engine 27, all devices of a start are still in the host.
