@@ -368,7 +368,7 @@ class AddressInUse(Conflict):
 
 
 class SuffixTaken(Conflict):
-    id = "E-171"
+    id = "E-172"
     text = (
         "suffix={suffix} is taken: container {other} of network {network} on {parent}"
         " has it, and both would make the same IPv6 addresses. Choose another suffix,"

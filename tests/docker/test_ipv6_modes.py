@@ -224,7 +224,7 @@ def test_second_container_with_a_suffix_does_not_start(newest):
         "run", "-d", "--name", "db", "--network", f"name=lan,{SUFFIX}", "bb", "true",
         check=False,
     )  # fmt: skip
-    assert "E-171" in refused.stderr
+    assert "E-172" in refused.stderr
     newest.docker("restart", "-t", "0", "web")
     assert address(newest, "web") == f"{OLD}::53"
 
