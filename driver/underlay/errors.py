@@ -362,10 +362,17 @@ class BadMac(Invalid):
 class AddressInUse(Conflict):
     id = "E-167"
     text = (
-        "{address} is in use on the network: the machine with the MAC {mac} has it,"
-        " seen first {since}. Take it away from that machine, or choose another"
-        " address. The service asks again by itself; underlay conflict forget"
-        " {address} frees it at once."
+        "{address} is in use on the network: {holder} has it, seen first {since}."
+        " {way_out}"
+    )
+
+
+class SuffixTaken(Conflict):
+    id = "E-172"
+    text = (
+        "suffix={suffix} is taken: container {other} of network {network} on {parent}"
+        " has it, and both would make the same IPv6 addresses. Choose another suffix,"
+        " or stop that container."
     )
 
 

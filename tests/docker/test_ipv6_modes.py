@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from contextlib import suppress
@@ -202,6 +203,58 @@ def test_suffix_stays_while_the_router_changes_its_prefix_without_the_service(
     wait_until(lambda: noted(site, "web") == [f"{OLD}::53/64"], SECONDS)
     assert_in_order(site)
     assert address(site, "web") == f"{OLD}::53"
+
+
+def history(site, address):
+    return json.loads(site.service.run("history", address, "--json").stdout)
+
+
+@pytest.mark.usefixtures("router")
+def test_history_has_the_addresses_that_containers_made(newest):
+    create(newest, "suffix")
+    newest.run("web", f"name=lan,{SUFFIX}")
+    assert address(newest, "web") == f"{OLD}::53"
+    wait_until(lambda: noted(newest, "web"), SECONDS)
+    (had,) = [h for h in history(newest, f"{OLD}::53") if not h["until"]]
+    assert (had["container"], had["role"]) == ("web", "slaac")
+    newest.service.kill()
+    newest.docker("rm", "-f", "web")
+    newest.service.start()
+    wait_until(
+        lambda: all(h["until"] for h in history(newest, f"{OLD}::53")), 3 * SECONDS
+    )
+
+
+def test_suffix_that_a_machine_has_is_a_trouble_until_the_machine_gives_it_up(
+    newest, router
+):
+    machine = ("addr", "add", f"{OLD}::54/64", "dev", "br0", "nodad")
+    router.lan.run("ip", *machine)
+    try:
+        create(newest, "suffix")
+        newest.run("web", "name=lan,driver-opt=suffix=::54")
+        wait_until(lambda: newest.service.on_record()["troubles"], SECONDS)
+        (trouble,) = newest.service.on_record()["troubles"]
+        assert f"E-167 {OLD}::54 is in use on the network" in trouble["error"]
+        assert addresses(newest, "web") == []
+    finally:
+        router.lan.run("ip", "addr", "del", f"{OLD}::54/64", "dev", "br0")
+    assert address(newest, "web") == f"{OLD}::54"
+    wait_until(lambda: newest.service.on_record()["troubles"] == [], SECONDS)
+    assert_in_order(newest)
+
+
+@pytest.mark.usefixtures("router")
+def test_second_container_with_a_suffix_does_not_start(newest):
+    create(newest, "suffix")
+    newest.run("web", f"name=lan,{SUFFIX}")
+    refused = newest.docker(
+        "run", "-d", "--name", "db", "--network", f"name=lan,{SUFFIX}", "bb", "true",
+        check=False,
+    )  # fmt: skip
+    assert "E-172" in refused.stderr
+    newest.docker("restart", "-t", "0", "web")
+    assert address(newest, "web") == f"{OLD}::53"
 
 
 @pytest.mark.parametrize("mode", ["slaac", "suffix"])

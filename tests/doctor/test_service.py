@@ -46,6 +46,14 @@ def test_missing_records_warn_and_damaged_records_fail(bench):
     assert (found.level, found.what) == ("failure", why)
 
 
+def test_settings_that_cannot_be_used_fail_and_nothing_is_said_of_the_records(bench):
+    assert bench.check("settings") == ()
+    why = "E-505 UNDERLAY_PERIOD: 'often' is not a number."
+    (found,) = bench.check("settings", records=None, settings_error=why)
+    assert (found.level, found.what) == ("failure", why)
+    assert bench.check("records", records=None, settings_error=why) == ()
+
+
 def test_steps_that_stay_fail_and_those_of_a_starting_container_do_not(bench):
     assert bench.check("drift") == ()
     (found,) = bench.check("drift", plan=lambda: ["ip link add a", "ip link add b"])

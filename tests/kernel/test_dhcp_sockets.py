@@ -96,6 +96,29 @@ def test_mac_that_no_device_has_gets_a_lease(machine, answers):
     assert {frame[6:12].hex(":") for frame in heard} == {UNBORN}
 
 
+@pytest.mark.parametrize(
+    ("answers", "learning", "is_given"),
+    [(to_all, "on", True), (to_one, "on", True), (to_one, "off", False)],
+)
+def test_switch_that_floods_nothing_leads_to_the_mac_if_it_learns(
+    machine, answers, learning, is_given
+):
+    machine.run(
+        "sh",
+        "-ec",
+        f"""
+        ip link add br0 type bridge
+        ip link set wire0 master br0
+        ip link set br0 up
+        bridge link set dev wire0 flood off learning {learning}
+        bridge fdb add {MAC} dev wire0 master static
+        """,
+    )
+    with answering(machine, answers, "br0"):
+        found = run(new(), 5.0 if is_given else 1.0)
+    assert bool(found) is is_given
+
+
 @pytest.mark.needs("macvlan")
 def test_child_is_born_with_the_mac_while_it_gets_its_lease(machine):
     born = []

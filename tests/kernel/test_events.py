@@ -199,6 +199,33 @@ def test_removals_in_a_sandbox_are_reported(hearing, make):
         assert hearing.upon(gone, here=sandbox) == {path(sandbox)}
 
 
+def test_address_that_a_machine_has_is_told_of_and_no_other_removal_is(hearing, make):
+    sandbox = make()
+    hearing.listener.watch(path(sandbox))
+    inside(
+        sandbox,
+        "link set lo up",
+        "link add a0 type veth peer name b0",
+        "address add fd70:1::53/64 dev b0 nodad",
+        "link set b0 up",
+        "link set a0 up",
+        "address add fd70:1::54/64 dev a0 valid_lft 300 preferred_lft 200",
+        "address add 10.9.0.1/24 dev a0",
+        "address add fd70:1::53/64 dev a0 valid_lft 300 preferred_lft 200",
+    )
+    wait_until(lambda: hearing.doubled, 10)
+    inside(
+        sandbox, "address del fd70:1::54/64 dev a0", "address del 10.9.0.1/24 dev a0"
+    )
+    time.sleep(LONG_ENOUGH)
+    assert hearing.doubled == [(path(sandbox), "fd70:1::53")]
+    shown = subprocess.run(
+        ["ip", "-n", sandbox.netns, "-6", "address", "show", "dev", "a0"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert "fd70:1::53" not in shown  # nothing is left to look at
+
+
 def test_unwatched_namespace_without_an_nsid_is_not_reported(hearing, make):
     sandbox = make()
     assert hearing.upon("addr add 10.0.0.2/24 dev lo", here=sandbox) == set()

@@ -71,13 +71,17 @@ class Hearing:
     """A listener at work in this thread's namespace, and what it told."""
 
     def __init__(self):
-        self.told, self.urgent, self.rules = [], [], []
+        self.told, self.urgent, self.rules, self.doubled = [], [], [], []
         self.parents = {"eth0"}
         self._ours, self._theirs = socket.socketpair()
         self.listener = events.Listener(self._theirs, self.parents.__contains__)
         self.thread = threading.Thread(
             target=self.listener.listen,
-            args=(self.hear, partial(self.rules.append, "changed")),
+            args=(
+                self.hear,
+                partial(self.rules.append, "changed"),
+                lambda path, address: self.doubled.append((path, str(address))),
+            ),
         )
         self.thread.start()
         self.hush()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from underlay.model import Repair
+from ipaddress import ip_address
+
+from underlay.api import status
+from underlay.model import Lease, Repair
+from underlay.model.owner import Owner
 from underlay.records.repairs import KEPT
 
 
@@ -37,6 +41,25 @@ def test_last_successful_repair_of_each_mark_is_known(records):
     refused = repair(9.0, "a", error="E-400 no")
     note(records, [repair(2.0, "a"), repair(1.0, "a"), repair(3.0, "b"), refused])
     assert records.repairs.last() == {"a": 2.0, "b": 3.0}
+
+
+def test_removed_network_has_the_name_of_its_last_repair_in_the_history(records):
+    address = ip_address("10.0.0.7")
+    ids = ("a" * 64, "b" * 64, "")
+    with records.transaction():
+        for number, network in enumerate(ids):
+            records.leases.start(
+                Lease(0, address, "endpoint", network=network, since=float(number))
+            )
+    marks = [Owner(network, "e1").mark for network in ids]
+    note(records, [
+        repair(1.0, marks[0], network="old"), repair(2.0, marks[0], network="lan"),
+        repair(3.0, marks[2], network="none"),
+    ])  # fmt: skip
+    found = {
+        had["since"]: had["network"] for had in status.history(records, "10.0.0.7")
+    }
+    assert found == {0.0: "lan", 1.0: "b" * 12, 2.0: ""}
 
 
 def test_repairs_of_a_container_or_network_are_found_by_any_of_its_names(records):

@@ -277,6 +277,18 @@ def test_wrong_setting_is_refused_by_its_name(idle):
     )
 
 
+def test_doctor_goes_on_with_settings_that_cannot_be_used(idle):
+    idle.env["UNDERLAY_PERIOD"] = "often"
+    done = idle.run("doctor", "--json")
+    assert done.returncode == 1
+    checks = {check["id"]: check for check in json.loads(done.stdout)["checks"]}
+    (found,) = checks["settings"]["findings"]
+    assert found["what"] == "E-505 UNDERLAY_PERIOD: 'often' is not a number."
+    assert checks["records"]["skipped"] == "the settings cannot be used"
+    assert not checks["device-types"]["skipped"]
+    assert not idle.state.exists()
+
+
 def test_wrong_arguments_are_a_usage_error(idle):
     done = idle.run("statsu")
     assert done.returncode == 2

@@ -197,10 +197,15 @@ def conflicts_of(records: Records) -> list[Facts]:
 
 
 def history(records: Records, word: str, limit: int = 1000) -> list[Facts]:
-    """Return the leases of an address, a MAC or a container, newest first."""
+    """Return the leases of an address, a MAC or a container, newest first.
+
+    The name of a network that was removed is in the repair log, if it was ever there.
+    """
     known = {n.id: n.label for n in records.networks.all()}
     found = records.leases.history(_canonical(word), limit)
-    return [_lease(t, known.get(t.network, t.network[:12])) for t in found]
+    for gone in {t.network for t in found} - known.keys() - {""}:
+        known[gone] = records.repairs.name_of_network(gone) or gone[:12]
+    return [_lease(t, known.get(t.network, "")) for t in found]
 
 
 def repairs(records: Records, limit: int = 1000) -> list[Facts]:

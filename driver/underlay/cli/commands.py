@@ -31,7 +31,7 @@ from underlay.cli.tables import (
     print_table,
 )
 from underlay.cli.terminal import say
-from underlay.errors import NotFound, UnderlayError, did_you_mean
+from underlay.errors import BadSettings, NotFound, UnderlayError, did_you_mean
 from underlay.records import Records
 from underlay.service.settings import Settings, load
 
@@ -311,12 +311,15 @@ def doctor(do_fix: bool, parents: tuple[str, ...], as_json: bool) -> None:
 
     # The log of the service would be in the way: findings say the same.
     logging.getLogger("underlay").addHandler(logging.NullHandler())
-    settings = load(os.environ)
+    settings, wrong = Settings(), ""
+    try:
+        settings = load(os.environ)
+    except BadSettings as error:
+        wrong = str(error)
 
     def run() -> list[Result]:
-        with closing(
-            examined(settings, ask_service(settings, "/healthz"), parents)
-        ) as host:
+        health = ask_service(settings, "/healthz")
+        with closing(examined(settings, health, parents, wrong)) as host:
             return examine(host)
 
     results = run()

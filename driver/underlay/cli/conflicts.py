@@ -56,4 +56,4 @@ def forget(address: str) -> None:
         known = ", ".join(str(lease.address) for lease in conflicts[:12])
         raise NotFound(kind="conflict", name=address, hint="", known=known or "none")
     for lease in mine:
-        say(f"{lease.address} is free; {lease.mac} had it")
+        say(f"{lease.address} is free; {lease.mac or 'another machine'} had it")

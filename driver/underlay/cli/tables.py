@@ -232,7 +232,7 @@ GIVEN: Columns = {
 }
 CONFLICTS: Columns = {
     "ADDRESS": lambda f: f["address"],
-    "MAC": lambda f: f["mac"],
+    "MAC": lambda f: f["mac"] or "-",
     "NETWORK": lambda f: f["network"] or "-",
     "SINCE": lambda f: when(f["since"]),
 }

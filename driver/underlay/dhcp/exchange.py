@@ -42,9 +42,12 @@ NOT_CHOSEN = "from a server that was not asked"
 REFUSED = "refused by the server"
 UNCONFIRMED = "an accepted offer was not confirmed"
 OTHER_ADDRESS = "another address than offered"
+OTHER_OFFERS = "other offers"
 
 # So many servers are noted: a machine can claim to be any number of them.
 MOST_SERVERS = 16
+# A reason may name an address: of a flood of offers, no more reasons are counted apart.
+MOST_REASONS = 32
 # How long an offer waits for one with the wished address.
 WISH_SECONDS = 0.1
 # A server that offers and refuses in turn is asked no more often than this.
@@ -233,7 +236,8 @@ class Exchange:
         if not (offer := self._read(packet)):
             return
         if why := self._accept(offer):
-            self.heard[why] += 1
+            is_room = why in self.heard or len(self.heard) < MOST_REASONS
+            self.heard[why if is_room else OTHER_OFFERS] += 1
             return
         wished, known = self._is_wished(offer), self._chosen
         if known and (self._is_wished(known) or not wished):

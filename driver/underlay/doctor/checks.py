@@ -31,6 +31,10 @@ def _no_records(host: Examined) -> str:
     return "" if host.records else "the records cannot be read"
 
 
+def _no_settings(host: Examined) -> str:
+    return "the settings cannot be used" if host.settings_error else ""
+
+
 def _no_parents(host: Examined) -> str:
     return "" if host.asked_for else _no_records(host)
 
@@ -76,7 +80,9 @@ CHECKS = (
     Check("open-forwarding", "the host routes for no other machine",
           open_forwarding.unfiltered, _no_records),
     Check("service", "the service answers", service.running),
-    Check("records", "the records can be read", service.readable_records),
+    Check("settings", "the settings can be used", service.readable_settings),
+    Check("records", "the records can be read", service.readable_records,
+          _no_settings),
     Check("drift", "the kernel is as the records want it", service.drift, _no_records),
     Check("sockets", "a program answers each plugin socket", service.sockets),
     Check("unit-order", "systemd starts the service before Docker, or there is none",

@@ -40,7 +40,9 @@ class Places:
 class Examined:
     """A host under examination; asking changes nothing.
 
-    `records` is None if they cannot be read, and `records_error` says why. `health` is
+    `settings_error` is why the settings cannot be used, "" if they can; then the
+    defaults stand in their place, and where the records are is not known. `records` is
+    None if they cannot be read, and `records_error` says why. `health` is
     what the service reports, None if it does not answer. Those that ask Docker raise
     OSError if dockerd does not answer. `plan` returns the steps that the kernel lacks.
     `asked_for` are devices to test beside the parents of networks. `now` is in seconds
@@ -57,6 +59,7 @@ class Examined:
     now: float
     plan: Callable[[], list[str]] = list
     records_error: str = ""
+    settings_error: str = ""
     health: dict[str, Any] | None = None
     mac_budget: int = 0
     asked_for: tuple[str, ...] = ()

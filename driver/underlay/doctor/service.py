@@ -41,6 +41,19 @@ def running(host: Examined) -> Iterator[Finding]:
         )
 
 
+def readable_settings(host: Examined) -> Iterator[Finding]:
+    """Find that the settings cannot be used."""
+    if host.settings_error:
+        yield Finding(
+            "failure",
+            "settings",
+            host.settings_error,
+            "the service does not start with them, and checks of networks and"
+            " containers were left out: where the records are, the settings say",
+            "correct the setting that the error names (docs/settings.md)",
+        )
+
+
 def readable_records(host: Examined) -> Iterator[Finding]:
     """Find that the records cannot be read."""
     if not host.records_error:

@@ -2,7 +2,8 @@
 
 A conflict is a lease with the role `conflict` and the MAC of the other machine. So its
 address is not free, and the history shows which machine had it, and when. It ends when
-the segment, asked again, is silent.
+the segment, asked again, is silent. One without a pool is about an address that a
+container's kernel made from router advertisements (reconcile/duplicates.py).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def quarantine_seconds(records: Records, conflict: Lease, lasted: float) -> floa
 def failures(records: Records) -> Iterator[Failure]:
     """Return the conflicts about addresses of containers, as failures of these."""
     for conflict in records.leases.conflicts():
-        holder = holder_of(records, conflict)
+        holder = conflict if conflict.endpoint else holder_of(records, conflict)
         if holder and holder.endpoint:
             mark = Owner(holder.network, holder.endpoint).mark
             yield Failure(mark, str(error_of(conflict)), conflict.since)
@@ -108,10 +109,42 @@ def check_endpoint(records: Records, endpoint: str) -> None:
 
 
 def error_of(conflict: Lease) -> AddressInUse:
-    """Return the error that says which machine has an address."""
+    """Return the error that says which machine has an address, if that is known."""
+    if not _is_of_router(conflict):
+        return in_use(conflict.address, conflict.mac, conflict.since)
     return AddressInUse(
-        address=conflict.address, mac=conflict.mac, since=moment(conflict.since)
+        address=conflict.address,
+        holder="a machine that the kernel does not name",
+        since=moment(conflict.since),
+        way_out="The container cannot use it. Take it away from that machine (ping it"
+        " from the host; ip -6 neigh has its MAC then), or give the container another"
+        " suffix. Its kernel tries again with each advertisement of a router.",
     )
+
+
+def in_use(address: IpAddress, mac: str, since: float) -> AddressInUse:
+    """Return the error that says which machine has an address of a pool or a lease.
+
+    `since`: when it was seen first, in seconds since 1970.
+    """
+    return AddressInUse(
+        address=address,
+        holder=f"the machine with the MAC {mac}",
+        since=moment(since),
+        way_out="Take it away from that machine, or choose another address. The"
+        f" service asks again by itself; underlay conflict forget {address} frees it"
+        " at once.",
+    )
+
+
+def of_routers(records: Records) -> Iterator[Lease]:
+    """Return the conflicts about addresses that containers make from advertisements."""
+    return filter(_is_of_router, records.leases.conflicts())
+
+
+def _is_of_router(conflict: Lease) -> bool:
+    """Return whether a kernel told of it, which names no machine."""
+    return not conflict.mac
 
 
 @dataclass
@@ -195,7 +228,8 @@ class Conflicts:
 
         Those of an earlier process at once.
         """
-        now, found = self.monotonic(), self.records.leases.conflicts()
+        now = self.monotonic()
+        found = [c for c in self.records.leases.conflicts() if not _is_of_router(c)]
         for key in self._heard.keys() - set(map(_key, found)):
             # One that is heard of now may be about to be recorded.
             if now - self._heard.get(key, (now, now))[1] >= QUARANTINE_SECONDS:

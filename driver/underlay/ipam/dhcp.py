@@ -50,6 +50,7 @@ from underlay.model import (
 )
 from underlay.modes import mode_name
 from underlay.modes.dhcp_options import check_endpoint, client_text, lease_timeout
+from underlay.modes.options import is_repaired
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,10 @@ MOST_DECLINED = 3
 _AUX = (
     "the server keeps its own list of addresses that are taken. Leave --aux-address out"
 )
+
+
+class _Released(Exception):
+    """An administrator gave a lease back while a start asked for it once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,19 @@ class DhcpAddresses:
         elif name := name or self._only_idle(network, is_likely=not address):
             known_as = "name", name
         lease = self._clients.of_start(network, known_as, name)
+        try:
+            return self._requested(claim, network, lease, wish)
+        except _Released:
+            lease = self._clients.of_start(network, known_as, name)
+            return self._requested(claim, network, lease, wish)
+
+    def _requested(
+        self,
+        claim: Claim,
+        network: Network,
+        lease: DhcpLease,
+        wish: IPv4Address | None,
+    ) -> IpInterface:
         given = self._asked(network, lease, wish)
         if wish and given.address.ip != wish:
             self._give_back(network, self._with(lease, given))
@@ -149,12 +167,20 @@ class DhcpAddresses:
             return replace(asked, ipv4=known.ipv4)
         check_endpoint(network, asked.options, mode_name(network.options))
         known_as, name = self._known_as(network, asked)
+        try:
+            saved = self._leased(network, known_as, name, asked)
+        except _Released:
+            saved = self._leased(network, known_as, name, asked)
+        self.changed(saved)
+        return replace(asked, ipv4=saved.address)
+
+    def _leased(
+        self, network: Network, known_as: KnownAs, name: str, asked: Endpoint
+    ) -> DhcpLease:
         lease = self._clients.of_start(network, known_as, name, asked)
         given = self._asked(network, lease, None)
         with self.records.transaction():
-            saved = self._save(self._with(lease, given))
-        self.changed(saved)
-        return replace(asked, ipv4=given.address)
+            return self._save(self._with(lease, given))
 
     def _known_as(self, network: Network, asked: Endpoint) -> tuple[KnownAs, str]:
         """Return what the container of a new endpoint is known by, and its name."""
@@ -183,14 +209,15 @@ class DhcpAddresses:
         moved = replace(lease, mac=asked.mac)
         given = self.servers.ask_again(network, moved).given
         is_same = given is not None and given.address == asked.ipv4
-        with self.records.transaction():
+        with ExitStack() as later, self.records.transaction():
             if given and is_same:
                 saved = self._save(self._with(moved, given))
             else:
                 unasked = replace(with_mac(lease, asked.mac), address=None, server=None)
                 saved = self.records.dhcp_leases.save(unasked)
+                # Before the end of the COMMIT: after a death it is done once more.
+                self.servers.release(network.uplink.parent, lease, later)
         if not is_same:
-            self._give_back(network, lease)
             raise LeaseRefused(
                 server=lease.server, address=asked.ipv4.ip, mac=asked.mac
             )
@@ -214,7 +241,13 @@ class DhcpAddresses:
         return lease.address
 
     def _save(self, lease: DhcpLease) -> DhcpLease:
-        """Record what a server gave; no other container can have it held any more."""
+        """Record what a server gave; no other container can have it held any more.
+
+        Raises _Released if the lease went back while the server was asked.
+        """
+        known = self.records.dhcp_leases.get(lease.uplink, lease.kind, lease.value)
+        if known is None:
+            raise _Released
         saved = self.records.dhcp_leases.save(lease)
         self.records.dhcp_leases.take_over(saved)
         return saved
@@ -347,7 +380,12 @@ class DhcpAddresses:
         By the records alone: the thread that asks is in the sandbox.
         """
         network = self.records.networks.get(lease.network)
-        return partial(self._clash, network, lease, []) if network else accept_any
+        if network is None:
+            return accept_any
+        endpoint = self.records.endpoints.get(lease.endpoint)
+        if endpoint and not is_repaired(network, endpoint):
+            return _left_alone
+        return partial(self._clash, network, lease, [])
 
     def _clash(
         self,
@@ -397,6 +435,11 @@ class DhcpAddresses:
         device = network.uplink.parent
         verdict = self.kernel.ask((device,), (given.address.ip,), lease.mac.__eq__)
         return verdict.used.get(given.address.ip, "")
+
+
+def _left_alone(offered: IPv4Address, _server: IPv4Address) -> str:
+    """Return why a container whose sandbox is left alone has no other address."""
+    return f"of {offered}, which repair=off keeps out of the running container"
 
 
 def _as_before(lease: DhcpLease) -> Given:

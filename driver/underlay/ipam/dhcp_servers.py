@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
@@ -29,7 +29,7 @@ from underlay.dhcp.frames import tagged
 from underlay.dhcp.offers import Held, Leased, Offer, Refused
 from underlay.ipam.segments import devices_of
 from underlay.kernel import Kernel, inspection
-from underlay.model import DhcpLease, Endpoint, Network
+from underlay.model import DhcpLease, Endpoint, IpNetwork, Network
 from underlay.model.lease_options import LeaseOptions
 from underlay.model.objects import SharedOwner
 from underlay.modes.dhcp_options import is_registered
@@ -53,6 +53,8 @@ NO_CARRIER_SECONDS = 1.0
 # A server counts as one of a parent's for so long after an answer.
 ANSWERED_SECONDS = 3600.0
 _VLANS = range(1, 4095)
+# So many reasons why answers were not taken are told: some name an address.
+HEARD_MOST = 4
 # A renewal comes sooner than it must by up to this part of its time.
 SPREAD = 0.1
 
@@ -453,21 +455,29 @@ def _held(lease: DhcpLease) -> Held:
 
 def in_words(heard: Mapping[str, int]) -> str:
     """Return what was heard and not taken, in words."""
-    found = [f"{count} times {why}" for why, count in heard.items()]
+    most = sorted(heard.items(), key=lambda found: -found[1])
+    found = [f"{count} times {why}" for why, count in most[:HEARD_MOST]]
+    if rest := sum(count for _, count in most[HEARD_MOST:]):
+        found.append(f"{rest} times others")
     return f"heard: {', '.join(found)}" if found else "no answer"
 
 
 def with_given(
-    lease: DhcpLease, given: Given, boot: str, *, routes: bool = True
+    lease: DhcpLease,
+    given: Given,
+    boot: str,
+    *,
+    routes: Collection[IpNetwork] = (),
 ) -> DhcpLease:
     """Return a lease with what a server gave in this boot.
 
-    An address that the endpoint had until now is a former one, and so are its
-    `routes`, by the classless routes of the lease, to where there are none now.
+    An address that the endpoint had until now is a former one, and so are those of its
+    `routes` that are by the classless routes of the lease, to where there are none now.
     """
     last, now = lease.address, LeaseOptions.of_area(given.options).destinations
     here = {given.address, *now}
-    gone = LeaseOptions.of_area(lease.options).destinations - now if routes else ()
+    by_lease = LeaseOptions.of_area(lease.options).destinations
+    gone = by_lease.intersection(routes) - now
     left = [*lease.former, *([last] if last else []), *sorted(gone)]
     former = tuple(a for a in dict.fromkeys(left) if a not in here)
     return replace(

@@ -14,14 +14,13 @@ from functools import partial
 from ipaddress import ip_interface
 
 from underlay.errors import (
-    AddressInUse,
     AddressTaken,
     PoolExhausted,
     RecordsUnwritable,
     UnknownPool,
 )
-from underlay.ipam import dhcp_claims, placeholder_claims
-from underlay.ipam.identity import moment, name_of
+from underlay.ipam import conflicts, dhcp_claims, placeholder_claims
+from underlay.ipam.identity import name_of
 from underlay.ipam.idle_containers import IdleContainers
 from underlay.ipam.kept_addresses import KeptAddresses
 from underlay.ipam.leases import start_lease
@@ -238,8 +237,7 @@ class IpamDriver:
         # Other machines have dozens of addresses of this range, or ask for them.
         self.wire.check(wanted.claim.pool.id, wanted.address)
         if mac := asked.contested.get(wanted.address):
-            since = moment(self.clock())
-            raise AddressInUse(address=wanted.address, mac=mac, since=since)
+            raise conflicts.in_use(wanted.address, mac, self.clock())
         raise exhausted(self.records, wanted.claim)
 
     def _take(

@@ -23,8 +23,8 @@ from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
 from underlay.ipam.lease_states import error_of
 from underlay.model import DhcpLease, Endpoint, Lease
 from underlay.model.lease_options import LeaseOptions
+from underlay.modes import attachment
 from underlay.modes.dhcp_options import hold, host_name_is_sent, is_dropped
-from underlay.modes.leased import takes_routes
 from underlay.records import Records
 
 log = logging.getLogger(__name__)
@@ -438,7 +438,9 @@ class LeaseKeeper:
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint != lease.endpoint:
                 return
-            routes = takes_routes(self.records.networks.options_of(known.network))
+            network = self.records.networks.get(known.network)
+            # Others of the lease may be the container's own.
+            routes = attachment(network, endpoint).destinations if network else ()
             now = with_given(known, given, self.servers.boot(), routes=routes)
             saved = self.records.dhcp_leases.save(now)
             self.records.dhcp_leases.take_over(saved)

@@ -187,11 +187,44 @@ def _assign_dhcp(records: Records, network: Network, endpoint: Endpoint) -> None
         records.dhcp_leases.assign(asked.id, endpoint.id)
 
 
+def note_from_routers(records: Records, endpoint: Endpoint, now: float) -> None:
+    """Record which addresses an endpoint has from router advertisements.
+
+    By what is on record, whatever was known of it before: an address that was seen
+    last by a process that died has ended too.
+    """
+    made = {a.ip for a in endpoint.learned.from_routers} if endpoint.learned else set()
+    live = [
+        lease
+        for lease in records.leases.live_of_endpoint(endpoint.id)
+        if lease.role in ("slaac", "conflict")
+    ]
+    had = {lease.address for lease in live if lease.role == "slaac"}
+    for lease in live:
+        # What a machine had as well is free once the container can use it.
+        if (lease.role == "conflict") == (lease.address in made):
+            records.leases.end(lease, now)
+    for address in sorted(made - had):
+        records.leases.start(
+            Lease(
+                id=0,
+                address=address,
+                role="slaac",
+                network=endpoint.network,
+                endpoint=endpoint.id,
+                mac=endpoint.mac,
+                container=endpoint.container,
+                since=now,
+            )
+        )
+
+
 def end_of_endpoint(records: Records, endpoint: str, now: float) -> None:
     """End the leases of addresses for which Docker may send no release.
 
     It has its own IPAM, or a server has changed the address since: Docker releases the
-    one that it was told. What a DHCP server gave is held for the container.
+    one that it was told. Those that the container's kernel made end too. What a DHCP
+    server gave is held for the container.
     """
     given = records.dhcp_leases.of_endpoint(endpoint)
     address = given.address.ip if given and given.address else None

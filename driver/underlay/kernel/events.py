@@ -12,14 +12,16 @@ import struct
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
+from ipaddress import IPv6Address
 
 from underlay.kernel import namespaces
 from underlay.kernel import rtnetlink as nl
 from underlay.kernel.host_events import HostEvents, Urgency
-from underlay.kernel.ip import NOT_LEARNT
+from underlay.kernel.ip import NOT_LEARNT, refused_address
 from underlay.kernel.rtnetlink import (
     NETLINK_LISTEN_ALL_NSID,
     NETLINK_NETFILTER,
+    RTM_DELADDR,
     RTM_DELNEIGH,
     RTM_DELNSID,
     RTM_DELROUTE,
@@ -72,6 +74,7 @@ class Listener:
     ) -> None:
         self._stop, self._host = stop, HostEvents(concerns)
         self._is_urgent = False
+        self._is_doubled: Callable[[str, IPv6Address], None] = lambda *_: None
         self._lock = threading.Lock()
         self._known: dict[int, tuple[tuple[int, int], str]] = {}
         self._numbers: dict[tuple[int, int], int] = {}
@@ -97,14 +100,16 @@ class Listener:
         self,
         changed: Callable[[frozenset[str] | None, bool], None],
         rules_changed: Callable[[], None] = lambda: None,
+        is_doubled: Callable[[str, IPv6Address], None] = lambda _path, _address: None,
     ) -> None:
         """Call `changed` with the sandboxes where something changed, "" for the host.
 
         With None if anything may have changed: at first, and after an overflow. Of an
-        event in a sandbox only the place counts, not its content. A sandbox that is
-        gone has changed, too. The second argument tells whether it is urgent: not if
-        only other programs' devices changed. `rules_changed` is called after a change
-        of any firewall rule, also of another program. Raises OSError.
+        event in a sandbox only the place counts, not its content: but for an address
+        that the kernel removes because a machine has it, of which `is_doubled` is told.
+        A sandbox that is gone has changed, too. The second argument tells whether it is
+        urgent: not if only other programs' devices changed. `rules_changed` is called
+        after a change of any firewall rule, also of another program. Raises OSError.
         """
         with ExitStack() as stack:
             routing = stack.enter_context(_opened(socket.NETLINK_ROUTE, _GROUPS))
@@ -113,6 +118,7 @@ class Listener:
             tables = []
             with suppress(OSError):  # a kernel without nftables
                 tables = [stack.enter_context(_opened(NETLINK_NETFILTER, _NFTABLES))]
+            self._is_doubled = is_doubled
             self._forget_all()
             changed(None, True)
             while self._stop not in _readable(self._stop, routing, *tables):
@@ -159,7 +165,13 @@ class Listener:
                 return self._forget(namespaces.nsid_in(message[_HEADER_BYTES:]))
             if kind in (RTM_NEWNSID, RTM_DELNSID):
                 return set()
-            return self._in_host(kind, message) if here else self._of(nsid)
+            if here:
+                return self._in_host(kind, message)
+            if kind == RTM_DELADDR and nsid in self._known:
+                address = refused_address(message[_HEADER_BYTES:])
+                if address:
+                    self._is_doubled(self._known[nsid][1], address)
+            return self._of(nsid)
 
     def _in_host(self, kind: int, message: bytes) -> set[str | None]:
         urgency = self._host.urgency(kind, message[_HEADER_BYTES:])

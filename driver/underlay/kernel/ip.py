@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv6Interface, ip_address, ip_interface, ip_network
+from ipaddress import IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
 
 from underlay import model
 from underlay.kernel import links
@@ -153,6 +153,14 @@ def from_routers(indexes: Collection[int]) -> dict[int, tuple[IPv6Interface, ...
         ):
             found[link].append(interface)
     return {index: tuple(sorted(those)) for index, those in found.items()}
+
+
+def refused_address(message: bytes) -> IPv6Address | None:
+    """Return the address of a message, if a machine has it: the kernel asked that."""
+    if len(message) < nl.IFADDR.size or not message[2] & IFA_F_DADFAILED:
+        return None
+    interface = _interface(message)
+    return interface.ip if isinstance(interface, IPv6Interface) else None
 
 
 def _address(message: bytes, device: str) -> Address | None:

@@ -8,8 +8,9 @@ from typing import Literal
 
 from underlay.model.ip import IpAddress, IpNetwork
 
-# conflict: another machine on the segment has the address.
-Role = Literal["endpoint", "gateway", "aux", "conflict"]
+# conflict: another machine on the segment has the address. slaac: a container's kernel
+# made it from router advertisements.
+Role = Literal["endpoint", "gateway", "aux", "conflict", "slaac"]
 Origin = Literal["drawn", "fixed", "reserved"]
 # dhcp: the servers of the segment say which addresses.
 Source = Literal["pool", "dhcp"]

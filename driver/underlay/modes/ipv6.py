@@ -125,8 +125,8 @@ def slaac(network: Network, endpoint: Endpoint, known: LearnedState) -> Slaac | 
     if not hears_routers(network, endpoint) or not (suffix or secret):
         return None
     if network.options[KEY] == "suffix":
-        last = int(IPv6Address(suffix or secret)) % (1 << _SUFFIX_BITS)
-        token, source = str(IPv6Address(last)), (f"{OWN_LINK_LOCAL}0",)
+        token = last_half(IPv6Address(suffix or secret))
+        source = (f"{OWN_LINK_LOCAL}0",)
     else:
         # The kernel takes this way of making addresses only after the secret.
         token, source = "", (f"{IPV6_SECRET}{secret}", f"{OWN_LINK_LOCAL}2")
@@ -147,6 +147,11 @@ def slaac(network: Network, endpoint: Endpoint, known: LearnedState) -> Slaac | 
         Owner(network.id, endpoint.id),
         endpoint.sandbox,
     )
+
+
+def last_half(address: IPv6Address) -> str:
+    """Return what an address ends with behind a router's prefix, as ::53."""
+    return str(IPv6Address(int(address) % (1 << _SUFFIX_BITS)))
 
 
 def at_birth(sysctls: tuple[str, ...]) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from underlay.modes import (
 )
 from underlay.modes.child_device import check_mtu
 from underlay.modes.options import mtu, waits_for_parent
+from underlay.networks import suffixes
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
 from underlay.networks.device_names import take_back, with_name
@@ -45,11 +46,7 @@ from underlay.networks.dropper import Dropper, Ended
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.macs import Macs
 from underlay.networks.parents import ParentTracker
-from underlay.planning.checks import (
-    check_gateways,
-    check_kernel,
-    check_parent_sharing,
-)
+from underlay.planning.checks import check_gateways, check_kernel, check_parent_sharing
 from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
 from underlay.planning.device_lookup import has_router
 from underlay.planning.parent import (
@@ -354,7 +351,7 @@ class NetworkDriver:
         return found
 
     def _check_ways(self, found: JoinAnswer, network: Network, sandbox: str) -> None:
-        """Raise if another network of the container has a route to the same place.
+        """Raise if another network of the container leads to the same place.
 
         Docker would fail half way, with the device in the container.
         """
@@ -363,6 +360,7 @@ class NetworkDriver:
             if other.network == network.id or sibling is None:
                 continue
             theirs = attachment(sibling, other).destinations
+            theirs |= {other.ipv4.network} if other.ipv4 else set()
             both = found.destinations & theirs
             owner = Owner(other.network, other.id)
             # Until engine 27, all devices of a start are still in the host.
@@ -449,6 +447,7 @@ class NetworkDriver:
         mac = mode.endpoint_mac(network, asked, parent_mac, derived)
         if asked.mac and seat:
             self._macs.check(asked.mac, network)
+        suffixes.check(self.records, network, asked, self.remove_dead_endpoint)
         return network, replace(asked, mac=mac, created=self.clock())
 
     def _on_parent(self, network: Network, asked: Endpoint) -> tuple[Network, str]:

@@ -96,7 +96,9 @@ def learn_state(
     link = next((o for o in seen if isinstance(o, Link) and o.key == mark), None)
     known = endpoint.learned
     if link is None:
-        return endpoint
+        # What the kernel made went with the device.
+        gone = known and replace(known, from_routers=())
+        return replace(endpoint, learned=gone)
     if not (known or given or _is_complete(network, endpoint, link, seen)):
         return endpoint
     mtu = known.mtu if known else 0

@@ -46,6 +46,7 @@ from underlay.networks.dropper import Dropper
 from underlay.networks.leftover_devices import LeftoverDevices
 from underlay.networks.parents import ParentChange, ParentTracker
 from underlay.reconcile.announcer import Announcer
+from underlay.reconcile.duplicates import Duplicates
 from underlay.reconcile.executor import Executor
 from underlay.reconcile.log_once import LogOnce
 from underlay.reconcile.name_log import NameLog
@@ -77,6 +78,7 @@ class Reconciler:
     repair_log: RepairLog
     announcer: Announcer
     name_log: NameLog
+    duplicates: Duplicates
     once: LogOnce
     clock: Callable[[], float]
     monotonic: Callable[[], float]
@@ -176,12 +178,15 @@ class Reconciler:
         """Repair owners one by one; return the steps that failed."""
         failed: list[Step] = []
         for steps in differing.values():
-            self.on_drift([step for step in steps if not repairs_nothing(step)])
+            self.on_drift([step for step in steps if self._is_drift(step)])
         for outcome in self.executor.apply_each(differing, patient=patient):
             failed += outcome.refused
             if outcome.to_announce:
                 self._add_to_announce([outcome.to_announce])
         return failed
+
+    def _is_drift(self, step: Step) -> bool:
+        return not (repairs_nothing(step) or self.parents.is_following(step))
 
     def _follow_host(self) -> None:
         """Record how parents are now, and what the host must be set to."""
@@ -272,6 +277,8 @@ class Reconciler:
         """Record what was learned in sandboxes; announce what is new there."""
         with self.once.trying("how devices are in sandboxes"):
             self.observer.note(snapshot.learned)
+        with self.once.trying("addresses that are in use"):
+            self.duplicates.record()
         known = {e.id: e.learned for e in snapshot.joined if e.learned}
         fresh = [e for e in snapshot.learned if e.id not in known]
         if any(_has_other_addresses(e, known) for e in snapshot.learned):

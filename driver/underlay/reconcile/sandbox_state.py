@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from underlay.ipam.identity import name_of
+from underlay.ipam.leases import note_from_routers
 from underlay.ipam.subnets import derive_secret
 from underlay.kernel import Kernel
 from underlay.model import Endpoint, LearnedState, Network
@@ -26,9 +27,10 @@ Rooms = Mapping[str, Collection[Object]]
 
 @dataclass
 class SandboxObserver:
-    """Learns what state devices must have. `monotonic`: seconds since the host booted.
+    """Learns what state devices must have.
 
-    `machine` identifies this host.
+    `machine` identifies this host. `clock` returns seconds since 1970, `monotonic`
+    seconds since the host booted.
 
     `not_listed_by_docker` are the ids of endpoints that Docker did not list when last
     asked. Nothing is repaired in their sandboxes: Docker would not remove it again. And
@@ -39,6 +41,7 @@ class SandboxObserver:
     records: Records
     kernel: Kernel
     machine: str
+    clock: Callable[[], float]
     monotonic: Callable[[], float]
     not_listed_by_docker: frozenset[str] = frozenset()
     is_waiting: bool = False
@@ -80,7 +83,8 @@ class SandboxObserver:
         if changed:
             with self.records.transaction(durable=False):
                 for endpoint in changed:
-                    self.records.endpoints.save_learned(endpoint)
+                    if self.records.endpoints.save_learned(endpoint):
+                        note_from_routers(self.records, endpoint, self.clock())
                     if endpoint.ipv4:
                         self.records.dhcp_leases.keep_former(
                             endpoint.id, endpoint.former

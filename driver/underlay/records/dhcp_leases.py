@@ -21,7 +21,8 @@ _GRANTED = (
     "SELECT d.endpoint, d.server, d.expires,"
     f" iif(e.ipv4 <> d.address AND NOT {DROPPED}, e.ipv4, '') AS answered,"
     " iif(e.ipv4 <> d.address, (SELECT max(t.since) FROM tenure t"
-    "  WHERE t.endpoint = d.endpoint AND t.until = 0), NULL) AS changed"
+    "  WHERE t.endpoint = d.endpoint AND t.until = 0 AND t.role = 'endpoint'), NULL)"
+    " AS changed"
     " FROM dhcp_lease d LEFT JOIN endpoint e ON e.id = d.endpoint"
     " WHERE d.endpoint <> '' AND d.address <> ''"
 )

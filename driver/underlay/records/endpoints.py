@@ -140,6 +140,10 @@ class Endpoints:
         """Return the endpoints that have a MAC."""
         return self._where("e.mac = ?", mac)
 
+    def with_option(self, key: str) -> list[Endpoint]:
+        """Return the endpoints that have an option."""
+        return self._where("json_extract(e.options, '$.' || ?) IS NOT NULL", key)
+
     def remove(self, network: str, identity: str) -> bool:
         """Remove an endpoint of a network; return whether it was recorded."""
         return bool(
@@ -189,12 +193,15 @@ class Endpoints:
             path,
         )
 
-    def save_learned(self, endpoint: Endpoint) -> None:
-        """Record the learned state of a device, if it is still in that sandbox."""
+    def save_learned(self, endpoint: Endpoint) -> bool:
+        """Record the learned state of a device, if it is still in that sandbox.
+
+        Return whether it is.
+        """
         learned = endpoint.learned
         if learned is None:
-            return
-        self._db.run(
+            return False
+        changed = self._db.run(
             "UPDATE main.sandbox SET device = ?, mtu = ?, defaults = ?, settings = ?,"
             " without = ?, beside = ? WHERE endpoint = ? AND path = ?",
             learned.device,
@@ -206,6 +213,7 @@ class Endpoints:
             endpoint.id,
             endpoint.sandbox,
         )
+        return changed > 0
 
     def cancel_leave(self, endpoint: str) -> None:
         """Record that the device stays in its sandbox after all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import get_args
 
 from underlay.model import Claim, IpAddress, IpNetwork, Lease, Role
 from underlay.records.database import Database
@@ -121,7 +122,7 @@ class Leases:
             claim.pool.id,
         )
         first, last = int(claim.first), int(claim.last)
-        count: dict[Role, int] = {"endpoint": 0, "gateway": 0, "aux": 0, "conflict": 0}
+        count: dict[Role, int] = dict.fromkeys(get_args(Role), 0)
         used = {address for role, address in rows if role == "endpoint"}
         for role, address in rows:
             if role == "conflict" and address in used:

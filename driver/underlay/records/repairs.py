@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import astuple
 
 from underlay.model import Failure, Repair
+from underlay.model.owner import Owner
 from underlay.records.database import Database
 
 KEPT = 10_000
@@ -52,6 +53,17 @@ class Repairs:
             "SELECT mark, max(at) AS at FROM repair WHERE error = '' GROUP BY mark"
         )
         return {r["mark"]: r["at"] for r in rows}
+
+    def name_of_network(self, network: str) -> str:
+        """Return what a network was called when it was repaired last, "" if never."""
+        first = Owner(network).mark
+        row = self._db.row(
+            "SELECT network FROM repair WHERE mark >= ? AND mark < ?"
+            " ORDER BY id DESC LIMIT 1",
+            first,
+            f"{first[:-1]};",  # the sign behind the colon that ends the id
+        )
+        return row["network"] if row else ""
 
     def failures(self) -> list[Failure]:
         """Return the failures, oldest first."""

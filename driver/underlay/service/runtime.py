@@ -288,7 +288,8 @@ class BackgroundThreads:
         """Listen to the kernel; after a failure, a pass finds the missed changes."""
         while True:
             try:
-                self._listener.listen(self.note, self._rules.wake)
+                heard = self._reconciler.duplicates.hear
+                self._listener.listen(self.note, self._rules.wake, heard)
             except OSError as error:
                 log.warning("kernel events lost, retrying", extra={"error": error})
             except Exception:

@@ -41,6 +41,7 @@ from underlay.networks.parents import ParentTracker
 from underlay.networks.shims import Shims
 from underlay.networks.sysctls import HostSysctls
 from underlay.reconcile.announcer import Announcer
+from underlay.reconcile.duplicates import Duplicates
 from underlay.reconcile.executor import Executor
 from underlay.reconcile.log_once import LogOnce
 from underlay.reconcile.name_log import NameLog
@@ -87,13 +88,20 @@ def build(
 
 
 def examined(
-    settings: Settings, health: dict[str, Any] | None, asked_for: tuple[str, ...]
+    settings: Settings,
+    health: dict[str, Any] | None,
+    asked_for: tuple[str, ...],
+    settings_error: str = "",
 ) -> Examined:
-    """Return this host for an examination, the records read-only if they are there."""
+    """Return this host for an examination, the records read-only if they are there.
+
+    Without them if there is a `settings_error`: `settings` are mere defaults then.
+    """
     use_protocol(settings.route_protocol)
     kernel, records, why = LinuxKernel(), None, ""
     try:
-        records = Records(settings.records, readonly=True)
+        if not settings_error:
+            records = Records(settings.records, readonly=True)
     except UnderlayError as error:
         why = str(error)
     host = Host(_machine())
@@ -107,8 +115,9 @@ def examined(
     dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
     found = examination(records, kernel, settings, dockerd)
     return replace(
-        found, records_error=why, health=health, plan=plan, asked_for=asked_for
-    )
+        found, records_error=why, health=health, plan=plan, asked_for=asked_for,
+        settings_error=settings_error,
+    )  # fmt: skip
 
 
 def examination(
@@ -273,7 +282,9 @@ def _reconciler(
     dropper: Dropper,
     host: Host,
 ) -> Reconciler:
-    observer = SandboxObserver(records, kernel, host.machine, host.monotonic)
+    observer = SandboxObserver(
+        records, kernel, host.machine, host.clock, host.monotonic
+    )
     planner = Planner(records, kernel, builder, takeovers, leftovers, observer)
     backoff, once = Backoff(host.monotonic), LogOnce()
     repair_log = RepairLog(records, host.clock, host.monotonic)
@@ -296,6 +307,7 @@ def _reconciler(
         repair_log=repair_log,
         announcer=Announcer(kernel, host.monotonic),
         name_log=NameLog(records),
+        duplicates=Duplicates(records, host.clock, host.monotonic),
         once=once,
         clock=host.clock,
         monotonic=host.monotonic,

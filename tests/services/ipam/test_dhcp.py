@@ -312,6 +312,22 @@ def test_reservation_for_the_user_s_mac_is_had_from_the_second_start_on(world):
     assert str(world.start("web", mac=mac).ipv4) == "10.55.0.9/23"
 
 
+def test_lease_that_a_mac_does_not_get_goes_back_before_that_is_on_record(world):
+    world.engine.parts.engine.with_address = world.dhcp.with_address
+    world.network()
+    mac, said, release = "02:00:00:00:00:99", [], world.server.release
+    world.server.reserved[mac] = IPv4Address("10.55.0.9")
+
+    def note(*words):
+        said.append(world.kernel.is_locked())
+        release(*words)
+
+    world.server.release = note
+    with pytest.raises(LeaseRefused):
+        world.start("web", mac=mac)
+    assert said == [True]
+
+
 def test_silent_server_is_answered_for_by_a_lease_that_is_left(world):
     world.network()
     web = world.start("web")
@@ -763,6 +779,50 @@ def test_lease_that_a_container_is_starting_with_is_not_given_back(world):
     assert not by_hand(world).release(lease)
 
 
+@pytest.mark.parametrize("way", ["name", "identity"])
+def test_lease_that_goes_back_while_a_start_asks_for_it_is_asked_for_as_a_new_one(
+    world, way
+):
+    def start():
+        if way == "name":
+            return world.start("web")
+        return create(world, world.started, options={"identity": "web"})
+
+    if way == "name":
+        world.network()
+    else:
+        null_network(world)
+        world.pools["n1"] = ""
+    web = start()
+    world.engine.delete_endpoint("n1", web.id)
+    if way == "name":
+        world.ipam.release_address(world.pools["n1"], str(web.ipv4.ip))
+    world.listed("web")
+    ask = world.server.ask_again
+
+    def release_meanwhile(network, lease):
+        answer = ask(network, lease)
+        (held,) = world.records.dhcp_leases.all()
+        assert by_hand(world).release(held)
+        return answer
+
+    world.server.ask_again = release_meanwhile
+    world.started += 1
+    again = start()
+    assert world.verbs == ["new", "again", "release", "new"]
+    assert list(world.server.given.values()) == [again.ipv4.ip]
+    assert lease_of(world, again).address == again.ipv4
+
+
+def test_container_that_is_left_alone_gets_no_other_address_while_it_runs(world):
+    world.network(repair="off")
+    web = world.start("web")
+    world.join(web)
+    refusal = world.dhcp.refusal_inside(lease_of(world, web))
+    other = IPv4Address("10.55.0.200")
+    assert "of 10.55.0.200, which repair=off" in refusal(other, other)
+
+
 def test_held_lease_is_neither_renewed_nor_released_while_docker_lists_the_container(
     world,
 ):
@@ -852,6 +912,19 @@ def test_other_routes_in_a_renewed_lease_are_the_container_s_at_once(
     world.pass_time(LEASE / 2)
     former = list(map(str, world.records.endpoints.get(web.id).former))
     assert former == (["192.0.3.0/24"] if asked == "on" else [])
+
+
+def test_route_that_a_lease_did_not_bring_into_the_container_is_not_taken_out(world):
+    world.network()
+    # Nothing leads to the next hop: the route was left out.
+    world.server.options = bytes((121, 8, 24, 192, 0, 2, 10, 99, 0, 9))
+    web = world.start("web")
+    world.join(web)
+    world.server.options = b""
+    world.pass_time(LEASE * 3 / 4)
+    endpoint = world.records.endpoints.get(web.id)
+    assert endpoint.leased.routes == ()
+    assert endpoint.former == ()
 
 
 def test_device_is_made_with_the_mtu_of_the_lease(world):

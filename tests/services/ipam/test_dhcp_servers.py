@@ -134,6 +134,20 @@ def test_declined_address_is_neither_asked_for_nor_taken(
     assert found == [(None if declined else last, [declined, False])]
 
 
+def test_of_many_reasons_against_offers_the_most_frequent_are_told(
+    servers, monkeypatch
+):
+    def flood(exchange, *_, **__):
+        exchange.heard.update({f"of 10.0.0.{n}, outside": 1 for n in range(30)})
+        exchange.heard["for another client"] = 7
+
+    monkeypatch.setattr(sockets, "run", flood)
+    heard = ask(servers).heard
+    assert heard.startswith("heard: 7 times for another client, 1 times of 10.0.0.0")
+    assert heard.endswith("27 times others")
+    assert heard.count("outside") == 3
+
+
 def test_start_after_a_silent_one_waits_for_a_shorter_time(servers, monkeypatch):
     ends = []
     monkeypatch.setattr(

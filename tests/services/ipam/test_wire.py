@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes import BR0, ETH0, LO, Clock, FakeKernel, engine_on
 from underlay.errors import AddressInUse, AddressTaken, PoolExhausted
+from underlay.ipam import conflicts
 from underlay.ipam import wire as asking
 from underlay.ipam.conflicts import LONGEST_SECONDS, QUARANTINE_SECONDS
 from underlay.ipam.driver import MOST_QUESTIONS
@@ -110,9 +111,9 @@ def test_requested_address_of_another_machine_is_refused_with_its_mac(lan):
     lan.kernel.foreign = {"10.0.0.9": THEIRS}
     with pytest.raises(AddressInUse, match=rf"E-167 10.0.0.9.*MAC {THEIRS} has it"):
         lan.draw("10.0.0.9")
-    assert "underlay conflict forget 10.0.0.9" in str(AddressInUse(
-        address="10.0.0.9", mac="", since="")
-    )  # fmt: skip
+    assert "underlay conflict forget 10.0.0.9" in str(
+        conflicts.in_use(ip_address("10.0.0.9"), "", 0.0)
+    )
     # The administrator has taken it away there: it is asked for again at once.
     lan.kernel.foreign = {}
     lan.clock.now += 1

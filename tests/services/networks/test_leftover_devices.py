@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, ip_address, ip_network
 
 import pytest
 
 from tests.fakes import Death
 from tests.worlds import MODES, ROOM, World
 from underlay.errors import AddressTaken, KernelRefused, RouteConflict
-from underlay.model import Endpoint
+from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import Link, Owner
 from underlay.model.steps import Delete
 
@@ -165,6 +165,21 @@ def joined(world, network, name):
     four = IPv4Interface(f"10.0.0.{len(name) + 20}/24")
     world.engine.create_endpoint(Endpoint(name, network, four))
     return world.engine.join(network, name, ROOM)
+
+
+def test_route_to_the_subnet_of_another_network_of_the_container_is_refused(records):
+    world = World(records, {**MODES["macvlan"], "host_access": "off"})
+    on_link(world)
+    subnet = Subnet(ip_network("10.8.0.0/24"), ip_address("10.8.0.1"))
+    options = {**MODES["macvlan"], "host_access": "off"}
+    options["route"] = "10.0.0.0/24 via 10.8.0.9"
+    world.engine.create_network(Network("n9", options, subnets=(subnet,)))
+    found = joined(world, "n2", "a")
+    world.kernel.dock(found.device, ROOM, "eth1")
+    asked = Endpoint("bb", "n9", IPv4Interface("10.8.0.22/24"))
+    world.engine.create_endpoint(asked)
+    with pytest.raises(RouteConflict, match=r"E-134 .* to 10\.0\.0\.0/24"):
+        world.engine.join("n9", "bb", ROOM)
 
 
 def test_two_networks_with_one_on_link_gateway_are_refused_in_one_container(records):

@@ -142,6 +142,8 @@ def test_following_docker_s_bridges_is_no_repair_however_many(path, kernel, opti
     for verb in life(engine, ipam, options)[:2]:
         verb()
     assert engine.reconcile() == []
+    drift = []
+    engine.reconciler.on_drift = drift.extend
     for _ in range(REPAIRS + 5):
         kernel.strangers["shop"] = SHOP
         assert engine.reconcile() == []
@@ -151,6 +153,7 @@ def test_following_docker_s_bridges_is_no_repair_however_many(path, kernel, opti
         assert not naming("shop", kernel)
     assert engine.records.repairs.latest(1) == []
     assert engine.records.repairs.failures() == []
+    assert drift == []
     kernel.strangers["shop"] = SHOP
     engine.reconcile()
     chain, *_ = naming("shop", kernel)
@@ -158,6 +161,7 @@ def test_following_docker_s_bridges_is_no_repair_however_many(path, kernel, opti
     engine.reconcile()
     (repair,) = engine.records.repairs.latest(9)
     assert chain.name in repair.step
+    assert drift
 
 
 def test_bridge_that_docker_makes_during_a_pass_is_no_repair_either(path, kernel):

@@ -9,9 +9,12 @@ import pytest
 
 from tests.fakes import BR0, ETH0, LO, Clock, FakeKernel, engine_on
 from tests.worlds import MODES, ROOM, nowhere
+from underlay.api import status
+from underlay.errors import SuffixTaken
 from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import IPV6_SWITCH, Address, Route, Slaac
 from underlay.planning.sandbox import LINK_LOCAL_MOST
+from underlay.reconcile.duplicates import SILENT_SECONDS
 from underlay.reconcile.new_names import NewNames
 from underlay.service.hosts_file import entries
 
@@ -172,6 +175,149 @@ def test_addresses_that_appear_are_noted_and_left_alone(room):
     assert room.records.repairs.last() == {}
     kept = {o.interface for o in room.kernel.others.values() if isinstance(o, Address)}
     assert {*HEARD} <= kept
+
+
+def history(room, address):
+    return room.records.leases.history(str(address.ip), 10)
+
+
+def test_history_has_the_addresses_from_routers_as_long_as_they_are_there(room):
+    room.start()
+    began = room.time()
+    room.hear(*HEARD)
+    for address in HEARD:
+        (had,) = history(room, address)
+        assert (had.role, had.endpoint, had.container) == ("slaac", "e1", "web")
+        assert had.mac == room.records.endpoints.get("e1").mac
+        assert had.since >= began
+        assert not had.until
+    version = room.records.change_counter()
+    room.settle()
+    assert room.records.change_counter() == version
+    room.time.now += 60
+    room.hear(HEARD[1])
+    assert history(room, HEARD[0])[0].until == room.time()
+    assert not history(room, HEARD[1])[0].until
+    room.end()
+    assert history(room, HEARD[1])[0].until
+
+
+def test_addresses_seen_by_a_process_that_died_end_with_the_endpoint(room):
+    room.start()
+    room.hear(HEARD[0])
+    room.kernel.lose(ROOM, "eth0")
+    room.kernel.sandboxes.discard(ROOM)
+    room.time.now += 100
+    again = engine_on(room.records, room.kernel, room.time)
+    with room.records.transaction():
+        assert again.remove_dead_endpoint("e1")
+    assert history(room, HEARD[0])[0].until == room.time()
+
+
+def test_addresses_of_an_earlier_sandbox_end_when_the_next_one_is_seen(room):
+    room.start()
+    room.hear(HEARD[0])
+    first = history(room, HEARD[0])[0]
+    room.records.endpoints.join("e1", ROOM)
+    found = room.slaac()
+    room.kernel.others[found.key] = replace(found, found=HEARD[1:])
+    room.settle()
+    assert [t.id for t in history(room, HEARD[0])] == [first.id]
+    assert history(room, HEARD[0])[0].until
+    assert not history(room, HEARD[1])[0].until
+
+
+@pytest.fixture
+def fixed(records):
+    room = Room(records, {**MODES["macvlan"], "ipv6": "suffix"})
+    room.start(suffix="::53")
+    return room
+
+
+def refused(room, address=HEARD[0]):
+    """Do as the kernel does when a machine has an address."""
+    room.engine.reconciler.duplicates.hear(ROOM, address.ip)
+    room.settle()
+
+
+def troubles(room):
+    return [t["error"] for t in status.failures(room.records)]
+
+
+def test_suffix_that_a_machine_has_is_a_trouble_until_the_container_has_it(fixed):
+    refused(fixed)
+    (found,) = troubles(fixed)
+    assert "E-167" in found
+    assert "fd70:1::53 is in use" in found
+    (endpoint,) = status.endpoints(fixed.records)
+    assert endpoint["health"] == "failing"
+    refused(fixed)
+    assert len(history(fixed, HEARD[0])) == 1
+    fixed.hear(HEARD[0])
+    assert troubles(fixed) == []
+    refused(fixed)  # heard of before it was over
+    assert troubles(fixed) == []
+    roles = {t.role: t.until for t in history(fixed, HEARD[0])}
+    assert roles["conflict"]
+    assert not roles["slaac"]
+
+
+def test_suffix_that_no_router_gives_a_prefix_for_is_no_trouble_after_an_hour(fixed):
+    refused(fixed)
+    fixed.time.now += SILENT_SECONDS - 1
+    fixed.settle()
+    assert troubles(fixed)
+    fixed.time.now += 2
+    fixed.settle()
+    assert troubles(fixed) == []
+
+
+def test_next_process_ends_such_a_trouble_too(fixed):
+    refused(fixed)
+    fixed.engine = engine_on(fixed.records, fixed.kernel, fixed.time)
+    fixed.settle()
+    fixed.engine.parts.ipam.wire.look()
+    assert list(fixed.engine.parts.ipam.wire.conflicts.due()) == []
+    assert troubles(fixed)
+    fixed.time.now += SILENT_SECONDS + 1
+    fixed.settle()
+    assert troubles(fixed) == []
+
+
+def test_trouble_about_a_suffix_ends_with_the_endpoint(fixed):
+    refused(fixed)
+    fixed.end()
+    assert troubles(fixed) == []
+    assert fixed.records.leases.conflicts() == []
+
+
+@pytest.mark.parametrize("other", ["fd70:1::54/64", "fd70:1::1:0:0:53/64"])
+def test_other_addresses_of_a_container_that_a_machine_has_are_its_own_matter(
+    fixed, other
+):
+    refused(fixed, IPv6Interface(other))
+    assert troubles(fixed) == []
+
+
+def test_address_that_the_kernel_makes_another_of_is_only_logged(room, caplog):
+    room.start()
+    with caplog.at_level("INFO"):
+        refused(room)
+    assert troubles(room) == []
+    assert "the kernel makes another" in caplog.text
+
+
+def test_suffix_of_a_living_container_of_the_parent_is_refused(fixed):
+    fixed.engine.create_network(
+        Network("n2", {**MODES["macvlan"], "ipv6": "suffix"}, name="other")
+    )
+    for network, suffix in (("n1", "::53"), ("n2", "0::0:53")):
+        asked = Endpoint("e2", network, options={"suffix": suffix})
+        with pytest.raises(SuffixTaken, match="container web of network n1 on eth0"):
+            fixed.engine.create_endpoint(asked)
+    fixed.engine.create_endpoint(Endpoint("e3", "n2", options={"suffix": "::54"}))
+    fixed.end()
+    fixed.engine.create_endpoint(Endpoint("e2", "n2", options={"suffix": "::53"}))
 
 
 def test_of_many_addresses_in_a_container_few_are_recorded(room):

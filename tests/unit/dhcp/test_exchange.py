@@ -174,6 +174,18 @@ def test_refused_request_leads_to_the_next_discover_after_a_pause():
     assert exchange.heard == {ex.REFUSED: 1}
 
 
+def test_of_a_flood_of_offers_few_reasons_are_counted_apart():
+    def accept(offer):
+        return f"of {offer.address.ip}, this host's own"
+
+    exchange = asked(Exchange.new(CLIENT, dice(), accept))
+    for number in range(1000):
+        address = ip_address("198.51.100.0") + number
+        exchange.feed(framed(reply(yiaddr=address)), 10.1)
+    assert len(exchange.heard) == ex.MOST_REASONS + 1
+    assert exchange.heard[ex.OTHER_OFFERS] == 1000 - ex.MOST_REASONS
+
+
 def test_first_acceptable_offer_is_taken():
     def accept(offer):
         return "" if offer.address.ip == OTHER else "outside the subnet"

@@ -95,8 +95,15 @@ def differing(wanted: tuple[str, ...], shown: tuple[str, ...]) -> tuple[str, ...
 
 
 def sysctl_command(settings: Iterable[str], device: str) -> str:
-    """Return the command that makes settings of a device, "" for none."""
-    pairs = (setting.partition("=") for setting in settings)
+    """Return the command that makes settings of a device, "" for none.
+
+    It is shown and logged: a secret (RFC 7217) stands in it as `hidden`.
+    """
+    shown = (
+        f"{IPV6_SECRET}hidden" if setting.startswith(IPV6_SECRET) else setting
+        for setting in settings
+    )
+    pairs = (setting.partition("=") for setting in shown)
     words = [
         word(f"{as_sysctl(path.replace('*', device))}={value}")
         for path, _, value in pairs
