@@ -138,12 +138,6 @@ class NetworkCalls:
         """Create an endpoint; answer its MAC unless Docker asked for one."""
         endpoint = self.engine.create_endpoint(asked.endpoint())
         _warn_of_ignored(endpoint)
-        if asked.publishes:
-            log.info(
-                "-p has no effect: the container has an address of its own on the"
-                " network, and every port it listens on is open there",
-                extra={"endpoint": endpoint.id[:12]},
-            )
         given = asked.Interface or m.EndpointInterface()
         answer = m.EndpointInterface(
             # With the null IPAM driver the address is the lease's.

@@ -19,6 +19,7 @@ from underlay.kernel import (
     conflict_probe,
     dependents,
     forward_chains,
+    gates,
     host_entries,
     ip,
     iptables,
@@ -47,10 +48,11 @@ from underlay.model.objects import (
     MovedEntry,
     Neighbour,
     NftChain,
+    NftElement,
+    NftTable,
     Object,
     Owner,
     Route,
-    Slaac,
     Sysctl,
     SysctlReason,
 )
@@ -105,6 +107,7 @@ class LinuxKernel:
                 *ip.routes(names),
                 *neighbours.our_neighbours(names, shims),
                 *self._firewall.chains(),
+                *gates.observed(),
             )
         )
 
@@ -255,6 +258,12 @@ class LinuxKernel:
                 self._firewall.create(rules)
             case Delete(ForwardAccept() | NftChain() as rules):
                 self._firewall.delete(rules)
+            case Create(NftTable() | NftElement() as gate) | Amend(
+                _, NftTable() as gate
+            ):
+                gates.create(gate)
+            case Delete(NftTable() | NftElement() as gate):
+                gates.delete(gate)
             case Create(MovedEntry() as held) | Amend(_, MovedEntry() as held):
                 host_entries.move(held)
             case Create(Address() | Route() | Neighbour() as thing):
@@ -290,6 +299,16 @@ class LinuxKernel:
             " macvlan containers. Install nftables and restart the service"
         )
         return False
+
+    @cached_property
+    def can_guard(self) -> bool:
+        """Whether there can be gates: by nft's library, and the kernel's hooks."""
+        try:
+            gates.check()
+        except OSError as error:
+            log.debug("no gates here", extra={"error": error})
+            return False
+        return True
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
@@ -433,7 +452,7 @@ def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
 def _inside(
     path: str,
     ours: Collection[RawLink],
-    others: Iterable[Address | Route | Slaac],
+    others: Iterable[sandboxes.Found],
 ) -> Iterator[Object]:
     for link in ours:
         seen = _ours(link, _name_of, inside=True)

@@ -47,6 +47,7 @@ from underlay.networks.macs import Macs
 from underlay.networks.parents import ParentTracker
 from underlay.planning.checks import (
     check_gateways,
+    check_guards,
     check_kernel,
     check_parent_sharing,
 )
@@ -154,6 +155,7 @@ class NetworkDriver:
         network = replace(asked, uplink=uplink, created=self.clock())
         check_mtu(network.options, found.mtu, network.parent_label)
         check_kernel(network, self.kernel)
+        check_guards(network, Endpoint("", network.id), self.kernel)
         self._parents.ask_nft(network)
         network = self._parents.placed(network)
         routed = self.records.networks.active("routed")
@@ -267,6 +269,7 @@ class NetworkDriver:
         if network.uplink.parent and not network.uplink.mtu:
             network = self._parents.resolve(network)
         self._parents.ask_nft(network)
+        check_guards(network, asked, self.kernel)
         if any(segment.dhcp for segment in network.subnets):
             asked = self.with_address(network, asked)
         macs = self._macs.candidates(network, asked)

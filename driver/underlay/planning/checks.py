@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from underlay.errors import BadParent, GatewayTaken, KernelLacks, RoutedSubnetOnHost
-from underlay.model import Network
+from underlay.model import Endpoint, Network
 from underlay.model.host import Host
-from underlay.modes import MODES, gateway, mode_name, mode_of, traits_of
+from underlay.modes import (
+    MODES,
+    gateway,
+    mode_name,
+    mode_of,
+    port_policy,
+    traits_of,
+)
 from underlay.modes.child_device import is_isolated
 from underlay.modes.parent_sharing import CHILD_KINDS, parent_use_of
+from underlay.modes.port_policy import policy_of
 from underlay.planning.device_lookup import device_list
 
 
@@ -50,6 +58,23 @@ def check_kernel(network: Network, host: Host) -> None:
             what="a network without a parent",
             instead=f"{use} on a device (-o parent=<device>, with --internal if"
             " no traffic is to leave)",
+        )
+
+
+def check_guards(network: Network, endpoint: Endpoint, host: Host) -> None:
+    """Raise KernelLacks if a policy asks for a gate that this host cannot have.
+
+    Of a network: with an endpoint without options.
+    """
+    if policy_of(network, endpoint).is_guarded and not host.can_guard:
+        said = {**network.options, **endpoint.options}
+        keys = (f"{key}={said[key]}" for key in port_policy.KEYS if key in said)
+        raise KernelLacks(
+            module="nftables with the hooks ingress and egress (5.16), or this host the"
+            " library libnftables",
+            what=", ".join(keys),
+            instead="install the package nftables, or leave the option out: every port"
+            " of the containers is open then",
         )
 
 

@@ -1,0 +1,141 @@
+"""Gates: what connections of containers the host's firewall lets pass, as values.
+
+A gate is an nftables table of its own, with sets that say of which containers. The
+rules are the same for all containers behind it, so a start adds elements only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from underlay.model.objects.common import (
+    FILTERS,
+    GATES,
+    TABLE,
+    KernelObject,
+    Verb,
+    nsenter,
+)
+from underlay.model.owner import MARK, PREFIX, Owner
+
+GateFamily = Literal["netdev", "bridge", "inet"]
+# The name of every such table begins so.
+GATE = f"{TABLE}-{PREFIX}"
+# The sets with an element for each container that an option is about, and their keys:
+# who, protocol (tcp), port, and addresses. A set with networks has intervals.
+SETS: dict[str, tuple[str, ...]] = {
+    "closed": ("who",),
+    "bounded": ("who",),
+    "unpinged": ("who",),
+    "published4": ("who", "proto", "port"),
+    "published6": ("who", "proto", "port"),
+    "limited4": ("who", "proto", "port"),
+    "limited6": ("who", "proto", "port"),
+    "hosted4": ("who", "proto", "port"),
+    "hosted6": ("who", "proto", "port"),
+    "hosts4": ("who", "ip4"),
+    "hosts6": ("who", "ip6"),
+    "allowed4": ("who", "ip4"),
+    "allowed6": ("who", "ip6"),
+    "near4": ("who", "ip4"),
+    "near6": ("who", "ip6"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NftTable(KernelObject):
+    """An nftables table with its sets, chains and rules, made in one transaction.
+
+    `body` is in nft's words, without the table: "set closed { type ether_addr; }",
+    "chain in { type filter hook ...; }", "rule in drop", "element closed { ... }". nft
+    prints rules in its own words, so each carries a hash of the body as its mark. Of a
+    table that was seen, only the marks are known. `device` is the one of its hooks.
+    """
+
+    family: GateFamily
+    name: str
+    body: tuple[str, ...] = ()
+    device: str = ""
+    owner: Owner | None = None
+    sandbox: str = ""
+    marks: tuple[str, ...] = ()
+
+    @property
+    def build_order(self) -> int:
+        """Return the build order: in the host, before the devices it guards."""
+        return FILTERS if self.sandbox else GATES
+
+    def __post_init__(self) -> None:
+        rules = sum(line.startswith("rule ") for line in self.body)
+        digest = hashlib.sha256("\n".join(self.body).encode()).hexdigest()[:16]
+        marks = self.marks or (f"{MARK}{digest}",) * rules
+        object.__setattr__(self, "marks", marks)
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return NftTable, self.family, self.name, self.sandbox
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Return whether `seen` has rules with these marks."""
+        return bool(seen.marks == self.marks)
+
+    @property
+    def mark(self) -> str:
+        """Return the mark of every rule."""
+        return next(iter(self.marks), "")
+
+    def command(self, verb: Verb) -> str:
+        """Return the step in nft's words."""
+        where = nsenter(self.sandbox)
+        if verb == "del":
+            return f"{where}nft delete table {self.family} {self.name}"
+        return f"{where}nft -f - <<< '{'; '.join(self.script())}'"
+
+    def script(self) -> list[str]:
+        """Return the commands that make it, or make what is there into it.
+
+        Sets keep their elements, unless the body names these: no connection notices.
+        """
+        table = f"{self.family} {self.name}"
+        parts = [line.split(" ", 2) for line in self.body]
+        filled = {name for kind, name, _ in parts if kind == "element"}
+        commands = [f"add table {table}"]
+        for kind, name, words in parts:
+            if kind == "rule":
+                commands.append(
+                    f'add rule {table} {name} {words} comment "{self.mark}"'
+                )
+                continue
+            commands.append(f"add {kind} {table} {name} {words}")
+            if kind == "chain" or (kind == "set" and name in filled):
+                commands.append(f"flush {kind} {table} {name}")
+        return commands
+
+
+@dataclass(frozen=True, slots=True)
+class NftElement(KernelObject):
+    """An element of a set of a gate in the host, as nft's words."""
+
+    family: GateFamily
+    table: str
+    set: str
+    words: str
+    owner: Owner | None = None
+
+    device = ""
+    build_order = GATES + 1
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return NftElement, self.family, self.table, self.set, self.words
+
+    def command(self, verb: Verb) -> str:
+        """Return the step in nft's words."""
+        how = "add" if verb == "add" else "delete"
+        where = f"{self.family} {self.table} {self.set}"
+        return f"nft {how} element {where} {{ {self.words} }}"
