@@ -9,6 +9,7 @@ from underlay.errors import BadMac
 from underlay.model import Endpoint, Network
 from underlay.model.objects import Object, SharedOwner
 from underlay.modes import child_device, gate, host_access
+from underlay.modes.gate_rules import on_parent
 from underlay.modes.options import Traits, choice, number
 from underlay.modes.parent_sharing import ParentUse
 
@@ -85,7 +86,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
         yield from host_access.endpoint_objects(network, endpoint, mac=endpoint.mac)
     parent = network.uplink.parent
     owner = SharedOwner("gate", parent)
-    yield from gate.of_host(network, endpoint, gate.on_parent(parent), owner)
+    yield from gate.of_host(network, endpoint, on_parent(parent), owner)
 
 
 def _obstacle(options: Mapping[str, str]) -> str:

@@ -72,6 +72,19 @@ def policy_of(network: Network, endpoint: Endpoint) -> Policy:
     )
 
 
+def redirected(endpoint: Endpoint) -> list[tuple[int, Protocol, int, int]]:
+    """Return the ports that lead to another one, by -p 8080:80.
+
+    Each as IP family, protocol, the published port and the one of the container.
+    """
+    ports = of_option(endpoint.options.get(PORTS_OPTION, ""))
+    found: dict[tuple[int, Protocol, int], int] = {}
+    for port in ports:
+        for family in port.families if port.published != port.port else ():
+            found.setdefault((family, port.protocol, port.published), port.port)
+    return [(*key, to) for key, to in sorted(found.items())]
+
+
 def _numbers(ports: Iterable[PublishedPort]) -> tuple[Port, ...]:
     found = {
         (family, port.protocol, number)

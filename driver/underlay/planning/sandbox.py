@@ -59,8 +59,10 @@ def sandbox_objects(
         yield AltName(name, known.device, owner, endpoint.sandbox)
     if slaac := ipv6.slaac(network, endpoint, known):
         yield slaac
-    if traits_of(network.options).gate_inside:
-        yield from gate.of_sandbox(network, endpoint, known.device)
+    has_siblings = traits_of(network.options).gate_inside
+    yield from gate.of_sandbox(
+        network, endpoint, known.device, has_siblings=has_siblings
+    )
     yield from _standing(endpoint, known, owner)
     for way in _ways(network, endpoint, known.device):
         family = way.destination.version
