@@ -33,7 +33,8 @@ for port in udp:
 end = time.monotonic() + float(sys.argv[4])
 while waiting and (left := end - time.monotonic()) > 0:
     streams = [s for s, (kind, _) in waiting.items() if kind == "tcp"]
-    read, written, _ = select.select(list(set(waiting) - set(streams)), streams, [], left)
+    others = list(waiting.keys() - set(streams))
+    read, written, _ = select.select(others, streams, [], left)
     for s in read + written:
         kind, port = waiting.pop(s)
         if kind == "tcp":
@@ -129,7 +130,15 @@ def create(site, mode, *words, name="lan"):
             "--ipv6", "--subnet", LAN6, "--gateway", GATEWAY6,
         )  # fmt: skip
     site.docker(
-        "network", "create", "-d", "underlay", *IPAM, *ways[mode], *subnets, *words, name
+        "network",
+        "create",
+        "-d",
+        "underlay",
+        *IPAM,
+        *ways[mode],
+        *subnets,
+        *words,
+        name,
     )
 
 

@@ -8,13 +8,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
-from underlay.kernel import iptables, nftables, ruleset
+from underlay.kernel import gates, iptables, nftables, ruleset
 from underlay.kernel.dependents import container_bridges
 from underlay.model import FAMILIES
-from underlay.model.objects import DOCKER_USER, ForwardAccept, NftChain
+from underlay.model.objects import (
+    DOCKER_USER,
+    ForwardAccept,
+    NftChain,
+    NftElement,
+    NftTable,
+)
 
 log = logging.getLogger(__name__)
+
+Rules = ForwardAccept | NftChain | NftTable | NftElement
+RULES = ForwardAccept, NftChain, NftTable, NftElement
 
 
 class Firewall:
@@ -26,6 +36,21 @@ class Firewall:
         self._rules: frozenset[ForwardAccept] = frozenset()
         self._rules_for: object = None
         self._may_have_rules = True
+
+    @cached_property
+    def can_guard(self) -> bool:
+        """Whether there can be gates: by nft's library, and the kernel's hooks."""
+        try:
+            gates.check()
+        except OSError as error:
+            log.warning("no gates for containers here", extra={"error": error})
+            return False
+        return True
+
+    def observed(self) -> Iterator[NftChain | NftTable | NftElement]:
+        """Return our nftables chains and the gates, but those in sandboxes."""
+        yield from self.chains()
+        yield from gates.observed()
 
     def chains(self) -> frozenset[NftChain]:
         """Return our nftables chains, with the marks of their rules."""
@@ -52,8 +77,11 @@ class Firewall:
             return self._rules
         return frozenset(wanted)
 
-    def create(self, wanted: ForwardAccept | NftChain) -> None:
-        """Create a chain or a rule, or replace it; raises OSError."""
+    def create(self, wanted: Rules) -> None:
+        """Create a chain, a rule or a gate, or replace it; raises OSError."""
+        if isinstance(wanted, NftTable | NftElement):
+            gates.create(wanted)
+            return
         if isinstance(wanted, NftChain):
             nftables.create(wanted)
             return
@@ -61,9 +89,11 @@ class Firewall:
         iptables.create(wanted, container_bridges())
 
     @staticmethod
-    def delete(doomed: ForwardAccept | NftChain) -> None:
-        """Delete a chain or a rule; raises OSError."""
-        if isinstance(doomed, NftChain):
+    def delete(doomed: Rules) -> None:
+        """Delete a chain, a rule or a gate; raises OSError."""
+        if isinstance(doomed, NftTable | NftElement):
+            gates.delete(doomed)
+        elif isinstance(doomed, NftChain):
             nftables.delete(doomed)
         else:
             iptables.delete(doomed)

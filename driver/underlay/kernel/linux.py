@@ -19,7 +19,6 @@ from underlay.kernel import (
     conflict_probe,
     dependents,
     forward_chains,
-    gates,
     host_entries,
     ip,
     iptables,
@@ -32,7 +31,7 @@ from underlay.kernel import (
     sandboxes,
     sysctl,
 )
-from underlay.kernel.firewall import Firewall
+from underlay.kernel.firewall import RULES, Firewall
 from underlay.kernel.links import RawLink
 from underlay.kernel.probe import ANSWER_SECONDS, answering
 from underlay.model import Device, Family, HostEntry, LinkFault, SysctlBackup, Verdict
@@ -47,9 +46,6 @@ from underlay.model.objects import (
     Link,
     MovedEntry,
     Neighbour,
-    NftChain,
-    NftElement,
-    NftTable,
     Object,
     Owner,
     Route,
@@ -106,8 +102,7 @@ class LinuxKernel:
                 *ip.addresses(names),
                 *ip.routes(names),
                 *neighbours.our_neighbours(names, shims),
-                *self._firewall.chains(),
-                *gates.observed(),
+                *self._firewall.observed(),
             )
         )
 
@@ -252,18 +247,10 @@ class LinuxKernel:
         match step:
             case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
                 sysctl.write(setting)
-            case Create(ForwardAccept() | NftChain() as rules):
+            case Create(rules) | Amend(_, rules) if isinstance(rules, RULES):
                 self._firewall.create(rules)
-            case Amend(_, NftChain() as rules):
-                self._firewall.create(rules)
-            case Delete(ForwardAccept() | NftChain() as rules):
+            case Delete(rules) if isinstance(rules, RULES):
                 self._firewall.delete(rules)
-            case Create(NftTable() | NftElement() as gate) | Amend(
-                _, NftTable() as gate
-            ):
-                gates.create(gate)
-            case Delete(NftTable() | NftElement() as gate):
-                gates.delete(gate)
             case Create(MovedEntry() as held) | Amend(_, MovedEntry() as held):
                 host_entries.move(held)
             case Create(Address() | Route() | Neighbour() as thing):
@@ -300,15 +287,10 @@ class LinuxKernel:
         )
         return False
 
-    @cached_property
+    @property
     def can_guard(self) -> bool:
-        """Whether there can be gates: by nft's library, and the kernel's hooks."""
-        try:
-            gates.check()
-        except OSError as error:
-            log.debug("no gates here", extra={"error": error})
-            return False
-        return True
+        """Whether there can be gates for containers; see Host."""
+        return self._firewall.can_guard
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""

@@ -2,7 +2,7 @@
 
 A TCP connection begins with SYN alone, so no state is needed to tell a new one from an
 answer; nor with SCTP. For UDP, and for what is none of these, a set with timeouts keeps
-whom a container has spoken to. So connections outlive every change of the rules.
+the machines that a container has spoken to. Connections outlive every change of rules.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NEITHER = "{ tcp, udp, sctp, icmp, ipv6-icmp }"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a gate is, and by what it knows whom a packet is for and from.
+    """Where a gate is, and by what it knows the container that a packet is for or from.
 
     `hooks` are its base chains: name, what comes by it, and the hook. On a parent, what
     a container sends to its siblings comes `in` as well, and does not go `out`.

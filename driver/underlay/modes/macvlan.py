@@ -41,7 +41,7 @@ def traits(options: Mapping[str, str]) -> Traits:
         answers_arp=True,
         reserved_gateways=child_device.reserved_gateways(options),
         nftables_option="host_access" if has_shim else "",
-        gate_inside=True,
+        has_siblings=True,
     )
 
 

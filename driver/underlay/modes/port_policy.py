@@ -25,7 +25,7 @@ Port = tuple[int, Protocol, int]
 class Policy:
     """What the options of a network and of an endpoint on it decide together.
 
-    `published` are the ports that everybody reaches, or whom `allow_from` lists;
+    `published` are the ports that are reached by all, or by what `allow_from` lists;
     `for_host` those that the host alone reaches. `near` are the subnets of the network.
     """
 
@@ -47,8 +47,12 @@ class Policy:
         return [subnet for subnet in self.near if subnet.version == family]
 
 
-def check(given: Mapping[str, str]) -> None:
+def check(given: Mapping[str, str], mode: str) -> None:
     """Raise unless the options of a network or an endpoint make sense."""
+    for key in KEYS if mode == "ipvlan" else ():
+        if key in given:
+            need = "it is for macvlan, bridge and routed: ipvlan containers share a MAC"
+            raise BadValue(key=key, value=given[key], need=need, hint="")
     choice(given, POLICY, _INBOUND)
     choice(given, EGRESS, _EGRESS)
     choice(given, PING, ON_OFF)
@@ -96,7 +100,7 @@ def _numbers(ports: Iterable[PublishedPort]) -> tuple[Port, ...]:
 
 
 def _networks(options: Mapping[str, str]) -> tuple[IpNetwork, ...]:
-    """Return the networks of `allow_from`, () for everybody; raises BadValue."""
+    """Return the networks of `allow_from`, () for all; raises BadValue."""
     value = options.get(ALLOW_FROM, "")
     words = [word.strip() for word in value.split(",") if word.strip()]
     try:

@@ -47,7 +47,6 @@ from underlay.networks.macs import Macs
 from underlay.networks.parents import ParentTracker
 from underlay.planning.checks import (
     check_gateways,
-    check_guards,
     check_kernel,
     check_parent_sharing,
 )
@@ -155,7 +154,6 @@ class NetworkDriver:
         network = replace(asked, uplink=uplink, created=self.clock())
         check_mtu(network.options, found.mtu, network.parent_label)
         check_kernel(network, self.kernel)
-        check_guards(network, Endpoint("", network.id), self.kernel)
         self._parents.ask_nft(network)
         network = self._parents.placed(network)
         routed = self.records.networks.active("routed")
@@ -268,8 +266,7 @@ class NetworkDriver:
         # record up to date, and `_validated` reads the parent once more.
         if network.uplink.parent and not network.uplink.mtu:
             network = self._parents.resolve(network)
-        self._parents.ask_nft(network)
-        check_guards(network, asked, self.kernel)
+        self._parents.ask_nft(network, asked.options)
         if any(segment.dhcp for segment in network.subnets):
             asked = self.with_address(network, asked)
         macs = self._macs.candidates(network, asked)

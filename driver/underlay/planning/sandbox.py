@@ -59,7 +59,7 @@ def sandbox_objects(
         yield AltName(name, known.device, owner, endpoint.sandbox)
     if slaac := ipv6.slaac(network, endpoint, known):
         yield slaac
-    has_siblings = traits_of(network.options).gate_inside
+    has_siblings = traits_of(network.options).has_siblings
     yield from gate.of_sandbox(
         network, endpoint, known.device, has_siblings=has_siblings
     )

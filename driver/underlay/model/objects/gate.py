@@ -25,7 +25,7 @@ GateFamily = Literal["netdev", "bridge", "inet"]
 # The name of every such table begins so.
 GATE = f"{TABLE}-{PREFIX}"
 # The sets with an element for each container that an option is about, and their keys:
-# who, protocol (tcp), port, and addresses. A set with networks has intervals.
+# `who` is the container, by its MAC or device. A set of networks has intervals.
 SETS: dict[str, tuple[str, ...]] = {
     "closed": ("who",),
     "bounded": ("who",),
