@@ -230,6 +230,15 @@ class Join(msgspec.Struct):
     NetworkID: Id
     EndpointID: Id
     SandboxKey: PathText
+    Options: dict[str, Any] | None = None
+
+    @property
+    def ports(self) -> str:
+        """Return the container's ports as recorded; raises ValidationError.
+
+        Up to engine 27, CreateEndpoint lacks them for a second network.
+        """
+        return as_option(published(self.Options))
 
 
 class InterfaceName(msgspec.Struct):

@@ -153,7 +153,8 @@ class NetworkCalls:
 
     def join(self, asked: m.Join) -> msgspec.Struct:
         """Answer which device Docker moves into the sandbox, and its routes."""
-        found = self.engine.join(asked.NetworkID, asked.EndpointID, asked.SandboxKey)
+        network, endpoint = asked.NetworkID, asked.EndpointID
+        found = self.engine.join(network, endpoint, asked.SandboxKey, asked.ports)
         self.joined(asked.EndpointID)
         return m.Joined(
             m.InterfaceName(found.device, found.prefix, found.name),

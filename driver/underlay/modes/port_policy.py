@@ -1,10 +1,10 @@
-"""Which ports of a container can be reached, by whom, and where it may connect to."""
+"""Which ports of a container can be reached, and where it may connect to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from underlay.errors import BadValue
 from underlay.model import Endpoint, Network
@@ -104,11 +104,14 @@ def _networks(options: Mapping[str, str]) -> tuple[IpNetwork, ...]:
     value = options.get(ALLOW_FROM, "")
     words = [word.strip() for word in value.split(",") if word.strip()]
     try:
-        found = {ip_network(word) for word in words}
+        found = [ip_network(word) for word in words]
     except ValueError as error:
         need = f"networks such as 192.168.1.0/24, with commas between them ({error})"
         raise BadValue(key=ALLOW_FROM, value=value, need=need, hint="") from error
     if (value and not words) or len(found) > MOST_NETWORKS:
         need = f"one to {MOST_NETWORKS} networks, with commas between them"
         raise BadValue(key=ALLOW_FROM, value=value, need=need, hint="")
-    return tuple(sorted(found, key=lambda n: (n.version, n)))
+    # The kernel takes no network beside one that it is a part of.
+    four = collapse_addresses(n for n in found if isinstance(n, IPv4Network))
+    six = collapse_addresses(n for n in found if isinstance(n, IPv6Network))
+    return (*four, *six)
