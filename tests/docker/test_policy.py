@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import time
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6
 from tests.lab.host import ENVIRONMENT
+from tests.lab.net import enter
 from tests.lab.service import wait_until
 
 # Connects to ports over TCP, or sends to them over UDP, and prints those that answer.
@@ -70,6 +74,48 @@ while True:
         else:
             data, who = s.recvfrom(2000)
             s.sendto(b"!" + data, who)
+"""
+# Asks for ports of an address all the time, and prints those that ever answered when
+# it is told to end.
+WATCH = """
+import errno, json, select, socket, sys, time
+from contextlib import suppress
+address, tcp, udp = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+answered, rounds = set(), 0
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    rounds += 1
+    streams = {}
+    for port in tcp:
+        s = socket.socket()
+        s.setblocking(False)
+        if s.connect_ex((address, port)) in (0, errno.EINPROGRESS):
+            streams[s] = port
+    asked = {}
+    for port in udp:
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.setblocking(False)
+        with suppress(OSError):
+            s.connect((address, port))
+            s.send(b"?")
+        asked[s] = port
+    end = time.monotonic() + 0.03
+    while (left := end - time.monotonic()) > 0:
+        read, written, _ = select.select([*asked], [*streams], [], left)
+        for s in written:
+            if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                answered.add(f"{streams[s]}/tcp")
+            del streams[s]
+            s.close()
+        for s in read:
+            with suppress(OSError):
+                s.recv(1)
+                answered.add(f"{asked[s]}/udp")
+            del asked[s]
+            s.close()
+    for s in (*streams, *asked):
+        s.close()
+print(json.dumps([sorted(answered), rounds]))
 """
 # The machine's, on a host and in its containers.
 PYTHON = ("chroot", "/outer", sys.executable, "-c")
@@ -224,5 +270,121 @@ def test_ports_are_reached_from_allowed_networks_only(site, listening):
     wait_until(lambda: scan(site, "lan", four) == shown, 5)
     assert found(site, four) == {"lan": shown, "peer": [], "host": ["9000/tcp"]}
     assert found(site, six) == {"lan": [], "peer": [], "host": []}
+    site.clear()
+    site.assert_nothing_left()
+
+
+@contextmanager
+def watching(site, address, where, watched):
+    """Ask for every port of an address meanwhile; note what answered, and how often."""
+    words = (WATCH, address, json.dumps(TCP), json.dumps(UDP))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    if where == "lan":
+        command = [*enter(site.lan.netns), *PYTHON[2:], *words]
+        process = subprocess.Popen(command, **pipes)
+    else:
+        net = f"--net=/proc/{site.host.pid_of(where)}/ns/net" if where != "host" else ""
+        command = ["nsenter", net, *PYTHON, *words] if net else [*PYTHON, *words]
+        process = site.host._spawn(command, ENVIRONMENT, **pipes)
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        yield
+        out, _ = process.communicate("end", 30)
+    watched[where] = json.loads(out)
+
+
+# In a container, from its first moment on.
+SERVE = "for p in 22 443 9000; do httpd -p $p -h /etc; done; httpd -f -p 80 -h /etc"
+
+
+def watched_meanwhile(site, address, act):
+    """Return what answered on the LAN, in a container and on the host meanwhile."""
+    found = {}
+    with ExitStack() as watches:
+        for where in ("lan", "peer", "host"):
+            watches.enter_context(watching(site, address, where, found))
+        act()
+    assert all(rounds > 20 for _, rounds in found.values()), found
+    return {where: answered for where, (answered, _) in found.items()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("starts", [6, pytest.param(100, marks=pytest.mark.long)])
+def test_no_closed_port_answers_from_the_first_packet_on(site, mode, starts):
+    """Nor at a stop, a restart, a kill of the service and its next start."""
+    create(site, mode, "-o", "policy=published")
+    site.run("peer", "lan")
+    site.run("first", "lan")
+    address = site.attached("first", "lan")[0]
+    site.docker("rm", "-f", "first")
+
+    def start():
+        for turn in range(starts):
+            site.docker(
+                "run", "-d", "--name", "web", "--network", "lan", "--ip", address,
+                "-p", "80", "bb", "sh", "-c", SERVE,
+            )  # fmt: skip
+            time.sleep(0.3)
+            if turn % 3 == 0:
+                site.docker("restart", "-t0", "web")
+            if turn % 3 == 1:
+                site.service.kill()
+                time.sleep(0.3)
+                site.service.start()
+            site.docker("rm", "-f", "web")
+
+    found = watched_meanwhile(site, address, start)
+    assert found == {where: ["80/tcp"] for where in ("lan", "peer", "host")}
+    site.clear()
+    site.assert_nothing_left()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_connections_and_flows_outlive_repairs_and_restarts(site, listening, mode):
+    create(site, mode, "-o", "policy=published")
+    site.run("web", "lan", *PORTS)
+    listening("web")
+    address = site.attached("web", "lan")[0]
+    wait_until(lambda: "8080/tcp" in scan(site, "lan", address), 5)
+    flow = (
+        "import socket, sys, time\n"
+        "t = socket.create_connection((sys.argv[1], 80)); t.settimeout(5)\n"
+        "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(3)\n"
+        "u.connect((sys.argv[1], 53))\n"
+        "print('ready', flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    u.send(b'?'); assert u.recv(9)[:1] == b'!'\n"
+        "    print('alive', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [*enter(site.lan.netns), *PYTHON[2:], flow, address],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def is_alive():
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        return process.stdout.readline() == "alive\n"
+
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        assert is_alive()
+        families = ("netdev", "bridge", "inet")
+        tables = site.host.outer_run("nft", "list", "tables").stdout
+        (gate,) = re.findall(r"table (\w+ underlay-ul-\w+)", tables)
+        assert gate.split()[0] == families[MODES.index(mode)]
+        site.host.outer_run("nft", "flush", "chain", *gate.split(), "judged")
+        closed = ["53/udp", "80/tcp", "8080/tcp"]
+        wait_until(lambda: scan(site, "lan", address, 0.5) == closed, 5)
+        assert is_alive()
+        site.service.kill()
+        assert is_alive()
+        assert scan(site, "lan", address) == closed
+        site.service.start()
+        assert is_alive()
+        site.host.outer_run("nft", "delete", "table", *gate.split())
+        wait_until(lambda: scan(site, "lan", address, 0.5) == closed, 5)
+        assert is_alive()
+        process.stdin.close()
     site.clear()
     site.assert_nothing_left()
