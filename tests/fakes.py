@@ -27,10 +27,7 @@ from underlay.model.objects import (
     Link,
     MovedEntry,
     Neighbour,
-    NftChain,
-    NftTable,
     Object,
-    Slaac,
     Sysctl,
 )
 from underlay.model.owner import SysctlReason
@@ -224,7 +221,7 @@ class FakeKernel:
                 _, MovedEntry() | BridgePort()
             ):
                 self._take_over(step)
-            case Create(other) | Amend(_, NftChain() | NftTable() | Slaac() as other):
+            case Create(other) | Amend(_, other) if not isinstance(other, Link):
                 if other.device and not self._has_device(other):
                     why = f"no device {other.device} ({errno.errorcode[19]})"
                     raise KernelRefused(step=step, why=why, hint="")

@@ -12,7 +12,7 @@ from tests.kernel.conftest import ip
 from tests.kernel.world import nft
 from underlay.kernel import gates, libnftables
 from underlay.kernel.linux import LinuxKernel
-from underlay.model.objects import NftElement, NftTable, Owner, SharedOwner
+from underlay.model.objects import NftElements, NftTable, Owner, SharedOwner
 from underlay.model.steps import Amend, Create, Delete
 from underlay.modes.gate import elements, table
 from underlay.modes.gate_rules import BRIDGED, ROUTED, body, in_sandbox, on_parent
@@ -47,11 +47,13 @@ def filled(gate, place):
     one, two = '"ul-0123456789ab"', '"ul-ba9876543210"'
     if place.kind == "ether_addr":
         one, two = "02:00:00:00:00:01", "02:00:00:00:00:02"
-    return {
-        NftElement(gate.family, gate.name, name, words)
+    hosts = ["10.0.0.1", "fd00::1"]
+    return [
+        NftElements(
+            gate.family, gate.name, who, frozenset(elements(policy, who, hosts))
+        )
         for who, policy in ((one, POLICY), (two, OPEN))
-        for name, words in elements(policy, who, ["10.0.0.1", "fd00::1"])
-    }
+    ]
 
 
 def seen(kind):
@@ -63,14 +65,17 @@ def test_gate_is_observed_as_it_was_made_and_goes_without_a_trace(place):
     before, kernel = nft("list", "ruleset"), LinuxKernel()
     gate = gate_at(PLACES[place])
     inside = filled(gate, PLACES[place])
-    assert len(inside) > 20
+    assert sum(len(found.elements) for found in inside) > 20
     for made in (gate, *inside):
         kernel.apply(Create(made))
         kernel.apply(Create(made))  # as a verb does that does not look
     (found,) = seen(NftTable)
     assert gate.satisfied_by(found)
-    assert {o.key for o in seen(NftElement)} == {o.key for o in inside}
-    for doomed in (*inside, gate):
+    assert seen(NftElements) == set(inside)
+    shut = replace(inside[0], elements=frozenset({("closed", inside[0].who)}))
+    kernel.apply(Amend(inside[0], shut))
+    assert seen(NftElements) == {shut, inside[1]}
+    for doomed in (shut, inside[1], gate):
         kernel.apply(Delete(doomed))
         kernel.apply(Delete(doomed))
     assert nft("list", "ruleset") == before
@@ -111,7 +116,7 @@ def test_gate_that_was_changed_is_put_right_and_keeps_its_elements(way):
     kernel.apply(Amend(found, gate))
     (found,) = seen(NftTable)
     assert gate.satisfied_by(found)
-    assert {o.key for o in seen(NftElement)} == {o.key for o in inside}
+    assert seen(NftElements) == set(inside)
     assert "10.0.0.2" in nft("list", "set", *spoken.split())
 
 

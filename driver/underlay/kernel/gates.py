@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_network
@@ -15,7 +16,8 @@ from underlay.kernel import libnftables
 from underlay.kernel import rtnetlink as nl
 from underlay.kernel.rtnetlink import NETLINK_NETFILTER
 from underlay.kernel.ruleset import NO_NFTABLES
-from underlay.model.objects.gate import GATE, SETS, GateFamily, NftElement, NftTable
+from underlay.model.objects import Object
+from underlay.model.objects.gate import GATE, SETS, GateFamily, NftElements, NftTable
 
 _HEAD = struct.Struct(">BBH")  # family, version, resource
 _SUBSYSTEM = 10 << 8
@@ -30,6 +32,7 @@ _FAMILIES: dict[int, GateFamily] = {5: "netdev", 7: "bridge", 1: "inet"}
 _NUMBERS = {name: number for number, name in _FAMILIES.items()}
 # The bytes of a field of a key; each begins at a multiple of four.
 _SIZES = {"mac": 6, "ifname": 16, "proto": 1, "port": 2, "ip4": 4, "ip6": 16}
+_JOINED = " . "
 _PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
 # All that a gate uses, so that one is not refused when a container starts.
 _PROBE = """
@@ -59,17 +62,31 @@ def tables() -> Iterator[NftTable]:
         yield NftTable(family, name, marks=tuple(_marks(family, name)) or ("",))
 
 
-def observed() -> Iterator[NftTable | NftElement]:
-    """Return the gates of the host, with the elements of their sets; raises OSError."""
-    for table in tables():
-        yield table
-        yield from _elements(table.family, table.name)
+def elements(table: NftTable) -> list[NftElements]:
+    """Return what a gate knows of containers; raises OSError."""
+    found: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for name, fields in SETS.items():
+        who = "mac" if table.family == "netdev" else "ifname"
+        kinds = [who if field == "who" else field for field in fields]
+        asked = nl.attribute(_TABLE_OF_SET, table.name.encode() + b"\0")
+        asked += nl.attribute(_NAME_OF_SET, name.encode() + b"\0")
+        for _, body in _told(_GETSETELEM, _NEWSETELEM, _NUMBERS[table.family], asked):
+            listed = dict(nl.attributes(body)).get(_ELEMENTS, b"")
+            for _, element in nl.attributes(listed):
+                words = _words(kinds, dict(nl.attributes(element)))
+                found[words[0]].add((name, _JOINED.join(words)))
+    return [
+        NftElements(table.family, table.name, who, frozenset(of))
+        for who, of in found.items()
+    ]
 
 
-def create(wanted: NftTable | NftElement) -> None:
-    """Create a table or an element, or change a table; raises OSError."""
-    if isinstance(wanted, NftElement):
-        libnftables.run(wanted.command("add").removeprefix("nft "))
+def create(wanted: NftTable | NftElements, seen: Object | None = None) -> None:
+    """Create a table or elements, or change what was seen; raises OSError."""
+    if isinstance(wanted, NftElements):
+        known = seen if isinstance(seen, NftElements) else None
+        lines = known.script("delete", besides=wanted) if known else []
+        libnftables.run("\n".join([*lines, *wanted.script(besides=known)]))
         return
     if tuple(_marks(wanted.family, wanted.name)) == wanted.marks:
         return
@@ -77,18 +94,18 @@ def create(wanted: NftTable | NftElement) -> None:
         libnftables.run("\n".join(wanted.script()))
     except OSError:
         # What is there cannot be changed into it: another kind of set, say.
-        anew = f"delete table {wanted.family} {wanted.name}"
-        libnftables.run("\n".join([f"add table {anew[13:]}", anew, *wanted.script()]))
+        where = f"table {wanted.family} {wanted.name}"
+        anew = [f"add {where}", f"delete {where}", *wanted.script()]
+        libnftables.run("\n".join(anew))
 
 
-def delete(doomed: NftTable | NftElement) -> None:
-    """Delete a table or an element; one that is gone is no error. Raises OSError."""
-    words = f"delete table {doomed.family} "
+def delete(doomed: NftTable | NftElements) -> None:
+    """Delete a table or elements; those that are gone are no error. Raises OSError."""
     with suppress(FileNotFoundError):
-        if isinstance(doomed, NftElement):
-            libnftables.run(doomed.command("del").removeprefix("nft "))
+        if isinstance(doomed, NftElements):
+            libnftables.run("\n".join(doomed.script("delete")))
         else:
-            libnftables.run(words + doomed.name)
+            libnftables.run(f"delete table {doomed.family} {doomed.name}")
 
 
 def _tables() -> Iterator[tuple[GateFamily, str]]:
@@ -113,21 +130,8 @@ def _comment(data: bytes) -> str:
     return ""
 
 
-def _elements(family: GateFamily, table: str) -> Iterator[NftElement]:
-    for name, fields in SETS.items():
-        who = "mac" if family == "netdev" else "ifname"
-        kinds = [who if field == "who" else field for field in fields]
-        asked = nl.attribute(_TABLE_OF_SET, table.encode() + b"\0")
-        asked += nl.attribute(_NAME_OF_SET, name.encode() + b"\0")
-        for _, body in _told(_GETSETELEM, _NEWSETELEM, _NUMBERS[family], asked):
-            listed = dict(nl.attributes(body)).get(_ELEMENTS, b"")
-            for _, element in nl.attributes(listed):
-                words = _words(kinds, dict(nl.attributes(element)))
-                yield NftElement(family, table, name, words)
-
-
-def _words(kinds: list[str], element: dict[int, bytes]) -> str:
-    """Return the key of an element in nft's words."""
+def _words(kinds: list[str], element: dict[int, bytes]) -> list[str]:
+    """Return the fields of an element's key in nft's words."""
     first = dict(nl.attributes(element.get(_KEY, b""))).get(_VALUE, b"")
     end = dict(nl.attributes(element.get(_KEY_END, b""))).get(_VALUE, b"") or first
     found, at = [], 0
@@ -135,7 +139,7 @@ def _words(kinds: list[str], element: dict[int, bytes]) -> str:
         size = _SIZES[kind]
         found.append(_word(kind, first[at : at + size], end[at : at + size]))
         at += (size + 3) & ~3
-    return " . ".join(found)
+    return found
 
 
 def _word(kind: str, value: bytes, end: bytes) -> str:

@@ -247,8 +247,8 @@ class LinuxKernel:
         match step:
             case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
                 sysctl.write(setting)
-            case Create(rules) | Amend(_, rules) if isinstance(rules, RULES):
-                self._firewall.create(rules)
+            case Create(made) | Amend(_, made) if isinstance(made, RULES):
+                self._firewall.create(made, getattr(step, "seen", None))
             case Delete(rules) if isinstance(rules, RULES):
                 self._firewall.delete(rules)
             case Create(MovedEntry() as held) | Amend(_, MovedEntry() as held):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from underlay.model import Endpoint, IpNetwork, Network
-from underlay.model.objects import TABLE, NftElement, NftTable, Owner, SharedOwner
+from underlay.model.objects import TABLE, NftElements, NftTable, Owner, SharedOwner
 from underlay.modes.gate_rules import Place, body, in_sandbox
 from underlay.modes.port_policy import Policy, policy_of, redirected
 
@@ -61,7 +61,7 @@ def _net(network: IpNetwork) -> str:
 
 def of_host(
     network: Network, endpoint: Endpoint, place: Place, shared: SharedOwner
-) -> Iterator[NftTable | NftElement]:
+) -> Iterator[NftTable | NftElements]:
     """Return the gate in the host that a container is behind, and what is in it."""
     policy = policy_of(network, endpoint)
     if not policy.is_guarded:
@@ -70,8 +70,8 @@ def of_host(
     who = f'"{owner.host_end.device}"' if place.kind == "ifname" else endpoint.mac
     made = table(place, shared.owner, shared.device)
     yield made
-    for name, words in elements(policy, who, _hosts(network)):
-        yield NftElement(made.family, made.name, name, words, owner)
+    found = frozenset(elements(policy, who, _hosts(network)))
+    yield NftElements(made.family, made.name, who, found, owner)
 
 
 def of_sandbox(

@@ -32,7 +32,7 @@ from underlay.model.objects.firewall import (
     ForwardAccept,
     NftChain,
 )
-from underlay.model.objects.gate import NftElement, NftTable
+from underlay.model.objects.gate import NftElements, NftTable
 from underlay.model.objects.host import BridgePort, MovedEntry, Sysctl
 from underlay.model.objects.ip import Address, Neighbour, Route, Slaac
 from underlay.model.objects.link import AltName, Link
@@ -49,7 +49,7 @@ Object = (
     | ForwardAccept
     | NftChain
     | NftTable
-    | NftElement
+    | NftElements
     | BridgePort
     | MovedEntry
 )
@@ -82,7 +82,7 @@ __all__ = [
     "MovedEntry",
     "Neighbour",
     "NftChain",
-    "NftElement",
+    "NftElements",
     "NftTable",
     "Object",
     "Owner",

@@ -117,13 +117,17 @@ class NftTable(KernelObject):
 
 
 @dataclass(frozen=True, slots=True)
-class NftElement(KernelObject):
-    """An element of a set of a gate in the host, as nft's words."""
+class NftElements(KernelObject):
+    """What a gate in the host knows of one container: elements of its sets.
+
+    `who` is the container in nft's words, its MAC or its device; `elements` are pairs
+    of a set and the words of an element, which begin with it.
+    """
 
     family: GateFamily
     table: str
-    set: str
-    words: str
+    who: str
+    elements: frozenset[tuple[str, str]]
     owner: Owner | None = None
 
     device = ""
@@ -132,10 +136,25 @@ class NftElement(KernelObject):
     @property
     def key(self) -> Hashable:
         """Return its identity."""
-        return NftElement, self.family, self.table, self.set, self.words
+        return NftElements, self.family, self.table, self.who
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Return whether `seen` has the same elements."""
+        return bool(seen.elements == self.elements)
 
     def command(self, verb: Verb) -> str:
         """Return the step in nft's words."""
-        how = "add" if verb == "add" else "delete"
-        where = f"{self.family} {self.table} {self.set}"
-        return f"nft {how} element {where} {{ {self.words} }}"
+        lines = self.script() if verb == "add" else self.script("delete")
+        return f"nft -f - <<< '{'; '.join(lines)}'"
+
+    def script(self, verb: str = "add", besides: Any = None) -> list[str]:
+        """Return the commands that add or delete them, in their order.
+
+        But not those of another such object.
+        """
+        kept = besides.elements if besides else frozenset()
+        where = f"{self.family} {self.table}"
+        return [
+            f"{verb} element {where} {name} {{ {words} }}"
+            for name, words in sorted(self.elements - kept)
+        ]
