@@ -27,9 +27,7 @@ from underlay.model.objects import (
     Link,
     MovedEntry,
     Neighbour,
-    NftChain,
     Object,
-    Slaac,
     Sysctl,
 )
 from underlay.model.owner import SysctlReason
@@ -99,6 +97,10 @@ class FakeKernel:
     def assert_may_wait(self) -> None:
         """Fail where the caller waits for the outside while others wait for it."""
         assert not self.is_locked(), "a wait under the write lock"
+
+    @property
+    def can_guard(self) -> bool:
+        return self.has_nft
 
     @property
     def can_filter(self) -> bool:
@@ -219,7 +221,7 @@ class FakeKernel:
                 _, MovedEntry() | BridgePort()
             ):
                 self._take_over(step)
-            case Create(other) | Amend(_, NftChain() | Slaac() as other):
+            case Create(other) | Amend(_, other) if not isinstance(other, Link):
                 if other.device and not self._has_device(other):
                     why = f"no device {other.device} ({errno.errorcode[19]})"
                     raise KernelRefused(step=step, why=why, hint="")

@@ -21,6 +21,7 @@ from underlay.model.objects import (
     Owner,
     Route,
 )
+from underlay.model.ports import PORTS_OPTION
 from underlay.records import Records
 
 LAN = Network(
@@ -43,7 +44,16 @@ HERE = ip_interface("10.0.0.9/24"), ip_interface("fd00::9/64")
 ROUTED = {"mode": "routed", "proxy": "eth0", "masquerade": "on"}
 MACVLAN = {"parent": "eth0"}
 IPVLAN = {"parent": "eth0", "mode": "ipvlan"}
-WAYS = {"routed": ROUTED, "macvlan": MACVLAN, "ipvlan": IPVLAN}
+# With a gate, and a redirect in the sandbox.
+GUARDED = {"policy": "published", "egress": "subnet", "ping": "off"}
+WAYS = {
+    "routed": ROUTED,
+    "macvlan": MACVLAN,
+    "ipvlan": IPVLAN,
+    "macvlan-guarded": {**MACVLAN, **GUARDED},
+    "routed-guarded": {"mode": "routed", **GUARDED},
+}
+PUBLISHED = {PORTS_OPTION: "8080:80/tcp [127.0.0.1]:53:53/udp"}
 SUBNETS = (("10.0.0.0/24", 4), ("fd00::/64", 6))
 
 
@@ -82,7 +92,10 @@ class World:
 
     def start(self, four, six):
         four, six = IPv4Interface(str(four)), IPv6Interface(str(six))
-        asked = Endpoint("e1", "n1", four, six, mac="", created=self.time())
+        said = PUBLISHED if "policy" in self.network.options else {}
+        asked = Endpoint(
+            "e1", "n1", four, six, mac="", options=said, created=self.time()
+        )
         known = self.engine.create_endpoint(asked)
         self.attachment = self.engine.join("n1", "e1", ROOM)
         self.dock(known)
@@ -168,7 +181,7 @@ def network(identity, **options):
 def life(engine, ipam, options):
     """Two networks of one subnet, and a container on each."""
     given = {}
-    if options is ROUTED:
+    if options.get("mode") == "routed":
         # A routed pool is on no wire of the host.
         getattr(engine.kernel, "host_addresses", {}).pop("eth0", None)
 
@@ -181,7 +194,8 @@ def life(engine, ipam, options):
 
     def start(identity, name):
         four, six = (ipam.request_address(c, "", "") for c in given[name])
-        engine.create_endpoint(Endpoint(identity, name, four, six))
+        said = PUBLISHED if "policy" in options else {}
+        engine.create_endpoint(Endpoint(identity, name, four, six, options=said))
 
     return [
         lambda: create("n1"),

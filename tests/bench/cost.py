@@ -57,6 +57,8 @@ AIM_LOADED, AIM_REMOVAL = 1.10, 0.8
 # address by its name. On one host, in turn.
 UNASKED, NAMED = "unasked", "--name web"
 AIM_ASKED = 1.03
+# The same network, where only published ports are reached.
+GUARDED, AIM_GUARDED_MS = "-o policy=published, -p 80", 8
 
 Sites = dict[str, Site]
 # What was done, and whether the host was QUIET or LOADED.
@@ -155,8 +157,14 @@ def _one_at_a_time(sites: Sites, runs: int, case: Case, found: Found) -> None:
 def _asked(site: Site, runs: int, found: Found) -> None:
     """Compare starts on networks that ask the segment and that do not."""
     network(site, OURS, UNASKED, "--ipam-opt", "probe=off", part="192")
+    network(site, OURS, "guarded", "-o", "policy=published", part="128")
     site.run("guest", OURS)
-    ways = {OURS: (OURS,), UNASKED: (UNASKED,), NAMED: (OURS, *NAMED.split())}
+    ways = {
+        OURS: (OURS,),
+        UNASKED: (UNASKED,),
+        NAMED: (OURS, *NAMED.split()),
+        GUARDED: ("guarded", "-p", "80"),
+    }
     for turn in range(-1, 2 * runs):
         tell(f"with and without questions, {turn + 1} of {2 * runs}")
         for what in list(ways)[:: 1 if turn % 2 else -1]:
@@ -224,13 +232,23 @@ def _tables(found: Found) -> list[Aim]:
         ],
         found.note,
     )
-    return [*_processor_aims(found), *_wall_aims(found), _asked_aim(found)]
+    own = (*_processor_aims(found), _guarded_aim(found))
+    return [*own, *_wall_aims(found), _asked_aim(found)]
 
 
 def _asked_aim(found: Found) -> Aim:
     times = paired(found.asked[OURS], found.asked[UNASKED])
     title = f"`docker run --rm`: at most {AIM_ASKED:.2f} times that with probe=off"
     return title, f"{times:.3f}", times <= AIM_ASKED
+
+
+def _guarded_aim(found: Found) -> Aim:
+    """Return what a gate costs the service, beside the same start without one."""
+    ways = (found.own[f"on {OURS}, {what}", QUIET] for what in (GUARDED, OURS))
+    with_gate, without = map(statistics.median, ways)
+    title = f"CPU time of a policy per `docker run --rm`: at most {AIM_GUARDED_MS} ms"
+    more = with_gate - without
+    return title, f"{more:.1f} ms", more <= AIM_GUARDED_MS
 
 
 def _processor_aims(found: Found) -> Iterator[Aim]:

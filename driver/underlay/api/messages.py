@@ -10,12 +10,19 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, ip_interface
+from ipaddress import (
+    IPv4Interface,
+    IPv4Network,
+    IPv6Interface,
+    ip_address,
+    ip_interface,
+)
 from typing import Annotated, Any
 
 import msgspec
 
 from underlay.model import MAC, Endpoint, Network, Subnet
+from underlay.model.ports import PORTS_OPTION, PROTOCOLS, PublishedPort, as_option
 
 Id = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z][0-9A-Za-z_.-]{0,127}\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -28,7 +35,6 @@ ADDRESS_SPACE = "underlay"
 GENERIC = "com.docker.network.generic"
 INTERNAL = "com.docker.network.internal"
 MAC_OPTION = "com.docker.network.endpoint.macaddress"
-PORTS_OPTION = "com.docker.network.portmap"
 NAME_OPTION = "com.docker.network.endpoint.name"
 GATEWAY = "com.docker.network.gateway"
 GATEWAY_TYPE = ("RequestAddressType", GATEWAY)
@@ -169,6 +175,15 @@ class EndpointInterface(msgspec.Struct):
     MacAddress: Text = ""
 
 
+class PortBinding(msgspec.Struct):
+    """A port of `-p`, as Docker tells it; the numbers of protocols are IP's."""
+
+    Proto: int = 0
+    Port: int = 0
+    HostIP: AddressText = ""
+    HostPort: int = 0
+
+
 class CreateEndpoint(msgspec.Struct):
     """NetworkDriver.CreateEndpoint."""
 
@@ -182,19 +197,18 @@ class CreateEndpoint(msgspec.Struct):
         asked = self.Interface or EndpointInterface()
         options = self.Options or {}
         with reading():
+            said = {k: v for k, v in options.items() if isinstance(v, str)}
+            said.pop(PORTS_OPTION, None)
+            if ports := published(options):
+                said[PORTS_OPTION] = as_option(ports)
             return Endpoint(
                 id=self.EndpointID,
                 network=self.NetworkID,
                 ipv4=IPv4Interface(asked.Address) if asked.Address else None,
                 ipv6=IPv6Interface(asked.AddressIPv6) if asked.AddressIPv6 else None,
                 mac=_mac(asked.MacAddress, options.get(MAC_OPTION)),
-                options={k: v for k, v in options.items() if isinstance(v, str)},
+                options=said,
             )
-
-    @property
-    def publishes(self) -> bool:
-        """Return whether ports are published (-p)."""
-        return bool((self.Options or {}).get(PORTS_OPTION))
 
 
 class EndpointCreated(msgspec.Struct):
@@ -216,6 +230,15 @@ class Join(msgspec.Struct):
     NetworkID: Id
     EndpointID: Id
     SandboxKey: PathText
+    Options: dict[str, Any] | None = None
+
+    @property
+    def ports(self) -> str:
+        """Return the container's ports as recorded; raises ValidationError.
+
+        Up to engine 27, CreateEndpoint lacks them for a second network.
+        """
+        return as_option(published(self.Options))
 
 
 class InterfaceName(msgspec.Struct):
@@ -329,6 +352,24 @@ def driver_options(options: Mapping[str, Any] | None) -> dict[str, str]:
 def is_internal(options: Mapping[str, Any] | None) -> bool:
     """Return whether the network is --internal."""
     return (options or {}).get(INTERNAL) is True
+
+
+def published(options: Mapping[str, Any] | None) -> list[PublishedPort]:
+    """Return the ports that `-p` names; raises ValidationError.
+
+    Of a range of ports of the host for one of the container, the first one counts. A
+    protocol that has no ports is left out.
+    """
+    given = (options or {}).get(PORTS_OPTION) or []
+    found = []
+    for one in msgspec.convert(given, list[PortBinding]):
+        numbers = one.Port, one.HostPort or one.Port
+        if not all(0 < number < 1 << 16 for number in numbers):
+            raise msgspec.ValidationError(f"{numbers} are not two ports")
+        if protocol := PROTOCOLS.get(one.Proto):
+            where = str(ip_address(one.HostIP)) if one.HostIP else ""
+            found.append(PublishedPort(protocol, *numbers, where))
+    return found
 
 
 def _mac(given: str, option: object) -> str:

@@ -138,12 +138,6 @@ class NetworkCalls:
         """Create an endpoint; answer its MAC unless Docker asked for one."""
         endpoint = self.engine.create_endpoint(asked.endpoint())
         _warn_of_ignored(endpoint)
-        if asked.publishes:
-            log.info(
-                "-p has no effect: the container has an address of its own on the"
-                " network, and every port it listens on is open there",
-                extra={"endpoint": endpoint.id[:12]},
-            )
         given = asked.Interface or m.EndpointInterface()
         answer = m.EndpointInterface(
             # With the null IPAM driver the address is the lease's.
@@ -159,7 +153,8 @@ class NetworkCalls:
 
     def join(self, asked: m.Join) -> msgspec.Struct:
         """Answer which device Docker moves into the sandbox, and its routes."""
-        found = self.engine.join(asked.NetworkID, asked.EndpointID, asked.SandboxKey)
+        network, endpoint = asked.NetworkID, asked.EndpointID
+        found = self.engine.join(network, endpoint, asked.SandboxKey, asked.ports)
         self.joined(asked.EndpointID)
         return m.Joined(
             m.InterfaceName(found.device, found.prefix, found.name),

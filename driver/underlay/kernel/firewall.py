@@ -8,13 +8,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
-from underlay.kernel import iptables, nftables, ruleset
+from underlay.kernel import gates, iptables, nftables, ruleset
 from underlay.kernel.dependents import container_bridges
+from underlay.kernel.forward_chains import generation
 from underlay.model import FAMILIES
-from underlay.model.objects import DOCKER_USER, ForwardAccept, NftChain
+from underlay.model.objects import (
+    DOCKER_USER,
+    ForwardAccept,
+    NftChain,
+    NftElements,
+    NftTable,
+    Object,
+)
 
 log = logging.getLogger(__name__)
+
+Rules = ForwardAccept | NftChain | NftTable | NftElements
+RULES = ForwardAccept, NftChain, NftTable, NftElements
 
 
 class Firewall:
@@ -26,6 +38,38 @@ class Firewall:
         self._rules: frozenset[ForwardAccept] = frozenset()
         self._rules_for: object = None
         self._may_have_rules = True
+        self._elements: list[NftElements] = []
+        self._elements_of = -1
+
+    @cached_property
+    def can_guard(self) -> bool:
+        """Whether there can be gates: by nft's library, and the kernel's hooks."""
+        try:
+            gates.check()
+        except OSError as error:
+            log.warning("no gates for containers here", extra={"error": error})
+            return False
+        return True
+
+    def observed(self) -> Iterator[NftChain | NftTable | NftElements]:
+        """Return our nftables chains and the gates, but those in sandboxes."""
+        yield from self.chains()
+        yield from self._gates()
+
+    def _gates(self) -> Iterator[NftTable | NftElements]:
+        """Return the gates; their elements are listed only after a change.
+
+        A table may lose a chain without one: with the device that it is on.
+        """
+        found = list(gates.tables())
+        if not found:
+            return
+        now = generation()  # before the list: what changes during it is listed again
+        if now != self._elements_of:
+            self._elements = [e for table in found for e in gates.elements(table)]
+            self._elements_of = now
+        yield from found
+        yield from self._elements
 
     def chains(self) -> frozenset[NftChain]:
         """Return our nftables chains, with the marks of their rules."""
@@ -52,8 +96,11 @@ class Firewall:
             return self._rules
         return frozenset(wanted)
 
-    def create(self, wanted: ForwardAccept | NftChain) -> None:
-        """Create a chain or a rule, or replace it; raises OSError."""
+    def create(self, wanted: Rules, seen: Object | None = None) -> None:
+        """Create a chain, rule or gate, in place of what was seen; raises OSError."""
+        if isinstance(wanted, NftTable | NftElements):
+            gates.create(wanted, seen)
+            return
         if isinstance(wanted, NftChain):
             nftables.create(wanted)
             return
@@ -61,9 +108,11 @@ class Firewall:
         iptables.create(wanted, container_bridges())
 
     @staticmethod
-    def delete(doomed: ForwardAccept | NftChain) -> None:
-        """Delete a chain or a rule; raises OSError."""
-        if isinstance(doomed, NftChain):
+    def delete(doomed: Rules) -> None:
+        """Delete a chain, a rule or a gate; raises OSError."""
+        if isinstance(doomed, NftTable | NftElements):
+            gates.delete(doomed)
+        elif isinstance(doomed, NftChain):
             nftables.delete(doomed)
         else:
             iptables.delete(doomed)

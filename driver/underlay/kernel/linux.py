@@ -31,7 +31,7 @@ from underlay.kernel import (
     sandboxes,
     sysctl,
 )
-from underlay.kernel.firewall import Firewall
+from underlay.kernel.firewall import RULES, Firewall
 from underlay.kernel.links import RawLink
 from underlay.kernel.probe import ANSWER_SECONDS, answering
 from underlay.model import Device, Family, HostEntry, LinkFault, SysctlBackup, Verdict
@@ -46,11 +46,9 @@ from underlay.model.objects import (
     Link,
     MovedEntry,
     Neighbour,
-    NftChain,
     Object,
     Owner,
     Route,
-    Slaac,
     Sysctl,
     SysctlReason,
 )
@@ -104,7 +102,7 @@ class LinuxKernel:
                 *ip.addresses(names),
                 *ip.routes(names),
                 *neighbours.our_neighbours(names, shims),
-                *self._firewall.chains(),
+                *self._firewall.observed(),
             )
         )
 
@@ -249,11 +247,9 @@ class LinuxKernel:
         match step:
             case Create(Sysctl() as setting) | Amend(_, Sysctl() as setting):
                 sysctl.write(setting)
-            case Create(ForwardAccept() | NftChain() as rules):
-                self._firewall.create(rules)
-            case Amend(_, NftChain() as rules):
-                self._firewall.create(rules)
-            case Delete(ForwardAccept() | NftChain() as rules):
+            case Create(made) | Amend(_, made) if isinstance(made, RULES):
+                self._firewall.create(made, getattr(step, "seen", None))
+            case Delete(rules) if isinstance(rules, RULES):
                 self._firewall.delete(rules)
             case Create(MovedEntry() as held) | Amend(_, MovedEntry() as held):
                 host_entries.move(held)
@@ -290,6 +286,11 @@ class LinuxKernel:
             " macvlan containers. Install nftables and restart the service"
         )
         return False
+
+    @property
+    def can_guard(self) -> bool:
+        """Whether there can be gates for containers; see Host."""
+        return self._firewall.can_guard
 
     def default_device(self) -> str | None:
         """Return the name of the device the default route leaves by."""
@@ -433,7 +434,7 @@ def _link(raw: RawLink, parent: str | None, master: str | None) -> Link:
 def _inside(
     path: str,
     ours: Collection[RawLink],
-    others: Iterable[Address | Route | Slaac],
+    others: Iterable[sandboxes.Found],
 ) -> Iterator[Object]:
     for link in ours:
         seen = _ours(link, _name_of, inside=True)

@@ -8,19 +8,20 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from underlay.kernel import ip, links, namespaces, slaac
+from underlay.kernel import gates, ip, links, namespaces, slaac
 from underlay.kernel.links import RawLink
-from underlay.model.objects import Address, Route, Slaac
+from underlay.model.objects import Address, NftTable, Route, Slaac
 from underlay.model.steps import Amend, Create, Delete, Step
 
-Room = tuple[tuple[RawLink, ...], tuple[Address | Route | Slaac, ...]]
+Found = Address | Route | Slaac | NftTable
+Room = tuple[tuple[RawLink, ...], tuple[Found, ...]]
 
 
 def look(paths: Collection[str]) -> dict[str, Room]:
     """Return what is in sandboxes, by path; those that are gone are left out.
 
     Our links, the addresses on them, the routes by them, default routes by any device,
-    and how links make IPv6 addresses from router advertisements.
+    how links make IPv6 addresses from router advertisements, and gates.
     """
     return namespaces.run_in_each(paths, _look) if paths else {}
 
@@ -29,7 +30,8 @@ def _look() -> Room:
     ours = links.our_links_inside()
     names = {link.index: link.name for link in ours}
     addresses = ip.addresses(names) if ours else ()
-    return ours, (*addresses, *ip.routes_inside(names), *slaac.of_links(ours))
+    routes, made = ip.routes_inside(names), slaac.of_links(ours)
+    return ours, (*addresses, *routes, *made, *gates.tables())
 
 
 def apply(step: Step) -> None:
@@ -51,6 +53,10 @@ def _apply(step: Step) -> None:
             ip.delete(thing)
         case Create(Slaac() as wanted) | Amend(_, Slaac() as wanted):
             slaac.apply(wanted)
+        case Create(NftTable() as gate) | Amend(_, NftTable() as gate):
+            gates.create(gate)
+        case Delete(NftTable() as gate):
+            gates.delete(gate)
 
 
 def _create(thing: Address | Route, link: RawLink) -> None:

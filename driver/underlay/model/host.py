@@ -20,6 +20,10 @@ class Host(Protocol):
     def can_filter(self) -> bool:
         """Whether the host has nftables."""
 
+    @property
+    def can_guard(self) -> bool:
+        """Whether there can be gates for containers; asked once."""
+
     def default_device(self) -> str | None:
         """Return the name of the device that the default route leaves by."""
 

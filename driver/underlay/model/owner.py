@@ -17,7 +17,7 @@ from underlay.model.ip import Family, IpNetwork
 MARK = "underlay:"
 PREFIX = "ul-"
 OUTSIDE = ("dhcp", "docker")
-SharedKind = Literal["vlan", "bridge", "shim", "port", "pool"]
+SharedKind = Literal["vlan", "bridge", "shim", "port", "pool", "gate"]
 ReasonKind = Literal["forwarding", "proxy", "loose"]
 _SHARED = {str(kind): kind for kind in get_args(SharedKind)}
 _REASONS = {str(kind): kind for kind in get_args(ReasonKind)}
@@ -37,7 +37,8 @@ class SharedOwner:
     `vlan`: the VLAN device known as `device` (eth0.50). `bridge`: the bridge that takes
     the place of `device`. `shim`: the host's device for its containers on the parent
     `device`. `port`: the rules for the ports of the bridge `device`. `pool`: the route
-    of the pool `subnet` in the routing table `table`.
+    of the pool `subnet` in the routing table `table`. `gate`: the rules for containers
+    on the parent or bridge `device`; "": for routed ones.
     """
 
     kind: SharedKind
@@ -155,6 +156,11 @@ class Owner:
     def takes_over(self) -> str:
         """Return the device that a bridge replaces, "" if this is no bridge."""
         return self._shared_device("bridge")
+
+    @property
+    def is_of_gate(self) -> bool:
+        """Return whether this is the owner of a gate of the host."""
+        return isinstance(self.shared, SharedOwner) and self.shared.kind == "gate"
 
     @property
     def altname(self) -> str:

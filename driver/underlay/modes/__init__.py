@@ -18,6 +18,7 @@ from underlay.modes import (
     ipvlan,
     leased,
     macvlan,
+    port_policy,
     routed,
     sysctls,
 )
@@ -70,6 +71,7 @@ def check(network: Network) -> None:
     mode = mode_name(network.options)
     dhcp_options.check(network, mode, has_segment=has_segment)
     ipv6.check(network, mode, has_segment=has_segment)
+    port_policy.check(network.options, mode)
     device_name.check(network.options)
     _check_routes(network, network.options)
 
@@ -79,6 +81,7 @@ def check_endpoint(network: Network, endpoint: Endpoint) -> None:
     check_endpoint_options(network, endpoint)
     dhcp_options.check_endpoint(network, endpoint.options, mode_name(network.options))
     ipv6.check_endpoint(network, endpoint)
+    port_policy.check(endpoint.options, mode_name(network.options))
     device_name.check(endpoint.options)
     _check_routes(network, endpoint.options)
     extra_routes.check_leased(network, endpoint)

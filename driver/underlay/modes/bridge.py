@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from underlay.errors import BadValue, ConflictingOptions, TakeoverNotConfirmed
 from underlay.model import Endpoint, Network
 from underlay.model.objects import ForwardAccept, Object, SharedOwner
-from underlay.modes import child_device, gateway, ipv6, veth
+from underlay.modes import child_device, gate, gateway, ipv6, veth
+from underlay.modes.gate_rules import BRIDGED
 from underlay.modes.options import (
     NETWORK_KEYS,
     PARENT_KEYS,
@@ -89,3 +90,4 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     for family in ipv6.families(network):
         owner = SharedOwner("port", bridge).owner
         yield ForwardAccept(family, f"-i {bridge} -o {bridge}", owner)
+    yield from gate.of_host(network, endpoint, BRIDGED, SharedOwner("gate", bridge))

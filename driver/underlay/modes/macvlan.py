@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from underlay.errors import BadMac
 from underlay.model import Endpoint, Network
-from underlay.model.objects import Object
-from underlay.modes import child_device, host_access
+from underlay.model.objects import Object, SharedOwner
+from underlay.modes import child_device, gate, host_access
+from underlay.modes.gate_rules import on_parent
 from underlay.modes.options import Traits, choice, number
 from underlay.modes.parent_sharing import ParentUse
 
@@ -40,6 +41,7 @@ def traits(options: Mapping[str, str]) -> Traits:
         answers_arp=True,
         reserved_gateways=child_device.reserved_gateways(options),
         nftables_option="host_access" if has_shim else "",
+        has_siblings=True,
     )
 
 
@@ -82,6 +84,9 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
     yield link
     if traits(network.options).host_objects:
         yield from host_access.endpoint_objects(network, endpoint, mac=endpoint.mac)
+    parent = network.uplink.parent
+    owner = SharedOwner("gate", parent)
+    yield from gate.of_host(network, endpoint, on_parent(parent), owner)
 
 
 def _obstacle(options: Mapping[str, str]) -> str:

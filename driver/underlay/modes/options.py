@@ -37,8 +37,8 @@ WAIT_FAIL = ("wait", "fail")
 DEFAULT_ROUTE = ("yes", "no", "4", "6")
 # Every mode takes these, of an endpoint and of a network; and some of one of the two.
 SHARED_KEYS = (
-    "client_id", "default_route", "identity", "route", *MTU_KEYS, *NAME_KEYS,
-    *REPAIR_KEYS,
+    "allow_from", "client_id", "default_route", "egress", "identity", "ping", "policy",
+    "route", *MTU_KEYS, *NAME_KEYS, *REPAIR_KEYS,
 )  # fmt: skip
 ENDPOINT_KEYS = ("suffix", *SHARED_KEYS)
 DHCP_KEYS = (
@@ -63,7 +63,8 @@ class Traits:
     or a device of the host does for it. `reserved_gateways`: the IP families in which
     no container may have the address of the pool's gateway. `nftables_option`: the
     option that needs nftables, "" if none does. `host_prefix`: the address of a
-    container has no subnet (/32, /128).
+    container has no subnet (/32, /128). `has_siblings`: not all that reaches it passes
+    the host.
     """
 
     parent_use: ParentUse | None
@@ -72,6 +73,7 @@ class Traits:
     reserved_gateways: tuple[Family, ...]
     nftables_option: str = ""
     host_prefix: bool = False
+    has_siblings: bool = False
 
 
 def check_known(options: Mapping[str, str], known: Collection[str], what: str) -> None:
@@ -85,12 +87,8 @@ def check_known(options: Mapping[str, str], known: Collection[str], what: str) -
             continue
         if key in ROUTED_KEYS and what == "network":
             _refuse_routed(options, f"{key}={value}")
-        raise UnknownOption(
-            what=what,
-            key=key,
-            hint=_hint(key, value, known, what),
-            known=", ".join(sorted(known)),
-        )
+        hint, words = _hint(key, value, known, what), ", ".join(sorted(known))
+        raise UnknownOption(what=what, key=key, hint=hint, known=words)
     choice(options, "repair", ON_OFF)
     choice(options, "missing_parent", WAIT_FAIL)
     choice(options, "default_route", DEFAULT_ROUTE)

@@ -27,7 +27,8 @@ from underlay.model.objects import (
     SharedOwner,
     SysctlReason,
 )
-from underlay.modes import gateway, masquerade, veth
+from underlay.modes import gate, gateway, masquerade, veth
+from underlay.modes.gate_rules import ROUTED
 from underlay.modes.options import (
     NETWORK_KEYS,
     ROUTED_KEYS,
@@ -144,6 +145,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
         reason = SysctlReason("forwarding", family=family)
         for match in FORWARDED:
             yield ForwardAccept(family, match, reason.owner)
+    yield from gate.of_host(network, endpoint, ROUTED, SharedOwner("gate"))
 
 
 def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:

@@ -137,7 +137,9 @@ class Builder:
         def build(want: DesiredState) -> None:
             nonlocal had
             had = want
-            if not owner.endpoint:
+            if owner.endpoint:
+                owners.update(o for o in want.shared if o.is_of_gate)
+            else:
                 owners.update(want.shared)
             network = self.records.networks.get(owner.network)
             may_wait = optional_device(network) if network else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from underlay.kernel import Kernel
@@ -43,12 +43,22 @@ class DesiredLookup:
         for network in self.users(owner):
             if found := network_objects(network).of_owner(owner):
                 return found
-            neighbour = self.records.endpoints.any_of(network.id)
-            if neighbour and (
-                found := endpoint_objects(network, neighbour).of_owner(owner)
-            ):
-                return found
+            for neighbour in self._sharing(network, owner):
+                found = endpoint_objects(network, neighbour).of_owner(owner)
+                if found:
+                    return found
         return DesiredState()
+
+    def _sharing(self, network: Network, owner: Owner) -> Iterator[Endpoint]:
+        """Return the endpoints of which one shares an object, if any of them does.
+
+        Any one of them, but for a gate: about that their own options decide.
+        """
+        endpoints = self.records.endpoints
+        if found := endpoints.any_of(network.id):
+            yield found
+            if owner.is_of_gate:
+                yield from endpoints.of_network(network.id)
 
     def users(self, owner: Owner) -> Iterable[Network]:
         """Return the networks that may want the objects of a shared owner."""
@@ -59,9 +69,15 @@ class DesiredLookup:
             case SharedOwner(kind="port", device=bridge):
                 sharing = networks.on_parent(bridge)
                 return [n for n in sharing if mode_name(n.options) == "bridge"]
-            case SysctlReason(kind="forwarding" | "proxy"):
+            case (
+                SharedOwner(kind="gate", device="")
+                | SysctlReason(kind="forwarding" | "proxy")
+            ):
                 return networks.active("routed")
-            case SharedOwner(kind="shim", device=parent) | SysctlReason(device=parent):
+            case (
+                SharedOwner(kind="shim" | "gate", device=parent)
+                | SysctlReason(device=parent)
+            ):
                 return networks.on_parent(parent)
         found = networks.any_on_vlan(owner.vlan) if owner.vlan else None
         return [found] if found else []

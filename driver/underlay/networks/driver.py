@@ -263,7 +263,7 @@ class NetworkDriver:
         # record up to date, and `_validated` reads the parent once more.
         if network.uplink.parent and not network.uplink.mtu:
             network = self._parents.resolve(network)
-        self._parents.ask_nft(network)
+        self._parents.ask_nft(network, asked.options)
         if any(segment.dhcp for segment in network.subnets):
             asked = self.with_address(network, asked)
         macs = self._macs.candidates(network, asked)
@@ -334,8 +334,10 @@ class NetworkDriver:
         if self.records.endpoints.remove(network, identity):
             leases.end_of_endpoint(self.records, identity, self.clock())
 
-    def join(self, network: str, identity: str, sandbox: str) -> JoinAnswer:
-        """Record the sandbox; return the device that Docker moves into it."""
+    def join(
+        self, network: str, identity: str, sandbox: str, ports: str = ""
+    ) -> JoinAnswer:
+        """Record the sandbox and ports; return the device that Docker moves there."""
         self._forwarding.join(identity)
         # No flush to the disk: a power cut destroys the sandbox itself.
         with self.records.transaction(durable=False):
@@ -347,7 +349,7 @@ class NetworkDriver:
             found = attachment(known, endpoint)
             self._check_ways(found, known, sandbox)
             found = with_name(found, self.records, known, endpoint, sandbox)
-            self.records.endpoints.join(identity, sandbox)
+            self.records.endpoints.join(identity, sandbox, ports)
         return found
 
     def _check_ways(self, found: JoinAnswer, network: Network, sandbox: str) -> None:
@@ -491,9 +493,7 @@ def _is_in_the_way(network: Network, asked: Endpoint, ended: Ended) -> bool:
     if ended.owner.network != network.id:
         parent = network.uplink.parent
         return bool(parent) and ended.parent == parent
-    was = ended.endpoint
-    addresses = {a.ip for a in asked.addresses}
-    if was is None:
+    if (was := ended.endpoint) is None:
         return False
-    has_mac = bool(asked.mac) and was.mac == asked.mac
-    return has_mac or any(a.ip in addresses for a in was.addresses)
+    same = {a.ip for a in asked.addresses} & {a.ip for a in was.addresses}
+    return bool(same) or (bool(asked.mac) and was.mac == asked.mac)

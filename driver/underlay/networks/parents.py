@@ -16,7 +16,7 @@ from underlay.model.steps import Step
 from underlay.modes import traits_of
 from underlay.modes.masquerade import lists_bridges
 from underlay.networks.forwarding import is_door
-from underlay.planning.checks import check_parent_sharing
+from underlay.planning.checks import check_guards, check_parent_sharing
 from underlay.planning.device_lookup import (
     find_device,
     has_moved,
@@ -323,11 +323,13 @@ class ParentTracker:
         )
         return replace(now, mtu=mtu_of_pairs(network, base, self._glance(base)))
 
-    def ask_nft(self, network: Network) -> None:
+    def ask_nft(self, network: Network, given: Mapping[str, str] | None = None) -> None:
         """Find out whether nft works, if a network needs that; it is asked once.
 
-        nft may hang, so the caller must not hold the write lock.
+        nft may hang, so the caller must not hold the write lock. Raises KernelLacks if
+        what options need is missing, `given` for an endpoint or for the network.
         """
+        check_guards(network, given or {}, self.kernel)
         for known in (network, *self.records.networks.on_parent(network.uplink.parent)):
             self._can_guard(known)
 

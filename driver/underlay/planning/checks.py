@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from underlay.errors import BadParent, GatewayTaken, KernelLacks, RoutedSubnetOnHost
-from underlay.model import Network
+from underlay.model import Endpoint, Network
 from underlay.model.host import Host
-from underlay.modes import MODES, gateway, mode_name, mode_of, traits_of
+from underlay.modes import (
+    MODES,
+    gateway,
+    mode_name,
+    mode_of,
+    port_policy,
+    traits_of,
+)
 from underlay.modes.child_device import is_isolated
 from underlay.modes.parent_sharing import CHILD_KINDS, parent_use_of
 from underlay.planning.device_lookup import device_list
@@ -24,6 +31,7 @@ def check_kernel(network: Network, host: Host) -> None:
             what=f"mode {mode_name(network.options)}",
             instead=f"{use}, or load the module (modprobe {kind})",
         )
+    check_guards(network, {}, host)
     needs = traits_of(network.options).nftables_option
     if needs in network.options and not host.can_filter:
         raise KernelLacks(
@@ -50,6 +58,26 @@ def check_kernel(network: Network, host: Host) -> None:
             what="a network without a parent",
             instead=f"{use} on a device (-o parent=<device>, with --internal if"
             " no traffic is to leave)",
+        )
+
+
+def check_guards(network: Network, given: Mapping[str, str], host: Host) -> None:
+    """Raise KernelLacks if options ask for a gate that this host cannot have.
+
+    `given` are those of an endpoint, if it is about one.
+    """
+    keys = [key for key in port_policy.KEYS if key in {**network.options, **given}]
+    if not keys or host.can_guard:
+        return
+    asked = Endpoint("", network.id, options=given)
+    if port_policy.policy_of(network, asked).is_guarded:
+        said = {**network.options, **given}
+        raise KernelLacks(
+            module="nftables with the hooks ingress and egress (5.16), or this host no"
+            " libnftables",
+            what=", ".join(f"{key}={said[key]}" for key in keys),
+            instead="install the package nftables, or leave the option out: every port"
+            " of the containers is open then",
         )
 
 

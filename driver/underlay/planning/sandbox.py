@@ -26,7 +26,7 @@ from underlay.model.objects import (
     Route,
     Slaac,
 )
-from underlay.modes import ipv6, mode_of
+from underlay.modes import gate, ipv6, mode_of, traits_of
 from underlay.modes.device_name import alternative
 from underlay.modes.ipvlan import EVERYWHERE
 from underlay.modes.options import is_repaired
@@ -59,6 +59,10 @@ def sandbox_objects(
         yield AltName(name, known.device, owner, endpoint.sandbox)
     if slaac := ipv6.slaac(network, endpoint, known):
         yield slaac
+    has_siblings = traits_of(network.options).has_siblings
+    yield from gate.of_sandbox(
+        network, endpoint, known.device, has_siblings=has_siblings
+    )
     yield from _standing(endpoint, known, owner)
     for way in _ways(network, endpoint, known.device):
         family = way.destination.version

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface
 from underlay.model import FAMILIES, Endpoint, Family, LearnedState, LeftoverDevice
 from underlay.model.cache import GenerationCache
 from underlay.model.lease_options import LeaseOptions
+from underlay.model.ports import PORTS_OPTION
 from underlay.records.database import Database
 from underlay.records.dhcp_leases import DROPPED, former_of
 
@@ -183,8 +184,19 @@ class Endpoints:
             "UPDATE main.endpoint SET container = ? WHERE id = ?", container, endpoint
         )
 
-    def join(self, endpoint: str, path: str) -> None:
-        """Record the sandbox that Docker moves the device into."""
+    def join(self, endpoint: str, path: str, ports: str = "") -> None:
+        """Record the sandbox that Docker moves the device into.
+
+        And the ports that `-p` names, if none are on record.
+        """
+        if ports:
+            self._db.run(
+                "UPDATE main.endpoint SET options = json_insert(options, ?, ?)"
+                " WHERE id = ?",
+                f'$."{PORTS_OPTION}"',
+                ports,
+                endpoint,
+            )
         self._db.run(
             "INSERT INTO main.sandbox (endpoint, path) VALUES (?, ?)"
             " ON CONFLICT (endpoint)"

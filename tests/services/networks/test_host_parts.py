@@ -51,7 +51,10 @@ def endpoint(identity, net, last, length=(24, 64)):
     )
 
 
-STEPS = {"routed": 54, "macvlan": 33, "ipvlan": 30}  # counted by a test below
+STEPS = {  # counted by a test below
+    "routed": 54, "macvlan": 33, "ipvlan": 30,
+    "macvlan-guarded": 40, "routed-guarded": 45,
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 import pytest
 
 from tests.fakes import ETH0
-from tests.worlds import HERE, MODES, ROOM, WAYS, World
+from tests.worlds import GUARDED, HERE, MODES, ROOM, WAYS, World
 from underlay.errors import UnderlayError
 from underlay.model import Endpoint, HostEntry, Uplink
 from underlay.model.objects import (
@@ -24,7 +24,11 @@ from underlay.model.objects import (
 )
 from underlay.reconcile.planner import Planner
 
-WORLDS = {**MODES, **{f"{name}-with-host": o for name, o in WAYS.items()}}
+WORLDS = {
+    **MODES,
+    **{f"{name}-with-host": o for name, o in WAYS.items()},
+    "bridge-guarded": {**MODES["bridge"], **GUARDED},
+}
 # Several containers are in one sandbox.
 ROOMS = ROOM, "/run/docker/netns/db"
 TURNS = 80

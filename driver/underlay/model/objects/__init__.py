@@ -32,6 +32,7 @@ from underlay.model.objects.firewall import (
     ForwardAccept,
     NftChain,
 )
+from underlay.model.objects.gate import NftElements, NftTable
 from underlay.model.objects.host import BridgePort, MovedEntry, Sysctl
 from underlay.model.objects.ip import Address, Neighbour, Route, Slaac
 from underlay.model.objects.link import AltName, Link
@@ -47,6 +48,8 @@ Object = (
     | Sysctl
     | ForwardAccept
     | NftChain
+    | NftTable
+    | NftElements
     | BridgePort
     | MovedEntry
 )
@@ -79,6 +82,8 @@ __all__ = [
     "MovedEntry",
     "Neighbour",
     "NftChain",
+    "NftElements",
+    "NftTable",
     "Object",
     "Owner",
     "Route",

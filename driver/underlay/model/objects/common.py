@@ -21,7 +21,7 @@ SHIM_GROUP = 0x756D
 _protocol = 157
 # The build order. Filters exist before the links they guard are up, addresses before
 # the routes that may need them as their source. IPv6 is on before it has addresses.
-SHARED, TOP, FILTERS, SLAAC, ADDRESSES = 500, 1000, 1500, 1800, 2000
+SHARED, GATES, TOP, FILTERS, SLAAC, ADDRESSES = 500, 600, 1000, 1500, 1800, 2000
 ROUTES, NAMES = 3000, 4000
 MAIN_TABLE = 254
 # Device names that mean themselves in a rule: to iptables br+ is every name that begins

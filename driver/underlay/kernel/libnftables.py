@@ -1,0 +1,55 @@
+"""The library of the program nft, in this process: no program starts for an element.
+
+A run of nft takes 16 ms of processor time, of the library 0.2 ms. It opens a socket in
+the namespace of the calling thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import threading
+from functools import cache
+
+_NAME = "libnftables.so.1"
+# The parser of the library has state of its own.
+_lock = threading.Lock()
+
+
+def run(script: str, *, dry: bool = False) -> None:
+    """Run commands in one transaction; `dry`: only check them. Raises OSError."""
+    with _lock:
+        library = _library()
+        context = library.nft_ctx_new(0)
+        if not context:
+            raise OSError(errno.ENOMEM, "libnftables has no memory")
+        try:
+            library.nft_ctx_set_dry_run(context, dry)
+            library.nft_ctx_buffer_output(context)
+            library.nft_ctx_buffer_error(context)
+            if library.nft_run_cmd_from_buffer(context, script.encode()):
+                said = library.nft_ctx_get_error_buffer(context).decode(
+                    errors="replace"
+                )
+                text = said.strip().partition("\n")[0]
+                absent = "No such file or directory" in text
+                code = errno.ENOENT if absent else errno.EPERM
+                raise OSError(code, text or "nft failed")
+        finally:
+            library.nft_ctx_free(context)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """Return the library; raises OSError if it is not there."""
+    library = ctypes.CDLL(_NAME)
+    pointer, text = ctypes.c_void_p, ctypes.c_char_p
+    library.nft_ctx_new.restype, library.nft_ctx_new.argtypes = pointer, [ctypes.c_uint]
+    library.nft_ctx_free.argtypes = [pointer]
+    library.nft_ctx_buffer_output.argtypes = [pointer]
+    library.nft_ctx_buffer_error.argtypes = [pointer]
+    library.nft_ctx_set_dry_run.argtypes = [pointer, ctypes.c_bool]
+    library.nft_run_cmd_from_buffer.argtypes = [pointer, text]
+    library.nft_ctx_get_error_buffer.restype = text
+    library.nft_ctx_get_error_buffer.argtypes = [pointer]
+    return library

@@ -1,0 +1,160 @@
+"""Gates: what connections of containers the host's firewall lets pass, as values.
+
+A gate is an nftables table of its own, with sets that say of which containers. The
+rules are the same for all containers behind it, so a start adds elements only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from underlay.model.objects.common import (
+    FILTERS,
+    GATES,
+    TABLE,
+    KernelObject,
+    Verb,
+    nsenter,
+)
+from underlay.model.owner import MARK, PREFIX, Owner
+
+GateFamily = Literal["netdev", "bridge", "inet"]
+# The name of every such table begins so.
+GATE = f"{TABLE}-{PREFIX}"
+# The sets with an element for each container that an option is about, and their keys:
+# `who` is the container, by its MAC or device. A set of networks has intervals.
+SETS: dict[str, tuple[str, ...]] = {
+    "closed": ("who",),
+    "bounded": ("who",),
+    "unpinged": ("who",),
+    "published4": ("who", "proto", "port"),
+    "published6": ("who", "proto", "port"),
+    "limited4": ("who", "proto", "port"),
+    "limited6": ("who", "proto", "port"),
+    "hosted4": ("who", "proto", "port"),
+    "hosted6": ("who", "proto", "port"),
+    "hosts4": ("who", "ip4"),
+    "hosts6": ("who", "ip6"),
+    "allowed4": ("who", "ip4"),
+    "allowed6": ("who", "ip6"),
+    "near4": ("who", "ip4"),
+    "near6": ("who", "ip6"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NftTable(KernelObject):
+    """An nftables table with its sets, chains and rules, made in one transaction.
+
+    `body` is in nft's words, without the table: "set closed { type ether_addr; }",
+    "chain in { type filter hook ...; }", "rule in drop", "element closed { ... }". nft
+    prints rules in its own words, so each carries a hash of the body as its mark. Of a
+    table that was seen, only the marks are known. `device` is the one of its hooks.
+    """
+
+    family: GateFamily
+    name: str
+    body: tuple[str, ...] = ()
+    device: str = ""
+    owner: Owner | None = None
+    sandbox: str = ""
+    marks: tuple[str, ...] = ()
+
+    @property
+    def build_order(self) -> int:
+        """Return the build order: in the host, before the devices it guards."""
+        return FILTERS if self.sandbox else GATES
+
+    def __post_init__(self) -> None:
+        rules = sum(line.startswith("rule ") for line in self.body)
+        digest = hashlib.sha256("\n".join(self.body).encode()).hexdigest()[:16]
+        marks = self.marks or (f"{MARK}{digest}",) * rules
+        object.__setattr__(self, "marks", marks)
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return NftTable, self.family, self.name, self.sandbox
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Return whether `seen` has rules with these marks."""
+        return bool(seen.marks == self.marks)
+
+    @property
+    def mark(self) -> str:
+        """Return the mark of every rule."""
+        return next(iter(self.marks), "")
+
+    def command(self, verb: Verb) -> str:
+        """Return the step in nft's words."""
+        where = nsenter(self.sandbox)
+        if verb == "del":
+            return f"{where}nft delete table {self.family} {self.name}"
+        return f"{where}nft -f - <<< '{'; '.join(self.script())}'"
+
+    def script(self) -> list[str]:
+        """Return the commands that make it, or make what is there into it.
+
+        Sets keep their elements, unless the body names these: no connection notices.
+        """
+        table = f"{self.family} {self.name}"
+        parts = [line.split(" ", 2) for line in self.body]
+        filled = {name for kind, name, _ in parts if kind == "element"}
+        commands = [f"add table {table}"]
+        for kind, name, words in parts:
+            if kind == "rule":
+                commands.append(
+                    f'add rule {table} {name} {words} comment "{self.mark}"'
+                )
+                continue
+            commands.append(f"add {kind} {table} {name} {words}")
+            if kind == "chain" or (kind == "set" and name in filled):
+                commands.append(f"flush {kind} {table} {name}")
+        return commands
+
+
+@dataclass(frozen=True, slots=True)
+class NftElements(KernelObject):
+    """What a gate in the host knows of one container: elements of its sets.
+
+    `who` is the container in nft's words, its MAC or its device; `elements` are pairs
+    of a set and the words of an element, which begin with it.
+    """
+
+    family: GateFamily
+    table: str
+    who: str
+    elements: frozenset[tuple[str, str]]
+    owner: Owner | None = None
+
+    device = ""
+    build_order = GATES + 1
+
+    @property
+    def key(self) -> Hashable:
+        """Return its identity."""
+        return NftElements, self.family, self.table, self.who
+
+    def satisfied_by(self, seen: Any) -> bool:
+        """Return whether `seen` has the same elements."""
+        return bool(seen.elements == self.elements)
+
+    def command(self, verb: Verb) -> str:
+        """Return the step in nft's words."""
+        lines = self.script() if verb == "add" else self.script("delete")
+        return f"nft -f - <<< '{'; '.join(lines)}'"
+
+    def script(self, verb: str = "add", besides: Any = None) -> list[str]:
+        """Return the commands that add or delete them, in their order.
+
+        But not those of another such object.
+        """
+        kept = besides.elements if besides else frozenset()
+        where = f"{self.family} {self.table}"
+        return [
+            f"{verb} element {where} {name} {{ {words} }}"
+            for name, words in sorted(self.elements - kept)
+        ]

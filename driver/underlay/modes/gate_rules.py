@@ -1,0 +1,173 @@
+"""The rules of a gate: which new connections containers get, and may make.
+
+A TCP connection begins with SYN alone, so no state is needed to tell a new one from an
+answer; nor with SCTP. For UDP, and for what is none of these, a set with timeouts keeps
+the machines that a container has spoken to. Connections outlive every change of rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from underlay.model.objects.gate import SETS, GateFamily
+
+# Before the filters of other programs: what is dropped here, no other one counts.
+_BEFORE = "priority -5"
+_TYPES = {
+    "proto": "inet_proto",
+    "port": "inet_service",
+    "ip4": "ipv4_addr",
+    "ip6": "ipv6_addr",
+}
+_REMEMBERED = "flags dynamic,timeout; timeout 3m; size 65536;"
+# The IP families in nft's words.
+_IP = {4: "ip", 6: "ip6"}
+_NEITHER = "{ tcp, udp, sctp, icmp, ipv6-icmp }"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a gate is, and by what it knows the container that a packet is for or from.
+
+    `hooks` are its base chains: name, what comes by it, and the hook. On a parent, what
+    a container sends to its siblings comes `in` as well, and does not go `out`.
+    """
+
+    family: GateFamily
+    to: str
+    by: str
+    kind: Literal["ether_addr", "ifname"]
+    hooks: tuple[tuple[str, str, str], ...]
+
+
+def _on_device(
+    device: str, to: str, by: str, kind: Literal["ether_addr", "ifname"]
+) -> Place:
+    ways = (("in", "ingress"), ("out", "egress"))
+    hooks = tuple((n, n, f'hook {way} device "{device}" priority 0') for n, way in ways)
+    return Place("netdev", to, by, kind, hooks)
+
+
+def _of_host(family: Literal["bridge", "inet"]) -> Place:
+    ways = (("in", "forward"), ("host", "output"), ("out", "prerouting"))
+    hooks = tuple((n, n, f"hook {way} {_BEFORE}") for n, way in ways)
+    return Place(family, "oifname", "iifname", "ifname", hooks)
+
+
+def on_parent(parent: str) -> Place:
+    """Return the place of a gate that frames pass on a parent, by MACs."""
+    return _on_device(parent, "ether daddr", "ether saddr", "ether_addr")
+
+
+def in_sandbox(device: str) -> Place:
+    """Return the place of a gate on a container's device."""
+    return _on_device(device, "iifname", "oifname", "ifname")
+
+
+BRIDGED, ROUTED = _of_host("bridge"), _of_host("inet")
+
+
+def body(place: Place) -> tuple[str, ...]:
+    """Return a gate's sets, chains and rules in nft's words."""
+    return (
+        *_sets(place.kind),
+        "chain judged { }",
+        *(f"chain {n} {{ type filter {hook}; }}" for n, _, hook in place.hooks),
+        *(f"rule judged {rule}" for rule in _judged(place.to)),
+        *(
+            f"rule {name} {rule}"
+            for name, way, _ in place.hooks
+            for rule in _of_chain(way, place)
+        ),
+    )
+
+
+def _sets(kind: str) -> Iterator[str]:
+    for name, fields in SETS.items():
+        typed = " . ".join(kind if f == "who" else _TYPES[f] for f in fields)
+        ranges = " flags interval;" if fields[-1] in ("ip4", "ip6") else ""
+        yield f"set {name} {{ type {typed};{ranges} }}"
+    for version in (4, 6):
+        address = f"{kind} . ipv{version}_addr"
+        for name in ("talking", "asked"):
+            yield (
+                f"set {name}{version} {{ type {address} . inet_service . inet_service;"
+                f" {_REMEMBERED} }}"
+            )
+        yield f"set other{version} {{ type {address} . inet_proto; {_REMEMBERED} }}"
+
+
+def _of_chain(way: str, place: Place) -> Iterable[str]:
+    if way == "out":
+        return (*_remembered(place.by), *_outgoing(place.by))
+    to = place.to
+    ping = (f"{to} @unpinged {p} type echo-request drop" for p in ("icmp", "icmpv6"))
+    port = f"{to} . meta l4proto . th dport"
+    to_siblings = _remembered(place.by) if place.kind == "ether_addr" else ()
+    open_to_host = (
+        f"meta protocol {ip} {port} @hosted{version} accept"
+        for version, ip in _IP.items()
+        if way == "host"
+    )
+    return (*to_siblings, *ping, *open_to_host, f"{to} @closed jump judged")
+
+
+def _judged(to: str) -> Iterator[str]:
+    """Return the rules for what goes to a container that is not open."""
+    port = f"{to} . meta l4proto . th dport"
+    # A tag may hide a packet from all rules below.
+    yield "meta protocol { 8021q, 8021ad } drop"
+    yield "meta protocol != { ip, ip6 } accept"
+    yield "meta l4proto { icmp, ipv6-icmp, igmp } accept"
+    # Without the first fragment, which is judged, the others are nothing.
+    yield "ip frag-off & 0x1fff != 0 accept"
+    yield "frag frag-off != 0 accept"
+    yield "tcp flags & (syn | ack) != syn accept"
+    yield "meta l4proto sctp @th,96,8 != 1 accept"
+    yield "udp sport 67 udp dport 68 accept"
+    yield "udp sport 547 udp dport 546 accept"
+    for version, ip in _IP.items():
+        peer = f"{to} . {ip} saddr . udp sport . udp dport"
+        is_from = f"{to} . {ip} saddr"
+        allowed = f"{port} @limited{version} {is_from} @allowed{version}"
+        hosted = f"{port} @hosted{version} {is_from} @hosts{version}"
+        published = f"meta protocol {ip} {port} @published{version}"
+        # The answers to what is accepted here may leave.
+        for accepted in (published, allowed, hosted):
+            yield f"{accepted} update @asked{version} {{ {peer} }}"
+            yield f"{accepted} accept"
+        yield f"{peer} @talking{version} accept"
+        yield f"{is_from} . meta l4proto @other{version} accept"
+    yield "drop"
+
+
+def _remembered(by: str) -> Iterator[str]:
+    for version, ip in _IP.items():
+        to = f"{by} . {ip} daddr"
+        peer = f"{to} . udp dport . udp sport"
+        yield f"{by} @closed update @talking{version} {{ {peer} }}"
+        yield (
+            f"{by} @closed meta l4proto != {_NEITHER}"
+            f" update @other{version} {{ {to} . meta l4proto }}"
+        )
+
+
+def _outgoing(by: str) -> Iterator[str]:
+    """Return the rules for what a container sends that may not connect everywhere."""
+    yield f"{by} != @bounded accept"
+    yield "meta protocol { 8021q, 8021ad } drop"
+    yield "meta protocol != { ip, ip6 } accept"
+    yield "icmp type != echo-request accept"
+    yield "icmpv6 type != echo-request accept"
+    yield "meta l4proto igmp accept"
+    yield "tcp flags & (syn | ack) != syn accept"
+    yield "meta l4proto sctp @th,96,8 != 1 accept"
+    yield "udp sport 68 udp dport 67 accept"
+    yield "udp sport 546 udp dport 547 accept"
+    for version, ip in _IP.items():
+        to = f"{by} . {ip} daddr"
+        yield f"{to} . udp dport . udp sport @asked{version} accept"
+        yield f"{to} @near{version} accept"
+    yield "drop"

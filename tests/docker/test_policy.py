@@ -1,0 +1,390 @@
+"""Which ports of a container answer: on the LAN, on the host, and beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6
+from tests.lab.host import ENVIRONMENT
+from tests.lab.net import enter
+from tests.lab.service import wait_until
+
+# Connects to ports over TCP, or sends to them over UDP, and prints those that answer.
+SCAN = """
+import json, select, socket, sys, time
+from contextlib import suppress
+address, tcp, udp = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+waiting, open_ = {}, []
+for port in tcp:
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.setblocking(False)
+    s.connect_ex((address, port))
+    waiting[s] = ("tcp", port)
+for port in udp:
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.connect((address, port))
+    with suppress(PermissionError):  # a filter of this machine drops it
+        s.send(b"?")
+    waiting[s] = ("udp", port)
+end = time.monotonic() + float(sys.argv[4])
+while waiting and (left := end - time.monotonic()) > 0:
+    streams = [s for s, (kind, _) in waiting.items() if kind == "tcp"]
+    others = list(waiting.keys() - set(streams))
+    read, written, _ = select.select(others, streams, [], left)
+    for s in read + written:
+        kind, port = waiting.pop(s)
+        if kind == "tcp":
+            if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                open_.append(f"{port}/tcp")
+            continue
+        try:
+            s.recv(1)
+            open_.append(f"{port}/udp")
+        except OSError:
+            pass
+print(json.dumps(sorted(open_)))
+"""
+# Listens on ports, in both IP families, and answers what comes over UDP.
+LISTEN = """
+import json, select, socket, sys
+tcp, udp = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+socks = []
+for kind, ports in ((socket.SOCK_STREAM, tcp), (socket.SOCK_DGRAM, udp)):
+    for port in ports:
+        s = socket.socket(socket.AF_INET6, kind)
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("::", port))
+        if kind == socket.SOCK_STREAM:
+            s.listen(100)
+        socks.append(s)
+print("ready", flush=True)
+while True:
+    for s in select.select(socks, [], [])[0]:
+        if s.type == socket.SOCK_STREAM:
+            s.accept()[0].close()
+        else:
+            data, who = s.recvfrom(2000)
+            s.sendto(b"!" + data, who)
+"""
+# Asks for ports of an address all the time, and prints those that ever answered when
+# it is told to end.
+WATCH = """
+import errno, json, select, socket, sys, time
+from contextlib import suppress
+address, tcp, udp = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+answered, rounds = set(), 0
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    rounds += 1
+    streams = {}
+    for port in tcp:
+        s = socket.socket()
+        s.setblocking(False)
+        if s.connect_ex((address, port)) in (0, errno.EINPROGRESS):
+            streams[s] = port
+    asked = {}
+    for port in udp:
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.setblocking(False)
+        with suppress(OSError):
+            s.connect((address, port))
+            s.send(b"?")
+        asked[s] = port
+    end = time.monotonic() + 0.03
+    while (left := end - time.monotonic()) > 0:
+        read, written, _ = select.select([*asked], [*streams], [], left)
+        for s in written:
+            if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                answered.add(f"{streams[s]}/tcp")
+            del streams[s]
+            s.close()
+        for s in read:
+            with suppress(OSError):
+                s.recv(1)
+                answered.add(f"{asked[s]}/udp")
+            del asked[s]
+            s.close()
+    for s in (*streams, *asked):
+        s.close()
+print(json.dumps([sorted(answered), rounds]))
+"""
+# The machine's, on a host and in its containers.
+PYTHON = ("chroot", "/outer", sys.executable, "-c")
+TCP, UDP = [22, 80, 443, 8080, 9000], [53, 5353]
+EVERY = sorted([*(f"{p}/tcp" for p in TCP if p != 8080), *(f"{p}/udp" for p in UDP)])
+PORTS = ("-p", "8080:80", "-p", "53:53/udp", "-p", "127.0.0.1:9000:9000")
+
+
+@pytest.fixture
+def listening(site):
+    """Have containers listen on ports; ends with the test."""
+    running = []
+
+    def start(container):
+        net = f"--net=/proc/{site.host.pid_of(container)}/ns/net"
+        words = (json.dumps([p for p in TCP if p != 8080]), json.dumps(UDP))
+        process = site.host._spawn(
+            ["nsenter", net, *PYTHON, LISTEN, *words], ENVIRONMENT, stdout=-1
+        )
+        running.append(process)
+        assert process.stdout.readline()
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def scan(site, where, address, seconds=1.0):
+    """Return the ports of an address that answer: on the LAN, the host, in a peer."""
+    words = (SCAN, address, json.dumps(TCP), json.dumps(UDP), str(seconds))
+    if where == "lan":
+        done = site.lan.run(*PYTHON[2:], *words)
+    elif where == "host":
+        done = site.host.run(*PYTHON, *words)
+    else:
+        net = f"--net=/proc/{site.host.pid_of(where)}/ns/net"
+        done = site.host.run("nsenter", net, *PYTHON, *words)
+    return json.loads(done.stdout)
+
+
+MODES = ["macvlan", "bridge", "routed"]
+OPEN = sorted([*EVERY, "8080/tcp"])
+
+
+def create(site, mode, *words, name="lan"):
+    """Create a network of a mode, with both IP families, that the LAN reaches."""
+    ways = {
+        "macvlan": ("-o", "parent=eth0"),
+        "bridge": ("-o", "parent=eth0", "-o", "mode=bridge", "-o", "takeover=yes"),
+        "routed": ("-o", "mode=routed", "-o", "proxy=eth0"),
+    }
+    subnets = ("--subnet", "10.77.0.160/27", "--ipv6", "--subnet", "fd77::a000/120")
+    if mode != "routed":
+        subnets = (
+            "--subnet", LAN4, "--gateway", GATEWAY4, "--ip-range", "10.77.0.160/27",
+            "--ipv6", "--subnet", LAN6, "--gateway", GATEWAY6,
+        )  # fmt: skip
+    site.docker(
+        "network",
+        "create",
+        "-d",
+        "underlay",
+        *IPAM,
+        *ways[mode],
+        *subnets,
+        *words,
+        name,
+    )
+
+
+def found(site, address):
+    """Return what of an address answers on the LAN, in a container, and on the host."""
+    return {where: scan(site, where, address) for where in ("lan", "peer", "host")}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_only_published_ports_answer(site, listening, mode):
+    create(site, mode, "-o", "policy=published")
+    site.run("web", "lan", *PORTS)
+    site.run("peer", "lan")
+    listening("web")
+    four, six, _ = site.attached("web", "lan")
+    wait_until(lambda: "8080/tcp" in scan(site, "lan", four), 5)
+    shown = ["53/udp", "80/tcp", "8080/tcp"]
+    # -p 127.0.0.1:9000:9000 is for the host alone, and IPv4.
+    here = [*shown, "9000/tcp"]
+    assert found(site, four) == {"lan": shown, "peer": shown, "host": here}
+    assert found(site, six) == {"lan": shown, "peer": shown, "host": shown}
+    site.ping_from("web", GATEWAY4)
+    site.ping_from("web", GATEWAY6)
+    site.ping_from_lan(four)
+    site.ping_from_lan(six)
+    site.clear()
+    site.assert_nothing_left()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_answers_from_a_closed_container(site, listening, mode):
+    create(site, mode)
+    closed = ("--network", "name=lan,driver-opt=policy=closed")
+    site.docker("run", "-d", "--name", "web", *closed, *PORTS, "bb", "sleep", "1000")
+    site.run("peer", "lan", *PORTS)
+    listening("web")
+    listening("peer")
+    web, peer = (site.attached(name, "lan")[:2] for name in ("web", "peer"))
+    # The other one is open, and -p 8080:80 has a meaning there too.
+    wait_until(lambda: scan(site, "lan", peer[0]) == OPEN, 5)
+    for address in web:
+        assert found(site, address) == {"lan": [], "peer": [], "host": []}
+    for address in peer:
+        for where in ("lan", "web", "host"):
+            assert scan(site, where, address) == OPEN
+    site.clear()
+    site.assert_nothing_left()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_egress_and_ping(site, listening, mode):
+    create(site, mode, "-o", "policy=published", "-o", "egress=none", "-o", "ping=off")
+    site.run("web", "lan", *PORTS)
+    near = ("--network", "name=lan,driver-opt=egress=subnet")
+    site.docker("run", "-d", "--name", "peer", *near, *PORTS, "bb", "sleep", "1000")
+    listening("web")
+    listening("peer")
+    web, peer = (site.attached(name, "lan")[:2] for name in ("web", "peer"))
+    shown = ["53/udp", "80/tcp", "8080/tcp"]
+    wait_until(lambda: scan(site, "lan", web[0]) == shown, 5)
+    for address in web:
+        assert scan(site, "lan", address) == shown
+        assert scan(site, "peer", address) == shown
+        assert not site.reached_from_lan(address)
+    for address in peer:
+        assert scan(site, "web", address) == []
+    with pytest.raises(subprocess.CalledProcessError):
+        site.ping_from("web", GATEWAY4)
+    if mode != "routed":
+        site.ping_from("peer", GATEWAY4)
+        site.ping_from("peer", GATEWAY6)
+    site.clear()
+    site.assert_nothing_left()
+
+
+def test_ports_are_reached_from_allowed_networks_only(site, listening):
+    create(site, "macvlan", "-o", "policy=published", "-o", "allow_from=10.77.0.1")
+    site.run("web", "lan", *PORTS)
+    site.run("peer", "lan")
+    listening("web")
+    four, six, _ = site.attached("web", "lan")
+    shown = ["53/udp", "80/tcp", "8080/tcp"]
+    wait_until(lambda: scan(site, "lan", four) == shown, 5)
+    assert found(site, four) == {"lan": shown, "peer": [], "host": ["9000/tcp"]}
+    assert found(site, six) == {"lan": [], "peer": [], "host": []}
+    site.clear()
+    site.assert_nothing_left()
+
+
+@contextmanager
+def watching(site, address, where, watched):
+    """Ask for every port of an address meanwhile; note what answered, and how often."""
+    words = (WATCH, address, json.dumps(TCP), json.dumps(UDP))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    if where == "lan":
+        command = [*enter(site.lan.netns), *PYTHON[2:], *words]
+        process = subprocess.Popen(command, **pipes)
+    else:
+        net = f"--net=/proc/{site.host.pid_of(where)}/ns/net" if where != "host" else ""
+        command = ["nsenter", net, *PYTHON, *words] if net else [*PYTHON, *words]
+        process = site.host._spawn(command, ENVIRONMENT, **pipes)
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        yield
+        out, _ = process.communicate("end", 30)
+    watched[where] = json.loads(out)
+
+
+# In a container, from its first moment on.
+SERVE = "for p in 22 443 9000; do httpd -p $p -h /etc; done; httpd -f -p 80 -h /etc"
+
+
+def watched_meanwhile(site, address, act):
+    """Return what answered on the LAN, in a container and on the host meanwhile."""
+    found = {}
+    with ExitStack() as watches:
+        for where in ("lan", "peer", "host"):
+            watches.enter_context(watching(site, address, where, found))
+        act()
+    assert all(rounds > 20 for _, rounds in found.values()), found
+    return {where: answered for where, (answered, _) in found.items()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("starts", [6, pytest.param(100, marks=pytest.mark.long)])
+def test_no_closed_port_answers_from_the_first_packet_on(site, mode, starts):
+    """Nor at a stop, a restart, a kill of the service and its next start."""
+    create(site, mode, "-o", "policy=published")
+    site.run("peer", "lan")
+    site.run("first", "lan")
+    address = site.attached("first", "lan")[0]
+    site.docker("rm", "-f", "first")
+
+    def start():
+        for turn in range(starts):
+            site.docker(
+                "run", "-d", "--name", "web", "--network", "lan", "--ip", address,
+                "-p", "80", "bb", "sh", "-c", SERVE,
+            )  # fmt: skip
+            time.sleep(0.3)
+            if turn % 3 == 0:
+                site.docker("restart", "-t0", "web")
+            if turn % 3 == 1:
+                site.service.kill()
+                time.sleep(0.3)
+                site.service.start()
+            site.docker("rm", "-f", "web")
+
+    found = watched_meanwhile(site, address, start)
+    assert found == {where: ["80/tcp"] for where in ("lan", "peer", "host")}
+    site.clear()
+    site.assert_nothing_left()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_connections_and_flows_outlive_repairs_and_restarts(site, listening, mode):
+    create(site, mode, "-o", "policy=published")
+    site.run("web", "lan", *PORTS)
+    listening("web")
+    address = site.attached("web", "lan")[0]
+    wait_until(lambda: "8080/tcp" in scan(site, "lan", address), 5)
+    flow = (
+        "import socket, sys, time\n"
+        "t = socket.create_connection((sys.argv[1], 80)); t.settimeout(5)\n"
+        "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(3)\n"
+        "u.connect((sys.argv[1], 53))\n"
+        "print('ready', flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    u.send(b'?'); assert u.recv(9)[:1] == b'!'\n"
+        "    print('alive', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [*enter(site.lan.netns), *PYTHON[2:], flow, address],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def is_alive():
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        return process.stdout.readline() == "alive\n"
+
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        assert is_alive()
+        families = ("netdev", "bridge", "inet")
+        tables = site.host.outer_run("nft", "list", "tables").stdout
+        (gate,) = re.findall(r"table (\w+ underlay-ul-\w+)", tables)
+        assert gate.split()[0] == families[MODES.index(mode)]
+        site.host.outer_run("nft", "flush", "chain", *gate.split(), "judged")
+        closed = ["53/udp", "80/tcp", "8080/tcp"]
+        wait_until(lambda: scan(site, "lan", address, 0.5) == closed, 5)
+        assert is_alive()
+        site.service.kill()
+        assert is_alive()
+        assert scan(site, "lan", address) == closed
+        site.service.start()
+        assert is_alive()
+        site.host.outer_run("nft", "delete", "table", *gate.split())
+        wait_until(lambda: scan(site, "lan", address, 0.5) == closed, 5)
+        assert is_alive()
+        process.stdin.close()
+    site.clear()
+    site.assert_nothing_left()

@@ -1,0 +1,175 @@
+"""Gates on a real kernel: nft's library makes them, netlink reads them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from tests.kernel.conftest import ip
+from tests.kernel.world import nft
+from underlay.kernel import gates, libnftables
+from underlay.kernel.linux import LinuxKernel
+from underlay.model.objects import NftElements, NftTable, Owner, SharedOwner
+from underlay.model.steps import Amend, Create, Delete
+from underlay.modes.gate import elements, table
+from underlay.modes.gate_rules import BRIDGED, ROUTED, body, in_sandbox, on_parent
+from underlay.modes.port_policy import Policy
+
+pytestmark = [pytest.mark.needs("nftables"), pytest.mark.usefixtures("namespace")]
+PLACES = {
+    "parent": on_parent("eth0"),
+    "sandbox": in_sandbox("eth0"),
+    "bridge": BRIDGED,
+    "routed": ROUTED,
+}
+NETWORKS = ("10.0.0.0/8", "192.0.2.9/32", "fd00::/64", "fd01::1/128")
+POLICY = Policy(
+    "published",
+    "subnet",
+    ping=False,
+    allow_from=tuple(map(ip_network, NETWORKS)),
+    published=((4, "tcp", 80), (6, "udp", 53), (4, "sctp", 65535)),
+    for_host=((4, "tcp", 22),),
+    near=(ip_network("10.1.0.0/24"), ip_network("fd01::/64")),
+)
+OPEN = replace(POLICY, allow_from=(), egress="none")
+
+
+def gate_at(place):
+    return table(place, SharedOwner("gate", "eth0").owner, "eth0")
+
+
+def filled(gate, place):
+    """Return elements of two containers behind a gate."""
+    one, two = '"ul-0123456789ab"', '"ul-ba9876543210"'
+    if place.kind == "ether_addr":
+        one, two = "02:00:00:00:00:01", "02:00:00:00:00:02"
+    hosts = ["10.0.0.1", "fd00::1"]
+    return [
+        NftElements(
+            gate.family, gate.name, who, frozenset(elements(policy, who, hosts))
+        )
+        for who, policy in ((one, POLICY), (two, OPEN))
+    ]
+
+
+def seen(kind):
+    return {o for o in LinuxKernel().observe() if isinstance(o, kind)}
+
+
+@pytest.mark.parametrize("place", [p for p in PLACES if p != "sandbox"])
+def test_gate_is_observed_as_it_was_made_and_goes_without_a_trace(place):
+    before, kernel = nft("list", "ruleset"), LinuxKernel()
+    gate = gate_at(PLACES[place])
+    inside = filled(gate, PLACES[place])
+    assert sum(len(found.elements) for found in inside) > 20
+    for made in (gate, *inside):
+        kernel.apply(Create(made))
+        kernel.apply(Create(made))  # as a verb does that does not look
+    (found,) = seen(NftTable)
+    assert gate.satisfied_by(found)
+    assert seen(NftElements) == set(inside)
+    shut = replace(inside[0], elements=frozenset({("closed", inside[0].who)}))
+    kernel.apply(Amend(inside[0], shut))
+    assert seen(NftElements) == {shut, inside[1]}
+    for doomed in (shut, inside[1], gate):
+        kernel.apply(Delete(doomed))
+        kernel.apply(Delete(doomed))
+    assert nft("list", "ruleset") == before
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nft_prints_every_rule_of_a_gate(place):
+    """Nothing of a body is lost on the way through the library."""
+    gate = gate_at(PLACES[place])
+    gates.create(gate)
+    listed = nft("list", "table", gate.family, gate.name)
+    rules = [line for line in gate.body if line.startswith("rule ")]
+    assert listed.count(gate.mark) == len(rules)
+    assert len(re.findall("^\tchain ", listed, re.MULTILINE)) == (
+        sum(line.startswith("chain ") for line in gate.body)
+    )
+
+
+@pytest.mark.parametrize("way", ["a rule is gone", "a rule is strange", "flushed"])
+def test_gate_that_was_changed_is_put_right_and_keeps_its_elements(way):
+    kernel, gate = LinuxKernel(), gate_at(ROUTED)
+    inside = filled(gate, ROUTED)
+    for made in (gate, *inside):
+        kernel.apply(Create(made))
+    # Connections of containers, as the rules note them.
+    spoken = f"{gate.family} {gate.name} talking4"
+    nft("add", "element", *spoken.split(), "{ ul-1 . 10.0.0.2 . 53 . 4000 }")
+    name = (gate.family, gate.name)
+    if way == "flushed":
+        nft("flush", "chain", *name, "judged")
+    elif way == "a rule is strange":
+        nft("insert", "rule", *name, "judged", "accept")
+    else:
+        handles = re.findall(r"# handle (\d+)", nft("-a", "list", "chain", *name, "in"))
+        nft("delete", "rule", *name, "in", "handle", handles[-1])
+    (found,) = seen(NftTable)
+    assert not gate.satisfied_by(found)
+    kernel.apply(Amend(found, gate))
+    (found,) = seen(NftTable)
+    assert gate.satisfied_by(found)
+    assert seen(NftElements) == set(inside)
+    assert "10.0.0.2" in nft("list", "set", *spoken.split())
+
+
+def test_gate_of_another_kind_is_replaced():
+    """What an older version made, with other sets."""
+    gate = gate_at(ROUTED)
+    libnftables.run(
+        f"add table inet {gate.name}; add set inet {gate.name} closed"
+        " { type ipv4_addr; }"
+    )
+    gates.create(gate)
+    assert [gate.satisfied_by(found) for found in seen(NftTable)] == [True]
+
+
+def test_gate_on_a_parent_survives_the_parent_s_return():
+    kernel, gate = LinuxKernel(), gate_at(on_parent("eth0"))
+    kernel.apply(Create(gate))
+    ip("link", "del", "eth0")
+    ip("link", "add", "eth0", "type", "veth", "peer", "name", "wire0")
+    for found in seen(NftTable):
+        if not gate.satisfied_by(found):
+            kernel.apply(Amend(found, gate))
+    if not seen(NftTable):
+        kernel.apply(Create(gate))
+    assert 'device "eth0"' in nft("list", "table", gate.family, gate.name)
+
+
+def test_elements_in_a_body_are_exactly_those_after_a_change():
+    """In a sandbox the elements are a part of the table."""
+    name = f"underlay-{Owner('n', 'e').device}"
+
+    def made(*ports):
+        lines = (f'element published4 {{ "eth0" . tcp . {p} }}' for p in ports)
+        return NftTable("netdev", name, (*body(in_sandbox("eth0")), *lines))
+
+    gates.create(made(80, 443))
+    gates.create(made(443, 22))
+    shown = nft("list", "set", "netdev", name, "published4")
+    assert re.findall(r"tcp \. (\d+)", shown) in (["443", "22"], ["22", "443"])
+
+
+def test_host_without_the_library_has_no_gates(monkeypatch):
+    assert LinuxKernel().can_guard
+    monkeypatch.setattr(libnftables, "_NAME", "libnftables-none.so.1")
+    libnftables._library.cache_clear()
+    try:
+        assert not LinuxKernel().can_guard
+    finally:
+        monkeypatch.undo()
+        libnftables._library.cache_clear()
+
+
+def test_tables_of_others_with_such_a_name_are_left_alone():
+    nft("add", "table", "inet", "underlay-mine")
+    nft("add", "table", "ip", "underlay-ul-0123456789ab")
+    assert seen(NftTable) == set()
