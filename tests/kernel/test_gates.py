@@ -95,7 +95,7 @@ def test_nft_prints_every_rule_of_a_gate(place):
 
 
 @pytest.mark.parametrize("way", ["a rule is gone", "a rule is strange", "flushed"])
-def test_gate_that_was_changed_is_put_right_and_keeps_its_elements(way):
+def test_repaired_gate_keeps_its_elements(way):
     kernel, gate = LinuxKernel(), gate_at(ROUTED)
     inside = filled(gate, ROUTED)
     for made in (gate, *inside):
