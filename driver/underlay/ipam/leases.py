@@ -193,6 +193,7 @@ def end_of_endpoint(records: Records, endpoint: str, now: float) -> None:
     What a DHCP server gave is held for the container.
     """
     records.dhcp_leases.leave(endpoint, now)
+    records.dhcpv6_leases.leave(endpoint, now)
     for lease in records.leases.live_of_endpoint(endpoint):
         if lease.pool is None:
             records.leases.end(lease, now)

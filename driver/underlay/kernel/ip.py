@@ -14,10 +14,12 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv6Interface, ip_address, ip_interface, ip_network
+from math import inf, isinf
 
 from underlay import model
 from underlay.kernel import links
 from underlay.kernel import rtnetlink as nl
+from underlay.kernel.clock import since_boot
 from underlay.kernel.rtnetlink import (
     IFA_F_DADFAILED,
     IFA_F_DEPRECATED,
@@ -49,11 +51,14 @@ from underlay.model.objects import (
     MAIN_TABLE,
     POOL_METRIC,
     Address,
+    Lifetimes,
     Neighbour,
     Route,
     protocol,
 )
 
+# Preferred and valid lifetime in seconds, and two times.
+_CACHE_INFO, _FOREVER = struct.Struct("=IIII"), 0xFFFFFFFF
 # Of up to so many devices the kernel is asked one by one: it leaves out all others.
 ONE_BY_ONE = 4
 # Routes of a namespace are read whole up to FEW, and up to MANY of each sort beyond.
@@ -157,7 +162,23 @@ def from_routers(indexes: Collection[int]) -> dict[int, tuple[IPv6Interface, ...
 
 def _address(message: bytes, device: str) -> Address | None:
     interface = _interface(message)
-    return Address(interface, device) if interface else None
+    if interface is None or interface.version == 4:
+        return Address(interface, device) if interface else None
+    failed = bool(nl.IFADDR.unpack_from(message)[2] & IFA_F_DADFAILED)
+    lifetimes = _lifetimes(message)
+    return Address(interface, device, lifetimes=lifetimes, has_failed=failed)
+
+
+def _lifetimes(message: bytes) -> Lifetimes | None:
+    """Return how long an address of a message is used; None if nothing tells."""
+    told = dict(nl.attributes(message[nl.IFADDR.size :])).get(nl.IFA_CACHEINFO, b"")
+    if len(told) < _CACHE_INFO.size:
+        return None
+    preferred, valid = (
+        inf if seconds == _FOREVER else float(seconds)
+        for seconds in _CACHE_INFO.unpack_from(told)[:2]
+    )
+    return Lifetimes(since_boot(), preferred, valid)
 
 
 _address_on = GenerationCache(_address)
@@ -382,6 +403,11 @@ def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None
             raise
 
 
+def change(wanted: Address) -> None:
+    """Change the lifetimes of an address that exists; raises OSError."""
+    nl.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, _of_address(wanted))
+
+
 def delete(doomed: Address | Route | Neighbour) -> None:
     """Delete an object; raises OSError. If it is gone already, that is no error."""
     try:
@@ -413,6 +439,12 @@ def _of_address(address: Address) -> bytes:
     if version == 4 and address.sandbox and length < 31:
         broadcast = interface.network.broadcast_address.packed
         body += nl.attribute(nl.IFA_BROADCAST, broadcast)
+    if address.lifetimes:
+        # Its subnet is on the link as far as routers say so.
+        body += nl.attribute(nl.IFA_FLAGS, nl.NUMBER.pack(IFA_F_NOPREFIXROUTE))
+        left = address.lifetimes.left(since_boot())
+        told = (_FOREVER if isinf(s) else int(s) for s in (left.preferred, left.valid))
+        return body + nl.attribute(nl.IFA_CACHEINFO, _CACHE_INFO.pack(*told, 0, 0))
     if version == 6:
         alone = 0 if address.sandbox else IFA_F_NOPREFIXROUTE
         body += nl.attribute(nl.IFA_FLAGS, nl.NUMBER.pack(IFA_F_NODAD | alone))
