@@ -1,6 +1,7 @@
 """A segment in memory with one DHCPv6 server, which speaks in frames as a real one.
 
-It stands in the place of the sockets: exchanges run as they do on a wire.
+It stands in the place of the sockets: exchanges run as they do on a wire, and each
+frame that is sent or heard is a point at which the process may die.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from ipaddress import IPv6Address
 
+from tests.dhcp_segment import Fate
 from underlay.dhcp.dhcpv6 import Message, MessageType, Option, Status, decode, encode
 from underlay.dhcp.dhcpv6_exchange import Exchange, Outcome
 from underlay.dhcp.dhcpv6_frames import SERVER_PORT, unwrap, wrap
@@ -119,8 +121,9 @@ class Server:
 class Segment:
     """The wire: `run`, `send` and `speaker` are those of underlay/dhcp/sockets.py."""
 
-    def __init__(self, server: Server, clock: Callable[[], float]) -> None:
+    def __init__(self, server: Server, clock: Callable[[], float], fate: Fate) -> None:
         self.server, self.clock, self.is_ready = server, clock, True
+        self.fate = fate
 
     def speaker(self, _device: str) -> tuple[str, IPv6Address] | None:
         return (MAC, CLIENT) if self.is_ready else None
@@ -134,6 +137,7 @@ class Segment:
             for frame in exchange.tick(now):
                 for answer in self._carry(frame):
                     exchange.feed(answer, now)
+                    self.fate.point("after hearing it")
             now = deadline if exchange.due is None else max(now, exchange.due)
         return exchange.outcome
 
@@ -147,5 +151,9 @@ class Segment:
     def _carry(self, frame: bytes) -> list[bytes]:
         datagram = unwrap(frame, SERVER_PORT)
         assert datagram, "no message for a server"
-        answer = self.server.answer(decode(datagram.payload))
+        message = decode(datagram.payload)
+        name = MessageType(message.kind).name
+        self.fate.point(f"before {name}")
+        answer = self.server.answer(message)
+        self.fate.point(f"after {name}")
         return [framed(answer)] if answer else []
