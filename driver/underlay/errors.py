@@ -441,7 +441,7 @@ class LeaseNotRenewed(Unavailable):
 
 
 class NoDhcpv6Server(Unavailable):
-    id = "E-171"
+    id = "E-173"
     text = (
         "no DHCPv6 server on {device} has given the container an address since {since}."
         " It runs without one, and servers are asked again. Check that a server gives"

@@ -236,7 +236,7 @@ def test_container_runs_without_a_server_and_the_status_says_so(site, lan):
     create(site)
     site.run("web", "lan")
     wait_until(
-        lambda: "E-171" in troubles(site) and "eth0" in troubles(site), SECONDS
+        lambda: "E-173" in troubles(site) and "eth0" in troubles(site), SECONDS
     )  # fmt: skip
     assert site.inspect("web", "{{.State.Running}}") == "true"
     with Kea(lan.start, scope=SHORT) as server:
