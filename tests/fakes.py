@@ -21,6 +21,7 @@ from underlay.model import (
 )
 from underlay.model.objects import (
     ADDRESS_SYSCTLS,
+    Address,
     AltName,
     BridgePort,
     ForwardAccept,
@@ -219,7 +220,7 @@ class FakeKernel:
                 _, MovedEntry() | BridgePort()
             ):
                 self._take_over(step)
-            case Create(other) | Amend(_, NftChain() | Slaac() as other):
+            case Create(other) | Amend(_, NftChain() | Slaac() | Address() as other):
                 if other.device and not self._has_device(other):
                     why = f"no device {other.device} ({errno.errorcode[19]})"
                     raise KernelRefused(step=step, why=why, hint="")

@@ -132,8 +132,8 @@ class BackgroundThreads:
         self._listener = Listener(events_stopped, self._is_concerned)
         # The names of parents; None: any device may become one.
         self._parents: frozenset[str] | None = None
-        self._is_urgent = True
-        self._reconciler, self._ahead = parts.reconciler, parts.ahead
+        self._is_urgent, self._reconciler = True, parts.reconciler
+        self._ahead, self._keeper6 = parts.ahead, parts.keeper6
         self.calls = Calls(RUSH_CALLS)
         self._lock = threading.Lock()
         self._changed: frozenset[str] | None = None
@@ -204,6 +204,7 @@ class BackgroundThreads:
             "wire": self._ipam.wire.run,
             "leases": self._ahead.keeper.run,
             "servers": self._checks.run,
+            "leases6": self._keeper6.run,
             "watch": self._segments.listen,
             "hup": self._wait_for_hup,
         }
@@ -251,10 +252,14 @@ class BackgroundThreads:
         else:
             self.names.wake()
 
-    def _note_lease(self, sandbox: str) -> None:
-        """Note that a lease brings a container another address or router."""
+    def _note_lease(self, sandbox: str, is_new: bool = True) -> None:
+        """Note that a lease brings a container another address or router.
+
+        Or only another end of the same one.
+        """
         self.note(frozenset({sandbox}))
-        self.names.wake()  # for the file of names
+        if is_new:
+            self.names.wake()  # for the file of names
 
     def note_progress(self) -> None:
         """Note that a pass gets on, if this is the thread of the passes."""
@@ -268,6 +273,7 @@ class BackgroundThreads:
     def start(self) -> None:
         """Start the threads."""
         self._ahead.keeper.on_change = self._note_lease
+        self._keeper6.on_change = self._note_lease
         self._reconciler.on_addresses = self.names.wake  # for the file of names
         for thread in self._threads:
             thread.start()
@@ -364,6 +370,7 @@ class BackgroundThreads:
             )
             self._parents = self._reconciler.parents.device_names()
             self._segments.follow()
+            self._keeper6.follow()
             self._rules.wake()  # for a new network, or another default route
             if not changed:
                 _settle_heap()
@@ -376,17 +383,14 @@ class BackgroundThreads:
     def stop(self) -> None:
         """Stop the threads; a hanging call to Docker is not awaited."""
         self._stopping.set()
-        self._pass.stop()
-        self._rules.stop()
-        self.names.stop()
         self._dockerd.hang_up()
-        self._reconciler.announcer.stop()
-        self._reconciler.dropper.stop()
-        self._ipam.wire.stop()
-        self._ahead.keeper.stop()
-        self._ahead.stop()
-        self._checks.stop()
-        self._segments.stop()
+        reconciler, ahead = self._reconciler, self._ahead
+        for running in (
+            self._pass, self._rules, self.names, reconciler.announcer,
+            reconciler.dropper, self._ipam.wire, ahead.keeper, self._keeper6, ahead,
+            self._checks, self._segments,
+        ):  # fmt: skip
+            running.stop()
         self._stop_events.close()
         if self._hup.ident:
             signal.pthread_kill(self._hup.ident, signal.SIGHUP)

@@ -33,7 +33,7 @@ from underlay.model.objects.firewall import (
     NftChain,
 )
 from underlay.model.objects.host import BridgePort, MovedEntry, Sysctl
-from underlay.model.objects.ip import Address, Neighbour, Route, Slaac
+from underlay.model.objects.ip import Address, Lifetimes, Neighbour, Route, Slaac
 from underlay.model.objects.link import AltName, Link
 from underlay.model.owner import MARK, PREFIX, Owner, SharedOwner, SysctlReason
 
@@ -75,6 +75,7 @@ __all__ = [
     "AltName",
     "BridgePort",
     "ForwardAccept",
+    "Lifetimes",
     "Link",
     "MovedEntry",
     "Neighbour",
