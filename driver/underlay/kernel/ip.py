@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv6Interface, ip_address, ip_network
+from ipaddress import IPv6Interface, ip_address, ip_interface, ip_network
 from math import inf, isinf
 
 from underlay import model

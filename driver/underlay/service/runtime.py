@@ -158,9 +158,8 @@ class BackgroundThreads:
 
     def _names_job(self, parts: Parts, settings: Settings) -> PeriodicJob:
         look, once = partial(self.note, None), LogOnce()
-        examined = partial(
-            examination, parts.records, parts.kernel, settings, parts.dockerd
-        )
+        host = parts.records, parts.kernel, settings, parts.dockerd
+        examined = partial(examination, *host)
         notices = Notices(parts.records, examined, time.monotonic)
         self._hosts = HostsFile(parts.records, settings.hosts_file)
         named = NewNames(parts.records)
@@ -384,11 +383,11 @@ class BackgroundThreads:
         """Stop the threads; a hanging call to Docker is not awaited."""
         self._stopping.set()
         self._dockerd.hang_up()
-        reconciler, ahead = self._reconciler, self._ahead
+        passes, ahead = self._reconciler, self._ahead
         for running in (
-            self._pass, self._rules, self.names, reconciler.announcer,
-            reconciler.dropper, self._ipam.wire, ahead.keeper, self._keeper6, ahead,
-            self._checks, self._segments,
+            self._pass, self._rules, self.names, passes.announcer, passes.dropper,
+            self._ipam.wire, ahead.keeper, self._keeper6, ahead, self._checks,
+            self._segments,
         ):  # fmt: skip
             running.stop()
         self._stop_events.close()
@@ -397,14 +396,13 @@ class BackgroundThreads:
         self._status.stop()
         for thread in self._threads:
             thread.join(timeout=2)
-        for records in (self._reading, self._records):
-            records.close()
+        self._reading.close()
+        self._records.close()
 
 
 def _segments(parts: Parts) -> Segments:
-    announcer, wire = parts.reconciler.announcer, parts.ipam.wire
-    on_contested = parts.keeper.note_contested
-    defender = Defender(parts.records, wire, announcer, since_boot, on_contested)
+    wire, found = parts.ipam.wire, (parts.reconciler.announcer, since_boot)
+    defender = Defender(parts.records, wire, *found, parts.keeper.note_contested)
     return Segments(wire, defender)
 
 
