@@ -457,6 +457,16 @@ class NotConnectedAgain(Unavailable):
     )
 
 
+class NoDhcpv6Server(Unavailable):
+    id = "E-173"
+    text = (
+        "no DHCPv6 server on {device} has given the container an address since {since}."
+        " It runs without one, and servers are asked again. Check that a server gives"
+        " addresses by DHCPv6 on that segment. If only routers are there, create the"
+        " network with ipv6=slaac."
+    )
+
+
 class AddressNotAllocated(Conflict):
     id = "E-146"
     text = (

@@ -228,6 +228,8 @@ LEASE = {
     "hostname": "web",
     "server": "192.168.1.1",
     "router": "192.168.1.1",
+    "family": 4,
+    "iaid": None,
     "state": "bound",
     "since": 1772356364.0,
     "renew": 1772397850.0,

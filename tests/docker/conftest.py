@@ -164,7 +164,10 @@ class Site:
         forget = (
             "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]);"
             "db.execute('DELETE FROM reservation WHERE idle = 1');"
-            "db.execute('DELETE FROM dhcp_lease WHERE endpoint = ?', ['']); db.commit()"
+            "db.execute('DELETE FROM dhcp_lease WHERE endpoint = ?', ['']);"
+            "db.commit();"  # records of an older version have no table of the other
+            "db.execute('DELETE FROM dhcpv6_lease WHERE endpoint = ?', ['']);"
+            "db.commit()"
         )
         self.host.outer_run("python3", "-c", forget, path, check=False)
 

@@ -139,8 +139,8 @@ CASES = [
     (net("-o", "paren=eth1"), unknown("paren", OPTIONS, near="parent")),
     (net("-o", "foo=bar"), unknown("foo", OPTIONS)),
     (
-        net("-o", "ipv6=dhcp"),
-        "E-101 ipv6='dhcp' is not valid: one of off, slaac, suffix.",
+        net("-o", "ipv6=radvd"),
+        "E-101 ipv6='radvd' is not valid: one of off, slaac, suffix, dhcp.",
     ),
     (
         on("name=lan,driver-opt=suffix=::53"),
@@ -363,7 +363,10 @@ CASES = [
         net("--ipam-opt", "source=dhcp", "--ipam-opt", "slice=1/2"),
         "E-104 source=dhcp and slice=1/2 cannot be combined. Keep one of them.",
     ),
-    (net("-o", "hold=5"), "E-101 hold='5' is not valid: it is for source=dhcp."),
+    (
+        net("-o", "hold=5"),
+        "E-101 hold='5' is not valid: it is for source=dhcp or ipv6=dhcp.",
+    ),
     (net("-o", "on_change=reconnect"), "E-101 on_change='reconnect' is not valid: it is for source=dhcp."),
     (
         leased("-o", "parent=eth0", "-o", "on_change=restart"),

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 # The last commit before the modules moved into packages.
 OLD = "f596733f2ad5"
 # The last commit with records of a version before, and what is kept of these.
-BEFORE, COPY = "718e06e", "underlay.db.v15"
+BEFORE, COPY = "e6d3595", "underlay.db.v17"
 NETWORKS = {
     "lan": ("--ip-range", "10.77.0.64/27"),
     "routed": ("-o", "mode=routed", "--subnet", "10.79.0.0/24"),

@@ -41,7 +41,8 @@ NEWER_PACKAGES = ["docker-cli", "docker-compose"]
 ROUTING_PACKAGES = ["frr", "bird2", "radvd"]
 # The static busybox has udhcpc too, which runs wherever this machine's programs do.
 SERVING_PACKAGES = [
-    "dnsmasq-base", "kea-dhcp4-server", "isc-dhcp-server", "udhcpd", "busybox-static",
+    "dnsmasq-base", "kea-dhcp4-server", "kea-dhcp6-server", "isc-dhcp-server", "udhcpd",
+    "busybox-static",
 ]  # fmt: skip
 SERVING_SUITE = "bookworm"
 # The oldest Debian whose networkd tells the host names of its clients.
@@ -80,7 +81,7 @@ def serving() -> Path:
 
     They are dnsmasq, Kea, ISC dhcpd and udhcpd.
     """
-    return built("root-serving", _fetch_serving)
+    return built("root-serving-both", _fetch_serving)
 
 
 def networkd() -> Path:

@@ -46,5 +46,5 @@ def test_scrape_of_ten_thousand_endpoints_takes_less_than_half_a_second(records)
     found = {family.name: family for family in gauges.collect()}
     took = time.perf_counter() - began
     assert [s.value for s in found["underlay_endpoints"].samples] == [MANY]
-    assert sum(len(family.samples) for family in found.values()) < 20
+    assert sum(len(family.samples) for family in found.values()) < 30
     assert took < 0.5

@@ -59,7 +59,7 @@ ENGINES = {
 # What older engines ask for, leases, and fifty containers in the place of three.
 MORE = {
     "older": ({"ipvlan"}, "ipvlan", "20.10 or 26.1"),
-    "dhcp": ({"ipvlan", "vlan"}, "dhcp", "ipvlan or vlan"),
+    "dhcp": ({"ipvlan", "vlan"}, "dhcp dhcpv6", "ipvlan or vlan"),
     "host access": ({"ipvlan"}, "host_access", "28.5 and (l2 or l3)"),
     "macs": ({"ipvlan"}, "macs", "ipvlan"),
 }

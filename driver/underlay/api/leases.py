@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from underlay.dhcp.packets import client_id_of_mac
-from underlay.ipam.lease_states import goes_back, state_of
-from underlay.model import DhcpLease, Network
+from underlay.dhcp.packets import client_id_of_mac, iaid_and_duid
+from underlay.ipam.lease_states import AnyLease, goes_back, state_of
+from underlay.model import DhcpLease, Dhcpv6Lease, Network
 from underlay.model.lease_options import LeaseOptions
 from underlay.modes.leased import router
 from underlay.records import Records
@@ -18,7 +18,10 @@ Facts = dict[str, Any]
 def leases(records: Records, now: float) -> list[Facts]:
     """Return every lease by parent and name; `now` in seconds since 1970."""
     known = {n.id: n for n in records.networks.all()}
-    return [_lease(one, known, now) for one in records.dhcp_leases.all()]
+    found = [_lease(one, known, now) for one in records.dhcp_leases.all()]
+    found += [_lease6(one, known, now) for one in records.dhcpv6_leases.all()]
+    # In the order of the records; of one container, that of IPv4 comes first.
+    return sorted(found, key=lambda f: (f["parent"], f["kind"], f["name"]))
 
 
 def granted(lease: Granted) -> Facts:
@@ -41,12 +44,45 @@ def of_endpoint(records: Records, endpoint: str) -> Facts | None:
     return granted(lease) if lease else None
 
 
+def of_endpoint6(lease: Dhcpv6Lease | None) -> Facts | None:
+    """Return which DHCPv6 server gave an endpoint its address, and until when."""
+    if lease is None or lease.address is None:
+        return None
+    return {
+        "address": str(lease.address),
+        "server": _text(lease.server),
+        "until": lease.expires or None,
+    }
+
+
 def _lease(lease: DhcpLease, known: dict[str, Network], now: float) -> Facts:
-    network, state = known.get(lease.network), state_of(lease, now)
-    said, options = (
-        LeaseOptions.of_area(lease.options),
-        network.options if network else {},
-    )
+    network = known.get(lease.network)
+    said = LeaseOptions.of_area(lease.options)
+    options = network.options if network else {}
+    return {
+        **_common(lease, network, now),
+        "family": 4,
+        "client_id": lease.client_id.hex(":"),
+        "iaid": None,
+        "router": _text(router(options, lease.router, said)),
+        "reservation": _reservation(lease) if lease.address else None,
+    }
+
+
+def _lease6(lease: Dhcpv6Lease, known: dict[str, Network], now: float) -> Facts:
+    iaid, duid = iaid_and_duid(lease.client_id)
+    return {
+        **_common(lease, known.get(lease.network), now),
+        "family": 6,
+        "client_id": duid.hex(":"),
+        "iaid": iaid,
+        "router": "",
+        "reservation": _reservation6(lease, duid) if lease.address else None,
+    }
+
+
+def _common(lease: AnyLease, network: Network | None, now: float) -> Facts:
+    state = state_of(lease, now)
     return {
         "name": lease.value,
         "kind": lease.kind,
@@ -56,17 +92,28 @@ def _lease(lease: DhcpLease, known: dict[str, Network], now: float) -> Facts:
         "endpoint": lease.endpoint,
         "address": _text(lease.address),
         "mac": lease.mac,
-        "client_id": lease.client_id.hex(":"),
         "hostname": lease.hostname,
         "server": _text(lease.server),
-        "router": _text(router(options, lease.router, said)),
         "state": state,
         "since": lease.since or None,
         "renew": lease.renew or None,
         "rebind": lease.rebind or None,
         "expires": lease.expires or None,
         "goes_back": goes_back(lease, network) if state == "removed" else None,
-        "reservation": _reservation(lease) if lease.address else None,
+    }
+
+
+def _reservation6(lease: Dhcpv6Lease, duid: bytes) -> Facts:
+    """Return the lines that reserve the address for a DUID, by the server's program."""
+    assert lease.address  # noqa: S101 - there is nothing to reserve without
+    address, host, client = lease.address.ip, lease.hostname, duid.hex(":")
+    name = f', "hostname": "{host}"' if host else ""
+    block = f"{host or 'container'}-{duid.hex()[-6:]}-ipv6"
+    known_by = f"host-identifier option dhcp6.client-id {client}"
+    return {
+        "dnsmasq": f"dhcp-host=id:{client},[{address}]{f',{host}' if host else ''}",
+        "kea": f'{{ "duid": "{client}", "ip-addresses": ["{address}"]{name} }}',
+        "dhcpd": f"host {block} {{ {known_by}; fixed-address6 {address}; }}",
     }
 
 

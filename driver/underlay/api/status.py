@@ -34,6 +34,7 @@ from underlay.records import Records
 
 NEWEST_REPAIRS = 20
 Facts = dict[str, Any]
+Leases = tuple[Facts | None, Facts | None]  # of IPv4, of IPv6
 
 
 def status(records: Records, refusals: Sequence[Facts] = ()) -> Facts:
@@ -90,9 +91,15 @@ def endpoints(records: Records, healths: HealthReport | None = None) -> list[Fac
         endpoint: leases.granted(lease)
         for endpoint, lease in records.dhcp_leases.granted().items()
     }
+    six = {lease.endpoint: lease for lease in records.dhcpv6_leases.given()}
     # One may have been created after the networks were read.
     return [
-        _judged(known[endpoint.network], endpoint, given.get(endpoint.id), judge)
+        _judged(
+            known[endpoint.network],
+            endpoint,
+            (given.get(endpoint.id), leases.of_endpoint6(six.get(endpoint.id))),
+            judge,
+        )
         for endpoint in records.endpoints.all()
         if endpoint.network in known
     ]
@@ -109,16 +116,21 @@ def some_endpoints(
     mine += [e for e in others if e.id not in failing]
     if found is None:
         return []
-    return [
-        _judged(found, e, leases.of_endpoint(records, e.id), judge) for e in mine[:most]
-    ]
+    return [_judged(found, e, _leases_of(records, e), judge) for e in mine[:most]]
+
+
+def _leases_of(records: Records, endpoint: Endpoint) -> Leases:
+    """Return what one endpoint has by DHCP, of IPv4 and of IPv6."""
+    six = records.dhcpv6_leases.of_endpoint(endpoint.id)
+    return leases.of_endpoint(records, endpoint.id), leases.of_endpoint6(six)
 
 
 def _judged(
-    network: Network, endpoint: Endpoint, lease: Facts | None, judge: HealthReport
+    network: Network, endpoint: Endpoint, found: Leases, judge: HealthReport
 ) -> Facts:
     health = judge.of_endpoint(network, endpoint)
-    facts = {**_endpoint(endpoint, network), "lease": lease, **asdict(health)}
+    given = {"lease": found[0], "lease6": found[1]}
+    facts = {**_endpoint(endpoint, network), **given, **asdict(health)}
     facts["state"] = "failing" if health.health == "failing" else facts["state"]
     return facts
 
@@ -259,7 +271,7 @@ def _endpoint(endpoint: Endpoint, network: Network) -> Facts:
         "id": endpoint.id,
         "container": endpoint.container,
         "network": network.label,
-        "addresses": [str(a) for a in endpoint.addresses],
+        "addresses": [str(a) for a in endpoint.all_addresses],
         "router_addresses": [str(a) for a in known.from_routers] if known else [],
         "mac": endpoint.mac,
         "ignored_options": without_effect(endpoint),

@@ -26,13 +26,13 @@ def print_status(facts: Mapping[str, Any]) -> None:
         say()
         say(name)
         print_table(facts[name], columns)
-    given = [endpoint for endpoint in facts["endpoints"] if endpoint["lease"]]
+    given = [e for e in facts["endpoints"] if e["lease"] or e["lease6"]]
     if given:
         say()
         say("leases of DHCP servers")
-        print_table(given, GIVEN)
+        print_table([row for facts in given for row in _given(facts)], GIVEN)
     for endpoint in given:
-        if endpoint["lease"]["told"]:
+        if endpoint["lease"] and endpoint["lease"]["told"]:
             say()
             say(_stale(endpoint))
     done = [repair for repair in facts["repairs"] if not repair["error"]]
@@ -73,6 +73,12 @@ def in_words(health: Facts | None) -> Painted:
         return Painted(f"failing, pid {health['pid']}: {health['error']}", "red")
     words = f"running, pid {health['pid']}, since {when(health['started'])}"
     return Painted(words, "green")
+
+
+def _given(facts: Facts) -> list[Facts]:
+    """Return the endpoint of a lease once for each that it has."""
+    found = (facts["lease"], facts["lease6"])
+    return [{**facts, "lease": lease} for lease in found if lease]
 
 
 def _stale(facts: Facts) -> str:

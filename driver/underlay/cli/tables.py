@@ -141,6 +141,12 @@ def _until(facts: Facts) -> str:
     return when(facts["expires"]) if facts["expires"] else _NEVER
 
 
+def _client_in_words(facts: Facts) -> Facts:
+    if facts["family"] == 4:
+        return {"client id": facts["client_id"]}
+    return {"DUID": facts["client_id"], "IAID": facts["iaid"]}
+
+
 def lease_in_words(facts: Facts) -> Facts:
     """Return the facts of a lease for people, those that are not known left out.
 
@@ -151,7 +157,7 @@ def lease_in_words(facts: Facts) -> Facts:
         "container": facts["container"],
         "known by": f"{_KNOWN_BY[facts['kind']]} {facts['name']}",
         **{key: facts[key] for key in ("parent", "network", "address", "mac")},
-        "client id": facts["client_id"],
+        **_client_in_words(facts),
         "host name": facts["hostname"],
         "server": facts["server"],
         "router": facts["router"],
@@ -216,15 +222,16 @@ LEASES: Columns = {
     "CONTAINER": lambda f: f["container"] or "-",
     "PARENT": lambda f: f["parent"],
     "NETWORK": lambda f: f["network"] or "-",
+    "FAMILY": lambda f: f"IPv{f['family']}",
     "ADDRESS": lambda f: f["address"] or "-",
     "MAC": lambda f: f["mac"],
     "SERVER": lambda f: f["server"] or "-",
     "UNTIL": lambda f: _until(f) if f["address"] else "-",
     "STATE": _lease_state,
 }
-# Below the endpoints in the status, if one has a lease.
+# Below the endpoints in the status, if one has a lease: a row for each.
 GIVEN: Columns = {
-    "ADDRESS": lambda f: ", ".join(f["addresses"][:1]),
+    "ADDRESS": lambda f: f["lease"].get("address") or ", ".join(f["addresses"][:1]),
     "CONTAINER": lambda f: f["container"] or "-",
     "NETWORK": lambda f: f["network"],
     "SERVER": lambda f: f["lease"]["server"],

@@ -15,7 +15,14 @@ from typing import Literal, Self
 
 from underlay.dhcp import packets
 from underlay.dhcp.client import Client, Random, new_xid
-from underlay.dhcp.frames import ALL_SERVERS, Receiver, unwrap, wrap
+from underlay.dhcp.frames import (
+    ALL_SERVERS,
+    BOTH_WAYS,
+    FILTER,
+    Receiver,
+    unwrap,
+    wrap,
+)
 from underlay.dhcp.offers import (
     BadOffer,
     Held,
@@ -85,6 +92,9 @@ class Exchange:
     exchange ends; it need not end. `heard` counts the messages that were not taken, by
     the reason, `servers` are those that answered this client. `sent` counts frames.
     """
+
+    # What a socket hears for it: what it receives, and what leaves there as well.
+    FILTERS = FILTER, BOTH_WAYS
 
     def __init__(
         self, client: Client, random: Random, question: _Question, accept: Accept

@@ -213,11 +213,18 @@ def fqdn(name: str) -> bytes:
 
     A name with a dot is fully qualified. Raises ValueError if it is no name of a host.
     """
+    return bytes((_SERVER_UPDATES | _WIRE_FORMAT, 0, 0)) + fqdn_labels(name)
+
+
+def fqdn_labels(name: str) -> bytes:
+    """Return a name as DNS messages have it; one with a dot is fully qualified.
+
+    Raises ValueError if it is no name of a host.
+    """
     host_name(name)
     labels = (label.encode() for label in name.split("."))
     encoded = b"".join(bytes((len(label),)) + label for label in labels)
-    end = b"\0" if "." in name else b""
-    return bytes((_SERVER_UPDATES | _WIRE_FORMAT, 0, 0)) + encoded + end
+    return encoded + (b"\0" if "." in name else b"")
 
 
 def client_id_of_mac(mac: str) -> bytes:
@@ -230,6 +237,11 @@ def client_id_of_duid(iaid: int, uuid: UUID) -> bytes:
     return (
         b"\xff" + iaid.to_bytes(4, "big") + _DUID_UUID.to_bytes(2, "big") + uuid.bytes
     )
+
+
+def iaid_and_duid(client_id: bytes) -> tuple[int, bytes]:
+    """Return both parts of a client identifier by RFC 4361."""
+    return int.from_bytes(client_id[1:5], "big"), client_id[5:]
 
 
 def client_id_of_text(text: str) -> bytes:

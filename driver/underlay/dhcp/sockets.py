@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import select
 import socket
 import struct
@@ -15,15 +16,20 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 
+from underlay.dhcp import dhcpv6_exchange, dhcpv6_frames
 from underlay.dhcp.exchange import Exchange
-from underlay.dhcp.frames import BOTH_WAYS, FILTER
 from underlay.dhcp.offers import Outcome
 
+AnyExchange = Exchange | dhcpv6_exchange.Exchange
+Program = Collection[tuple[int, int, int, int]]
 _ALL_PROTOCOLS = 0x0003
 _SOL_PACKET, _ADD_MEMBERSHIP, _UNICAST, _IGNORE_OUTGOING = 263, 1, 3, 23
 _SO_ATTACH_FILTER, _SO_MARK = 26, 36
 _MEMBERSHIP = struct.Struct("=iHH8s")  # index, kind, length, MAC
+# A name, the family of a hardware address, and six bytes of that.
+_IFREQ, _SIOCGIFHWADDR = struct.Struct("=16s2x6s16x"), 0x8927
 _STEP = struct.Struct("=HBBI")
 _MAC_BYTES = 6
 _LONGEST = 2048  # bytes of a frame that are looked at; longer ones are no answers
@@ -49,14 +55,14 @@ def never() -> bool:
 
 
 def run(
-    exchange: Exchange,
+    exchange: AnyExchange,
     device: str,
     deadline: float,
     *,
     abandoned: Callable[[], bool] = never,
     shim: str = "",
     mark: int = 0,
-) -> Outcome | None:
+) -> Outcome | dhcpv6_exchange.Outcome | None:
     """Return how an exchange ends, None if it has not at the deadline, or is abandoned.
 
     Times are those of since_boot(). The device passes what is for the client's MAC as
@@ -67,12 +73,12 @@ def run(
     """
     mac, began = exchange.client.mac, since_boot()
     with ExitStack() as stack:
-        first = stack.enter_context(opened(device, mac, sent_too=bool(shim)))
-        beside = _Beside(stack, shim, mark, mac)
-        while not exchange.outcome and not abandoned():
+        alone, both = exchange.FILTERS
+        first = opened(device, mac, both if shim else alone, sent_too=bool(shim))
+        stack.enter_context(first)
+        beside = _Beside(stack, shim, mark, mac, alone)
+        while not (exchange.outcome or abandoned()) and since_boot() < deadline:
             now = since_boot()
-            if now >= deadline:
-                break
             frames = exchange.tick(now)
             is_silent = now >= began + SILENT_SECONDS
             if not (is_silent and beside.send(frames)):
@@ -97,6 +103,7 @@ class _Beside:
     device: str
     mark: int
     mac: str
+    program: Program
     sockets: list[socket.socket] = field(default_factory=list)
 
     def send(self, frames: Collection[bytes]) -> bool:
@@ -105,7 +112,7 @@ class _Beside:
             return False
         with suppress(OSError):
             if not self.sockets:
-                s = opened(self.device, self.mac, self.mark)
+                s = opened(self.device, self.mac, self.program, self.mark)
                 self.sockets.append(self.stack.enter_context(s))
             return _send(self.sockets[0], frames)
         return False
@@ -119,19 +126,37 @@ def send(
     Does not wait: the socket is closed `later`, which takes the kernel 15 ms.
     """
     socket.if_nametoindex(device)  # without it there is no socket to close
-    _send(later.enter_context(_socket(device, 0, mark)), frames)
+    nothing = Exchange.FILTERS[0]  # of what no socket without a protocol hears
+    _send(later.enter_context(_socket(device, 0, mark, nothing)), frames)
+
+
+def speaker(device: str) -> tuple[str, IPv6Address] | None:
+    """Return MAC and link-local address that the kernel speaks from on a device.
+
+    None while it has none: IPv6 is off there, or it still asks whether the address is
+    free. Nothing is sent. Raises OSError if the device is missing.
+    """
+    to = str(dhcpv6_frames.ALL_SERVERS), dhcpv6_frames.SERVER_PORT, 0
+    index = socket.if_nametoindex(device)
+    with suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+        s.connect((*to, index))
+        found = IPv6Address(s.getsockname()[0].partition("%")[0])
+        told = fcntl.ioctl(s, _SIOCGIFHWADDR, _IFREQ.pack(device.encode(), b""))
+        mac = _IFREQ.unpack(told)[1]
+        return (mac.hex(":"), found) if found.is_link_local else None
+    return None
 
 
 def opened(
-    device: str, mac: str, mark: int = 0, *, sent_too: bool = False
+    device: str, mac: str, program: Program, mark: int = 0, *, sent_too: bool = False
 ) -> socket.socket:
     """Return a socket that does not block, and hears what DHCP servers tell a MAC.
 
-    Not what has the tag of a VLAN, nor what the host itself sends. With `sent_too`,
-    that as well: what a child of the device tells a MAC that no child has leaves there.
-    Raises OSError.
+    The `program` filters that. Not what has the tag of a VLAN, nor what the host itself
+    sends. With `sent_too`, that as well: what a child of the device tells a MAC that no
+    child has leaves there. Raises OSError.
     """
-    s = _socket(device, _ALL_PROTOCOLS, mark, sent_too=sent_too)
+    s = _socket(device, _ALL_PROTOCOLS, mark, program, sent_too=sent_too)
     try:
         wanted = bytes.fromhex(mac.replace(":", ""))
         if wanted != s.getsockname()[4]:
@@ -145,13 +170,13 @@ def opened(
 
 
 def _socket(
-    device: str, protocol: int, mark: int, *, sent_too: bool = False
+    device: str, protocol: int, mark: int, program: Program, *, sent_too: bool = False
 ) -> socket.socket:
     with ExitStack() as stack:
         # Without a protocol, it hears nothing before it has its filter.
         s = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
         s.setblocking(False)
-        attach(s, BOTH_WAYS if sent_too else FILTER)
+        attach(s, program)
         with suppress(OSError):  # from Linux 4.20 on; the filter drops them too
             s.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, int(not sent_too))
         if mark:
@@ -164,7 +189,7 @@ def _socket(
     return s
 
 
-def attach(s: socket.socket, program: Collection[tuple[int, int, int, int]]) -> None:
+def attach(s: socket.socket, program: Program) -> None:
     """Have the kernel drop what a filter of classic BPF drops."""
     code = b"".join(_STEP.pack(*step) for step in program)
     steps = ctypes.create_string_buffer(code, len(code))
@@ -195,7 +220,7 @@ def _send(s: socket.socket, frames: Collection[bytes]) -> bool:
     return are_sent
 
 
-def _hear(s: socket.socket, exchange: Exchange) -> None:
+def _hear(s: socket.socket, exchange: AnyExchange) -> None:
     for _ in range(_MOST_AT_ONCE):
         try:
             frame = s.recv(_LONGEST)

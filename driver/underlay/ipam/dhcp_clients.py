@@ -77,7 +77,7 @@ class DhcpClients:
             found = client_id_of_mac(lease.mac)
         elif said == "duid":
             host = self.records.host.identity(self.machine)
-            found = _duid(host, lease.uplink, lease.value)
+            found = client_id_by_name(host, lease.uplink, lease.value)
         else:
             found = client_id_of_text(said)
         if found == lease.client_id:
@@ -170,7 +170,7 @@ def host_name_of(container: str) -> str:
     return text[:63].strip("-")
 
 
-def _duid(host: str, uplink: str, value: str) -> bytes:
-    """Return the client id of a container that has no MAC of its own (RFC 4361)."""
+def client_id_by_name(host: str, uplink: str, value: str) -> bytes:
+    """Return a client id of a container that does not follow from a MAC (RFC 4361)."""
     digest = hashlib.sha256(f"{host}\0dhcp {uplink}\0{value}".encode()).digest()
     return client_id_of_duid(int.from_bytes(digest[:4]), UUID(bytes=digest[4:20]))

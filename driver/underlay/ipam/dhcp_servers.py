@@ -29,7 +29,7 @@ from underlay.dhcp.frames import tagged
 from underlay.dhcp.offers import Held, Leased, Offer, Refused
 from underlay.ipam.segments import devices_of
 from underlay.kernel import Kernel, inspection
-from underlay.model import DhcpLease, Endpoint, IpNetwork, Network
+from underlay.model import DhcpLease, Dhcpv6Lease, Endpoint, IpNetwork, Network
 from underlay.model.lease_options import LeaseOptions
 from underlay.model.objects import SharedOwner
 from underlay.modes.dhcp_options import is_registered
@@ -134,7 +134,7 @@ class DhcpServers:
     _waiting: threading.Semaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MOST_WAITING)
     )
-    _stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: threading.Event = field(default_factory=threading.Event)
     _boot: str = ""
     # When a server answered last, by the parent as asked for and its address.
     _answered: dict[tuple[str, IPv4Address], float] = field(default_factory=dict)
@@ -146,9 +146,9 @@ class DhcpServers:
 
     def stop(self) -> None:
         """Give up what is being asked, and what will be: the service ends."""
-        self._stopping.set()
+        self.stopping.set()
 
-    def moment(self, lease: DhcpLease, at: float) -> float:
+    def moment(self, lease: DhcpLease | Dhcpv6Lease, at: float) -> float:
         """Return a time of a lease in seconds since the boot.
 
         What was recorded in this boot does not depend on the clock on the wall.
@@ -291,7 +291,7 @@ class DhcpServers:
         May be part of a transaction: what takes time is done `later`.
         """
         frame = release(self._client(lease), self.random, _held(lease))
-        self._send(device, frame, later)
+        self.send(device, frame, later)
 
     def decline(self, device: str, lease: DhcpLease) -> None:
         """Tell the server of a lease that another machine has the address."""
@@ -299,7 +299,7 @@ class DhcpServers:
         client = self._client(lease)
         frame = decline(client, self.random, held.address, held.server)
         with ExitStack() as later:
-            self._send(device, frame, later)
+            self.send(device, frame, later)
 
     def _acceptance(self, lease: DhcpLease) -> Accept:
         """Return what judges the address of a running container: its own is fine."""
@@ -341,7 +341,7 @@ class DhcpServers:
         try:
             sockets.run(
                 exchange, device, began + seconds,
-                abandoned=self._stopping.is_set, shim=shim, mark=PROBE_MARK,
+                abandoned=self.stopping.is_set, shim=shim, mark=PROBE_MARK,
             )  # fmt: skip
         except OSError as error:
             self.on_exchange(exchange.kind, "unsent", 0.0)
@@ -412,7 +412,7 @@ class DhcpServers:
         )
 
     @staticmethod
-    def _send(device: str, frame: bytes, later: ExitStack) -> None:
+    def send(device: str, frame: bytes, later: ExitStack) -> None:
         """Send a frame by the shim of a parent, where there is one: all hear that."""
         with suppress(OSError):
             shim = SharedOwner("shim", device).owner.device

@@ -8,18 +8,15 @@ only says when to look.
 
 from __future__ import annotations
 
-import heapq
 import logging
-import threading
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from underlay.errors import UnderlayError
 from underlay.ipam.contested_leases import ContestedLeases
 from underlay.ipam.dhcp_clients import host_name_of
 from underlay.ipam.dhcp_servers import Answer, DhcpServers, Given, with_given
+from underlay.ipam.lease_queue import STARTING_SECONDS, LeaseQueue
 from underlay.ipam.lease_states import error_of
 from underlay.model import DhcpLease, Endpoint, Lease
 from underlay.model.lease_options import LeaseOptions
@@ -35,22 +32,16 @@ LEAST_AGAIN_SECONDS = 60.0
 MOST_AGAIN_SECONDS = 600.0
 # So many leases of a parent that is back are asked about in a second.
 PER_SECOND = 20
-# So many servers are asked at once: each is a wait, not work.
-AT_ONCE = 8
-# A container whose device is on its way is looked at again after this time.
-STARTING_SECONDS = 1.0
 # A lease that was asked for is on record after this time at the latest.
 LATE_SECONDS = 60.0
 # So many entries of the history of an address are looked through.
 HISTORY_MOST = 100
 # How long a lease waits for the start of a container that was created.
 START_SECONDS = 120.0
-# An error that is none of a server's: a full disk, or a defect.
-FAILED_SECONDS = 10.0
 
 
 @dataclass
-class LeaseKeeper:
+class LeaseKeeper(LeaseQueue):
     """Renews and releases leases.
 
     `clock` returns seconds since 1970, `monotonic` seconds since the host booted.
@@ -63,9 +54,6 @@ class LeaseKeeper:
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     on_change: Callable[[str], None] = lambda _sandbox: None
-    # When to look at a lease, by its id, and the earliest entry of each.
-    _queue: list[tuple[float, int]] = field(default_factory=list)
-    _first: dict[int, float] = field(default_factory=dict)
     # The next try for a lease whose server does not answer, in seconds since the boot,
     # and when it was given: if a command has renewed it since, that try is void.
     _again: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -78,12 +66,9 @@ class LeaseKeeper:
     # Until when those of containers that were created wait for the start, since boot,
     # and when they were given: if the container has started since, that is void.
     _ahead: dict[int, tuple[float, float]] = field(default_factory=dict)
-    # Those that a thread is about to ask for.
-    _busy: set[int] = field(default_factory=set)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _stopping: bool = False
 
     def __post_init__(self) -> None:
+        super().__init__(self.monotonic)
         self._contested = ContestedLeases(self.records, self.servers, self.monotonic)
 
     def note(self, lease: DhcpLease) -> None:
@@ -211,63 +196,15 @@ class LeaseKeeper:
         held = self.records.leases.having(lease.address.ip) if lease.address else ()
         return any((h.network, h.endpoint) == (lease.network, "") for h in held)
 
-    def stop(self) -> None:
-        """End the threads without waiting for a server."""
-        self.servers.stop()
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-
     def run(self) -> None:
         """Look at leases as they become due, until told to stop."""
         self.note_all()
-        pool = ThreadPoolExecutor(AT_ONCE, "lease")
-        while (due := self._next()) is not None:
-            pool.submit(self._try, due)
-        pool.shutdown(wait=False, cancel_futures=True)
+        super().run()
 
-    def _try(self, identity: int) -> None:
-        """Do what is due for a lease, unless another thread does so now."""
-        with self._changed:
-            if identity in self._busy:
-                self._first[identity] = self.monotonic() + STARTING_SECONDS
-                heapq.heappush(self._queue, (self._first[identity], identity))
-                self._changed.notify_all()
-                return
-            self._busy.add(identity)
-        try:
-            self._keep(identity)
-        except (UnderlayError, OSError) as error:
-            log.warning("lease not kept, retrying", extra={"error": error})
-            self._look_at(identity, self.monotonic() + FAILED_SECONDS)
-        except Exception:
-            # One lease must not end the keeping of all others.
-            log.exception("internal error")
-            self._look_at(identity, self.monotonic() + FAILED_SECONDS)
-        finally:
-            with self._changed:
-                self._busy.discard(identity)
-
-    def _look_at(self, lease: int, due: float) -> None:
-        with self._changed:
-            if due < self._first.get(lease, float("inf")):
-                self._first[lease] = due
-                heapq.heappush(self._queue, (due, lease))
-                self._changed.notify_all()
-
-    def _next(self) -> int | None:
-        """Wait for the next lease that is due; return its id, None to stop."""
-        with self._changed:
-            while not self._stopping:
-                pause = self._queue[0][0] - self.monotonic() if self._queue else None
-                if pause is not None and pause <= 0:
-                    due, lease = heapq.heappop(self._queue)
-                    if self._first.get(lease) == due:
-                        del self._first[lease]
-                        return lease
-                    continue  # it was looked at before, by an earlier entry
-                self._changed.wait(pause)
-        return None
+    def stop(self) -> None:
+        """End the threads without waiting for a server."""
+        self.servers.stop()
+        super().stop()
 
     def _due(self, lease: DhcpLease) -> float | None:
         """Return when something is to be done about a lease, None if nothing is.

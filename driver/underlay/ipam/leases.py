@@ -229,6 +229,7 @@ def end_of_endpoint(records: Records, endpoint: str, now: float) -> None:
     given = records.dhcp_leases.of_endpoint(endpoint)
     address = given.address.ip if given and given.address else None
     records.dhcp_leases.leave(endpoint, now)
+    records.dhcpv6_leases.leave(endpoint, now)
     for lease in records.leases.live_of_endpoint(endpoint):
         if lease.pool is None or lease.address == address:
             records.leases.end(lease, now)

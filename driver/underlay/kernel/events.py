@@ -12,12 +12,12 @@ import struct
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Interface
 
 from underlay.kernel import namespaces
 from underlay.kernel import rtnetlink as nl
 from underlay.kernel.host_events import HostEvents, Urgency
-from underlay.kernel.ip import NOT_LEARNT, refused_address
+from underlay.kernel.ip import NOT_LEARNT, interface_of
 from underlay.kernel.rtnetlink import (
     NETLINK_LISTEN_ALL_NSID,
     NETLINK_NETFILTER,
@@ -168,7 +168,7 @@ class Listener:
             if here:
                 return self._in_host(kind, message)
             if kind == RTM_DELADDR and nsid in self._known:
-                address = refused_address(message[_HEADER_BYTES:])
+                address = _refused_address(message[_HEADER_BYTES:])
                 if address:
                     self._is_doubled(self._known[nsid][1], address)
             return self._of(nsid)
@@ -313,3 +313,11 @@ def _of_ours() -> list[tuple[int, int, int, int]]:
 def _as_loaded(kind: int) -> int:
     """Return a number of the machine's byte order as the filter sees it: big-endian."""
     return int.from_bytes(struct.pack("=H", kind), "big")
+
+
+def _refused_address(message: bytes) -> IPv6Address | None:
+    """Return the address of a message, if a machine has it: the kernel asked that."""
+    if len(message) < nl.IFADDR.size or not message[2] & nl.IFA_F_DADFAILED:
+        return None
+    interface = interface_of(message)
+    return interface.ip if isinstance(interface, IPv6Interface) else None

@@ -13,11 +13,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
+from ipaddress import IPv6Interface, ip_address, ip_interface, ip_network
+from math import inf, isinf
 
 from underlay import model
 from underlay.kernel import links
 from underlay.kernel import rtnetlink as nl
+from underlay.kernel.clock import since_boot
 from underlay.kernel.rtnetlink import (
     IFA_F_DADFAILED,
     IFA_F_DEPRECATED,
@@ -49,11 +51,14 @@ from underlay.model.objects import (
     MAIN_TABLE,
     POOL_METRIC,
     Address,
+    Lifetimes,
     Neighbour,
     Route,
     protocol,
 )
 
+# Preferred and valid lifetime in seconds, and two times.
+_CACHE_INFO, _FOREVER = struct.Struct("=IIII"), 0xFFFFFFFF
 # Of up to so many devices the kernel is asked one by one: it leaves out all others.
 ONE_BY_ONE = 4
 # Routes of a namespace are read whole up to FEW, and up to MANY of each sort beyond.
@@ -145,7 +150,7 @@ def from_routers(indexes: Collection[int]) -> dict[int, tuple[IPv6Interface, ...
     found: dict[int, list[IPv6Interface]] = {index: [] for index in indexes}
     for message in _address_messages(indexes) if indexes else ():
         _, _, flags, scope, link = nl.IFADDR.unpack_from(message)
-        interface = _interface(message)
+        interface = interface_of(message)
         if (
             isinstance(interface, IPv6Interface)
             and scope == RT_SCOPE_UNIVERSE
@@ -155,17 +160,25 @@ def from_routers(indexes: Collection[int]) -> dict[int, tuple[IPv6Interface, ...
     return {index: tuple(sorted(those)) for index, those in found.items()}
 
 
-def refused_address(message: bytes) -> IPv6Address | None:
-    """Return the address of a message, if a machine has it: the kernel asked that."""
-    if len(message) < nl.IFADDR.size or not message[2] & IFA_F_DADFAILED:
-        return None
-    interface = _interface(message)
-    return interface.ip if isinstance(interface, IPv6Interface) else None
-
-
 def _address(message: bytes, device: str) -> Address | None:
-    interface = _interface(message)
-    return Address(interface, device) if interface else None
+    interface = interface_of(message)
+    if interface is None or interface.version == 4:
+        return Address(interface, device) if interface else None
+    failed = bool(nl.IFADDR.unpack_from(message)[2] & IFA_F_DADFAILED)
+    lifetimes = _lifetimes(message)
+    return Address(interface, device, lifetimes=lifetimes, has_failed=failed)
+
+
+def _lifetimes(message: bytes) -> Lifetimes | None:
+    """Return how long an address of a message is used; None if nothing tells."""
+    told = dict(nl.attributes(message[nl.IFADDR.size :])).get(nl.IFA_CACHEINFO, b"")
+    if len(told) < _CACHE_INFO.size:
+        return None
+    preferred, valid = (
+        inf if seconds == _FOREVER else float(seconds)
+        for seconds in _CACHE_INFO.unpack_from(told)[:2]
+    )
+    return Lifetimes(since_boot(), preferred, valid)
 
 
 _address_on = GenerationCache(_address)
@@ -189,7 +202,7 @@ def _on_link(message: bytes) -> int:
     return int(nl.IFADDR.unpack_from(message)[4])
 
 
-def _interface(message: bytes) -> model.IpInterface | None:
+def interface_of(message: bytes) -> model.IpInterface | None:
     """Return the address of a message, None if it is none of IP."""
     found = dict(nl.attributes(message[nl.IFADDR.size :]))
     packed = found.get(nl.IFA_LOCAL) or found.get(nl.IFA_ADDRESS, b"")
@@ -204,7 +217,7 @@ def _addresses(
 ) -> Iterator[tuple[int, model.IpInterface, int, int]]:
     for message in _address_messages((index,) if index else ()):
         _, _, flags, scope, link = nl.IFADDR.unpack_from(message)
-        interface = _interface(message)
+        interface = interface_of(message)
         if interface:
             yield link, interface, flags, scope
 
@@ -390,6 +403,11 @@ def create(wanted: Address | Route | Neighbour, *, beside: bool = False) -> None
             raise
 
 
+def change(wanted: Address) -> None:
+    """Change the lifetimes of an address that exists; raises OSError."""
+    nl.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, _of_address(wanted))
+
+
 def delete(doomed: Address | Route | Neighbour) -> None:
     """Delete an object; raises OSError. If it is gone already, that is no error."""
     try:
@@ -421,6 +439,12 @@ def _of_address(address: Address) -> bytes:
     if version == 4 and address.sandbox and length < 31:
         broadcast = interface.network.broadcast_address.packed
         body += nl.attribute(nl.IFA_BROADCAST, broadcast)
+    if address.lifetimes:
+        # Its subnet is on the link as far as routers say so.
+        body += nl.attribute(nl.IFA_FLAGS, nl.NUMBER.pack(IFA_F_NOPREFIXROUTE))
+        left = address.lifetimes.left(since_boot())
+        told = (_FOREVER if isinf(s) else int(s) for s in (left.preferred, left.valid))
+        return body + nl.attribute(nl.IFA_CACHEINFO, _CACHE_INFO.pack(*told, 0, 0))
     if version == 6:
         alone = 0 if address.sandbox else IFA_F_NOPREFIXROUTE
         body += nl.attribute(nl.IFA_FLAGS, nl.NUMBER.pack(IFA_F_NODAD | alone))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from underlay.kernel import gates, ip, links, namespaces, slaac
+from underlay.kernel.clock import since_boot
 from underlay.kernel.links import RawLink
 from underlay.model.objects import Address, NftTable, Route, Slaac
 from underlay.model.steps import Amend, Create, Delete, Step
@@ -49,6 +50,8 @@ def _apply(step: Step) -> None:
             # Something was put there meanwhile: the next look sees it.
             with suppress(FileExistsError):
                 _create(thing, found)
+        case Amend(_, Address() as wanted):
+            ip.change(wanted)
         case Delete(Address() | Route() as thing):
             ip.delete(thing)
         case Create(Slaac() as wanted) | Amend(_, Slaac() as wanted):
@@ -60,6 +63,9 @@ def _apply(step: Step) -> None:
 
 
 def _create(thing: Address | Route, link: RawLink) -> None:
+    ends = thing.lifetimes if isinstance(thing, Address) else None
+    if ends and ends.left(since_boot()).valid < 1:
+        return  # its lease ends just now
     try:
         ip.create(thing)
     except FileExistsError:

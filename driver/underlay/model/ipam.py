@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+)
 from typing import Literal
 
 from underlay.model.ip import IpAddress, IpNetwork
@@ -17,7 +23,7 @@ Source = Literal["pool", "dhcp"]
 # What a container is known by on its parent: what the user calls it (identity=), its
 # name, its MAC or address where the user chose that, or the number of its place in the
 # network where Docker tells none of these.
-Former = IPv4Interface | IPv4Network  # an address, or where a route led to
+Former = IPv4Interface | IPv4Network | IPv6Interface  # an address, or where a route led
 ClientKind = Literal["label", "name", "mac", "address", "place"]
 
 
@@ -149,6 +155,47 @@ class DhcpLease:
     uptime: float = 0.0
     boot: str = ""
     gone: float = 0.0
+    former: tuple[Former, ...] = ()
+    container: str = ""
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether its time is over, and it was taken out of the running container."""
+        return self.address in self.former
+
+
+@dataclass(frozen=True, slots=True)
+class Dhcpv6Lease:
+    """What a container is to DHCPv6 servers, and the address that one gave it.
+
+    The fields are those of DhcpLease, where they have the same names. `client_id` has
+    DUID and IAID, by RFC 4361. `server` is the link-local address that the server spoke
+    from, and `duid` is what it is known by. From `preferred` on, other addresses come
+    before this one. `silent` is since when servers have been asked without an answer, 0
+    if the last question was answered.
+    """
+
+    id: int
+    uplink: str
+    kind: ClientKind
+    value: str
+    mac: str
+    client_id: bytes = b""
+    hostname: str = ""
+    network: str = ""
+    endpoint: str = ""
+    address: IPv6Interface | None = None
+    server: IPv6Address | None = None
+    duid: bytes = b""
+    since: float = 0.0
+    renew: float = 0.0
+    rebind: float = 0.0
+    preferred: float = 0.0
+    expires: float = 0.0
+    uptime: float = 0.0
+    boot: str = ""
+    gone: float = 0.0
+    silent: float = 0.0
     former: tuple[Former, ...] = ()
     container: str = ""
 

@@ -177,6 +177,22 @@ class LearnedState:
 
 
 @dataclass(frozen=True, slots=True)
+class LeasedIpv6:
+    """An address that a DHCPv6 server gave, and for how many seconds (inf: for ever).
+
+    `since` is when it was asked, in seconds since the host booted; from `preferred` on,
+    other addresses come before this one. `is_lost`: its time is over, and it must not
+    be there until a server gives it again.
+    """
+
+    address: IPv6Interface
+    since: float
+    preferred: float
+    valid: float
+    is_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One container's place in a network.
 
@@ -186,7 +202,8 @@ class Endpoint:
     that comes with a lease from a DHCP server, and `leased` what else came with it.
     `former` are the addresses that a server gave before, and the destinations of
     routes, as long as they may be there; `lost` is one whose lease has ended, which
-    must not be there until a server gives it again.
+    must not be there until a server gives it again. `leased6` came from a DHCPv6
+    server, after the start: Docker does not know it.
     """
 
     id: str
@@ -204,11 +221,19 @@ class Endpoint:
     former: tuple[Former, ...] = ()
     leased: LeaseOptions = NO_OPTIONS
     lost: IPv4Interface | None = None
+    leased6: LeasedIpv6 | None = None
 
     @property
     def addresses(self) -> tuple[IpInterface, ...]:
         """Return its one or two addresses, IPv4 first."""
         return tuple(a for a in (self.ipv4, self.ipv6) if a is not None)
+
+    @property
+    def all_addresses(self) -> tuple[IpInterface, ...]:
+        """Return the same, and the one that a DHCPv6 server gave."""
+        leased = self.leased6
+        more = (leased.address,) if leased and not leased.is_lost else ()
+        return (*self.addresses, *more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ class Amend:
         link, seen = self.object, self.seen
         if isinstance(link, NftChain):
             return f"{Delete(seen)}; {Create(link)}"
+        if isinstance(link, Address):
+            return link.command("change")  # of its lifetimes
         if not isinstance(link, Link) or not isinstance(seen, Link):
             return str(Create(link))
         settings = link.differing_sysctls(seen)
@@ -111,7 +113,9 @@ def needs_announcement(step: Step) -> bool:
     """Return whether a step brings addresses to another place on a segment."""
     found = step.object
     if isinstance(step, Create):
-        return isinstance(found, Link | Address | Neighbour)
+        # The kernel first asks whether one with lifetimes is free.
+        is_told = not (isinstance(found, Address) and found.lifetimes)
+        return isinstance(found, Link | Address | Neighbour) and is_told
     if not (isinstance(step, Amend) and isinstance(found, Link)):
         return False
     return found.master not in (None, getattr(step.seen, "master", None))
@@ -133,12 +137,16 @@ def is_naming(step: Step) -> bool:
 
 
 def repairs_nothing(step: Step) -> bool:
-    """Return whether every start of a container brings such a step.
+    """Return whether every start of a container brings such a step, or a renewal.
 
-    Names of devices, and how it makes its IPv6 addresses: Docker does neither.
+    Names of devices, how it makes its IPv6 addresses, and those of DHCPv6 servers:
+    Docker does none of these.
     """
-    return is_naming(step) or (
-        isinstance(step, Create) and isinstance(step.object, Slaac)
+    found = step.object
+    return (
+        is_naming(step)
+        or (isinstance(step, Create) and isinstance(found, Slaac))
+        or (isinstance(found, Address) and found.lifetimes is not None)
     )
 
 

@@ -20,6 +20,8 @@ from underlay.modes.options import DHCP_KEYS, ON_OFF, choice, number
 TIMEOUT_SECONDS, TIMEOUT_MOST = 12, 60
 HOLD_SECONDS, HOLD_MOST = 120, 86_400
 HOST_NAME = ("on", "off", "register")
+# Those of DHCPv6 servers too.
+SIX_KEYS = ("hold", "hostname", "when_lost")
 CLIENT_ID_SORTS, CLIENT_ID_MOST = ("mac", "duid"), 60
 
 
@@ -36,9 +38,15 @@ def check(network: Network, mode: str, *, has_segment: bool) -> None:
         raise BadValue(key="source", value=source, need=need, hint="")
     _check_probe(network, is_null=bool(found) and not found[0].pooled)
     if not found:
+        both = SIX_KEYS if network.options.get("ipv6") == "dhcp" else ()
+        if both:
+            hold(network.options)
+            host_name_is_sent(network.options)
+            _check_may_drop(network.options)
         for key in (*DHCP_KEYS, "client_id"):
-            if key in network.options:
+            if key in network.options and key not in both:
                 need, value = "it is for source=dhcp", network.options[key]
+                need += " or ipv6=dhcp" if key in SIX_KEYS else ""
                 raise BadValue(key=key, value=value, need=need, hint="")
         return
     lease_timeout(network.options)

@@ -1,30 +1,34 @@
-"""IPv6 addresses that containers make from router advertisements: `ipv6=`, `suffix=`.
+"""IPv6 addresses by routers and DHCPv6 servers of the segment: `ipv6=`, `suffix=`.
 
-The kernel makes them, in the container's sandbox, and Docker is not told of them. So
-they follow the router's prefix, also while the service does not run.
+The kernel hears routers in the container's sandbox, and Docker is not told of the
+addresses. Those that it makes from the router's prefix follow that, also while the
+service does not run. With `ipv6=dhcp` a server gives one, and the service puts it in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv6Address
+from math import inf
 
 from underlay.errors import BadValue, ConflictingOptions, NotWithRouters
-from underlay.model import Endpoint, Family, LearnedState, Network
+from underlay.model import Endpoint, Family, LearnedState, LeasedIpv6, Network
 from underlay.model.objects import (
     IPV6_SECRET,
     IPV6_SWITCH,
     OWN_LINK_LOCAL,
+    Lifetimes,
     Owner,
     Slaac,
 )
 from underlay.modes import gateway
 from underlay.modes.child_device import is_isolated
+from underlay.modes.dhcp_options import is_dropped
 from underlay.modes.options import choice, is_repaired
 from underlay.modes.sysctls import switch_ipv6_off
 
 KEY, SUFFIX = "ipv6", "suffix"
-VALUES = ("off", "slaac", "suffix")
+VALUES = ("off", "slaac", "suffix", "dhcp")
 _CONF = "net/ipv6/conf/*"
 # The last half of an address; the first is the router's prefix.
 _SUFFIX_BITS = 64
@@ -89,6 +93,11 @@ def is_asked(options: Mapping[str, str]) -> bool:
     return options.get(KEY, "off") != "off"
 
 
+def is_by_dhcp(options: Mapping[str, str]) -> bool:
+    """Return whether the containers of a network have addresses of DHCPv6 servers."""
+    return options.get(KEY) == "dhcp"
+
+
 def families(network: Network) -> tuple[Family, ...]:
     """Return the IP families in which the containers of a network have addresses."""
     six: set[Family] = {6} if is_asked(network.options) else set()
@@ -118,8 +127,21 @@ def lacks_secret(network: Network, endpoint: Endpoint) -> bool:
     )
 
 
+def lifetimes(network: Network, leased: LeasedIpv6) -> Lifetimes:
+    """Return how long the kernel is to use an address of a DHCPv6 server.
+
+    After its time it stays, unless the network has it dropped then: the kernel takes it
+    away, also while the service does not run.
+    """
+    valid = leased.valid if is_dropped(network.options) else inf
+    return Lifetimes(leased.since, leased.preferred, valid)
+
+
 def slaac(network: Network, endpoint: Endpoint, known: LearnedState) -> Slaac | None:
-    """Return how a container makes addresses; None: not, or its secret is unknown."""
+    """Return how a container makes addresses; None: not, or its secret is unknown.
+
+    With a DHCPv6 server it makes only the link-local one.
+    """
     suffix, secret = endpoint.options.get(SUFFIX, ""), _secret(known)
     source: tuple[str, ...]
     if not hears_routers(network, endpoint) or not (suffix or secret):
@@ -139,7 +161,7 @@ def slaac(network: Network, endpoint: Endpoint, known: LearnedState) -> Slaac | 
             f"{_CONF}/optimistic_dad=1",
             f"{_CONF}/use_optimistic=1",
             f"{_CONF}/accept_ra=1",
-            f"{_CONF}/autoconf=1",
+            f"{_CONF}/autoconf={int(not is_by_dhcp(network.options))}",
             f"{_CONF}/accept_ra_defrtr={int(6 in known.default_families)}",
             # Last, for now the kernel asks the routers.
             f"{IPV6_SWITCH}0",

@@ -269,6 +269,7 @@ class ParentTracker:
         labels = {old: new for old, new in labels.items() if old != new}
         if labels:
             self.records.dhcp_leases.rename_uplinks(labels)
+            self.records.dhcpv6_leases.rename_uplinks(labels)
 
     def _note(self, before: Network, after: Network) -> None:
         if before == after:

@@ -13,7 +13,15 @@ from ipaddress import IPv4Interface, IPv6Interface
 from itertools import count
 
 from underlay import model, modes
-from underlay.model import FAMILIES, Endpoint, Family, Former, LearnedState, Network
+from underlay.model import (
+    FAMILIES,
+    Endpoint,
+    Family,
+    Former,
+    LearnedState,
+    LeasedIpv6,
+    Network,
+)
 from underlay.model.objects import (
     HOST_METRIC,
     IPV6_SWITCH,
@@ -63,7 +71,7 @@ def sandbox_objects(
     yield from gate.of_sandbox(
         network, endpoint, known.device, has_siblings=has_siblings
     )
-    yield from _standing(endpoint, known, owner)
+    yield from _standing(network, endpoint, known, owner)
     for way in _ways(network, endpoint, known.device):
         family = way.destination.version
         default = not is_default(way) or family in known.default_families
@@ -72,9 +80,14 @@ def sandbox_objects(
 
 
 def _standing(
-    endpoint: Endpoint, known: LearnedState, owner: Owner
+    network: Network, endpoint: Endpoint, known: LearnedState, owner: Owner
 ) -> Iterator[Address | Route]:
     """Return the addresses of the device, with the connected routes they bring."""
+    leased = endpoint.leased6
+    if leased and not leased.is_lost and 6 not in known.families_off:
+        ends = ipv6.lifetimes(network, leased)
+        where = known.device, owner, endpoint.sandbox
+        yield Address(leased.address, *where, lifetimes=ends)
     reached: set[model.IpNetwork] = set()
     for address in (*endpoint.addresses, *known.link_local):
         if address.version in known.families_off:
@@ -118,7 +131,7 @@ def learn_state(
     defaults = tuple(f for f in FAMILIES if f in by_it | (had - elsewhere))
     settings = known.sysctls if known else ()
     link_local = known.link_local if known else _link_local(endpoint, link, seen)
-    made = _made_by(link, seen)
+    made = _made_by(link, seen, endpoint.leased6)
     found = LearnedState(link.name, mtu, defaults, settings, without, link_local, made)
     keys = {(o.key, o.device) for o in seen}
     left = (a for a in endpoint.former if _as_object(endpoint, link.name, a) in keys)
@@ -178,24 +191,45 @@ def _by_routers(network: Network, endpoint: Endpoint) -> set[Family]:
     return {6} if ipv6.takes_default(network, endpoint) else set()
 
 
-def _made_by(link: Link, seen: Iterable[Object]) -> tuple[IPv6Interface, ...]:
-    """Return the addresses that a device made from router advertisements."""
+def _made_by(
+    link: Link, seen: Iterable[Object], leased: LeasedIpv6 | None
+) -> tuple[IPv6Interface, ...]:
+    """Return the addresses that a device made from router advertisements.
+
+    The one of a DHCPv6 server may have a lifetime as they do.
+    """
     made = (o.found for o in seen if isinstance(o, Slaac) and o.device == link.name)
-    return next(made, ())[:LINK_LOCAL_MOST]
+    others = [a for a in next(made, ()) if leased is None or a != leased.address]
+    return tuple(others[:LINK_LOCAL_MOST])
+
+
+def failed_address(endpoint: Endpoint, seen: Iterable[Object]) -> bool:
+    """Return whether the kernel found another machine with a DHCPv6 server's address.
+
+    `seen` is what is in the sandbox.
+    """
+    leased, known = endpoint.leased6, endpoint.learned
+    if leased is None or known is None:
+        return False
+    place = known.device, leased.address
+    failed = (o for o in seen if isinstance(o, Address) and o.has_failed)
+    return any((o.device, o.interface) == place for o in failed)
 
 
 def _former(endpoint: Endpoint) -> Iterator[tuple[_Place, Owner]]:
     """Return what a device may have of earlier leases, and its owner."""
     if known := endpoint.learned:
         owner = Owner(endpoint.network, endpoint.id)
-        lost = (endpoint.lost,) if endpoint.lost else ()
+        lost: list[Former] = [endpoint.lost] if endpoint.lost else []
+        if endpoint.leased6 and endpoint.leased6.is_lost:
+            lost.append(endpoint.leased6.address)
         for former in (*endpoint.former, *lost):
             yield _as_object(endpoint, known.device, former), owner
 
 
 def _as_object(endpoint: Endpoint, device: str, former: Former) -> _Place:
     """Return the key and the device of an address or a route of an earlier lease."""
-    if isinstance(former, IPv4Interface):
+    if isinstance(former, IPv4Interface | IPv6Interface):
         return Address(former, device, None, endpoint.sandbox).key, device
     metric = HOST_METRIC[former.version]
     return Route(former, device, metric, sandbox=endpoint.sandbox).key, device

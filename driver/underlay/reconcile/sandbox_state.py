@@ -45,6 +45,9 @@ class SandboxObserver:
     monotonic: Callable[[], float]
     not_listed_by_docker: frozenset[str] = frozenset()
     is_waiting: bool = False
+    # Called with the id of an endpoint when another machine has the address that a
+    # DHCPv6 server gave it; must not fail or wait.
+    on_failed_address: Callable[[str], None] = lambda _endpoint: None
     _seen_since: dict[str, tuple[bool, float]] = field(default_factory=dict)
     _assumed: dict[str, set[str]] = field(default_factory=dict)
 
@@ -70,6 +73,8 @@ class SandboxObserver:
                 now = self._with_secret(network, now, now.learned)
             if now != endpoint:
                 changed.append(now)
+            if sandbox.failed_address(now, room):
+                self.on_failed_address(now.id)
             if sandbox.repairs_allowed(network, now, room) and self.is_listed(now):
                 found[now.id] = now
         return found, changed
@@ -85,10 +90,16 @@ class SandboxObserver:
                 for endpoint in changed:
                     if self.records.endpoints.save_learned(endpoint):
                         note_from_routers(self.records, endpoint, self.clock())
-                    if endpoint.ipv4:
-                        self.records.dhcp_leases.keep_former(
-                            endpoint.id, endpoint.former
-                        )
+                    self._keep_former(endpoint)
+
+    def _keep_former(self, endpoint: Endpoint) -> None:
+        """Record what an endpoint still has of earlier leases."""
+        six = [a for a in endpoint.former if a.version == 6]
+        if endpoint.ipv4:
+            four = [a for a in endpoint.former if a.version == 4]
+            self.records.dhcp_leases.keep_former(endpoint.id, four)
+        if endpoint.leased6:
+            self.records.dhcpv6_leases.keep_former(endpoint.id, six)
 
     def forget_all_but(self, joined: Collection[Endpoint]) -> None:
         """Forget since when the devices of all other endpoints are seen."""

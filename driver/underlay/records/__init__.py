@@ -9,6 +9,7 @@ from pathlib import Path
 from underlay.records.counts import Counts
 from underlay.records.database import Database
 from underlay.records.dhcp_leases import DhcpLeases
+from underlay.records.dhcpv6_leases import Dhcpv6Leases
 from underlay.records.endings import Endings
 from underlay.records.endpoints import Endpoints
 from underlay.records.host import HostRecords
@@ -38,6 +39,7 @@ class Records:
         self.reservations = Reservations(self._database, self.pools)
         self.leases = Leases(self._database, self.pools)
         self.dhcp_leases = DhcpLeases(self._database)
+        self.dhcpv6_leases = Dhcpv6Leases(self._database)
         self.repairs = Repairs(self._database)
         self.host = HostRecords(self._database)
         self.counts = Counts(self._database)

@@ -41,10 +41,12 @@ _LEASES = (
     " iif(rebind > 0 AND rebind <= ?, 'unanswered', 'bound')"
     " WHEN gone > 0 THEN 'removed'"
     " WHEN expires > 0 AND expires <= ? THEN 'ended' ELSE 'held' END AS state,"
-    " count(*) AS number FROM dhcp_lease GROUP BY 1"
+    " count(*) AS number FROM {} GROUP BY 1"
 )
 _FIRST_END = (
-    "SELECT min(expires) AS first FROM dhcp_lease WHERE endpoint <> '' AND expires > 0"
+    "SELECT min(expires) AS first FROM (SELECT endpoint, expires FROM dhcp_lease"
+    " UNION ALL SELECT endpoint, expires FROM dhcpv6_lease)"
+    " WHERE endpoint <> '' AND expires > 0"
 )
 _STALE = (
     "SELECT count(*) AS number FROM dhcp_lease d JOIN endpoint e ON e.id = d.endpoint"
@@ -96,7 +98,11 @@ class Counts:
 
         `now` in seconds since 1970; the states are those of ipam/lease_states.py.
         """
-        return dict(map(tuple, self._db.rows(_LEASES, now, now)))
+        return dict(map(tuple, self._db.rows(_LEASES.format("dhcp_lease"), now, now)))
+
+    def dhcpv6_leases(self, now: float) -> dict[str, int]:
+        """Return the same of leases from DHCPv6 servers."""
+        return dict(map(tuple, self._db.rows(_LEASES.format("dhcpv6_lease"), now, now)))
 
     def first_dhcp_end(self) -> float | None:
         """Return when the first lease of a container ends, None if none does."""

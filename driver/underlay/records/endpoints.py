@@ -6,21 +6,33 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface
+from math import inf
 
-from underlay.model import FAMILIES, Endpoint, Family, LearnedState, LeftoverDevice
+from underlay.model import (
+    FAMILIES,
+    Endpoint,
+    Family,
+    LearnedState,
+    LeasedIpv6,
+    LeftoverDevice,
+)
 from underlay.model.cache import GenerationCache
 from underlay.model.lease_options import LeaseOptions
 from underlay.model.ports import PORTS_OPTION
 from underlay.records.database import Database
-from underlay.records.dhcp_leases import DROPPED, former_of
+from underlay.records.dhcp_leases import DROPPED
+from underlay.records.lease_table import former_of
 
 _ENDPOINT = (
     "SELECT e.*, s.path AS sandbox, s.left, s.device, s.mtu, s.defaults,"
     " s.settings, s.without, s.beside, d.address AS leased, d.router, d.former,"
-    " d.options AS said"
+    " d.options AS said, x.address AS leased6, x.former AS former6, x.uptime AS since6,"
+    " iif(x.preferred = 0, NULL, max(x.preferred - x.since, 0)) AS preferred6,"
+    " iif(x.expires = 0, NULL, max(x.expires - x.since, 0)) AS valid6"
     " FROM endpoint e"
     " LEFT JOIN sandbox s ON s.endpoint = e.id"
     " LEFT JOIN dhcp_lease d ON d.endpoint = e.id"
+    " LEFT JOIN dhcpv6_lease x ON x.endpoint = e.id"
 )
 
 
@@ -116,9 +128,11 @@ class Endpoints:
         rows = self._db.rows(
             "SELECT e.container, e.network, s.beside,"
             f" CASE WHEN {DROPPED} THEN ''"
-            " ELSE coalesce(nullif(d.address, ''), e.ipv4) END, e.ipv6"
+            " ELSE coalesce(nullif(d.address, ''), e.ipv4) END, e.ipv6,"
+            f" CASE WHEN {DROPPED.replace('d.', 'x.')} THEN '' ELSE x.address END"
             " FROM endpoint e JOIN sandbox s ON s.endpoint = e.id"
             " LEFT JOIN dhcp_lease d ON d.endpoint = e.id"
+            " LEFT JOIN dhcpv6_lease x ON x.endpoint = e.id"
             " WHERE s.left = 0 AND e.container <> ''"
             f"{' AND e.id = ?' if endpoint else ''}",
             *([endpoint] if endpoint else []),
@@ -243,6 +257,8 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
     # A server may have given another address since Docker was told one.
     ipv4 = row["leased"] or row["ipv4"]
     own, former = IPv4Interface(ipv4) if ipv4 else None, former_of(row["former"] or "")
+    leased6, former6 = _leased6(row), former_of(row["former6"] or "")
+    own6 = leased6.address if leased6 else None
     return Endpoint(
         id=row["id"],
         network=row["network"],
@@ -256,10 +272,21 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
         container=row["container"],
         created=row["created"],
         router=IPv4Address(row["router"]) if row["router"] else None,
-        former=tuple(one for one in former if one != own),
+        former=tuple(one for one in (*former, *former6) if one not in (own, own6)),
         lost=own if own in former else None,
         leased=LeaseOptions.of_area(row["said"] or b""),
+        leased6=leased6,
     )
+
+
+def _leased6(row: sqlite3.Row) -> LeasedIpv6 | None:
+    if not row["leased6"]:
+        return None
+    address = IPv6Interface(row["leased6"])
+    ends = (row["preferred6"], row["valid6"])
+    preferred, valid = (inf if end is None else end for end in ends)
+    is_lost = address in former_of(row["former6"])
+    return LeasedIpv6(address, row["since6"], preferred, valid, is_lost)
 
 
 def _learned(row: sqlite3.Row) -> LearnedState:

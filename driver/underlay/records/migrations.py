@@ -363,6 +363,39 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX dhcp_lease_endpoint ON dhcp_lease (endpoint)",
         "CREATE INDEX dhcp_lease_address ON dhcp_lease (address)",
     ),
+    (
+        # The same for DHCPv6: an address for a container that runs already.
+        """
+        CREATE TABLE dhcpv6_lease (
+            id        INTEGER PRIMARY KEY,
+            uplink    TEXT NOT NULL,
+            kind      TEXT NOT NULL,
+            value     TEXT NOT NULL,
+            mac       TEXT NOT NULL,
+            client_id BLOB NOT NULL,
+            hostname  TEXT NOT NULL,
+            network   TEXT NOT NULL,
+            endpoint  TEXT NOT NULL,
+            address   TEXT NOT NULL,
+            server    TEXT NOT NULL,
+            duid      BLOB NOT NULL,
+            since     REAL NOT NULL,
+            renew     REAL NOT NULL,
+            rebind    REAL NOT NULL,
+            preferred REAL NOT NULL,
+            expires   REAL NOT NULL,
+            uptime    REAL NOT NULL,
+            boot      TEXT NOT NULL,
+            gone      REAL NOT NULL,
+            silent    REAL NOT NULL,
+            former    TEXT NOT NULL,
+            container TEXT NOT NULL,
+            UNIQUE (uplink, kind, value)
+        ) STRICT
+        """,
+        "CREATE INDEX dhcpv6_lease_endpoint ON dhcpv6_lease (endpoint)",
+        "CREATE INDEX dhcpv6_lease_address ON dhcpv6_lease (address)",
+    ),
 )
 
 

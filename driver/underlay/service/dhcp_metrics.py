@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -26,27 +27,31 @@ class DhcpMetrics(Collector):
             "underlay_dhcp_exchanges",
             "What DHCP servers were asked (new, reboot, renew, rebind), and the result"
             " (given, refused, silent, unsent)",
-            ["kind", "result"],
+            ["family", "kind", "result"],
             registry=registry,
         )
         self._seconds = Histogram(
             "underlay_dhcp_exchange_seconds",
             "Time until a DHCP server gave or refused what was asked for",
-            ["kind"],
+            ["family", "kind"],
             buckets=_SECONDS,
             registry=registry,
         )
-        for kind in get_args(Kind):
-            self._seconds.labels(kind)
+        for family, kind in product(("4", "6"), get_args(Kind)):
+            if (family, kind) == ("6", "reboot"):
+                continue  # there it is a rebind
+            self._seconds.labels(family, kind)
             for result in RESULTS:
-                self._exchanges.labels(kind, result)
+                self._exchanges.labels(family, kind, result)
         registry.register(self)
 
-    def exchanged(self, kind: Kind, result: Result, seconds: float) -> None:
+    def exchanged(
+        self, kind: Kind, result: Result, seconds: float, family: str = "4"
+    ) -> None:
         """Count an exchange."""
-        self._exchanges.labels(kind, result).inc()
+        self._exchanges.labels(family, kind, result).inc()
         if result in ("given", "refused"):
-            self._seconds.labels(kind).observe(seconds)
+            self._seconds.labels(family, kind).observe(seconds)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Return nothing: what there is, is known at the scrape only."""

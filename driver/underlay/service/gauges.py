@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from underlay import __version__
 from underlay.errors import UnderlayError
 from underlay.ipam import conflicts, lease_states
-from underlay.model import Network
+from underlay.model import FAMILIES, Network
 from underlay.model.objects import Owner
 from underlay.model.text import printable
 from underlay.modes import mode_name
@@ -186,13 +186,17 @@ class Gauges(Collector):
 
     def _of_leases(self) -> Iterator[GaugeMetricFamily]:
         counts, now = self._records.counts, self._clock()
-        states = counts.dhcp_leases(now)
+        states = {6: counts.dhcpv6_leases(now), 4: counts.dhcp_leases(now)}
         yield _family(
             "leases",
             "Leases from DHCP servers (bound: a container has it; unanswered: it has,"
             " and no server renews it; held; ended; removed; unserved)",
-            ["state"],
-            {(state,): states.get(state, 0) for state in lease_states.STATES},
+            ["family", "state"],
+            {
+                (str(family), state): states[family].get(state, 0)
+                for family in FAMILIES
+                for state in lease_states.STATES
+            },
         )
         first = counts.first_dhcp_end()
         yield _family(
@@ -211,7 +215,9 @@ class Gauges(Collector):
         names = {n.id: _text(n.label) for n in self._records.networks.all()}
         found: dict[Labels, float] = {}
         for e in self._records.endpoints.all():
-            ipv4, ipv6 = (str(a.ip) if a else "" for a in (e.ipv4, e.ipv6))
+            leased = e.leased6 and not e.leased6.is_lost and e.leased6.address
+            both = e.ipv4, e.ipv6 or leased or None
+            ipv4, ipv6 = (str(a.ip) if a else "" for a in both)
             name = names.get(e.network, e.network[:12])
             found[name, _text(e.container), e.id[:12], ipv4, ipv6, e.mac] = 1.0
         labels = ["network", "container", "endpoint", "ipv4", "ipv6", "mac"]

@@ -132,8 +132,8 @@ class BackgroundThreads:
         self._listener = Listener(events_stopped, self._is_concerned)
         # The names of parents; None: any device may become one.
         self._parents: frozenset[str] | None = None
-        self._is_urgent = True
-        self._reconciler, self._ahead = parts.reconciler, parts.ahead
+        self._is_urgent, self._reconciler = True, parts.reconciler
+        self._ahead, self._keeper6 = parts.ahead, parts.keeper6
         self.calls = Calls(RUSH_CALLS)
         self._lock = threading.Lock()
         self._changed: frozenset[str] | None = None
@@ -158,9 +158,8 @@ class BackgroundThreads:
 
     def _names_job(self, parts: Parts, settings: Settings) -> PeriodicJob:
         look, once = partial(self.note, None), LogOnce()
-        examined = partial(
-            examination, parts.records, parts.kernel, settings, parts.dockerd
-        )
+        host = parts.records, parts.kernel, settings, parts.dockerd
+        examined = partial(examination, *host)
         notices = Notices(parts.records, examined, time.monotonic)
         self._hosts = HostsFile(parts.records, settings.hosts_file)
         named = NewNames(parts.records)
@@ -204,6 +203,7 @@ class BackgroundThreads:
             "wire": self._ipam.wire.run,
             "leases": self._ahead.keeper.run,
             "servers": self._checks.run,
+            "leases6": self._keeper6.run,
             "watch": self._segments.listen,
             "hup": self._wait_for_hup,
         }
@@ -251,10 +251,14 @@ class BackgroundThreads:
         else:
             self.names.wake()
 
-    def _note_lease(self, sandbox: str) -> None:
-        """Note that a lease brings a container another address or router."""
+    def _note_lease(self, sandbox: str, is_new: bool = True) -> None:
+        """Note that a lease brings a container another address or router.
+
+        Or only another end of the same one.
+        """
         self.note(frozenset({sandbox}))
-        self.names.wake()  # for the file of names
+        if is_new:
+            self.names.wake()  # for the file of names
 
     def note_progress(self) -> None:
         """Note that a pass gets on, if this is the thread of the passes."""
@@ -268,6 +272,7 @@ class BackgroundThreads:
     def start(self) -> None:
         """Start the threads."""
         self._ahead.keeper.on_change = self._note_lease
+        self._keeper6.on_change = self._note_lease
         self._reconciler.on_addresses = self.names.wake  # for the file of names
         for thread in self._threads:
             thread.start()
@@ -364,6 +369,7 @@ class BackgroundThreads:
             )
             self._parents = self._reconciler.parents.device_names()
             self._segments.follow()
+            self._keeper6.follow()
             self._rules.wake()  # for a new network, or another default route
             if not changed:
                 _settle_heap()
@@ -376,31 +382,27 @@ class BackgroundThreads:
     def stop(self) -> None:
         """Stop the threads; a hanging call to Docker is not awaited."""
         self._stopping.set()
-        self._pass.stop()
-        self._rules.stop()
-        self.names.stop()
         self._dockerd.hang_up()
-        self._reconciler.announcer.stop()
-        self._reconciler.dropper.stop()
-        self._ipam.wire.stop()
-        self._ahead.keeper.stop()
-        self._ahead.stop()
-        self._checks.stop()
-        self._segments.stop()
+        passes, ahead = self._reconciler, self._ahead
+        for running in (
+            self._pass, self._rules, self.names, passes.announcer, passes.dropper,
+            self._ipam.wire, ahead.keeper, self._keeper6, ahead, self._checks,
+            self._segments,
+        ):  # fmt: skip
+            running.stop()
         self._stop_events.close()
         if self._hup.ident:
             signal.pthread_kill(self._hup.ident, signal.SIGHUP)
         self._status.stop()
         for thread in self._threads:
             thread.join(timeout=2)
-        for records in (self._reading, self._records):
-            records.close()
+        self._reading.close()
+        self._records.close()
 
 
 def _segments(parts: Parts) -> Segments:
-    announcer, wire = parts.reconciler.announcer, parts.ipam.wire
-    on_contested = parts.keeper.note_contested
-    defender = Defender(parts.records, wire, announcer, since_boot, on_contested)
+    wire, found = parts.ipam.wire, (parts.reconciler.announcer, since_boot)
+    defender = Defender(parts.records, wire, *found, parts.keeper.note_contested)
     return Segments(wire, defender)
 
 

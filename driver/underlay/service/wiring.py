@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from underlay.docker_sync.cleanup import Cleanup
 from underlay.docker_sync.dockerd import Dockerd
@@ -17,6 +17,9 @@ from underlay.doctor.examined import Examined, Places
 from underlay.errors import UnderlayError
 from underlay.ipam.dhcp import DhcpAddresses
 from underlay.ipam.dhcp_servers import DhcpServers
+from underlay.ipam.dhcpv6_clients import Dhcpv6Clients
+from underlay.ipam.dhcpv6_keeper import Dhcpv6Keeper
+from underlay.ipam.dhcpv6_servers import Dhcpv6Servers
 from underlay.ipam.driver import IpamDriver
 from underlay.ipam.idle_containers import IdleContainers
 from underlay.ipam.lease_keeper import LeaseKeeper
@@ -76,6 +79,7 @@ class Parts:
     ahead: LeasesAhead
     reconnects: Reconnects
     checks: ServerChecks
+    keeper6: Dhcpv6Keeper
 
 
 def build(
@@ -172,34 +176,20 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     reconciler = _reconciler(
         records, kernel, builder, takeovers, parents, leftovers, dropper, host
     )
-    ahead = _dhcp(records, kernel, engine, reconciler, idle, host)
+    ahead = _dhcp(records, kernel, engine, idle, host)
     dhcp, keeper = ahead.dhcp, ahead.keeper
+    observer = reconciler.observer
+    keeper6 = _dhcpv6(records, observer, dhcp.servers, host)
     ipam = _ipam(records, kernel, engine, live, dropper, ahead, settings, host)
-    cleanup = _cleanup(engine, ipam, reconciler, keeper, settings, host)
+    cleanup = _cleanup(engine, ipam, observer, settings, host, keeper, keeper6)
+    reconciler.on_parent_back = _each(keeper.note_back, keeper6.note_back)
     dockerd = Dockerd(settings.docker_host, settings.docker_timeout)
-    told, observer = dockerd.containers, reconciler.observer
+    told, path = dockerd.containers, ForwardPath(records, kernel, clock)
     recovery = Recovery(records, kernel, engine, parents, observer, clock, told, dhcp)
     parts = records, kernel, engine, reconciler, ipam, cleanup, recovery, dockerd
-    return Parts(
-        *parts, ForwardPath(records, kernel, clock), keeper, ahead,
-        _reconnects(records, dockerd, dhcp, settings, host),
-        _checks(records, keeper, host),
-    )  # fmt: skip
-
-
-def _cleanup(
-    engine: NetworkDriver,
-    ipam: IpamDriver,
-    reconciler: Reconciler,
-    keeper: LeaseKeeper,
-    settings: Settings,
-    host: Host,
-) -> Cleanup:
-    return Cleanup(
-        engine.records, engine.kernel, engine, ipam, reconciler.observer, host.clock,
-        host.monotonic, settings.grace, settings.history_days, settings.reserve_days,
-        keeper.note_listed, keeper.note_named,
-    )  # fmt: skip
+    again = _reconnects(records, dockerd, dhcp, settings, host)
+    checks = _checks(records, keeper, host)
+    return Parts(*parts, path, keeper, ahead, again, checks, keeper6)
 
 
 def _reconnects(
@@ -224,7 +214,6 @@ def _dhcp(
     records: Records,
     kernel: Kernel,
     engine: NetworkDriver,
-    reconciler: Reconciler,
     idle: IdleContainers,
     host: Host,
 ) -> LeasesAhead:
@@ -237,9 +226,51 @@ def _dhcp(
         host.machine, keeper.note,
     )  # fmt: skip
     servers.refusal_of = found.refusal_inside
-    reconciler.on_parent_back = keeper.note_back
     engine.with_address = found.with_address
     return LeasesAhead(found, keeper)
+
+
+def _dhcpv6(
+    records: Records, observer: SandboxObserver, servers: DhcpServers, host: Host
+) -> Dhcpv6Keeper:
+    options_of = records.networks.options_of
+    keeper = Dhcpv6Keeper(
+        records, Dhcpv6Servers(servers, options_of),
+        Dhcpv6Clients(records, host.machine), host.clock, host.monotonic,
+    )  # fmt: skip
+    observer.on_failed_address = keeper.note_failed
+    return keeper
+
+
+def _cleanup(
+    engine: NetworkDriver,
+    ipam: IpamDriver,
+    observer: SandboxObserver,
+    settings: Settings,
+    host: Host,
+    keeper: LeaseKeeper,
+    keeper6: Dhcpv6Keeper,
+) -> Cleanup:
+    return Cleanup(
+        engine.records, engine.kernel, engine, ipam, observer, host.clock,
+        host.monotonic, settings.grace, settings.history_days, settings.reserve_days,
+        _each(keeper.note_listed, keeper6.note_listed), keeper.note_named,
+    )  # fmt: skip
+
+
+T = TypeVar("T")
+
+
+def _each(
+    first: Callable[[T], None], second: Callable[[T], None]
+) -> Callable[[T], None]:
+    """Return what calls both."""
+
+    def call(value: T) -> None:
+        first(value)
+        second(value)
+
+    return call
 
 
 def _ipam(
@@ -269,6 +300,7 @@ def observe(parts: Parts, metrics: Metrics) -> None:
     reconciler.announcer.on_sent = metrics.announced
     parts.ipam.wire.on_asked = metrics.asked
     parts.keeper.servers.on_exchange = metrics.dhcp.exchanged
+    parts.keeper6.servers.on_exchange = partial(metrics.dhcp.exchanged, family="6")
     metrics.dhcp.answering = parts.keeper.servers.answering
 
 

@@ -101,7 +101,9 @@ def test_every_fact_of_a_lease_is_listed(stored):
         "endpoint": WEB.id,
         "address": "10.55.0.100/23",
         "mac": MAC,
+        "family": 4,
         "client_id": f"01:{MAC}",
+        "iaid": None,
         "hostname": "web",
         "server": "10.55.0.1",
         "router": "10.55.0.254",
@@ -220,7 +222,9 @@ def measured(records, now=NOW):
 
 def test_leases_are_counted_by_state_and_the_first_end_is_told(stored):
     none = measured(stored)
-    assert [none["underlay_leases", state] for state in STATES] == [0.0] * 6
+    assert [
+        none["underlay_leases", family, state] for family in "46" for state in STATES
+    ] == [0.0] * 12
     assert ("underlay_lease_seconds_left_min",) not in none
     others = [
         replace(LEASE, value=f"held{number}", expires=NOW + 1) for number in range(2)
@@ -228,7 +232,7 @@ def test_leases_are_counted_by_state_and_the_first_end_is_told(stored):
     mail = replace(LEASE, value="mail", endpoint="f" * 64, expires=0.0)
     save(stored, replace(LEASE, endpoint=WEB.id), mail, *others)
     found = measured(stored)
-    told = {state: found["underlay_leases", state] for state in STATES}
+    told = {state: found["underlay_leases", "4", state] for state in STATES}
     assert told == {**dict.fromkeys(STATES, 0.0), "bound": 2.0, "held": 2.0}
     assert found["underlay_lease_seconds_left_min",] == 3500.0
     assert measured(stored, NOW + 4000)["underlay_lease_seconds_left_min",] == -500.0

@@ -121,12 +121,12 @@ def test_list_has_a_line_for_each_lease_with_its_state_in_words(save):
     ]
     head, first, *_ = run("ls").splitlines()
     assert head.split() == [
-        "NAME", "CONTAINER", "PARENT", "NETWORK", "ADDRESS", "MAC", "SERVER", "UNTIL",
-        "STATE",
+        "NAME", "CONTAINER", "PARENT", "NETWORK", "FAMILY", "ADDRESS", "MAC", "SERVER",
+        "UNTIL", "STATE",
     ]  # fmt: skip
-    assert first.split()[:9] == [
-        "a", "web", "eth0", "lan", "10.55.0.100/23", MAC, "10.55.0.1", "2096-10-02",
-        "07:06:40",
+    assert first.split()[:10] == [
+        "a", "web", "eth0", "lan", "IPv4", "10.55.0.100/23", MAC, "10.55.0.1",
+        "2096-10-02", "07:06:40",
     ]  # fmt: skip
 
 
@@ -225,6 +225,7 @@ def test_status_lists_leases_below_the_endpoints_where_there_are_any(capsys):
     endpoint = {
         "id": "e" * 64, "container": "web", "network": "lan", "mac": MAC,
         "addresses": ["10.55.0.100/23"], "router_addresses": [], "lease": None,
+        "lease6": None,
         "health": "ok", "state": "joined",
     }  # fmt: skip
     facts = {

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Interface, ip_address, ip_network
+from math import inf
 
 import pytest
 
 from underlay import modes
 from underlay.errors import BadValue, ConflictingOptions, MtuTooSmall, NotWithRouters
-from underlay.model import Endpoint, LearnedState, Network, Subnet, Uplink
-from underlay.model.objects import IPV6_SECRET, Slaac
+from underlay.model import (
+    Endpoint,
+    LearnedState,
+    LeasedIpv6,
+    Network,
+    Subnet,
+    Uplink,
+)
+from underlay.model.objects import IPV6_SECRET, Lifetimes, Slaac
 from underlay.modes import ipv6
 
 ITS_OWN = "0001:0203:0405:0607:0809:0a0b:0c0d:0e0f"
@@ -41,7 +49,7 @@ def endpoint(**options):
     "subnets", [(FOUR,), (DHCP,), ()], ids=["pool", "dhcp", "null"]
 )
 def test_networks_on_a_segment_hear_routers_with_any_source_of_ipv4(options, subnets):
-    for value in ("off", "slaac", "suffix"):
+    for value in ("off", "slaac", "suffix", "dhcp"):
         modes.check(Network("n" * 64, {**options, "ipv6": value}, subnets=subnets))
 
 
@@ -56,7 +64,7 @@ def test_networks_on_a_segment_hear_routers_with_any_source_of_ipv4(options, sub
     ],
 )
 def test_networks_without_routers_are_refused(asked, words):
-    for value in ("slaac", "suffix"):
+    for value in ("slaac", "suffix", "dhcp"):
         options = {**asked.options, "ipv6": value}
         with pytest.raises(NotWithRouters, match=words) as refused:
             modes.check(replace(asked, options=options))
@@ -71,9 +79,35 @@ def test_routed_network_is_refused():
         modes.check(asked)
 
 
-def test_value_not_known_yet_is_refused_with_those_that_are():
-    with pytest.raises(BadValue, match="one of off, slaac, suffix"):
-        modes.check(network(ipv6="dhcp"))
+def test_unknown_value_is_refused_with_those_that_are_known():
+    with pytest.raises(BadValue, match="one of off, slaac, suffix, dhcp"):
+        modes.check(network(ipv6="radvd"))
+
+
+def test_container_with_a_dhcpv6_server_makes_only_its_link_local_address():
+    found = ipv6.slaac(network(ipv6="dhcp"), endpoint(), KNOWN)
+    assert any(x.endswith(f"stable_secret={ITS_OWN}") for x in found.sysctls)
+    assert "accept_ra=1 net.ipv6.conf.eth0.autoconf=0" in found.command("add")
+
+
+@pytest.mark.parametrize(("when_lost", "valid"), [("keep", inf), ("drop", 200.0)])
+def test_kernel_drops_an_address_of_a_server_only_if_it_is_to_be_dropped(
+    when_lost, valid
+):
+    leased = LeasedIpv6(IPv6Interface("fd00::5/128"), 7.0, 100.0, 200.0)
+    asked = network(ipv6="dhcp", when_lost=when_lost)
+    assert ipv6.lifetimes(asked, leased) == Lifetimes(7.0, 100.0, valid)
+
+
+def test_options_of_leases_are_for_dhcpv6_too():
+    modes.check(network(ipv6="dhcp", hold="5", hostname="register", when_lost="drop"))
+    for key, value in {"hold": "x", "hostname": "yes", "when_lost": "never"}.items():
+        with pytest.raises(BadValue):
+            modes.check(network(ipv6="dhcp", **{key: value}))
+    with pytest.raises(BadValue, match="it is for source=dhcp or ipv6=dhcp"):
+        modes.check(network(hold="5"))
+    with pytest.raises(BadValue, match="it is for source=dhcp"):
+        modes.check(network(ipv6="dhcp", lease_timeout="5"))
 
 
 def test_repair_off_is_refused_beside_it():
@@ -132,7 +166,7 @@ def test_container_without_a_suffix_gets_one_from_its_secret():
 
 def test_nothing_is_set_before_the_secret_is_known():
     known = replace(KNOWN, sysctls=())
-    for value in ("slaac", "suffix"):
+    for value in ("slaac", "suffix", "dhcp"):
         assert ipv6.slaac(network(ipv6=value), endpoint(), known) is None
 
 

@@ -34,7 +34,7 @@ from underlay.model.objects.firewall import (
 )
 from underlay.model.objects.gate import NftElements, NftTable
 from underlay.model.objects.host import BridgePort, MovedEntry, Sysctl
-from underlay.model.objects.ip import Address, Neighbour, Route, Slaac
+from underlay.model.objects.ip import Address, Lifetimes, Neighbour, Route, Slaac
 from underlay.model.objects.link import AltName, Link
 from underlay.model.owner import MARK, PREFIX, Owner, SharedOwner, SysctlReason
 
@@ -78,6 +78,7 @@ __all__ = [
     "AltName",
     "BridgePort",
     "ForwardAccept",
+    "Lifetimes",
     "Link",
     "MovedEntry",
     "Neighbour",

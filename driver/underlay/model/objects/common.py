@@ -40,7 +40,7 @@ ADDRESS_SYSCTLS = (IPV6_SWITCH, OWN_LINK_LOCAL)
 HOST_METRIC: dict[int, int] = {4: 0, 6: 1024}
 # The metric of a whole pool, of which containers' routes are a part.
 POOL_METRIC = 10
-Verb = Literal["add", "del"]
+Verb = Literal["add", "change", "del"]
 
 
 class KernelObject:

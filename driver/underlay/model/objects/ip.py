@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Interface
+from math import inf, isinf
 from typing import Any
 
 from underlay import model
@@ -29,19 +30,61 @@ def _set_key(thing: object, *key: Hashable) -> None:
     object.__setattr__(thing, "key", key)
 
 
+# So many seconds apart, two ends of the lifetime of an address are the same.
+_SAME_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long the kernel uses an IPv6 address that a server gave.
+
+    In seconds from `since` on, which is in seconds since the host booted; inf is for
+    ever. After `preferred` other addresses come first, after `valid` it is gone.
+    """
+
+    since: float
+    preferred: float
+    valid: float
+
+    def is_as(self, other: Lifetimes) -> bool:
+        """Return whether both end at the same time; the kernel tells whole seconds."""
+        ends = (self.preferred, other.preferred), (self.valid, other.valid)
+        return all(
+            mine == its == inf
+            or abs(self.since + mine - other.since - its) <= _SAME_SECONDS
+            for mine, its in ends
+        )
+
+    def left(self, now: float) -> Lifetimes:
+        """Return what is left at a time in seconds since the host booted."""
+        past = now - self.since
+        return Lifetimes(now, max(self.preferred - past, 0), max(self.valid - past, 0))
+
+    def __str__(self) -> str:
+        valid, preferred = map(_in_seconds, (self.valid, self.preferred))
+        return f"valid_lft {valid} preferred_lft {preferred}"
+
+
+def _in_seconds(value: float) -> str:
+    return "forever" if isinf(value) else f"{value:.0f}"
+
+
 @dataclass(frozen=True, slots=True)
 class Address(KernelObject):
     """An address on a device of ours: the host's, or a container's in its sandbox.
 
     One of the host has scope link, so that the host does not choose it as a source for
     other destinations. It goes with its device, and is never deleted alone. One in a
-    sandbox is, after a DHCP server has given another one.
+    sandbox is, after a DHCP server has given another one. With `lifetimes`, the kernel
+    first asks whether another machine has it. `has_failed`: one has.
     """
 
     interface: model.IpInterface
     device: str
     owner: Owner | None = None
     sandbox: str = ""
+    lifetimes: Lifetimes | None = field(default=None, compare=False)
+    has_failed: bool = field(default=False, compare=False)
     key: Hashable = field(init=False, compare=False, repr=False)
 
     build_order = ADDRESSES
@@ -53,12 +96,20 @@ class Address(KernelObject):
 
     __hash__ = KernelObject.__hash__
 
+    def satisfied_by(self, seen: Any) -> bool:
+        """Return whether `seen` ends when this does, if this ends."""
+        if self.lifetimes is None:
+            return True
+        return seen.lifetimes is not None and self.lifetimes.is_as(seen.lifetimes)
+
     def command(self, verb: Verb) -> str:
         """Return the step in iproute2's words."""
         words = f"{nsenter(self.sandbox)}ip addr {verb} {self.interface}"
         words += f" dev {word(self.device)}"
         if verb == "del":
             return words
+        if self.lifetimes:
+            return f"{words} noprefixroute {self.lifetimes}"
         once = " nodad" if self.interface.version == 6 else ""
         return words + ("" if self.sandbox else " scope link") + once
 
