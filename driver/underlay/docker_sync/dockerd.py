@@ -393,13 +393,7 @@ def _container(container: Mapping[str, Any]) -> DockerContainer:
         sandbox=told.get("SandboxKey") or "",
         options={key: place.get("DriverOpts") or {} for key, place in places.items()},
         gateways={key: tuple(_gateways(place)) for key, place in places.items()},
-        published=tuple(_published(container)),
     )
-
-
-def _published(container: Mapping[str, Any]) -> Iterator[str]:
-    bindings = (container.get("HostConfig") or {}).get("PortBindings") or {}
-    return (port for port, wanted in bindings.items() if wanted)
 
 
 def _engine(info: Mapping[str, Any]) -> DockerEngine:
