@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from underlay.api import ports
 from underlay.cli.tables import (
     GIVEN,
+    POLICIES,
     RECENT,
     STATUS,
+    Columns,
     Facts,
     print_table,
     when,
@@ -27,19 +30,14 @@ def print_status(facts: Mapping[str, Any]) -> None:
         say(name)
         print_table(facts[name], columns)
     given = [endpoint for endpoint in facts["endpoints"] if endpoint["lease"]]
-    if given:
-        say()
-        say("leases of DHCP servers")
-        print_table(given, GIVEN)
+    _table("policies", filter(ports.is_guarded, facts["endpoints"]), POLICIES)
+    _table("leases of DHCP servers", given, GIVEN)
     for endpoint in given:
         if endpoint["lease"]["told"]:
             say()
             say(_stale(endpoint))
     done = [repair for repair in facts["repairs"] if not repair["error"]]
-    if done:
-        say()
-        say("recent repairs")
-        print_table(done[:RECENT_SHOWN], RECENT)
+    _table("recent repairs", done[:RECENT_SHOWN], RECENT)
     if facts["refusals"]:
         say()
         say("refusals of the last hour")
@@ -73,6 +71,14 @@ def in_words(health: Facts | None) -> Painted:
         return Painted(f"failing, pid {health['pid']}: {health['error']}", "red")
     words = f"running, pid {health['pid']}, since {when(health['started'])}"
     return Painted(words, "green")
+
+
+def _table(title: str, found: Iterable[Facts], columns: Columns) -> None:
+    """Print a table below its title, unless it is empty."""
+    if rows := list(found):
+        say()
+        say(title)
+        print_table(rows, columns)
 
 
 def _stale(facts: Facts) -> str:

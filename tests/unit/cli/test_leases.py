@@ -225,7 +225,8 @@ def test_status_lists_leases_below_the_endpoints_where_there_are_any(capsys):
     endpoint = {
         "id": "e" * 64, "container": "web", "network": "lan", "mac": MAC,
         "addresses": ["10.55.0.100/23"], "router_addresses": [], "lease": None,
-        "health": "ok", "state": "joined",
+        "health": "ok", "state": "joined", "policy": "open", "ports": [],
+        "egress": "open", "ping": True,
     }  # fmt: skip
     facts = {
         "service": None, "parents": [], "networks": [], "pools": [], "repairs": [],
