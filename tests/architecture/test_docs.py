@@ -16,7 +16,7 @@ from tests.architecture.words import IN_CODE, PRIVATE
 from tests.lab.rootfs import ENGINES
 from underlay.api import status
 from underlay.api.leases import leases
-from underlay.cli import tables
+from underlay.cli import last_look, tables
 from underlay.cli.commands import main
 from underlay.errors import UnderlayError
 from underlay.ipam.lease_states import STATES
@@ -214,6 +214,56 @@ def test_history_sample_is_what_the_command_prints(capsys):
     tables.print_table(REPAIRS, tables.REPAIRS)
     printed = capsys.readouterr().out
     assert f"$ underlay history\n{printed}```" in (ROOT / "docs/repair.md").read_text()
+
+
+def exposed(number, change="", since=None, **facts):
+    found = {
+        "container": "web",
+        "network": "lan",
+        "policy": "published",
+        "protocol": "tcp",
+        "port": number,
+        "leads_to": number,
+        "addresses": ["192.168.1.50"],
+        "allow_from": [],
+        **dict.fromkeys(("lan", "host", "containers"), "all"),
+        "listens": True,
+    }
+    return {**found, "change": change, "since": since, **facts}
+
+
+def shut(who="none"):
+    return {"lan": "none", "host": who, "containers": "none"}
+
+
+EXPOSED = [
+    exposed(2, container="db", port=5432, leads_to=5432, addresses=[], listens=False),
+    exposed(22, **shut()),
+    exposed(443),
+    exposed(8443, leads_to=443),
+    exposed(9000, "changed", 1772356364.0, **shut("all")),
+    exposed(53, "new", 1772356364.0, protocol="udp", **shut()),
+]
+
+
+@pytest.mark.usefixtures("utc")
+def test_exposure_sample_is_what_the_command_prints(capsys):
+    tables.print_table(EXPOSED, tables.EXPOSURE)
+    tables.say()
+    tables.say(f"compared with the look of {tables.when(1772355961.0)}")
+    sample = f"$ underlay exposure\n{capsys.readouterr().out}```"
+    assert sample in (ROOT / "docs/policy.md").read_text()
+
+
+def test_every_fact_and_column_of_exposure_is_documented():
+    text = (ROOT / "docs/policy.md").read_text()
+    heads = re.findall(r"^\| ([A-Z, ]+) \|", text, re.MULTILINE)
+    assert ", ".join(heads).split(", ") == [*tables.EXPOSURE]
+    text = (ROOT / "docs/cli.md").read_text()
+    table = text.partition("**`underlay exposure --json`**")[2].partition("\n**")
+    cells = re.findall(r"^\| (`.+?`) \|", table[0], re.MULTILINE)
+    documented = [word for cell in cells for word in re.findall(r"`(\w+)`", cell)]
+    assert sorted(documented) == sorted(EXPOSED[0]) == sorted(last_look.FIELDS)
 
 
 LEASE = {

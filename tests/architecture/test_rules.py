@@ -120,9 +120,9 @@ def test_single_module_creates_and_deletes_kernel_objects():
 def test_displayed_times_use_the_wall_clock():
     # wiring injects it; status and the health in runtime and standby show it, and
     # `underlay reserve` and `underlay conflict forget` record it, `underlay lease` says
-    # by it which leases are over.
+    # by it which leases are over, `underlay exposure` when it looked.
     shown = {"wiring.py", "status.py", "runtime.py", "standby.py"}
-    shown |= {"reservations.py", "conflicts.py", "leases.py"}
+    shown |= {"reservations.py", "conflicts.py", "leases.py", "exposure.py"}
     wall = re.compile(r"\btime\.time\b|\b(date|datetime)\.(now|utcnow|today)\b")
     telling = {path.name for path in SOURCES if wall.search(path.read_text())}
     assert telling == shown

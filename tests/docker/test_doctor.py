@@ -108,12 +108,14 @@ def test_port_locked_to_one_mac_is_told_with_the_modes_that_work(newest):
     assert facts(newest)["uplink"]["level"] == "ok"
 
 
-def test_container_with_published_ports_on_the_lan_is_named(newest):
+def test_container_that_publishes_ports_in_vain_is_named(newest):
     newest.network("lan")
     newest.run("web", "lan", "-p", "80:80")
+    assert facts(newest)["published-ports"]["level"] == "ok"
+    newest.run("db", "lan", "-p", "127.0.0.1:5432:5432")
     (finding,) = facts(newest)["published-ports"]["findings"]
-    assert (finding["level"], finding["where"]) == ("warning", "container web")
-    assert "80/tcp" in finding["what"]
+    assert (finding["level"], finding["where"]) == ("warning", "container db")
+    assert "5432/tcp" in finding["what"]
 
 
 def test_service_that_was_killed_is_told_with_its_stale_socket(newest):

@@ -5,76 +5,17 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6
+from tests.docker.conftest import GATEWAY4, GATEWAY6
+from tests.docker.ports import MODES, PYTHON, Listeners, create, scan_ports
 from tests.lab.host import ENVIRONMENT
 from tests.lab.net import enter
 from tests.lab.service import wait_until
 
-# Connects to ports over TCP, or sends to them over UDP, and prints those that answer.
-SCAN = """
-import json, select, socket, sys, time
-from contextlib import suppress
-address, tcp, udp = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
-family = socket.AF_INET6 if ":" in address else socket.AF_INET
-waiting, open_ = {}, []
-for port in tcp:
-    s = socket.socket(family, socket.SOCK_STREAM)
-    s.setblocking(False)
-    s.connect_ex((address, port))
-    waiting[s] = ("tcp", port)
-for port in udp:
-    s = socket.socket(family, socket.SOCK_DGRAM)
-    s.connect((address, port))
-    with suppress(PermissionError):  # a filter of this machine drops it
-        s.send(b"?")
-    waiting[s] = ("udp", port)
-end = time.monotonic() + float(sys.argv[4])
-while waiting and (left := end - time.monotonic()) > 0:
-    streams = [s for s, (kind, _) in waiting.items() if kind == "tcp"]
-    others = list(waiting.keys() - set(streams))
-    read, written, _ = select.select(others, streams, [], left)
-    for s in read + written:
-        kind, port = waiting.pop(s)
-        if kind == "tcp":
-            if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-                open_.append(f"{port}/tcp")
-            continue
-        try:
-            s.recv(1)
-            open_.append(f"{port}/udp")
-        except OSError:
-            pass
-print(json.dumps(sorted(open_)))
-"""
-# Listens on ports, in both IP families, and answers what comes over UDP.
-LISTEN = """
-import json, select, socket, sys
-tcp, udp = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-socks = []
-for kind, ports in ((socket.SOCK_STREAM, tcp), (socket.SOCK_DGRAM, udp)):
-    for port in ports:
-        s = socket.socket(socket.AF_INET6, kind)
-        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("::", port))
-        if kind == socket.SOCK_STREAM:
-            s.listen(100)
-        socks.append(s)
-print("ready", flush=True)
-while True:
-    for s in select.select(socks, [], [])[0]:
-        if s.type == socket.SOCK_STREAM:
-            s.accept()[0].close()
-        else:
-            data, who = s.recvfrom(2000)
-            s.sendto(b"!" + data, who)
-"""
 # Asks for ports of an address all the time, and prints those that ever answered when
 # it is told to end.
 WATCH = """
@@ -117,8 +58,6 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         s.close()
 print(json.dumps([sorted(answered), rounds]))
 """
-# The machine's, on a host and in its containers.
-PYTHON = ("chroot", "/outer", sys.executable, "-c")
 TCP, UDP = [22, 80, 443, 8080, 9000], [53, 5353]
 EVERY = sorted([*(f"{p}/tcp" for p in TCP if p != 8080), *(f"{p}/udp" for p in UDP)])
 PORTS = ("-p", "8080:80", "-p", "53:53/udp", "-p", "127.0.0.1:9000:9000")
@@ -126,66 +65,20 @@ PORTS = ("-p", "8080:80", "-p", "53:53/udp", "-p", "127.0.0.1:9000:9000")
 
 @pytest.fixture
 def listening(site):
-    """Have containers listen on ports; ends with the test."""
-    running = []
-
-    def start(container):
-        net = f"--net=/proc/{site.host.pid_of(container)}/ns/net"
-        words = (json.dumps([p for p in TCP if p != 8080]), json.dumps(UDP))
-        process = site.host._spawn(
-            ["nsenter", net, *PYTHON, LISTEN, *words], ENVIRONMENT, stdout=-1
-        )
-        running.append(process)
-        assert process.stdout.readline()
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    """Have containers listen on ports, in both IP families; ends with the test."""
+    found = Listeners(site)
+    sockets = [("tcp", "::", port, False) for port in TCP if port != 8080]
+    sockets += [("udp", "::", port, False) for port in UDP]
+    yield lambda container: found.start(container, sockets)
+    found.stop()
 
 
 def scan(site, where, address, seconds=1.0):
     """Return the ports of an address that answer: on the LAN, the host, in a peer."""
-    words = (SCAN, address, json.dumps(TCP), json.dumps(UDP), str(seconds))
-    if where == "lan":
-        done = site.lan.run(*PYTHON[2:], *words)
-    elif where == "host":
-        done = site.host.run(*PYTHON, *words)
-    else:
-        net = f"--net=/proc/{site.host.pid_of(where)}/ns/net"
-        done = site.host.run("nsenter", net, *PYTHON, *words)
-    return json.loads(done.stdout)
+    return scan_ports(site, where, address, TCP, UDP, seconds)
 
 
-MODES = ["macvlan", "bridge", "routed"]
 OPEN = sorted([*EVERY, "8080/tcp"])
-
-
-def create(site, mode, *words, name="lan"):
-    """Create a network of a mode, with both IP families, that the LAN reaches."""
-    ways = {
-        "macvlan": ("-o", "parent=eth0"),
-        "bridge": ("-o", "parent=eth0", "-o", "mode=bridge", "-o", "takeover=yes"),
-        "routed": ("-o", "mode=routed", "-o", "proxy=eth0"),
-    }
-    subnets = ("--subnet", "10.77.0.160/27", "--ipv6", "--subnet", "fd77::a000/120")
-    if mode != "routed":
-        subnets = (
-            "--subnet", LAN4, "--gateway", GATEWAY4, "--ip-range", "10.77.0.160/27",
-            "--ipv6", "--subnet", LAN6, "--gateway", GATEWAY6,
-        )  # fmt: skip
-    site.docker(
-        "network",
-        "create",
-        "-d",
-        "underlay",
-        *IPAM,
-        *ways[mode],
-        *subnets,
-        *words,
-        name,
-    )
 
 
 def found(site, address):

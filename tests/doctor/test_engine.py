@@ -17,6 +17,7 @@ from underlay.model.docker import (
     DockerView,
     FailedStart,
 )
+from underlay.model.ports import PORTS_OPTION
 
 LAN = DockerNetwork("lan", "lan", "default", (), ours=True)
 WEB = DockerEndpoint("e" * 64, "c" * 64, "web", "", ())
@@ -102,23 +103,41 @@ def test_endpoint_of_a_removed_container_is_named_with_what_it_holds(bench):
     assert bench.check("docker-list", ask_docker=view(LAN, e1="web")) == ()
 
 
-def test_published_ports_warn_only_where_nothing_else_publishes_them(bench):
-    lan = replace(LAN, endpoints=(WEB,))
-    other = "n" * 64
+@pytest.mark.parametrize(
+    ("ports", "options", "said"),
+    [
+        ("80:80/tcp", {}, ""),
+        ("8080:80/tcp", {}, ""),
+        ("80:80/tcp", {"policy": "published"}, ""),
+        ("[127.0.0.1]:80:80/tcp", {"policy": "published"}, ""),
+        ("[127.0.0.1]:80:80/tcp", {}, "for this host only (80/tcp), and is open"),
+        ("8080:80/tcp", {"policy": "closed"}, "(8080/tcp), and is closed"),
+        ("80:80/tcp", {"mode": "ipvlan"}, "(80/tcp), and network lan has mode=ipvlan"),
+        ("", {"policy": "closed"}, ""),
+        ("", {"mode": "ipvlan"}, ""),
+    ],
+)
+def test_published_ports_warn_where_they_do_not_what_they_say(
+    bench, ports, options, said
+):
+    bench.network("lan", **options)
+    given = {PORTS_OPTION: ports} if ports else {}
+    with bench.records.transaction():
+        bench.records.endpoints.add(Endpoint(WEB.id, "lan", options=given))
 
-    def found(*networks, ports=("80/tcp",)):
-        container = DockerContainer("", {key: {} for key in networks}, {}, ports)
+    def found(*networks):
+        container = DockerContainer("", {key: {} for key in networks}, {})
         return bench.check(
             "published-ports",
-            ask_docker=view(lan),
+            ask_docker=view(replace(LAN, endpoints=(WEB,)), **{WEB.id: "web"}),
             ask_containers=lambda ids: dict.fromkeys(ids, container),
         )
 
-    (finding,) = found("lan")
-    assert (finding.level, finding.where) == ("warning", "container web")
-    assert "80/tcp" in finding.what
-    assert found("lan", other) == ()
-    assert found("lan", ports=()) == ()
+    findings = found("lan")
+    assert [f.where for f in findings] == (["container web"] if said else [])
+    assert all(said in f.what for f in findings)
+    # Another network may publish them.
+    assert found("lan", "n" * 64) == ()
 
 
 def test_container_that_docker_could_not_start_fails_if_it_is_on_such_a_network(bench):

@@ -23,6 +23,7 @@ from underlay.model.docker import (
     DockerNetwork,
     DockerView,
 )
+from underlay.model.ports import PORTS_OPTION
 
 FOUR = Subnet(ip_network("10.9.0.0/24"), ip_interface("10.9.0.1").ip)
 LAN = DockerNetwork("lan", "lan", "default", (), ours=True)
@@ -104,10 +105,12 @@ def no_default_route(bench):
 
 
 def published_port(bench):
+    bench.network("lan", "eth0", (FOUR,), policy="closed")
+    container(bench, options={PORTS_OPTION: "80:80/tcp"})
     web = DockerEndpoint("e1", "c1", "web", "", ())
     lan = replace(LAN, endpoints=(web,))
     bench.given["ask_docker"] = lambda: DockerView((lan,), {}, frozenset())
-    found = DockerContainer("", {"lan": {}}, {}, ("80/tcp",))
+    found = DockerContainer("", {"lan": {}}, {})
     bench.given["ask_containers"] = lambda ids: dict.fromkeys(ids, found)
 
 

@@ -244,3 +244,13 @@ def test_lost_and_found_does_not_make_a_directory_shared(state):
     state.chmod(0o755)
     close(state)
     assert modes(state)[""] == 0o700
+
+
+def test_last_look_of_exposure_is_a_file_of_the_service(tmp_path):
+    """In a directory of its own, which is closed, and not taken for another's."""
+    tmp_path.chmod(0o755)
+    files = ("underlay.db", "exposure.json", "exposure.json.a1b2c3d4")
+    for name in files:
+        (tmp_path / name).touch(0o644)
+    close_off(tmp_path, tmp_path / "underlay.db")
+    assert modes(tmp_path) == {"": 0o700, **dict.fromkeys(files, 0o600)}

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from underlay import __version__
-from underlay.api import leases
+from underlay.api import leases, ports
 from underlay.api.facts import HealthReport
 from underlay.ipam import conflicts, lease_states
 from underlay.ipam.subnets import usable
@@ -274,6 +274,7 @@ def _endpoint(endpoint: Endpoint, network: Network) -> Facts:
         "addresses": [str(a) for a in endpoint.all_addresses],
         "router_addresses": [str(a) for a in known.from_routers] if known else [],
         "mac": endpoint.mac,
+        **ports.of_endpoint(network, endpoint),
         "ignored_options": without_effect(endpoint),
         "sandbox": endpoint.sandbox,
         "state": joined if endpoint.sandbox else "created",

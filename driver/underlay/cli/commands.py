@@ -15,6 +15,7 @@ from underlay import __version__
 from underlay.api import status
 from underlay.cli import overview
 from underlay.cli.conflicts import conflict_command
+from underlay.cli.exposure import exposure_command
 from underlay.cli.leases import lease_command
 from underlay.cli.parts import ask_service, parts_now, records_now
 from underlay.cli.reservations import reserve_command, unreserve_command
@@ -373,6 +374,7 @@ main.add_command(_browse("pool", "SUBNET", "192.168.1.0/24", POOLS, status.pools
 
 
 main.add_command(conflict_command)
+main.add_command(exposure_command)
 main.add_command(lease_command)
 main.add_command(reserve_command)
 main.add_command(unreserve_command)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from underlay.api import ports
 from underlay.cli.tables import (
     GIVEN,
+    POLICIES,
     RECENT,
     STATUS,
+    Columns,
     Facts,
     print_table,
     when,
@@ -27,19 +30,15 @@ def print_status(facts: Mapping[str, Any]) -> None:
         say(name)
         print_table(facts[name], columns)
     given = [e for e in facts["endpoints"] if e["lease"] or e["lease6"]]
-    if given:
-        say()
-        say("leases of DHCP servers")
-        print_table([row for facts in given for row in _given(facts)], GIVEN)
+    _table("policies", filter(ports.is_guarded, facts["endpoints"]), POLICIES)
+    leases = (row for facts in given for row in _given(facts))
+    _table("leases of DHCP servers", leases, GIVEN)
     for endpoint in given:
         if endpoint["lease"] and endpoint["lease"]["told"]:
             say()
             say(_stale(endpoint))
     done = [repair for repair in facts["repairs"] if not repair["error"]]
-    if done:
-        say()
-        say("recent repairs")
-        print_table(done[:RECENT_SHOWN], RECENT)
+    _table("recent repairs", done[:RECENT_SHOWN], RECENT)
     if facts["refusals"]:
         say()
         say("refusals of the last hour")
@@ -79,6 +78,14 @@ def _given(facts: Facts) -> list[Facts]:
     """Return the endpoint of a lease once for each that it has."""
     found = (facts["lease"], facts["lease6"])
     return [{**facts, "lease": lease} for lease in found if lease]
+
+
+def _table(title: str, found: Iterable[Facts], columns: Columns) -> None:
+    """Print a table below its title, unless it is empty."""
+    if rows := list(found):
+        say()
+        say(title)
+        print_table(rows, columns)
 
 
 def _stale(facts: Facts) -> str:

@@ -82,6 +82,8 @@ def plain(value: object) -> str:
     if isinstance(value, float):
         return when(value)
     if isinstance(value, Mapping):
+        if "text" in value:  # it says itself in words
+            return printable(value["text"])
         return ", ".join(f"{k}={plain(v)}" for k, v in value.items()) or "-"
     if isinstance(value, list):
         apart = "\n" if any(isinstance(one, Mapping) for one in value) else ", "
@@ -169,6 +171,41 @@ def lease_in_words(facts: Facts) -> Facts:
     }
 
 
+def _port(facts: Facts) -> str:
+    """Return a port, and the one it leads to: 8080->80/tcp."""
+    lead = f"->{facts['leads_to']}" if facts["leads_to"] != facts["port"] else ""
+    return f"{facts['port']}{lead}/{facts['protocol']}"
+
+
+def _published(facts: Facts) -> str:
+    """Return what -p names in short: 8080->80/tcp, 5432/tcp (host)."""
+    return f"{_port(facts)}{' (host)' if facts['host_only'] else ''}"
+
+
+def _reach(key: str) -> Callable[[Facts], object]:
+    """Return a column that says from where a port is reached."""
+
+    def cell(facts: Facts) -> object:
+        if facts[key] == "allowed":
+            return f"from {', '.join(facts['allow_from'])}"
+        return {"all": "yes", "none": "no"}.get(facts[key], facts[key])
+
+    return cell
+
+
+def _listens_on(facts: Facts) -> object:
+    if not facts["listens"]:
+        return Painted("nothing listens", "yellow")
+    return ", ".join(facts["addresses"])
+
+
+def _change(facts: Facts) -> object:
+    """Return what is different since the last look, else when it was first seen so."""
+    if facts["change"]:
+        return Painted(facts["change"], "cyan")
+    return when(facts["since"]) if facts["since"] else "-"
+
+
 def _object(facts: Facts) -> str:
     """Return the container or network, or what networks share: eth0.50, shim/eth0."""
     shared: str = facts["object"].removeprefix("underlay:").strip(":")
@@ -242,6 +279,27 @@ CONFLICTS: Columns = {
     "MAC": lambda f: f["mac"] or "-",
     "NETWORK": lambda f: f["network"] or "-",
     "SINCE": lambda f: when(f["since"]),
+}
+# Below the endpoints in the status, if one has a policy or publishes ports.
+POLICIES: Columns = {
+    "CONTAINER": lambda f: f["container"] or f["id"][:12],
+    "NETWORK": lambda f: f["network"],
+    "POLICY": lambda f: f["policy"],
+    "PORTS": lambda f: ", ".join(map(_published, f["ports"])) or "-",
+    "FROM": lambda f: ", ".join(f["allow_from"]) or "-",
+    "EGRESS": lambda f: f["egress"],
+    "PING": lambda f: "on" if f["ping"] else "off",
+}
+EXPOSURE: Columns = {
+    "CONTAINER": lambda f: f["container"],
+    "NETWORK": lambda f: f["network"],
+    "POLICY": lambda f: f["policy"],
+    "PORT": _port,
+    "LISTENS": _listens_on,
+    "LAN": _reach("lan"),
+    "HOST": _reach("host"),
+    "CONTAINERS": _reach("containers"),
+    "SINCE": _change,
 }
 RESERVATIONS: Columns = {
     "ADDRESS": lambda f: f["address"],

@@ -447,7 +447,6 @@ def _container(container: Mapping[str, Any]) -> DockerContainer:
         sandbox=told.get("SandboxKey") or "",
         options={key: place.get("DriverOpts") or {} for key, place in places.items()},
         gateways={key: tuple(_gateways(place)) for key, place in places.items()},
-        published=tuple(_published(container)),
     )
 
 
@@ -473,11 +472,6 @@ def place(
                 keeps_mac=keeps_mac,
             )
     return DockerPlace(is_running)
-
-
-def _published(container: Mapping[str, Any]) -> Iterator[str]:
-    bindings = (container.get("HostConfig") or {}).get("PortBindings") or {}
-    return (port for port, wanted in bindings.items() if wanted)
 
 
 def _engine(info: Mapping[str, Any]) -> DockerEngine:

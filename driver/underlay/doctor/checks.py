@@ -95,7 +95,7 @@ CHECKS = (
     Check("failed-starts", "Docker could start every container", engine.started,
           _no_docker),
     Check("published-ports", "no port is published in vain", engine.published,
-          _no_docker),
+          _no_records_or_docker),
     Check("pools", "every pool has free addresses", containers.pools, _no_records),
     Check("identities", "no container has two addresses of one pool",
           containers.identities, _no_records),

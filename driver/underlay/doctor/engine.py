@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from underlay.doctor.examined import Examined
 from underlay.doctor.finding import Finding
+from underlay.model import Endpoint, Network
+from underlay.model.ports import PORTS_OPTION, PublishedPort, of_option
+from underlay.modes import mode_name
+from underlay.modes.port_policy import policy_of
 
 _OLDEST = (20, 10, 0)
 # They end with "unlock of unlocked mutex" when a container on a network of a driver
@@ -128,35 +132,60 @@ def started(host: Examined) -> Iterator[Finding]:
 
 
 def published(host: Examined) -> Iterator[Finding]:
-    """Find containers with published ports (-p) on networks where that does nothing."""
+    """Find containers whose -p does not do what it says, on networks of this driver.
+
+    A container that is also on another network may publish its ports there.
+    """
     view = host.docker
     if view is None:
         return
-    ours = {n.id: n.name for n in view.networks if n.ours}
-    members = {
-        endpoint.container: network.id
-        for network in view.networks
-        if network.ours
-        for endpoint in network.endpoints
-    }
-    for identity, container in host.containers(sorted(members)).items():
-        if container.published and set(container.options) <= ours.keys():
-            yield Finding(
-                "warning",
-                f"container {view_name(host, identity)}",
-                f"it publishes ports ({', '.join(container.published)}), and is only on"
-                f" network {ours[members[identity]]}",
-                "-p has no effect there: the container has an address of its own, and"
-                " all its ports are open on it",
-                "leave -p out, and use the container's address; limit ports with a"
-                " firewall in the container or on the router",
-            )
+    ours = {n.id for n in view.networks if n.ours}
+    places = {e.id: e.container for n in view.networks if n.ours for e in n.endpoints}
+    listed = host.containers(sorted(set(places.values())))
+    known = {n.id: n for n in host.networks}
+    for endpoint in host.endpoints:
+        container = listed.get(places.get(endpoint.id, ""))
+        network = known.get(endpoint.network)
+        if container and network and set(container.options) <= ours:
+            # The records have its name a little later than Docker.
+            name = view.endpoints.get(endpoint.id) or endpoint.id[:12]
+            yield from _in_vain(network, endpoint, name)
 
 
-def view_name(host: Examined, container: str) -> str:
-    """Return the name of a container as Docker lists it."""
-    endpoints = (
-        e for n in (host.docker.networks if host.docker else ()) for e in n.endpoints
-    )
-    names = (e.name for e in endpoints if e.container == container)
-    return next(names, container[:12])
+def _in_vain(network: Network, endpoint: Endpoint, name: str) -> Iterator[Finding]:
+    """Find what -p of a container cannot do under the policy of its network."""
+    ports = of_option(endpoint.options.get(PORTS_OPTION, ""))
+    inbound = policy_of(network, endpoint).inbound
+    where = f"container {name}"
+    if ports and inbound == "closed":
+        yield Finding(
+            "warning",
+            where,
+            f"it publishes ports ({_listed(ports)}), and is closed on network"
+            f" {network.label}",
+            "with policy=closed no port is reached, whatever -p names",
+            "use policy=published, for the network or this container",
+        )
+    elif ports and mode_name(network.options) == "ipvlan":
+        yield Finding(
+            "warning",
+            where,
+            f"it publishes ports ({_listed(ports)}), and network {network.label} has"
+            " mode=ipvlan",
+            "policy= is not for that mode, so -p closes nothing: all ports of the"
+            " container are open on its own address",
+            "to close all but published ports, use another mode and policy=published",
+        )
+    elif inbound == "open" and (only := [port for port in ports if port.for_host]):
+        yield Finding(
+            "warning",
+            where,
+            f"it publishes ports for this host only ({_listed(only)}), and is open on"
+            f" network {network.label}",
+            "with policy=open all ports of the container are reached from the network",
+            "use policy=published, for the network or this container",
+        )
+
+
+def _listed(ports: Iterable[PublishedPort]) -> str:
+    return ", ".join(f"{port.published}/{port.protocol}" for port in ports)

@@ -33,7 +33,7 @@ _EMPTY = errno.ENOENT, errno.ENODEV
 _ATTEMPTS = 8
 
 # linux/netlink.h
-NETLINK_NETFILTER, SOL_NETLINK = 12, 270
+NETLINK_SOCK_DIAG, NETLINK_NETFILTER, SOL_NETLINK = 4, 12, 270
 NETLINK_LISTEN_ALL_NSID, NETLINK_GET_STRICT_CHK = 8, 12
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -117,18 +117,25 @@ def dump(
     wanted: Wanted | None = None,
     most: int | None = None,
     protocol: int = socket.NETLINK_ROUTE,
+    empty: Collection[int] = _EMPTY,
 ) -> list[bytes]:
     """Return the payloads of all answers, or of those `wanted`.
 
     The others are dropped as they arrive. `strict`: the kernel picks out by what is set
     in the body, where it knows how to; one before 4.20 does not. `most`: the kernel is
     to send no more than so many, wanted or not. Raises TooManyError then, and OSError
-    EINTR if what is listed keeps changing.
+    EINTR if what is listed keeps changing. `empty`: the errors that mean an empty list.
     """
     for _ in range(_ATTEMPTS):
         flags = NLM_F_REQUEST | NLM_F_DUMP
         answers = exchange(
-            request, flags, answer, body, strict=strict, protocol=protocol
+            request,
+            flags,
+            answer,
+            body,
+            strict=strict,
+            protocol=protocol,
+            empty=empty,
         )
         with suppress(InterruptedError), closing(answers):
             return _kept(answers, wanted, most)
@@ -162,12 +169,13 @@ def exchange(
     *,
     strict: bool = False,
     protocol: int = socket.NETLINK_ROUTE,
+    empty: Collection[int] = _EMPTY,
 ) -> Generator[bytes, None, None]:
     """Send one request; yield the payloads of the answer's messages.
 
     Those that are shorter than the head of their kind are left out. Raises OSError,
-    also if a dump ends with an error. A table or device that is not there is an empty
-    one.
+    also if a dump ends with an error, unless that is one of `empty`: a table or device
+    that is not there is an empty one.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as s:
         s.bind((0, 0))
@@ -179,7 +187,7 @@ def exchange(
                 if marks & NLM_F_DUMP_INTR and flags & NLM_F_DUMP:
                     raise InterruptedError(errno.EINTR, "dump interrupted")
                 if got in (NLMSG_DONE, NLMSG_ERROR):
-                    _raise(payload, _EMPTY if flags & NLM_F_DUMP else ())
+                    _raise(payload, empty if flags & NLM_F_DUMP else ())
                     return
                 if got == answer:
                     yield payload

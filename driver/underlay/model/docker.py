@@ -42,15 +42,11 @@ class DockerNetwork:
 
 @dataclass(frozen=True, slots=True)
 class DockerContainer:
-    """What Docker lists of a container; options and gateways by network id.
-
-    `published` are ports that it is asked to publish (80/tcp).
-    """
+    """What Docker lists of a container; options and gateways by network id."""
 
     sandbox: str
     options: Mapping[str, Mapping[str, str]]
     gateways: Mapping[str, tuple[IpAddress, ...]]
-    published: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

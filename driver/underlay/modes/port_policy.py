@@ -1,4 +1,4 @@
-"""Which ports of a container can be reached, and where it may connect to."""
+"""Which ports of a container are reached, from where, and where it may connect to."""
 
 from __future__ import annotations
 

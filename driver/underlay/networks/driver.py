@@ -31,16 +31,15 @@ from underlay.modes import (
     check,
     check_capacity,
     check_endpoint,
-    lacking_gateway,
     mode_of,
     traits_of,
-    withholds_way_out,
 )
 from underlay.modes.child_device import check_mtu
 from underlay.modes.options import mtu, waits_for_parent
 from underlay.networks import suffixes
 from underlay.networks.bridge_takeover import BridgeTakeovers
 from underlay.networks.builder import Builder
+from underlay.networks.creation_log import log_created
 from underlay.networks.device_names import take_back, with_name
 from underlay.networks.dropper import Dropper, Ended
 from underlay.networks.leftover_devices import LeftoverDevices
@@ -63,19 +62,6 @@ log = logging.getLogger(__name__)
 STARTING_SECONDS = 30.0
 # Docker's list may be older than an endpoint whose container is still starting.
 LISTED_SECONDS = 60.0
-# Docker's name server in a container forwards from inside the container. From engine 28
-# on it asks the host's name servers only if a network gives a default route.
-NAMES = (
-    "this network gives no default route: a container on this network alone resolves"
-    " outside names only with --dns and a name server on the segment"
-)
-NO_GATEWAY = (
-    "no --gateway is given and the host has no router in this subnet: containers get no"
-    " default route by it"
-)
-NO_ADDRESSES = (
-    "containers get no address: --ipam-driver null gives none without -o source=dhcp"
-)
 # What an owner wanted, and the devices of it that Docker left in a sandbox.
 _Had = tuple[DesiredState, frozenset[Object]]
 _NOTHING: _Had = DesiredState(), frozenset()
@@ -159,17 +145,10 @@ class NetworkDriver:
         with self._takeovers.attempt(uplink) as hops:
             self._take_over(network, hops)
             # Beside children of another kind, the shim could not be made.
-            self._is_known(network)
+            is_known = self._is_known(network)
             with self._builder.preparing(network, network_objects(network)):
                 self._add_network(network)
-        log.info("network created", extra={"network": network.id[:12]})
-        if not network.subnets:
-            log.warning(NO_ADDRESSES, extra={"network": network.id[:12]})
-        for subnet in lacking_gateway(self._network(network.id)):
-            facts = {"network": network.id[:12], "subnet": subnet}
-            log.warning(NO_GATEWAY, extra=facts)
-        if withholds_way_out(network):
-            log.warning(NAMES, extra={"network": network.id[:12]})
+        log_created(self._network(network.id), is_new=not is_known)
 
     def _take_over(self, network: Network, hops: frozenset[IpAddress]) -> None:
         """Put the bridge in its place, and prove it, before the network is recorded.

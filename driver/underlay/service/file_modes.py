@@ -22,6 +22,8 @@ UMASK = 0o077
 LOCK = "lock"
 # The list of what `underlay install` has made.
 INVENTORY = "installed.json"
+# What `underlay exposure` printed last.
+LAST_LOOK = "exposure.json"
 # The state directory has it where a file system is mounted on it.
 _LOST_AND_FOUND = "lost+found"
 _BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -90,7 +92,8 @@ def own_files(folder: Path, records: Path) -> list[Path]:
 
 
 def _is_mine(path: Path, records: Path) -> bool:
-    return path.name in (LOCK, INVENTORY) or path.name.startswith(records.name)
+    names = records.name, LAST_LOOK
+    return path.name in (LOCK, INVENTORY) or path.name.startswith(names)
 
 
 def _beside(records: Path) -> set[Path]:

@@ -21,6 +21,7 @@ from underlay.errors import (
 )
 from underlay.model import Endpoint, Subnet
 from underlay.model.objects import Owner
+from underlay.networks.creation_log import log_created
 
 
 @pytest.fixture
@@ -55,6 +56,23 @@ def test_repeated_request_gets_the_same_answer(engine, kernel):
     assert kernel.steps == steps
     engine.join("n1", "e1", "/run/a")
     assert engine.join("n1", "e1", "/run/a").device == DEVICE
+
+
+def test_network_without_a_policy_says_once_that_it_is_open(engine, caplog):
+    caplog.set_level("INFO")
+    for _ in range(3):
+        engine.create_network(LAN)
+    said = [r for r in caplog.records if "no policy is given" in r.message]
+    assert [r.levelname for r in said] == ["INFO"]
+
+
+@pytest.mark.parametrize("policy", ["open", "published", "closed"])
+def test_network_with_a_policy_says_nothing_of_it(caplog, policy):
+    caplog.set_level("INFO")
+    options = {**LAN.options, "policy": policy}
+    log_created(replace(LAN, options=options), is_new=True)
+    assert "network created" in caplog.messages
+    assert not [text for text in caplog.messages if "policy" in text]
 
 
 def test_reused_id_with_other_settings_is_refused(engine):

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from ipaddress import IPv4Interface, ip_network
 from xml.etree import ElementTree as ET
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from underlay.api.page.page import page
 from underlay.api.page.picture import WIDTH, draw
 from underlay.model import Endpoint, Network, Notice, Subnet, Uplink
+from underlay.model.ports import PORTS_OPTION
 from underlay.records import Records
 
 HEALTH = {"ok": True, "error": "", "unwritten": [], "started": 1772356364.0, "pid": 7}
@@ -179,6 +181,28 @@ def test_failing_networks_and_endpoints_come_first(records):
     assert table.index("net79") < table.index("net0<")
     assert ">c49<" in html
     assert "<title>underlay: 2 failing</title>" in html
+
+
+def test_policies_and_published_ports_of_drawn_containers_are_shown(records):
+    plain, closed = network(), network("dmz", "d" * 64, policy="closed")
+    ports = " ".join(f"{n}:80/tcp" for n in range(1000, 1020))
+    web = replace(endpoint(1, "web"), options={PORTS_OPTION: ports})
+    shut = endpoint(2, "<b>shut", "d" * 64)
+    fill(records, [plain, closed], [web, shut, endpoint(3, "db")])
+    html, _ = shown(records)
+    table = Elements(html.partition("<h2>Ports</h2>")[2].partition("</table>")[0])
+    assert "1000/tcp leads to 80: open as every port is; 1001/tcp" in table.text
+    assert "1012/tcp" not in table.text
+    assert "<b>shut" in table.text
+    assert "db" not in table.text
+    assert "<h2>Ports</h2>" not in shown(records_of_open_containers(records, web))[0]
+
+
+def records_of_open_containers(records, web):
+    with records.transaction():
+        for number, owner in ((1, web.network), (2, "d" * 64)):
+            records.endpoints.remove(owner, f"{number:064x}")
+    return records
 
 
 def test_picture_has_a_line_from_each_network_to_its_parent():

@@ -226,7 +226,8 @@ def test_status_lists_leases_below_the_endpoints_where_there_are_any(capsys):
         "id": "e" * 64, "container": "web", "network": "lan", "mac": MAC,
         "addresses": ["10.55.0.100/23"], "router_addresses": [], "lease": None,
         "lease6": None,
-        "health": "ok", "state": "joined",
+        "health": "ok", "state": "joined", "policy": "open", "ports": [],
+        "egress": "open", "ping": True,
     }  # fmt: skip
     facts = {
         "service": None, "parents": [], "networks": [], "pools": [], "repairs": [],

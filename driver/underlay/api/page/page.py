@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from underlay import __version__
-from underlay.api import status
+from underlay.api import ports, status
 from underlay.api.httpd import Answer
 from underlay.api.page.picture import MOST_ENDPOINTS, MOST_NETWORKS, draw
 from underlay.model.text import printable
@@ -53,6 +53,8 @@ def _facts(
         for n in networks[:MOST_NETWORKS]
     ]
     used = {network["parent"] for network in drawn}
+    found = (one for network in drawn for one in network["drawn"])
+    guarded = list(filter(ports.is_guarded, found))
     shown: Facts = _safe(
         {
             "version": __version__,
@@ -66,6 +68,7 @@ def _facts(
             "refusals": _rows(refusals),
             "endpoints": sum(network["endpoints"] for network in networks),
             "drawn": drawn,
+            "guarded": guarded[:MOST_ROWS],
         }
     )
     above = [_safe(parent) for parent in parents if parent["name"] in used]

@@ -89,11 +89,12 @@ class NftTable(KernelObject):
         return next(iter(self.marks), "")
 
     def command(self, verb: Verb) -> str:
-        """Return the step in nft's words."""
+        """Return the step in nft's words; its rules by their mark."""
         where = nsenter(self.sandbox)
         if verb == "del":
             return f"{where}nft delete table {self.family} {self.name}"
-        return f"{where}nft -f - <<< '{'; '.join(self.script())}'"
+        rules = f"{len(self.marks)} rules {self.mark}"
+        return f"{where}nft add table {self.family} {self.name} # with {rules}"
 
     def script(self) -> list[str]:
         """Return the commands that make it, or make what is there into it.
