@@ -133,12 +133,6 @@ def usable_on(index: int) -> tuple[model.IpInterface, ...]:
     )
 
 
-def all_on(index: int) -> tuple[model.IpInterface, ...]:
-    """Return every address on a link, link-local ones too."""
-    found = _addresses(index)
-    return tuple(interface for at, interface, _, _ in found if at == index)
-
-
 def addresses(names: Mapping[int, str]) -> Iterator[Address]:
     """Return the addresses on our links, given by index."""
     found = list(_address_messages(names))

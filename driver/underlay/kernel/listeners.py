@@ -15,8 +15,9 @@ from pathlib import Path
 
 from underlay.kernel import ip, links, namespaces
 from underlay.kernel import rtnetlink as nl
+from underlay.kernel.links import RawLink
 from underlay.kernel.rtnetlink import NETLINK_SOCK_DIAG
-from underlay.model import FAMILIES, Family, IpAddress
+from underlay.model import FAMILIES, Family, IpAddress, IpInterface
 from underlay.model.listener import DeviceInside, Listener, Listening
 from underlay.model.ports import PROTOCOLS, Protocol
 
@@ -40,11 +41,16 @@ def look(sandbox: str) -> Listening:
 def _look() -> Listening:
     ours = (link for link in links.our_links_inside() if link.owner)
     devices = {
-        link.owner.mark: DeviceInside(link.index, ip.all_on(link.index))
+        link.owner.mark: DeviceInside(link.index, _addresses(link))
         for link in ours
         if link.owner
     }
     return Listening(frozenset(listeners()), devices)
+
+
+def _addresses(link: RawLink) -> tuple[IpInterface, ...]:
+    """Return every address on a link, link-local ones too."""
+    return tuple(found.interface for found in ip.addresses({link.index: link.name}))
 
 
 def listeners() -> Iterator[Listener]:

@@ -14,6 +14,7 @@ from underlay.model.objects import (
     Link,
     Neighbour,
     NftChain,
+    NftTable,
     Object,
     Slaac,
     Sysctl,
@@ -139,13 +140,14 @@ def is_naming(step: Step) -> bool:
 def repairs_nothing(step: Step) -> bool:
     """Return whether every start of a container brings such a step, or a renewal.
 
-    Names of devices, how it makes its IPv6 addresses, and those of DHCPv6 servers:
-    Docker does none of these.
+    Names of devices, what filters on them, how they make IPv6 addresses, and those of
+    DHCPv6 servers: Docker does none of these.
     """
     found = step.object
+    is_gate = isinstance(found, NftTable) and bool(found.sandbox)
     return (
         is_naming(step)
-        or (isinstance(step, Create) and isinstance(found, Slaac))
+        or (isinstance(step, Create) and (is_gate or isinstance(found, Slaac)))
         or (isinstance(found, Address) and found.lifetimes is not None)
     )
 

@@ -162,8 +162,8 @@ def endpoint(**facts):
     db = {"protocol": "tcp", "port": 5432, "leads_to": 5432, "host_only": True}
     return {
         "id": "e" * 64, "container": "web", "network": "lan", "mac": "",
-        "addresses": [], "router_addresses": [], "lease": None, "health": "ok",
-        "state": "joined", "policy": "published", "ports": [web, db], "egress": "open",
+        "addresses": [], "router_addresses": [], "lease": None, "lease6": None,
+        "health": "ok", "state": "joined", "policy": "published", "ports": [web, db], "egress": "open",
         "ping": True, "allow_from": [], **facts,
     }  # fmt: skip
 
