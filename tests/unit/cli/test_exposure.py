@@ -163,7 +163,8 @@ def endpoint(**facts):
     return {
         "id": "e" * 64, "container": "web", "network": "lan", "mac": "",
         "addresses": [], "router_addresses": [], "lease": None, "lease6": None,
-        "health": "ok", "state": "joined", "policy": "published", "ports": [web, db], "egress": "open",
+        "health": "ok", "state": "joined", "policy": "published", "ports": [web, db],
+        "egress": "open",
         "ping": True, "allow_from": [], **facts,
     }  # fmt: skip
 
