@@ -281,3 +281,32 @@ def test_connections_and_flows_outlive_repairs_and_restarts(site, listening, mod
         process.stdin.close()
     site.clear()
     site.assert_nothing_left()
+
+
+def test_container_that_undoes_its_gate_stays_closed(site):
+    """The gate on the parent is out of its reach; its own comes back, and is told."""
+    create(site, "macvlan", "-o", "policy=published")
+    site.run("web", "lan", "-p", "80", "--cap-add", "NET_ADMIN", "--init")
+    site.run("peer", "lan")
+    site.docker("exec", "web", "sh", "-c", SERVE.replace("-f", ""))
+    address = site.attached("web", "lan")[0]
+    net = f"--net=/proc/{site.host.pid_of('web')}/ns/net"
+    undo = "while true; do nft flush ruleset; sleep 0.02; done"
+    words = ["nsenter", net, "chroot", "/outer", "sh", "-c", undo]
+    loop = site.host._spawn(words, ENVIRONMENT)
+    try:
+        found = watched_meanwhile(site, address, lambda: time.sleep(3))
+        assert found == {where: ["80/tcp"] for where in ("lan", "peer", "host")}
+
+        def told():
+            facts = site.service.on_record()
+            return [e for e in facts["endpoints"] if "E-403" in str(e)]
+
+        wait_until(told, 10, lambda: site.service.on_record()["endpoints"])
+    finally:
+        loop.kill()
+        loop.wait()
+    gate = ("nsenter", net, "chroot", "/outer", "nft", "list", "tables")
+    wait_until(lambda: "underlay-ul-" in site.host.run(*gate).stdout, 90)
+    site.clear()
+    site.assert_nothing_left()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.kernel.conftest import ip
 from tests.kernel.world import nft
+from tests.lab import net
 from underlay.kernel import gates, libnftables
 from underlay.kernel.linux import LinuxKernel
 from underlay.model.objects import NftElements, NftTable, Owner, SharedOwner
@@ -156,6 +158,47 @@ def test_elements_in_a_body_are_exactly_those_after_a_change():
     gates.create(made(443, 22))
     shown = nft("list", "set", "netdev", name, "published4")
     assert re.findall(r"tcp \. (\d+)", shown) in (["443", "22"], ["22", "443"])
+
+
+@pytest.fixture
+def room():
+    """The namespace of a container, with a device that is filtered there."""
+    with net.Namespace(f"ulroom{secrets.token_hex(3)}", "") as found:
+        found.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "x")
+        yield found
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "add element netdev {0} published4 {{ eth0 . tcp . 22 }}",
+        'insert rule netdev {0} judged accept comment "{mark}"',
+        "flush chain netdev {0} in",
+        "delete table netdev {0}",
+    ],
+    ids=["a port more", "a rule with our mark", "no rules", "no table"],
+)
+def test_container_that_changes_its_own_gate_is_noticed(room, act):
+    path, name = f"/run/netns/{room.netns}", f"underlay-{Owner('n', 'e').device}"
+    filled = 'element published4 { "eth0" . tcp . 80 }'
+    made = NftTable(
+        "netdev", name, (*body(in_sandbox("eth0")), filled), "eth0", None, path
+    )
+    kernel = LinuxKernel()
+
+    def is_right():
+        (seen,) = kernel.observe_sandboxes({path}).values()
+        return any(made.satisfied_by(o) for o in seen if isinstance(o, NftTable))
+
+    kernel.apply(Create(made))
+    assert is_right()
+    room.run("nft", act.format(name, mark=made.mark))
+    assert not is_right()
+    kernel.apply(Amend(made, made))
+    assert is_right()
+    assert (
+        "22" not in room.run("nft", "list", "set", "netdev", name, "published4").stdout
+    )
 
 
 def test_host_without_the_library_has_no_gates(monkeypatch):

@@ -118,6 +118,7 @@ class Listener:
             tables = []
             with suppress(OSError):  # a kernel without nftables
                 tables = [stack.enter_context(_opened(NETLINK_NETFILTER, _NFTABLES))]
+                _hear_sandboxes(tables[0])
             self._is_doubled = is_doubled
             self._forget_all()
             changed(None, True)
@@ -125,11 +126,10 @@ class Listener:
                 _readable(self._stop, seconds=_GATHER_SECONDS)
                 self._is_urgent = False
                 paths = self._drain(routing)
-                rules = [_is_of_ours(m) for s in tables for m in _messages(s)]
-                if rules:
+                ruled = [self._ruled(m) for s in tables for m in _messages(s)]
+                if any(path == "" for path, _ in ruled):
                     rules_changed()
-                if any(rules):
-                    paths.add("")
+                paths |= {path for path, is_ours in ruled if is_ours}
                 if None in paths:
                     changed(None, True)
                 elif paths:
@@ -173,6 +173,20 @@ class Listener:
                     self._is_doubled(self._known[nsid][1], address)
             return self._of(nsid)
 
+    def _ruled(self, message: Message | None) -> tuple[str | None, bool]:
+        """Return where firewall rules changed, and whether they may be ours.
+
+        What is in no sandbox of ours is not.
+        """
+        if message is None:
+            return "", True
+        nsid = _number(message[1])
+        with self._lock:
+            if nsid in (namespaces.NO_NSID, self._own):
+                return "", _is_of_ours(message)
+            known = self._known.get(nsid)
+            return (known[1], _is_of_ours(message)) if known else (None, False)
+
     def _in_host(self, kind: int, message: bytes) -> set[str | None]:
         urgency = self._host.urgency(kind, message[_HEADER_BYTES:])
         self._is_urgent = self._is_urgent or urgency is Urgency.NOW
@@ -209,12 +223,12 @@ class Listener:
             self._host.forget()
 
 
-def _is_of_ours(rules: Message | None) -> bool:
-    """Return whether a change of firewall rules may be one of ours, None: it may be.
+def _is_of_ours(rules: Message) -> bool:
+    """Return whether a change of firewall rules may be one of ours.
 
     Each message has the name of the table and of the chain.
     """
-    return rules is None or any(name in rules[0] for name in _NAMES)
+    return any(name in rules[0] for name in _NAMES)
 
 
 def _readable(

@@ -6,6 +6,7 @@ They are read by netlink; nft's library makes them. Layout: linux/netfilter/nf_t
 from __future__ import annotations
 
 import errno
+import hashlib
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
@@ -51,6 +52,45 @@ add rule inet ul-probe in oifname . meta l4proto . th dport { "lo" . tcp . 1 } a
 """
 
 
+# As many tables in sandboxes are remembered; the others are known by their marks.
+_MOST_MADE = 20_000
+
+
+class _Made:
+    """A table in a sandbox as the kernel told of it when it was made.
+
+    A container with CAP_NET_ADMIN may give its own rules our marks.
+    """
+
+    def __init__(self, made: NftTable) -> None:
+        self._table = made.family, made.name
+        parts = (line.split(" ", 2) for line in made.body)
+        self._sets = sorted({name for kind, name, _ in parts if kind == "element"})
+        self._told = self._look()
+
+    def is_as_made(self) -> bool:
+        """Return whether it has the same rules and elements."""
+        return self._look() == self._told
+
+    def _look(self) -> bytes:
+        family, name = self._table
+        table = nl.attribute(_TABLE_OF_RULE, name.encode() + b"\0")
+        number, digest = _NUMBERS[family], hashlib.sha256()
+        for _, rule in _told(_GETRULE, _NEWRULE, number, table):
+            digest.update(rule)
+        for of in self._sets:
+            asked = table + nl.attribute(_NAME_OF_SET, of.encode() + b"\0")
+            each: list[bytes] = []
+            for _, told in _told(_GETSETELEM, _NEWSETELEM, number, asked):
+                part = dict(nl.attributes(told)).get(_ELEMENTS, b"")
+                each += (value for _, value in nl.attributes(part))
+            digest.update(b"".join(sorted(each)))
+        return digest.digest()
+
+
+_made: dict[str, _Made] = {}
+
+
 def check() -> None:
     """Raise OSError unless the library and the kernel can have gates."""
     libnftables.run(_PROBE, dry=True)
@@ -59,7 +99,10 @@ def check() -> None:
 def tables() -> Iterator[NftTable]:
     """Return the gates of this namespace, without their elements; raises OSError."""
     for family, name in _tables():
-        yield NftTable(family, name, marks=tuple(_marks(family, name)) or ("",))
+        marks = tuple(_marks(family, name)) or ("",)
+        if name in _made and not _made[name].is_as_made():
+            marks += ("changed",)
+        yield NftTable(family, name, marks=marks)
 
 
 def elements(table: NftTable) -> list[NftElements]:
@@ -88,8 +131,10 @@ def create(wanted: NftTable | NftElements, seen: Object | None = None) -> None:
         lines = known.script("delete", besides=wanted) if known else []
         libnftables.run("\n".join([*lines, *wanted.script(besides=known)]))
         return
-    if tuple(_marks(wanted.family, wanted.name)) == wanted.marks:
+    is_there = tuple(_marks(wanted.family, wanted.name)) == wanted.marks
+    if is_there and not wanted.sandbox:  # there, marks may be the container's
         return
+    _made.pop(wanted.name, None)
     try:
         libnftables.run("\n".join(wanted.script()))
     except OSError:
@@ -97,6 +142,10 @@ def create(wanted: NftTable | NftElements, seen: Object | None = None) -> None:
         where = f"table {wanted.family} {wanted.name}"
         anew = [f"add {where}", f"delete {where}", *wanted.script()]
         libnftables.run("\n".join(anew))
+    if wanted.sandbox:
+        if len(_made) > _MOST_MADE:
+            _made.clear()
+        _made[wanted.name] = _Made(wanted)
 
 
 def delete(doomed: NftTable | NftElements) -> None:
