@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.docker.conftest import GATEWAY4, GATEWAY6
+from tests.docker.conftest import GATEWAY4, GATEWAY6, Site
 from tests.docker.ports import MODES, PYTHON, Listeners, create, scan_ports
-from tests.lab.host import ENVIRONMENT
+from tests.lab.host import ENVIRONMENT, Host
 from tests.lab.net import enter
-from tests.lab.service import wait_until
+from tests.lab.service import Service, wait_until
 
 # Asks for ports of an address all the time, and prints those that ever answered when
 # it is told to end.
@@ -310,3 +310,24 @@ def test_container_that_undoes_its_gate_stays_closed(site):
     wait_until(lambda: "underlay-ul-" in site.host.run(*gate).stdout, 90)
     site.clear()
     site.assert_nothing_left()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_policy_needs_no_iptables_of_docker(lan, mode):
+    """The gates are tables of their own, whatever Docker does about its firewall."""
+    with Host(lan, "bare", "28.5", 9) as host:
+        site = Site(host, Service(host))
+        site.service.start()
+        host.start_dockerd("--iptables=false", "--ip6tables=false", "--bridge=none")
+        host.load_image()
+        create(site, mode, "-o", "policy=published")
+        site.run("peer", "lan")
+        site.docker(
+            "run", "-d", "--name", "web", "--network", "lan", "-p", "80",
+            "bb", "sh", "-c", SERVE,
+        )  # fmt: skip
+        address = site.attached("web", "lan")[0]
+        found = watched_meanwhile(site, address, lambda: time.sleep(1))
+        assert found == {where: ["80/tcp"] for where in ("lan", "peer", "host")}
+        site.clear()
+        site.assert_nothing_left()

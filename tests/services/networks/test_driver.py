@@ -13,6 +13,7 @@ from underlay.errors import (
     AddressNotAllocated,
     BadMac,
     EndpointDiffers,
+    KernelLacks,
     MacTaken,
     NetworkDiffers,
     NoParent,
@@ -20,7 +21,7 @@ from underlay.errors import (
     UnknownNetwork,
 )
 from underlay.model import Endpoint, Subnet
-from underlay.model.objects import Owner
+from underlay.model.objects import NftElements, Owner
 from underlay.networks.creation_log import log_created
 
 
@@ -73,6 +74,36 @@ def test_network_with_a_policy_says_nothing_of_it(caplog, policy):
     log_created(replace(LAN, options=options), is_new=True)
     assert "network created" in caplog.messages
     assert not [text for text in caplog.messages if "policy" in text]
+
+
+@pytest.mark.parametrize(
+    "said", [{"policy": "closed"}, {"egress": "none"}, {"ping": "off"}], ids=str
+)
+def test_policy_on_a_host_without_nftables_is_refused_and_never_open(
+    engine, kernel, said
+):
+    kernel.has_nft = False
+    named = ", ".join(f"{key}={value}" for key, value in said.items())
+    with pytest.raises(KernelLacks, match=f"E-126 .*{named}.*install.* nftables"):
+        engine.create_network(replace(LAN, options={**LAN.options, **said}))
+    engine.create_network(LAN)
+    with pytest.raises(KernelLacks, match=f"E-126 .*{named}"):
+        engine.create_endpoint(replace(WEB, options=said))
+    assert kernel.links == {}
+    assert engine.create_endpoint(WEB)
+
+
+def test_ports_of_a_second_network_come_with_join(engine, kernel):
+    """Up to engine 27, CreateEndpoint lacks them there."""
+    options = {**LAN.options, "policy": "published"}
+    engine.create_network(replace(LAN, options=options))
+    engine.create_endpoint(WEB)
+    engine.join("n1", "e1", "/run/sandbox", "8080:80/tcp")
+    engine.join("n1", "e1", "/run/sandbox", "9090:90/tcp")  # the first ones stay
+    assert engine.reconcile() == []
+    (found,) = (o for o in kernel.others.values() if isinstance(o, NftElements))
+    ports = {words.rpartition(" ")[2] for name, words in found.elements if "4" in name}
+    assert ports == {"80", "8080"}
 
 
 def test_reused_id_with_other_settings_is_refused(engine):
