@@ -94,7 +94,7 @@ def lose(kernel):
     ids=[*WAYS, "asked for", "vlan"],
 )
 def test_no_mode_runs_a_program_under_the_write_lock(path, kernel, options, lost):
-    if options is WAYS["routed"]:
+    if options.get("mode") == "routed":
         kernel.host_addresses = {}
     engine, ipam = parts(path, kernel)
     run = programs(kernel, engine)
