@@ -140,7 +140,7 @@ def test_gate_of_another_kind_is_replaced():
 
 
 @pytest.mark.parametrize("place", [p for p in PLACES if p != "sandbox"])
-def test_gate_with_a_chain_of_another_program_is_made_anew_and_keeps_containers(place):
+def test_gate_with_a_chain_of_another_program_is_repaired_and_keeps_elements(place):
     kernel, gate = LinuxKernel(), gate_at(PLACES[place])
     inside = filled(gate, PLACES[place])
     for made in (gate, *inside):
