@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import resource
 import secrets
+import subprocess
 from dataclasses import replace
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +42,7 @@ POLICY = Policy(
     for_host=((4, "tcp", 22),),
     near=(ip_network("10.1.0.0/24"), ip_network("fd01::/64")),
 )
+OWNER = Owner("n", "e")
 OPEN = replace(POLICY, allow_from=(), egress="none")
 
 
@@ -133,6 +139,78 @@ def test_gate_of_another_kind_is_replaced():
     assert [gate.satisfied_by(found) for found in seen(NftTable)] == [True]
 
 
+@pytest.mark.parametrize("place", [p for p in PLACES if p != "sandbox"])
+def test_gate_with_a_chain_of_another_program_is_repaired_and_keeps_elements(place):
+    kernel, gate = LinuxKernel(), gate_at(PLACES[place])
+    inside = filled(gate, PLACES[place])
+    for made in (gate, *inside):
+        kernel.apply(Create(made))
+    name = (gate.family, gate.name)
+    nft("add", "chain", *name, "mine")
+    nft("add", "rule", *name, "mine", "accept")
+    (found,) = seen(NftTable)
+    assert not gate.satisfied_by(found)
+    kernel.apply(Amend(found, gate))
+    (found,) = seen(NftTable)
+    assert gate.satisfied_by(found)
+    assert seen(NftElements) == set(inside)
+
+
+@pytest.mark.parametrize("name", ['a"b', "eth*", "a\\b", "a\ufffd", "\x01", "*", '"'])
+def test_name_that_nft_cannot_say_is_refused_before_nft_reads_it(name):
+    """One of these has the library abort, and the service with it."""
+    made = NftTable("netdev", f"underlay-{OWNER.device}", body(in_sandbox(name)), name)
+    with pytest.raises(OSError, match="no words for the name"):
+        gates.create(made)
+
+
+def test_port_for_the_host_is_not_reached_by_those_it_forwards_for():
+    """They pass the bridge's output hook as what the host sends itself."""
+    made = set(elements(replace(POLICY, ping=True), '"ul-1"', ["10.1.0.1"]))
+    gate = gate_at(BRIDGED)
+    names = [f"ulg{secrets.token_hex(3)}" for _ in range(2)]
+    with net.Namespace(names[0], "") as inside, net.Namespace(names[1], "") as far:
+        net.ip("link add br0 type bridge", "link set br0 up")
+        net.ip("addr add 10.1.0.1/24 dev br0")
+        for room, own, here, net_of in (
+            (inside, "ul-1", "", "10.1.0"),
+            (far, "far0", "10.9.0.1/24", "10.9.0"),
+        ):
+            net.ip(f"link add {own} type veth peer name eth0 netns {room.netns}")
+            net.ip(f"link set {own} up")
+            if here:
+                net.ip(f"addr add {here} dev {own}")
+            room.run(
+                "sh",
+                "-ec",
+                f"ip link set eth0 up; ip addr add {net_of}.2/24 dev eth0;"
+                f" ip route add default via {net_of}.1",
+            )
+        net.ip("link set ul-1 master br0")
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        gates.create(gate)
+        gates.create(NftElements(gate.family, gate.name, '"ul-1"', frozenset(made)))
+        # Nothing listens there: what passes is refused, what does not times out.
+        assert asked("10.1.0.2") == "ConnectionRefusedError"
+        command = far.run("python3", "-c", ASK, "10.1.0.2").stdout
+        assert command.strip() == "TimeoutError"
+
+
+ASK = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], 22), 1)
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+def asked(address):
+    words = ["python3", "-c", ASK, address]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def test_gate_on_a_parent_survives_the_parent_s_return():
     kernel, gate = LinuxKernel(), gate_at(on_parent("eth0"))
     kernel.apply(Create(gate))
@@ -199,6 +277,61 @@ def test_container_that_changes_its_own_gate_is_noticed(room, act):
     assert (
         "22" not in room.run("nft", "list", "set", "netdev", name, "published4").stdout
     )
+
+
+@pytest.mark.parametrize("with_redirect_first", [True, False])
+def test_container_with_two_tables_that_changes_one_is_noticed(
+    room, with_redirect_first
+):
+    path, name = f"/run/netns/{room.netns}", f"underlay-{OWNER.device}"
+    filled = 'element published4 { "eth0" . tcp . 80 }'
+    lines = (*body(in_sandbox("eth0")), filled)
+    redirects = (
+        "chain redirected { type nat hook prerouting priority dstnat; }",
+        "rule redirected tcp dport 8080 redirect to :80",
+    )
+    gate = NftTable("netdev", name, lines, "eth0", None, path)
+    both = [gate, NftTable("inet", name, redirects, "eth0", None, path)]
+    kernel = LinuxKernel()
+    for made in reversed(both) if with_redirect_first else both:
+        kernel.apply(Create(made))
+
+    def right():
+        (found,) = kernel.observe_sandboxes({path}).values()
+        tables = [o for o in found if isinstance(o, NftTable)]
+        return [
+            made.satisfied_by(o) for made in both for o in tables if o.key == made.key
+        ]
+
+    assert right() == [True, True]
+    room.run("nft", f"add element netdev {name} published4 {{ eth0 . tcp . 22 }}")
+    assert right() == [False, True]
+    kernel.apply(Amend(gate, gate))
+    assert right() == [True, True]
+
+
+def test_process_without_a_free_file_survives():
+    """The library would end the process if it got no socket."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    libnftables.run("list tables")  # the library itself is loaded
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            libnftables.run("list tables")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_errors_say_what_kind_they_are():
+    for script, number in (
+        ("delete table inet none", errno.ENOENT),
+        ("no words of nft", errno.EINVAL),
+    ):
+        with pytest.raises(OSError, match="Error") as refused:
+            libnftables.run(script)
+        assert refused.value.errno == number
 
 
 def test_host_without_the_library_has_no_gates(monkeypatch):

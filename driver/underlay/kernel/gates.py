@@ -52,6 +52,10 @@ add rule inet ul-probe in oifname . meta l4proto . th dport { "lo" . tcp . 1 } a
 """
 
 
+# These mean something to nft's parser also within quotation marks, and some names have
+# the library abort; the last one stands for bytes that are no text. A container with
+# CAP_NET_ADMIN may give its device any name.
+_NOT_IN_NAMES = frozenset('"*\\\ufffd')
 # As many tables in sandboxes are remembered; the others are known by their marks.
 _MOST_MADE = 20_000
 
@@ -88,7 +92,8 @@ class _Made:
         return digest.digest()
 
 
-_made: dict[str, _Made] = {}
+# By family and name: a sandbox has two of one name.
+_made: dict[tuple[GateFamily, str], _Made] = {}
 
 
 def check() -> None:
@@ -100,7 +105,8 @@ def tables() -> Iterator[NftTable]:
     """Return the gates of this namespace, without their elements; raises OSError."""
     for family, name in _tables():
         marks = tuple(_marks(family, name)) or ("",)
-        if name in _made and not _made[name].is_as_made():
+        made = _made.get((family, name))
+        if made and not made.is_as_made():
             marks += ("changed",)
         yield NftTable(family, name, marks=marks)
 
@@ -131,21 +137,37 @@ def create(wanted: NftTable | NftElements, seen: Object | None = None) -> None:
         lines = known.script("delete", besides=wanted) if known else []
         libnftables.run("\n".join([*lines, *wanted.script(besides=known)]))
         return
+    _check_name(wanted.device)
     is_there = tuple(_marks(wanted.family, wanted.name)) == wanted.marks
     if is_there and not wanted.sandbox:  # there, marks may be the container's
         return
-    _made.pop(wanted.name, None)
-    try:
-        libnftables.run("\n".join(wanted.script()))
-    except OSError:
-        # What is there cannot be changed into it: another kind of set, say.
-        where = f"table {wanted.family} {wanted.name}"
-        anew = [f"add {where}", f"delete {where}", *wanted.script()]
-        libnftables.run("\n".join(anew))
+    _made.pop((wanted.family, wanted.name), None)
+    _make(wanted)
     if wanted.sandbox:
         if len(_made) > _MOST_MADE:
             _made.clear()
-        _made[wanted.name] = _Made(wanted)
+        _made[wanted.family, wanted.name] = _Made(wanted)
+
+
+def _make(wanted: NftTable) -> None:
+    """Make a table, or make what is there into it; raises OSError."""
+    kept: list[str] = []
+    with suppress(OSError):
+        libnftables.run("\n".join(wanted.script()))
+        if tuple(_marks(wanted.family, wanted.name)) == wanted.marks:
+            return
+        if not wanted.sandbox:  # there the body has the elements
+            kept = [line for found in elements(wanted) for line in found.script()]
+    # What is there cannot be changed into it: another kind of set, say, or a chain of
+    # another program in it.
+    where = f"table {wanted.family} {wanted.name}"
+    anew = [f"add {where}", f"delete {where}", *wanted.script(), *kept]
+    libnftables.run("\n".join(anew))
+
+
+def _check_name(device: str) -> None:
+    if not (device.isprintable() and _NOT_IN_NAMES.isdisjoint(device)):
+        raise OSError(errno.EINVAL, f"nft has no words for the name {device!r}")
 
 
 def delete(doomed: NftTable | NftElements) -> None:

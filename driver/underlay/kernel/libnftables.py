@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
+import socket
 import threading
 from functools import cache
 
+from underlay.kernel.rtnetlink import NETLINK_NETFILTER
+
 _NAME = "libnftables.so.1"
+# The kernel's errors that mean more to a caller than that nft failed.
+_TOLD = (errno.ENOENT, errno.EPERM, errno.EOPNOTSUPP, errno.ENOMEM)
 # The parser of the library has state of its own.
 _lock = threading.Lock()
 
@@ -20,6 +26,7 @@ def run(script: str, *, dry: bool = False) -> None:
     """Run commands in one transaction; `dry`: only check them. Raises OSError."""
     with _lock:
         library = _library()
+        _check_socket()
         context = library.nft_ctx_new(0)
         if not context:
             raise OSError(errno.ENOMEM, "libnftables has no memory")
@@ -32,11 +39,20 @@ def run(script: str, *, dry: bool = False) -> None:
                     errors="replace"
                 )
                 text = said.strip().partition("\n")[0]
-                absent = "No such file or directory" in text
-                code = errno.ENOENT if absent else errno.EPERM
-                raise OSError(code, text or "nft failed")
+                raise OSError(_number(text), text or "nft failed")
         finally:
             library.nft_ctx_free(context)
+
+
+def _check_socket() -> None:
+    """Raise OSError if the library could not open its socket: it would exit then."""
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER).close()
+
+
+def _number(text: str) -> int:
+    """Return what the kernel refused with; EINVAL for what nft did not understand."""
+    known = (n for n in _TOLD if f": {os.strerror(n)}" in text)
+    return next(known, errno.EINVAL)
 
 
 @cache

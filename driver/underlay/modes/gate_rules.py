@@ -106,8 +106,10 @@ def _of_chain(way: str, place: Place) -> Iterable[str]:
     ping = (f"{to} @unpinged {p} type echo-request drop" for p in ("icmp", "icmpv6"))
     port = f"{to} . meta l4proto . th dport"
     to_siblings = _remembered(place.by) if place.kind == "ether_addr" else ()
+    # A bridge's output has also what the host forwards, which no socket here sent.
+    is_own = "meta skuid >= 0 " if place.family == "bridge" else ""
     open_to_host = (
-        f"meta protocol {ip} {port} @hosted{version} accept"
+        f"meta protocol {ip} {is_own}{port} @hosted{version} accept"
         for version, ip in _IP.items()
         if way == "host"
     )
