@@ -99,8 +99,7 @@ class Dhcpv6Keeper(LeaseQueue):
         if saved.address:
             self._doubted.add(saved.id)
             self.on_change(endpoint.sandbox, True)
-        self._again.pop(saved.id, None)
-        self._look_at(saved.id, self.monotonic())
+        self._look_now(saved)
 
     def _in_this_boot(self, lease: Dhcpv6Lease) -> Dhcpv6Lease:
         """Return a held lease with times that count from now, in this boot.
@@ -128,16 +127,20 @@ class Dhcpv6Keeper(LeaseQueue):
         now, found = self.monotonic(), self.records.dhcpv6_leases.bound_to(network)
         for number, lease in enumerate(found):
             self._doubted.add(lease.id)
-            self._again.pop(lease.id, None)
-            self._look_at(lease.id, now + number / PER_SECOND)
+            self._look_now(lease, now + number / PER_SECOND)
 
     def note_failed(self, endpoint: str) -> None:
         """Decline the lease of an endpoint: another machine has the address."""
         lease = self.records.dhcpv6_leases.of_endpoint(endpoint)
         if lease and lease.address and self._failed.get(lease.id) != lease.address.ip:
             self._failed[lease.id] = lease.address.ip
-            self._again.pop(lease.id, None)
-            self._look_at(lease.id, self.monotonic())
+            self._look_now(lease)
+
+    def _look_now(self, lease: Dhcpv6Lease, due: float = 0.0) -> None:
+        """Look at a lease at once, or when it is due; how often it failed is void."""
+        self._again.pop(lease.id, None)
+        self._unready.pop(lease.id, None)
+        self._look_at(lease.id, due or self.monotonic())
 
     def note_listed(self, names: Collection[str]) -> None:
         """Record which containers Docker lists: those of others are given back."""
@@ -361,9 +364,6 @@ class Dhcpv6Keeper(LeaseQueue):
 
     def _extend(self, endpoint: Endpoint, lease: Dhcpv6Lease, given: Given) -> None:
         """Record what a server gave, unless the container has ended meanwhile."""
-        self._again.pop(lease.id, None)
-        self._failed.pop(lease.id, None)
-        self._doubted.discard(lease.id)
         table = self.records.dhcpv6_leases
         with self.records.transaction():
             known = table.by_id(lease.id)
@@ -375,6 +375,10 @@ class Dhcpv6Keeper(LeaseQueue):
             if is_new:
                 self._end(known)
                 self._start(saved)
+        # Only now: on a full disk it is asked once more.
+        self._again.pop(lease.id, None)
+        self._failed.pop(lease.id, None)
+        self._doubted.discard(lease.id)
         if known.address and saved.address != known.address:
             facts = {"from": known.address, "to": saved.address, "server": given.server}
             log.warning("container has another address by its lease", extra=facts)

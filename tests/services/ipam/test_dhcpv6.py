@@ -347,6 +347,29 @@ def test_leases_are_asked_about_when_the_parent_is_back(host):
     assert list(host.addresses(web)) == ["fd70:1::200"]
 
 
+def test_cable_that_was_out_for_long_is_no_reason_to_wait_when_it_is_back(host):
+    host.segment.is_ready = False  # no link-local address without a carrier
+    web = host.start()
+    host.pass_time(600)
+    host.keeper.note_back("n1")
+    host.pass_time(1)
+    host.segment.is_ready = True  # the kernel has asked whether that one is free
+    host.pass_time(2)
+    assert list(host.addresses(web)) == [FIRST]
+
+
+def test_answer_that_cannot_be_recorded_is_asked_for_once_more(host):
+    web = host.start()
+    host.pass_time()
+    host.server.renumber(0x200)
+    host.keeper.note_back("n1")
+    with unwritable(host.records, "full"):
+        host.pass_time()
+    assert list(host.addresses(web)) == [FIRST]
+    host.pass_time(20)
+    assert list(host.addresses(web)) == ["fd70:1::200"]
+
+
 def test_address_of_another_container_is_not_taken(host):
     host.start()
     host.pass_time()
