@@ -14,10 +14,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv6Address
+from typing import Any
 
 from underlay.errors import UnderlayError
+from underlay.ipam.contested_leases import DECLINED_SECONDS
 from underlay.ipam.dhcpv6_clients import Dhcpv6Clients
-from underlay.ipam.dhcpv6_servers import Answer, Dhcpv6Servers, Given, with_given
+from underlay.ipam.dhcpv6_servers import (
+    Answer,
+    Dhcpv6Servers,
+    Given,
+    with_given,
+    without_address,
+)
 from underlay.ipam.lease_keeper import (
     LATE_SECONDS,
     LEAST_AGAIN_SECONDS,
@@ -60,6 +68,8 @@ class Dhcpv6Keeper(LeaseQueue):
     _doubted: set[int] = field(default_factory=set)
     # Addresses that another machine has, by the lease.
     _failed: dict[int, IPv6Address] = field(default_factory=dict)
+    # When one was declined last, by the lease, in seconds since the boot.
+    _declined: dict[int, float] = field(default_factory=dict)
     # How often a device could not speak yet.
     _unready: dict[int, int] = field(default_factory=dict)
     # When the lease was asked for that was renewed last, in seconds since the boot.
@@ -220,9 +230,7 @@ class Dhcpv6Keeper(LeaseQueue):
         lease = self.records.dhcpv6_leases.by_id(identity)
         due = self._due(lease) if lease else None
         if lease is None or due is None:
-            for known in (self._again, self._failed, self._unready):
-                known.pop(identity, None)
-            self._doubted.discard(identity)
+            self._forget(identity)
         elif due > self.monotonic():
             self._look_at(identity, due)
         elif not lease.endpoint:
@@ -232,6 +240,13 @@ class Dhcpv6Keeper(LeaseQueue):
         # Else whatever ends the endpoint lets the lease go, or it is joined once more.
         else:
             self._wait_for(lease)
+
+    def _forget(self, lease: int) -> None:
+        known: list[dict[int, Any]]
+        known = [self._again, self._failed, self._declined, self._unready]
+        for facts in known:
+            facts.pop(lease, None)
+        self._doubted.discard(lease)
 
     def _ask(self, endpoint: Endpoint, lease: Dhcpv6Lease) -> None:
         """Ask for what is due; record what comes of it, or try again later."""
@@ -278,7 +293,10 @@ class Dhcpv6Keeper(LeaseQueue):
         """
         accept = partial(self._refusal, lease)
         if self._has_failed(lease):
+            before = self._declined.get(lease.id)
             self._decline(endpoint, lease)
+            if before and self.monotonic() - before < 2 * DECLINED_SECONDS:
+                return Answer()  # a machine with every address must not use up all
             return self.servers.new(endpoint, lease, accept)
         if lease.address is None or lease.is_dropped or self._is_over(lease):
             return self.servers.new(endpoint, lease, accept)
@@ -296,10 +314,12 @@ class Dhcpv6Keeper(LeaseQueue):
         return self.servers.new(endpoint, lease, accept)
 
     def _decline(self, endpoint: Endpoint, lease: Dhcpv6Lease) -> None:
-        """Tell the server of a lease, once, that another machine has the address."""
-        if not lease.duid:
-            return
+        """Tell the server of a lease that another machine has the address.
+
+        The container cannot use it, and has none then.
+        """
         self.servers.decline(endpoint, lease)
+        self._declined[lease.id] = self.monotonic()
         log.warning(
             "lease declined: another machine has the address",
             extra={"address": lease.address, "server": lease.server},
@@ -307,7 +327,9 @@ class Dhcpv6Keeper(LeaseQueue):
         with self.records.transaction():
             known = self.records.dhcpv6_leases.by_id(lease.id)
             if known and (known.endpoint, known.since) == (lease.endpoint, lease.since):
-                self.records.dhcpv6_leases.save(replace(known, duid=b""))
+                self.records.dhcpv6_leases.save(without_address(known))
+                self._end(lease)
+        self.on_change(endpoint.sandbox, True)
 
     def _refusal(self, lease: Dhcpv6Lease, offered: IPv6Address) -> str:
         """Return why a container cannot have an address, "" if it can."""

@@ -1,4 +1,4 @@
-"""Addresses that containers make from router advertisements, and machines have already.
+"""IPv6 addresses that the kernel of a container removes: a machine has them already.
 
 The kernel of a container asks whether a machine has an address before it uses that
 (duplicate address detection, RFC 4862). It removes one that a machine has at once, and
@@ -38,6 +38,9 @@ class Duplicates:
     records: Records
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    # Called with the id of an endpoint when a machine has the address that a DHCPv6
+    # server gave it; must not fail or wait. One that never ends is not removed.
+    on_failed_address: Callable[[str], None] = lambda _endpoint: None
     # What was heard and not recorded yet: a path of a sandbox, and an address.
     _new: dict[tuple[str, IPv6Address], None] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,7 +64,9 @@ class Duplicates:
             new, self._new = self._new, {}
         for sandbox, address in new:
             for endpoint in self.records.endpoints.joined_at(sandbox):
-                if self._is_fixed(endpoint, address):
+                if endpoint.leased6 and endpoint.leased6.address.ip == address:
+                    self.on_failed_address(endpoint.id)
+                elif self._is_fixed(endpoint, address):
                     self._begin(endpoint, address)
                     self._heard[endpoint.id, str(address)] = now
         if any(now - last >= SILENT_SECONDS for last in self._heard.values()):

@@ -10,6 +10,7 @@ from tests.dhcpv6_host import HOLD, LEASE, Host
 from tests.disks import unwritable
 from underlay.api import leases, status
 from underlay.errors import NoDhcpv6Server
+from underlay.ipam.contested_leases import DECLINED_SECONDS
 from underlay.ipam.lease_keeper import LEAST_AGAIN_SECONDS
 from underlay.model import DhcpLease
 from underlay.service.hosts_file import entries
@@ -129,7 +130,7 @@ def test_lease_is_renewed_at_its_time_and_the_kernel_told_of_its_end(dropping):
     asked = host.lease(web)
     ends = host.addresses(web)[FIRST].lifetimes
     assert (ends.preferred, ends.valid) == (LEASE / 2, LEASE)
-    host.pass_time(LEASE / 4)
+    host.pass_time(LEASE / 4 + 2)  # it was asked for a second after the start
     assert host.server.said[2:] == ["renew"]
     assert host.lease(web).expires > asked.expires
     assert host.changes[1:] == [False]
@@ -202,14 +203,17 @@ def test_another_address_of_the_server_replaces_the_one_before(host):
     assert host.records.repairs.failures() == []
 
 
+def fail(host, endpoint):
+    """Do as the kernel does when a machine has the address: that stays, unused."""
+    (found,) = host.addresses(endpoint).values()
+    host.kernel.others[found.key] = replace(found, has_failed=True)
+    host.look()
+
+
 def test_address_that_another_machine_has_is_declined_once(host):
     web = host.start()
     host.pass_time()
-    (key,) = (
-        k for k, o in host.kernel.others.items() if o in host.addresses(web).values()
-    )
-    host.kernel.others[key] = replace(host.kernel.others[key], has_failed=True)
-    host.look()
+    fail(host, web)
     host.look()
     host.pass_time()
     assert host.server.said[2:] == ["decline", "solicit", "request"]
@@ -220,13 +224,51 @@ def test_declined_address_is_declined_no_more_while_no_other_is_given(host):
     web = host.start()
     host.pass_time()
     host.server.is_there = False
-    found = host.addresses(web)[FIRST]
-    host.kernel.others[found.key] = replace(found, has_failed=True)
-    host.look()
+    fail(host, web)
     host.pass_time(LEAST_AGAIN_SECONDS * 5)
     assert host.server.said.count("decline") == 1
     assert host.server.said.count("solicit") > 8
     assert "renew" not in host.server.said
+
+
+def test_address_that_the_kernel_removed_for_another_machine_is_declined(dropping):
+    """As it does with one that has an end."""
+    host = dropping
+    web = host.start()
+    host.pass_time()
+    duplicates = host.engine.reconciler.duplicates
+    duplicates.hear(host.endpoint(web).sandbox, host.lease(web).address.ip)
+    host.look()
+    host.pass_time()
+    assert host.server.said[2:] == ["decline", "solicit", "request"]
+    assert list(host.addresses(web)) == [SECOND]
+
+
+def test_declined_address_is_the_container_s_no_more(host, monkeypatch):
+    failing(host, monkeypatch)
+    web = host.start()
+    host.pass_time()
+    host.server.is_there = False
+    fail(host, web)
+    host.pass_time(1)
+    assert host.addresses(web) == {}
+    assert f"{FIRST} web\n" not in entries(host.records)
+    assert host.records.leases.history(FIRST, 1)[0].until
+    assert "E-173" in "".join(host.troubles)
+    version = host.records.change_counter()
+    host.look()
+    assert host.records.change_counter() == version
+    assert host.records.counts.first_dhcp_end() is None
+
+
+def test_machine_that_claims_every_address_uses_up_one_in_a_minute(host):
+    web = host.start()
+    host.pass_time()
+    for _ in range(60):
+        if host.addresses(web):
+            fail(host, web)
+        host.pass_time(5)
+    assert host.server.said.count("decline") <= 300 / DECLINED_SECONDS + 1
 
 
 def test_container_that_cannot_be_recorded_on_a_full_disk_is_asked_for_later(host):
