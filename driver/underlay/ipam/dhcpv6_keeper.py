@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv6Address
+from math import inf
 from typing import Any
 
 from underlay.errors import UnderlayError
@@ -291,6 +292,19 @@ class Dhcpv6Keeper(LeaseQueue):
 
         `is_due`: the lease's own server comes first. Else any may answer.
         """
+        answer = self._asked(endpoint, lease, is_due=is_due)
+        own = self.servers.servers.kernel.is_own
+        if answer.given is None or not own(answer.given.address.ip):
+            return answer
+        # On a macvlan parent, the container's kernel does not find that out.
+        self._failed[lease.id] = answer.given.address.ip
+        boot = self.servers.servers.boot()
+        self.servers.decline(endpoint, with_given(lease, answer.given, boot))
+        facts = {"address": answer.given.address, "server": answer.given.server}
+        log.warning("lease declined: the address is this host's own", extra=facts)
+        return Answer()
+
+    def _asked(self, endpoint: Endpoint, lease: Dhcpv6Lease, *, is_due: bool) -> Answer:
         accept = partial(self._refusal, lease)
         if self._has_failed(lease):
             before = self._declined.get(lease.id)
@@ -300,7 +314,8 @@ class Dhcpv6Keeper(LeaseQueue):
             return self.servers.new(endpoint, lease, accept)
         if lease.address is None or lease.is_dropped or self._is_over(lease):
             return self.servers.new(endpoint, lease, accept)
-        is_early = is_due and self.monotonic() < self._moment(lease, lease.rebind)
+        ends = self._moment(lease, lease.rebind) if lease.rebind else inf
+        is_early = is_due and self.monotonic() < ends
         if is_early and lease.duid and lease.id not in self._doubted:
             answer = self.servers.renew(endpoint, lease, accept)
         else:

@@ -424,6 +424,25 @@ def test_address_of_another_container_is_not_taken(host):
     assert list(host.addresses(db)) == ["fd70:1::300"]
 
 
+def test_address_of_the_host_itself_is_declined(host):
+    host.kernel.own.add(FIRST)
+    web = host.start()
+    host.pass_time()
+    assert host.server.said == ["solicit", "request", "decline"]
+    assert host.addresses(web) == {}
+    host.pass_time(LEAST_AGAIN_SECONDS * 2)
+    assert list(host.addresses(web)) == [SECOND]
+
+
+def test_server_alone_is_asked_for_a_lease_that_no_other_is_to_renew(host):
+    """T2 is infinite, T1 is not."""
+    host.server.seconds = host.server.t2 = 0xFFFFFFFF
+    host.server.t1 = 600
+    host.start()
+    host.pass_time(602)
+    assert host.server.said[2:] == ["renew"]
+
+
 def test_running_container_s_lease_is_not_given_back_by_command(host):
     web = host.start()
     host.pass_time()
