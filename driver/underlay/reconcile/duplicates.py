@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 SILENT_SECONDS = 3600.0
 # Of a container that makes and loses addresses all the time, few are remembered.
 HEARD_MOST = 64
+# A kernel makes no more addresses than this of a device's prefixes (max_addresses): a
+# router that advertises others all the time does not fill the records.
+RECORDED_MOST = 16
 
 
 @dataclass
@@ -67,10 +70,20 @@ class Duplicates:
                 if endpoint.leased6 and endpoint.leased6.address.ip == address:
                     self.on_failed_address(endpoint.id)
                 elif self._is_fixed(endpoint, address):
-                    self._begin(endpoint, address)
-                    self._heard[endpoint.id, str(address)] = now
+                    self._note(self._heard, endpoint, address)
         if any(now - last >= SILENT_SECONDS for last in self._heard.values()):
             self._end_silent(self._heard, now)
+
+    def _note(
+        self,
+        heard: dict[tuple[str, str], float],
+        endpoint: Endpoint,
+        address: IPv6Address,
+    ) -> None:
+        key = endpoint.id, str(address)
+        if key in heard or sum(e == endpoint.id for e, _ in heard) < RECORDED_MOST:
+            self._begin(endpoint, address)
+            heard[key] = self.monotonic()
 
     def _is_fixed(self, endpoint: Endpoint, address: IPv6Address) -> bool:
         """Return whether a container has only this address to make of a prefix.
