@@ -280,6 +280,7 @@ class LeaseKeeper(LeaseQueue):
         if answer.given:
             self._extend(endpoint, lease, answer.given)
             return
+        self._doubted.discard(lease.id)
         pause = self._pause(lease, began)
         due = self.monotonic() + pause
         self._again[lease.id] = due, lease.since
@@ -314,7 +315,6 @@ class LeaseKeeper(LeaseQueue):
         if _is_lost(lease):
             return self.servers.rebind(endpoint, lease)
         if self._is_over(lease) or lease.id in self._doubted:
-            self._doubted.discard(lease.id)
             answer = self.servers.confirm(endpoint, lease)
             is_silent = not (answer.given or answer.refused)
             return self.servers.replace(endpoint, lease) if is_silent else answer
@@ -369,8 +369,6 @@ class LeaseKeeper(LeaseQueue):
 
     def _extend(self, endpoint: Endpoint, lease: DhcpLease, given: Given) -> None:
         """Record a lease that was renewed, unless the container has ended meanwhile."""
-        self._again.pop(lease.id, None)
-        self._contested.forget(lease.id)
         with self.records.transaction():
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint != lease.endpoint:
@@ -383,6 +381,10 @@ class LeaseKeeper(LeaseQueue):
             self.records.dhcp_leases.take_over(saved)
             if saved.address != lease.address or known.is_dropped:
                 self._move(known, saved)
+        # Only now: on a full disk it is asked once more.
+        self._again.pop(lease.id, None)
+        self._contested.forget(lease.id)
+        self._doubted.discard(lease.id)
         if saved.address != lease.address:
             facts = {"from": lease.address, "to": saved.address, "server": given.server}
             log.warning("container has another address by its lease", extra=facts)
