@@ -88,9 +88,12 @@ class Duplicates:
     def _is_fixed(self, endpoint: Endpoint, address: IPv6Address) -> bool:
         """Return whether a container has only this address to make of a prefix.
 
-        Without a suffix, the kernel makes another one by itself.
+        Without a suffix, the kernel makes another one by itself. What a DHCPv6 server
+        gave before is declined already.
         """
         network = self.records.networks.get(endpoint.network)
+        if network and ipv6.is_by_dhcp(network.options):
+            return False
         known = endpoint.learned
         made = ipv6.slaac(network, endpoint, known) if network and known else None
         if made is None:

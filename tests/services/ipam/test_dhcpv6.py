@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv6Address
 
 import pytest
 
@@ -242,6 +243,19 @@ def test_address_that_the_kernel_removed_for_another_machine_is_declined(droppin
     host.pass_time()
     assert host.server.said[2:] == ["decline", "solicit", "request"]
     assert list(host.addresses(web)) == [SECOND]
+
+
+def test_declined_address_that_is_taken_out_is_none_of_a_router(host, caplog):
+    caplog.set_level("INFO")
+    web = host.start()
+    host.pass_time()
+    fail(host, web)
+    host.pass_time()
+    room = host.endpoint(web).sandbox
+    host.engine.reconciler.duplicates.hear(room, IPv6Address(FIRST))
+    host.look()
+    assert host.server.said.count("decline") == 1
+    assert "the kernel makes another" not in caplog.text
 
 
 def test_declined_address_is_the_container_s_no_more(host, monkeypatch):
