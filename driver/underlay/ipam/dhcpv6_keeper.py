@@ -387,10 +387,11 @@ class Dhcpv6Keeper(LeaseQueue):
     def _pause(self, lease: Dhcpv6Lease, began: float) -> float:
         """Return after how many seconds a server is asked again, silent from `began`.
 
-        After half of the time that is left for that. Without an address, and after the
-        end of the lease: later each time.
+        After half of the time that is left for that. Without an address, after the end
+        of the lease, and while that is in doubt: later each time.
         """
         now, is_plain = self.monotonic(), lease.address and not self._has_failed(lease)
+        is_plain = is_plain and lease.id not in self._doubted
         for limit in (lease.rebind, lease.expires) if is_plain else ():
             if limit and began < self._moment(lease, limit):
                 left = self._moment(lease, limit) - now

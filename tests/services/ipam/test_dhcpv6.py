@@ -414,6 +414,19 @@ def test_cable_that_was_out_for_long_is_no_reason_to_wait_when_it_is_back(host):
     assert list(host.addresses(web)) == [FIRST]
 
 
+def test_switch_that_lets_nothing_through_at_first_is_asked_through_again(host):
+    host.server.seconds = 86400
+    web = host.start()
+    host.pass_time()
+    host.server.renumber(0x200)
+    host.server.is_there = False
+    host.keeper.note_back("n1")
+    host.pass_time(30)
+    host.server.is_there = True
+    host.pass_time(LEAST_AGAIN_SECONDS)
+    assert list(host.addresses(web)) == ["fd70:1::200"]
+
+
 def test_answer_that_cannot_be_recorded_is_asked_for_once_more(host):
     web = host.start()
     host.pass_time()
