@@ -267,12 +267,13 @@ def test_firewall_of_the_container_that_drops_everything_is_not_in_the_way(newes
     assert troubles(newest) == ""
 
 
-def test_address_that_another_machine_has_is_declined(newest, kea):
-    """The kernel finds that out before it uses an address."""
+@pytest.mark.parametrize("when_lost", ["keep", "drop"])
+def test_address_that_another_machine_has_is_declined(newest, kea, when_lost):
+    """The kernel finds that out first, and removes an address with an end."""
     taken = SHORT.first
     newest.lan.run("ip", "addr", "add", f"{taken}/128", "dev", "br0", "nodad")
     try:
-        create(newest)
+        create(newest, "-o", f"when_lost={when_lost}")
         newest.run("web", "lan")
         web = address(newest, "web")
         assert web != taken

@@ -105,7 +105,10 @@ def renew(name: str, parent: str | None, family: str | None) -> None:
     until = f"until {when(after.expires)}" if after.expires else "for ever"
     say(f"{facts['name']} has {after.address}, given by {after.server} {until}")
     if lease.address and after.address != lease.address:
-        say(f"It had {lease.address} before. Docker shows that until the next start.")
+        shown = (
+            " Docker shows that until the next start." if facts["family"] == 4 else ""
+        )
+        say(f"It had {lease.address} before.{shown}")
 
 
 def _renewed(parts: Any, facts: Facts) -> tuple[AnyLease, AnyLease | None]:

@@ -247,6 +247,11 @@ class Reconnects:
             file.flush()
             os.fsync(file.fileno())
         half.replace(self.notes)
+        folder = os.open(self.notes.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name, too
+        finally:
+            os.close(folder)
 
 
 def _is_changing(network: Network, endpoint: Endpoint, lease: DhcpLease) -> bool:

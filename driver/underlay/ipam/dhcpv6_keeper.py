@@ -14,10 +14,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv6Address
+from math import inf
+from typing import Any
 
 from underlay.errors import UnderlayError
+from underlay.ipam.contested_leases import DECLINED_SECONDS
 from underlay.ipam.dhcpv6_clients import Dhcpv6Clients
-from underlay.ipam.dhcpv6_servers import Answer, Dhcpv6Servers, Given, with_given
+from underlay.ipam.dhcpv6_servers import (
+    Answer,
+    Dhcpv6Servers,
+    Given,
+    with_given,
+    without_address,
+)
 from underlay.ipam.lease_keeper import (
     LATE_SECONDS,
     LEAST_AGAIN_SECONDS,
@@ -60,6 +69,8 @@ class Dhcpv6Keeper(LeaseQueue):
     _doubted: set[int] = field(default_factory=set)
     # Addresses that another machine has, by the lease.
     _failed: dict[int, IPv6Address] = field(default_factory=dict)
+    # When one was declined last, by the lease, in seconds since the boot.
+    _declined: dict[int, float] = field(default_factory=dict)
     # How often a device could not speak yet.
     _unready: dict[int, int] = field(default_factory=dict)
     # When the lease was asked for that was renewed last, in seconds since the boot.
@@ -99,8 +110,7 @@ class Dhcpv6Keeper(LeaseQueue):
         if saved.address:
             self._doubted.add(saved.id)
             self.on_change(endpoint.sandbox, True)
-        self._again.pop(saved.id, None)
-        self._look_at(saved.id, self.monotonic())
+        self._look_now(saved)
 
     def _in_this_boot(self, lease: Dhcpv6Lease) -> Dhcpv6Lease:
         """Return a held lease with times that count from now, in this boot.
@@ -128,16 +138,20 @@ class Dhcpv6Keeper(LeaseQueue):
         now, found = self.monotonic(), self.records.dhcpv6_leases.bound_to(network)
         for number, lease in enumerate(found):
             self._doubted.add(lease.id)
-            self._again.pop(lease.id, None)
-            self._look_at(lease.id, now + number / PER_SECOND)
+            self._look_now(lease, now + number / PER_SECOND)
 
     def note_failed(self, endpoint: str) -> None:
         """Decline the lease of an endpoint: another machine has the address."""
         lease = self.records.dhcpv6_leases.of_endpoint(endpoint)
         if lease and lease.address and self._failed.get(lease.id) != lease.address.ip:
             self._failed[lease.id] = lease.address.ip
-            self._again.pop(lease.id, None)
-            self._look_at(lease.id, self.monotonic())
+            self._look_now(lease)
+
+    def _look_now(self, lease: Dhcpv6Lease, due: float = 0.0) -> None:
+        """Look at a lease at once, or when it is due; how often it failed is void."""
+        self._again.pop(lease.id, None)
+        self._unready.pop(lease.id, None)
+        self._look_at(lease.id, due or self.monotonic())
 
     def note_listed(self, names: Collection[str]) -> None:
         """Record which containers Docker lists: those of others are given back."""
@@ -217,9 +231,7 @@ class Dhcpv6Keeper(LeaseQueue):
         lease = self.records.dhcpv6_leases.by_id(identity)
         due = self._due(lease) if lease else None
         if lease is None or due is None:
-            for known in (self._again, self._failed, self._unready):
-                known.pop(identity, None)
-            self._doubted.discard(identity)
+            self._forget(identity)
         elif due > self.monotonic():
             self._look_at(identity, due)
         elif not lease.endpoint:
@@ -229,6 +241,13 @@ class Dhcpv6Keeper(LeaseQueue):
         # Else whatever ends the endpoint lets the lease go, or it is joined once more.
         else:
             self._wait_for(lease)
+
+    def _forget(self, lease: int) -> None:
+        known: list[dict[int, Any]]
+        known = [self._again, self._failed, self._declined, self._unready]
+        for facts in known:
+            facts.pop(lease, None)
+        self._doubted.discard(lease)
 
     def _ask(self, endpoint: Endpoint, lease: Dhcpv6Lease) -> None:
         """Ask for what is due; record what comes of it, or try again later."""
@@ -273,13 +292,30 @@ class Dhcpv6Keeper(LeaseQueue):
 
         `is_due`: the lease's own server comes first. Else any may answer.
         """
+        answer = self._asked(endpoint, lease, is_due=is_due)
+        own = self.servers.servers.kernel.is_own
+        if answer.given is None or not own(answer.given.address.ip):
+            return answer
+        # On a macvlan parent, the container's kernel does not find that out.
+        self._failed[lease.id] = answer.given.address.ip
+        boot = self.servers.servers.boot()
+        self.servers.decline(endpoint, with_given(lease, answer.given, boot))
+        facts = {"address": answer.given.address, "server": answer.given.server}
+        log.warning("lease declined: the address is this host's own", extra=facts)
+        return Answer()
+
+    def _asked(self, endpoint: Endpoint, lease: Dhcpv6Lease, *, is_due: bool) -> Answer:
         accept = partial(self._refusal, lease)
         if self._has_failed(lease):
+            before = self._declined.get(lease.id)
             self._decline(endpoint, lease)
+            if before and self.monotonic() - before < 2 * DECLINED_SECONDS:
+                return Answer()  # a machine with every address must not use up all
             return self.servers.new(endpoint, lease, accept)
         if lease.address is None or lease.is_dropped or self._is_over(lease):
             return self.servers.new(endpoint, lease, accept)
-        is_early = is_due and self.monotonic() < self._moment(lease, lease.rebind)
+        ends = self._moment(lease, lease.rebind) if lease.rebind else inf
+        is_early = is_due and self.monotonic() < ends
         if is_early and lease.duid and lease.id not in self._doubted:
             answer = self.servers.renew(endpoint, lease, accept)
         else:
@@ -293,10 +329,12 @@ class Dhcpv6Keeper(LeaseQueue):
         return self.servers.new(endpoint, lease, accept)
 
     def _decline(self, endpoint: Endpoint, lease: Dhcpv6Lease) -> None:
-        """Tell the server of a lease, once, that another machine has the address."""
-        if not lease.duid:
-            return
+        """Tell the server of a lease that another machine has the address.
+
+        The container cannot use it, and has none then.
+        """
         self.servers.decline(endpoint, lease)
+        self._declined[lease.id] = self.monotonic()
         log.warning(
             "lease declined: another machine has the address",
             extra={"address": lease.address, "server": lease.server},
@@ -304,7 +342,9 @@ class Dhcpv6Keeper(LeaseQueue):
         with self.records.transaction():
             known = self.records.dhcpv6_leases.by_id(lease.id)
             if known and (known.endpoint, known.since) == (lease.endpoint, lease.since):
-                self.records.dhcpv6_leases.save(replace(known, duid=b""))
+                self.records.dhcpv6_leases.save(without_address(known))
+                self._end(lease)
+        self.on_change(endpoint.sandbox, True)
 
     def _refusal(self, lease: Dhcpv6Lease, offered: IPv6Address) -> str:
         """Return why a container cannot have an address, "" if it can."""
@@ -347,10 +387,11 @@ class Dhcpv6Keeper(LeaseQueue):
     def _pause(self, lease: Dhcpv6Lease, began: float) -> float:
         """Return after how many seconds a server is asked again, silent from `began`.
 
-        After half of the time that is left for that. Without an address, and after the
-        end of the lease: later each time.
+        After half of the time that is left for that. Without an address, after the end
+        of the lease, and while that is in doubt: later each time.
         """
         now, is_plain = self.monotonic(), lease.address and not self._has_failed(lease)
+        is_plain = is_plain and lease.id not in self._doubted
         for limit in (lease.rebind, lease.expires) if is_plain else ():
             if limit and began < self._moment(lease, limit):
                 left = self._moment(lease, limit) - now
@@ -361,9 +402,6 @@ class Dhcpv6Keeper(LeaseQueue):
 
     def _extend(self, endpoint: Endpoint, lease: Dhcpv6Lease, given: Given) -> None:
         """Record what a server gave, unless the container has ended meanwhile."""
-        self._again.pop(lease.id, None)
-        self._failed.pop(lease.id, None)
-        self._doubted.discard(lease.id)
         table = self.records.dhcpv6_leases
         with self.records.transaction():
             known = table.by_id(lease.id)
@@ -375,6 +413,10 @@ class Dhcpv6Keeper(LeaseQueue):
             if is_new:
                 self._end(known)
                 self._start(saved)
+        # Only now: on a full disk it is asked once more.
+        self._again.pop(lease.id, None)
+        self._failed.pop(lease.id, None)
+        self._doubted.discard(lease.id)
         if known.address and saved.address != known.address:
             facts = {"from": known.address, "to": saved.address, "server": given.server}
             log.warning("container has another address by its lease", extra=facts)

@@ -218,3 +218,19 @@ def with_given(lease: Dhcpv6Lease, given: Given, boot: str) -> Dhcpv6Lease:
         silent=0.0,
         boot=boot,
     )
+
+
+def without_address(lease: Dhcpv6Lease) -> Dhcpv6Lease:
+    """Return a lease whose address was declined; the endpoint is not to have it."""
+    last = [lease.address] if lease.address else []
+    return replace(
+        lease,
+        former=tuple(dict.fromkeys([*lease.former, *last])),
+        address=None,
+        server=None,
+        duid=b"",
+        renew=0.0,
+        rebind=0.0,
+        preferred=0.0,
+        expires=0.0,
+    )

@@ -59,8 +59,9 @@ class LeaseKeeper(LeaseQueue):
     _again: dict[int, tuple[float, float]] = field(default_factory=dict)
     # When the lease was asked for that was renewed last, in seconds since the boot.
     _newest: float = 0.0
-    # The leases that may not hold any more: their parent may be on another segment now.
-    _doubted: set[int] = field(default_factory=set)
+    # The leases that may not hold any more, and since when: their parent may be on
+    # another segment now. Its switch may let frames through only half a minute later.
+    _doubted: dict[int, float] = field(default_factory=dict)
     # Those whose server does not know the container's name yet.
     _named: set[int] = field(default_factory=set)
     # Until when those of containers that were created wait for the start, since boot,
@@ -92,7 +93,7 @@ class LeaseKeeper(LeaseQueue):
         """Ask whether the leases of a network hold: its parent is back, or another."""
         now = self.monotonic()
         for number, lease in enumerate(self.records.dhcp_leases.of_network(network)):
-            self._doubted.add(lease.id)
+            self._doubted[lease.id] = now
             self._again.pop(lease.id, None)
             self._look_at(lease.id, now + number / PER_SECOND)
 
@@ -243,6 +244,7 @@ class LeaseKeeper(LeaseQueue):
         if lease is None or due is None:
             self._again.pop(identity, None)
             self._ahead.pop(identity, None)
+            self._doubted.pop(identity, None)
             self._contested.forget(identity)
             return
         if due > self.monotonic():
@@ -314,7 +316,6 @@ class LeaseKeeper(LeaseQueue):
         if _is_lost(lease):
             return self.servers.rebind(endpoint, lease)
         if self._is_over(lease) or lease.id in self._doubted:
-            self._doubted.discard(lease.id)
             answer = self.servers.confirm(endpoint, lease)
             is_silent = not (answer.given or answer.refused)
             return self.servers.replace(endpoint, lease) if is_silent else answer
@@ -360,6 +361,8 @@ class LeaseKeeper(LeaseQueue):
         if _is_lost(lease) or self._contested.has(lease):
             return LEAST_AGAIN_SECONDS
         now = self.monotonic()
+        if since := self._doubted.get(lease.id):
+            return min(max(now - since, LEAST_AGAIN_SECONDS), MOST_AGAIN_SECONDS)
         for limit in (lease.rebind, lease.expires):
             if began < self.servers.moment(lease, limit):
                 left = self.servers.moment(lease, limit) - now
@@ -369,8 +372,6 @@ class LeaseKeeper(LeaseQueue):
 
     def _extend(self, endpoint: Endpoint, lease: DhcpLease, given: Given) -> None:
         """Record a lease that was renewed, unless the container has ended meanwhile."""
-        self._again.pop(lease.id, None)
-        self._contested.forget(lease.id)
         with self.records.transaction():
             known = self.records.dhcp_leases.by_id(lease.id)
             if known is None or known.endpoint != lease.endpoint:
@@ -383,6 +384,10 @@ class LeaseKeeper(LeaseQueue):
             self.records.dhcp_leases.take_over(saved)
             if saved.address != lease.address or known.is_dropped:
                 self._move(known, saved)
+        # Only now: on a full disk it is asked once more.
+        self._again.pop(lease.id, None)
+        self._contested.forget(lease.id)
+        self._doubted.pop(lease.id, None)
         if saved.address != lease.address:
             facts = {"from": lease.address, "to": saved.address, "server": given.server}
             log.warning("container has another address by its lease", extra=facts)

@@ -176,7 +176,10 @@ class ServerChecks:
             return
         key = device.name, mode_name(network.options) == "ipvlan"
         if key not in asked:
-            asked[key] = self.ask(device, network, self._stopping.is_set, 1)
+            try:
+                asked[key] = self.ask(device, network, self._stopping.is_set, 1)
+            except OSError as error:  # it went away or down just now
+                asked[key] = Offers({}, "nothing", f"{device.name}: {error.strerror}")
         found = asked[key]
         if found.found:
             for server, address in found.found.items():
@@ -205,11 +208,12 @@ class ServerChecks:
 
     def _end(self, network: Network) -> None:
         """Note that a network has a server."""
-        self._due.pop(network.id, None)
         if network.id in self._failing():
             self._clear(network.id)
             facts = {"network": network.label}
             log.info("a DHCP server answers for the network again", extra=facts)
+        # Only now: on a full disk it is asked about once more.
+        self._due.pop(network.id, None)
 
     def _clear(self, network: str) -> None:
         with self.records.transaction(durable=False):

@@ -1,4 +1,4 @@
-"""Addresses that containers make from router advertisements, and machines have already.
+"""IPv6 addresses that the kernel of a container removes: a machine has them already.
 
 The kernel of a container asks whether a machine has an address before it uses that
 (duplicate address detection, RFC 4862). It removes one that a machine has at once, and
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 SILENT_SECONDS = 3600.0
 # Of a container that makes and loses addresses all the time, few are remembered.
 HEARD_MOST = 64
+# A kernel makes no more addresses than this of a device's prefixes (max_addresses): a
+# router that advertises others all the time does not fill the records.
+RECORDED_MOST = 16
 
 
 @dataclass
@@ -38,6 +41,9 @@ class Duplicates:
     records: Records
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    # Called with the id of an endpoint when a machine has the address that a DHCPv6
+    # server gave it; must not fail or wait. One that never ends is not removed.
+    on_failed_address: Callable[[str], None] = lambda _endpoint: None
     # What was heard and not recorded yet: a path of a sandbox, and an address.
     _new: dict[tuple[str, IPv6Address], None] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,18 +67,33 @@ class Duplicates:
             new, self._new = self._new, {}
         for sandbox, address in new:
             for endpoint in self.records.endpoints.joined_at(sandbox):
-                if self._is_fixed(endpoint, address):
-                    self._begin(endpoint, address)
-                    self._heard[endpoint.id, str(address)] = now
+                if endpoint.leased6 and endpoint.leased6.address.ip == address:
+                    self.on_failed_address(endpoint.id)
+                elif self._is_fixed(endpoint, address):
+                    self._note(self._heard, endpoint, address)
         if any(now - last >= SILENT_SECONDS for last in self._heard.values()):
             self._end_silent(self._heard, now)
+
+    def _note(
+        self,
+        heard: dict[tuple[str, str], float],
+        endpoint: Endpoint,
+        address: IPv6Address,
+    ) -> None:
+        key = endpoint.id, str(address)
+        if key in heard or sum(e == endpoint.id for e, _ in heard) < RECORDED_MOST:
+            self._begin(endpoint, address)
+            heard[key] = self.monotonic()
 
     def _is_fixed(self, endpoint: Endpoint, address: IPv6Address) -> bool:
         """Return whether a container has only this address to make of a prefix.
 
-        Without a suffix, the kernel makes another one by itself.
+        Without a suffix, the kernel makes another one by itself. What a DHCPv6 server
+        gave before is declined already.
         """
         network = self.records.networks.get(endpoint.network)
+        if network and ipv6.is_by_dhcp(network.options):
+            return False
         known = endpoint.learned
         made = ipv6.slaac(network, endpoint, known) if network and known else None
         if made is None:

@@ -98,8 +98,8 @@ class SandboxObserver:
         if endpoint.ipv4:
             four = [a for a in endpoint.former if a.version == 4]
             self.records.dhcp_leases.keep_former(endpoint.id, four)
-        if endpoint.leased6:
-            self.records.dhcpv6_leases.keep_former(endpoint.id, six)
+        # Also where a server's address was declined, so that there is none.
+        self.records.dhcpv6_leases.keep_former(endpoint.id, six)
 
     def forget_all_but(self, joined: Collection[Endpoint]) -> None:
         """Forget since when the devices of all other endpoints are seen."""

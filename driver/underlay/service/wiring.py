@@ -179,7 +179,7 @@ def assemble(records: Records, kernel: Kernel, settings: Settings, host: Host) -
     ahead = _dhcp(records, kernel, engine, idle, host)
     dhcp, keeper = ahead.dhcp, ahead.keeper
     observer = reconciler.observer
-    keeper6 = _dhcpv6(records, observer, dhcp.servers, host)
+    keeper6 = _dhcpv6(records, reconciler, dhcp.servers, host)
     ipam = _ipam(records, kernel, engine, live, dropper, ahead, settings, host)
     cleanup = _cleanup(engine, ipam, observer, settings, host, keeper, keeper6)
     reconciler.on_parent_back = _each(keeper.note_back, keeper6.note_back)
@@ -231,14 +231,15 @@ def _dhcp(
 
 
 def _dhcpv6(
-    records: Records, observer: SandboxObserver, servers: DhcpServers, host: Host
+    records: Records, reconciler: Reconciler, servers: DhcpServers, host: Host
 ) -> Dhcpv6Keeper:
     options_of = records.networks.options_of
     keeper = Dhcpv6Keeper(
         records, Dhcpv6Servers(servers, options_of),
         Dhcpv6Clients(records, host.machine), host.clock, host.monotonic,
     )  # fmt: skip
-    observer.on_failed_address = keeper.note_failed
+    reconciler.observer.on_failed_address = keeper.note_failed
+    reconciler.duplicates.on_failed_address = keeper.note_failed
     return keeper
 
 

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
 
 import pytest
 
+from tests.disks import unwritable
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from underlay.api import status
 from underlay.dhcp.packets import client_id_of_mac
@@ -33,7 +34,7 @@ from underlay.ipam.dhcp_claims import EVERYWHERE, mark_of
 from underlay.ipam.dhcp_clients import host_name_of
 from underlay.ipam.dhcp_servers import Answer, Given
 from underlay.ipam.identity import keep_for
-from underlay.ipam.lease_keeper import LeaseKeeper
+from underlay.ipam.lease_keeper import LEAST_AGAIN_SECONDS, LeaseKeeper
 from underlay.ipam.lease_states import failures
 from underlay.ipam.reconnecting import Client
 from underlay.model import Endpoint, LearnedState, Network, Sighting, Subnet
@@ -1077,6 +1078,37 @@ def test_parent_that_is_back_is_not_waited_for_after_a_silent_server(world):
     world.keeper.note_back("n1")
     world.pass_time(1)
     assert world.verbs.count("confirm") == 1
+
+
+def test_answer_after_a_cable_that_cannot_be_recorded_is_asked_for_once_more(world):
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    lease = world.records.dhcp_leases.of_endpoint(web.id)
+    world.keeper.note_back("n1")
+    with unwritable(world.records):
+        world.keeper._try(lease.id)
+    world.pass_time(20)
+    assert world.verbs.count("confirm") == 2
+    assert world.records.dhcp_leases.by_id(lease.id).since > lease.since
+
+
+def test_switch_that_lets_nothing_through_at_first_is_asked_through_again(world):
+    world.network()
+    web = world.start("web")
+    world.join(web)
+    lease = world.records.dhcp_leases.of_endpoint(web.id)
+    with world.records.transaction():
+        ends = {key: getattr(lease, key) + 86400 for key in ("renew", "rebind")}
+        world.records.dhcp_leases.save(
+            replace(lease, expires=lease.expires + 86400, **ends)
+        )
+    world.server.is_there = False
+    world.keeper.note_back("n1")
+    world.pass_time(30)
+    world.server.is_there = True
+    world.pass_time(LEAST_AGAIN_SECONDS)
+    assert world.records.dhcp_leases.of_endpoint(web.id).since > lease.since
 
 
 def test_lease_that_ends_never_is_not_renewed(world):

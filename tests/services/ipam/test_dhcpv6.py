@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv6Address
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.dhcpv6_host import HOLD, LEASE, Host
 from tests.disks import unwritable
 from underlay.api import leases, status
 from underlay.errors import NoDhcpv6Server
+from underlay.ipam.contested_leases import DECLINED_SECONDS
 from underlay.ipam.lease_keeper import LEAST_AGAIN_SECONDS
 from underlay.model import DhcpLease
 from underlay.service.hosts_file import entries
@@ -129,7 +131,7 @@ def test_lease_is_renewed_at_its_time_and_the_kernel_told_of_its_end(dropping):
     asked = host.lease(web)
     ends = host.addresses(web)[FIRST].lifetimes
     assert (ends.preferred, ends.valid) == (LEASE / 2, LEASE)
-    host.pass_time(LEASE / 4)
+    host.pass_time(LEASE / 4 + 2)  # it was asked for a second after the start
     assert host.server.said[2:] == ["renew"]
     assert host.lease(web).expires > asked.expires
     assert host.changes[1:] == [False]
@@ -202,14 +204,17 @@ def test_another_address_of_the_server_replaces_the_one_before(host):
     assert host.records.repairs.failures() == []
 
 
+def fail(host, endpoint):
+    """Do as the kernel does when a machine has the address: that stays, unused."""
+    (found,) = host.addresses(endpoint).values()
+    host.kernel.others[found.key] = replace(found, has_failed=True)
+    host.look()
+
+
 def test_address_that_another_machine_has_is_declined_once(host):
     web = host.start()
     host.pass_time()
-    (key,) = (
-        k for k, o in host.kernel.others.items() if o in host.addresses(web).values()
-    )
-    host.kernel.others[key] = replace(host.kernel.others[key], has_failed=True)
-    host.look()
+    fail(host, web)
     host.look()
     host.pass_time()
     assert host.server.said[2:] == ["decline", "solicit", "request"]
@@ -220,13 +225,64 @@ def test_declined_address_is_declined_no_more_while_no_other_is_given(host):
     web = host.start()
     host.pass_time()
     host.server.is_there = False
-    found = host.addresses(web)[FIRST]
-    host.kernel.others[found.key] = replace(found, has_failed=True)
-    host.look()
+    fail(host, web)
     host.pass_time(LEAST_AGAIN_SECONDS * 5)
     assert host.server.said.count("decline") == 1
     assert host.server.said.count("solicit") > 8
     assert "renew" not in host.server.said
+
+
+def test_address_that_the_kernel_removed_for_another_machine_is_declined(dropping):
+    """As it does with one that has an end."""
+    host = dropping
+    web = host.start()
+    host.pass_time()
+    duplicates = host.engine.reconciler.duplicates
+    duplicates.hear(host.endpoint(web).sandbox, host.lease(web).address.ip)
+    host.look()
+    host.pass_time()
+    assert host.server.said[2:] == ["decline", "solicit", "request"]
+    assert list(host.addresses(web)) == [SECOND]
+
+
+def test_declined_address_that_is_taken_out_is_none_of_a_router(host, caplog):
+    caplog.set_level("INFO")
+    web = host.start()
+    host.pass_time()
+    fail(host, web)
+    host.pass_time()
+    room = host.endpoint(web).sandbox
+    host.engine.reconciler.duplicates.hear(room, IPv6Address(FIRST))
+    host.look()
+    assert host.server.said.count("decline") == 1
+    assert "the kernel makes another" not in caplog.text
+
+
+def test_declined_address_is_the_container_s_no_more(host, monkeypatch):
+    failing(host, monkeypatch)
+    web = host.start()
+    host.pass_time()
+    host.server.is_there = False
+    fail(host, web)
+    host.pass_time(1)
+    assert host.addresses(web) == {}
+    assert f"{FIRST} web\n" not in entries(host.records)
+    assert host.records.leases.history(FIRST, 1)[0].until
+    assert "E-173" in "".join(host.troubles)
+    version = host.records.change_counter()
+    host.look()
+    assert host.records.change_counter() == version
+    assert host.records.counts.first_dhcp_end() is None
+
+
+def test_machine_that_claims_every_address_uses_up_one_in_a_minute(host):
+    web = host.start()
+    host.pass_time()
+    for _ in range(60):
+        if host.addresses(web):
+            fail(host, web)
+        host.pass_time(5)
+    assert host.server.said.count("decline") <= 300 / DECLINED_SECONDS + 1
 
 
 def test_container_that_cannot_be_recorded_on_a_full_disk_is_asked_for_later(host):
@@ -347,6 +403,42 @@ def test_leases_are_asked_about_when_the_parent_is_back(host):
     assert list(host.addresses(web)) == ["fd70:1::200"]
 
 
+def test_cable_that_was_out_for_long_is_no_reason_to_wait_when_it_is_back(host):
+    host.segment.is_ready = False  # no link-local address without a carrier
+    web = host.start()
+    host.pass_time(600)
+    host.keeper.note_back("n1")
+    host.pass_time(1)
+    host.segment.is_ready = True  # the kernel has asked whether that one is free
+    host.pass_time(2)
+    assert list(host.addresses(web)) == [FIRST]
+
+
+def test_switch_that_lets_nothing_through_at_first_is_asked_through_again(host):
+    host.server.seconds = 86400
+    web = host.start()
+    host.pass_time()
+    host.server.renumber(0x200)
+    host.server.is_there = False
+    host.keeper.note_back("n1")
+    host.pass_time(30)
+    host.server.is_there = True
+    host.pass_time(LEAST_AGAIN_SECONDS)
+    assert list(host.addresses(web)) == ["fd70:1::200"]
+
+
+def test_answer_that_cannot_be_recorded_is_asked_for_once_more(host):
+    web = host.start()
+    host.pass_time()
+    host.server.renumber(0x200)
+    host.keeper.note_back("n1")
+    with unwritable(host.records, "full"):
+        host.pass_time()
+    assert list(host.addresses(web)) == [FIRST]
+    host.pass_time(20)
+    assert list(host.addresses(web)) == ["fd70:1::200"]
+
+
 def test_address_of_another_container_is_not_taken(host):
     host.start()
     host.pass_time()
@@ -357,6 +449,25 @@ def test_address_of_another_container_is_not_taken(host):
     host.server.first = 0x300
     host.pass_time(LEAST_AGAIN_SECONDS * 2)
     assert list(host.addresses(db)) == ["fd70:1::300"]
+
+
+def test_address_of_the_host_itself_is_declined(host):
+    host.kernel.own.add(FIRST)
+    web = host.start()
+    host.pass_time()
+    assert host.server.said == ["solicit", "request", "decline"]
+    assert host.addresses(web) == {}
+    host.pass_time(LEAST_AGAIN_SECONDS * 2)
+    assert list(host.addresses(web)) == [SECOND]
+
+
+def test_server_alone_is_asked_for_a_lease_that_no_other_is_to_renew(host):
+    """T2 is infinite, T1 is not."""
+    host.server.seconds = host.server.t2 = 0xFFFFFFFF
+    host.server.t1 = 600
+    host.start()
+    host.pass_time(602)
+    assert host.server.said[2:] == ["renew"]
 
 
 def test_running_container_s_lease_is_not_given_back_by_command(host):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.dhcp_segment import Fate
 from tests.dhcpv6_host import HOLD, LEASE, Host
 from underlay.records.database import Database
 
-FIRST, OTHER = "fd70:1::100", "fd70:1::200"
+FIRST, SECOND, OTHER = "fd70:1::100", "fd70:1::101", "fd70:1::200"
 
 
 def running(host):
@@ -29,6 +31,17 @@ def removed(host):
 def renumbered(host):
     running(host)
     host.server.renumber(0x200)
+
+
+def failed(host):
+    running(host)
+    (found,) = host.addresses(host.web).values()
+    host.kernel.others[found.key] = replace(found, has_failed=True)
+
+
+def declined(host):
+    host.look()
+    host.pass_time()
 
 
 def not_followed(host):
@@ -59,6 +72,7 @@ LIVES = {
     "start again": (held, follow, 11),
     "renewal": (running, half_the_lease, 9),
     "another address": (renumbered, half_the_lease, 17),
+    "a machine has it": (failed, declined, 18),
     "release": (removed, hold, 4),
 }
 DEATHS = [(life, n + 1) for life in LIVES for n in range(LIVES[life][2])]
@@ -112,7 +126,7 @@ def test_death_at_any_point_loses_no_lease_and_leaves_none(host, fate, life, num
         assert (host.server.leases, host.records.dhcpv6_leases.all()) == ({}, [])
         running(host)
     host.pass_time(LEASE * 3)
-    had = OTHER if life == "another address" else FIRST
+    had = {"another address": OTHER, "a machine has it": SECOND}.get(life, FIRST)
     check(host, had)
     host.stop(host.web)
     running(host)

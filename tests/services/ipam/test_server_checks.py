@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
 
+from tests.disks import unwritable
 from tests.fakes import ETH0, Clock, FakeKernel, engine_on
 from underlay.api import status
+from underlay.errors import RecordsUnwritable
 from underlay.ipam.dhcp_claims import EVERYWHERE
 from underlay.ipam.server_checks import (
     AGAIN_SECONDS,
@@ -94,6 +97,34 @@ def test_silent_segment_is_asked_more_and_more_seldom(lan):
         lan.clock.now += pauses[-1]
     assert pauses[:3] == [AGAIN_SECONDS, 2 * AGAIN_SECONDS, 4 * AGAIN_SECONDS]
     assert pauses[-1] == MOST_AGAIN_SECONDS
+
+
+def test_failure_ends_also_when_the_disk_was_full_at_the_first_answer(lan):
+    lan.network()
+    lan.checks.look()
+    lan.said = ANSWER
+    lan.clock.now += AGAIN_SECONDS
+    with unwritable(lan.records), pytest.raises(RecordsUnwritable):
+        lan.checks.look()
+    lan.checks.look()
+    assert lan.failures == []
+
+
+def test_parent_that_cannot_be_asked_on_keeps_no_other_from_being_asked(lan):
+    lan.kernel.strangers["eth1"] = replace(ETH0, name="eth1", mac="02:00:00:00:00:e1")
+    lan.network("n1")
+    lan.network("n2", parent="eth1")
+    ask = lan.ask
+
+    def fail(device, network, *more):
+        if device.name == "eth0":
+            raise OSError(errno.ENETDOWN, "Network is down")
+        return ask(device, network, *more)
+
+    lan.checks.ask = fail
+    lan.checks.look()
+    assert lan.asked == [("eth1", "n2")]
+    assert "eth0: Network is down" in status.failures(lan.records)[0]["error"]
 
 
 def test_lease_of_a_container_ends_the_failure_at_once(lan):

@@ -14,7 +14,7 @@ from underlay.errors import SuffixTaken
 from underlay.model import Endpoint, Network, Subnet
 from underlay.model.objects import IPV6_SWITCH, Address, Route, Slaac
 from underlay.planning.sandbox import LINK_LOCAL_MOST
-from underlay.reconcile.duplicates import SILENT_SECONDS
+from underlay.reconcile.duplicates import RECORDED_MOST, SILENT_SECONDS
 from underlay.reconcile.new_names import NewNames
 from underlay.service.hosts_file import entries
 
@@ -270,6 +270,16 @@ def test_suffix_that_no_router_gives_a_prefix_for_is_no_trouble_after_an_hour(fi
     fixed.time.now += 2
     fixed.settle()
     assert troubles(fixed) == []
+
+
+def test_router_with_ever_new_prefixes_does_not_fill_the_records(fixed):
+    for number in range(100):
+        refused(fixed, IPv6Interface((int(HEARD[0].ip) + (number << 64), 64)))
+    assert len(fixed.records.leases.conflicts()) == RECORDED_MOST
+    fixed.time.now += SILENT_SECONDS + 1
+    fixed.settle()
+    refused(fixed)
+    assert len(troubles(fixed)) == 1
 
 
 def test_next_process_ends_such_a_trouble_too(fixed):

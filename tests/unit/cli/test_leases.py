@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import get_args
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
@@ -14,8 +16,8 @@ from click.testing import CliRunner
 from underlay.cli.commands import main
 from underlay.cli.overview import print_status
 from underlay.cli.tables import _KNOWN_BY
-from underlay.dhcp.packets import client_id_of_mac
-from underlay.model import DhcpLease, Network, Uplink
+from underlay.dhcp.packets import client_id_of_duid, client_id_of_mac
+from underlay.model import DhcpLease, Dhcpv6Lease, Network, Uplink
 from underlay.model.ipam import ClientKind
 
 MAC = "02:00:00:00:00:0a"
@@ -244,3 +246,35 @@ def test_status_lists_leases_below_the_endpoints_where_there_are_any(capsys):
         ["10.55.0.100/23", "web", "lan", "10.55.0.1", "2023-11-14", "22:13:20"],
         ["10.55.0.100/23", "web", "lan", "10.55.0.1", "for", "ever"],
     ]
+
+
+WEB6 = Dhcpv6Lease(
+    id=0,
+    uplink="eth0",
+    kind="name",
+    value="web",
+    container="web",
+    mac=MAC,
+    client_id=client_id_of_duid(7, UUID(int=1)),
+    network=LAN.id,
+    endpoint="e" * 64,
+    address=IPv6Interface("fd70:1::100/128"),
+)
+
+
+@pytest.mark.parametrize("family", ["4", "6"])
+def test_docker_is_said_to_show_another_address_only_of_the_family_it_knows(
+    save, records, monkeypatch, family
+):
+    four = replace(WEB, endpoint="e" * 64)
+    save(four)
+    with records.transaction():
+        records.dhcpv6_leases.save(WEB6)
+    before = four if family == "4" else WEB6
+    after = replace(before, address=before.address + 1)
+    monkeypatch.setattr("underlay.cli.leases.parts_now", nullcontext)
+    renewed = before, after
+    monkeypatch.setattr("underlay.cli.leases._renewed", lambda *_: renewed)
+    said = run("renew", "web", "--family", family)
+    assert f"It had {before.address} before." in said
+    assert ("Docker shows" in said) == (family == "4")
