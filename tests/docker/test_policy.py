@@ -64,9 +64,10 @@ PORTS = ("-p", "8080:80", "-p", "53:53/udp", "-p", "127.0.0.1:9000:9000")
 
 
 @pytest.fixture
-def listening(site):
+def listening(request):
     """Have containers listen on ports, in both IP families; ends with the test."""
-    found = Listeners(site)
+    on = "site" if "site" in request.fixturenames else "newest"
+    found = Listeners(request.getfixturevalue(on))
     sockets = [("tcp", "::", port, False) for port in TCP if port != 8080]
     sockets += [("udp", "::", port, False) for port in UDP]
     yield lambda container: found.start(container, sockets)
@@ -108,63 +109,65 @@ def test_only_published_ports_answer(site, listening, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nothing_answers_from_a_closed_container(site, listening, mode):
-    create(site, mode)
+def test_nothing_answers_from_a_closed_container(newest, listening, mode):
+    create(newest, mode)
     closed = ("--network", "name=lan,driver-opt=policy=closed")
-    site.docker("run", "-d", "--name", "web", *closed, *PORTS, "bb", "sleep", "1000")
-    site.run("peer", "lan", *PORTS)
+    newest.docker("run", "-d", "--name", "web", *closed, *PORTS, "bb", "sleep", "1000")
+    newest.run("peer", "lan", *PORTS)
     listening("web")
     listening("peer")
-    web, peer = (site.attached(name, "lan")[:2] for name in ("web", "peer"))
+    web, peer = (newest.attached(name, "lan")[:2] for name in ("web", "peer"))
     # The other one is open, and -p 8080:80 has a meaning there too.
-    wait_until(lambda: scan(site, "lan", peer[0]) == OPEN, 5)
+    wait_until(lambda: scan(newest, "lan", peer[0]) == OPEN, 5)
     for address in web:
-        assert found(site, address) == {"lan": [], "peer": [], "host": []}
+        assert found(newest, address) == {"lan": [], "peer": [], "host": []}
     for address in peer:
         for where in ("lan", "web", "host"):
-            assert scan(site, where, address) == OPEN
-    site.clear()
-    site.assert_nothing_left()
+            assert scan(newest, where, address) == OPEN
+    newest.clear()
+    newest.assert_nothing_left()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_egress_and_ping(site, listening, mode):
-    create(site, mode, "-o", "policy=published", "-o", "egress=none", "-o", "ping=off")
-    site.run("web", "lan", *PORTS)
+def test_egress_and_ping(newest, listening, mode):
+    create(
+        newest, mode, "-o", "policy=published", "-o", "egress=none", "-o", "ping=off"
+    )
+    newest.run("web", "lan", *PORTS)
     near = ("--network", "name=lan,driver-opt=egress=subnet")
-    site.docker("run", "-d", "--name", "peer", *near, *PORTS, "bb", "sleep", "1000")
+    newest.docker("run", "-d", "--name", "peer", *near, *PORTS, "bb", "sleep", "1000")
     listening("web")
     listening("peer")
-    web, peer = (site.attached(name, "lan")[:2] for name in ("web", "peer"))
+    web, peer = (newest.attached(name, "lan")[:2] for name in ("web", "peer"))
     shown = ["53/udp", "80/tcp", "8080/tcp"]
-    wait_until(lambda: scan(site, "lan", web[0]) == shown, 5)
+    wait_until(lambda: scan(newest, "lan", web[0]) == shown, 5)
     for address in web:
-        assert scan(site, "lan", address) == shown
-        assert scan(site, "peer", address) == shown
-        assert not site.reached_from_lan(address)
+        assert scan(newest, "lan", address) == shown
+        assert scan(newest, "peer", address) == shown
+        assert not newest.reached_from_lan(address)
     for address in peer:
-        assert scan(site, "web", address) == []
+        assert scan(newest, "web", address) == []
     with pytest.raises(subprocess.CalledProcessError):
-        site.ping_from("web", GATEWAY4)
+        newest.ping_from("web", GATEWAY4)
     if mode != "routed":
-        site.ping_from("peer", GATEWAY4)
-        site.ping_from("peer", GATEWAY6)
-    site.clear()
-    site.assert_nothing_left()
+        newest.ping_from("peer", GATEWAY4)
+        newest.ping_from("peer", GATEWAY6)
+    newest.clear()
+    newest.assert_nothing_left()
 
 
-def test_ports_are_reached_from_allowed_networks_only(site, listening):
-    create(site, "macvlan", "-o", "policy=published", "-o", "allow_from=10.77.0.1")
-    site.run("web", "lan", *PORTS)
-    site.run("peer", "lan")
+def test_ports_are_reached_from_allowed_networks_only(newest, listening):
+    create(newest, "macvlan", "-o", "policy=published", "-o", "allow_from=10.77.0.1")
+    newest.run("web", "lan", *PORTS)
+    newest.run("peer", "lan")
     listening("web")
-    four, six, _ = site.attached("web", "lan")
+    four, six, _ = newest.attached("web", "lan")
     shown = ["53/udp", "80/tcp", "8080/tcp"]
-    wait_until(lambda: scan(site, "lan", four) == shown, 5)
-    assert found(site, four) == {"lan": shown, "peer": [], "host": ["9000/tcp"]}
-    assert found(site, six) == {"lan": [], "peer": [], "host": []}
-    site.clear()
-    site.assert_nothing_left()
+    wait_until(lambda: scan(newest, "lan", four) == shown, 5)
+    assert found(newest, four) == {"lan": shown, "peer": [], "host": ["9000/tcp"]}
+    assert found(newest, six) == {"lan": [], "peer": [], "host": []}
+    newest.clear()
+    newest.assert_nothing_left()
 
 
 @contextmanager
@@ -233,12 +236,12 @@ def test_no_closed_port_answers_from_the_first_packet_on(site, mode, starts):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_connections_and_flows_outlive_repairs_and_restarts(site, listening, mode):
-    create(site, mode, "-o", "policy=published")
-    site.run("web", "lan", *PORTS)
+def test_connections_and_flows_outlive_repairs_and_restarts(newest, listening, mode):
+    create(newest, mode, "-o", "policy=published")
+    newest.run("web", "lan", *PORTS)
     listening("web")
-    address = site.attached("web", "lan")[0]
-    wait_until(lambda: "8080/tcp" in scan(site, "lan", address), 5)
+    address = newest.attached("web", "lan")[0]
+    wait_until(lambda: "8080/tcp" in scan(newest, "lan", address), 5)
     flow = (
         "import socket, sys, time\n"
         "t = socket.create_connection((sys.argv[1], 80)); t.settimeout(5)\n"
@@ -250,7 +253,7 @@ def test_connections_and_flows_outlive_repairs_and_restarts(site, listening, mod
         "    print('alive', flush=True)\n"
     )
     process = subprocess.Popen(
-        [*enter(site.lan.netns), *PYTHON[2:], flow, address],
+        [*enter(newest.lan.netns), *PYTHON[2:], flow, address],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -263,53 +266,53 @@ def test_connections_and_flows_outlive_repairs_and_restarts(site, listening, mod
         assert process.stdout.readline() == "ready\n"
         assert is_alive()
         families = ("netdev", "bridge", "inet")
-        tables = site.host.outer_run("nft", "list", "tables").stdout
+        tables = newest.host.outer_run("nft", "list", "tables").stdout
         (gate,) = re.findall(r"table (\w+ underlay-ul-\w+)", tables)
         assert gate.split()[0] == families[MODES.index(mode)]
-        site.host.outer_run("nft", "flush", "chain", *gate.split(), "judged")
+        newest.host.outer_run("nft", "flush", "chain", *gate.split(), "judged")
         closed = ["53/udp", "80/tcp", "8080/tcp"]
-        wait_until(lambda: scan(site, "lan", address, 0.5) == closed, 5)
+        wait_until(lambda: scan(newest, "lan", address, 0.5) == closed, 5)
         assert is_alive()
-        site.service.kill()
+        newest.service.kill()
         assert is_alive()
-        assert scan(site, "lan", address) == closed
-        site.service.start()
+        assert scan(newest, "lan", address) == closed
+        newest.service.start()
         assert is_alive()
-        site.host.outer_run("nft", "delete", "table", *gate.split())
-        wait_until(lambda: scan(site, "lan", address, 0.5) == closed, 5)
+        newest.host.outer_run("nft", "delete", "table", *gate.split())
+        wait_until(lambda: scan(newest, "lan", address, 0.5) == closed, 5)
         assert is_alive()
         process.stdin.close()
-    site.clear()
-    site.assert_nothing_left()
+    newest.clear()
+    newest.assert_nothing_left()
 
 
-def test_container_that_undoes_its_gate_stays_closed(site):
+def test_container_that_undoes_its_gate_stays_closed(newest):
     """The gate on the parent is out of its reach; its own comes back, and is told."""
-    create(site, "macvlan", "-o", "policy=published")
-    site.run("web", "lan", "-p", "80", "--cap-add", "NET_ADMIN", "--init")
-    site.run("peer", "lan")
-    site.docker("exec", "web", "sh", "-c", SERVE.replace("-f", ""))
-    address = site.attached("web", "lan")[0]
-    net = f"--net=/proc/{site.host.pid_of('web')}/ns/net"
+    create(newest, "macvlan", "-o", "policy=published")
+    newest.run("web", "lan", "-p", "80", "--cap-add", "NET_ADMIN", "--init")
+    newest.run("peer", "lan")
+    newest.docker("exec", "web", "sh", "-c", SERVE.replace("-f", ""))
+    address = newest.attached("web", "lan")[0]
+    net = f"--net=/proc/{newest.host.pid_of('web')}/ns/net"
     undo = "while true; do nft flush ruleset; sleep 0.02; done"
     words = ["nsenter", net, "chroot", "/outer", "sh", "-c", undo]
-    loop = site.host._spawn(words, ENVIRONMENT)
+    loop = newest.host._spawn(words, ENVIRONMENT)
     try:
-        found = watched_meanwhile(site, address, lambda: time.sleep(3))
+        found = watched_meanwhile(newest, address, lambda: time.sleep(3))
         assert found == {where: ["80/tcp"] for where in ("lan", "peer", "host")}
 
         def told():
-            facts = site.service.on_record()
+            facts = newest.service.on_record()
             return [e for e in facts["endpoints"] if "E-403" in str(e)]
 
-        wait_until(told, 10, lambda: site.service.on_record()["endpoints"])
+        wait_until(told, 10, lambda: newest.service.on_record()["endpoints"])
     finally:
         loop.kill()
         loop.wait()
     gate = ("nsenter", net, "chroot", "/outer", "nft", "list", "tables")
-    wait_until(lambda: "underlay-ul-" in site.host.run(*gate).stdout, 90)
-    site.clear()
-    site.assert_nothing_left()
+    wait_until(lambda: "underlay-ul-" in newest.host.run(*gate).stdout, 90)
+    newest.clear()
+    newest.assert_nothing_left()
 
 
 @pytest.mark.parametrize("mode", MODES)
