@@ -299,7 +299,7 @@ def test_probe_off_neither_asks_nor_hears(own):
         foreign.run(*site.ping, "-c2", "-W1", "-I", SECOND4, GATEWAY4, check=False)
         time.sleep(2)
         assert probes_for(wire, FIRST4) == probes_for(wire, SECOND4) == 0
-    assert conflicts(site) == {}
+    assert conflicts(site).keys().isdisjoint({FIRST4, SECOND4})
 
 
 def test_parent_without_carrier_is_not_asked_and_the_log_says_so(own):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.conftest import GATEWAY4, IPAM, make_site
-from tests.docker.site import inside
+from tests.docker.site import derived, inside
 from tests.lab import dhcp_servers
 from tests.lab.dhcpv6_servers import Dnsmasq, IscDhcpd, Kea, Scope
 from tests.lab.net import Lan
@@ -388,6 +388,7 @@ def test_container_on_a_bridge_in_the_place_of_the_card_has_a_lease(newest, kea)
     assert leased(kea, web)  # renewed
 
 
+@derived
 def test_lost_records_lead_to_the_same_address(newest, kea):
     create(newest)
     newest.run("web", "lan")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.docker.conftest import GATEWAY4, IPAM, refused
+from tests.docker.site import derived
 from tests.lab.dhcp_servers import Kea, Scope
 from tests.lab.service import GRACE_SECONDS, wait_until
 
@@ -289,6 +290,7 @@ def test_lost_records_of_a_network_with_dhcp_are_rebuilt(site, lan):
         wait_until(lambda: not site.service.on_record()["pools"], 5)
 
 
+@derived
 def test_lost_records_of_a_network_with_dhcp_and_no_ipam_driver_are_rebuilt(
     newest, lan
 ):

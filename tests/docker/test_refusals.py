@@ -50,16 +50,19 @@ def told(done) -> str:
 
 
 OPTIONS = (
-    "Known options: bcqueuelen, client_id, com.docker.network.driver.mtu,"
-    " com.docker.network.endpoint.ifname, default_route, gateway, hold, host_access,"
+    "Known options: allow_from, bcqueuelen, client_id, com.docker.network.driver.mtu,"
+    " com.docker.network.endpoint.ifname, default_route, egress, gateway, hold,"
+    " host_access,"
     " hostname, identity, ifname, ipv6, lease_mtu, lease_routes, lease_timeout, mac_budget,"
     " macvlan_mode,"
-    " missing_parent, mode, mtu, on_change, parent, probe, repair, route, source, vlan,"
+    " missing_parent, mode, mtu, on_change, parent, ping, policy, probe, repair, route,"
+    " source, vlan,"
     " when_lost."
 )
 ENDPOINT_OPTIONS = (
-    "Known options: client_id, com.docker.network.driver.mtu,"
-    " com.docker.network.endpoint.ifname, default_route, identity, ifname, missing_parent, mtu, repair, route, suffix."
+    "Known options: allow_from, client_id, com.docker.network.driver.mtu,"
+    " com.docker.network.endpoint.ifname, default_route, egress, identity, ifname,"
+    " missing_parent, mtu, ping, policy, repair, route, suffix."
 )
 MTU = "is not valid: a number of bytes from 68 to 65535."
 HERE = "Devices: docker0, eth0."

@@ -111,7 +111,7 @@ def test_switch_that_floods_nothing_leads_to_the_mac_if_it_learns(
         ip link set wire0 master br0
         ip link set br0 up
         bridge link set dev wire0 flood off learning {learning}
-        bridge fdb add {MAC} dev wire0 master static
+        bridge fdb replace {MAC} dev wire0 master static
         """,
     )
     with answering(machine, answers, "br0"):
