@@ -66,9 +66,10 @@ UNREADY = Answer(unready=True)
 class Dhcpv6Servers:
     """Asks the servers of a segment; used by many threads.
 
-    `servers` has the clocks, and sends what no answer is waited for. `options_of`
-    returns the options of a network by its id. `on_exchange` is called with what was
-    asked, how that ended, and how many seconds it took.
+    `servers` are those of IPv4: their clocks count here, and a frame goes by their way
+    to a segment if its answer is not awaited (RELEASE, DECLINE). `options_of` returns
+    the options of a network by its id. `on_exchange` is called with what was asked, how
+    that ended, and how many seconds it took.
     """
 
     servers: DhcpServers
