@@ -61,7 +61,7 @@ class FakeKernel:
         self.strangers = {d.name: d for d in (devices or (LO, ETH0))}
         self.default = default
         self.default_routers: list[tuple[str, IpAddress]] = []
-        self.has_nft = True
+        self.has_nft = self.can_guard = True
         self._is_nft_asked = False
         self.booted = "boot-1"
         self.sandboxes: set[str] = set()
@@ -97,10 +97,6 @@ class FakeKernel:
     def assert_may_wait(self) -> None:
         """Fail where the caller waits for the outside while others wait for it."""
         assert not self.is_locked(), "a wait under the write lock"
-
-    @property
-    def can_guard(self) -> bool:
-        return self.has_nft
 
     @property
     def can_filter(self) -> bool:

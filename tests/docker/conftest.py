@@ -181,11 +181,15 @@ class Site:
             re.findall(r"^nsfs /run/docker/netns/(\S+)", mounts, re.MULTILINE)
         )
         assert sandboxes <= {"default"}
+        # Firewall rules that nothing needs any more are left to a pass.
+        self.wait_for_passes()
+
+    def wait_for_passes(self):
+        """Wait until there is nothing to do; names for people come after a start."""
 
         def plan():
             return self.service.run("plan", check=False).stdout
 
-        # Firewall rules that nothing needs any more are left to a pass.
         wait_until(lambda: plan() == "nothing to do\n", 10, plan)
 
 

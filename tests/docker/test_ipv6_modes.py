@@ -345,6 +345,11 @@ def test_container_on_a_bridge_in_the_place_of_the_card_hears_routers(newest):
     newest.run("web", "lan")
     web = address(newest, "web")
     wait_until(lambda: newest.reached_from_lan(web), SECONDS)
+    # It is strict by default, and its own link-local address is one of a secret.
+    way = inside(newest, "web", "ip", "-6", "route", "show", "default")
+    router = re.search(r"via (fe80\S+)", way)[1]
+    newest.ping_from("web", f"{router}%eth0")
+    assert_in_order(newest)
 
 
 @pytest.mark.usefixtures("router")

@@ -56,13 +56,13 @@ OPTIONS = (
     " hostname, identity, ifname, ipv6, lease_mtu, lease_routes, lease_timeout, mac_budget,"
     " macvlan_mode,"
     " missing_parent, mode, mtu, on_change, parent, ping, policy, probe, repair, route,"
-    " source, vlan,"
+    " source, strict, vlan,"
     " when_lost."
 )
 ENDPOINT_OPTIONS = (
     "Known options: allow_from, client_id, com.docker.network.driver.mtu,"
     " com.docker.network.endpoint.ifname, default_route, egress, identity, ifname,"
-    " missing_parent, mtu, ping, policy, repair, route, suffix."
+    " missing_parent, mtu, ping, policy, repair, route, strict, suffix."
 )
 MTU = "is not valid: a number of bytes from 68 to 65535."
 HERE = "Devices: docker0, eth0."

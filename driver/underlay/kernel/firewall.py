@@ -6,8 +6,9 @@ They are listed at first, and again only when the kernel tells of a change (rule
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 from underlay.kernel import gates, iptables, nftables, ruleset
@@ -25,6 +26,7 @@ from underlay.model.objects import (
 
 log = logging.getLogger(__name__)
 
+Elements = frozenset[tuple[str, str]]
 Rules = ForwardAccept | NftChain | NftTable | NftElements
 RULES = ForwardAccept, NftChain, NftTable, NftElements
 
@@ -38,8 +40,10 @@ class Firewall:
         self._rules: frozenset[ForwardAccept] = frozenset()
         self._rules_for: object = None
         self._may_have_rules = True
-        self._elements: list[NftElements] = []
+        self._elements: dict[Hashable, NftElements] = {}
         self._elements_of = -1
+        # How often this service changed gates: each start of a container does.
+        self.changes = 0
 
     @cached_property
     def can_guard(self) -> bool:
@@ -57,7 +61,7 @@ class Firewall:
         yield from self._gates()
 
     def _gates(self) -> Iterator[NftTable | NftElements]:
-        """Return the gates; their elements are listed only after a change.
+        """Return the gates; their elements are listed only after a foreign change.
 
         A table may lose a chain without one: with the device that it is on.
         """
@@ -66,10 +70,11 @@ class Firewall:
             return
         now = generation()  # before the list: what changes during it is listed again
         if now != self._elements_of:
-            self._elements = [e for table in found for e in gates.elements(table)]
+            listed = (e for table in found for e in gates.elements(table))
+            self._elements = {e.key: e for e in listed}
             self._elements_of = now
         yield from found
-        yield from self._elements
+        yield from list(self._elements.values())
 
     def chains(self) -> frozenset[NftChain]:
         """Return our nftables chains, with the marks of their rules."""
@@ -98,8 +103,12 @@ class Firewall:
 
     def create(self, wanted: Rules, seen: Object | None = None) -> None:
         """Create a chain, rule or gate, in place of what was seen; raises OSError."""
-        if isinstance(wanted, NftTable | NftElements):
-            gates.create(wanted, seen)
+        if isinstance(wanted, NftTable):
+            with self._following():
+                gates.create(wanted)
+            return
+        if isinstance(wanted, NftElements):
+            self._fill(wanted, seen if isinstance(seen, NftElements) else None)
             return
         if isinstance(wanted, NftChain):
             nftables.create(wanted)
@@ -107,11 +116,51 @@ class Firewall:
         self._may_have_rules = True
         iptables.create(wanted, container_bridges())
 
-    @staticmethod
-    def delete(doomed: Rules) -> None:
+    def _fill(self, wanted: NftElements, seen: NftElements | None) -> None:
+        """Make elements, in place of what was seen; raises OSError."""
+        gone = seen.elements - wanted.elements if seen else frozenset()
+        try:
+            with self._following(wanted, gone, wanted.elements):
+                gates.create(wanted, seen)
+        except FileNotFoundError:
+            if not gone:
+                raise
+            # Of what was seen, something is gone already. The next pass looks again.
+            gates.create(wanted)
+
+    @contextmanager
+    def _following(
+        self,
+        changed: NftElements | None = None,
+        gone: Elements = frozenset(),
+        new: Elements = frozenset(),
+    ) -> Iterator[None]:
+        """Count a change of gates, and know the elements after it without a list.
+
+        Only if it is the kernel's next change after the one that was listed last.
+        """
+        before = generation()
+        yield
+        after = generation()
+        self.changes += after != before
+        if not before == self._elements_of == after - 1:
+            return
+        if changed:
+            known = self._elements.pop(changed.key, None)
+            if found := ((known.elements if known else frozenset()) - gone) | new:
+                now = replace(changed, elements=found, owner=None)
+                self._elements[changed.key] = now
+        self._elements_of = after
+
+    def delete(self, doomed: Rules) -> None:
         """Delete a chain, a rule or a gate; raises OSError."""
-        if isinstance(doomed, NftTable | NftElements):
-            gates.delete(doomed)
+        if isinstance(doomed, NftElements):
+            with self._following(doomed, gone=doomed.elements):
+                gates.delete(doomed)
+        elif isinstance(doomed, NftTable):
+            with self._following():
+                gates.delete(doomed)
+            self._elements_of = -1  # its elements are gone as well
         elif isinstance(doomed, NftChain):
             nftables.delete(doomed)
         else:

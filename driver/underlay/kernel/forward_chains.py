@@ -71,15 +71,16 @@ def generation() -> int:
     return int.from_bytes(found, "big")
 
 
-def change_mark() -> object:
-    """Return what differs after each change of rules; no program runs.
+def change_mark(own_changes: int) -> object:
+    """Return what differs after each change of rules but `own_changes`.
 
-    The back end legacy tells of no change, and its table is read. Raises OSError.
+    No program runs. The back end legacy tells of no change, and its table is read.
+    Raises OSError.
     """
     legacy = [
         ruleset.legacy_filter(f) for f in FAMILIES if ruleset.has_legacy_filter(f)
     ]
-    return generation(), *legacy
+    return generation() - own_changes, *legacy
 
 
 def forward_chains() -> list[BaseChain]:

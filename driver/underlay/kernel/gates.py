@@ -18,7 +18,15 @@ from underlay.kernel import rtnetlink as nl
 from underlay.kernel.rtnetlink import NETLINK_NETFILTER
 from underlay.kernel.ruleset import NO_NFTABLES
 from underlay.model.objects import Object
-from underlay.model.objects.gate import GATE, SETS, GateFamily, NftElements, NftTable
+from underlay.model.objects.gate import (
+    BESIDE,
+    GATE,
+    MEMBERS,
+    SETS,
+    GateFamily,
+    NftElements,
+    NftTable,
+)
 
 _HEAD = struct.Struct(">BBH")  # family, version, resource
 _SUBSYSTEM = 10 << 8
@@ -32,7 +40,10 @@ _COMMENT = 0  # in the user data of a rule: kind, length, text
 _FAMILIES: dict[int, GateFamily] = {5: "netdev", 7: "bridge", 1: "inet"}
 _NUMBERS = {name: number for number, name in _FAMILIES.items()}
 # The bytes of a field of a key; each begins at a multiple of four.
-_SIZES = {"mac": 6, "ifname": 16, "proto": 1, "port": 2, "ip4": 4, "ip6": 16}
+_SIZES = {
+    "mac": 6, "ifname": 16, "proto": 1, "port": 2, "ip4": 4, "net4": 4, "net6": 16,
+    "raw6": 16,
+}  # fmt: skip
 _JOINED = " . "
 _PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
 # All that a gate uses, so that one is not refused when a container starts.
@@ -46,9 +57,13 @@ add chain netdev ul-probe out { type filter hook egress device "lo" priority 0; 
 add rule netdev ul-probe out update @said { ether saddr . ip daddr timeout 3m }
 add table bridge ul-probe
 add chain bridge ul-probe in { type filter hook forward priority 0; }
+add set bridge ul-probe mine { typeof iifname . @nh,64,128; }
+add rule bridge ul-probe in icmpv6 type nd-neighbor-advert iifname . @th,64,128 @mine
+add rule bridge ul-probe in ether type arp arp saddr ip 192.0.2.1 counter drop
 add table inet ul-probe
 add chain inet ul-probe in { type filter hook forward priority 0; }
 add rule inet ul-probe in oifname . meta l4proto . th dport { "lo" . tcp . 1 } accept
+add rule inet ul-probe in ether saddr 02:00:00:00:00:01 oifgroup 1 accept
 """
 
 
@@ -113,8 +128,8 @@ def tables() -> Iterator[NftTable]:
 
 def elements(table: NftTable) -> list[NftElements]:
     """Return what a gate knows of containers; raises OSError."""
-    found: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for name, fields in SETS.items():
+    found: dict[tuple[str, bool], set[tuple[str, str]]] = defaultdict(set)
+    for name, fields in (*SETS.items(), (MEMBERS, ("who",))):
         who = "mac" if table.family == "netdev" else "ifname"
         kinds = [who if field == "who" else field for field in fields]
         asked = nl.attribute(_TABLE_OF_SET, table.name.encode() + b"\0")
@@ -123,10 +138,11 @@ def elements(table: NftTable) -> list[NftElements]:
             listed = dict(nl.attributes(body)).get(_ELEMENTS, b"")
             for _, element in nl.attributes(listed):
                 words = _words(kinds, dict(nl.attributes(element)))
-                found[words[0]].add((name, _JOINED.join(words)))
+                whose = words[0], name in BESIDE
+                found[whose].add((name, _JOINED.join(words)))
     return [
         NftElements(table.family, table.name, who, frozenset(of))
-        for who, of in found.items()
+        for (who, _), of in found.items()
     ]
 
 
@@ -135,7 +151,7 @@ def create(wanted: NftTable | NftElements, seen: Object | None = None) -> None:
     if isinstance(wanted, NftElements):
         known = seen if isinstance(seen, NftElements) else None
         lines = known.script("delete", besides=wanted) if known else []
-        libnftables.run("\n".join([*lines, *wanted.script(besides=known)]))
+        _change(wanted, [*lines, *wanted.script(besides=known)])
         return
     _check_name(wanted.device)
     is_there = tuple(_marks(wanted.family, wanted.name)) == wanted.marks
@@ -153,7 +169,7 @@ def _make(wanted: NftTable) -> None:
     """Make a table, or make what is there into it; raises OSError."""
     kept: list[str] = []
     with suppress(OSError):
-        libnftables.run("\n".join(wanted.script()))
+        _change(wanted, wanted.script())
         if tuple(_marks(wanted.family, wanted.name)) == wanted.marks:
             return
         if not wanted.sandbox:  # there the body has the elements
@@ -162,7 +178,7 @@ def _make(wanted: NftTable) -> None:
     # another program in it.
     where = f"table {wanted.family} {wanted.name}"
     anew = [f"add {where}", f"delete {where}", *wanted.script(), *kept]
-    libnftables.run("\n".join(anew))
+    _change(wanted, anew)
 
 
 def _check_name(device: str) -> None:
@@ -174,9 +190,14 @@ def delete(doomed: NftTable | NftElements) -> None:
     """Delete a table or elements; those that are gone are no error. Raises OSError."""
     with suppress(FileNotFoundError):
         if isinstance(doomed, NftElements):
-            libnftables.run("\n".join(doomed.script("delete")))
+            _change(doomed, doomed.script("delete"))
         else:
-            libnftables.run(f"delete table {doomed.family} {doomed.name}")
+            _change(doomed, [f"delete table {doomed.family} {doomed.name}"])
+
+
+def _change(changed: NftTable | NftElements, script: list[str]) -> None:
+    of_host = not getattr(changed, "sandbox", "")
+    libnftables.run("\n".join(script), keep=of_host)
 
 
 def _tables() -> Iterator[tuple[GateFamily, str]]:
@@ -218,7 +239,9 @@ def _word(kind: str, value: bytes, end: bytes) -> str:
         return value.hex(":")
     if kind == "ifname":
         return f'"{nl.text(value)}"'
-    if kind in ("ip4", "ip6"):
+    if kind == "raw6":
+        return f"0x{value.hex()}"
+    if kind in ("ip4", "net4", "net6"):
         low = int.from_bytes(value, "big")
         size = int.from_bytes(end, "big") - low + 1
         prefix = 8 * len(value) - size.bit_length() + 1

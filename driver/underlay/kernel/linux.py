@@ -196,7 +196,7 @@ class LinuxKernel:
 
     def forward_change_mark(self) -> object:
         """Return what differs after each change of the firewall's rules."""
-        return forward_chains.change_mark()
+        return forward_chains.change_mark(self._firewall.changes)
 
     def forward_chains(self) -> list[BaseChain]:
         """Return every chain on the hook forward, of any program; raises OSError."""

@@ -17,7 +17,7 @@ from underlay.model.ip import Family, IpNetwork
 MARK = "underlay:"
 PREFIX = "ul-"
 OUTSIDE = ("dhcp", "docker")
-SharedKind = Literal["vlan", "bridge", "shim", "port", "pool", "gate"]
+SharedKind = Literal["vlan", "bridge", "shim", "port", "pool", "gate", "isolation"]
 ReasonKind = Literal["forwarding", "proxy", "loose"]
 _SHARED = {str(kind): kind for kind in get_args(SharedKind)}
 _REASONS = {str(kind): kind for kind in get_args(ReasonKind)}
@@ -38,7 +38,8 @@ class SharedOwner:
     the place of `device`. `shim`: the host's device for its containers on the parent
     `device`. `port`: the rules for the ports of the bridge `device`. `pool`: the route
     of the pool `subnet` in the routing table `table`. `gate`: the rules for containers
-    on the parent or bridge `device`; "": for routed ones.
+    on the parent or bridge `device`; "": for routed ones. `isolation`: what keeps the
+    containers of a network apart from others; `device` is the id of the network.
     """
 
     kind: SharedKind
@@ -160,7 +161,8 @@ class Owner:
     @property
     def is_of_gate(self) -> bool:
         """Return whether this is the owner of a gate of the host."""
-        return isinstance(self.shared, SharedOwner) and self.shared.kind == "gate"
+        kinds = ("gate", "isolation")
+        return isinstance(self.shared, SharedOwner) and self.shared.kind in kinds
 
     @property
     def altname(self) -> str:

@@ -14,12 +14,14 @@ from underlay.model.objects import (
     Link,
     Neighbour,
     NftChain,
+    NftElements,
     NftTable,
     Object,
     Slaac,
     Sysctl,
 )
 from underlay.model.objects.common import nsenter, sysctl_command, word
+from underlay.model.objects.gate import FOLLOWING
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +140,11 @@ def is_naming(step: Step) -> bool:
 
 
 def repairs_nothing(step: Step) -> bool:
-    """Return whether every start of a container brings such a step, or a renewal.
+    """Return whether every start of a container brings such a step, or a new address.
 
     Names of devices, what filters on them, how they make IPv6 addresses, and those of
-    DHCPv6 servers: Docker does none of these.
+    DHCPv6 servers: Docker does none of these. And from which addresses a container may
+    send: routers and DHCP servers give it others.
     """
     found = step.object
     is_gate = isinstance(found, NftTable) and bool(found.sandbox)
@@ -149,7 +152,16 @@ def repairs_nothing(step: Step) -> bool:
         is_naming(step)
         or (isinstance(step, Create) and (is_gate or isinstance(found, Slaac)))
         or (isinstance(found, Address) and found.lifetimes is not None)
+        or (isinstance(found, NftElements) and found.is_beside)
+        or (isinstance(step, Amend) and _follows(step.seen, found))
     )
+
+
+def _follows(seen: Object, found: Object) -> bool:
+    """Return whether only the addresses differ that a container may send from."""
+    if not (isinstance(seen, NftElements) and isinstance(found, NftElements)):
+        return False
+    return all(name in FOLLOWING for name, _ in seen.elements ^ found.elements)
 
 
 def depends_on(step: Step, refused: Step) -> bool:

@@ -8,9 +8,12 @@ what is for all on the segment.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache
 
 from underlay.model import Endpoint, IpNetwork, Network
 from underlay.model.objects import TABLE, NftElements, NftTable, Owner, SharedOwner
+from underlay.modes import strict
 from underlay.modes.gate_rules import Place, body, in_sandbox
 from underlay.modes.port_policy import Policy, policy_of, redirected
 
@@ -66,12 +69,21 @@ def of_host(
     policy = policy_of(network, endpoint)
     if not policy.is_guarded:
         return
-    owner = Owner(network.id, endpoint.id)
+    owner, optional = Owner(network.id, endpoint.id), not policy.is_required
     who = f'"{owner.host_end.device}"' if place.kind == "ifname" else endpoint.mac
-    made = table(place, shared.owner, shared.device)
+    made = replace(table(place, shared.owner, shared.device), optional=optional)
     yield made
-    found = frozenset(elements(policy, who, _hosts(network)))
-    yield NftElements(made.family, made.name, who, found, owner)
+    found = frozenset(_all_elements(network, endpoint, policy, who))
+    yield NftElements(made.family, made.name, who, found, owner, optional)
+
+
+def _all_elements(
+    network: Network, endpoint: Endpoint, policy: Policy, who: str
+) -> Iterator[tuple[str, str]]:
+    yield from elements(policy, who, _hosts(network))
+    # The record of a new endpoint has no MAC before one is chosen.
+    if policy.strict and endpoint.mac:
+        yield from strict.elements(network, endpoint, who)
 
 
 def of_sandbox(
@@ -86,7 +98,7 @@ def of_sandbox(
     if has_siblings and policy.is_guarded:
         filled = (
             f"element {into} {{ {words} }}"
-            for into, words in elements(policy, f'"{device}"', _hosts(network))
+            for into, words in _all_elements(network, endpoint, policy, f'"{device}"')
         )
         lines = (*body(in_sandbox(device)), *filled)
         yield NftTable("netdev", name, lines, device, owner, endpoint.sandbox)
@@ -107,6 +119,7 @@ def _hosts(network: Network) -> list[str]:
     return [str(a.ip) for a in network.uplink.host_addresses]
 
 
+@cache  # the same for all containers at a place
 def table(place: Place, owner: Owner, device: str) -> NftTable:
     """Return the gate of the host at a place."""
     return NftTable(place.family, f"{TABLE}-{owner.device}", body(place), device, owner)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from underlay.model.objects.gate import SETS, GateFamily
+from underlay.modes import strict
 
 # Before the filters of other programs: what is dropped here, no other one counts.
-_BEFORE = "priority -5"
+BEFORE = "priority -5"
 _TYPES = {
     "proto": "inet_proto",
     "port": "inet_service",
+    "mac": "ether_addr",
     "ip4": "ipv4_addr",
-    "ip6": "ipv6_addr",
+    "net4": "ipv4_addr",
+    "net6": "ipv6_addr",
 }
 _REMEMBERED = "flags dynamic,timeout; timeout 3m; size 65536;"
 # The IP families in nft's words.
@@ -52,7 +56,7 @@ def _on_device(
 
 def _of_host(family: Literal["bridge", "inet"]) -> Place:
     ways = (("in", "forward"), ("host", "output"), ("out", "prerouting"))
-    hooks = tuple((n, n, f"hook {way} {_BEFORE}") for n, way in ways)
+    hooks = tuple((n, n, f"hook {way} {BEFORE}") for n, way in ways)
     return Place(family, "oifname", "iifname", "ifname", hooks)
 
 
@@ -69,13 +73,16 @@ def in_sandbox(device: str) -> Place:
 BRIDGED, ROUTED = _of_host("bridge"), _of_host("inet")
 
 
+@cache  # the same for all containers at a place
 def body(place: Place) -> tuple[str, ...]:
     """Return a gate's sets, chains and rules in nft's words."""
     return (
-        *_sets(place.kind),
+        *_sets(place),
         "chain judged { }",
+        "chain own { }",
         *(f"chain {n} {{ type filter {hook}; }}" for n, _, hook in place.hooks),
         *(f"rule judged {rule}" for rule in _judged(place.to)),
+        *(f"rule own {rule}" for rule in strict.rules(place.family, place.by)),
         *(
             f"rule {name} {rule}"
             for name, way, _ in place.hooks
@@ -84,10 +91,14 @@ def body(place: Place) -> tuple[str, ...]:
     )
 
 
-def _sets(kind: str) -> Iterator[str]:
+def _sets(place: Place) -> Iterator[str]:
+    kind = place.kind
     for name, fields in SETS.items():
+        if fields[-1] == "raw6":
+            yield f"set {name} {{ typeof {place.by} . {strict.SOURCE6}; }}"
+            continue
         typed = " . ".join(kind if f == "who" else _TYPES[f] for f in fields)
-        ranges = " flags interval;" if fields[-1] in ("ip4", "ip6") else ""
+        ranges = " flags interval;" if fields[-1] in ("net4", "net6") else ""
         yield f"set {name} {{ type {typed};{ranges} }}"
     for version in (4, 6):
         address = f"{kind} . ipv{version}_addr"
@@ -101,7 +112,8 @@ def _sets(kind: str) -> Iterator[str]:
 
 def _of_chain(way: str, place: Place) -> Iterable[str]:
     if way == "out":
-        return (*_remembered(place.by), *_outgoing(place.by))
+        checked = f"{place.by} @strict jump own"
+        return (checked, *_remembered(place.by), *_outgoing(place.by))
     to = place.to
     ping = (f"{to} @unpinged {p} type echo-request drop" for p in ("icmp", "icmpv6"))
     port = f"{to} . meta l4proto . th dport"

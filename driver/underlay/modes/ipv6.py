@@ -21,7 +21,7 @@ from underlay.model.objects import (
     Owner,
     Slaac,
 )
-from underlay.modes import gateway
+from underlay.modes import gateway, stable_address
 from underlay.modes.child_device import is_isolated
 from underlay.modes.dhcp_options import is_dropped
 from underlay.modes.options import choice, is_repaired
@@ -174,6 +174,14 @@ def slaac(network: Network, endpoint: Endpoint, known: LearnedState) -> Slaac | 
 def last_half(address: IPv6Address) -> str:
     """Return what an address ends with behind a router's prefix, as ::53."""
     return str(IPv6Address(int(address) % (1 << _SUFFIX_BITS)))
+
+
+def own_link_local(network: Network, endpoint: Endpoint) -> IPv6Address | None:
+    """Return the link-local address that a container makes from its secret, if so."""
+    secret = _secret(endpoint.learned) if endpoint.learned else ""
+    if network.options.get(KEY) not in ("slaac", "dhcp") or not secret:
+        return None
+    return stable_address.link_local(secret)
 
 
 def at_birth(sysctls: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,12 +18,12 @@ from underlay.model import (
 from underlay.model.lease_options import LeaseOptions
 from underlay.modes.options import (
     IPV6_LEAST_MTU,
+    OFF_ON,
     ON_OFF,
     check_ipv6_mtu,
     choice,
 )
 
-OFF_ON = ("off", "on")
 # More than fit into a message are not expected; each is a step of every repair.
 MOST_ROUTES = 64
 

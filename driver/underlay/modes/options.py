@@ -24,21 +24,22 @@ MTU_LEAST, MTU_MOST = 68, 65535
 NAME_KEYS = ("ifname", "com.docker.network.endpoint.ifname")
 IPV6_LEAST_MTU = 1280
 # Options of one mode only; with another mode they may be a misspelling.
-ROUTED_KEYS = ("masquerade", "proxy", "table")
+ROUTED_KEYS = ("isolate", "masquerade", "proxy", "table")
 NAMES_MODE = ("macvlan_mode", "ipvlan_mode", "ipvlan_flag", "bridge")
 BRIDGE_KEYS = ("takeover",)
 PARENT_KEYS = ("parent", "vlan")
 MODE_KEYS = (*NAMES_MODE, *BRIDGE_KEYS, *ROUTED_KEYS, *PARENT_KEYS)
 # What the service does about a device that is damaged, or cannot be made.
 REPAIR_KEYS = ("repair", "missing_parent")
-ON_OFF = ("on", "off")
+# The default first.
+ON_OFF, OFF_ON = ("on", "off"), ("off", "on")
 WAIT_FAIL = ("wait", "fail")
 # `default_route`: in both IP families, in none, or in one.
 DEFAULT_ROUTE = ("yes", "no", "4", "6")
 # Every mode takes these, of an endpoint and of a network; and some of one of the two.
 SHARED_KEYS = (
     "allow_from", "client_id", "default_route", "egress", "identity", "ping", "policy",
-    "route", *MTU_KEYS, *NAME_KEYS, *REPAIR_KEYS,
+    "route", "strict", *MTU_KEYS, *NAME_KEYS, *REPAIR_KEYS,
 )  # fmt: skip
 ENDPOINT_KEYS = ("suffix", *SHARED_KEYS)
 DHCP_KEYS = (

@@ -10,10 +10,11 @@ from underlay.errors import BadValue
 from underlay.model import Endpoint, Network
 from underlay.model.ip import IpNetwork
 from underlay.model.ports import PORTS_OPTION, Protocol, PublishedPort, of_option
-from underlay.modes.options import ON_OFF, choice
+from underlay.modes.options import OFF_ON, ON_OFF, choice
 
 POLICY, ALLOW_FROM, EGRESS, PING = "policy", "allow_from", "egress", "ping"
-KEYS = (POLICY, ALLOW_FROM, EGRESS, PING)
+STRICT, ISOLATE = "strict", "isolate"
+KEYS = (POLICY, ALLOW_FROM, EGRESS, PING, STRICT)
 _INBOUND = ("open", "published", "closed")
 _EGRESS = ("open", "subnet", "none")
 MOST_NETWORKS = 64
@@ -27,6 +28,7 @@ class Policy:
 
     `published` are the ports that are reached by all, or by what `allow_from` lists;
     `for_host` those that the host alone reaches. `near` are the subnets of the network.
+    `strict`: it sends from its own MAC and addresses only.
     """
 
     inbound: str = "open"
@@ -36,11 +38,22 @@ class Policy:
     published: tuple[Port, ...] = ()
     for_host: tuple[Port, ...] = ()
     near: tuple[IpNetwork, ...] = ()
+    strict: bool = False
+    is_strict_asked: bool = False
 
     @property
     def is_guarded(self) -> bool:
         """Return whether a gate has anything to do for the container."""
-        return self.inbound != "open" or self.egress != "open" or not self.ping
+        return self.is_required or self.strict
+
+    @property
+    def is_required(self) -> bool:
+        """Return whether the container must not start without a gate.
+
+        A host that can have no gates leaves out what is only the default.
+        """
+        narrowed = self.inbound != "open" or self.egress != "open" or not self.ping
+        return narrowed or (self.strict and self.is_strict_asked)
 
     def subnets(self, family: int) -> list[IpNetwork]:
         """Return the subnets of the network of an IP family."""
@@ -56,6 +69,8 @@ def check(given: Mapping[str, str], mode: str) -> None:
     choice(given, POLICY, _INBOUND)
     choice(given, EGRESS, _EGRESS)
     choice(given, PING, ON_OFF)
+    choice(given, STRICT, ON_OFF)
+    choice(given, ISOLATE, OFF_ON)
     _networks(given)
 
 
@@ -73,7 +88,20 @@ def policy_of(network: Network, endpoint: Endpoint) -> Policy:
         _numbers(port for port in shown if not port.for_host),
         _numbers(port for port in shown if port.for_host),
         tuple(segment.subnet for segment in network.subnets),
+        choice(said, STRICT, ON_OFF if _has_pairs(network) else OFF_ON) == "on",
+        bool(said.get(STRICT)),
     )
+
+
+def is_isolated(network: Network) -> bool:
+    """Return whether a network is kept apart from other routed ones: `isolate=`."""
+    return choice(network.options, ISOLATE, OFF_ON) == "on"
+
+
+def _has_pairs(network: Network) -> bool:
+    """Return whether the containers of a network have veths: in bridge and routed."""
+    mode = network.options.get("mode")
+    return mode in ("bridge", "routed") or "bridge" in network.options
 
 
 def redirected(endpoint: Endpoint) -> list[tuple[int, Protocol, int, int]]:

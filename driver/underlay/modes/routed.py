@@ -27,7 +27,7 @@ from underlay.model.objects import (
     SharedOwner,
     SysctlReason,
 )
-from underlay.modes import gate, gateway, masquerade, veth
+from underlay.modes import gate, gateway, isolation, masquerade, veth
 from underlay.modes.gate_rules import ROUTED
 from underlay.modes.options import (
     NETWORK_KEYS,
@@ -146,6 +146,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> Iterable[Object]:
         for match in FORWARDED:
             yield ForwardAccept(family, match, reason.owner)
     yield from gate.of_host(network, endpoint, ROUTED, SharedOwner("gate"))
+    yield from isolation.objects(network, endpoint)
 
 
 def attachment(network: Network, endpoint: Endpoint) -> JoinAnswer:

@@ -174,6 +174,16 @@ class Builder:
         self._take(due, optional_device(network))
         return bool(changed)
 
+    def build_beside(self, sandbox: str) -> None:
+        """Let a container send from the addresses of all its networks.
+
+        What is refused is left to the pass. Part of a transaction.
+        """
+        here = self.records.endpoints.joined_at(sandbox)
+        parts = map(self.lookup.beside, here if len(here) > 1 else ())
+        wanted = (o for part in parts for o in self._possible(part).objects)
+        apply_all(map(Create, wanted), self.apply, may_wait=lambda _: True)
+
     def _take(self, steps: Iterable[Step], may_wait: str = "") -> None:
         """Apply steps; what is refused on a device that may wait is left to a pass.
 
@@ -300,27 +310,31 @@ class Builder:
         devices: Collection[str] = (),
         had: DesiredState = NOTHING,
         want: DesiredState | None = None,
-        in_sandboxes: Collection[Object] = (),
+        known: Collection[Object] = (),
     ) -> tuple[Step, ...]:
         """Plan for a few owners: look at the kernel first, read the records second.
 
-        Only links of the host are looked at; `in_sandboxes` was seen already. All other
-        wanted objects are created, which is no error if they exist.
+        Only links of the host are looked at; what is `known` was seen already. All
+        other wanted objects are created, which is no error if they exist.
         """
         names = {o.device for o in owners}
         names |= {o.host_end.device for o in owners if o.endpoint}
         seen = self.kernel.observe(names.union(devices) - {""})
         mine = [o for o in seen if o.owner is None or o.owner.endpoint_owner in owners]
-        mine += in_sandboxes
+        mine += known
         mine += [
             o
-            for o in had.objects
+            for o in self._possible(had).objects
             if not isinstance(o, Link) and o.owner and o.owner.endpoint_owner in owners
         ]
         if want is None:
             parts = (self.lookup.desired_of(o).of_owner(o) for o in owners)
             want = sum(parts, DesiredState())
+        want = self._possible(want)
         return tuple(s for s in plan(want, mine) if not self._is_spared(s, want))
+
+    def _possible(self, wanted: DesiredState) -> DesiredState:
+        return wanted if self.kernel.can_guard else wanted.without_optional()
 
     def _is_spared(self, step: Step, want: DesiredState) -> bool:
         """Return whether a step deletes what a verb has made and not yet recorded."""
@@ -344,7 +358,7 @@ class Builder:
         in_sandboxes: Collection[Object],
     ) -> list[Step]:
         """Delete what no program is needed for; return the steps that need one."""
-        steps = self.steps(owners, had=had, want=want, in_sandboxes=in_sandboxes)
+        steps = self.steps(owners, had=had, want=want, known=in_sandboxes)
         deletions = [step for step in steps if isinstance(step, Delete)]
         for _ in run_steps(
             (step for step in deletions if not is_by_program(step)), self.apply

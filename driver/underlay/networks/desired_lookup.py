@@ -10,7 +10,12 @@ from underlay.model import Endpoint, Network
 from underlay.model.objects import Owner, SharedOwner, SysctlReason
 from underlay.modes import mode_name
 from underlay.networks.forwarding import Forwarding
-from underlay.planning.desired import DesiredState, endpoint_objects, network_objects
+from underlay.planning.desired import (
+    DesiredState,
+    beside_objects,
+    endpoint_objects,
+    network_objects,
+)
 from underlay.records import Records
 
 
@@ -36,7 +41,16 @@ class DesiredLookup:
         endpoint = self.records.endpoints.get(owner.endpoint)
         if endpoint is None or endpoint.network != owner.network:
             return DesiredState()
-        return endpoint_objects(network, endpoint)
+        return endpoint_objects(network, endpoint) + self.beside(endpoint)
+
+    def beside(self, endpoint: Endpoint) -> DesiredState:
+        """Return what an endpoint wants for the other networks of its container."""
+        if not endpoint.sandbox:
+            return DesiredState()
+        here = self.records.endpoints.joined_at(endpoint.sandbox)
+        known = map(self.records.networks.get, {e.network for e in here})
+        found = beside_objects({n.id: n for n in known if n}, here)
+        return found.get(endpoint.id, DesiredState())
 
     def wanted_shared(self, owner: Owner) -> DesiredState:
         """Return what any network or endpoint that shares an object wants of it."""
@@ -74,6 +88,8 @@ class DesiredLookup:
                 | SysctlReason(kind="forwarding" | "proxy")
             ):
                 return networks.active("routed")
+            case SharedOwner(kind="isolation", device=network):
+                return filter(None, [networks.get(network)])
             case (
                 SharedOwner(kind="shim" | "gate", device=parent)
                 | SysctlReason(device=parent)

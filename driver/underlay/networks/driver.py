@@ -329,6 +329,7 @@ class NetworkDriver:
             self._check_ways(found, known, sandbox)
             found = with_name(found, self.records, known, endpoint, sandbox)
             self.records.endpoints.join(identity, sandbox, ports)
+            self._builder.build_beside(sandbox)
         return found
 
     def _check_ways(self, found: JoinAnswer, network: Network, sandbox: str) -> None:

@@ -66,12 +66,13 @@ def check_guards(network: Network, given: Mapping[str, str], host: Host) -> None
 
     `given` are those of an endpoint, if it is about one.
     """
-    keys = [key for key in port_policy.KEYS if key in {**network.options, **given}]
+    said, known = {**network.options, **given}, (*port_policy.KEYS, port_policy.ISOLATE)
+    keys = [key for key in known if key in said]
     if not keys or host.can_guard:
         return
     asked = Endpoint("", network.id, options=given)
-    if port_policy.policy_of(network, asked).is_guarded:
-        said = {**network.options, **given}
+    policy = port_policy.policy_of(network, asked)
+    if policy.is_required or port_policy.is_isolated(network):
         raise KernelLacks(
             module="nftables with the hooks ingress and egress (5.16), or this host no"
             " libnftables",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,13 +15,14 @@ from underlay.model.objects import (
     ForwardAccept,
     Link,
     MovedEntry,
+    NftElements,
     Object,
     Owner,
     SharedOwner,
     Sysctl,
     SysctlReason,
 )
-from underlay.modes import mode_of
+from underlay.modes import mode_of, strict
 from underlay.modes.veth import placeholder
 from underlay.planning.sandbox import sandbox_objects
 
@@ -55,6 +57,11 @@ class DesiredState:
         """Return the part that exists for one owner."""
         mine = (o for o in self.objects if o.owner and o.owner.endpoint_owner == owner)
         return DesiredState(tuple(mine), self.in_docker_hands & {owner.mark})
+
+    def without_optional(self) -> DesiredState:
+        """Return the part that a host needs which can have no gates."""
+        kept = (o for o in self.objects if not getattr(o, "optional", False))
+        return replace(self, objects=tuple(kept))
 
     @property
     def shared(self) -> set[Owner]:
@@ -106,6 +113,40 @@ def _host_names(objects: Iterable[Object], endpoint: Endpoint) -> Iterator[AltNa
     for o in objects:
         if isinstance(o, Link) and o.owner and o.owner.end:
             yield AltName(f"{PREFIX}{called}", o.name, o.owner)
+
+
+def beside_objects(
+    networks: Mapping[str, Network], endpoints: Collection[Endpoint]
+) -> dict[str, DesiredState]:
+    """Return what lets a container send from the addresses of its other networks.
+
+    By the ids of its endpoints. What came by one network may be answered by another:
+    the default route decides.
+    """
+    rooms = defaultdict(list)
+    for endpoint in endpoints:
+        rooms[endpoint.sandbox].append(endpoint)
+    return {
+        endpoint.id: DesiredState(tuple(_beside(network, endpoint, room)))
+        for room in rooms.values()
+        for endpoint in room
+        if len(room) > 1 and (network := networks.get(endpoint.network))
+    }
+
+
+def _beside(
+    network: Network, endpoint: Endpoint, room: Iterable[Endpoint]
+) -> Iterator[NftElements]:
+    more = [
+        address
+        for beside in room
+        if beside.id != endpoint.id
+        for address in strict.given_addresses(beside)
+        if not address.is_link_local
+    ]
+    for o in endpoint_objects(network, endpoint).objects if more else ():
+        if isinstance(o, NftElements) and ("strict", o.who) in o.elements:
+            yield replace(o, elements=strict.beside(more, o.who))
 
 
 def takeover_objects(found: BridgeTakeover) -> DesiredState:

@@ -11,8 +11,16 @@ from itertools import groupby
 from underlay.errors import RepairReverted
 from underlay.kernel import Kernel
 from underlay.model import Endpoint
-from underlay.model.objects import ForwardAccept, Link, Object, Owner, Sysctl
+from underlay.model.objects import (
+    ForwardAccept,
+    Link,
+    NftElements,
+    Object,
+    Owner,
+    Sysctl,
+)
 from underlay.model.steps import (
+    Amend,
     Delete,
     Step,
     is_by_program,
@@ -214,7 +222,9 @@ class Executor:
         keys = {step.object.key for step in found}
         devices = {step.object.device or "" for step in found}
         want, room = self._sandbox_again(owner, found)
-        steps = self.builder.steps({owner}, devices, want=want, in_sandboxes=room)
+        amended = (step.seen for step in found if isinstance(step, Amend))
+        known = [*room, *(o for o in amended if isinstance(o, NftElements))]
+        steps = self.builder.steps({owner}, devices, want=want, known=known)
         if any(isinstance(s.object, Sysctl) for s in found):
             others = (s for s in steps if not isinstance(s.object, Sysctl))
             steps = (*others, *self._sysctls_again(owner))
@@ -250,7 +260,8 @@ class Executor:
         if room is None or not sandbox.repairs_allowed(network, endpoint, room):
             return None, ()
         known = self.observer.learn(network, endpoint, room)
-        want = endpoint_objects(network, known, there=True).of_owner(owner)
+        want = endpoint_objects(network, known, there=True)
+        want = (want + self.builder.lookup.beside(known)).of_owner(owner)
         rooms = {endpoint.sandbox: room}
         return want, sandbox.relevant(want.objects, rooms, [endpoint])
 

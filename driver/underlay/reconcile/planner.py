@@ -25,6 +25,7 @@ from underlay.planning.comparison import Comparison, Observed
 from underlay.planning.desired import (
     DesiredState,
     Needs,
+    beside_objects,
     endpoint_objects,
     network_objects,
     sysctl_objects,
@@ -147,6 +148,9 @@ class Planner:
         inside |= (lacking_inside := self._lacking(names - inside))
         self.lacking_names = lacking | lacking_inside
         seen = host.objects | self._asked(recorded.by_kernel) | lacking
+        if not self.kernel.can_guard:
+            parts = {name: part.without_optional() for name, part in parts.items()}
+            there = {name: part.without_optional() for name, part in there.items()}
         observed = Observed(seen, host.links, frozenset(inside))
         steps = self._comparison.plan(parts, there, observed, self._known())
         sysctls = self.builder.sysctls
@@ -249,6 +253,8 @@ class Planner:
             **{n.id: network_objects(n) for n in networks.values()},
             **self._needs.of_all(networks, endpoints.values()),
         }
+        several = beside_objects(networks, records.endpoints.joined_several())
+        parts |= {f"{identity}/beside": found for identity, found in several.items()}
         asked = (ForwardAccept, Sysctl)
         by_kernel = {
             o for p in parts.values() for o in p.objects if isinstance(o, asked)

@@ -101,6 +101,12 @@ class Endpoints:
         """Return the joined endpoints of one sandbox."""
         return self._where("s.left = 0 AND s.path = ?", sandbox)
 
+    def joined_several(self) -> list[Endpoint]:
+        """Return the joined endpoints of sandboxes that have more than one."""
+        several = "SELECT path FROM sandbox WHERE left = 0 GROUP BY path"
+        several += " HAVING count(*) > 1"
+        return self._where(f"s.left = 0 AND s.path IN ({several})")
+
     def leaving(self) -> list[Endpoint]:
         """Return the endpoints for which Leave came."""
         return self._where("s.left = 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import IPv4Interface, ip_network
 
 import pytest
 
@@ -13,13 +13,14 @@ from underlay.errors import (
     BadBridge,
     BridgeFiltered,
     ConflictingOptions,
+    KernelLacks,
     KernelRefused,
     MacTaken,
     MtuTooBig,
     NoParent,
 )
 from underlay.model import Network, Subnet
-from underlay.model.objects import ForwardAccept, Owner
+from underlay.model.objects import ForwardAccept, NftElements, NftTable, Owner
 from underlay.records import Records
 
 ON = Network("n1", {"bridge": "br0"}, False, (Subnet(ip_network("10.0.0.0/24")),))
@@ -31,6 +32,11 @@ PERMIT = ForwardAccept(4, "-i br0 -o br0").key
 @pytest.fixture
 def kernel():
     return FakeKernel(LO, ETH0, BR0)
+
+
+def without_gates(kernel):
+    gates = NftTable, NftElements
+    return {key for key, o in kernel.others.items() if not isinstance(o, gates)}
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def test_container_has_one_veth_end_and_the_bridge_the_other(engine, kernel):
         "br0",
     )
     assert (container.mac, container.master) == (made.mac, None)
-    assert set(kernel.others) == {PERMIT}
+    assert without_gates(kernel) == {PERMIT}
     engine.delete_endpoint("n1", "e1")
     assert kernel.links == {}
     assert kernel.others == {}
@@ -74,6 +80,46 @@ def test_veth_step_takes_mac_and_mtu_from_the_bridge_in_shell_syntax(engine, ker
     )
 
 
+def test_container_on_two_networks_sends_from_the_addresses_of_both(engine, kernel):
+    other = replace(ON, id="n2", subnets=(Subnet(ip_network("10.1.0.0/24")),))
+    mine = {}
+    for network, address in ((ON, "10.0.0.5/24"), (other, "10.1.0.5/24")):
+        engine.create_network(network)
+        web = replace(WEB, id=f"e-{network.id}", network=network.id)
+        engine.create_endpoint(replace(web, ipv4=IPv4Interface(address)))
+        mine[network.id] = Owner(network.id, web.id).host_end.device
+        engine.join(network.id, web.id, "/run/a")
+    kernel.sandboxes.add("/run/a")
+
+    def listed():
+        found = (o for o in kernel.others.values() if isinstance(o, NftElements))
+        parts = (part for o in found for part in o.elements)
+        return {words for name, words in parts if name in ("mine4", "beside4")}
+
+    both = ("10.0.0.5", "10.1.0.5")
+    assert listed() == {f'"{d}" . {a}' for d in mine.values() for a in both}
+    assert engine.reconcile() == []
+    assert listed() == {f'"{d}" . {a}' for d in mine.values() for a in both}
+    assert engine.preview() == ()
+    engine.leave("e-n2")
+    engine.delete_endpoint("n2", "e-n2")
+    assert engine.reconcile() == []
+    assert listed() == {f'"{mine["n1"]}" . 10.0.0.5'}
+
+
+def test_host_that_can_have_no_gates_leaves_out_those_of_the_default(engine, kernel):
+    kernel.can_guard = False
+    engine.create_network(ON)
+    engine.create_endpoint(WEB)
+    assert set(kernel.others) == {PERMIT}
+    assert engine.preview() == ()
+    asked = replace(WEB, id="e2", options={"strict": "on"})
+    with pytest.raises(KernelLacks, match="E-126"):
+        engine.create_endpoint(asked)
+    engine.delete_endpoint("n1", "e1")
+    assert kernel.others == {}
+
+
 def test_forward_accept_for_a_bridge_stays_until_its_last_container_goes(
     engine, kernel
 ):
@@ -82,7 +128,7 @@ def test_forward_accept_for_a_bridge_stays_until_its_last_container_goes(
         engine.create_network(network)
         engine.create_endpoint(replace(WEB, id=f"e-{network.id}", network=network.id))
     engine.delete_endpoint("n1", "e-n1")
-    assert set(kernel.others) == {PERMIT}
+    assert without_gates(kernel) == {PERMIT}
     assert engine.preview() == ()
     engine.delete_endpoint("n2", "e-n2")
     assert kernel.others == {}
@@ -221,5 +267,6 @@ def test_refusal_or_death_at_any_bridge_step_is_repaired_by_one_pass(
         for end in (Owner("n1", e.id).device, Owner("n1", e.id).host_end.device)
     }
     assert set(kernel.links) == ends
-    assert set(kernel.others) == ({PERMIT} if ends else set())
+    assert without_gates(kernel) == ({PERMIT} if ends else set())
+    assert len(kernel.others) == (3 if ends else 0)
     records.close()

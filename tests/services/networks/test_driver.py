@@ -82,7 +82,7 @@ def test_network_with_a_policy_says_nothing_of_it(caplog, policy):
 def test_policy_on_a_host_without_nftables_is_refused_and_never_open(
     engine, kernel, said
 ):
-    kernel.has_nft = False
+    kernel.has_nft = kernel.can_guard = False
     named = ", ".join(f"{key}={value}" for key, value in said.items())
     with pytest.raises(KernelLacks, match=f"E-126 .*{named}.*install.* nftables"):
         engine.create_network(replace(LAN, options={**LAN.options, **said}))

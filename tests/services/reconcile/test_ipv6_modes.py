@@ -12,7 +12,7 @@ from tests.worlds import MODES, ROOM, nowhere
 from underlay.api import status
 from underlay.errors import SuffixTaken
 from underlay.model import Endpoint, Network, Subnet
-from underlay.model.objects import IPV6_SWITCH, Address, Route, Slaac
+from underlay.model.objects import IPV6_SWITCH, Address, NftElements, Route, Slaac
 from underlay.planning.sandbox import LINK_LOCAL_MOST
 from underlay.reconcile.duplicates import RECORDED_MOST, SILENT_SECONDS
 from underlay.reconcile.new_names import NewNames
@@ -328,6 +328,24 @@ def test_suffix_of_a_living_container_of_the_parent_is_refused(fixed):
     fixed.engine.create_endpoint(Endpoint("e3", "n2", options={"suffix": "::54"}))
     fixed.end()
     fixed.engine.create_endpoint(Endpoint("e2", "n2", options={"suffix": "::53"}))
+
+
+def test_strict_gate_follows_the_addresses_from_routers(records):
+    room = Room(records, {**MODES["bridge"], "ipv6": "slaac"})
+
+    def listed():
+        found = (o for o in room.kernel.others.values() if isinstance(o, NftElements))
+        each = (element for of in found for element in of.elements)
+        return {int(words.split()[2], 16) for name, words in each if name == "mine6"}
+
+    room.start()
+    near = listed()
+    assert len(near) == 1
+    for address in HEARD:
+        room.hear(address)
+        assert listed() == near | {int(address.ip)}
+    room.end()
+    assert not [o for o in room.kernel.others.values() if isinstance(o, NftElements)]
 
 
 def test_of_many_addresses_in_a_container_few_are_recorded(room):

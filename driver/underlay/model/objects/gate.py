@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from underlay.model.objects.common import (
@@ -25,7 +25,8 @@ GateFamily = Literal["netdev", "bridge", "inet"]
 # The name of every such table begins so.
 GATE = f"{TABLE}-{PREFIX}"
 # The sets with an element for each container that an option is about, and their keys:
-# `who` is the container, by its MAC or device. A set of networks has intervals.
+# `who` is the container, by its MAC or device. A set of networks (`net`) has intervals.
+# `raw6` is an IPv6 address as nft takes one anywhere in a packet: 0x and 32 digits.
 SETS: dict[str, tuple[str, ...]] = {
     "closed": ("who",),
     "bounded": ("who",),
@@ -36,13 +37,25 @@ SETS: dict[str, tuple[str, ...]] = {
     "limited6": ("who", "proto", "port"),
     "hosted4": ("who", "proto", "port"),
     "hosted6": ("who", "proto", "port"),
-    "hosts4": ("who", "ip4"),
-    "hosts6": ("who", "ip6"),
-    "allowed4": ("who", "ip4"),
-    "allowed6": ("who", "ip6"),
-    "near4": ("who", "ip4"),
-    "near6": ("who", "ip6"),
+    "hosts4": ("who", "net4"),
+    "hosts6": ("who", "net6"),
+    "allowed4": ("who", "net4"),
+    "allowed6": ("who", "net6"),
+    "near4": ("who", "net4"),
+    "near6": ("who", "net6"),
+    "strict": ("who",),
+    "macs": ("who", "mac"),
+    "mine4": ("who", "ip4"),
+    "mine6": ("who", "raw6"),
+    "beside4": ("who", "ip4"),
+    "beside6": ("who", "raw6"),
 }
+# What follows the addresses that a container has, also while it runs.
+FOLLOWING = ("mine4", "mine6", "beside4", "beside6")
+# The addresses that a container has in its other networks.
+BESIDE = ("beside4", "beside6")
+# The one set of a table that keeps the containers of a network apart from others.
+MEMBERS = "members"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +65,8 @@ class NftTable(KernelObject):
     `body` is in nft's words, without the table: "set closed { type ether_addr; }",
     "chain in { type filter hook ...; }", "rule in drop", "element closed { ... }". nft
     prints rules in its own words, so each carries a hash of the body as its mark. Of a
-    table that was seen, only the marks are known. `device` is the one of its hooks.
+    table that was seen, only the marks are known. `device` is the one of its hooks. One
+    that is `optional` is left out on a host that can have no gates.
     """
 
     family: GateFamily
@@ -62,6 +76,7 @@ class NftTable(KernelObject):
     owner: Owner | None = None
     sandbox: str = ""
     marks: tuple[str, ...] = ()
+    optional: bool = field(default=False, compare=False)
 
     @property
     def build_order(self) -> int:
@@ -121,8 +136,11 @@ class NftTable(KernelObject):
 class NftElements(KernelObject):
     """What a gate in the host knows of one container: elements of its sets.
 
+    What is known of its other networks (`BESIDE`) is an object of its own.
+
     `who` is the container in nft's words, its MAC or its device; `elements` are pairs
-    of a set and the words of an element, which begin with it.
+    of a set and the words of an element, which begin with it. Those that are `optional`
+    are left out on a host that can have no gates.
     """
 
     family: GateFamily
@@ -130,6 +148,7 @@ class NftElements(KernelObject):
     who: str
     elements: frozenset[tuple[str, str]]
     owner: Owner | None = None
+    optional: bool = field(default=False, compare=False)
 
     device = ""
     build_order = GATES + 1
@@ -137,7 +156,12 @@ class NftElements(KernelObject):
     @property
     def key(self) -> Hashable:
         """Return its identity."""
-        return NftElements, self.family, self.table, self.who
+        return NftElements, self.family, self.table, self.who, self.is_beside
+
+    @property
+    def is_beside(self) -> bool:
+        """Return whether it is what is known of the container's other networks."""
+        return any(name in BESIDE for name, _ in self.elements)
 
     def satisfied_by(self, seen: Any) -> bool:
         """Return whether `seen` has the same elements."""
