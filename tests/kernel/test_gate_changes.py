@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface
 from subprocess import run
@@ -9,6 +10,9 @@ from subprocess import run
 import pytest
 
 import underlay.kernel.gates
+from underlay.kernel import namespaces
+from underlay.kernel import rtnetlink as nl
+from underlay.kernel.forward_chains import generation
 from underlay.kernel.linux import LinuxKernel
 from underlay.model import Endpoint, Network
 from underlay.model.objects import NftElements, NftTable
@@ -103,6 +107,31 @@ def test_elements_that_the_service_changes_are_known_without_a_list(monkeypatch)
         asked.clear()
     kernel.apply(Delete(next(o for o in wanted if isinstance(o, NftTable))))
     assert elements(kernel) == elements(LinuxKernel())
+
+
+def test_one_socket_to_nftables_is_kept_and_none_of_a_sandbox(monkeypatch, tmp_path):
+    """Its end waits where something was deleted, and a sandbox would outlive it."""
+    generation()
+    opened, real = [], socket.socket
+
+    class Counted(socket.socket):
+        def __init__(self, *given):
+            opened.append(given)
+            super().__init__(*given)
+
+    monkeypatch.setattr(nl.socket, "socket", Counted)
+    for _ in range(3):
+        generation()
+    assert opened == []
+    other = tmp_path / "room"
+    other.touch()
+    run(["unshare", f"--net={other}", "true"], check=True)
+    for _ in range(2):
+        namespaces.run_in(other, generation)
+    generation()
+    assert len(opened) == 2
+    monkeypatch.setattr(nl.socket, "socket", real)
+    run(["umount", other], check=True)
 
 
 def test_gates_that_another_program_changed_are_seen_so():

@@ -12,17 +12,15 @@ import os
 import socket
 import threading
 from functools import cache
-from pathlib import Path
 
-from underlay.kernel.rtnetlink import NETLINK_NETFILTER
+from underlay.kernel.rtnetlink import NETLINK_NETFILTER, namespace
 
 _NAME = "libnftables.so.1"
 # The kernel's errors that mean more to a caller than that nft failed.
 _TOLD = (errno.ENOENT, errno.EPERM, errno.EOPNOTSUPP, errno.ENOMEM)
-_NAMESPACE = Path("/proc/thread-self/ns/net")
 # The parser of the library has state of its own.
 _lock = threading.Lock()
-# At most one that is kept, by its namespace.
+# At most one that is kept, by its process and namespace.
 _contexts: dict[tuple[int, int], int] = {}
 
 
@@ -52,9 +50,8 @@ def _run(library: ctypes.CDLL, context: int, script: str, *, dry: bool) -> None:
 
 
 def _kept(library: ctypes.CDLL) -> int:
-    """Return the context of this namespace, and forget one of another."""
-    found = _NAMESPACE.stat()
-    here = found.st_dev, found.st_ino
+    """Return the context of this namespace, and end one of another."""
+    here = namespace()
     if here not in _contexts:
         while _contexts:
             library.nft_ctx_free(_contexts.popitem()[1])

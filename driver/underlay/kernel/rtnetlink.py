@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 
 _HEADER = struct.Struct("=IHHII")  # linux/netlink.h: length, type, flags, seq, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -98,6 +98,8 @@ NETNSA_NSID, NETNSA_FD = 1, 3
 _HEADS = {16: 16, 20: 8, 24: 12, 28: 12}
 
 Wanted = Callable[[bytes], bool]
+# At most one socket, by its process and namespace.
+_idle: dict[tuple[int, int], socket.socket] = {}
 
 
 class TooManyError(OSError):
@@ -177,22 +179,58 @@ def exchange(
     also if a dump ends with an error, unless that is one of `empty`: a table or device
     that is not there is an empty one.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as s:
-        s.bind((0, 0))
+    ended = b""
+    with _open(protocol) as s:
         with suppress(OSError):  # a kernel before 4.20 gives more than is asked for
             s.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, strict)
         s.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
-        while True:
+        more = True
+        while more:
             for got, marks, payload in messages(s.recv(1 << 18)):
                 if marks & NLM_F_DUMP_INTR and flags & NLM_F_DUMP:
                     raise InterruptedError(errno.EINTR, "dump interrupted")
                 if got in (NLMSG_DONE, NLMSG_ERROR):
-                    _raise(payload, empty if flags & NLM_F_DUMP else ())
-                    return
+                    ended, more = payload, False
+                    break
                 if got == answer:
                     yield payload
-            if not flags & NLM_F_DUMP:
-                return
+            more = more and bool(flags & NLM_F_DUMP)
+    _raise(ended, empty if flags & NLM_F_DUMP else ())
+
+
+@contextmanager
+def _open(protocol: int) -> Iterator[socket.socket]:
+    """Open a socket. In the host, the one to nftables is kept for the next request.
+
+    Where something was deleted, its end waits until no packet uses that: 13 ms.
+    """
+    here = namespace() if protocol == NETLINK_NETFILTER else None
+    s = _idle.pop(here, None) if here else None
+    if s is None:
+        s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    try:
+        if not s.getsockname()[0]:
+            s.bind((0, 0))
+        yield s
+    except BaseException:  # its answer may be half read
+        s.close()
+        raise
+    if here is None or here in _idle or here != _of_leader():
+        s.close()
+        return
+    while _idle:
+        _idle.popitem()[1].close()
+    _idle[here] = s
+
+
+def namespace() -> tuple[int, int]:
+    """Return this process and the network namespace of this thread, as a key."""
+    return os.getpid(), os.stat("/proc/thread-self/ns/net").st_ino  # noqa: PTH116
+
+
+def _of_leader() -> tuple[int, int]:
+    """Return the same of the process: threads enter sandboxes and end there."""
+    return os.getpid(), os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
