@@ -142,3 +142,68 @@ def test_gates_that_another_program_changed_are_seen_so():
     assert not seen(kernel)
     make(kernel, wanted)
     assert seen(kernel) == {o.key for o in wanted}
+
+
+def change_of_another_program(monkeypatch, name):
+    """Have each set emptied just before the module of gates does something."""
+    does = getattr(underlay.kernel.gates, name)
+
+    words = [
+        f"flush set {table.family} {table.name} {line.split()[1]}"
+        for table in gates()
+        if isinstance(table, NftTable)
+        for line in table.body
+        if line.startswith("set ")
+    ]
+
+    def changed(*given):
+        run(["nft", "; ".join(words)], check=True)  # one change
+        does(*given)
+
+    monkeypatch.setattr(underlay.kernel.gates, name, changed)
+
+
+def elements_of(kernel):
+    return set(filter(is_filled, kernel.observe()))
+
+
+@pytest.mark.parametrize("step", ["table", "elements", "deletion"])
+def test_change_of_another_program_beside_a_step_that_changes_nothing_is_seen(
+    monkeypatch, step
+):
+    kernel, wanted = LinuxKernel(), gates()
+    make(kernel, wanted)
+    other = filled(replace(WEB, id="e2", mac="02:00:00:00:00:43"))
+    kernel.apply(Create(other))
+    if step == "deletion":
+        kernel.apply(Delete(filled(WEB)))
+    assert seen(kernel)
+    mark = kernel.forward_change_mark()
+    change_of_another_program(monkeypatch, "delete" if step == "deletion" else "create")
+    if step == "elements":
+        kernel.apply(Create(replace(other, elements=frozenset())))
+    elif step == "table":
+        kernel.apply(Create(next(o for o in wanted if isinstance(o, NftTable))))
+    else:
+        kernel.apply(Delete(filled(WEB)))
+    assert elements_of(kernel) == elements_of(LinuxKernel())
+    if step != "table":
+        assert kernel.forward_change_mark() != mark
+
+
+def test_gate_that_is_made_while_gates_are_listed_is_seen_with_its_elements(
+    monkeypatch,
+):
+    kernel, wanted = LinuxKernel(), gates()
+    listed = underlay.kernel.gates.tables
+
+    def late():
+        found = list(listed())
+        monkeypatch.setattr(underlay.kernel.gates, "tables", listed)
+        make(LinuxKernel(), wanted)
+        return found
+
+    run(["nft", "add", "table", "inet", "underlay-ul-000000000000"], check=True)
+    monkeypatch.setattr(underlay.kernel.gates, "tables", late)
+    kernel.observe()
+    assert elements_of(kernel) == elements_of(LinuxKernel()) != set()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 
@@ -65,10 +65,10 @@ class Firewall:
 
         A table may lose a chain without one: with the device that it is on.
         """
+        now = generation()  # before the lists: what changes during them is listed again
         found = list(gates.tables())
         if not found:
             return
-        now = generation()  # before the list: what changes during it is listed again
         if now != self._elements_of:
             listed = (e for table in found for e in gates.elements(table))
             self._elements = {e.key: e for e in listed}
@@ -104,8 +104,9 @@ class Firewall:
     def create(self, wanted: Rules, seen: Object | None = None) -> None:
         """Create a chain, rule or gate, in place of what was seen; raises OSError."""
         if isinstance(wanted, NftTable):
-            with self._following():
-                gates.create(wanted)
+            if not gates.is_there(wanted):
+                with self._following():
+                    gates.create(wanted)
             return
         if isinstance(wanted, NftElements):
             self._fill(wanted, seen if isinstance(seen, NftElements) else None)
@@ -137,34 +138,49 @@ class Firewall:
     ) -> Iterator[None]:
         """Count a change of gates, and know the elements after it without a list.
 
-        Only if it is the kernel's next change after the one that was listed last.
+        Only if it is the kernel's next change after the one that was listed last. A
+        step that changes nothing, or fails, is none: the kernel's next change is then
+        one of another program.
         """
         before = generation()
+        known = self._elements.get(changed.key) if changed else None
+        had = known.elements if known else frozenset()
+        now = (had - gone) | new
         yield
+        if changed and now == had and before == self._elements_of:
+            return
         after = generation()
         self.changes += after != before
+        if after == before:
+            self._elements_of = -1  # what was known of them is wrong
         if not before == self._elements_of == after - 1:
             return
         if changed:
-            known = self._elements.pop(changed.key, None)
-            if found := ((known.elements if known else frozenset()) - gone) | new:
-                now = replace(changed, elements=found, owner=None)
-                self._elements[changed.key] = now
+            self._elements.pop(changed.key, None)
+            if now:
+                found = replace(changed, elements=now, owner=None)
+                self._elements[changed.key] = found
         self._elements_of = after
 
     def delete(self, doomed: Rules) -> None:
         """Delete a chain, a rule or a gate; raises OSError."""
-        if isinstance(doomed, NftElements):
-            with self._following(doomed, gone=doomed.elements):
-                gates.delete(doomed)
-        elif isinstance(doomed, NftTable):
-            with self._following():
-                gates.delete(doomed)
-            self._elements_of = -1  # its elements are gone as well
+        if isinstance(doomed, NftElements | NftTable):
+            with suppress(FileNotFoundError):
+                self._remove(doomed)
         elif isinstance(doomed, NftChain):
             nftables.delete(doomed)
         else:
             iptables.delete(doomed)
+
+    def _remove(self, doomed: NftElements | NftTable) -> None:
+        """Delete elements or a gate; raises OSError, also where they are gone."""
+        if isinstance(doomed, NftElements):
+            with self._following(doomed, gone=doomed.elements):
+                gates.delete(doomed)
+            return
+        self._elements_of = -1  # its elements are gone as well
+        with self._following():
+            gates.delete(doomed)
 
 
 @contextmanager

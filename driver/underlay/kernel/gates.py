@@ -42,7 +42,7 @@ _NUMBERS = {name: number for number, name in _FAMILIES.items()}
 # The bytes of a field of a key; each begins at a multiple of four.
 _SIZES = {
     "mac": 6, "ifname": 16, "proto": 1, "port": 2, "ip4": 4, "net4": 4, "net6": 16,
-    "raw6": 16,
+    "raw6": 16, "end6": 8,
 }  # fmt: skip
 _JOINED = " . "
 _PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
@@ -154,9 +154,6 @@ def create(wanted: NftTable | NftElements, seen: Object | None = None) -> None:
         _change(wanted, [*lines, *wanted.script(besides=known)])
         return
     _check_name(wanted.device)
-    is_there = tuple(_marks(wanted.family, wanted.name)) == wanted.marks
-    if is_there and not wanted.sandbox:  # there, marks may be the container's
-        return
     _made.pop((wanted.family, wanted.name), None)
     _make(wanted)
     if wanted.sandbox:
@@ -165,12 +162,17 @@ def create(wanted: NftTable | NftElements, seen: Object | None = None) -> None:
         _made[wanted.family, wanted.name] = _Made(wanted)
 
 
+def is_there(wanted: NftTable) -> bool:
+    """Return whether there is a table with the marks of this one."""
+    return tuple(_marks(wanted.family, wanted.name)) == wanted.marks
+
+
 def _make(wanted: NftTable) -> None:
     """Make a table, or make what is there into it; raises OSError."""
     kept: list[str] = []
     with suppress(OSError):
         _change(wanted, wanted.script())
-        if tuple(_marks(wanted.family, wanted.name)) == wanted.marks:
+        if is_there(wanted):
             return
         if not wanted.sandbox:  # there the body has the elements
             kept = [line for found in elements(wanted) for line in found.script()]
@@ -187,12 +189,11 @@ def _check_name(device: str) -> None:
 
 
 def delete(doomed: NftTable | NftElements) -> None:
-    """Delete a table or elements; those that are gone are no error. Raises OSError."""
-    with suppress(FileNotFoundError):
-        if isinstance(doomed, NftElements):
-            _change(doomed, doomed.script("delete"))
-        else:
-            _change(doomed, [f"delete table {doomed.family} {doomed.name}"])
+    """Delete a table or elements; raises OSError, FileNotFoundError if one is gone."""
+    if isinstance(doomed, NftElements):
+        _change(doomed, doomed.script("delete"))
+    else:
+        _change(doomed, [f"delete table {doomed.family} {doomed.name}"])
 
 
 def _change(changed: NftTable | NftElements, script: list[str]) -> None:
@@ -239,7 +240,7 @@ def _word(kind: str, value: bytes, end: bytes) -> str:
         return value.hex(":")
     if kind == "ifname":
         return f'"{nl.text(value)}"'
-    if kind == "raw6":
+    if kind in ("raw6", "end6"):
         return f"0x{value.hex()}"
     if kind in ("ip4", "net4", "net6"):
         low = int.from_bytes(value, "big")

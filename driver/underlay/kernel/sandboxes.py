@@ -59,7 +59,8 @@ def _apply(step: Step) -> None:
         case Create(NftTable() as gate) | Amend(_, NftTable() as gate):
             gates.create(gate)
         case Delete(NftTable() as gate):
-            gates.delete(gate)
+            with suppress(FileNotFoundError):
+                gates.delete(gate)
 
 
 def _create(thing: Address | Route, link: RawLink) -> None:
