@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.docker.conftest import GATEWAY4, IPAM, make_site
+from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN6, make_site
 from tests.docker.site import inside
 from tests.lab import capture
 from tests.lab.dhcp_servers import Kea
@@ -225,13 +225,15 @@ def test_history_has_the_addresses_that_containers_made(newest):
     )
 
 
+# In bridge, containers are strict: the test that finds the machine leaves them, too.
+@pytest.mark.parametrize("words", [(), ("-o", "mode=bridge", "-o", "takeover=yes")])
 def test_suffix_that_a_machine_has_is_a_trouble_until_the_machine_gives_it_up(
-    newest, router
+    newest, router, words
 ):
     machine = ("addr", "add", f"{OLD}::54/64", "dev", "br0", "nodad")
     router.lan.run("ip", *machine)
     try:
-        create(newest, "suffix")
+        create(newest, "suffix", *words)
         newest.run("web", "name=lan,driver-opt=suffix=::54")
         wait_until(lambda: newest.service.on_record()["troubles"], SECONDS)
         (trouble,) = newest.service.on_record()["troubles"]
@@ -349,6 +351,18 @@ def test_container_on_a_bridge_in_the_place_of_the_card_hears_routers(newest):
     way = inside(newest, "web", "ip", "-6", "route", "show", "default")
     router = re.search(r"via (fe80\S+)", way)[1]
     newest.ping_from("web", f"{router}%eth0")
+    assert_in_order(newest)
+
+
+@pytest.mark.usefixtures("router")
+def test_strict_container_also_sends_from_addresses_of_routers_beside_dockers(newest):
+    six = ("--ipv6", "--subnet", LAN6, "--gateway", GATEWAY6)
+    newest.network("lan", "-o", "mode=bridge", "-o", "takeover=yes", *RANGE, *six)
+    newest.run("web", "lan")
+    web = address(newest, "web")
+    inside(newest, "web", "ping", "-c1", "-W3", "-I", web, f"{OLD}::1")
+    newest.lan.run("ip", "neigh", "flush", "all")
+    assert newest.reached_from_lan(web)
     assert_in_order(newest)
 
 

@@ -7,30 +7,44 @@ import re
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
 import pytest
 
 from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6
+from tests.docker.site import inside
 from tests.lab.capture import Capture
 from tests.lab.service import wait_until
 
-# Sends frames on eth0, as any container can that Docker has not taken NET_RAW from.
+# Sends frames on eth0, as any container can that Docker has not taken NET_RAW from. A
+# number in front of a frame is what the kernel is to take it for; else what it says.
 SEND = """
 import json, socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-s.bind(("eth0", 0))
-for frame in json.loads(sys.argv[1]):
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+for text in json.loads(sys.argv[1]):
+    kind, _, frame = text.rpartition(":")
     try:
-        s.send(bytes.fromhex(frame))
+        s.sendto(bytes.fromhex(frame), ("eth0", int(kind or "0")))
     except OSError:  # a chain on the device drops it
         pass
 """
+# Prints the texts of the datagrams to a port of this host until one says "<last>".
+LISTEN = """
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::", 5000))
+s.settimeout(10)
+print("ready", flush=True)
+while (text := s.recv(100).decode()) != "<last>":
+    print(text)
+"""
 PYTHON = ("chroot", "/outer", sys.executable, "-c")
+PORT = "01:80:c2:00:00:0e"
 FOREIGN, BROADCAST = "02:00:00:00:00:99", "ff:ff:ff:ff:ff:ff"
 NONE = "0.0.0.0"  # noqa: S104 - what a container sends before it has an address
 ARP, IP, IP6, TAG, LLDP = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88CC
-ICMP, IGMP, UDP, ICMP6 = 1, 2, 17, 58
+ICMP, IGMP, UDP, FRAGMENT, ICMP6, OPTIONS = 1, 2, 17, 44, 58, 60
 POOL = {"4": "10.77.0.160/27", "6": "fd77::a000/120"}
 MODES = ["macvlan", "bridge", "routed"]
 
@@ -107,6 +121,18 @@ def icmp(source, target, kind, text):
     return packet(source, target, ICMP, data[:2] + checksum(data) + data[4:])
 
 
+def first_fragment(source, text, data, size):
+    """Return the first part of a packet whose ICMPv6 message comes after options.
+
+    The options have a text, and `size` bytes of the message are in the part.
+    """
+    padding = b"\x1e" + bytes([len(text) + 2]) + text.encode()
+    padding += b"\x01" + bytes([26 - len(padding)])
+    options = (bytes([ICMP6, 3]) + padding).ljust(32, b"\0") + data
+    part = bytes([OPTIONS, 0]) + struct.pack(">HI", 1, 7) + options[: 32 + size]
+    return packet(source, GATEWAY6, FRAGMENT, part)
+
+
 def arp(operation, mac, address, target, text):
     """Return an ARP packet, with a text in what fills the frame."""
     head = struct.pack(">HHBBH", 1, IP, 6, 4, operation)
@@ -167,7 +193,20 @@ class Container:
             "na": (six, 136, GATEWAY6),
             "redirect6": (six, 137, GATEWAY6),
         }
+        if mode == "macvlan":
+            for kind, source, to, name in (
+                (ARP, "10.77.0.99", GATEWAY4, "lie"),
+                (IP, "fd77::99", GATEWAY6, "lie6"),
+            ):
+                said = IP if name == "lie" else IP6
+                lie = self.frame(said, udp(source, to, f"<{name}>"))
+                found[name] = f"{kind}:{lie}"
         if mode != "routed":
+            # Of the second, not even the headers are in the first part.
+            na = struct.pack(">BBHI", 136, 0, 0, 0) + ip_address(GATEWAY6).packed
+            for name, size in (("part", 8), ("headers", -8)):
+                part = first_fragment(near, f"<{name}>", na, size)
+                found[name] = self.frame(IP6, part)
             messages["ra-near"] = (near, 134, None)
             messages["dad"] = ("::", 135, GATEWAY6)
             found |= {
@@ -218,6 +257,11 @@ class Container:
             "igmp": self.frame(IP, packet(NONE, "224.0.0.22", IGMP, b"<igmp>")),
         }
 
+    def parts(self):
+        """Return the first part of a packet that may be sent in parts, by its name."""
+        part = first_fragment(self.six, "<whole>", bytes([128, 0, *bytes(30)]), 16)
+        return {"whole": self.frame(IP6, part)}
+
 
 def seen(wire, names):
     """Return those of the names that are in frames which the host has sent."""
@@ -235,7 +279,11 @@ def test_nothing_forged_leaves_a_strict_container(site, mode):
     site.run("web", "lan")
     web = Container(site)
     assert web.send(web.forged(mode)) == []
-    assert web.send(web.own(mode)) == sorted(web.own(mode))
+    own = web.own(mode) | (web.parts() if mode != "routed" else {})
+    assert web.send(own) == sorted(own)
+    # What is longer than the MTU goes in parts.
+    for address in (web.four, web.six):
+        site.lan.run("ping", "-c1", "-W3", "-s4000", address)
     site.ping_from_lan(web.four)
     site.ping_from_lan(web.six)
     site.wait_for_passes()
@@ -266,10 +314,38 @@ def test_foreign_addresses_stay_in_when_a_container_undoes_its_own_rules(site):
     table = re.search(r"netdev \S+", name.stdout)[0]
     delete = ("chroot", "/outer", "nft", "delete", "table", *table.split())
     site.host.run("nsenter", web.net, *delete)
-    kept = {n: forged[n] for n in ("address", "address6", "answer", "na", "ra")}
-    assert web.send(kept) == []
+    kept = ("address", "address6", "answer", "na", "ra", "lie", "lie6", "part")
+    assert web.send({n: forged[n] for n in kept}) == []
+    # What is for a sibling does not leave the host, and passes the parent as well.
+    site.run("mate", "lan")
+    mate = site.attached("mate", "lan")[0]
+    inside(site, "web", "ip", "addr", "add", "10.77.0.99/32", "dev", "eth0")
+    ping = ("ping", "-c1", "-W1", mate, "-I")
+    inside(site, "web", *ping, web.four)
+    with pytest.raises(subprocess.CalledProcessError):
+        inside(site, "web", *ping, "10.77.0.99")
     site.clear()
     site.assert_nothing_left()
+
+
+def test_no_frame_to_a_port_of_a_bridge_itself_brings_the_host_packets(newest):
+    site = newest
+    create(site, "bridge")
+    site.run("web", "lan")
+    web = Container(site)
+    four, six = site.host.ipv4, site.host.ipv6
+    ends = (("10.77.0.99", four), (web.four, four), ("fd77::99", six), (web.six, six))
+    frames = [
+        web.frame(IP6 if ":" in to else IP, udp(source, to, "<past>"), target=PORT)
+        for source, to in ends
+    ]
+    last = web.frame(IP, udp(web.four, four, "<last>"), target=BROADCAST)
+    with ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(site.host.run, *PYTHON, LISTEN)
+        wait_until(lambda: ":5000" in site.host.run("ss", "-lun").stdout, 5)
+        words = json.dumps([*frames, last])
+        site.host.run("nsenter", web.net, *PYTHON, SEND, words)
+        assert heard.result().stdout.split() == ["ready"]
 
 
 def test_isolated_networks_do_not_reach_each_other(site):

@@ -47,6 +47,7 @@ _SETTINGS = (
     ("net/ipv4/conf/*/rp_filter", socket.AF_INET, 7),
     ("net/ipv4/conf/*/arp_filter", socket.AF_INET, 12),
     ("net/ipv4/conf/*/arp_ignore", socket.AF_INET, 18),
+    ("net/ipv4/conf/*/drop_unicast_in_l2_multicast", socket.AF_INET, 29),
     ("net/ipv6/conf/*/accept_ra", socket.AF_INET6, 3),
     ("net/ipv6/conf/*/autoconf", socket.AF_INET6, 5),
     ("net/ipv6/conf/*/accept_ra_defrtr", socket.AF_INET6, 17),

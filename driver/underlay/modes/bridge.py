@@ -29,8 +29,13 @@ from underlay.modes.parent_sharing import ParentUse
 KIND = veth.KIND
 OWN_KEYS = ("bridge", "takeover")
 NO_YES = ("no", "yes")
-# No link-local address on the port: the host's addresses are on the bridge.
-HOST_END = ("net/ipv6/conf/*/addr_gen_mode=1",)
+# The host's addresses are on the bridge. But a frame to a reserved MAC, such as
+# 01:80:c2:00:00:0e, is for the port itself: past all chains of the bridge, a container
+# would send the host packets from any address, and router advertisements.
+HOST_END = (
+    "net/ipv6/conf/*/disable_ipv6=1",
+    "net/ipv4/conf/*/drop_unicast_in_l2_multicast=1",
+)
 
 endpoint_mac = child_device.endpoint_mac
 network_objects = child_device.network_objects

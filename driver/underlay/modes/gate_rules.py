@@ -25,6 +25,7 @@ _TYPES = {
     "net4": "ipv4_addr",
     "net6": "ipv6_addr",
 }
+_RAW = {"raw6": strict.SOURCE6, "end6": strict.SOURCE6_END}
 _REMEMBERED = "flags dynamic,timeout; timeout 3m; size 65536;"
 # The IP families in nft's words.
 _IP = {4: "ip", 6: "ip6"}
@@ -94,8 +95,8 @@ def body(place: Place) -> tuple[str, ...]:
 def _sets(place: Place) -> Iterator[str]:
     kind = place.kind
     for name, fields in SETS.items():
-        if fields[-1] == "raw6":
-            yield f"set {name} {{ typeof {place.by} . {strict.SOURCE6}; }}"
+        if raw := _RAW.get(fields[-1]):
+            yield f"set {name} {{ typeof {place.by} . {raw}; }}"
             continue
         typed = " . ".join(kind if f == "who" else _TYPES[f] for f in fields)
         ranges = " flags interval;" if fields[-1] in ("net4", "net6") else ""
@@ -113,11 +114,13 @@ def _sets(place: Place) -> Iterator[str]:
 def _of_chain(way: str, place: Place) -> Iterable[str]:
     if way == "out":
         checked = f"{place.by} @strict jump own"
-        return (checked, *_remembered(place.by), *_outgoing(place.by))
+        return (checked, *_remembered(place.by), *_outgoing(place))
     to = place.to
     ping = (f"{to} @unpinged {p} type echo-request drop" for p in ("icmp", "icmpv6"))
     port = f"{to} . meta l4proto . th dport"
-    to_siblings = _remembered(place.by) if place.kind == "ether_addr" else ()
+    to_siblings: tuple[str, ...] = ()
+    if place.kind == "ether_addr":
+        to_siblings = f"{place.by} @strict jump own", *_remembered(place.by)
     # A bridge's output has also what the host forwards, which no socket here sent.
     is_own = "meta skuid >= 0 " if place.family == "bridge" else ""
     open_to_host = (
@@ -168,9 +171,13 @@ def _remembered(by: str) -> Iterator[str]:
         )
 
 
-def _outgoing(by: str) -> Iterator[str]:
+def _outgoing(place: Place) -> Iterator[str]:
     """Return the rules for what a container sends that may not connect everywhere."""
+    by = place.by
     yield f"{by} != @bounded accept"
+    # A socket may tell the kernel that a frame is something else than it says.
+    for ip in _IP.values() if place.family == "netdev" else ():
+        yield f"ether type {ip} meta protocol != {ip} drop"
     yield "meta protocol { 8021q, 8021ad } drop"
     yield "meta protocol != { ip, ip6 } accept"
     yield "icmp type != echo-request accept"

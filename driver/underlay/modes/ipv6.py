@@ -184,6 +184,15 @@ def own_link_local(network: Network, endpoint: Endpoint) -> IPv6Address | None:
     return stable_address.link_local(secret)
 
 
+def own_end(network: Network, endpoint: Endpoint) -> IPv6Address | None:
+    """Return what a container's addresses end with in each prefix, if it is fixed."""
+    secret = _secret(endpoint.learned) if endpoint.learned else ""
+    source = endpoint.options.get(SUFFIX, "") or secret
+    if network.options.get(KEY) != "suffix" or not source:
+        return None
+    return IPv6Address(last_half(IPv6Address(source)))
+
+
 def at_birth(sysctls: tuple[str, ...]) -> tuple[str, ...]:
     """Return the sysctls of a new device that is to make its addresses only later."""
     others = (s for s in sysctls if not s.startswith((IPV6_SECRET, IPV6_SWITCH)))

@@ -8,39 +8,54 @@ carries: with a VLAN tag, for example. `nft list ruleset` shows how much was dro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv6Address
 
 from underlay.model import Endpoint, IpAddress, Network
 from underlay.model.objects.gate import GateFamily
 from underlay.modes import ipv6
 
 # Where an IPv6 packet has its source, and a neighbour message the address that it is
-# about. nft takes both for the same set, if neither is called by a name.
+# about; then the last halves of these. nft takes both for the same set, if neither is
+# called by a name.
 SOURCE6, _TARGET6 = "@nh,64,128", "@th,64,128"
+SOURCE6_END, _TARGET6_END = "@nh,128,64", "@th,128,64"
 _DROP = "counter drop"
-_LINK_LOCAL = bytes.fromhex("fe80000000000000")
+# What a frame says it is, and what its sender told the kernel that it is: rules read a
+# packet as the latter. A socket on a device that no veth follows may lie.
+_KINDS = "{ arp . arp, ip . ip, ip6 . ip6 }"
 
 
 def rules(family: GateFamily, by: str) -> Iterator[str]:
     """Return the rules for what a strict container sends; `by` says which it is."""
     yield f"{by} . ether saddr != @macs {_DROP}"
     if family != "inet":  # that sees nothing but IP
-        yield f"ether type != {{ arp, ip, ip6 }} {_DROP}"
+        yield f"ether type . meta protocol != {_KINDS} {_DROP}"
         yield f"ether type arp {by} . arp saddr ether != @macs {_DROP}"
         # From 0.0.0.0 a container asks whether an address is in use.
         is_foreign = _not_in("4", f"{by} . arp saddr ip")
         yield f"arp saddr ip != 0.0.0.0 {is_foreign} {_DROP}"
     # From 0.0.0.0 and :: it asks for addresses, and joins groups.
     yield f"ip saddr != 0.0.0.0 {_not_in('4', f'{by} . ip saddr')} {_DROP}"
-    yield f"ip6 saddr != :: {_not_in('6', f'{by} . {SOURCE6}')} {_DROP}"
+    is_foreign = f"{_not_in('6', f'{by} . {SOURCE6}')} {by} . {SOURCE6_END} != @ends6"
+    yield f"ip6 saddr != :: {is_foreign} {_DROP}"
     yield f"icmp type {{ redirect, router-advertisement }} {_DROP}"
     yield f"icmpv6 type {{ nd-router-advert, nd-redirect }} {_DROP}"
-    is_foreign = _not_in("6", f"{by} . {_TARGET6}")
-    yield f"icmpv6 type nd-neighbor-advert {is_foreign} {_DROP}"
-    # Else it would keep other machines from an address that they are about to take.
-    yield f"icmpv6 type nd-neighbor-solicit ip6 saddr :: {is_foreign} {_DROP}"
+    # With the second, it would keep other machines from an address that they are about
+    # to take. Where the address is in another fragment, nothing tells whose it is.
+    for about in ("nd-neighbor-advert", "nd-neighbor-solicit ip6 saddr ::"):
+        for target, known in (
+            (_TARGET6, "mine6"),
+            (_TARGET6, "beside6"),
+            (_TARGET6_END, "ends6"),
+        ):
+            yield f"icmpv6 type {about} {by} . {target} @{known} return"
+        yield f"icmpv6 type {about} {_DROP}"
     yield f"udp sport {{ 67, 547 }} {_DROP}"
     yield f"udp dport {{ 68, 546 }} {_DROP}"
+    # Extension headers may keep all that is checked above out of the first fragment.
+    yield "meta protocol != ip6 return"
+    yield "frag frag-off != 0 return"
+    yield "@th,0,8 & 0 == 0 return"
+    yield _DROP
 
 
 def _not_in(version: str, address: str) -> str:
@@ -54,9 +69,16 @@ def elements(
     """Return what a gate knows of a strict container: the sets, and words in them."""
     yield "strict", who
     yield "macs", f"{who} . {endpoint.mac}"
-    near = ipv6.own_link_local(network, endpoint) or _of_mac(endpoint.mac)
-    for address in dict.fromkeys((*given_addresses(endpoint), near)):
+    near = ipv6.own_link_local(network, endpoint)
+    more = (near,) if near else ()
+    for address in dict.fromkeys((*given_addresses(endpoint), *more)):
         yield _element("mine", address, who)
+    end = ipv6.own_end(network, endpoint)
+    for octets in (
+        *(() if near else (_end_of(endpoint.mac),)),
+        *((end.packed[8:],) if end else ()),
+    ):
+        yield "ends6", f"{who} . 0x{octets.hex()}"
 
 
 def beside(addresses: Iterable[IpAddress], who: str) -> frozenset[tuple[str, str]]:
@@ -77,8 +99,11 @@ def given_addresses(endpoint: Endpoint) -> Iterator[IpAddress]:
     yield from (a.ip for a in (*endpoint.all_addresses, *there))
 
 
-def _of_mac(mac: str) -> IPv6Address:
-    """Return the link-local address that a kernel makes from a MAC."""
+def _end_of(mac: str) -> bytes:
+    """Return what all addresses end with that a kernel makes from a MAC.
+
+    The link-local one, and with the prefix of each router that it hears: also beside
+    addresses of Docker, if routers advertise prefixes there.
+    """
     octets = bytes.fromhex(mac.replace(":", ""))
-    made = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
-    return IPv6Address(_LINK_LOCAL + made)
+    return bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]

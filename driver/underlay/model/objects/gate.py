@@ -26,7 +26,8 @@ GateFamily = Literal["netdev", "bridge", "inet"]
 GATE = f"{TABLE}-{PREFIX}"
 # The sets with an element for each container that an option is about, and their keys:
 # `who` is the container, by its MAC or device. A set of networks (`net`) has intervals.
-# `raw6` is an IPv6 address as nft takes one anywhere in a packet: 0x and 32 digits.
+# `raw6` is an IPv6 address as nft takes one anywhere in a packet: 0x and 32 digits;
+# `end6` is the last half of one.
 SETS: dict[str, tuple[str, ...]] = {
     "closed": ("who",),
     "bounded": ("who",),
@@ -47,11 +48,12 @@ SETS: dict[str, tuple[str, ...]] = {
     "macs": ("who", "mac"),
     "mine4": ("who", "ip4"),
     "mine6": ("who", "raw6"),
+    "ends6": ("who", "end6"),
     "beside4": ("who", "ip4"),
     "beside6": ("who", "raw6"),
 }
 # What follows the addresses that a container has, also while it runs.
-FOLLOWING = ("mine4", "mine6", "beside4", "beside6")
+FOLLOWING = ("mine4", "mine6", "ends6", "beside4", "beside6")
 # The addresses that a container has in its other networks.
 BESIDE = ("beside4", "beside6")
 # The one set of a table that keeps the containers of a network apart from others.
@@ -151,7 +153,11 @@ class NftElements(KernelObject):
     optional: bool = field(default=False, compare=False)
 
     device = ""
-    build_order = GATES + 1
+
+    @property
+    def build_order(self) -> int:
+        """Return the build order: the other networks first, so that nothing is cut."""
+        return GATES + (1 if self.is_beside else 2)
 
     @property
     def key(self) -> Hashable:
