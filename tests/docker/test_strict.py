@@ -282,8 +282,8 @@ def test_nothing_forged_leaves_a_strict_container(site, mode):
     own = web.own(mode) | (web.parts() if mode != "routed" else {})
     assert web.send(own) == sorted(own)
     # What is longer than the MTU goes in parts.
-    for address in (web.four, web.six):
-        site.lan.run("ping", "-c1", "-W3", "-s4000", address)
+    for address in (GATEWAY4, GATEWAY6):
+        inside(site, "web", "ping", "-c1", "-W3", "-s4000", address)
     site.ping_from_lan(web.four)
     site.ping_from_lan(web.six)
     site.wait_for_passes()
