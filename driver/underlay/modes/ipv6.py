@@ -119,12 +119,8 @@ def takes_default(network: Network, endpoint: Endpoint) -> bool:
 def lacks_secret(network: Network, endpoint: Endpoint) -> bool:
     """Return whether a container has no secret yet, and needs one."""
     known = endpoint.learned
-    return bool(
-        known
-        and not _secret(known)
-        and not endpoint.options.get(SUFFIX)
-        and hears_routers(network, endpoint)
-    )
+    lacks = known and not (_secret(known) or endpoint.options.get(SUFFIX))
+    return bool(lacks and hears_routers(network, endpoint))
 
 
 def lifetimes(network: Network, leased: LeasedIpv6) -> Lifetimes:
@@ -188,9 +184,8 @@ def own_end(network: Network, endpoint: Endpoint) -> IPv6Address | None:
     """Return what a container's addresses end with in each prefix, if it is fixed."""
     secret = _secret(endpoint.learned) if endpoint.learned else ""
     source = endpoint.options.get(SUFFIX, "") or secret
-    if network.options.get(KEY) != "suffix" or not source:
-        return None
-    return IPv6Address(last_half(IPv6Address(source)))
+    is_fixed = network.options.get(KEY) == "suffix" and source
+    return IPv6Address(last_half(IPv6Address(source))) if is_fixed else None
 
 
 def at_birth(sysctls: tuple[str, ...]) -> tuple[str, ...]:
