@@ -31,6 +31,8 @@ from tests.lab.service import wait_until
 
 OTHER_KERNEL = "7.2"
 NICE = -20
+# What rules that look at each packet may cost.
+AIM_GUARDED = 0.98
 # As a shell on the host would do it: eth0 becomes a port, its addresses are br0's.
 TO_BRIDGE = f"""
     ip link add br0 address $(cat /sys/class/net/eth0/address) type bridge
@@ -285,15 +287,15 @@ def judged(ways: Iterable[Way], found: Found, where: str) -> Iterator[Aim]:
         "in own": "throughput from the LAN, by CPU time,",
         "trips p50": "round trips, by p50,",
     }
-    for way in ways:
-        if way.aim is None or way.name not in found:
+    asked = [(way.name, way.aim, HOST.name) for way in ways if way.aim]
+    asked += [(w.name, AIM_GUARDED, w.unguarded) for w in ways if w.unguarded]
+    for name, aim, other in asked:
+        if name not in found:
             continue
         for what, words in named.items():
-            times = paired(found[HOST.name][what], found[way.name][what])
-            asked = (
-                f"{way.name}: {words} at least {way.aim} of the host namespace's{where}"
-            )
-            yield asked, f"{times:.3f}", times >= way.aim
+            times = paired(found[other][what], found[name][what])
+            of_other = f"{name}: {words} at least {aim} of {other}'s{where}"
+            yield of_other, f"{times:.3f}", times >= aim
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from tests.bench.load import PING_PORT, STREAM_PORT
 
 LAN = ("--subnet", "10.77.0.0/24", "--gateway", "10.77.0.1")
 OURS = ("-d", "underlay", "--ipam-driver", "underlay")
-ROUTED = "10.64.0.0/24"
+ROUTED, UNCHECKED = "10.64.0.0/24", "10.65.0.0/24"
+PORTS = STREAM_PORT, PING_PORT
 # Where the NAT bridge publishes the two ports: the host's own servers have theirs.
 PUBLISHED = 1000
 BRIDGED = "bridged"
@@ -20,7 +21,8 @@ class Way:
 
     `on` names the host it is on; on BRIDGED eth0 is a port of br0. `routed` is what
     the LAN must be told to reach through that host, and `aim` the least share of the
-    plain host namespace's figures.
+    plain host namespace's figures. `unguarded` names the same way without rules that
+    look at each packet.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Way:
     on: str = "plain"
     routed: str = ""
     aim: float | None = None
+    unguarded: str = ""
 
 
 HOST = Way("host namespace")
@@ -45,12 +48,28 @@ WAYS = (
     HOST,
     Way(
         "Docker's NAT bridge",
-        run=tuple(
-            f"--publish={port + PUBLISHED}:{port}" for port in (STREAM_PORT, PING_PORT)
-        ),
+        run=tuple(f"--publish={port + PUBLISHED}:{port}" for port in PORTS),
         published=PUBLISHED,
     ),
     MACVLAN,
+    Way(
+        "macvlan, policy=published",
+        network=(*MACVLAN.network, "-o", "policy=published"),
+        run=("--ip", "10.77.0.104", *(f"--publish={port}" for port in PORTS)),
+        address="10.77.0.104",
+        on="guarded",
+        unguarded=MACVLAN.name,
+    ),
+    Way(
+        "routed, strict=off",
+        network=(
+            *OURS, "-o", "mode=routed", "-o", "strict=off", "--subnet", UNCHECKED,
+        ),
+        run=("--ip", "10.65.0.2"),
+        address="10.65.0.2",
+        on="unchecked",
+        routed=UNCHECKED,
+    ),
     Way(
         "routed",
         network=(
@@ -60,6 +79,7 @@ WAYS = (
         address="10.64.0.2",
         routed=ROUTED,
         aim=0.95,
+        unguarded="routed, strict=off",
     ),
     Way("host namespace, address on br0", on=BRIDGED),
     Way(
