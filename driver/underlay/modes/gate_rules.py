@@ -29,6 +29,8 @@ _RAW = {"raw6": strict.SOURCE6, "end6": strict.SOURCE6_END}
 _REMEMBERED = "flags dynamic,timeout; timeout 3m; size 65536;"
 # The IP families in nft's words.
 _IP = {4: "ip", 6: "ip6"}
+# Chains for the packets of some containers only.
+_CHAINS = ("judged", "noted", "bound", "pinged")
 _NEITHER = "{ tcp, udp, sctp, icmp, ipv6-icmp }"
 
 
@@ -79,11 +81,13 @@ def body(place: Place) -> tuple[str, ...]:
     """Return a gate's sets, chains and rules in nft's words."""
     return (
         *_sets(place),
-        "chain judged { }",
-        "chain own { }",
+        *(f"chain {name} {{ }}" for name in (*_CHAINS, *strict.CHAINS)),
         *(f"chain {n} {{ type filter {hook}; }}" for n, _, hook in place.hooks),
         *(f"rule judged {rule}" for rule in _judged(place.to)),
-        *(f"rule own {rule}" for rule in strict.rules(place.family, place.by)),
+        *(f"rule noted {rule}" for rule in _noted(place.by)),
+        *(f"rule bound {rule}" for rule in _bound(place)),
+        *(f"rule pinged {p} type echo-request drop" for p in ("icmp", "icmpv6")),
+        *(f"rule {c} {rule}" for c, rule in strict.rules(place.family, place.by)),
         *(
             f"rule {name} {rule}"
             for name, way, _ in place.hooks
@@ -112,15 +116,12 @@ def _sets(place: Place) -> Iterator[str]:
 
 
 def _of_chain(way: str, place: Place) -> Iterable[str]:
+    by, to = place.by, place.to
+    sent = f"{by} @strict jump own", f"{by} @closed jump noted"
     if way == "out":
-        checked = f"{place.by} @strict jump own"
-        return (checked, *_remembered(place.by), *_outgoing(place))
-    to = place.to
-    ping = (f"{to} @unpinged {p} type echo-request drop" for p in ("icmp", "icmpv6"))
+        return (*sent, f"{by} @bounded jump bound")
     port = f"{to} . meta l4proto . th dport"
-    to_siblings: tuple[str, ...] = ()
-    if place.kind == "ether_addr":
-        to_siblings = f"{place.by} @strict jump own", *_remembered(place.by)
+    to_siblings = sent if place.kind == "ether_addr" else ()
     # A bridge's output has also what the host forwards, which no socket here sent.
     is_own = "meta skuid >= 0 " if place.family == "bridge" else ""
     open_to_host = (
@@ -128,12 +129,14 @@ def _of_chain(way: str, place: Place) -> Iterable[str]:
         for version, ip in _IP.items()
         if way == "host"
     )
-    return (*to_siblings, *ping, *open_to_host, f"{to} @closed jump judged")
+    ping, judged = f"{to} @unpinged jump pinged", f"{to} @closed jump judged"
+    return (*to_siblings, ping, *open_to_host, judged)
 
 
 def _judged(to: str) -> Iterator[str]:
     """Return the rules for what goes to a container that is not open."""
     port = f"{to} . meta l4proto . th dport"
+    yield "tcp flags & (syn | ack) != syn accept"
     # A tag may hide a packet from all rules below.
     yield "meta protocol { 8021q, 8021ad } drop"
     yield "meta protocol != { ip, ip6 } accept"
@@ -141,7 +144,6 @@ def _judged(to: str) -> Iterator[str]:
     # Without the first fragment, which is judged, the others are nothing.
     yield "ip frag-off & 0x1fff != 0 accept"
     yield "frag frag-off != 0 accept"
-    yield "tcp flags & (syn | ack) != syn accept"
     yield "meta l4proto sctp @th,96,8 != 1 accept"
     yield "udp sport 67 udp dport 68 accept"
     yield "udp sport 547 udp dport 546 accept"
@@ -160,21 +162,20 @@ def _judged(to: str) -> Iterator[str]:
     yield "drop"
 
 
-def _remembered(by: str) -> Iterator[str]:
+def _noted(by: str) -> Iterator[str]:
+    """Return the rules that remember with which machines a container speaks."""
+    yield "meta l4proto tcp return"
     for version, ip in _IP.items():
         to = f"{by} . {ip} daddr"
         peer = f"{to} . udp dport . udp sport"
-        yield f"{by} @closed update @talking{version} {{ {peer} }}"
-        yield (
-            f"{by} @closed meta l4proto != {_NEITHER}"
-            f" update @other{version} {{ {to} . meta l4proto }}"
-        )
+        yield f"update @talking{version} {{ {peer} }}"
+        to_other = f"update @other{version} {{ {to} . meta l4proto }}"
+        yield f"meta l4proto != {_NEITHER} {to_other}"
 
 
-def _outgoing(place: Place) -> Iterator[str]:
+def _bound(place: Place) -> Iterator[str]:
     """Return the rules for what a container sends that may not connect everywhere."""
     by = place.by
-    yield f"{by} != @bounded accept"
     # A socket may tell the kernel that a frame is something else than it says.
     for ip in _IP.values() if place.family == "netdev" else ():
         yield f"ether type {ip} meta protocol != {ip} drop"

@@ -21,23 +21,46 @@ SOURCE6_END, _TARGET6_END = "@nh,128,64", "@th,128,64"
 _DROP = "counter drop"
 # What a frame says it is, and what its sender told the kernel that it is: rules read a
 # packet as the latter. A socket on a device that no veth follows may lie.
-_KINDS = "{ arp . arp, ip . ip, ip6 . ip6 }"
+_KINDS = "arp . arp : goto own_arp, ip . ip : goto own4, ip6 . ip6 : goto own6"
+CHAINS = ("own", "own_arp", "own4", "own6")
 
 
-def rules(family: GateFamily, by: str) -> Iterator[str]:
-    """Return the rules for what a strict container sends; `by` says which it is."""
-    yield f"{by} . ether saddr != @macs {_DROP}"
-    if family != "inet":  # that sees nothing but IP
-        yield f"ether type . meta protocol != {_KINDS} {_DROP}"
-        yield f"ether type arp {by} . arp saddr ether != @macs {_DROP}"
+def rules(family: GateFamily, by: str) -> Iterator[tuple[str, str]]:
+    """Return the rules for what a strict container sends, each with its chain.
+
+    `by` says which container it is. A TCP packet says nothing but where it is from, so
+    most packets pass few of them.
+    """
+    yield "own", f"{by} . ether saddr != @macs {_DROP}"
+    if family == "inet":  # that sees nothing but IP
+        yield "own", "meta protocol vmap { ip : goto own4, ip6 : goto own6 }"
+    else:
+        yield "own", f"ether type . meta protocol vmap {{ {_KINDS} }}"
+    yield "own", _DROP
+    if family != "inet":
+        yield "own_arp", f"{by} . arp saddr ether != @macs {_DROP}"
         # From 0.0.0.0 a container asks whether an address is in use.
         is_foreign = _not_in("4", f"{by} . arp saddr ip")
-        yield f"arp saddr ip != 0.0.0.0 {is_foreign} {_DROP}"
-    # From 0.0.0.0 and :: it asks for addresses, and joins groups.
+        yield "own_arp", f"arp saddr ip != 0.0.0.0 {is_foreign} {_DROP}"
+    for rule in _of_ipv4(by):
+        yield "own4", rule
+    for rule in _of_ipv6(by):
+        yield "own6", rule
+
+
+def _of_ipv4(by: str) -> Iterator[str]:
+    # From 0.0.0.0, and from ::, it asks for addresses, and joins groups.
     yield f"ip saddr != 0.0.0.0 {_not_in('4', f'{by} . ip saddr')} {_DROP}"
+    yield "meta l4proto tcp return"
+    yield f"icmp type {{ redirect, router-advertisement }} {_DROP}"
+    yield f"udp sport 67 {_DROP}"
+    yield f"udp dport 68 {_DROP}"
+
+
+def _of_ipv6(by: str) -> Iterator[str]:
     is_foreign = f"{_not_in('6', f'{by} . {SOURCE6}')} {by} . {SOURCE6_END} != @ends6"
     yield f"ip6 saddr != :: {is_foreign} {_DROP}"
-    yield f"icmp type {{ redirect, router-advertisement }} {_DROP}"
+    yield "meta l4proto tcp return"
     yield f"icmpv6 type {{ nd-router-advert, nd-redirect }} {_DROP}"
     # With the second, it would keep other machines from an address that they are about
     # to take. Where the address is in another fragment, nothing tells whose it is.
@@ -49,10 +72,9 @@ def rules(family: GateFamily, by: str) -> Iterator[str]:
         ):
             yield f"icmpv6 type {about} {by} . {target} @{known} return"
         yield f"icmpv6 type {about} {_DROP}"
-    yield f"udp sport {{ 67, 547 }} {_DROP}"
-    yield f"udp dport {{ 68, 546 }} {_DROP}"
+    yield f"udp sport 547 {_DROP}"
+    yield f"udp dport 546 {_DROP}"
     # Extension headers may keep all that is checked above out of the first fragment.
-    yield "meta protocol != ip6 return"
     yield "frag frag-off != 0 return"
     yield "@th,0,8 & 0 == 0 return"
     yield _DROP
