@@ -181,8 +181,8 @@ def test_unknown_method_alone_is_404(plugin):
     assert plugin.client.get("/Plugin.Activate").status_code == 405
 
 
-def test_body_over_one_mebibyte_is_refused(plugin):
-    answer = plugin.post("NetworkDriver.CreateNetwork", b" " * ((1 << 20) + 1))
+def test_body_over_sixteen_mebibytes_is_refused(plugin):
+    answer = plugin.post("NetworkDriver.CreateNetwork", b" " * ((1 << 24) + 1))
     assert answer.status_code == 413
     assert json.loads(answer.data)["Err"].startswith("E-304 ")
 
@@ -205,6 +205,20 @@ def test_published_ports_are_accepted(plugin):
     ports = {"com.docker.network.portmap": [{"Proto": 6, "Port": 80, "HostPort": 8080}]}
     ask(plugin, "NetworkDriver.CreateEndpoint", {**ENDPOINT, "Options": ports})
     ask(plugin, "NetworkDriver.ProgramExternalConnectivity", {**IDS, "Options": ports})
+
+
+def test_every_port_of_a_protocol_can_be_published(plugin):
+    """Docker names each one, in a body of megabytes."""
+    ask(plugin, "NetworkDriver.CreateNetwork", NETWORK)
+    each = {"Proto": 6, "IP": "", "HostIP": ""}
+    ports = [
+        {**each, "Port": port, "HostPort": port, "HostPortEnd": port}
+        for port in range(1, 1 << 16)
+    ]
+    options = {"com.docker.network.portmap": ports}
+    asked = {**ENDPOINT, "Options": options}
+    assert ask(plugin, "NetworkDriver.CreateEndpoint", asked)[0] == 200
+    assert ask(plugin, "NetworkDriver.Join", {**JOIN, "Options": options})[0] == 200
 
 
 def test_null_ipam_driver_gives_a_network_without_addresses(plugin, caplog):

@@ -211,6 +211,48 @@ def asked(address):
     return done.stdout.strip()
 
 
+# Sends from a port of each IP family to some ports of a machine.
+SPEAK = """
+import socket, sys
+for family, address in ((socket.AF_INET, "10.9.0.2"), (socket.AF_INET6, "fd09::2")):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.bind(("", int(sys.argv[1])))
+    for port in range(40000, 40000 + int(sys.argv[2])):
+        s.sendto(b"!", (address, port))
+"""
+
+
+def test_those_that_ask_a_published_port_take_no_room_among_the_peers():
+    """Else they fill the set, and no container behind the gate gets its answers."""
+    policy = Policy("published", published=((4, "udp", 53), (6, "udp", 53)))
+    gate = gate_at(ROUTED)
+    made = frozenset(elements(policy, '"ul-1"'))
+    with net.Namespace(f"ulg{secrets.token_hex(3)}", "") as inside:
+        net.ip(f"link add ul-1 type veth peer name eth0 netns {inside.netns}")
+        net.ip("link set ul-1 up", "addr add 10.9.0.1/24 dev ul-1")
+        net.ip("addr add fd09::1/64 dev ul-1 nodad")
+        inside.run(
+            "sh", "-ec",
+            "ip link set eth0 up; ip addr add 10.9.0.3/24 dev eth0;"
+            " ip addr add fd09::3/64 dev eth0 nodad;"
+            " ip route add 10.9.0.2 via 10.9.0.1; ip route add fd09::2 via fd09::1",
+        )  # fmt: skip
+        gates.create(gate)
+        gates.create(NftElements(gate.family, gate.name, '"ul-1"', made))
+        inside.run("python3", "-c", SPEAK, "53", "50")
+        for version in (4, 6):
+            assert peers(gate, version) == []
+        inside.run("python3", "-c", SPEAK, "5000", "3")
+        for version in (4, 6):
+            assert peers(gate, version) == ["40000", "40001", "40002"]
+
+
+def peers(gate, version):
+    """Return the ports of those that containers have spoken to."""
+    shown = nft("list", "set", gate.family, gate.name, f"talking{version}")
+    return sorted(re.findall(r"2 \. (\d+) \. ", shown))
+
+
 def test_gate_on_a_parent_survives_the_parent_s_return():
     kernel, gate = LinuxKernel(), gate_at(on_parent("eth0"))
     kernel.apply(Create(gate))

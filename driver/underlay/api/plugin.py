@@ -28,7 +28,8 @@ from underlay.model.text import printable
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
-MAX_BYTES = 1 << 20
+# Docker names every port of -p in 110 bytes or so: all of TCP are 7 MB.
+MAX_BYTES = 1 << 24
 DRAIN_BYTES = 1 << 26
 # Called after each call.
 Observe = Callable[[Call], None]

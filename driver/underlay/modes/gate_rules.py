@@ -163,12 +163,17 @@ def _judged(to: str) -> Iterator[str]:
 
 
 def _noted(by: str) -> Iterator[str]:
-    """Return the rules that remember with which machines a container speaks."""
+    """Return the rules that keep the peers of closed containers.
+
+    Not those of published ports, which are reached anyway: whoever asks these would
+    fill the set, and take the answers of others from all containers.
+    """
     yield "meta l4proto tcp return"
     for version, ip in _IP.items():
         to = f"{by} . {ip} daddr"
         peer = f"{to} . udp dport . udp sport"
-        yield f"update @talking{version} {{ {peer} }}"
+        own = f"{by} . meta l4proto . udp sport != @published{version}"
+        yield f"{own} update @talking{version} {{ {peer} }}"
         to_other = f"update @other{version} {{ {to} . meta l4proto }}"
         yield f"meta l4proto != {_NEITHER} {to_other}"
 
