@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 
 from tests.docker.conftest import GATEWAY4, GATEWAY6, IPAM, LAN4, LAN6
 from tests.lab.host import ENVIRONMENT
+from tests.lab.net import enter
 
 # Connects to ports over TCP, or sends to them over UDP, and prints those that answer.
 SCAN = """
@@ -69,9 +72,54 @@ while True:
             data, who = s.recvfrom(2000)
             s.sendto(b"!" + data, who)
 """
+# Asks for ports of an address all the time, and prints those that ever answered when
+# it is told to end.
+WATCH = """
+import errno, json, select, socket, sys, time
+from contextlib import suppress
+address, tcp, udp = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+answered, rounds = set(), 0
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    rounds += 1
+    streams = {}
+    for port in tcp:
+        s = socket.socket()
+        s.setblocking(False)
+        if s.connect_ex((address, port)) in (0, errno.EINPROGRESS):
+            streams[s] = port
+    asked = {}
+    for port in udp:
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.setblocking(False)
+        with suppress(OSError):
+            s.connect((address, port))
+            s.send(b"?")
+        asked[s] = port
+    end = time.monotonic() + 0.03
+    while (left := end - time.monotonic()) > 0:
+        read, written, _ = select.select([*asked], [*streams], [], left)
+        for s in written:
+            if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                answered.add(f"{streams[s]}/tcp")
+            del streams[s]
+            s.close()
+        for s in read:
+            with suppress(OSError):
+                s.recv(1)
+                answered.add(f"{asked[s]}/udp")
+            del asked[s]
+            s.close()
+    for s in (*streams, *asked):
+        s.close()
+print(json.dumps([sorted(answered), rounds]))
+"""
 # The machine's, on a host and in its containers.
 PYTHON = ("chroot", "/outer", sys.executable, "-c")
 MODES = ["macvlan", "bridge", "routed"]
+TCP, UDP = [22, 80, 443, 8080, 9000], [53, 5353]
+# In a container, from its first moment on.
+SERVE = "for p in 22 443 9000; do httpd -p $p -h /etc; done; httpd -f -p 80 -h /etc"
 
 
 class Listeners:
@@ -137,3 +185,33 @@ def create(site, mode, *words, name="lan"):
         *words,
         name,
     )
+
+
+@contextmanager
+def watching(site, address, where, watched):
+    """Ask for every port of an address meanwhile; note what answered, and how often."""
+    words = (WATCH, address, json.dumps(TCP), json.dumps(UDP))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    if where == "lan":
+        command = [*enter(site.lan.netns), *PYTHON[2:], *words]
+        process = subprocess.Popen(command, **pipes)
+    else:
+        net = f"--net=/proc/{site.host.pid_of(where)}/ns/net" if where != "host" else ""
+        command = ["nsenter", net, *PYTHON, *words] if net else [*PYTHON, *words]
+        process = site.host._spawn(command, ENVIRONMENT, **pipes)
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        yield
+        out, _ = process.communicate("end", 30)
+    watched[where] = json.loads(out)
+
+
+def watched_meanwhile(site, address, act, places=("lan", "peer", "host")):
+    """Return what answered on the LAN, in a container and on the host meanwhile."""
+    found = {}
+    with ExitStack() as watches:
+        for where in places:
+            watches.enter_context(watching(site, address, where, found))
+        act()
+    assert all(rounds > 20 for _, rounds in found.values()), found
+    return {where: answered for where, (answered, _) in found.items()}

@@ -2,63 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import time
-from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.docker.conftest import GATEWAY4, GATEWAY6, Site
-from tests.docker.ports import MODES, PYTHON, Listeners, create, scan_ports
-from tests.lab.host import ENVIRONMENT, Host
+from tests.docker.conftest import GATEWAY4, GATEWAY6
+from tests.docker.ports import (
+    MODES,
+    PYTHON,
+    SERVE,
+    TCP,
+    UDP,
+    Listeners,
+    create,
+    scan_ports,
+    watched_meanwhile,
+)
+from tests.lab.host import ENVIRONMENT
 from tests.lab.net import enter
-from tests.lab.service import Service, wait_until
+from tests.lab.service import wait_until
 
-# Asks for ports of an address all the time, and prints those that ever answered when
-# it is told to end.
-WATCH = """
-import errno, json, select, socket, sys, time
-from contextlib import suppress
-address, tcp, udp = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
-answered, rounds = set(), 0
-print("ready", flush=True)
-while not select.select([sys.stdin], [], [], 0)[0]:
-    rounds += 1
-    streams = {}
-    for port in tcp:
-        s = socket.socket()
-        s.setblocking(False)
-        if s.connect_ex((address, port)) in (0, errno.EINPROGRESS):
-            streams[s] = port
-    asked = {}
-    for port in udp:
-        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        s.setblocking(False)
-        with suppress(OSError):
-            s.connect((address, port))
-            s.send(b"?")
-        asked[s] = port
-    end = time.monotonic() + 0.03
-    while (left := end - time.monotonic()) > 0:
-        read, written, _ = select.select([*asked], [*streams], [], left)
-        for s in written:
-            if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-                answered.add(f"{streams[s]}/tcp")
-            del streams[s]
-            s.close()
-        for s in read:
-            with suppress(OSError):
-                s.recv(1)
-                answered.add(f"{asked[s]}/udp")
-            del asked[s]
-            s.close()
-    for s in (*streams, *asked):
-        s.close()
-print(json.dumps([sorted(answered), rounds]))
-"""
-TCP, UDP = [22, 80, 443, 8080, 9000], [53, 5353]
 EVERY = sorted([*(f"{p}/tcp" for p in TCP if p != 8080), *(f"{p}/udp" for p in UDP)])
 PORTS = ("-p", "8080:80", "-p", "53:53/udp", "-p", "127.0.0.1:9000:9000")
 
@@ -170,40 +135,6 @@ def test_ports_are_reached_from_allowed_networks_only(newest, listening):
     newest.assert_nothing_left()
 
 
-@contextmanager
-def watching(site, address, where, watched):
-    """Ask for every port of an address meanwhile; note what answered, and how often."""
-    words = (WATCH, address, json.dumps(TCP), json.dumps(UDP))
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    if where == "lan":
-        command = [*enter(site.lan.netns), *PYTHON[2:], *words]
-        process = subprocess.Popen(command, **pipes)
-    else:
-        net = f"--net=/proc/{site.host.pid_of(where)}/ns/net" if where != "host" else ""
-        command = ["nsenter", net, *PYTHON, *words] if net else [*PYTHON, *words]
-        process = site.host._spawn(command, ENVIRONMENT, **pipes)
-    with process:
-        assert process.stdout.readline() == "ready\n"
-        yield
-        out, _ = process.communicate("end", 30)
-    watched[where] = json.loads(out)
-
-
-# In a container, from its first moment on.
-SERVE = "for p in 22 443 9000; do httpd -p $p -h /etc; done; httpd -f -p 80 -h /etc"
-
-
-def watched_meanwhile(site, address, act):
-    """Return what answered on the LAN, in a container and on the host meanwhile."""
-    found = {}
-    with ExitStack() as watches:
-        for where in ("lan", "peer", "host"):
-            watches.enter_context(watching(site, address, where, found))
-        act()
-    assert all(rounds > 20 for _, rounds in found.values()), found
-    return {where: answered for where, (answered, _) in found.items()}
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("starts", [6, pytest.param(100, marks=pytest.mark.long)])
 def test_no_closed_port_answers_from_the_first_packet_on(site, mode, starts):
@@ -313,24 +244,3 @@ def test_container_that_undoes_its_gate_stays_closed(newest):
     wait_until(lambda: "underlay-ul-" in newest.host.run(*gate).stdout, 90)
     newest.clear()
     newest.assert_nothing_left()
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_policy_needs_no_iptables_of_docker(lan, mode):
-    """The gates are tables of their own, whatever Docker does about its firewall."""
-    with Host(lan, "bare", "28.5", 9) as host:
-        site = Site(host, Service(host))
-        site.service.start()
-        host.start_dockerd("--iptables=false", "--ip6tables=false", "--bridge=none")
-        host.load_image()
-        create(site, mode, "-o", "policy=published")
-        site.run("peer", "lan")
-        site.docker(
-            "run", "-d", "--name", "web", "--network", "lan", "-p", "80",
-            "bb", "sh", "-c", SERVE,
-        )  # fmt: skip
-        address = site.attached("web", "lan")[0]
-        found = watched_meanwhile(site, address, lambda: time.sleep(1))
-        assert found == {where: ["80/tcp"] for where in ("lan", "peer", "host")}
-        site.clear()
-        site.assert_nothing_left()

@@ -222,7 +222,7 @@ for family, address in ((socket.AF_INET, "10.9.0.2"), (socket.AF_INET6, "fd09::2
 """
 
 
-def test_those_that_ask_a_published_port_take_no_room_among_the_peers():
+def test_machines_that_ask_a_published_port_take_no_room_among_the_peers():
     """Else they fill the set, and no container behind the gate gets its answers."""
     policy = Policy("published", published=((4, "udp", 53), (6, "udp", 53)))
     gate = gate_at(ROUTED)

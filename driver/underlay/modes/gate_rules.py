@@ -165,8 +165,8 @@ def _judged(to: str) -> Iterator[str]:
 def _noted(by: str) -> Iterator[str]:
     """Return the rules that keep the peers of closed containers.
 
-    Not those of published ports, which are reached anyway: whoever asks these would
-    fill the set, and take the answers of others from all containers.
+    Not those of published ports, which are reached anyway: machines that ask these
+    would fill the set, and then no container gets answers of new peers.
     """
     yield "meta l4proto tcp return"
     for version, ip in _IP.items():
