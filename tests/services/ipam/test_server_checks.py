@@ -124,7 +124,8 @@ def test_parent_that_cannot_be_asked_on_keeps_no_other_from_being_asked(lan):
     lan.checks.ask = fail
     lan.checks.look()
     assert lan.asked == [("eth1", "n2")]
-    assert "eth0: Network is down" in status.failures(lan.records)[0]["error"]
+    errors = {f["object"]: f["error"] for f in status.failures(lan.records)}
+    assert "eth0: Network is down" in errors[MARK]
 
 
 def test_lease_of_a_container_ends_the_failure_at_once(lan):
