@@ -6,6 +6,7 @@ import pytest
 
 from tests.fakes import FakeKernel
 from tests.kinds import has, lacking
+from underlay.kernel import libnftables
 
 TYPES = ("macvlan", "ipvlan", "veth", "bridge", "vlan", "dummy")
 
@@ -67,6 +68,21 @@ def test_host_without_nft_fails_if_a_network_needs_it(bench, monkeypatch):
     (found,) = bench.check("nftables")
     assert (found.level, found.remedy.split()[:2]) == ("failure", ["install", "the"])
     assert "networks lan" in found.why
+
+
+def test_host_whose_library_is_missing_names_networks_that_are_not_strict(
+    bench, monkeypatch
+):
+    monkeypatch.setattr(libnftables, "_NAME", "libnone.so.1")
+    libnftables._library.cache_clear()
+    try:
+        bench.network("lan")
+        bench.network("r", mode="routed", parent="")
+        (found,) = bench.check("nftables")
+    finally:
+        libnftables._library.cache_clear()
+    assert found.level == "warning"
+    assert "networks r are as with strict=off" in found.why
 
 
 def test_without_root_a_silent_nft_is_not_called_missing(bench, monkeypatch):

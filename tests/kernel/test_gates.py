@@ -247,10 +247,89 @@ def test_machines_that_ask_a_published_port_take_no_room_among_the_peers():
             assert peers(gate, version) == ["40000", "40001", "40002"]
 
 
-def peers(gate, version):
-    """Return the ports of those that containers have spoken to."""
-    shown = nft("list", "set", gate.family, gate.name, f"talking{version}")
-    return sorted(re.findall(r"2 \. (\d+) \. ", shown))
+def peers(gate, version, of="talking"):
+    """Return the ports of those that containers have spoken to, or were asked by."""
+    shown = nft("list", "set", gate.family, gate.name, f"{of}{version}")
+    return sorted(re.findall(r"[12] \. (\d+) \. ", shown))
+
+
+ANSWER = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 53))
+print("ready", flush=True)
+while True:
+    data, asker = s.recvfrom(100)
+    s.sendto(data, asker)
+"""
+ASK_BY_UDP = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 4000))
+s.settimeout(2)
+s.sendto(b"?", ("10.1.0.2", 53))
+print(s.recv(100))
+"""
+DNS = (4, "udp", 53)
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_kept"),
+    [
+        (Policy(egress="none"), True),
+        (Policy("published", egress="none", published=(DNS,)), True),
+        (Policy("published", egress="none", for_host=(DNS,)), True),
+        (Policy("published", published=(DNS,)), False),
+    ],
+    ids=["open", "published", "for the host", "not bound"],
+)
+def test_answer_by_udp_leaves_a_container_that_may_not_connect(policy, is_kept):
+    """And those that ask one that may connect take no room in the set."""
+    gate = gate_at(ROUTED)
+    made = frozenset(elements(policy, '"ul-1"'))
+    with net.Namespace(f"ulg{secrets.token_hex(3)}", "") as inside:
+        net.ip(f"link add ul-1 type veth peer name eth0 netns {inside.netns}")
+        net.ip("link set lo up", "link set ul-1 up", "addr add 10.1.0.1/24 dev ul-1")
+        words = "ip link set eth0 up; ip addr add 10.1.0.2/24 dev eth0"
+        inside.run("sh", "-ec", words)
+        gates.create(gate)
+        gates.create(NftElements(gate.family, gate.name, '"ul-1"', made))
+        command = ["ip", "netns", "exec", inside.netns, "python3", "-c", ANSWER]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+            try:
+                assert server.stdout.readline() == b"ready\n"
+                words = ["python3", "-c", ASK_BY_UDP]
+                done = subprocess.run(words, capture_output=True, text=True, check=True)
+            finally:
+                server.kill()
+        assert done.stdout == "b'?'\n"
+        assert peers(gate, 4, "asked") == (["4000"] if is_kept else [])
+
+
+def test_container_that_may_not_connect_reaches_no_sibling_by_the_parent():
+    """Also if it has taken the gate off its own device."""
+    place = on_parent("eth0")
+    gate, one = gate_at(place), "02:00:00:00:00:01"
+    names = [f"ulg{secrets.token_hex(3)}" for _ in range(2)]
+    with net.Namespace(names[0], "") as first, net.Namespace(names[1], "") as second:
+        net.ip("link set eth0 up", "link set wire0 up")
+        for n, room in enumerate((first, second), start=1):
+            kind = f"address 02:00:00:00:00:0{n} type macvlan mode bridge"
+            net.ip(f"link add link eth0 name m{n} {kind}")
+            net.ip(f"link set m{n} netns {room.netns}")
+            words = f"ip link set m{n} up; ip addr add 10.1.0.{n}/24 dev m{n}"
+            room.run("sh", "-ec", words)
+
+        def said(room, address):
+            """Return how a connection fails: refused, or without an answer."""
+            return room.run("python3", "-c", ASK, address).stdout.strip()
+
+        assert said(first, "10.1.0.2") == "ConnectionRefusedError"
+        gates.create(gate)
+        made = frozenset(elements(Policy(egress="none"), one))
+        gates.create(NftElements(gate.family, gate.name, one, made))
+        assert said(first, "10.1.0.2") == "TimeoutError"
+        assert said(second, "10.1.0.1") == "ConnectionRefusedError"
 
 
 def test_gate_on_a_parent_survives_the_parent_s_return():

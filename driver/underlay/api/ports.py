@@ -22,6 +22,7 @@ def of_endpoint(network: Network, endpoint: Endpoint) -> Facts:
         "allow_from": [str(found) for found in policy.allow_from],
         "egress": policy.egress,
         "ping": policy.ping,
+        "strict": policy.strict,
     }
 
 

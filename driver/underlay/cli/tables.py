@@ -289,6 +289,7 @@ POLICIES: Columns = {
     "FROM": lambda f: ", ".join(f["allow_from"]) or "-",
     "EGRESS": lambda f: f["egress"],
     "PING": lambda f: "on" if f["ping"] else "off",
+    "STRICT": lambda f: "on" if f["strict"] else "off",
 }
 EXPOSURE: Columns = {
     "CONTAINER": lambda f: f["container"],

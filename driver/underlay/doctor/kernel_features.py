@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from underlay.doctor.examined import Examined, labels
 from underlay.doctor.finding import Finding
 from underlay.model import Network
-from underlay.modes import MODES, mode_of, traits_of
+from underlay.modes import MODES, mode_name, mode_of, traits_of
 from underlay.modes.child_device import is_isolated
 
 # The kinds of device, what needs them, and their modules.
@@ -61,8 +61,9 @@ def _kinds_of(network: Network) -> Iterator[str]:
 
 
 def nftables(host: Examined) -> Iterator[Finding]:
-    """Find that the host lacks nftables."""
+    """Find that the host lacks nftables, or what policies need of it."""
     if host.kernel.can_filter:
+        yield from _gates(host)
         return
     if os.geteuid() != 0:
         why = "without root, nft answers nothing"
@@ -77,4 +78,19 @@ def nftables(host: Examined) -> Iterator[Finding]:
         "the host does not reach its macvlan containers, masquerade cannot work, and"
         f" the driver does not switch IP forwarding on{hit}",
         "install the package nftables and restart the service",
+    )
+
+
+def _gates(host: Examined) -> Iterator[Finding]:
+    if os.geteuid() != 0 or host.kernel.can_guard:
+        return
+    users = [n for n in host.networks if mode_name(n.options) in ("bridge", "routed")]
+    hit = f"; networks {labels(users)} are as with strict=off" if users else ""
+    yield Finding(
+        "warning",
+        "host",
+        "the library libnftables, or a hook of nftables, is missing",
+        f"policy, egress, ping=off, strict=on and isolate=on are refused{hit}",
+        "install the package nftables (libnftables1 on Debian), on Linux 5.16 or newer,"
+        " and restart the service",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from underlay.model import Endpoint, IpNetwork, Network
 from underlay.model.objects import TABLE, NftElements, NftTable, Owner, SharedOwner
@@ -18,7 +19,8 @@ from underlay.modes.gate_rules import Place, body, in_sandbox
 from underlay.modes.port_policy import Policy, policy_of, redirected
 
 # What stays on the segment, whatever its subnet is.
-_NEAR = {4: ("224.0.0.0/4", "255.255.255.255"), 6: ("fe80::/10", "ff00::/8")}
+_NEAR4 = IPv4Network("224.0.0.0/4"), IPv4Network("255.255.255.255/32")
+_NEAR6 = IPv6Network("fe80::/10"), IPv6Network("ff00::/8")
 _NAT = "type nat hook prerouting priority dstnat;"
 _NFPROTO = {4: "ipv4", 6: "ipv6"}
 
@@ -51,9 +53,15 @@ def _bounds(policy: Policy, who: str) -> Iterator[tuple[str, str]]:
     if policy.egress != "open":
         yield "bounded", who
     if policy.egress == "subnet":
-        for version, always in _NEAR.items():
-            for near in (*map(_net, policy.subnets(version)), *always):
-                yield f"near{version}", f"{who} . {near}"
+        four = (n for n in policy.near if isinstance(n, IPv4Network))
+        six = (n for n in policy.near if isinstance(n, IPv6Network))
+        # The kernel takes no network beside one that it is a part of.
+        near: tuple[IpNetwork, ...] = (
+            *collapse_addresses((*four, *_NEAR4)),
+            *collapse_addresses((*six, *_NEAR6)),
+        )
+        for network in near:
+            yield f"near{network.version}", f"{who} . {_net(network)}"
 
 
 def _net(network: IpNetwork) -> str:

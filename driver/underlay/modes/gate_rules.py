@@ -13,7 +13,7 @@ from functools import cache
 from typing import Literal
 
 from underlay.model.objects.gate import SETS, GateFamily
-from underlay.modes import strict
+from underlay.modes import egress_rules, strict
 
 # Before the filters of other programs: what is dropped here, no other one counts.
 BEFORE = "priority -5"
@@ -30,7 +30,7 @@ _REMEMBERED = "flags dynamic,timeout; timeout 3m; size 65536;"
 # The IP families in nft's words.
 _IP = {4: "ip", 6: "ip6"}
 # Chains for the packets of some containers only.
-_CHAINS = ("judged", "noted", "bound", "pinged")
+_CHAINS = ("judged", "noted", "bound", "let_in", "pinged")
 _NEITHER = "{ tcp, udp, sctp, icmp, ipv6-icmp }"
 
 
@@ -85,7 +85,8 @@ def body(place: Place) -> tuple[str, ...]:
         *(f"chain {n} {{ type filter {hook}; }}" for n, _, hook in place.hooks),
         *(f"rule judged {rule}" for rule in _judged(place.to)),
         *(f"rule noted {rule}" for rule in _noted(place.by)),
-        *(f"rule bound {rule}" for rule in _bound(place)),
+        *(f"rule bound {rule}" for rule in egress_rules.bound(place.family, place.by)),
+        *(f"rule let_in {rule}" for rule in egress_rules.let_in(place.to)),
         *(f"rule pinged {p} type echo-request drop" for p in ("icmp", "icmpv6")),
         *(f"rule {c} {rule}" for c, rule in strict.rules(place.family, place.by)),
         *(
@@ -117,20 +118,21 @@ def _sets(place: Place) -> Iterator[str]:
 
 def _of_chain(way: str, place: Place) -> Iterable[str]:
     by, to = place.by, place.to
-    sent = f"{by} @strict jump own", f"{by} @closed jump noted"
+    checks = ("strict jump own", "closed jump noted", "bounded jump bound")
+    sent = tuple(f"{by} @{check}" for check in checks)
     if way == "out":
-        return (*sent, f"{by} @bounded jump bound")
+        return sent
     port = f"{to} . meta l4proto . th dport"
     to_siblings = sent if place.kind == "ether_addr" else ()
     # A bridge's output has also what the host forwards, which no socket here sent.
     is_own = "meta skuid >= 0 " if place.family == "bridge" else ""
     open_to_host = (
-        f"meta protocol {ip} {is_own}{port} @hosted{version} accept"
+        f"meta protocol {ip} {is_own}{port} @hosted{version} goto let_in"
         for version, ip in _IP.items()
         if way == "host"
     )
     ping, judged = f"{to} @unpinged jump pinged", f"{to} @closed jump judged"
-    return (*to_siblings, ping, *open_to_host, judged)
+    return (*to_siblings, ping, *open_to_host, judged, f"{to} @bounded jump let_in")
 
 
 def _judged(to: str) -> Iterator[str]:
@@ -153,10 +155,8 @@ def _judged(to: str) -> Iterator[str]:
         allowed = f"{port} @limited{version} {is_from} @allowed{version}"
         hosted = f"{port} @hosted{version} {is_from} @hosts{version}"
         published = f"meta protocol {ip} {port} @published{version}"
-        # The answers to what is accepted here may leave.
         for accepted in (published, allowed, hosted):
-            yield f"{accepted} update @asked{version} {{ {peer} }}"
-            yield f"{accepted} accept"
+            yield f"{accepted} goto let_in"
         yield f"{peer} @talking{version} accept"
         yield f"{is_from} . meta l4proto @other{version} accept"
     yield "drop"
@@ -176,25 +176,3 @@ def _noted(by: str) -> Iterator[str]:
         yield f"{own} update @talking{version} {{ {peer} }}"
         to_other = f"update @other{version} {{ {to} . meta l4proto }}"
         yield f"meta l4proto != {_NEITHER} {to_other}"
-
-
-def _bound(place: Place) -> Iterator[str]:
-    """Return the rules for what a container sends that may not connect everywhere."""
-    by = place.by
-    # A socket may tell the kernel that a frame is something else than it says.
-    for ip in _IP.values() if place.family == "netdev" else ():
-        yield f"ether type {ip} meta protocol != {ip} drop"
-    yield "meta protocol { 8021q, 8021ad } drop"
-    yield "meta protocol != { ip, ip6 } accept"
-    yield "icmp type != echo-request accept"
-    yield "icmpv6 type != echo-request accept"
-    yield "meta l4proto igmp accept"
-    yield "tcp flags & (syn | ack) != syn accept"
-    yield "meta l4proto sctp @th,96,8 != 1 accept"
-    yield "udp sport 68 udp dport 67 accept"
-    yield "udp sport 546 udp dport 547 accept"
-    for version, ip in _IP.items():
-        to = f"{by} . {ip} daddr"
-        yield f"{to} . udp dport . udp sport @asked{version} accept"
-        yield f"{to} @near{version} accept"
-    yield "drop"

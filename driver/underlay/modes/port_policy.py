@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
@@ -27,7 +27,8 @@ class Policy:
     """What the options of a network and of an endpoint on it decide together.
 
     `published` are the ports that are reached by all, or by what `allow_from` lists;
-    `for_host` those that the host alone reaches. `near` are the subnets of the network.
+    `for_host` those that the host alone reaches. `near` are the subnets of the network,
+    and of the addresses that DHCP servers and routers gave the container.
     `strict`: it sends from its own MAC and addresses only.
     """
 
@@ -54,10 +55,6 @@ class Policy:
         """
         narrowed = self.inbound != "open" or self.egress != "open" or not self.ping
         return narrowed or (self.strict and self.is_strict_asked)
-
-    def subnets(self, family: int) -> list[IpNetwork]:
-        """Return the subnets of the network of an IP family."""
-        return [subnet for subnet in self.near if subnet.version == family]
 
 
 def check(given: Mapping[str, str], mode: str) -> None:
@@ -87,10 +84,19 @@ def policy_of(network: Network, endpoint: Endpoint) -> Policy:
         _networks(said) if inbound == "published" else (),
         _numbers(port for port in shown if not port.for_host),
         _numbers(port for port in shown if port.for_host),
-        tuple(segment.subnet for segment in network.subnets),
+        tuple(_near(network, endpoint)),
         choice(said, STRICT, ON_OFF if _has_pairs(network) else OFF_ON) == "on",
         bool(said.get(STRICT)),
     )
+
+
+def _near(network: Network, endpoint: Endpoint) -> Iterator[IpNetwork]:
+    # Where a DHCP server gives the addresses, the network may have 0.0.0.0/0.
+    yield from (s.subnet for s in network.subnets if s.subnet.prefixlen)
+    known = endpoint.learned
+    for own in (*endpoint.all_addresses, *(known.from_routers if known else ())):
+        if own.network.prefixlen < own.max_prefixlen:
+            yield own.network
 
 
 def is_isolated(network: Network) -> bool:

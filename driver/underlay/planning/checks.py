@@ -77,8 +77,8 @@ def check_guards(network: Network, given: Mapping[str, str], host: Host) -> None
             module="nftables with the hooks ingress and egress (5.16), or this host no"
             " libnftables",
             what=", ".join(f"{key}={said[key]}" for key in keys),
-            instead="install the package nftables, or leave the option out: every port"
-            " of the containers is open then",
+            instead="install the package nftables, or leave the option out: nothing is"
+            " closed or checked then",
         )
 
 

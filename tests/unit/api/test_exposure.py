@@ -147,11 +147,13 @@ def test_endpoint_in_the_status_has_its_policy(records):
         own = {"allow_from": "10.0.0.9", PORTS_OPTION: "8080:80/tcp"}
         records.endpoints.add(Endpoint("e1", "n1", options=own))
     (facts,) = status.endpoints(records)
-    assert {k: facts[k] for k in ("policy", "allow_from", "egress", "ping")} == {
+    shown = ("policy", "allow_from", "egress", "ping", "strict")
+    assert {k: facts[k] for k in shown} == {
         "policy": "published",
         "allow_from": ["10.0.0.9/32"],
         "egress": "subnet",
         "ping": False,
+        "strict": False,
     }
     assert facts["ports"] == [
         {

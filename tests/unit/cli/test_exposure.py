@@ -165,7 +165,7 @@ def endpoint(**facts):
         "addresses": [], "router_addresses": [], "lease": None, "lease6": None,
         "health": "ok", "state": "joined", "policy": "published", "ports": [web, db],
         "egress": "open",
-        "ping": True, "allow_from": [], **facts,
+        "ping": True, "strict": True, "allow_from": [], **facts,
     }  # fmt: skip
 
 
@@ -176,12 +176,15 @@ def endpoint(**facts):
             {"allow_from": ["10.0.0.0/8"]},
             [
                 "web", "lan", "published", "8080->80/tcp,", "5432/tcp", "(host)",
-                "10.0.0.0/8", "open", "on",
+                "10.0.0.0/8", "open", "on", "on",
             ],
         ),
         (
-            {"policy": "closed", "ports": [], "egress": "none", "ping": False},
-            ["web", "lan", "closed", "-", "-", "none", "off"],
+            {
+                "policy": "closed", "ports": [], "egress": "none", "ping": False,
+                "strict": False,
+            },
+            ["web", "lan", "closed", "-", "-", "none", "off", "off"],
         ),
         ({"policy": "open", "ports": []}, None),
     ],

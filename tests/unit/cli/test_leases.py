@@ -229,7 +229,7 @@ def test_status_lists_leases_below_the_endpoints_where_there_are_any(capsys):
         "addresses": ["10.55.0.100/23"], "router_addresses": [], "lease": None,
         "lease6": None,
         "health": "ok", "state": "joined", "policy": "open", "ports": [],
-        "egress": "open", "ping": True,
+        "egress": "open", "ping": True, "strict": False,
     }  # fmt: skip
     facts = {
         "service": None, "parents": [], "networks": [], "pools": [], "repairs": [],

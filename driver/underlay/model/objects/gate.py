@@ -53,7 +53,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "beside6": ("who", "raw6"),
 }
 # What follows the addresses that a container has, also while it runs.
-FOLLOWING = ("mine4", "mine6", "ends6", "beside4", "beside6")
+FOLLOWING = ("mine4", "mine6", "ends6", "near4", "near6", "beside4", "beside6")
 # The addresses that a container has in its other networks.
 BESIDE = ("beside4", "beside6")
 # The one set of a table that keeps the containers of a network apart from others.
