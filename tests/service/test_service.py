@@ -18,6 +18,7 @@ import pytest
 from tests.api.bodies import ENDPOINT, IDS, JOIN, NETWORK
 from tests.lab.service import wait_until
 from tests.service.conftest import whole_answer
+from underlay.api.plugin import MAX_BYTES
 from underlay.kernel import arp_nd
 from underlay.kernel.namespaces import run_in
 
@@ -350,9 +351,8 @@ def test_damaged_records_are_refused_by_path_and_kept(idle):
 
 
 def test_body_over_the_limit_is_refused_and_the_service_continues(daemon):
-    code, told, _ = daemon.request(
-        "POST", "/NetworkDriver.CreateNetwork", b" " * (2 << 20)
-    )
+    body = b" " * (MAX_BYTES + 1)
+    code, told, _ = daemon.request("POST", "/NetworkDriver.CreateNetwork", body)
     assert code == 413
     assert json.loads(told)["Err"].startswith("E-304 ")
     assert daemon.post("Plugin.Activate")[0] == 200
