@@ -68,6 +68,15 @@ def seen(kind):
     return {o for o in LinuxKernel().observe() if isinstance(o, kind)}
 
 
+def repair(kernel, gate):
+    """Amend a gate that is seen to differ, and see it as it should be."""
+    (found,) = seen(NftTable)
+    assert not gate.satisfied_by(found)
+    kernel.apply(Amend(found, gate))
+    (found,) = seen(NftTable)
+    assert gate.satisfied_by(found)
+
+
 @pytest.mark.parametrize("place", [p for p in PLACES if p != "sandbox"])
 def test_gate_is_observed_as_it_was_made_and_goes_without_a_trace(place):
     before, kernel = nft("list", "ruleset"), LinuxKernel()
@@ -119,11 +128,7 @@ def test_repaired_gate_keeps_its_elements(way):
     else:
         handles = re.findall(r"# handle (\d+)", nft("-a", "list", "chain", *name, "in"))
         nft("delete", "rule", *name, "in", "handle", handles[-1])
-    (found,) = seen(NftTable)
-    assert not gate.satisfied_by(found)
-    kernel.apply(Amend(found, gate))
-    (found,) = seen(NftTable)
-    assert gate.satisfied_by(found)
+    repair(kernel, gate)
     assert seen(NftElements) == set(inside)
     assert "10.0.0.2" in nft("list", "set", *spoken.split())
 
@@ -148,11 +153,7 @@ def test_gate_with_a_chain_of_another_program_is_repaired_and_keeps_elements(pla
     name = (gate.family, gate.name)
     nft("add", "chain", *name, "mine")
     nft("add", "rule", *name, "mine", "accept")
-    (found,) = seen(NftTable)
-    assert not gate.satisfied_by(found)
-    kernel.apply(Amend(found, gate))
-    (found,) = seen(NftTable)
-    assert gate.satisfied_by(found)
+    repair(kernel, gate)
     assert seen(NftElements) == set(inside)
 
 

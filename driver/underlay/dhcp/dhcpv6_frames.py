@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
+from underlay.model.ip import eui64
+
 SERVER_PORT, CLIENT_PORT = 547, 546
 ALL_SERVERS, ALL_SERVERS_MAC = IPv6Address("ff02::1:2"), "33:33:00:01:00:02"
 
@@ -125,10 +127,8 @@ def answer_to(frame: bytes, mac: str, address: IPv6Address) -> bytes | None:
 
 
 def link_local_of(mac: str) -> IPv6Address:
-    """Return the link-local address that follows from a MAC (RFC 4291, appendix A)."""
-    packed = _bytes(mac)
-    last = bytes((packed[0] ^ 2, *packed[1:3], 0xFF, 0xFE, *packed[3:]))
-    return IPv6Address(b"\xfe\x80" + b"\0" * 6 + last)
+    """Return the link-local address that follows from a MAC."""
+    return IPv6Address(b"\xfe\x80" + b"\0" * 6 + eui64(mac))
 
 
 def _bytes(mac: str) -> bytes:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from underlay.kernel import announce, link_changes, links
 from underlay.model import IpAddress
+from underlay.model.ip import eui64
 from underlay.model.objects import Link, Owner
 
 SECONDS = 2.0
@@ -69,9 +70,7 @@ def _speaker(mac: str, gateway: IpAddress) -> IpAddress:
     """Return the address that a question has as its sender."""
     if gateway.version == 4:
         return _UNSPECIFIED
-    raw = bytes.fromhex(mac.replace(":", ""))
-    identifier = bytes([raw[0] ^ 2]) + raw[1:3] + b"\xff\xfe" + raw[3:]
-    return ip_address(_LINK_LOCAL + identifier)
+    return ip_address(_LINK_LOCAL + eui64(mac))
 
 
 def _from_second_mac(

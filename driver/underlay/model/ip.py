@@ -26,3 +26,9 @@ def host_network(address: IpAddress) -> IpNetwork:
     """Return an address as a subnet of its own: a /32 or /128."""
     # From bytes: from an address, the library makes text first, ten times as slow.
     return ip_network((address.packed, address.max_prefixlen))
+
+
+def eui64(mac: str) -> bytes:
+    """Return what the addresses end with that a kernel makes of a MAC (RFC 4291)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    return bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]

@@ -158,7 +158,7 @@ def repairs_nothing(step: Step) -> bool:
 
 
 def _follows(seen: Object, found: Object) -> bool:
-    """Return whether only the addresses differ that a container may send from."""
+    """Return whether only what follows the addresses of a container differs."""
     if not (isinstance(seen, NftElements) and isinstance(found, NftElements)):
         return False
     return all(name in FOLLOWING for name, _ in seen.elements ^ found.elements)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from underlay.model import Endpoint, IpAddress, Network
+from underlay.model.ip import eui64
 from underlay.model.objects.gate import GateFamily
 from underlay.modes import ipv6
 
@@ -96,8 +97,9 @@ def elements(
     for address in dict.fromkeys((*given_addresses(endpoint), *more)):
         yield _element("mine", address, who)
     end = ipv6.own_end(network, endpoint)
+    # Also beside addresses of Docker, if routers advertise prefixes there.
     for octets in (
-        *(() if near else (_end_of(endpoint.mac),)),
+        *(() if near else (eui64(endpoint.mac),)),
         *((end.packed[8:],) if end else ()),
     ):
         yield "ends6", f"{who} . 0x{octets.hex()}"
@@ -119,13 +121,3 @@ def given_addresses(endpoint: Endpoint) -> Iterator[IpAddress]:
     known = endpoint.learned
     there = (*known.link_local, *known.from_routers) if known else ()
     yield from (a.ip for a in (*endpoint.all_addresses, *there))
-
-
-def _end_of(mac: str) -> bytes:
-    """Return what all addresses end with that a kernel makes from a MAC.
-
-    The link-local one, and with the prefix of each router that it hears: also beside
-    addresses of Docker, if routers advertise prefixes there.
-    """
-    octets = bytes.fromhex(mac.replace(":", ""))
-    return bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]

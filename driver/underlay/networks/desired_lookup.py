@@ -48,6 +48,8 @@ class DesiredLookup:
         if not endpoint.sandbox:
             return DesiredState()
         here = self.records.endpoints.joined_at(endpoint.sandbox)
+        if len(here) < 2:
+            return DesiredState()
         known = map(self.records.networks.get, {e.network for e in here})
         found = beside_objects({n.id: n for n in known if n}, here)
         return found.get(endpoint.id, DesiredState())
